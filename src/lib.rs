@@ -1,1 +1,4 @@
-//! stub
+//! The offset-reset operator.
+
+pub mod kafka;
+pub mod machine;

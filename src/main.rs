@@ -1,2 +1,3 @@
-//! stub
+//! The thin binary.
+
 fn main() {}

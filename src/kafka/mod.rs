@@ -1,0 +1,76 @@
+//! Kafka behind a port of a few methods in our own words ([`GroupAdmin`]), and rdkafka behind that.
+//!
+//! Every call is bounded in time. No call is ever abandoned half-way: librdkafka's work does not stop when a
+//! future is dropped, so a call that was begun is awaited to its end or its own time limit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::machine::world::{Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition};
+
+/// What one reset needs of a Kafka cluster. One implementation serves every group of the cluster.
+#[async_trait]
+pub trait GroupAdmin: Send + Sync {
+    /// Describes a group of the classic or of the consumer protocol (KIP-848), with its members.
+    ///
+    /// # Errors
+    /// The call's own error. A group that the broker does not know is not an error but [`Group::NotFound`].
+    async fn describe_group(&self, group: &str) -> Result<Group, KafkaError>;
+
+    /// The partitions of a topic, ascending.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition` when there is no such topic (it is never created by asking), or the call's own error.
+    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError>;
+
+    /// The log start and the high watermark of each partition.
+    ///
+    /// # Errors
+    /// The whole call's error; a partition's own error stands with the partition.
+    async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError>;
+
+    /// For each partition the first record at or after a time in milliseconds since the epoch;
+    /// `None` when no record is that young. Times must not be negative: the protocol has other meanings for those.
+    ///
+    /// # Errors
+    /// The whole call's error; a partition's own error stands with the partition.
+    async fn offsets_for_times(&self, times: &[(TopicPartition, i64)]) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError>;
+
+    /// What the group has committed for each of these partitions, `None` where it has not committed.
+    /// Pending transactional commits are waited out by the broker's rule (require stable): `UnstableOffset` says that one is pending.
+    ///
+    /// # Errors
+    /// The whole call's error; a partition's own error stands with the partition.
+    async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<Option<Committed>>, KafkaError>;
+
+    /// Everything that the group has committed, over all topics.
+    ///
+    /// # Errors
+    /// The whole call's error; a partition's own error stands with the partition.
+    async fn all_committed(&self, group: &str) -> Result<PerPartition<Option<Committed>>, KafkaError>;
+
+    /// Commits offsets for a group that has no members, each with its metadata string. Each partition has its own answer,
+    /// and only that answer counts: a call that succeeded may have committed nothing.
+    ///
+    /// # Errors
+    /// The whole call's error. `Timeout` and `Unreachable` leave open whether anything was committed: read back.
+    async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError>;
+}
+
+/// How a cluster is reached. Two resets with equal connections share one client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// `host:port`, comma separated.
+    pub bootstrap_servers: String,
+}
+
+/// Hands out clients.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// The client for a connection: a pooled one when there is one. No network call is made here.
+    ///
+    /// # Errors
+    /// When the client cannot be made at all, for example from a bootstrap list that cannot be parsed.
+    async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError>;
+}

@@ -1,0 +1,216 @@
+//! The vocabulary in which the world is described to the machine: what was seen, never what is hoped.
+//!
+//! Plain data, without a client behind it. The adapters in `kafka` and `kubernetes` produce it,
+//! the pure functions of `machine` consume it.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// The partition `partition` of `topic`.
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+/// As Kafka's tools write it: `topic-partition`.
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// The first and the next offset of a partition's log, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The log start offset: the smallest that can be consumed. Includes tiered storage.
+    pub start: i64,
+    /// The high watermark: one past the last record. Equal to `start` when the partition is empty.
+    pub end: i64,
+}
+
+/// The first record at or after a time: what `ListOffsets` by timestamp answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampMatch {
+    /// The record's offset.
+    pub offset: i64,
+    /// The record's own timestamp, in milliseconds since the epoch.
+    pub timestamp: i64,
+}
+
+/// A committed offset of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The offset that a consumer would start from.
+    pub offset: i64,
+    /// The string that was stored beside it, empty when there was none.
+    pub metadata: String,
+}
+
+/// Which protocol a group speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupType {
+    /// The classic protocol: the consumers assign the partitions.
+    Classic,
+    /// KIP-848: the broker assigns the partitions.
+    Consumer,
+    /// The broker did not say, or said something that this operator does not know.
+    Unknown,
+}
+
+/// A group's state, in the words of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// No members; committed offsets may exist.
+    Empty,
+    /// The broker (3.x) does not know the group, or is about to forget it.
+    Dead,
+    /// Members consume.
+    Stable,
+    /// Classic: members are being called together again.
+    PreparingRebalance,
+    /// Classic: the leader's assignment is awaited.
+    CompletingRebalance,
+    /// The broker did not say, or said something newer than this operator; never taken for empty.
+    Unknown,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The member id that the coordinator gave.
+    pub member_id: String,
+    /// The consumer's `client.id`.
+    pub client_id: String,
+    /// The consumer's `group.instance.id`, when it is a static member.
+    pub instance_id: Option<String>,
+    /// The address from which it speaks to the broker, without Kafka's leading slash.
+    pub host: String,
+    /// How many partitions it has been assigned.
+    pub assigned: usize,
+}
+
+/// A group that the broker knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// The protocol it speaks.
+    pub group_type: GroupType,
+    /// Its state.
+    pub state: GroupState,
+    /// Its members, in the order of the broker's answer.
+    pub members: Vec<GroupMember>,
+}
+
+/// The broker's answer about a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `GROUP_ID_NOT_FOUND`: the broker (4.x) does not know it (KIP-1043).
+    NotFound,
+    /// The broker described it.
+    Found(GroupDescription),
+}
+
+/// What stands behind an error of Kafka, in a closed set: the reason that an admin sees follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KafkaErrorKind {
+    /// No broker answered: name not resolved, connection refused, or silence until the limit.
+    Unreachable,
+    /// The broker did not accept who we are.
+    Authentication,
+    /// The broker knows us, and we may not do this (29, 30, 31).
+    Authorization,
+    /// The group's coordinator is loading, missing or elsewhere (14, 15, 16).
+    Coordinator,
+    /// The group has members that we are not one of (25): wait again.
+    UnknownMember,
+    /// The topic or the partition does not exist (3).
+    UnknownTopicOrPartition,
+    /// The partition has no leader, or it is moving (5, 6, 78).
+    Leader,
+    /// The group does not exist (69).
+    GroupNotFound,
+    /// The broker's log format has no times (43).
+    UnsupportedForMessageFormat,
+    /// A transactional commit is still pending on the partition (88).
+    UnstableOffset,
+    /// A call ended without an answer: whether it was carried out is not known.
+    Timeout,
+    /// Anything else; the message says what.
+    Other,
+}
+
+impl KafkaErrorKind {
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Coordinator | Self::UnknownMember | Self::Leader | Self::UnstableOffset | Self::Timeout => true,
+            Self::Authentication
+            | Self::Authorization
+            | Self::UnknownTopicOrPartition
+            | Self::GroupNotFound
+            | Self::UnsupportedForMessageFormat
+            | Self::Other => false,
+        }
+    }
+}
+
+/// An error of Kafka: of a whole call, or of one partition in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct KafkaError {
+    /// What stands behind it.
+    pub kind: KafkaErrorKind,
+    /// Kafka's words for it with what they are about, lower case, without secrets.
+    pub message: String,
+}
+
+impl KafkaError {
+    /// An error of `kind` with a message.
+    pub fn new(kind: KafkaErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// An answer per partition: every partition that was asked about is a key.
+pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
+
+/// What the `scale` subresource of a target says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The workload's UID: another one under the same name is another workload.
+    pub uid: String,
+    /// The version that was read; writing the scale with it fails when anything changed since.
+    pub resource_version: String,
+    /// `spec.replicas`; absent means 1, as Kubernetes' own default.
+    pub replicas: i32,
+    /// The pods that belong to it.
+    pub pods: Vec<Pod>,
+}
+
+/// A pod of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, as the broker may see them.
+    pub ips: Vec<String>,
+    /// The node it runs on, once it is scheduled.
+    pub node: Option<String>,
+    /// When its deletion is due: set once it terminates, and grace is over then.
+    pub deletion: Option<Timestamp>,
+    /// Whether every container of it has ended for good. A pod that has not started may still start, so it has not ended.
+    pub ended: bool,
+    /// Whether its `Ready` condition is true.
+    pub ready: bool,
+}
