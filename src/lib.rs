@@ -1,4 +1,5 @@
 //! The offset-reset operator.
 
+pub mod api;
 pub mod kafka;
 pub mod machine;

@@ -35,7 +35,10 @@ pub trait GroupAdmin: Send + Sync {
     ///
     /// # Errors
     /// The whole call's error; a partition's own error stands with the partition.
-    async fn offsets_for_times(&self, times: &[(TopicPartition, i64)]) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError>;
+    async fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, i64)],
+    ) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError>;
 
     /// What the group has committed for each of these partitions, `None` where it has not committed.
     /// Pending transactional commits are waited out by the broker's rule (require stable): `UnstableOffset` says that one is pending.

@@ -1,3 +1,165 @@
 //! PURE: what to do next, from what was asked, what is recorded, what was seen, and the time. No client, no clock, no async.
+//!
+//! [`decide`] is the whole machine; each phase has its file:
+//!
+//! | phase | file | leaves when |
+//! |---|---|---|
+//! | Pending | `pending` | it is the oldest for its group and its workloads |
+//! | Planning | `planning` | the plan stands, or something that was asked for cannot be |
+//! | Stopping | `stopping` | every target is at zero and no container runs |
+//! | Draining | `draining` | the broker calls the group free, or the time is over |
+//! | Resetting | `resetting` | every partition was read back as planned, or failed |
+//! | Restoring | `restoring` | every target has its replicas back, or must be left alone |
+//! | Succeeded, Failed, Cancelled | `resumed` | – (it still looks whether the consumers come back) |
+//!
+//! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that
+//! status before it acts; [`after`] then says what the effect's answer means.
 
+mod clamp;
+mod draining;
+pub mod group;
+pub mod observed;
+mod pass;
+mod pending;
+pub mod plan;
+mod planning;
+pub mod request;
+mod resetting;
+mod restoring;
+mod resumed;
+mod stopping;
 pub mod world;
+
+use jiff::{SignedDuration, Timestamp};
+
+use self::{
+    observed::Observed,
+    pass::Pass,
+    request::{InvalidSpec, Request},
+    world::{KafkaError, PerPartition, TopicPartition},
+};
+use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
+
+pub use pending::{Claimant, blocker};
+pub use planning::PLANNING_TIMEOUT;
+pub use resetting::MAX_COMMITS;
+pub use resumed::{RESUME_TIMEOUT, needs_a_look};
+pub use stopping::MAX_REHOLDS;
+
+/// What follows from a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The status to write, before the effect.
+    pub status: OffsetResetStatus,
+    /// The one thing to do.
+    pub effect: Option<Effect>,
+    /// When to look again, if nothing changes before.
+    pub requeue: Option<SignedDuration>,
+    /// What to tell people, as Events.
+    pub notes: Vec<Note>,
+}
+
+/// One thing to do. Every effect is idempotent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Put our finalizer on the object: from here on it cannot go before the replicas are back.
+    AddFinalizer,
+    /// Take our finalizer off.
+    RemoveFinalizer,
+    /// Set the replicas of a target, if it is still as it was seen.
+    Scale {
+        /// Which one, by its place in the status.
+        target: usize,
+        /// The version that was seen.
+        resource_version: String,
+        /// The replicas it is to have.
+        replicas: i32,
+        /// Stop or restore.
+        kind: ActionKind,
+    },
+    /// Commit these offsets, each with the marker.
+    Commit(Vec<(TopicPartition, i64)>),
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It was accepted.
+    Done,
+    /// The object had changed, or is gone: nothing was done, look again.
+    Stale,
+    /// It was refused, and would be again.
+    Refused(String),
+    /// A commit was answered, partition by partition.
+    Committed(PerPartition<()>),
+    /// A commit ended without an answer: nobody knows yet whether anything was committed.
+    CommitFailed(KafkaError),
+}
+
+/// Something to tell people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Something went wrong.
+    pub warning: bool,
+    /// Why.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+    /// Tell it on this target as well, by its place in the status.
+    pub target: Option<usize>,
+}
+
+/// Decides what to do next.
+///
+/// `request` is the parsed spec, or why it cannot be parsed. `status` is what is recorded, `seen` what this pass saw, `now` the time.
+#[must_use]
+pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatus, seen: &Observed, now: Timestamp) -> Decision {
+    let mut pass = Pass::new(status, seen, now);
+    let phase = pass.begin();
+    if phase.is_terminal() {
+        return resumed::decide(pass);
+    }
+    if phase == Phase::Restoring {
+        return restoring::decide(pass);
+    }
+    if seen.deleting {
+        let message = format!("the OffsetReset was deleted before it was done. {}", pass.offsets_said());
+        return pass.finish(Phase::Cancelled, Reason::Cancelled, message);
+    }
+    let request = match request {
+        Ok(request) => request,
+        Err(invalid) => {
+            return pass.finish(Phase::Failed, Reason::InvalidSpec, format!("{invalid}. The consumers were not touched"));
+        }
+    };
+    if let Some(verdict) = pass.hold_deadline_passed() {
+        return pass.finish(Phase::Failed, Reason::HoldTimeout, verdict);
+    }
+    match phase {
+        Phase::Pending => pending::decide(pass),
+        Phase::Planning => planning::decide(pass, request),
+        Phase::Stopping => stopping::decide(pass, request),
+        Phase::Draining => draining::decide(pass, request),
+        Phase::Resetting => resetting::decide(pass, request),
+        Phase::Restoring | Phase::Succeeded | Phase::Failed | Phase::Cancelled => pass.wait_for_change(),
+    }
+}
+
+/// What an effect's answer means. Returns the status to write, and when to look again.
+#[must_use]
+pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen: &Observed, now: Timestamp) -> Decision {
+    let pass = Pass::new(status, seen, now);
+    match (effect, answer) {
+        (_, Answer::Done | Answer::Stale) => pass.again(),
+        (Effect::Commit(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
+        (Effect::Commit(_), Answer::CommitFailed(error)) => resetting::commit_failed(pass, error),
+        (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
+            ActionKind::Restore => restoring::refused(pass, *target, why),
+            ActionKind::Stop | ActionKind::Commit => stopping::refused(pass, *target, why),
+        },
+        (
+            Effect::AddFinalizer | Effect::RemoveFinalizer | Effect::Scale { .. } | Effect::Commit(_),
+            Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
+        ) => pass.again(),
+    }
+}

@@ -154,7 +154,9 @@ impl KafkaErrorKind {
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Unreachable | Self::Coordinator | Self::UnknownMember | Self::Leader | Self::UnstableOffset | Self::Timeout => true,
+            Self::Unreachable | Self::Coordinator | Self::UnknownMember | Self::Leader | Self::UnstableOffset | Self::Timeout => {
+                true
+            }
             Self::Authentication
             | Self::Authorization
             | Self::UnknownTopicOrPartition
@@ -194,6 +196,8 @@ pub struct Workload {
     pub resource_version: String,
     /// `spec.replicas`; absent means 1, as Kubernetes' own default.
     pub replicas: i32,
+    /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
+    pub refusal: Option<String>,
     /// The pods that belong to it.
     pub pods: Vec<Pod>,
 }

@@ -1,0 +1,118 @@
+//! The reasons that stand in conditions, events, `status.reason` and metric labels: a closed list, and an interface.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// Why a condition is as it is. The names do not change: alerts and scripts are written against them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Reason {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// The name as it stands in the status.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // In progress.
+    /// Another OffsetReset works on the group or on a workload; it goes first.
+    WaitingForOther,
+    /// The plan is being made; the consumers run.
+    Planning,
+    /// The plan stands; the consumers are about to be stopped.
+    PlanMade,
+    /// Containers of the targets' pods still run.
+    WaitingForContainers,
+    /// The group still has members, or the broker has not said yet that it has none.
+    WaitingForGroup,
+    /// Offsets are being committed and read back.
+    Committing,
+    /// The replicas are being put back.
+    Restoring,
+    /// The pods are not all ready yet, or the members not all back.
+    WaitingForConsumers,
+
+    // Milestones reached.
+    /// No container of the targets' pods runs any more.
+    ContainersEnded,
+    /// The broker calls the group free.
+    GroupFree,
+    /// Every offset was read back as planned.
+    OffsetsReadBack,
+    /// The replicas were accepted by the API server.
+    ReplicasAccepted,
+    /// Nothing was stopped, so nothing had to be put back.
+    NothingStopped,
+    /// A target is gone, was created anew, or was scaled by somebody else: it was left alone.
+    TargetLeftAlone,
+    /// Pods ready, members back.
+    ConsumersBack,
+    /// The targets were at zero before, or there are none: no comeback is expected.
+    NoComebackExpected,
+    /// The consumers did not come back within the stated time.
+    ConsumersNotBack,
+
+    // Final.
+    /// Every offset was read back as planned, and the replicas were accepted.
+    Succeeded,
+    /// The OffsetReset was deleted before it was done.
+    Cancelled,
+    /// The spec holds something that no reset can follow.
+    InvalidSpec,
+    /// A target does not exist.
+    TargetNotFound,
+    /// The targets cannot be read or scaled.
+    TargetUnreachable,
+    /// No broker answers.
+    BrokerUnreachable,
+    /// The broker refuses who the operator is.
+    AuthenticationFailed,
+    /// The broker refuses what the operator asks for.
+    AuthorizationFailed,
+    /// The broker does not know the group.
+    GroupNotFound,
+    /// A topic does not exist.
+    TopicNotFound,
+    /// A partition does not exist.
+    PartitionNotFound,
+    /// Two entries mean the same partition.
+    PartitionTwice,
+    /// The plan has more partitions than one OffsetReset may have.
+    TooManyPartitions,
+    /// A partition has no leader.
+    NoLeader,
+    /// The broker cannot look up times in a partition.
+    TimestampsUnsupported,
+    /// Kafka answered with an error that has no reason of its own; the message has its words.
+    KafkaError,
+    /// The group had not become empty when drainTimeout was over.
+    GroupNotEmpty,
+    /// The consumers had been held for as long as holdTimeout allows.
+    HoldTimeout,
+    /// Somebody scales a target up again and again.
+    ScaledUpByOthers,
+    /// A target was deleted, or deleted and created anew, while it was held.
+    TargetReplaced,
+    /// Some partitions were reset and read back, others were not; each says why.
+    PartiallyReset,
+    /// No partition could be reset; each says why.
+    NothingReset,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,184 @@
+//! What a user asks for. Everything that can be refused at `kubectl apply` is refused there, in words that say what to write instead.
+
+use kube::{CustomResource, KubeSchema, core::Duration};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::status::OffsetResetStatus;
+
+/// Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero,
+/// waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens.
+/// A one-shot, like a Job: the spec cannot be changed. Delete it to cancel; replicas come back first.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "offsetreset.dev",
+    version = "v1alpha1",
+    kind = "OffsetReset",
+    namespaced,
+    shortname = "ofr",
+    category = "kafka",
+    status = "OffsetResetStatus",
+    doc = "Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero, waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens. A one-shot, like a Job: the spec cannot be changed. Delete it to cancel; replicas come back first.",
+    derive = "PartialEq",
+    printcolumn(name = "Group", type_ = "string", json_path = ".spec.group"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Reset", type_ = "integer", json_path = ".status.totals.reset"),
+    printcolumn(name = "Of", type_ = "integer", json_path = ".status.totals.partitions"),
+    printcolumn(name = "Clamped", type_ = "integer", json_path = ".status.totals.clamped", priority = 1),
+    printcolumn(name = "Downtime", type_ = "string", json_path = ".status.hold.downtime", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self == oldSelf").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed. Create another OffsetReset under a new name"),
+    validation = Rule::new("duration(self.drainTimeout) >= duration(self.sessionTimeout)").message("drainTimeout must be at least sessionTimeout: the broker frees the group of a stopped consumer only then. Raise drainTimeout"),
+    validation = Rule::new("duration(self.holdTimeout) > duration(self.drainTimeout)").message("holdTimeout must be longer than drainTimeout: it bounds the whole time at zero, the drain included. Raise holdTimeout")
+)]
+pub struct OffsetResetSpec {
+    /// The workloads whose pods are the consumers: all are scaled to zero, and put back afterwards.
+    /// In this namespace. Empty when the consumers run elsewhere: then the group must become empty by itself within drainTimeout.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.all(t, self.exists_one(u, u.apiVersion == t.apiVersion && u.kind == t.kind && u.name == t.name))").message("targetRefs names the same workload twice. Name it once"))]
+    pub target_refs: Vec<TargetRef>,
+
+    /// The Kafka cluster that the group lives on.
+    pub kafka: KafkaSpec,
+
+    /// The consumer group: its group.id. It must be known to the broker, so that a typo never makes a new one.
+    #[schemars(length(min = 1, max = 255))]
+    pub group: String,
+
+    /// What to reset, and where to. Entries may mix topics, partitions and kinds of target; no partition may be meant by two of them.
+    #[schemars(length(min = 1, max = 500))]
+    pub resets: Vec<ResetSpec>,
+
+    /// What the consumers' session.timeout.ms is, as a duration such as 10s. A consumer that did not leave the group counts as a member
+    /// until then. A bound for what is reported, not a sleep: the moment the broker calls the group free, the reset goes on.
+    #[serde(default = "default_session_timeout")]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('30m')").message("sessionTimeout must be a duration from 1ms to 30m, such as 10s or 1m30s"))]
+    #[schemars(length(max = 32))]
+    pub session_timeout: Duration,
+
+    /// How long the group may take to become empty, counted from the end of the last container, such as 2m. At least sessionTimeout.
+    /// After that nothing is reset and the replicas come back.
+    #[serde(default = "default_drain_timeout")]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('24h')").message("drainTimeout must be a duration of up to 24h, such as 2m"))]
+    #[schemars(length(max = 32))]
+    pub drain_timeout: Duration,
+
+    /// How long the consumers may be held at zero in all, whatever happens, such as 10m. After that the replicas come back.
+    #[serde(default = "default_hold_timeout")]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('24h')").message("holdTimeout must be a duration of up to 24h, such as 10m"))]
+    #[schemars(length(max = 32))]
+    pub hold_timeout: Duration,
+}
+
+fn default_session_timeout() -> Duration {
+    std::time::Duration::from_secs(10).into()
+}
+
+fn default_drain_timeout() -> Duration {
+    std::time::Duration::from_mins(2).into()
+}
+
+fn default_hold_timeout() -> Duration {
+    std::time::Duration::from_mins(10).into()
+}
+
+/// A workload in the namespace of the OffsetReset.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.apiVersion == 'apps/v1' && self.kind == 'Deployment'").message("only a Deployment of apps/v1 can be a target for now. Write apiVersion: apps/v1 and kind: Deployment, or leave both out"))]
+pub struct TargetRef {
+    /// The API version of the workload's kind.
+    #[serde(default = "default_api_version")]
+    #[schemars(length(max = 253))]
+    pub api_version: String,
+
+    /// The workload's kind.
+    #[serde(default = "default_kind")]
+    #[schemars(length(max = 63))]
+    pub kind: String,
+
+    /// The workload's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+fn default_api_version() -> String {
+    "apps/v1".into()
+}
+
+fn default_kind() -> String {
+    "Deployment".into()
+}
+
+/// How the Kafka cluster is reached.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaSpec {
+    /// The brokers to ask first, as host:port, comma separated; as in the consumers' own configuration.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^[^,:/ ]+:[0-9]{1,5}(,[^,:/ ]+:[0-9]{1,5})*$') || self.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$')").message("bootstrapServers must be host:port, several separated by commas without spaces, such as kafka-bootstrap.kafka:9092"))]
+    pub bootstrap_servers: String,
+}
+
+/// One request: a topic, one or all of its partitions, and exactly one target.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.offset) ? 1 : 0) + (has(self.timestamp) ? 1 : 0) == 1").message("each entry of resets needs exactly one target: write either offset or timestamp"))]
+pub struct ResetSpec {
+    /// The topic's name.
+    #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'").message("topic must be the name of one topic: letters, digits, '.', '_' and '-'"))]
+    pub topic: String,
+
+    /// The partition's number, or -1 for all partitions that the topic has when the plan is made.
+    #[serde(default = "default_partition")]
+    #[x_kube(validation = Rule::new("self >= -1").message("partition must be a partition's number from 0, or -1 for all partitions"))]
+    pub partition: i32,
+
+    /// The offset to go to. Below the smallest it becomes the smallest, above the largest the largest; the status says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 0").message("offset must be 0 or more: Kafka's negative offsets have other meanings"))]
+    pub offset: Option<i64>,
+
+    /// Go to the first record at or after this time: Unix time as a number (10 digits are seconds, 13 are milliseconds),
+    /// or RFC 3339 with a zone such as "2019-10-23T13:22:24Z". Before the earliest record it becomes the earliest,
+    /// after the latest the end; the status says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("type(self) == int ? ((self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999)) : (type(self) == string && self.size() <= 40 && self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$'))").message("timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone in quotes, such as \"2019-10-23T13:22:24Z\""))]
+    pub timestamp: Option<TimestampSpec>,
+}
+
+fn default_partition() -> i32 {
+    -1
+}
+
+/// A point in time as a user writes it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum TimestampSpec {
+    /// Unix time: 10 digits are seconds, 13 are milliseconds.
+    Unix(i64),
+    /// RFC 3339 with a zone.
+    Rfc3339(String),
+}
+
+// By hand, because only `x-kubernetes-int-or-string` lets a structural schema say "a number or a string".
+impl JsonSchema for TimestampSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TimestampSpec".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "x-kubernetes-int-or-string": true })
+    }
+}

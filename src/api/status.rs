@@ -1,0 +1,371 @@
+//! What the operator records. Cluster admins read this and need nothing else; the operator itself remembers nothing that is not here.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Reason;
+
+/// What happened and what is happening.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OffsetResetStatus {
+    /// The generation of the spec that this status is about; -1 until the operator has seen the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Where the reset is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// Why it is there: one of the documented reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+
+    /// What that means for the consumers, and what to do, in one or two sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+
+    /// When the operator took it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When it ended, whatever the outcome: wait for this one, and then read the phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// When the phase began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_start_time: Option<MicroTime>,
+
+    /// What the run has come to; decided before the replicas are put back, and final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+
+    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored, ConsumersResumed,
+    /// the outcome Complete or Failed, and Ready, Reconciling, Stalled for tools that wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// Each target with the replicas that it gets back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetStatus>,
+
+    /// The time at zero. Absent while nothing was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
+
+    /// The group as the broker last described it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupStatus>,
+
+    /// Counts over all partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
+
+    /// When the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_time: Option<Time>,
+
+    /// When the plan was checked against the logs for the last time and became final, right before the first commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_plan_time: Option<MicroTime>,
+
+    /// How many times a commit was sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commits: i32,
+
+    /// Every partition of the plan: what stood there before, what was asked for, what was set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000))]
+    pub partitions: Vec<PartitionStatus>,
+
+    /// What the operator was about to do when it last wrote this. Written before it is done, so that no
+    /// operator that has fallen behind can act on an old picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_action: Option<Action>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(n: &i32) -> bool {
+    *n == 0
+}
+
+/// The way of a reset.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema)]
+pub enum Phase {
+    /// It waits for its turn.
+    Pending,
+    /// The plan is made while the consumers run.
+    Planning,
+    /// The targets are scaled to zero, and their containers end.
+    Stopping,
+    /// The group becomes empty.
+    Draining,
+    /// The offsets are committed and read back.
+    Resetting,
+    /// The replicas are put back.
+    Restoring,
+    /// Ended: offsets read back, replicas accepted.
+    Succeeded,
+    /// Ended without having done what was asked; the consumers are back.
+    Failed,
+    /// Ended because the object was deleted; the consumers are back.
+    Cancelled,
+}
+
+impl Phase {
+    /// Whether nothing will be stopped or committed any more.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+            Self::Pending | Self::Planning | Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring => false,
+        }
+    }
+
+    /// The name as it stands in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Planning => "Planning",
+            Self::Stopping => "Stopping",
+            Self::Draining => "Draining",
+            Self::Resetting => "Resetting",
+            Self::Restoring => "Restoring",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+}
+
+/// What a run has come to.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// The terminal phase that follows once the replicas are back.
+    pub phase: Phase,
+    /// Why.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+}
+
+/// One target.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    /// The API version of its kind.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID when the plan was made: another workload under the same name is left alone.
+    pub uid: String,
+    /// The replicas it had right before it was first stopped, and gets back.
+    pub original_replicas: i32,
+    /// Whether scaling it to zero was begun.
+    #[serde(default)]
+    pub stop_requested: bool,
+    /// Whether it was seen at zero since.
+    #[serde(default)]
+    pub stopped: bool,
+    /// How many times it had to be scaled down again because somebody had scaled it up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub scaled_up_by_others: i32,
+    /// How the restore ended; absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+    /// How many of its pods were ready when last looked at after the restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_pods: Option<i32>,
+}
+
+/// How the restore of a target ended.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum Restored {
+    /// It has its original replicas.
+    Original,
+    /// It was never stopped.
+    NotStopped,
+    /// Somebody else had given it another count meanwhile; that one stands.
+    LeftAsScaledByOthers,
+    /// It does not exist any more.
+    Gone,
+    /// Another workload stands under its name; that one was left alone.
+    Replaced,
+}
+
+/// The time at zero.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldStatus {
+    /// When the first target was about to be stopped.
+    pub start_time: MicroTime,
+    /// When the replicas come back at the latest: the start plus holdTimeout.
+    pub deadline: MicroTime,
+    /// When the last container had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers_ended_time: Option<MicroTime>,
+    /// When consumers that did not leave the group are forgotten by the broker, if sessionTimeout is what they have:
+    /// the end of the last container plus sessionTimeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_end_time: Option<MicroTime>,
+    /// When the group must be empty: the end of the last container plus drainTimeout, or the hold's deadline when that is sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_deadline: Option<MicroTime>,
+    /// When the broker called the group free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_empty_time: Option<MicroTime>,
+    /// When the replicas were put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<MicroTime>,
+    /// From the first stop to the restore, in seconds, such as 12.3s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<String>,
+}
+
+/// The group.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// Classic, Consumer (KIP-848) or Unknown.
+    #[serde(rename = "type")]
+    pub group_type: String,
+    /// The broker's word for its state.
+    pub state: String,
+    /// How many members it had when the plan was made.
+    pub members_before: i32,
+    /// How many members it had when last looked at.
+    pub members: i32,
+    /// The members when last looked at; the first ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub member_details: Vec<MemberStatus>,
+}
+
+/// A member of the group.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Its client.id.
+    pub client_id: String,
+    /// Its group.instance.id, when it is a static member: those do not leave when they stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// The address from which it spoke to the broker.
+    pub host: String,
+    /// The pod of the targets that had this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+}
+
+/// Counts over all partitions.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Partitions in the plan.
+    pub partitions: i64,
+    /// Partitions whose offset was read back as planned.
+    pub reset: i64,
+    /// Partitions that could not be reset.
+    pub failed: i64,
+    /// Partitions whose target was moved into the log's bounds.
+    pub clamped: i64,
+    /// Records that will be consumed again, over the partitions with a committed offset before.
+    pub replayed: i64,
+    /// Records that will not be consumed, over the partitions with a committed offset before.
+    pub skipped: i64,
+}
+
+/// One partition: before, requested, after.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionStatus {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The committed offset before the reset; absent when the group had not committed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<i64>,
+    /// The offset that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_offset: Option<i64>,
+    /// The time that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_timestamp: Option<MicroTime>,
+    /// The timestamp of the record that was found for it; absent when no record is that young.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched_timestamp: Option<MicroTime>,
+    /// The smallest offset of the partition when the target was last computed.
+    pub log_start: i64,
+    /// The largest offset of the partition (one past the last record) when the target was last computed.
+    pub log_end: i64,
+    /// The offset to commit.
+    pub target: i64,
+    /// Why the target is not what was asked for; absent when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamped: Option<Clamp>,
+    /// The offset that was read back after the commit; absent until it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+    /// What became of it.
+    pub outcome: PartitionOutcome,
+    /// Kafka's words, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Why a target is not what was asked for.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum Clamp {
+    /// The offset is below the smallest: the smallest was taken.
+    BelowLogStart,
+    /// The offset is above the largest: the largest was taken.
+    AboveLogEnd,
+    /// The time is before the earliest record: the earliest was taken.
+    BeforeFirstRecord,
+    /// No record is as young as the time: the end was taken, as it was before the lookup.
+    AfterLastRecord,
+    /// The partition has no records: its end was taken.
+    PartitionEmpty,
+}
+
+/// What became of a partition.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum PartitionOutcome {
+    /// Not committed, or not read back yet.
+    Planned,
+    /// Committed and read back.
+    Reset,
+    /// Not reset; the message says why.
+    Failed,
+}
+
+/// Something that the operator does.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Action {
+    /// What.
+    #[serde(rename = "type")]
+    pub kind: ActionKind,
+    /// On what: a workload, or how many partitions.
+    pub subject: String,
+    /// When it was about to be done.
+    pub time: MicroTime,
+}
+
+/// The kinds of things that the operator does.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum ActionKind {
+    /// Scale a workload to zero.
+    Stop,
+    /// Commit offsets.
+    Commit,
+    /// Put a workload's replicas back.
+    Restore,
+}

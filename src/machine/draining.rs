@@ -1,0 +1,92 @@
+//! Draining: the broker is asked until it calls the group free. The session timeout is a bound that is reported, not a sleep.
+
+use jiff::SignedDuration;
+
+use super::{
+    Decision, group,
+    observed::KafkaSeen,
+    pass::{Pass, clock},
+    plan::{Refusal, kafka_reason},
+    request::Request,
+};
+use crate::api::{ConditionType, Phase, Reason};
+
+/// How often the broker is asked right after the last container has ended, when members that leave are just leaving.
+const OFTEN: SignedDuration = SignedDuration::from_millis(250);
+
+/// For how long it is asked that often.
+const OFTEN_FOR: SignedDuration = SignedDuration::from_secs(5);
+
+/// How often it is asked after that: what is left waits for a session timeout.
+const LESS_OFTEN: SignedDuration = SignedDuration::from_secs(1);
+
+pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
+    if !pass.consumers_are_gone() {
+        if let Some(problem) = pass.unseen_target() {
+            return pass.wait(
+                Reason::WaitingForContainers,
+                format!("cannot see whether the consumers are still stopped: {problem}"),
+                LESS_OFTEN,
+            );
+        }
+        return pass.go_on(Phase::Stopping, Reason::WaitingForContainers, "consumers run again; they are stopped again");
+    }
+    let ended = pass.status.hold.as_ref().and_then(|hold| hold.containers_ended_time.as_ref()).map_or(pass.now, |at| at.0);
+    let often = pass.now.duration_since(ended) < OFTEN_FOR;
+    let interval = if often { OFTEN } else { LESS_OFTEN };
+    let over =
+        pass.status.hold.as_ref().and_then(|hold| hold.drain_deadline.as_ref()).is_some_and(|deadline| pass.now >= deadline.0);
+
+    match &pass.seen.kafka {
+        KafkaSeen::Group(seen) => {
+            let status = group::status(seen, pass.status.group.as_ref(), &pass.pods());
+            let free = group::is_free(seen);
+            let members = group::name_members(&status);
+            let state = status.state.clone();
+            pass.status.group = Some(status);
+            if free {
+                let at = pass.instant();
+                if let Some(hold) = &mut pass.status.hold {
+                    hold.group_empty_time = Some(at);
+                }
+                let message = format!("the broker calls group {} {state}", request.group);
+                pass.condition(ConditionType::GroupEmpty, Some(true), Reason::GroupFree, message);
+                return pass.go_on(Phase::Resetting, Reason::Committing, "the group is free; offsets are about to be committed");
+            }
+            if over {
+                let message = format!(
+                    "group {} was still {state} when drainTimeout was over; left in it: {members}. Stop those consumers too, or, if they \
+                     are gone, raise drainTimeout above their session.timeout.ms. {}",
+                    request.group,
+                    pass.offsets_said()
+                );
+                return pass.finish(Phase::Failed, Reason::GroupNotEmpty, message);
+            }
+            let message = waiting(&pass, &state, &members);
+            pass.wait(Reason::WaitingForGroup, message, interval)
+        }
+        KafkaSeen::Failed(error) if over || !error.kind.is_transient() => {
+            let message = format!("cannot ask the broker for group {}: {error}. {}", request.group, pass.offsets_said());
+            pass.finish(Phase::Failed, kafka_reason(error.kind), message)
+        }
+        KafkaSeen::Failed(error) => {
+            let refusal = Refusal::from_kafka(error, "the broker cannot be asked whether the group is free");
+            pass.wait(refusal.reason, refusal.message, LESS_OFTEN)
+        }
+        KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::ForCommit(_) => pass.again(),
+    }
+}
+
+/// Who is waited for and until when, in words that do not change while nothing changes.
+fn waiting(pass: &Pass<'_>, state: &str, members: &str) -> String {
+    let Some(hold) = &pass.status.hold else { return String::new() };
+    let deadline = hold.drain_deadline.as_ref().map(clock).unwrap_or_default();
+    let session = match &hold.session_end_time {
+        Some(end) if pass.now < end.0 => {
+            format!("members that did not leave are forgotten when their session ends, by sessionTimeout at {}", clock(end))
+        }
+        Some(end) => format!("sessionTimeout was over at {}, so theirs is longer, or they still run", clock(end)),
+        None => String::new(),
+    };
+    format!("the containers have ended, the group is {state}; still in it: {members}; {session}; waits until {deadline} at most")
+}

@@ -1,0 +1,285 @@
+//! One pass over one object: the status that is being written, and the few ways in which a pass can end.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+
+use super::{
+    Decision, Effect, Note,
+    observed::{Observed, Seen},
+    plan,
+    world::{Pod, Workload},
+};
+use crate::api::{
+    Action, ActionKind, ConditionType, HoldStatus, OffsetResetStatus, Phase, Reason, TargetStatus, Verdict, set_condition,
+};
+
+/// How soon to look again after something was done that the next pass builds on.
+const AT_ONCE: SignedDuration = SignedDuration::ZERO;
+
+pub(super) struct Pass<'a> {
+    pub status: OffsetResetStatus,
+    pub seen: &'a Observed,
+    pub now: Timestamp,
+    notes: Vec<Note>,
+}
+
+impl<'a> Pass<'a> {
+    pub fn new(status: &OffsetResetStatus, seen: &'a Observed, now: Timestamp) -> Self {
+        Self { status: status.clone(), seen, now, notes: vec![] }
+    }
+
+    /// Takes up an object, for the first time or again, and says in which phase it is.
+    pub fn begin(&mut self) -> Phase {
+        self.status.observed_generation = self.seen.generation;
+        match self.status.phase {
+            Some(phase) => phase,
+            None => {
+                self.status.start_time = Some(Time(self.now));
+                self.enter(Phase::Pending);
+                Phase::Pending
+            }
+        }
+    }
+
+    pub fn enter(&mut self, phase: Phase) {
+        if self.status.phase != Some(phase) {
+            self.status.phase = Some(phase);
+            self.status.phase_start_time = Some(self.instant());
+        }
+    }
+
+    pub fn instant(&self) -> MicroTime {
+        MicroTime(self.now)
+    }
+
+    /// When the phase began.
+    pub fn phase_start(&self) -> Timestamp {
+        self.status.phase_start_time.as_ref().map_or(self.now, |at| at.0)
+    }
+
+    pub fn condition(&mut self, kind: ConditionType, status: Option<bool>, reason: Reason, message: impl Into<String>) {
+        set_condition(&mut self.status.conditions, kind, status, reason, message, self.seen.generation, self.now);
+    }
+
+    pub fn condition_status(&self, kind: ConditionType) -> Option<&str> {
+        self.status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == kind.as_str())
+            .map(|condition| condition.status.as_str())
+    }
+
+    pub fn note(&mut self, warning: bool, reason: Reason, message: impl Into<String>, target: Option<usize>) {
+        self.notes.push(Note { warning, reason, message: message.into(), target });
+    }
+
+    /// The message when the consumers have been held for as long as they may be.
+    pub fn hold_deadline_passed(&self) -> Option<String> {
+        let hold = self.status.hold.as_ref()?;
+        (self.now >= hold.deadline.0).then(|| {
+            let phase = self.status.phase.map_or("", Phase::as_str);
+            let last = self.status.message.as_deref().unwrap_or_default();
+            format!("holdTimeout was over in phase {phase}: the consumers come back. The last that was known: {last}")
+        })
+    }
+
+    /// What to say of the offsets when the run ends early: never more than is known.
+    pub fn offsets_said(&self) -> &'static str {
+        if self.status.commits > 0 {
+            "Offsets may have been committed already: the partitions say which"
+        } else {
+            "No offset was changed"
+        }
+    }
+
+    /// The target in the status, with what was seen of it.
+    pub fn targets(&self) -> impl Iterator<Item = (usize, &TargetStatus, &'a Seen<Workload>)> {
+        self.status.targets.iter().zip(&self.seen.targets).enumerate().map(|(index, (target, seen))| (index, target, seen))
+    }
+
+    /// Every pod of every target that was seen.
+    pub fn pods(&self) -> Vec<&'a Pod> {
+        self.seen
+            .targets
+            .iter()
+            .filter_map(|seen| match seen {
+                Seen::Known(workload) => Some(&workload.pods),
+                Seen::Unknown(_) | Seen::Missing => None,
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// The consumers are gone for sure: every target was seen, is the one that was stopped, is at zero, and none of its containers runs.
+    pub fn consumers_are_gone(&self) -> bool {
+        self.seen.targets.len() == self.status.targets.len()
+            && self.targets().all(|(_, target, seen)| match seen {
+                Seen::Known(workload) => {
+                    workload.uid == target.uid && workload.replicas == 0 && workload.pods.iter().all(|pod| pod.ended)
+                }
+                Seen::Unknown(_) | Seen::Missing => false,
+            })
+    }
+
+    /// The first target that could not be looked at.
+    pub fn unseen_target(&self) -> Option<String> {
+        self.targets().find_map(|(_, target, seen)| match seen {
+            Seen::Unknown(why) => Some(format!("{}: {why}", name(target))),
+            Seen::Missing | Seen::Known(_) => None,
+        })
+    }
+
+    // The ways in which a pass ends.
+
+    /// Waits: says for what, and looks again after a while or when something changes.
+    pub fn wait(mut self, reason: Reason, message: impl Into<String>, after: SignedDuration) -> Decision {
+        self.say(reason, message);
+        self.end(None, Some(after))
+    }
+
+    /// Nothing more to do unless something changes.
+    pub fn wait_for_change(self) -> Decision {
+        self.end(None, None)
+    }
+
+    /// Looks again after a while, with nothing new to say.
+    pub fn look_again(self, after: SignedDuration) -> Decision {
+        self.end(None, Some(after))
+    }
+
+    /// The pass itself, out of a borrow.
+    pub fn take(&mut self) -> Self {
+        Self { status: std::mem::take(&mut self.status), seen: self.seen, now: self.now, notes: std::mem::take(&mut self.notes) }
+    }
+
+    /// Goes on with the next pass, which sees the world anew.
+    pub fn again(self) -> Decision {
+        self.end(None, Some(AT_ONCE))
+    }
+
+    /// Goes on with the next pass in another phase.
+    pub fn go_on(mut self, phase: Phase, reason: Reason, message: impl Into<String>) -> Decision {
+        self.enter(phase);
+        self.say(reason, message);
+        self.again()
+    }
+
+    /// Does one thing, and looks again.
+    pub fn act(mut self, effect: Effect) -> Decision {
+        let fence = match &effect {
+            Effect::AddFinalizer | Effect::RemoveFinalizer => None,
+            Effect::Scale { target, kind, .. } => Some((*kind, self.status.targets.get(*target).map(name).unwrap_or_default())),
+            Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
+        };
+        if let Some((kind, subject)) = fence {
+            self.status.last_action = Some(Action { kind, subject, time: self.instant() });
+        }
+        self.end(Some(effect), Some(AT_ONCE))
+    }
+
+    /// The run has come to something: the replicas come back if they were taken, and that is the end.
+    pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<String>) -> Decision {
+        let message = message.into();
+        let verdict = Verdict { phase, reason, message };
+        if self.status.hold.is_some() {
+            let message = format!("the replicas are being put back. {}: {}", verdict.phase.as_str(), verdict.message);
+            self.status.verdict = Some(verdict);
+            return self.go_on(Phase::Restoring, Reason::Restoring, message);
+        }
+        self.status.verdict = Some(verdict);
+        self.complete()
+    }
+
+    /// The end, after the replicas are back or when none were taken.
+    pub fn complete(mut self) -> Decision {
+        let verdict = self.status.verdict.clone().unwrap_or(Verdict {
+            phase: Phase::Failed,
+            reason: Reason::InvalidSpec,
+            message: "the status had lost its verdict: somebody has edited it".into(),
+        });
+        self.enter(verdict.phase);
+        self.status.completion_time = Some(Time(self.now));
+        if let Some(hold) = &mut self.status.hold {
+            hold.end_time = Some(MicroTime(self.now));
+            hold.downtime = Some(seconds(self.now.duration_since(hold.start_time.0)));
+        }
+        let failed = verdict.phase != Phase::Succeeded;
+        if failed {
+            for milestone in
+                [ConditionType::Planned, ConditionType::ConsumersStopped, ConditionType::GroupEmpty, ConditionType::OffsetsReset]
+            {
+                if self.condition_status(milestone) != Some("True") {
+                    self.condition(milestone, Some(false), verdict.reason, &verdict.message);
+                    break;
+                }
+            }
+        }
+        self.condition(ConditionType::Complete, Some(!failed), verdict.reason, &verdict.message);
+        self.condition(ConditionType::Failed, Some(failed), verdict.reason, &verdict.message);
+        self.note(failed, verdict.reason, &verdict.message, None);
+        self.say(verdict.reason, verdict.message);
+        self.again()
+    }
+
+    fn say(&mut self, reason: Reason, message: impl Into<String>) {
+        self.status.reason = Some(reason);
+        self.status.message = Some(message.into());
+    }
+
+    fn end(mut self, effect: Option<Effect>, requeue: Option<SignedDuration>) -> Decision {
+        if !self.status.partitions.is_empty() {
+            self.status.totals = Some(plan::totals(&self.status.partitions));
+        }
+        self.kstatus();
+        Decision { status: self.status, effect, requeue, notes: self.notes }
+    }
+
+    /// Ready, Reconciling and Stalled, so that every tool that waits by kstatus understands the phase.
+    fn kstatus(&mut self) {
+        let (ready, reconciling, stalled) = match self.status.phase {
+            Some(Phase::Succeeded) => (true, false, false),
+            Some(Phase::Failed | Phase::Cancelled) => (false, false, true),
+            Some(Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring)
+            | None => (false, true, false),
+        };
+        let reason = self.status.reason.unwrap_or(Reason::Planning);
+        let message = self.status.message.clone().unwrap_or_default();
+        self.condition(ConditionType::Ready, Some(ready), reason, message.clone());
+        self.condition(ConditionType::Reconciling, Some(reconciling), reason, message.clone());
+        self.condition(ConditionType::Stalled, Some(stalled), reason, message);
+    }
+}
+
+/// A hold that begins now.
+pub(super) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStatus {
+    HoldStatus {
+        start_time: MicroTime(now),
+        deadline: MicroTime(later(now, hold_timeout)),
+        containers_ended_time: None,
+        session_end_time: None,
+        drain_deadline: None,
+        group_empty_time: None,
+        end_time: None,
+        downtime: None,
+    }
+}
+
+/// A time after another, or the end of time where that overflows.
+pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A workload's kind and name, as in messages.
+pub(super) fn name(target: &TargetStatus) -> String {
+    format!("{}/{}", target.kind, target.name)
+}
+
+/// A duration in seconds with one decimal.
+fn seconds(duration: SignedDuration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+/// A time as in messages: to the second, in UTC.
+pub(super) fn clock(at: &MicroTime) -> String {
+    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at.0).unwrap_or_else(|_| at.0.to_string())
+}

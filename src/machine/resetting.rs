@@ -1,0 +1,210 @@
+//! Resetting: bounds again, commit, read back. Success is claimed of a partition only after it was read back.
+
+use jiff::SignedDuration;
+
+use super::{
+    Decision, Effect, group,
+    observed::{CommitSeen, KafkaSeen},
+    pass::Pass,
+    plan::{self, Refusal, kafka_reason},
+    request::Request,
+    world::{KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
+};
+use crate::api::{ConditionType, PartitionOutcome, PartitionStatus, Phase, Reason};
+
+/// How many commits are sent before what is still not as planned counts as failed: something commits over us.
+pub const MAX_COMMITS: i32 = 10;
+
+/// How soon something that may heal by itself is tried again.
+const RETRY: SignedDuration = SignedDuration::from_secs(1);
+
+pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
+    if !pass.consumers_are_gone() {
+        if let Some(problem) = pass.unseen_target() {
+            return pass.wait(
+                Reason::WaitingForContainers,
+                format!("cannot see whether the consumers are still stopped: {problem}"),
+                RETRY,
+            );
+        }
+        return pass.go_on(Phase::Stopping, Reason::WaitingForContainers, "consumers run again; they are stopped again");
+    }
+    let seen = match &pass.seen.kafka {
+        KafkaSeen::ForCommit(seen) => seen,
+        KafkaSeen::Failed(error) if error.kind.is_transient() => {
+            let refusal = Refusal::from_kafka(error, "the offsets cannot be committed yet");
+            return pass.wait(refusal.reason, refusal.message, RETRY);
+        }
+        KafkaSeen::Failed(error) => {
+            let message = format!("the offsets could not be committed: {error}. {}", pass.offsets_said());
+            return pass.finish(Phase::Failed, kafka_reason(error.kind), message);
+        }
+        KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::Group(_) => return pass.again(),
+    };
+    if !group::is_free(&seen.group) {
+        return joined(pass, request);
+    }
+    if pass.status.final_plan_time.is_none() {
+        return make_final(pass, seen);
+    }
+    commit(pass, request, seen)
+}
+
+/// The last look at the logs before the first commit: what stands there, and the targets within the bounds that hold now.
+/// This is recorded before anything is committed, and never computed again from a relative goal.
+fn make_final(mut pass: Pass<'_>, seen: &CommitSeen) -> Decision {
+    let mut waits_for = None;
+    for partition in &mut pass.status.partitions {
+        let at = TopicPartition::new(&partition.topic, partition.partition);
+        match (seen.bounds.get(&at), seen.committed.get(&at)) {
+            (Some(Ok(bounds)), Some(Ok(committed))) => {
+                partition.before = committed.as_ref().map(|committed| committed.offset);
+                plan::finalize(partition, *bounds);
+            }
+            (Some(Err(error)), _) | (_, Some(Err(error))) if !error.kind.is_transient() => fail(partition, error),
+            (Some(Err(error)), _) | (_, Some(Err(error))) => waits_for = Some(format!("partition {at}: {error}")),
+            (None, _) | (_, None) => waits_for = Some(format!("partition {at}: the broker did not answer for it")),
+        }
+    }
+    if let Some(problem) = waits_for {
+        return pass.wait(Reason::Committing, format!("waits before the first commit: {problem}"), RETRY);
+    }
+    pass.status.final_plan_time = Some(pass.instant());
+    let (reason, message) = (Reason::Committing, "the plan is final; offsets are about to be committed");
+    pass.go_on(Phase::Resetting, reason, message)
+}
+
+/// Reads back, and commits what is not as planned.
+fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
+    let mut offsets = vec![];
+    let mut waits_for = None;
+    let attempts = pass.status.commits;
+    for partition in &mut pass.status.partitions {
+        if partition.outcome == PartitionOutcome::Failed {
+            continue;
+        }
+        let at = TopicPartition::new(&partition.topic, partition.partition);
+        match seen.committed.get(&at) {
+            Some(Ok(Some(committed))) if committed.offset == partition.target && committed.metadata == request.marker => {
+                partition.outcome = PartitionOutcome::Reset;
+                partition.after = Some(committed.offset);
+                partition.message = None;
+                continue;
+            }
+            Some(Ok(found)) => {
+                partition.outcome = PartitionOutcome::Planned;
+                partition.after = None;
+                if attempts >= MAX_COMMITS {
+                    let stands = found.as_ref().map_or_else(|| "nothing".to_owned(), |committed| committed.offset.to_string());
+                    partition.outcome = PartitionOutcome::Failed;
+                    partition.message = Some(partition.message.take().unwrap_or_else(|| {
+                        format!("after {attempts} commits {stands} stands there: something commits over it without being a member of the group")
+                    }));
+                    continue;
+                }
+            }
+            Some(Err(error)) if !error.kind.is_transient() => {
+                fail(partition, error);
+                continue;
+            }
+            Some(Err(error)) => {
+                waits_for = Some(format!("partition {at}: {error}"));
+                continue;
+            }
+            None => {
+                waits_for = Some(format!("partition {at}: the broker did not answer for it"));
+                continue;
+            }
+        }
+        match seen.bounds.get(&at) {
+            Some(Ok(bounds)) => {
+                plan::keep_in_bounds(partition, *bounds);
+                offsets.push((at, partition.target));
+            }
+            Some(Err(error)) if !error.kind.is_transient() => fail(partition, error),
+            Some(Err(error)) => waits_for = Some(format!("partition {at}: {error}")),
+            None => waits_for = Some(format!("partition {at}: the broker did not answer for it")),
+        }
+    }
+    if !offsets.is_empty() {
+        pass.status.commits += 1;
+        return pass.act(Effect::Commit(offsets));
+    }
+    if let Some(problem) = waits_for {
+        return pass.wait(Reason::Committing, format!("cannot read back yet: {problem}"), RETRY);
+    }
+    verdict(pass)
+}
+
+/// Every partition is decided: what the run has come to.
+fn verdict(mut pass: Pass<'_>) -> Decision {
+    let totals = plan::totals(&pass.status.partitions);
+    if totals.failed == 0 {
+        let message = format!("all {} partitions were committed and read back", totals.partitions);
+        pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsReadBack, &message);
+        pass.note(false, Reason::OffsetsReadBack, &message, None);
+        let clamped = if totals.clamped > 0 { format!(" ({} clamped into the log)", totals.clamped) } else { String::new() };
+        let message = format!(
+            "{} partitions reset and read back{clamped}: {} records to be consumed again, {} skipped",
+            totals.reset, totals.replayed, totals.skipped
+        );
+        return pass.finish(Phase::Succeeded, Reason::Succeeded, message);
+    }
+    let reason = if totals.reset > 0 { Reason::PartiallyReset } else { Reason::NothingReset };
+    let first = pass.status.partitions.iter().find(|partition| partition.outcome == PartitionOutcome::Failed);
+    let why = first.map(|partition| {
+        format!("{}-{}: {}", partition.topic, partition.partition, partition.message.as_deref().unwrap_or_default())
+    });
+    let message = format!(
+        "{} of {} partitions could not be reset, {} were and were read back; the partitions say which. The first that could not: {}",
+        totals.failed,
+        totals.partitions,
+        totals.reset,
+        why.unwrap_or_default()
+    );
+    pass.condition(ConditionType::OffsetsReset, Some(false), reason, &message);
+    pass.finish(Phase::Failed, reason, message)
+}
+
+/// Somebody joined: never committed over, waited for again.
+fn joined(mut pass: Pass<'_>, request: &Request) -> Decision {
+    let message = format!("a consumer joined group {} before the commit; waits until the group is free again", request.group);
+    pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, &message);
+    pass.go_on(Phase::Draining, Reason::WaitingForGroup, message)
+}
+
+/// The answers of a commit. Only codes that speak of an error change anything: success is what is read back.
+pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decision {
+    let mut member = false;
+    for partition in &mut pass.status.partitions {
+        let at = TopicPartition::new(&partition.topic, partition.partition);
+        match answers.get(&at) {
+            Some(Err(error)) if error.kind == KafkaErrorKind::UnknownMember => member = true,
+            Some(Err(error)) if error.kind.is_transient() => partition.message = Some(error.message.clone()),
+            Some(Err(error)) => fail(partition, error),
+            Some(Ok(())) | None => {}
+        }
+    }
+    if member {
+        let message = "the broker refused the commit because a consumer had joined; waits until the group is free again";
+        pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, message);
+        return pass.go_on(Phase::Draining, Reason::WaitingForGroup, message);
+    }
+    pass.again()
+}
+
+/// A commit without an answer: the next pass reads back what became of it.
+pub(super) fn commit_failed(pass: Pass<'_>, error: &KafkaError) -> Decision {
+    if error.kind == KafkaErrorKind::UnknownMember {
+        let message = "the broker refused the commit because a consumer had joined; waits until the group is free again";
+        return pass.go_on(Phase::Draining, Reason::WaitingForGroup, message);
+    }
+    let message = format!("a commit ended without an answer ({error}); what became of it is read back");
+    pass.wait(kafka_reason(error.kind), message, RETRY)
+}
+
+fn fail(partition: &mut PartitionStatus, error: &KafkaError) {
+    partition.outcome = PartitionOutcome::Failed;
+    partition.after = None;
+    partition.message = Some(error.message.clone());
+}
