@@ -30,6 +30,9 @@ mod resumed;
 mod stopping;
 pub mod world;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::{SignedDuration, Timestamp};
 
 use self::{

@@ -194,7 +194,7 @@ pub struct Workload {
     pub uid: String,
     /// The version that was read; writing the scale with it fails when anything changed since.
     pub resource_version: String,
-    /// `spec.replicas`; absent means 1, as Kubernetes' own default.
+    /// `spec.replicas`. A scale without it has zero: the API server fills in the default of 1 when the workload is stored.
     pub replicas: i32,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
     pub refusal: Option<String>,

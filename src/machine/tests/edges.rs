@@ -1,0 +1,436 @@
+//! The table: every phase with what may be seen in it, and what follows.
+
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    api::ActionKind,
+    machine::{
+        Answer, Decision, Effect, MAX_COMMITS, MAX_REHOLDS, RESUME_TIMEOUT, after, decide, observed::Blocker, pass::later,
+    },
+};
+
+/// What a decision comes to, for comparison.
+#[derive(Debug, PartialEq)]
+enum Then {
+    /// It is in this phase now, and does nothing.
+    In(Phase, Reason),
+    /// It finds this verdict and goes on to restore.
+    Restores(Phase, Reason),
+    /// It is in this phase and scales.
+    Scales(Phase, i32, ActionKind),
+    /// It commits this many partitions.
+    Commits(usize),
+    /// It puts the finalizer on.
+    AddsFinalizer,
+    /// It takes the finalizer off.
+    RemovesFinalizer,
+}
+use Then::*;
+
+fn then(decision: &Decision) -> Then {
+    let phase = decision.status.phase.unwrap();
+    match &decision.effect {
+        Some(Effect::AddFinalizer) => AddsFinalizer,
+        Some(Effect::RemoveFinalizer) => RemovesFinalizer,
+        Some(Effect::Scale { replicas, kind, .. }) => Scales(phase, *replicas, *kind),
+        Some(Effect::Commit(offsets)) => Commits(offsets.len()),
+        None => match (phase, &decision.status.verdict) {
+            (Phase::Restoring, Some(verdict)) => Restores(verdict.phase, verdict.reason),
+            _ => In(phase, decision.status.reason.unwrap()),
+        },
+    }
+}
+
+fn run(status: &OffsetResetStatus, seen: &Observed, now: i64) -> Decision {
+    decide(Ok(&request()), status, seen, at(now))
+}
+
+fn empty() -> Group {
+    group_in(GroupState::Empty, 0)
+}
+
+fn stable() -> Group {
+    group_in(GroupState::Stable, 3)
+}
+
+fn kafka_failed(kind: KafkaErrorKind) -> KafkaSeen {
+    KafkaSeen::Failed(error(kind))
+}
+
+fn unknown() -> Seen<Workload> {
+    Seen::Unknown("no route to host".into())
+}
+
+fn replaced() -> Seen<Workload> {
+    Seen::Known(Workload { uid: "w-2".into(), resource_version: "9".into(), replicas: 3, refusal: None, pods: vec![] })
+}
+
+fn refused() -> Seen<Workload> {
+    Seen::Known(Workload {
+        uid: "w-1".into(),
+        resource_version: "9".into(),
+        replicas: 3,
+        refusal: Some("forbidden".into()),
+        pods: vec![],
+    })
+}
+
+#[rstest]
+#[case::first_visit(None, In(Phase::Planning, Reason::Planning))]
+#[case::somebody_goes_first(
+    Some(Blocker { name: "shop/other".into(), shared: "group g".into() }),
+    In(Phase::Pending, Reason::WaitingForOther)
+)]
+fn pending_waits_its_turn(#[case] blocker: Option<Blocker>, #[case] expected: Then) {
+    let observed = Observed { blocker, targets: vec![], finalizer: false, ..seen(unknown(), KafkaSeen::NotAsked) };
+    let decision = run(&OffsetResetStatus::default(), &observed, 0);
+    assert_eq!(then(&decision), expected);
+    assert_eq!(decision.status.start_time, Some(Time(at(0))));
+}
+
+#[rstest]
+#[case::all_is_well(running(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Stopping, Reason::PlanMade))]
+#[case::no_such_target(Seen::Missing, KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Failed, Reason::TargetNotFound))]
+#[case::scaling_is_forbidden(refused(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Failed, Reason::TargetUnreachable))]
+#[case::target_not_seen(unknown(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Planning, Reason::TargetUnreachable))]
+#[case::target_never_seen(unknown(), KafkaSeen::ForPlan(plan_seen()), 31, In(Phase::Failed, Reason::TargetUnreachable))]
+#[case::broker_away(running(), kafka_failed(KafkaErrorKind::Unreachable), 1, In(Phase::Planning, Reason::BrokerUnreachable))]
+#[case::broker_away_too_long(
+    running(),
+    kafka_failed(KafkaErrorKind::Unreachable),
+    31,
+    In(Phase::Failed, Reason::BrokerUnreachable)
+)]
+#[case::wrong_password(
+    running(),
+    kafka_failed(KafkaErrorKind::Authentication),
+    1,
+    In(Phase::Failed, Reason::AuthenticationFailed)
+)]
+#[case::unknown_group(
+    running(),
+    KafkaSeen::ForPlan(PlanSeen { group: Group::NotFound, has_commits: false, ..plan_seen() }),
+    1,
+    In(Phase::Failed, Reason::GroupNotFound)
+)]
+fn planning_stops_nothing_for_a_reset_that_cannot_be(
+    #[case] target: Seen<Workload>,
+    #[case] kafka: KafkaSeen,
+    #[case] now: i64,
+    #[case] expected: Then,
+) {
+    let observed = Observed { finalizer: false, ..seen(target, kafka) };
+    let decision = run(&status_in(Phase::Planning), &observed, now);
+    assert_eq!(then(&decision), expected);
+    if let In(Phase::Failed, _) = expected {
+        assert!(
+            decision.status.completion_time.is_some() && decision.status.hold.is_none() && decision.status.targets.is_empty()
+        );
+    }
+}
+
+#[test]
+fn the_plan_is_recorded_with_the_replicas_before_anything_is_stopped() {
+    let decision = run(&status_in(Phase::Planning), &seen(running(), KafkaSeen::ForPlan(plan_seen())), 1);
+    assert_eq!(decision.effect, None);
+    assert_eq!(decision.status.targets[0].original_replicas, 3);
+    assert_eq!(decision.status.partitions.len(), 2);
+    assert_eq!(decision.status.hold.unwrap().deadline, micro(601));
+}
+
+#[rstest]
+#[case::first_the_finalizer(Observed { finalizer: false, ..seen(running(), KafkaSeen::NotAsked) }, AddsFinalizer)]
+#[case::then_to_zero(seen(running(), KafkaSeen::NotAsked), Scales(Phase::Stopping, 0, ActionKind::Stop))]
+#[case::at_zero_already(seen(gone(), KafkaSeen::NotAsked), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::pods_still_end(seen(workload(0, vec![pod("a", true), pod("b", false)]), KafkaSeen::NotAsked), In(Phase::Stopping, Reason::WaitingForContainers))]
+#[case::pods_have_ended(seen(workload(0, vec![pod("a", true)]), KafkaSeen::NotAsked), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::not_seen_is_not_stopped(seen(unknown(), KafkaSeen::NotAsked), In(Phase::Stopping, Reason::WaitingForContainers))]
+#[case::gone_for_good(seen(Seen::Missing, KafkaSeen::NotAsked), Restores(Phase::Failed, Reason::TargetReplaced))]
+#[case::another_one_under_the_name(seen(replaced(), KafkaSeen::NotAsked), Restores(Phase::Failed, Reason::TargetReplaced))]
+#[case::deleted(Observed { deleting: true, ..seen(running(), KafkaSeen::NotAsked) }, Restores(Phase::Cancelled, Reason::Cancelled))]
+fn stopping_waits_for_the_last_container(#[case] observed: Observed, #[case] expected: Then) {
+    assert_eq!(then(&run(&status_in(Phase::Stopping), &observed, 3)), expected);
+}
+
+#[test]
+fn the_count_that_comes_back_is_the_one_right_before_the_stop() {
+    let observed = seen(workload(5, vec![]), KafkaSeen::NotAsked);
+    let first = run(&status_in(Phase::Stopping), &observed, 3);
+    assert_eq!(first.status.targets[0].original_replicas, 5, "an autoscaler changed it after the plan");
+    assert!(first.status.targets[0].stop_requested);
+    // The stop lost a race against one more change: that count is the one that was stopped.
+    let second = run(&first.status, &seen(workload(6, vec![]), KafkaSeen::NotAsked), 4);
+    assert_eq!(second.status.targets[0].original_replicas, 6);
+    // Seen at zero once, nothing changes it any more.
+    let stopped = run(&second.status, &seen(workload(0, vec![pod("a", false)]), KafkaSeen::NotAsked), 5);
+    let scaled_up = run(&stopped.status, &seen(workload(9, vec![]), KafkaSeen::NotAsked), 6);
+    assert_eq!(then(&scaled_up), Scales(Phase::Stopping, 0, ActionKind::Stop));
+    assert_eq!(scaled_up.status.targets[0].original_replicas, 6);
+    let lost_race = run(&scaled_up.status, &seen(workload(8, vec![]), KafkaSeen::NotAsked), 6);
+    assert_eq!(lost_race.status.targets[0].original_replicas, 6);
+    assert_eq!(lost_race.status.targets[0].scaled_up_by_others, 1, "one intervention counts once");
+}
+
+#[test]
+fn a_target_at_zero_stays_at_zero() {
+    let mut status = status_in(Phase::Stopping);
+    status.targets[0].original_replicas = 0;
+    let drained = run(&status, &seen(gone(), KafkaSeen::NotAsked), 3);
+    assert_eq!(then(&drained), In(Phase::Draining, Reason::WaitingForGroup));
+    assert!(!drained.status.targets[0].stop_requested);
+    let restoring = OffsetResetStatus { targets: drained.status.targets, ..status_in(Phase::Restoring) };
+    assert_eq!(then(&run(&restoring, &seen(gone(), KafkaSeen::NotAsked), 9)), In(Phase::Succeeded, Reason::Succeeded));
+}
+
+#[test]
+fn who_scales_up_again_and_again_is_given_way_to_and_named() {
+    let mut status = status_in(Phase::Draining);
+    for round in 1..=MAX_REHOLDS {
+        let back = run(&status, &seen(running(), KafkaSeen::NotAsked), 6);
+        assert_eq!(then(&back), In(Phase::Stopping, Reason::WaitingForContainers));
+        let again = run(&back.status, &seen(running(), KafkaSeen::NotAsked), 6);
+        assert_eq!(then(&again), Scales(Phase::Stopping, 0, ActionKind::Stop));
+        assert_eq!(again.status.targets[0].scaled_up_by_others, round);
+        status = run(&again.status, &seen(gone(), KafkaSeen::NotAsked), 7).status;
+    }
+    let back = run(&status, &seen(running(), KafkaSeen::NotAsked), 8);
+    assert_eq!(
+        then(&run(&back.status, &seen(running(), KafkaSeen::NotAsked), 8)),
+        Restores(Phase::Failed, Reason::ScaledUpByOthers)
+    );
+}
+
+#[rstest]
+#[case::free(KafkaSeen::Group(empty()), 6, In(Phase::Resetting, Reason::Committing))]
+#[case::not_found_is_free(KafkaSeen::Group(Group::NotFound), 6, In(Phase::Resetting, Reason::Committing))]
+#[case::dead_is_free(KafkaSeen::Group(group_in(GroupState::Dead, 0)), 6, In(Phase::Resetting, Reason::Committing))]
+#[case::members_left(KafkaSeen::Group(stable()), 6, In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::longer_than_the_session(KafkaSeen::Group(stable()), 20, In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::free_after_the_session(KafkaSeen::Group(empty()), 20, In(Phase::Resetting, Reason::Committing))]
+#[case::members_never_leave(KafkaSeen::Group(stable()), 125, Restores(Phase::Failed, Reason::GroupNotEmpty))]
+#[case::free_at_the_last_moment(KafkaSeen::Group(empty()), 125, In(Phase::Resetting, Reason::Committing))]
+#[case::unknown_is_never_empty(
+    KafkaSeen::Group(group_in(GroupState::Unknown, 0)),
+    6,
+    In(Phase::Draining, Reason::WaitingForGroup)
+)]
+#[case::broker_away(kafka_failed(KafkaErrorKind::Unreachable), 6, In(Phase::Draining, Reason::BrokerUnreachable))]
+#[case::broker_away_too_long(kafka_failed(KafkaErrorKind::Unreachable), 125, Restores(Phase::Failed, Reason::BrokerUnreachable))]
+#[case::password_changed(kafka_failed(KafkaErrorKind::Authentication), 6, Restores(Phase::Failed, Reason::AuthenticationFailed))]
+fn draining_leaves_the_moment_the_broker_says_free(#[case] kafka: KafkaSeen, #[case] now: i64, #[case] expected: Then) {
+    assert_eq!(then(&run(&status_in(Phase::Draining), &seen(gone(), kafka), now)), expected);
+}
+
+fn final_plan(phase: Phase) -> OffsetResetStatus {
+    OffsetResetStatus { final_plan_time: Some(micro(6)), ..status_in(phase) }
+}
+
+#[rstest]
+#[case::the_plan_becomes_final_first(status_in(Phase::Resetting), commit_seen(empty(), &committed(50, "")), In(Phase::Resetting, Reason::Committing))]
+#[case::then_it_is_committed(final_plan(Phase::Resetting), commit_seen(empty(), &committed(50, "")), Commits(2))]
+#[case::nothing_was_committed_before(final_plan(Phase::Resetting), commit_seen(empty(), &Ok(None)), Commits(2))]
+#[case::the_same_offset_of_somebody_else_is_no_proof(final_plan(Phase::Resetting), commit_seen(empty(), &committed(10, "app")), Commits(2))]
+#[case::read_back(final_plan(Phase::Resetting), commit_seen(empty(), &committed(10, MARKER)), Restores(Phase::Succeeded, Reason::Succeeded))]
+#[case::somebody_joined(final_plan(Phase::Resetting), commit_seen(stable(), &committed(50, "")), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::read_back_fails_for_now(
+    final_plan(Phase::Resetting),
+    commit_seen(empty(), &Err(error(KafkaErrorKind::Coordinator))),
+    In(Phase::Resetting, Reason::Committing)
+)]
+#[case::read_back_fails_for_good(
+    final_plan(Phase::Resetting),
+    commit_seen(empty(), &Err(error(KafkaErrorKind::Authorization))),
+    Restores(Phase::Failed, Reason::NothingReset)
+)]
+#[case::broker_away(
+    final_plan(Phase::Resetting),
+    kafka_failed(KafkaErrorKind::Timeout),
+    In(Phase::Resetting, Reason::BrokerUnreachable)
+)]
+#[case::no_right_any_more(
+    final_plan(Phase::Resetting),
+    kafka_failed(KafkaErrorKind::Authorization),
+    Restores(Phase::Failed, Reason::AuthorizationFailed)
+)]
+#[case::something_commits_over_it(
+    OffsetResetStatus { commits: MAX_COMMITS, ..final_plan(Phase::Resetting) },
+    commit_seen(empty(), &committed(77, "")),
+    Restores(Phase::Failed, Reason::NothingReset)
+)]
+fn resetting_claims_only_what_it_read_back(#[case] status: OffsetResetStatus, #[case] kafka: KafkaSeen, #[case] expected: Then) {
+    assert_eq!(then(&run(&status, &seen(gone(), kafka), 7)), expected);
+}
+
+#[rstest]
+#[case::consumers_run_again(running(), In(Phase::Stopping, Reason::WaitingForContainers))]
+#[case::a_container_runs(workload(0, vec![pod("a", false)]), In(Phase::Stopping, Reason::WaitingForContainers))]
+#[case::another_workload(replaced(), In(Phase::Stopping, Reason::WaitingForContainers))]
+#[case::not_seen(unknown(), In(Phase::Resetting, Reason::WaitingForContainers))]
+fn nothing_is_committed_while_a_consumer_may_run(#[case] target: Seen<Workload>, #[case] expected: Then) {
+    let kafka = commit_seen(empty(), &committed(50, ""));
+    assert_eq!(then(&run(&final_plan(Phase::Resetting), &seen(target, kafka), 7)), expected);
+}
+
+#[test]
+fn what_stands_right_before_the_commit_is_what_was_before() {
+    let decision = run(&status_in(Phase::Resetting), &seen(gone(), commit_seen(empty(), &committed(63, ""))), 7);
+    assert_eq!(decision.status.partitions[0].before, Some(63));
+    assert_eq!(decision.status.final_plan_time, Some(micro(7)));
+}
+
+#[test]
+fn a_topic_deleted_meanwhile_fails_only_its_own_partitions() {
+    let mut kafka = commit_seen(empty(), &committed(10, MARKER));
+    if let KafkaSeen::ForCommit(seen) = &mut kafka {
+        seen.bounds.insert(tp(1), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
+    }
+    let fixed = run(&status_in(Phase::Resetting), &seen(gone(), kafka.clone()), 7);
+    let decision = run(&fixed.status, &seen(gone(), kafka), 8);
+    assert_eq!(then(&decision), Restores(Phase::Failed, Reason::PartiallyReset));
+    let outcomes: Vec<_> = decision.status.partitions.iter().map(|p| (p.outcome, p.after)).collect();
+    assert_eq!(outcomes, [(PartitionOutcome::Reset, Some(10)), (PartitionOutcome::Failed, None)]);
+}
+
+#[rstest]
+#[case::accepted(Answer::Committed(per_partition(&Ok(()))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Planned)]
+#[case::a_member(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::UnknownMember)))), In(Phase::Draining, Reason::WaitingForGroup), PartitionOutcome::Planned)]
+#[case::coordinator_moves(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::Coordinator)))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Planned)]
+#[case::not_authorized(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::Authorization)))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Failed)]
+#[case::no_answer(
+    Answer::CommitFailed(error(KafkaErrorKind::Timeout)),
+    In(Phase::Resetting, Reason::BrokerUnreachable),
+    PartitionOutcome::Planned
+)]
+fn an_accepted_commit_is_no_success_until_it_is_read_back(
+    #[case] answer: Answer,
+    #[case] expected: Then,
+    #[case] outcome: PartitionOutcome,
+) {
+    let status = OffsetResetStatus { reason: Some(Reason::Committing), ..final_plan(Phase::Resetting) };
+    let observed = seen(gone(), commit_seen(empty(), &committed(50, "")));
+    let decision = after(&status, &Effect::Commit(vec![(tp(0), 10), (tp(1), 10)]), &answer, &observed, at(7));
+    assert_eq!(then(&decision), expected);
+    assert!(decision.status.partitions.iter().all(|p| p.outcome == outcome && p.after.is_none()));
+}
+
+#[rstest]
+#[case::at_zero(gone(), Scales(Phase::Restoring, 3, ActionKind::Restore), None)]
+#[case::back_already(running(), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::Original))]
+#[case::somebody_set_another_count(workload(2, vec![]), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::LeftAsScaledByOthers))]
+#[case::gone(Seen::Missing, In(Phase::Succeeded, Reason::Succeeded), Some(Restored::Gone))]
+#[case::another_one(replaced(), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::Replaced))]
+#[case::not_seen(unknown(), Restores(Phase::Succeeded, Reason::Succeeded), None)]
+fn restoring_ends_only_when_every_target_is_back_or_not_ours(
+    #[case] target: Seen<Workload>,
+    #[case] expected: Then,
+    #[case] restored: Option<Restored>,
+) {
+    let decision = run(&status_in(Phase::Restoring), &seen(target, KafkaSeen::NotAsked), 30);
+    assert_eq!(then(&decision), expected);
+    assert_eq!(decision.status.targets[0].restored, restored);
+    if restored.is_some() {
+        assert_eq!(decision.status.completion_time, Some(Time(at(30))));
+        assert_eq!(decision.status.hold.unwrap().downtime.as_deref(), Some("30.0s"));
+    }
+}
+
+#[test]
+fn a_refused_restore_is_said_and_tried_again_for_ever() {
+    let status = status_in(Phase::Restoring);
+    let observed = seen(gone(), KafkaSeen::NotAsked);
+    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, kind: ActionKind::Restore };
+    let decision = after(&status, &effect, &Answer::Refused("quota".into()), &observed, at(9_999));
+    assert_eq!(then(&decision), Restores(Phase::Succeeded, Reason::Succeeded));
+    assert!(decision.status.message.as_deref().unwrap().contains("scale it to 3"));
+    assert_eq!(then(&run(&decision.status, &observed, 99_999)), Scales(Phase::Restoring, 3, ActionKind::Restore));
+}
+
+#[rstest]
+#[case(Phase::Stopping)]
+#[case(Phase::Draining)]
+#[case(Phase::Resetting)]
+fn the_hold_has_a_hard_deadline_that_needs_no_kafka(#[case] phase: Phase) {
+    let observed = seen(unknown(), KafkaSeen::NotAsked);
+    assert_eq!(then(&run(&status_in(phase), &observed, 600)), Restores(Phase::Failed, Reason::HoldTimeout));
+    assert_ne!(then(&run(&status_in(phase), &observed, 599)), Restores(Phase::Failed, Reason::HoldTimeout));
+}
+
+#[rstest]
+#[case(Phase::Stopping)]
+#[case(Phase::Draining)]
+#[case(Phase::Resetting)]
+fn deleting_brings_the_consumers_back_first(#[case] phase: Phase) {
+    let observed = Observed { deleting: true, ..seen(unknown(), KafkaSeen::NotAsked) };
+    assert_eq!(then(&run(&status_in(phase), &observed, 30)), Restores(Phase::Cancelled, Reason::Cancelled));
+}
+
+#[rstest]
+#[case(Phase::Pending)]
+#[case(Phase::Planning)]
+fn deleting_what_holds_nothing_ends_at_once(#[case] phase: Phase) {
+    let observed = Observed { deleting: true, finalizer: false, targets: vec![], ..seen(unknown(), KafkaSeen::NotAsked) };
+    assert_eq!(then(&run(&status_in(phase), &observed, 30)), In(Phase::Cancelled, Reason::Cancelled));
+}
+
+fn finished() -> OffsetResetStatus {
+    run(&status_in(Phase::Restoring), &seen(running(), KafkaSeen::NotAsked), 30).status
+}
+
+fn resumed(status: &OffsetResetStatus) -> (&str, &str) {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == "ConsumersResumed").unwrap();
+    (&condition.status, &condition.reason)
+}
+
+#[test]
+fn the_finalizer_goes_when_it_is_over() {
+    assert_eq!(then(&run(&finished(), &seen(running(), KafkaSeen::NotAsked), 31)), RemovesFinalizer);
+}
+
+#[rstest]
+#[case::all_back(running(), KafkaSeen::Group(stable()), 31, ("True", "ConsumersBack"))]
+#[case::pods_not_ready(workload(3, vec![pod("a", false)]), KafkaSeen::Group(stable()), 31, ("Unknown", "WaitingForConsumers"))]
+#[case::members_missing(running(), KafkaSeen::Group(group_in(GroupState::Stable, 2)), 31, ("Unknown", "WaitingForConsumers"))]
+#[case::broker_away(running(), kafka_failed(KafkaErrorKind::Unreachable), 31, ("Unknown", "WaitingForConsumers"))]
+#[case::never_back(workload(3, vec![]), KafkaSeen::Group(empty()), 331, ("False", "ConsumersNotBack"))]
+fn after_the_end_it_says_whether_the_consumers_came_back(
+    #[case] target: Seen<Workload>,
+    #[case] kafka: KafkaSeen,
+    #[case] now: i64,
+    #[case] expected: (&str, &str),
+) {
+    let mut status = finished();
+    status.group = Some(crate::machine::group::status(&stable(), None, &[]));
+    assert_eq!(later(at(30), RESUME_TIMEOUT), at(330));
+    let decision = run(&status, &Observed { finalizer: false, ..seen(target, kafka) }, now);
+    assert_eq!(resumed(&decision.status), expected);
+    assert_eq!((decision.effect.clone(), decision.status.phase), (None, Some(Phase::Succeeded)), "what is over is only watched");
+}
+
+#[test]
+fn a_finished_reset_changes_nothing_any_more() {
+    let mut status = finished();
+    let back = Observed { finalizer: false, ..seen(running(), KafkaSeen::Group(stable())) };
+    status = run(&status, &back, 31).status;
+    for observed in [
+        back,
+        Observed { finalizer: false, ..seen(gone(), commit_seen(empty(), &committed(50, ""))) },
+        Observed { finalizer: false, deleting: true, ..seen(Seen::Missing, KafkaSeen::NotAsked) },
+    ] {
+        let decision = run(&status, &observed, 99_999);
+        assert_eq!((decision.effect, decision.status.clone(), decision.requeue), (None, status.clone(), None));
+    }
+}
+
+#[test]
+fn a_spec_that_means_nothing_is_refused_without_touching_anything() {
+    let mut spec = serde_json::json!({"metadata": {"name": "replay", "namespace": "shop"}, "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+        "spec": {"kafka": {"bootstrapServers": "k:9092"}, "group": "g", "resets": [{"topic": "orders", "timestamp": "2019-02-30T00:00:00Z"}]}});
+    let parse = |spec: &serde_json::Value| Request::parse(&serde_json::from_value(spec.clone()).unwrap());
+    let invalid = parse(&spec).unwrap_err();
+    let observed = Observed { finalizer: false, targets: vec![], ..seen(unknown(), KafkaSeen::NotAsked) };
+    let decision = decide(Err(&invalid), &OffsetResetStatus::default(), &observed, at(0));
+    assert_eq!(then(&decision), In(Phase::Failed, Reason::InvalidSpec));
+    spec["spec"]["resets"][0]["timestamp"] = 1_571_812_144.into();
+    assert_eq!(parse(&spec).unwrap().entries[0].goal, Goal::Timestamp(1_571_812_144_000));
+}

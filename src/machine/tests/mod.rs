@@ -1,0 +1,176 @@
+//! Tables over the whole machine, and a simulated world that it must always find its way out of.
+
+mod edges;
+mod plans;
+mod turns;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+
+use super::{
+    observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
+    request::{Entry, Goal, Request},
+    world::{
+        Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind, PerPartition,
+        Pod, TopicPartition, Workload,
+    },
+};
+use crate::api::{
+    HoldStatus, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Reason, Restored, TargetRef, TargetStatus, Verdict,
+};
+
+pub(super) const MARKER: &str = "offset-reset/shop/replay/uid-1";
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+pub(super) fn micro(seconds: i64) -> MicroTime {
+    MicroTime(at(seconds))
+}
+
+/// A request to take both partitions of `orders` to offset 10, with one Deployment to stop.
+pub(super) fn request() -> Request {
+    Request {
+        targets: vec![TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "consumer".into() }],
+        bootstrap_servers: "kafka:9092".into(),
+        group: "g".into(),
+        entries: vec![Entry { topic: "orders".into(), partition: None, goal: Goal::Offset(10) }],
+        session_timeout: SignedDuration::from_secs(10),
+        drain_timeout: SignedDuration::from_secs(120),
+        hold_timeout: SignedDuration::from_secs(600),
+        marker: MARKER.into(),
+    }
+}
+
+pub(super) fn tp(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+pub(super) fn error(kind: KafkaErrorKind) -> KafkaError {
+    KafkaError::new(kind, "kafka's words")
+}
+
+pub(super) fn group_in(state: GroupState, members: usize) -> Group {
+    let member = |n: usize| GroupMember {
+        member_id: format!("m{n}"),
+        client_id: "consumer".into(),
+        instance_id: None,
+        host: format!("10.0.0.{n}"),
+        assigned: 1,
+    };
+    Group::Found(GroupDescription { group_type: GroupType::Classic, state, members: (0..members).map(member).collect() })
+}
+
+pub(super) fn per_partition<T: Clone>(value: &Result<T, KafkaError>) -> PerPartition<T> {
+    [tp(0), tp(1)].into_iter().map(|at| (at, value.clone())).collect()
+}
+
+pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>, KafkaError> {
+    Ok(Some(Committed { offset, metadata: metadata.into() }))
+}
+
+pub(super) fn pod(name: &str, ended: bool) -> Pod {
+    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, ended, ready: !ended }
+}
+
+pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
+    Seen::Known(Workload { uid: "w-1".into(), resource_version: "7".into(), replicas, refusal: None, pods })
+}
+
+pub(super) fn running() -> Seen<Workload> {
+    workload(3, vec![pod("a", false), pod("b", false), pod("c", false)])
+}
+
+pub(super) fn gone() -> Seen<Workload> {
+    workload(0, vec![])
+}
+
+pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
+    Observed { deleting: false, finalizer: true, generation: Some(1), blocker: None, targets: vec![target], kafka }
+}
+
+pub(super) fn plan_seen() -> PlanSeen {
+    PlanSeen {
+        group: group_in(GroupState::Stable, 3),
+        has_commits: true,
+        topics: BTreeMap::from([("orders".to_owned(), Ok(vec![0, 1]))]),
+        bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
+        times: BTreeMap::new(),
+        committed: per_partition(&committed(50, "")),
+    }
+}
+
+pub(super) fn commit_seen(group: Group, stands: &Result<Option<Committed>, KafkaError>) -> KafkaSeen {
+    KafkaSeen::ForCommit(CommitSeen {
+        bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
+        committed: per_partition(stands),
+        group,
+    })
+}
+
+pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
+    PartitionStatus {
+        topic: "orders".into(),
+        partition,
+        before: Some(50),
+        requested_offset: Some(10),
+        requested_timestamp: None,
+        matched_timestamp: None,
+        log_start: 0,
+        log_end: 100,
+        target: 10,
+        clamped: None,
+        after: None,
+        outcome: PartitionOutcome::Planned,
+        message: None,
+    }
+}
+
+/// The status of a reset that was stopped at 0 s, whose containers ended at 5 s, and that is in `phase` since then.
+pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
+    let held = !matches!(phase, Phase::Pending | Phase::Planning);
+    let stopped = held && phase != Phase::Stopping;
+    OffsetResetStatus {
+        observed_generation: Some(1),
+        phase: Some(phase),
+        start_time: Some(Time(at(0))),
+        phase_start_time: Some(micro(0)),
+        targets: if held { vec![target_status(stopped)] } else { vec![] },
+        hold: held.then(|| HoldStatus {
+            start_time: micro(0),
+            deadline: micro(600),
+            containers_ended_time: stopped.then(|| micro(5)),
+            session_end_time: stopped.then(|| micro(15)),
+            drain_deadline: stopped.then(|| micro(125)),
+            group_empty_time: None,
+            end_time: None,
+            downtime: None,
+        }),
+        partitions: if held { vec![planned_partition(0), planned_partition(1)] } else { vec![] },
+        verdict: (phase == Phase::Restoring).then(|| Verdict {
+            phase: Phase::Succeeded,
+            reason: Reason::Succeeded,
+            message: "done".into(),
+        }),
+        ..OffsetResetStatus::default()
+    }
+}
+
+pub(super) fn target_status(stopped: bool) -> TargetStatus {
+    TargetStatus {
+        api_version: "apps/v1".into(),
+        kind: "Deployment".into(),
+        name: "consumer".into(),
+        uid: "w-1".into(),
+        original_replicas: 3,
+        stop_requested: stopped,
+        stopped,
+        scaled_up_by_others: 0,
+        restored: None::<Restored>,
+        ready_pods: None,
+    }
+}

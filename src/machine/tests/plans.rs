@@ -1,0 +1,144 @@
+//! Planning: from what was seen to absolute targets, or to every reason why not.
+
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    api::{Clamp, MAX_PARTITIONS},
+    machine::{
+        plan::{Refusal, finalize, keep_in_bounds, plan, totals},
+        world::TimestampMatch,
+    },
+};
+
+fn entry(topic: &str, partition: Option<i32>, goal: Goal) -> Entry {
+    Entry { topic: topic.into(), partition, goal }
+}
+
+fn reasons(result: Result<Vec<PartitionStatus>, Vec<Refusal>>) -> Vec<(Reason, bool)> {
+    result.unwrap_err().into_iter().map(|refusal| (refusal.reason, refusal.transient)).collect()
+}
+
+#[test]
+fn all_partitions_of_a_topic_are_planned() {
+    let planned = plan(&request(), &plan_seen()).unwrap();
+    let targets: Vec<_> = planned.iter().map(|p| (p.partition, p.before, p.requested_offset, p.target, p.clamped)).collect();
+    assert_eq!(targets, [(0, Some(50), Some(10), 10, None), (1, Some(50), Some(10), 10, None)]);
+    let totals = totals(&planned);
+    assert_eq!((totals.partitions, totals.replayed, totals.skipped), (2, 80, 0));
+}
+
+#[test]
+fn entries_may_mix_partitions_and_targets() {
+    let mut seen = plan_seen();
+    seen.times.insert(tp(1), Ok(Some(TimestampMatch { offset: 42, timestamp: 5_000 })));
+    let request = Request {
+        entries: vec![entry("orders", Some(0), Goal::Offset(500)), entry("orders", Some(1), Goal::Timestamp(5_000))],
+        ..request()
+    };
+    let planned = plan(&request, &seen).unwrap();
+    assert_eq!((planned[0].target, planned[0].clamped), (100, Some(Clamp::AboveLogEnd)));
+    assert_eq!((planned[1].target, planned[1].clamped), (42, None));
+    assert_eq!(planned[1].matched_timestamp, Some(MicroTime(Timestamp::from_millisecond(5_000).unwrap())));
+    assert_eq!(totals(&planned).clamped, 1);
+}
+
+#[test]
+fn a_partition_without_a_commit_is_planned_and_shown_without_a_before() {
+    let mut seen = plan_seen();
+    seen.committed.insert(tp(1), Ok(None));
+    let planned = plan(&request(), &seen).unwrap();
+    assert_eq!((planned[1].before, planned[1].target), (None, 10));
+    assert_eq!(totals(&planned).replayed, 40);
+}
+
+#[rstest]
+#[case::kafka_4(Group::NotFound)]
+#[case::kafka_3(group_in(GroupState::Dead, 0))]
+fn an_unknown_group_is_refused(#[case] group: Group) {
+    let seen = PlanSeen { group, has_commits: false, ..plan_seen() };
+    assert_eq!(reasons(plan(&request(), &seen)), [(Reason::GroupNotFound, false)]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let mut seen = plan_seen();
+    seen.topics.insert("payments".into(), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
+    let request = Request {
+        entries: vec![
+            entry("orders", None, Goal::Offset(1)),
+            entry("orders", Some(1), Goal::Offset(2)),
+            entry("orders", Some(7), Goal::Offset(3)),
+            entry("payments", None, Goal::Offset(4)),
+        ],
+        ..request()
+    };
+    let refusals = plan(&request, &seen).unwrap_err();
+    let messages: Vec<_> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "topic payments does not exist",
+            "resets[0] and resets[1] both mean partition orders-1; leave it out of one of them",
+            "resets[2]: topic orders has no partition 7 (it has 2, from 0)",
+        ]
+    );
+}
+
+#[test]
+fn a_plan_that_does_not_fit_the_status_is_refused() {
+    let mut seen = plan_seen();
+    seen.topics.insert("orders".into(), Ok((0..=i32::try_from(MAX_PARTITIONS).unwrap()).collect()));
+    assert_eq!(reasons(plan(&request(), &seen)), [(Reason::TooManyPartitions, false)]);
+}
+
+#[rstest]
+#[case::leader_is_moving(KafkaErrorKind::Leader, Reason::NoLeader, true)]
+#[case::no_times(KafkaErrorKind::UnsupportedForMessageFormat, Reason::TimestampsUnsupported, false)]
+#[case::not_authorized(KafkaErrorKind::Authorization, Reason::AuthorizationFailed, false)]
+#[case::deleted_meanwhile(KafkaErrorKind::UnknownTopicOrPartition, Reason::TopicNotFound, false)]
+fn a_partition_that_cannot_be_planned_stops_the_plan(
+    #[case] kind: KafkaErrorKind,
+    #[case] reason: Reason,
+    #[case] transient: bool,
+) {
+    let mut seen = plan_seen();
+    seen.bounds.insert(tp(1), Err(error(kind)));
+    assert_eq!(reasons(plan(&request(), &seen)), [(reason, transient)]);
+}
+
+#[test]
+fn a_partition_that_nobody_answered_for_is_asked_about_again() {
+    let mut seen = plan_seen();
+    seen.bounds.remove(&tp(1));
+    assert_eq!(reasons(plan(&request(), &seen)), [(Reason::KafkaError, true)]);
+}
+
+#[rstest]
+#[case::an_offset_above_the_end_follows_the_end(Some(500), 100, Some(Clamp::AboveLogEnd), (0, 120), 120, Some(Clamp::AboveLogEnd))]
+#[case::an_offset_above_the_end_that_now_exists(Some(110), 100, Some(Clamp::AboveLogEnd), (0, 120), 110, None)]
+#[case::an_offset_that_expired_since(Some(10), 10, None, (30, 120), 30, Some(Clamp::BelowLogStart))]
+#[case::the_end_for_a_time_stays_where_it_was(None, 100, Some(Clamp::AfterLastRecord), (0, 120), 100, Some(Clamp::AfterLastRecord))]
+#[case::a_record_for_a_time_that_expired_since(None, 10, None, (30, 120), 30, Some(Clamp::BelowLogStart))]
+fn the_final_target_is_what_was_asked_for_within_the_bounds_of_the_commit(
+    #[case] requested: Option<i64>,
+    #[case] target: i64,
+    #[case] clamped: Option<Clamp>,
+    #[case] bounds: (i64, i64),
+    #[case] expected: i64,
+    #[case] expected_clamp: Option<Clamp>,
+) {
+    let mut planned = PartitionStatus { requested_offset: requested, target, clamped, ..planned_partition(0) };
+    let bounds = Bounds { start: bounds.0, end: bounds.1 };
+    finalize(&mut planned, bounds);
+    assert_eq!((planned.target, planned.clamped), (expected, expected_clamp));
+    assert!(!keep_in_bounds(&mut planned, bounds), "a final target lies in the bounds that it was made from");
+}
+
+#[test]
+fn a_final_target_moves_only_when_the_log_has_moved_away_from_it() {
+    let mut planned = planned_partition(0);
+    assert!(!keep_in_bounds(&mut planned, Bounds { start: 0, end: 500 }));
+    assert!(keep_in_bounds(&mut planned, Bounds { start: 11, end: 500 }));
+    assert_eq!((planned.target, planned.clamped), (11, Some(Clamp::BelowLogStart)));
+}

@@ -1,0 +1,58 @@
+//! Whose turn it is.
+
+use rstest::rstest;
+
+use super::at;
+use crate::{
+    api::Phase,
+    machine::{Claimant, blocker},
+};
+
+fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
+    Claimant {
+        uid: format!("uid-{name}"),
+        namespace: "shop".into(),
+        name: name.into(),
+        created: at(created),
+        phase,
+        group: "g".into(),
+        brokers: vec!["kafka:9092".into()],
+        workloads: vec!["Deployment/consumer".into()],
+    }
+}
+
+fn elsewhere(other: Claimant) -> Claimant {
+    Claimant { group: "h".into(), workloads: vec!["Deployment/other".into()], ..other }
+}
+
+#[rstest]
+#[case::nobody_else(vec![], None)]
+#[case::itself(vec![claimant("own", 5, None)], None)]
+#[case::an_older_one_waits(vec![claimant("old", 1, Some(Phase::Pending))], Some("shop/old"))]
+#[case::an_older_one_nobody_has_seen_yet(vec![claimant("old", 1, None)], Some("shop/old"))]
+#[case::a_younger_one_waits(vec![claimant("young", 9, Some(Phase::Pending))], None)]
+#[case::a_younger_one_is_under_way(vec![claimant("young", 9, Some(Phase::Planning))], Some("shop/young"))]
+#[case::under_way_goes_before_older(vec![claimant("old", 1, None), claimant("young", 9, Some(Phase::Draining))], Some("shop/young"))]
+#[case::finished_ones_do_not_count(
+    vec![claimant("a", 1, Some(Phase::Succeeded)), claimant("b", 1, Some(Phase::Failed)), claimant("c", 1, Some(Phase::Cancelled))],
+    None
+)]
+#[case::born_in_the_same_second_the_name_decides(vec![claimant("name-before-own", 5, None)], Some("shop/name-before-own"))]
+#[case::other_group_and_workload(vec![elsewhere(claimant("old", 1, Some(Phase::Stopping)))], None)]
+#[case::same_workload_other_group(vec![Claimant { group: "h".into(), ..claimant("old", 1, Some(Phase::Stopping)) }], Some("shop/old"))]
+#[case::same_workload_name_in_another_namespace(
+    vec![Claimant { group: "h".into(), namespace: "bank".into(), ..claimant("old", 1, Some(Phase::Stopping)) }],
+    None
+)]
+#[case::same_group_in_another_namespace(
+    vec![Claimant { namespace: "bank".into(), workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
+    Some("bank/old")
+)]
+#[case::same_group_on_another_cluster(
+    vec![Claimant { brokers: vec!["other:9092".into()], workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
+    None
+)]
+fn the_oldest_goes_first_and_who_is_under_way_before_all(#[case] others: Vec<Claimant>, #[case] expected: Option<&str>) {
+    let blocked_by = blocker(&claimant("own", 5, None), &others);
+    assert_eq!(blocked_by.map(|blocker| blocker.name), expected.map(str::to_owned));
+}

@@ -1,0 +1,216 @@
+//! A simulated world with faults: whatever happens, the replicas come back and nothing is committed beside running consumers.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    api::ActionKind,
+    machine::{Answer, Effect, after, decide},
+};
+
+/// A world of one Deployment, one group and one object, as small as the machine's questions allow.
+#[derive(Clone, Debug)]
+struct World {
+    replicas: i32,
+    version: u32,
+    pods: i32,
+    members: i32,
+    offset: i64,
+    metadata: String,
+    kafka_up: bool,
+    deleting: bool,
+    finalizer: bool,
+    stored: OffsetResetStatus,
+    now: i64,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// A pass of the operator that runs through.
+    Pass,
+    /// A pass that dies after writing the intent, before acting.
+    DiesBeforeActing,
+    /// A pass that acts, and dies before it hears the answer.
+    DiesAfterActing,
+    /// Pods follow the replicas.
+    Kubelet,
+    /// Members follow the pods.
+    Session,
+    /// Somebody scales the Deployment.
+    SomebodyScales(i32),
+    /// Kafka goes away or comes back.
+    Kafka(bool),
+    /// The object is deleted.
+    Delete,
+    /// Time goes by, in seconds.
+    Time(i64),
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let turn = prop_oneof![
+        8 => Just(Turn::Pass),
+        2 => Just(Turn::DiesBeforeActing),
+        2 => Just(Turn::DiesAfterActing),
+        4 => Just(Turn::Kubelet),
+        4 => Just(Turn::Session),
+        1 => (0..6).prop_map(Turn::SomebodyScales),
+        1 => any::<bool>().prop_map(Turn::Kafka),
+        1 => Just(Turn::Delete),
+        2 => (1..200i64).prop_map(Turn::Time),
+    ];
+    prop::collection::vec(turn, 0..120)
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            replicas: 3,
+            version: 1,
+            pods: 3,
+            members: 3,
+            offset: 50,
+            metadata: String::new(),
+            kafka_up: true,
+            deleting: false,
+            finalizer: false,
+            stored: OffsetResetStatus::default(),
+            now: 0,
+        }
+    }
+
+    fn group(&self) -> Group {
+        let state = if self.members == 0 { GroupState::Empty } else { GroupState::Stable };
+        group_in(state, usize::try_from(self.members).unwrap())
+    }
+
+    fn observe(&self) -> Observed {
+        let pods = (0..self.pods).map(|n| pod(&format!("p{n}"), false)).collect();
+        let target = Seen::Known(Workload {
+            uid: "w-1".into(),
+            resource_version: self.version.to_string(),
+            replicas: self.replicas,
+            refusal: None,
+            pods,
+        });
+        let stands = Ok(Some(Committed { offset: self.offset, metadata: self.metadata.clone() }));
+        let kafka = match self.stored.phase {
+            _ if !self.kafka_up => KafkaSeen::Failed(error(KafkaErrorKind::Unreachable)),
+            Some(Phase::Planning) => {
+                KafkaSeen::ForPlan(PlanSeen { group: self.group(), committed: per_partition(&stands), ..plan_seen() })
+            }
+            Some(Phase::Resetting) => commit_seen(self.group(), &stands),
+            Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(self.group()),
+            Some(Phase::Pending | Phase::Stopping | Phase::Restoring) | None => KafkaSeen::NotAsked,
+        };
+        Observed { deleting: self.deleting, finalizer: self.finalizer, ..seen(target, kafka) }
+    }
+
+    /// Does what was decided, as the real parts would: bound to the version, and refused by the broker beside members.
+    fn act(&mut self, effect: &Effect) -> Answer {
+        match effect {
+            Effect::AddFinalizer => self.finalizer = true,
+            Effect::RemoveFinalizer => self.finalizer = false,
+            Effect::Scale { resource_version, replicas, .. } => {
+                if *resource_version != self.version.to_string() {
+                    return Answer::Stale;
+                }
+                self.replicas = *replicas;
+                self.version += 1;
+            }
+            Effect::Commit(offsets) => {
+                assert_eq!(
+                    self.stored.last_action.as_ref().map(|action| action.kind),
+                    Some(ActionKind::Commit),
+                    "recorded before it was done"
+                );
+                assert_eq!((self.replicas, self.pods), (0, 0), "invariant 1: no consumer runs while offsets are committed");
+                if self.members > 0 {
+                    return Answer::Committed(per_partition(&Err(error(KafkaErrorKind::UnknownMember))));
+                }
+                for (_, offset) in offsets {
+                    assert!((0..=100).contains(offset), "invariant 3: within the bounds");
+                    self.offset = *offset;
+                }
+                self.metadata = MARKER.into();
+                return Answer::Committed(per_partition(&Ok(())));
+            }
+        }
+        Answer::Done
+    }
+
+    fn pass(&mut self, dies: Option<Turn>) {
+        if self.deleting && !self.finalizer && self.stored.hold.is_none() {
+            return; // the object is gone, and nothing was held for it
+        }
+        let seen = self.observe();
+        let decision = decide(Ok(&request()), &self.stored, &seen, at(self.now));
+        if self.stored.phase.is_some_and(Phase::is_terminal) {
+            assert!(matches!(decision.effect, None | Some(Effect::RemoveFinalizer)), "invariant 5: what is over is inert");
+        }
+        self.stored = decision.status.clone();
+        let Some(effect) = decision.effect else { return };
+        if matches!(dies, Some(Turn::DiesBeforeActing)) {
+            return;
+        }
+        let answer = self.act(&effect);
+        if dies.is_none() {
+            self.stored = after(&decision.status, &effect, &answer, &seen, at(self.now)).status;
+        }
+        if self.stored.phase == Some(Phase::Succeeded) {
+            assert_eq!((self.offset, self.metadata.as_str()), (10, MARKER), "invariant 7: success was read back");
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.stored.phase.is_some_and(Phase::is_terminal) && !self.finalizer && !crate::machine::needs_a_look(&self.stored)
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Pass => self.pass(None),
+            Turn::DiesBeforeActing | Turn::DiesAfterActing => self.pass(Some(turn)),
+            Turn::Kubelet => self.pods = self.replicas,
+            Turn::Session => self.members = self.pods,
+            Turn::SomebodyScales(replicas) => {
+                self.replicas = replicas;
+                self.version += 1;
+            }
+            Turn::Kafka(up) => self.kafka_up = up,
+            Turn::Delete => self.deleting = true,
+            Turn::Time(seconds) => self.now += seconds,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_replicas_come_back(turns in turns()) {
+        let mut world = World::new();
+        let mut others = false;
+        for turn in turns {
+            others |= matches!(turn, Turn::SomebodyScales(_));
+            world.turn(turn);
+        }
+        // The faults end: passes run through, pods and members follow.
+        for _ in 0..3_000 {
+            world.turn(Turn::Pass);
+            world.turn(Turn::Kubelet);
+            world.turn(Turn::Session);
+            world.turn(Turn::Time(1));
+            if world.is_settled() {
+                break;
+            }
+        }
+        prop_assert!(world.deleting || world.stored.phase.is_some_and(Phase::is_terminal), "it ends: {:?}", world.stored.phase);
+        prop_assert!(!world.finalizer, "nothing keeps the object");
+        if !others {
+            prop_assert_eq!(world.replicas, 3, "invariant 2");
+        }
+        let stopped = world.stored.targets.first().is_some_and(|target| target.stop_requested && target.original_replicas > 0);
+        let only_we_stopped = stopped && world.stored.targets[0].restored == Some(Restored::Original);
+        prop_assert!(!only_we_stopped || world.replicas > 0 || others, "never left at zero");
+    }
+}
