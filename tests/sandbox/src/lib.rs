@@ -1,1 +1,24 @@
-//! stub
+//! The sandbox: a real single-node Kubernetes and a real Apache Kafka on this machine, without Docker and without an image
+//! registry, in network, mount and PID namespaces of their own.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `environment` | what tests ask: which cluster and which broker, explicitly given and never guessed |
+//! | `build` | builds the pinned parts once, into a cache outside the checkout |
+//! | `packages` | installs what is missing of the system, or says what is missing |
+//! | `pki`, `config` | certificates and configuration files |
+//! | `supervisor` | the first process of the namespaces: starts the parts, waits until they serve, reaps |
+//! | `instance` | up, exec, status, logs, down |
+//! | `images` | images without a registry: built here, loaded into the node's containerd |
+
+pub mod build;
+mod config;
+pub mod environment;
+pub mod images;
+pub mod instance;
+pub mod packages;
+mod pki;
+pub mod supervisor;
+
+pub use environment::{Environment, environment};
+pub use instance::{Parts, Sandbox};

@@ -1,0 +1,76 @@
+//! Events: what happened, told on the `OffsetReset` and on the workload that it stops. Publishing never fails a pass.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client, Resource, ResourceExt,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+
+use crate::{
+    api::{FIELD_MANAGER, OffsetReset, TargetStatus},
+    machine::Note,
+};
+
+/// What an Event may hold, in bytes.
+const MOST: usize = 1_000;
+
+/// Tells people.
+#[derive(Clone)]
+pub struct Announcer {
+    recorder: Recorder,
+}
+
+impl Announcer {
+    /// With a client; `instance` is the pod's name, where it is known.
+    #[must_use]
+    pub fn new(client: Client, instance: Option<String>) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance };
+        Self { recorder: Recorder::new(client, reporter) }
+    }
+
+    /// Publishes the notes of a decision, each on the object, and on the target that it is about.
+    pub async fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
+        for note in notes {
+            self.publish(note, &reset.object_ref(&())).await;
+            if let Some(target) = note.target.and_then(|index| targets.get(index)) {
+                let on_target = Note { message: format!("OffsetReset {}: {}", reset.name_any(), note.message), ..note.clone() };
+                self.publish(&on_target, &target_ref(reset, target)).await;
+            }
+        }
+    }
+
+    async fn publish(&self, note: &Note, on: &ObjectReference) {
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.as_str().to_owned(),
+            note: Some(shorten(&note.message)),
+            action: "ResetOffsets".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, on).await {
+            tracing::warn!(%error, reason = note.reason.as_str(), "an event could not be published");
+        }
+    }
+}
+
+fn target_ref(reset: &OffsetReset, target: &TargetStatus) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(target.api_version.clone()),
+        kind: Some(target.kind.clone()),
+        name: Some(target.name.clone()),
+        namespace: reset.namespace(),
+        uid: Some(target.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
+fn shorten(message: &str) -> String {
+    if message.len() <= MOST {
+        return message.to_owned();
+    }
+    let mut end = MOST;
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &message[..end])
+}

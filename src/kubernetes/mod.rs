@@ -1,0 +1,17 @@
+//! Kubernetes' side: the objects, the targets, and what people are told.
+
+mod events;
+mod resets;
+mod targets;
+
+pub use events::Announcer;
+pub use resets::{Resets, Stored};
+pub use targets::{Scaled, Targets};
+
+/// An API error in words for people: the API server's own message where there is one.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.reason),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,3 @@
+# What distroless/cc ships, from Debian packages.
+FROM scratch
+COPY root /

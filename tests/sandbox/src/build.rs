@@ -1,0 +1,205 @@
+//! Builds the pinned parts once, into a cache outside the checkout, keyed by what they are built from.
+
+use std::{
+    fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages;
+
+/// The version that the Kubernetes binaries say they are; the pinned module's.
+pub const KUBERNETES_VERSION: &str = "1.37.2";
+
+const KUBERNETES: [(&str, &str); 2] =
+    [("go.mod", include_str!("../modules/kubernetes/go.mod")), ("go.sum", include_str!("../modules/kubernetes/go.sum"))];
+const RUNTIME: [(&str, &str); 2] =
+    [("go.mod", include_str!("../modules/runtime/go.mod")), ("go.sum", include_str!("../modules/runtime/go.sum"))];
+const KAFKA: [(&str, &str); 1] = [("pom.xml", include_str!("../modules/kafka/pom.xml"))];
+
+/// Kafka's command-line tools, as commands on the PATH of `exec`.
+const KAFKA_TOOLS: [(&str, &str); 7] = [
+    ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
+    ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
+    ("kafka-storage", "kafka.tools.StorageTool"),
+    ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
+];
+
+/// Where the parts are.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// kube-apiserver, kubelet, kubectl and the rest.
+    pub kubernetes: PathBuf,
+    /// etcd (named `server`), containerd, runc and the CNI plugins.
+    pub runtime: PathBuf,
+    /// Kafka: `libs` with the jars, `bin` with its tools as commands.
+    pub kafka: PathBuf,
+}
+
+/// The cache's directory: `$XDG_CACHE_HOME/offset-reset-sandbox`.
+#[must_use]
+pub fn cache_dir() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache"),
+        PathBuf::from,
+    );
+    base.join("offset-reset-sandbox")
+}
+
+impl Cache {
+    /// Where the parts are or will be.
+    #[must_use]
+    pub fn locate() -> Self {
+        let dir = cache_dir();
+        Self {
+            kubernetes: dir.join(format!("kubernetes-{KUBERNETES_VERSION}-{}", key(&KUBERNETES))),
+            runtime: dir.join(format!("runtime-{}", key(&RUNTIME))),
+            kafka: dir.join(format!("kafka-{}", key(&KAFKA))),
+        }
+    }
+
+    /// Builds what is missing. `node` asks for the container runtime's side too; etcd is part of it, so it always is.
+    pub fn ensure(&self) -> Result<()> {
+        packages::ensure()?;
+        let build_kafka = |into: &Path, work: &Path| {
+            let mut maven = Command::new("mvn");
+            maven.args(["-q", "-B", "dependency:copy-dependencies"]).arg(format!("-DoutputDirectory={}", into.join("libs").display()));
+            run("Apache Kafka from its jars", "half a minute", maven.current_dir(work))?;
+            kafka_tools(into)
+        };
+        part("Apache Kafka", &self.kafka, &KAFKA, build_kafka)?;
+        let build_runtime = |into: &Path, work: &Path| {
+            let mut go = go_build(into, work);
+            run("etcd, containerd, runc and CNI", "about 3 minutes on 2 cores", go.args(["-tags", "seccomp", "-ldflags", "-s -w", "tool"]))
+        };
+        part("the container runtime", &self.runtime, &RUNTIME, build_runtime)?;
+        let build_kubernetes = |into: &Path, work: &Path| {
+            let version = "k8s.io/component-base/version";
+            let (minor, _) = KUBERNETES_VERSION.trim_start_matches("1.").split_once('.').unwrap_or_default();
+            let flags = format!(
+                "-s -w -X {version}.gitVersion=v{KUBERNETES_VERSION} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
+            );
+            let mut go = go_build(into, work);
+            run("Kubernetes", "about 11 minutes on 2 cores", go.args(["-ldflags", &flags, "tool"]))
+        };
+        part("Kubernetes", &self.kubernetes, &KUBERNETES, build_kubernetes)
+    }
+}
+
+fn go_build(into: &Path, work: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.current_dir(work).args(["build", "-trimpath", "-mod=readonly", "-o"]).arg(format!("{}/", into.display()));
+    go
+}
+
+/// Builds one part into a directory of its own and renames it into place: half a part is never found.
+fn part(name: &str, into: &Path, files: &[(&str, &str)], build: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    if into.exists() {
+        return Ok(());
+    }
+    let parent = into.parent().context("the cache has a parent")?;
+    fs::create_dir_all(parent)?;
+    // Not `with_extension`: a version has dots of its own.
+    let beside = |suffix: &str| PathBuf::from(format!("{}.{suffix}", into.display()));
+    let lock = File::create(beside("lock"))?;
+    if lock.try_lock().is_err() {
+        eprintln!("sandbox: somebody else builds {name}; waiting for them");
+        lock.lock()?;
+    }
+    if into.exists() {
+        return Ok(());
+    }
+    let work = beside("work");
+    let new = beside("new");
+    for dir in [&work, &new] {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir_all(dir)?;
+    }
+    for (file, text) in files {
+        fs::write(work.join(file), text)?;
+    }
+    build(&new, &work).with_context(|| format!("building {name}"))?;
+    fs::rename(&new, into)?;
+    fs::remove_dir_all(&work)?;
+    Ok(())
+}
+
+/// Runs a long command, and says every now and then that it still does.
+fn run(what: &str, expect: &str, command: &mut Command) -> Result<()> {
+    eprintln!("sandbox: building {what} (once; expect {expect})");
+    let log = tempfile()?;
+    let mut child = command.stdin(Stdio::null()).stdout(log.1.try_clone()?).stderr(log.1).spawn().with_context(|| format!("{command:?}"))?;
+    let begin = Instant::now();
+    let every = Duration::from_secs(if std::io::stderr().is_terminal() { 10 } else { 30 });
+    let mut said = begin;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if !status.success() {
+                let text = fs::read_to_string(&log.0).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                bail!("{command:?} failed ({status}):\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+            }
+            eprintln!("sandbox: {what}: done in {} s", begin.elapsed().as_secs());
+            let _ = fs::remove_file(&log.0);
+            return Ok(());
+        }
+        if said.elapsed() >= every {
+            said = Instant::now();
+            eprintln!("sandbox: {what}: still building, {} s so far", begin.elapsed().as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn tempfile() -> Result<(PathBuf, File)> {
+    let path = cache_dir().join(format!("build-{}.log", std::process::id()));
+    let file = File::create(&path)?;
+    Ok((path, file))
+}
+
+/// The jars hold no scripts, so each tool gets one.
+fn kafka_tools(into: &Path) -> Result<()> {
+    let bin = into.join("bin");
+    fs::create_dir_all(&bin)?;
+    for (name, class) in KAFKA_TOOLS {
+        let path = bin.join(name);
+        let script = format!(
+            "#!/bin/sh\nexec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp \"$(dirname \"$0\")/../libs/*\" {class} \"$@\"\n"
+        );
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// A short name for what something is built from.
+pub(crate) fn key<K: Hash>(of: &K) -> String {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_keyed_by_what_a_part_is_built_from() {
+        assert_ne!(key(&KUBERNETES), key(&RUNTIME));
+        assert_ne!(key(&[("go.mod", "a")]), key(&[("go.mod", "b")]));
+        assert!(Cache::locate().kubernetes.to_string_lossy().contains(KUBERNETES_VERSION));
+    }
+
+    #[test]
+    fn the_version_that_is_said_is_the_version_that_is_pinned() {
+        assert!(KUBERNETES[0].1.contains(&format!("k8s.io/kubernetes v{KUBERNETES_VERSION}")));
+    }
+}

@@ -1,0 +1,182 @@
+//! The configuration files of the parts.
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// The node's address: on a bridge of the sandbox's own network namespace, so every sandbox can have the same.
+pub const NODE_IP: &str = "10.200.0.1";
+/// The API server's address inside the cluster: the first of the services.
+pub const SERVICE_IP: &str = "10.96.0.1";
+/// Where services are.
+pub const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// Where pods are.
+pub const POD_CIDR: &str = "10.201.0.0/16";
+/// The node's name.
+pub const NODE: &str = "sandbox";
+/// The pause image, made here from busybox.
+pub const PAUSE_IMAGE: &str = "localhost/pause:sandbox";
+
+/// Kafka, for the sandbox itself, for pods, and for `exec`.
+#[must_use]
+pub fn bootstrap_servers() -> String {
+    format!("{NODE_IP}:9092")
+}
+
+/// Writes every file into `dir`; `cgroup` is the sandbox's own.
+pub fn write(dir: &Path, runtime: &Path, cgroup: &str) -> Result<()> {
+    for sub in ["cni", "etcd", "kafka", "logs"] {
+        fs::create_dir_all(dir.join(sub))?;
+    }
+    json_file(&dir.join("kubeconfig"), &kubeconfig(dir, "admin"))?;
+    json_file(&dir.join("kubelet.kubeconfig"), &kubeconfig(dir, "kubelet"))?;
+    json_file(&dir.join("kubelet.json"), &kubelet(dir, cgroup))?;
+    json_file(&dir.join("kube-proxy.json"), &kube_proxy(dir))?;
+    json_file(&dir.join("cni/10-bridge.conflist"), &cni(dir))?;
+    fs::write(dir.join("containerd.toml"), containerd(dir, runtime))?;
+    fs::write(dir.join("kafka/server.properties"), kafka(dir))?;
+    fs::write(dir.join("kafka/log4j2.properties"), LOG4J)?;
+    Ok(())
+}
+
+fn json_file(path: &Path, value: &Value) -> Result<()> {
+    Ok(fs::write(path, serde_json::to_string_pretty(value)?)?)
+}
+
+fn kubeconfig(dir: &Path, user: &str) -> Value {
+    let pki = dir.join("pki");
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "sandbox",
+        "clusters": [{"name": "sandbox", "cluster": {"server": format!("https://{NODE_IP}:6443"), "certificate-authority": pki.join("ca.crt")}}],
+        "users": [{"name": user, "user": {
+            "client-certificate": pki.join(format!("{user}.crt")), "client-key": pki.join(format!("{user}.key"))}}],
+        "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": user}}],
+    })
+}
+
+fn kubelet(dir: &Path, cgroup: &str) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+        "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": true}, "x509": {"clientCAFile": dir.join("pki/ca.crt")}},
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": "cgroupfs", "cgroupRoot": cgroup, "failCgroupV1": false, "failSwapOn": false,
+        "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local",
+        "containerRuntimeEndpoint": format!("unix://{}", dir.join("containerd.sock").display()),
+        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
+        "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
+        "enforceNodeAllocatable": ["pods"], "localStorageCapacityIsolation": false,
+        "nodeStatusUpdateFrequency": "4s", "syncFrequency": "10s", "serializeImagePulls": false, "registryPullQPS": 0,
+        // Tests create and delete pods by the dozen, and must not wait for a queue that protects large clusters.
+        "kubeAPIQPS": 100, "kubeAPIBurst": 200, "maxPods": 200,
+    })
+}
+
+fn kube_proxy(dir: &Path) -> Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": dir.join("kubeconfig")},
+        "mode": "iptables", "clusterCIDR": POD_CIDR, "hostnameOverride": NODE,
+        // The machine's conntrack table is not ours to change.
+        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "healthzBindAddress": "127.0.0.1:10256", "metricsBindAddress": "127.0.0.1:10249",
+    })
+}
+
+fn cni(dir: &Path) -> Value {
+    json!({
+        "cniVersion": "1.0.0", "name": "sandbox",
+        "plugins": [{
+            "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+            "ipam": {"type": "host-local", "dataDir": dir.join("ipam"), "ranges": [[{"subnet": POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}]},
+        }],
+    })
+}
+
+fn containerd(dir: &Path, runtime: &Path) -> String {
+    let (dir, runtime) = (dir.display(), runtime.display());
+    format!(
+        r#"version = 3
+root = "{dir}/containerd"
+state = "{dir}/containerd-state"
+
+[grpc]
+address = "{dir}/containerd.sock"
+
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "overlayfs"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{PAUSE_IMAGE}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+# The machine may lack CAP_SYS_RESOURCE, and then no container could lower its score.
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "{runtime}/runc"
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["{runtime}"]
+conf_dir = "{dir}/cni"
+"#
+    )
+}
+
+fn kafka(dir: &Path) -> String {
+    let data = dir.join("kafka/data");
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{NODE_IP}:9093
+listeners=PLAINTEXT://{NODE_IP}:9092,CONTROLLER://{NODE_IP}:9093
+advertised.listeners=PLAINTEXT://{NODE_IP}:9092
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+group.consumer.session.timeout.ms=8000
+group.consumer.min.session.timeout.ms=3000
+group.consumer.heartbeat.interval.ms=1000
+group.consumer.min.heartbeat.interval.ms=500
+log.retention.check.interval.ms=1000
+log.initial.task.delay.ms=1000
+",
+        data.display()
+    )
+}
+
+const LOG4J: &str = "rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1}: %m%n
+logger.server.name=kafka.server.KafkaRaftServer
+logger.server.level=info
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_services_and_the_node_do_not_overlap() {
+        let first_two = |address: &str| address.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(first_two(SERVICE_IP), first_two(SERVICE_CIDR));
+        assert_ne!(first_two(POD_CIDR), first_two(SERVICE_CIDR));
+        assert_ne!(first_two(POD_CIDR), first_two(NODE_IP));
+    }
+}

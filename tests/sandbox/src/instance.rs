@@ -1,0 +1,290 @@
+//! One sandbox: up, exec, status, logs, down. Its whole state is a directory and the namespaces of one process.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{build::Cache, config, packages};
+
+/// What runs in a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Parts {
+    /// etcd, kube-apiserver, kube-controller-manager and Kafka: pods are created, but nothing runs them.
+    ControlPlane,
+    /// That, and kube-scheduler, containerd, kubelet and kube-proxy: pods run.
+    Node,
+}
+
+impl Parts {
+    /// As on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// A sandbox, by its name.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    name: String,
+    dir: PathBuf,
+}
+
+/// The sandbox's own cgroup, in every hierarchy.
+pub(crate) fn cgroup_name(name: &str) -> String {
+    format!("offset-reset-sandbox-{name}")
+}
+
+impl Sandbox {
+    /// The sandbox of a name: lower case letters, digits and dashes, for it becomes part of paths.
+    pub fn new(name: &str) -> Result<Self> {
+        if name.is_empty() || name.len() > 20 || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+            bail!("a sandbox's name has up to 20 lower case letters, digits and dashes, not '{name}'");
+        }
+        // Short, because the paths of unix sockets may have 107 characters.
+        Ok(Self { name: name.to_owned(), dir: Path::new("/run/offset-reset-sandbox").join(name) })
+    }
+
+    /// Where its state, logs and kubeconfig are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Starts it, building what is missing. One that runs already with at least these parts is left as it is;
+    /// one with fewer parts is replaced.
+    pub fn up(&self, parts: Parts) -> Result<()> {
+        packages::check_machine()?;
+        if let (Some(_), Some(running)) = (self.init(), self.parts()) {
+            if running >= parts {
+                println!("sandbox {} is up already ({})", self.name, running.as_str());
+                return Ok(());
+            }
+            println!("sandbox {} is up with fewer parts; it is replaced", self.name);
+        }
+        self.down()?;
+        let cache = Cache::locate();
+        cache.ensure()?;
+        let begin = Instant::now();
+        fs::create_dir_all(self.dir.join("logs"))?;
+        make_cgroups(&self.name)?;
+        let log = File::create(self.dir.join("logs/supervisor.log"))?;
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
+            .arg(std::env::current_exe()?)
+            .args(["supervise", "--name", &self.name, "--parts", parts.as_str()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // A group of its own: Ctrl-C on `up` must not take the sandbox along.
+            .process_group(0);
+        let mut child = unshare.spawn().context("starting unshare")?;
+        fs::write(self.dir.join("unshare.pid"), child.id().to_string())?;
+        loop {
+            if self.dir.join("ready").exists() {
+                println!("sandbox {} is up ({}) after {:.1} s", self.name, parts.as_str(), begin.elapsed().as_secs_f32());
+                return Ok(());
+            }
+            if let Some(status) = child.try_wait()? {
+                let why = fs::read_to_string(self.dir.join("failed")).unwrap_or_else(|_| format!("its first process ended ({status})"));
+                let log = fs::read_to_string(self.dir.join("logs/supervisor.log")).unwrap_or_default();
+                bail!("sandbox {} did not come up: {why}\n{log}\nLogs: {}", self.name, self.dir.join("logs").display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Replaces this process by a command inside the sandbox, with KUBECONFIG, KAFKA_BOOTSTRAP_SERVERS and the tools on its PATH.
+    pub fn exec(&self, command: &[String]) -> Result<()> {
+        let mut nsenter = self.command_inside(command)?;
+        Err(nsenter.exec()).context("starting nsenter")
+    }
+
+    /// A command inside the sandbox, in the same working directory.
+    pub fn command_inside(&self, command: &[String]) -> Result<Command> {
+        let (Some(init), Some(parts)) = (self.init(), self.parts()) else {
+            bail!("sandbox {} is not up; `cargo sandbox up` starts it", self.name)
+        };
+        let cache = Cache::locate();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut nsenter = Command::new("nsenter");
+        nsenter
+            .args(["-t", &init.as_raw_nonzero().to_string(), "-n", "-m", "-p", "--", "/bin/sh", "-c", "cd \"$0\" && exec \"$@\""])
+            .arg(std::env::current_dir()?)
+            .args(command)
+            .env("PATH", format!("{}:{}:{path}", cache.kubernetes.display(), cache.kafka.join("bin").display()))
+            .env("KUBECONFIG", self.dir.join("kubeconfig"))
+            .env("KAFKA_BOOTSTRAP_SERVERS", config::bootstrap_servers())
+            .env("SANDBOX_NAME", &self.name)
+            .env("SANDBOX_DIR", &self.dir)
+            .env("SANDBOX_PARTS", parts.as_str());
+        Ok(nsenter)
+    }
+
+    /// Prints what runs.
+    pub fn status(&self) -> Result<()> {
+        match (self.init(), self.parts()) {
+            (Some(init), Some(parts)) => {
+                println!("sandbox {} is up ({}), first process {}, state in {}", self.name, parts.as_str(), init.as_raw_nonzero(), self.dir.display());
+                print!("{}", fs::read_to_string(self.dir.join("logs/supervisor.log"))?);
+            }
+            (Some(_), None) => println!("sandbox {} is starting", self.name),
+            (None, _) => println!("sandbox {} is down", self.name),
+        }
+        Ok(())
+    }
+
+    /// The log of a part.
+    pub fn log(&self, part: &str) -> Result<String> {
+        let logs = self.dir.join("logs");
+        fs::read_to_string(logs.join(format!("{part}.log"))).with_context(|| {
+            let parts: Vec<String> = fs::read_dir(&logs)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".log").map(str::to_owned))
+                .collect();
+            format!("no log of '{part}'; there are: {}", parts.join(", "))
+        })
+    }
+
+    /// Ends it, and leaves nothing behind: no process, mount, namespace, cgroup or file. Also after a crash, and when there is none.
+    pub fn down(&self) -> Result<()> {
+        if let Some(init) = self.init() {
+            kill_process(init, Signal::KILL).ok();
+            let begin = Instant::now();
+            // With its first process the kernel ends the whole PID namespace; the mounts go with the last of them.
+            while Path::new("/proc").join(init.as_raw_nonzero().to_string()).exists() && !is_zombie(init) {
+                if begin.elapsed() > Duration::from_secs(20) {
+                    bail!("the first process {} of sandbox {} does not end", init.as_raw_nonzero(), self.name);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        remove_cgroups(&self.name)?;
+        let begin = Instant::now();
+        while self.dir.exists() {
+            match fs::remove_dir_all(&self.dir) {
+                Ok(()) => break,
+                // The last processes may still be ending, and hold files.
+                Err(_) if begin.elapsed() < Duration::from_secs(10) => std::thread::sleep(Duration::from_millis(50)),
+                Err(error) => return Err(error).with_context(|| format!("removing {}", self.dir.display())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first process of its namespaces, as this machine numbers it, if it lives: the child of `unshare`.
+    fn init(&self) -> Option<Pid> {
+        let unshare: u32 = fs::read_to_string(self.dir.join("unshare.pid")).ok()?.trim().parse().ok()?;
+        for entry in fs::read_dir("/proc").ok()?.flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let Ok(cmdline) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
+            // Its arguments say whose it is, also when `unshare` itself was killed, or its number was given to another process.
+            let words: Vec<&str> = cmdline.split('\0').collect();
+            let is_ours = words.windows(3).any(|words| words == ["supervise", "--name", self.name.as_str()]);
+            let is_inner = words.first().is_some_and(|word| !word.ends_with("unshare"));
+            if is_ours && is_inner && pid.cast_unsigned() != unshare {
+                return Pid::from_raw(pid);
+            }
+        }
+        None
+    }
+
+    fn parts(&self) -> Option<Parts> {
+        Parts::from_str(fs::read_to_string(self.dir.join("ready")).ok()?.trim(), false).ok()
+    }
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+/// Every hierarchy that is mounted: many with version 1, one with version 2.
+fn cgroup_roots() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mut roots = vec![];
+    for line in mounts.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let [_, path, kind, ..] = words[..]
+            && (kind == "cgroup" || kind == "cgroup2")
+        {
+            roots.push(PathBuf::from(path));
+        }
+    }
+    roots
+}
+
+fn make_cgroups(name: &str) -> Result<()> {
+    for root in cgroup_roots() {
+        let controllers = root.join("cgroup.subtree_control");
+        if controllers.exists() {
+            // Version 2: children get only the controllers that are handed down. Where that is refused, the kubelet says so.
+            for controller in ["cpu", "cpuset", "memory", "pids", "io"] {
+                let _ = fs::write(&controllers, format!("+{controller}"));
+            }
+        }
+        let dir = root.join(cgroup_name(name));
+        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes the cgroups of the sandbox, the deepest first. They must be empty; right after a kill they may not be yet.
+fn remove_cgroups(name: &str) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let left: Vec<PathBuf> = cgroup_roots().into_iter().map(|root| root.join(cgroup_name(name))).filter(|dir| dir.exists()).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for dir in &left {
+            remove_cgroup(dir);
+        }
+        if begin.elapsed() > Duration::from_secs(10) {
+            bail!("these cgroups are still in use: {left:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn remove_cgroup(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    // Fails while something is in it; the caller comes again.
+    let _ = fs::remove_dir(dir);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_part_of_paths_and_is_checked() {
+        assert!(Sandbox::new("default").is_ok());
+        for name in ["", "a/b", "..", "UPPER", "a-name-that-is-much-too-long"] {
+            assert!(Sandbox::new(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_has_all_that_a_control_plane_has() {
+        assert!(Parts::Node > Parts::ControlPlane);
+        assert_eq!(Parts::from_str(Parts::Node.as_str(), false), Ok(Parts::Node));
+    }
+}

@@ -1,0 +1,251 @@
+//! The first process of the sandbox's namespaces. Starts the parts, waits until each serves, and reaps whatever ends.
+//! When it ends, the kernel ends everything else with it.
+
+use std::{
+    fs::{self, File},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{WaitOptions, wait};
+
+use crate::{
+    build::Cache,
+    config::{self, NODE, NODE_IP, SERVICE_CIDR, SERVICE_IP},
+    images,
+    instance::{Parts, cgroup_name},
+    pki,
+};
+
+/// How long a part may take to serve on a machine that is busy.
+const LIMIT: Duration = Duration::from_secs(120);
+
+struct Supervisor {
+    dir: PathBuf,
+    cache: Cache,
+    children: Vec<(&'static str, Child)>,
+    begin: Instant,
+}
+
+/// Runs as the first process. Returns only on failure; what went wrong is in `failed` then.
+pub fn run(name: &str, dir: &Path, parts: Parts) -> Result<()> {
+    let mut supervisor = Supervisor { dir: dir.to_owned(), cache: Cache::locate(), children: vec![], begin: Instant::now() };
+    if let Err(error) = supervisor.start(name, parts) {
+        fs::write(dir.join("failed"), format!("{error:#}"))?;
+        return Err(error);
+    }
+    fs::write(dir.join("ready"), parts.as_str())?;
+    loop {
+        // Containers' shims hand their orphans to us.
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                if let Some((part, _)) = supervisor.children.iter().find(|(_, child)| child.id() == pid.as_raw_nonzero().get().cast_unsigned()) {
+                    eprintln!("{part} has ended: {status:?}");
+                }
+            }
+            Ok(None) | Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+impl Supervisor {
+    fn start(&mut self, name: &str, parts: Parts) -> Result<()> {
+        network()?;
+        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
+        pki::write(&self.dir.join("pki"), &[NODE_IP, SERVICE_IP, "127.0.0.1"], &names, NODE)?;
+        config::write(&self.dir, &self.cache.runtime, &format!("/{}", cgroup_name(name)))?;
+
+        // Everything that can start beside everything else does.
+        self.kafka()?;
+        self.etcd()?;
+        if parts == Parts::Node {
+            self.containerd()?;
+        }
+        self.wait_for("etcd", |_| TcpStream::connect("127.0.0.1:2379").is_ok())?;
+        self.kube_apiserver()?;
+        if parts == Parts::Node {
+            self.wait_for("containerd", |own| own.dir.join("containerd.sock").exists())?;
+            images::load_into(&self.dir, &self.cache, &images::pause_image(&self.cache)?)?;
+        }
+        self.wait_for("kube-apiserver", |own| own.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        self.kube_controller_manager()?;
+        if parts == Parts::Node {
+            self.kube_scheduler()?;
+            self.kube_proxy()?;
+            self.kubelet()?;
+        }
+        self.wait_for("kafka", |_| TcpStream::connect(config::bootstrap_servers()).is_ok())?;
+        let accounts = ["get", "serviceaccount", "default", "-n", "default"];
+        self.wait_for("kube-controller-manager", |own| own.kubectl(&accounts).is_ok())?;
+        if parts == Parts::Node {
+            let ready = ["get", "node", NODE, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
+            self.wait_for("kubelet", |own| own.kubectl(&ready).is_ok_and(|out| out == "True"))?;
+        }
+        Ok(())
+    }
+
+    fn kafka(&mut self) -> Result<()> {
+        let libs = format!("{}/*", self.cache.kafka.join("libs").display());
+        let properties = self.dir.join("kafka/server.properties").display().to_string();
+        let logging = format!("-Dlog4j2.configurationFile={}", self.dir.join("kafka/log4j2.properties").display());
+        // Formatting and serving are two programs of one part.
+        let script = "java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" kafka.tools.StorageTool format \
+                      -t c2FuZGJveHNhbmRib3hzYQ -c \"$3\" && exec java -Xms256m -Xmx512m -XX:+UseSerialGC $2 -cp \"$1\" kafka.Kafka \"$3\"";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, "kafka", &libs, &logging, &properties]);
+        self.spawn("kafka", command)
+    }
+
+    fn etcd(&mut self) -> Result<()> {
+        let mut command = self.runtime("server");
+        command.arg("--data-dir").arg(self.dir.join("etcd")).args([
+            "--unsafe-no-fsync",
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+            "--log-level=warn",
+        ]);
+        self.spawn("etcd", command)
+    }
+
+    fn kube_apiserver(&mut self) -> Result<()> {
+        let pki = self.dir.join("pki");
+        let file = |name: &str| pki.join(name).display().to_string();
+        let mut command = self.kubernetes("kube-apiserver");
+        command.args([
+            "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+            format!("--advertise-address={NODE_IP}"),
+            format!("--bind-address={NODE_IP}"),
+            format!("--service-cluster-ip-range={SERVICE_CIDR}"),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            format!("--client-ca-file={}", file("ca.crt")),
+            format!("--tls-cert-file={}", file("apiserver.crt")),
+            format!("--tls-private-key-file={}", file("apiserver.key")),
+            format!("--kubelet-client-certificate={}", file("admin.crt")),
+            format!("--kubelet-client-key={}", file("admin.key")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", file("service-accounts.pub")),
+            format!("--service-account-signing-key-file={}", file("service-accounts.key")),
+            format!("--cert-dir={}", pki.display()),
+        ]);
+        self.spawn("kube-apiserver", command)
+    }
+
+    fn kube_controller_manager(&mut self) -> Result<()> {
+        let pki = self.dir.join("pki");
+        let mut command = self.kubernetes("kube-controller-manager");
+        command.args(["--leader-elect=false", "--bind-address=127.0.0.1", "--use-service-account-credentials=false"]).args([
+            format!("--kubeconfig={}", self.dir.join("kubeconfig").display()),
+            format!("--root-ca-file={}", pki.join("ca.crt").display()),
+            format!("--service-account-private-key-file={}", pki.join("service-accounts.key").display()),
+            // Tests must not wait behind a queue that protects large clusters.
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
+        ]);
+        self.spawn("kube-controller-manager", command)
+    }
+
+    fn kube_scheduler(&mut self) -> Result<()> {
+        let mut command = self.kubernetes("kube-scheduler");
+        command.args(["--leader-elect=false", "--bind-address=127.0.0.1"]);
+        command.arg(format!("--kubeconfig={}", self.dir.join("kubeconfig").display()));
+        self.spawn("kube-scheduler", command)
+    }
+
+    fn kube_proxy(&mut self) -> Result<()> {
+        let mut command = self.kubernetes("kube-proxy");
+        command.arg(format!("--config={}", self.dir.join("kube-proxy.json").display()));
+        self.spawn("kube-proxy", command)
+    }
+
+    fn kubelet(&mut self) -> Result<()> {
+        let mut command = self.kubernetes("kubelet");
+        command.args([
+            format!("--config={}", self.dir.join("kubelet.json").display()),
+            format!("--kubeconfig={}", self.dir.join("kubelet.kubeconfig").display()),
+            format!("--root-dir={}", self.dir.join("kubelet").display()),
+            format!("--cert-dir={}", self.dir.join("pki").display()),
+            format!("--hostname-override={NODE}"),
+            format!("--node-ip={NODE_IP}"),
+        ]);
+        self.spawn("kubelet", command)
+    }
+
+    fn containerd(&mut self) -> Result<()> {
+        let mut command = self.runtime("containerd");
+        command.arg("--config").arg(self.dir.join("containerd.toml"));
+        self.spawn("containerd", command)
+    }
+
+    fn kubernetes(&self, program: &str) -> Command {
+        Command::new(self.cache.kubernetes.join(program))
+    }
+
+    fn runtime(&self, program: &str) -> Command {
+        Command::new(self.cache.runtime.join(program))
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubernetes("kubectl").arg("--kubeconfig").arg(self.dir.join("kubeconfig")).args(arguments).output()?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn spawn(&mut self, part: &'static str, mut command: Command) -> Result<()> {
+        let log = File::create(self.dir.join("logs").join(format!("{part}.log")))?;
+        // containerd finds its shim and the CNI plugins find iptables on the PATH.
+        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.cache.runtime.display());
+        let child = command.env("PATH", path).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        self.children.push((part, child.with_context(|| format!("starting {part}: {command:?}"))?));
+        Ok(())
+    }
+
+    /// Waits until a part serves; over at once when the part has ended.
+    fn wait_for(&mut self, part: &'static str, serves: impl Fn(&Self) -> bool) -> Result<()> {
+        let begin = Instant::now();
+        while !serves(self) {
+            for (name, child) in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    let log = fs::read_to_string(self.dir.join("logs").join(format!("{name}.log"))).unwrap_or_default();
+                    let lines: Vec<&str> = log.lines().collect();
+                    let last = lines[lines.len().saturating_sub(10)..].join("\n");
+                    bail!("{name} has ended ({status}) while {part} was awaited; the end of its log:\n{last}");
+                }
+            }
+            if begin.elapsed() > LIMIT {
+                bail!("{part} does not serve after {} s; see `cargo sandbox logs {part}`", LIMIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("{part} serves after {:.1} s", self.begin.elapsed().as_secs_f32());
+        Ok(())
+    }
+}
+
+/// The namespace's own network: loopback, and the node's address on a bridge with a default route, which kubelet and kube-proxy want.
+fn network() -> Result<()> {
+    for command in [
+        "mount --make-rprivate /",
+        "ip link set lo up",
+        "ip link add host0 type bridge",
+        &format!("ip address add {NODE_IP}/32 dev host0"),
+        "ip link set host0 up",
+        "ip route add default dev host0",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let status = Command::new(words[0]).args(&words[1..]).status().with_context(|| command.to_owned())?;
+        if !status.success() {
+            bail!("{command} failed ({status})");
+        }
+    }
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("switching on ip_forward")?;
+    Ok(())
+}
