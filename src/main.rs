@@ -1,3 +1,42 @@
 //! The thin binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use offset_reset_operator::{
+    api,
+    cli::{Arguments, Command, Config},
+    observability, run,
+};
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Crd => match api::crd_yaml() {
+            Ok(yaml) => {
+                print!("{yaml}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error),
+        },
+        Command::Run(config) => operate(config),
+    }
+}
+
+fn operate(config: Config) -> ExitCode {
+    if let Err(error) = observability::init(config.log_format, &config.log) {
+        return fail(error.as_ref());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match runtime.block_on(run::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("offset-reset-operator: {}", run::chain(error));
+    ExitCode::FAILURE
+}

@@ -3,11 +3,19 @@
 //! Every call is bounded in time. No call is ever abandoned half-way: librdkafka's work does not stop when a
 //! future is dropped, so a call that was begun is awaited to its end or its own time limit.
 
+mod client;
+mod config;
+mod errors;
+mod ffi;
+mod pool;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::machine::world::{Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition};
+
+pub use pool::Pool;
 
 /// What one reset needs of a Kafka cluster. One implementation serves every group of the cluster.
 #[async_trait]

@@ -7,7 +7,7 @@ mod observe;
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{ResourceExt, core::DeserializeGuard, runtime::controller::Action};
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -45,7 +45,7 @@ pub struct Context {
     /// The time.
     pub clock: fn() -> Timestamp,
     /// One pass at a time may let a reset begin: who is under way is only seen by others once it is recorded.
-    pub admission: Mutex<()>,
+    pub admission: Arc<Mutex<()>>,
 }
 
 /// Why a pass failed. Waiting is not failing.
@@ -91,6 +91,16 @@ impl Error {
 /// # Errors
 /// When something could not be read or written that must be; it is tried again, ever more slowly.
 pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<Context>) -> Result<Action, Error> {
+    let action = pass(&object, &context).await?;
+    context.backoff.reset(&uid(&object));
+    Ok(action)
+}
+
+fn uid(object: &DeserializeGuard<OffsetReset>) -> String {
+    object.meta().uid.clone().unwrap_or_default()
+}
+
+async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Result<Action, Error> {
     let cached = object.0.as_ref().map_err(|invalid| Error::Undecodable(invalid.error.clone()))?;
     let pass = context.metrics.reconcile_pass();
     // What is over is over: a cache may be behind, but nothing ever leads back from here.
@@ -105,15 +115,15 @@ pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<
     };
     let status = reset.status.clone().unwrap_or_default();
     let turn = match status.phase {
-        None | Some(Phase::Pending) => Some(context.admission.lock().await),
+        None | Some(Phase::Pending) => Some(Arc::clone(&context.admission).lock_owned().await),
         Some(_) => None,
     };
 
     let request = Request::parse(&reset);
-    let seen = observe::observe(&context, &reset, &status, request.as_ref()).await?;
+    let seen = observe::observe(context, &reset, &status, request.as_ref()).await?;
     let decision = machine::decide(request.as_ref(), &status, &seen, (context.clock)());
 
-    let Some(reset) = record(&context, reset, &status, &decision).await? else {
+    let Some(reset) = record(context, reset, &status, &decision).await? else {
         pass.conflict();
         return Ok(Action::requeue(AFTER_CONFLICT));
     };
@@ -123,9 +133,9 @@ pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<
         return Ok(requeue(&decision, decision.status != status));
     };
 
-    let answer = act::act(&context, &reset, request.as_ref().ok(), effect).await?;
+    let answer = act::act(context, &reset, request.as_ref().ok(), effect).await?;
     let after = machine::after(&decision.status, effect, &answer, &seen, (context.clock)());
-    if record(&context, reset, &decision.status, &after).await?.is_none() {
+    if record(context, reset, &decision.status, &after).await?.is_none() {
         pass.conflict();
         return Ok(Action::requeue(AFTER_CONFLICT));
     }
@@ -179,12 +189,10 @@ fn requeue(decision: &Decision, changed: bool) -> Action {
 /// What the controller does about a failed pass: nothing but wait, longer each time. It writes nothing.
 #[must_use]
 pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, context: Arc<Context>) -> Action {
-    use kube::Resource;
-    let uid = object.meta().uid.clone().unwrap_or_default();
     match error {
         Error::Undecodable(_) => Action::await_change(),
         Error::Read(_) | Error::List(_) | Error::Record(_) | Error::Finalizer(_) | Error::Scale(_) => {
-            Action::requeue(context.backoff.next(&uid))
+            Action::requeue(context.backoff.next(&uid(&object)))
         }
     }
 }

@@ -81,42 +81,37 @@ async fn look_at_targets(
         };
         status.targets.iter().map(of).collect()
     };
-    let look = async |target: TargetRef| {
-        let mut seen = context.targets.look(&namespace, &target).await;
-        if let (true, Seen::Known(workload)) = (try_stop, &mut seen) {
-            workload.refusal = context.targets.try_stop(&namespace, &target, workload).await;
-        }
-        seen
-    };
-    join_all(targets.into_iter().map(look)).await
+    join_all(targets.iter().map(|target| look_at_target(context, &namespace, target, try_stop))).await
 }
 
-async fn look_at_kafka(context: &Context, status: &OffsetResetStatus, request: &Request, phase: Phase) -> KafkaSeen {
-    match phase {
-        Phase::Planning => bounded(context, status, async |admin| for_plan(admin, request).await.map(KafkaSeen::ForPlan), request).await,
-        Phase::Resetting => {
-            bounded(context, status, async |admin| for_commit(admin, request, status).await.map(KafkaSeen::ForCommit), request).await
-        }
-        Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled => {
-            bounded(context, status, async |admin| admin.describe_group(&request.group).await.map(KafkaSeen::Group), request).await
-        }
-        Phase::Pending | Phase::Stopping | Phase::Restoring => KafkaSeen::NotAsked,
+async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, try_stop: bool) -> Seen<Workload> {
+    let mut seen = context.targets.look(namespace, target).await;
+    if let (true, Seen::Known(workload)) = (try_stop, &mut seen) {
+        workload.refusal = context.targets.try_stop(namespace, target, workload).await;
     }
+    seen
 }
 
-/// A look at Kafka, over at the latest when the hold is: whatever hangs there, consumers do not wait for it.
-async fn bounded<F>(context: &Context, status: &OffsetResetStatus, look: F, request: &Request) -> KafkaSeen
-where
-    F: AsyncFnOnce(&dyn GroupAdmin) -> Result<KafkaSeen, KafkaError>,
-{
+/// What the phase needs of Kafka, over at the latest when the hold is: whatever hangs there, consumers do not wait for it.
+async fn look_at_kafka(context: &Context, status: &OffsetResetStatus, request: &Request, phase: Phase) -> KafkaSeen {
+    if matches!(phase, Phase::Pending | Phase::Stopping | Phase::Restoring) {
+        return KafkaSeen::NotAsked;
+    }
     let now = (context.clock)();
     let hold = status.hold.as_ref().filter(|hold| hold.end_time.is_none());
     let left = hold.map_or(LOOK_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
-    let seen = within(left.min(LOOK_LIMIT), async {
+    let look = async {
         let admin = context.kafka.connect(&connection(request)).await?;
-        look(admin.as_ref()).await
-    });
-    seen.await.unwrap_or_else(KafkaSeen::Failed)
+        match phase {
+            Phase::Planning => Ok(KafkaSeen::ForPlan(for_plan(admin.as_ref(), request).await?)),
+            Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin.as_ref(), request, status).await?)),
+            Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled => {
+                Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?))
+            }
+            Phase::Pending | Phase::Stopping | Phase::Restoring => Ok(KafkaSeen::NotAsked),
+        }
+    };
+    within(left.min(LOOK_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
 }
 
 async fn within<T>(limit: Duration, look: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
@@ -130,11 +125,9 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request) -> Result<PlanSeen,
     let group = admin.describe_group(&request.group).await?;
     let all_committed = admin.all_committed(&request.group).await?;
     let has_commits = all_committed.values().any(|committed| !matches!(committed, Ok(None)));
-    let names = request.topics();
-    let answers = join_all(names.iter().map(|topic| admin.partitions(topic))).await;
     let mut topics = BTreeMap::new();
-    for (topic, answer) in names.into_iter().zip(answers) {
-        topics.insert(topic.to_owned(), answer);
+    for topic in request.topics() {
+        topics.insert(topic.to_owned(), admin.partitions(topic).await);
     }
     let mut seen = PlanSeen { group, has_commits, topics, bounds: BTreeMap::new(), times: BTreeMap::new(), committed: BTreeMap::new() };
     // Where the request cannot be expanded there is nothing to look up, and the plan says why.

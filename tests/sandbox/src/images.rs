@@ -36,6 +36,9 @@ const BASE_IMAGE: &str = "localhost/sandbox-base:1";
 /// What Kafka's clients need of the JDK.
 const JAVA_MODULES: &str = "java.base,java.logging,java.management,java.naming,java.security.jgss,java.security.sasl,java.sql,jdk.unsupported";
 
+/// What the JVM needs of Debian beside libc.
+const JAVA_LIBRARIES: [&str; 2] = ["libstdc++6", "zlib1g"];
+
 /// Builds an image; its archive, which is kept and built again only when what it is made of has changed.
 pub fn build(image: Image, binary: &Path) -> Result<PathBuf> {
     match image {
@@ -99,15 +102,14 @@ fn operator(binary: &Path) -> Result<PathBuf> {
 fn kafka_client(cache: &Cache) -> Result<PathBuf> {
     base()?;
     let arguments = [format!("BASE={BASE_IMAGE}")];
-    let key = key(&(KAFKA_CLIENT, JAVA_MODULES, &cache.kafka));
+    let key = key(&(KAFKA_CLIENT, JAVA_MODULES, JAVA_LIBRARIES, &cache.kafka));
     archive("kafka-client", &key, "docker.io/library/kafka-client:dev", KAFKA_CLIENT, &arguments, |context| {
         run(Command::new("jlink")
             .args(["--add-modules", JAVA_MODULES, "--strip-debug", "--no-man-pages", "--no-header-files", "--output"])
             .arg(context.join("jre")))?;
         // Its own class data archive halves the time that a virtual machine takes to start.
         run(Command::new(context.join("jre/bin/java")).arg("-Xshare:dump"))?;
-        // The JVM's libraries that Debian keeps outside libc.
-        unpack(&["zlib1g"], &context.join("debian"))?;
+        unpack(&JAVA_LIBRARIES, &context.join("debian"))?;
         run(Command::new("cp").arg("-r").arg(cache.kafka.join("libs")).arg(context.join("libs")))
     })
 }

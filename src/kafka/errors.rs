@@ -1,0 +1,77 @@
+//! From Kafka's and librdkafka's codes to what they mean.
+
+use super::ffi::Fault;
+use crate::machine::world::{KafkaError, KafkaErrorKind};
+
+/// What stands behind a code; librdkafka's own are negative.
+pub(super) fn kind(code: i32) -> KafkaErrorKind {
+    match code {
+        3 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
+        5 | 6 | 9 | 72 | 78 => KafkaErrorKind::Leader,
+        14..=16 => KafkaErrorKind::Coordinator,
+        22 | 25 | 82 | 113 => KafkaErrorKind::UnknownMember,
+        29..=31 => KafkaErrorKind::Authorization,
+        33 | 34 | 58 | -169 => KafkaErrorKind::Authentication,
+        43 => KafkaErrorKind::UnsupportedForMessageFormat,
+        69 => KafkaErrorKind::GroupNotFound,
+        88 => KafkaErrorKind::UnstableOffset,
+        // Timed out: here, at the broker, in a queue.
+        7 | -185 | -192 | -166 => KafkaErrorKind::Timeout,
+        // Transport, resolve, all brokers down, TLS.
+        -195 | -193 | -187 | -181 | 13 => KafkaErrorKind::Unreachable,
+        _ => KafkaErrorKind::Other,
+    }
+}
+
+/// An error about something: a group, a topic, a partition.
+pub(super) fn error(fault: &Fault, about: &str) -> KafkaError {
+    let words = fault.text.trim_start_matches("Broker: ").trim_start_matches("Local: ");
+    let mut words = words.to_owned();
+    if let Some(first) = words.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    let message = if about.is_empty() { format!("{words} (code {})", fault.code) } else { format!("{about}: {words} (code {})", fault.code) };
+    KafkaError::new(kind(fault.code), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::topic_deleted(3, KafkaErrorKind::UnknownTopicOrPartition, false)]
+    #[case::leader_not_available(5, KafkaErrorKind::Leader, true)]
+    #[case::not_leader(6, KafkaErrorKind::Leader, true)]
+    #[case::offset_not_available(78, KafkaErrorKind::Leader, true)]
+    #[case::coordinator_loading(14, KafkaErrorKind::Coordinator, true)]
+    #[case::coordinator_not_available(15, KafkaErrorKind::Coordinator, true)]
+    #[case::not_coordinator(16, KafkaErrorKind::Coordinator, true)]
+    #[case::illegal_generation(22, KafkaErrorKind::UnknownMember, true)]
+    #[case::unknown_member(25, KafkaErrorKind::UnknownMember, true)]
+    #[case::topic_not_authorized(29, KafkaErrorKind::Authorization, false)]
+    #[case::group_not_authorized(30, KafkaErrorKind::Authorization, false)]
+    #[case::cluster_not_authorized(31, KafkaErrorKind::Authorization, false)]
+    #[case::sasl(58, KafkaErrorKind::Authentication, false)]
+    #[case::local_authentication(-169, KafkaErrorKind::Authentication, false)]
+    #[case::no_times(43, KafkaErrorKind::UnsupportedForMessageFormat, false)]
+    #[case::no_group(69, KafkaErrorKind::GroupNotFound, false)]
+    #[case::pending_transaction(88, KafkaErrorKind::UnstableOffset, true)]
+    #[case::timed_out(-185, KafkaErrorKind::Timeout, true)]
+    #[case::transport(-195, KafkaErrorKind::Unreachable, true)]
+    #[case::resolve(-193, KafkaErrorKind::Unreachable, true)]
+    #[case::all_brokers_down(-187, KafkaErrorKind::Unreachable, true)]
+    #[case::metadata_too_large(12, KafkaErrorKind::Other, false)]
+    #[case::of_the_future(4711, KafkaErrorKind::Other, false)]
+    fn a_code_means(#[case] code: i32, #[case] expected: KafkaErrorKind, #[case] transient: bool) {
+        assert_eq!(kind(code), expected);
+        assert_eq!(kind(code).is_transient(), transient);
+    }
+
+    #[test]
+    fn a_message_says_what_it_is_about_in_lower_case() {
+        let fault = Fault { code: 3, text: "Broker: Unknown topic or partition".into() };
+        assert_eq!(error(&fault, "partition orders-3").message, "partition orders-3: unknown topic or partition (code 3)");
+    }
+}

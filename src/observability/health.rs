@@ -1,0 +1,92 @@
+//! `/livez`, `/readyz` and `/metrics`. Alive is not ready: what is not ready is named, and what is not alive is restarted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Metrics;
+
+/// What must be so before the operator is ready; all of it is named from the start.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    conditions: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+}
+
+impl Readiness {
+    /// Not ready: each of these has to be set first.
+    #[must_use]
+    pub fn waiting_for(conditions: &[&'static str]) -> Self {
+        let conditions = conditions.iter().map(|name| (*name, false)).collect();
+        Self { conditions: Arc::new(Mutex::new(conditions)) }
+    }
+
+    /// One of them is so, or is not any more.
+    pub fn set(&self, name: &'static str, ready: bool) {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner).insert(name, ready);
+    }
+
+    /// What is still awaited.
+    #[must_use]
+    pub fn pending(&self) -> Vec<&'static str> {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions.iter().filter(|(_, ready)| !**ready).map(|(name, _)| *name).collect()
+    }
+}
+
+/// Serves until the token is cancelled.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics, stop: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(readyz).with_state(readiness))
+        .route("/metrics", get(encode).with_state(metrics));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    let pending = readiness.pending();
+    if pending.is_empty() { (StatusCode::OK, "ok".into()) } else { (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}", pending.join(", "))) }
+}
+
+async fn encode(State(metrics): State<Metrics>) -> ([(&'static str, &'static str); 1], String) {
+    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn is_alive_before_it_is_ready_and_names_what_it_waits_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (readiness, stop) = (Readiness::waiting_for(&["crd", "controller"]), CancellationToken::new());
+        let server = tokio::spawn(serve(listener, readiness.clone(), Metrics::new(), stop.clone()));
+        assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        let answer = ask(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("waiting for: controller, crd"), "{answer}");
+        readiness.set("crd", true);
+        readiness.set("controller", true);
+        assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(ask(address, "/metrics").await.contains("offset_reset_reconcile"));
+        stop.cancel();
+        server.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,166 @@
+//! Measurements, in Prometheus' format. No object's name ever becomes a label.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::api::Phase;
+
+/// From a pass that only reads to one that waits for Kafka's limits.
+const PASS_SECONDS: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
+
+/// From consumers that leave at once to the default hold timeout.
+const DOWNTIME_SECONDS: [f64; 9] = [2.0, 5.0, 10.0, 20.0, 45.0, 60.0, 120.0, 300.0, 600.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FinishedLabel {
+    phase: &'static str,
+    reason: String,
+}
+
+/// Everything that is measured. Clones share it.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    passes: Family<ResultLabel, Counter>,
+    pass_seconds: Histogram,
+    transitions: Family<PhaseLabel, Counter>,
+    finished: Family<FinishedLabel, Counter>,
+    downtime: Histogram,
+    committed: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// With everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("offset_reset");
+        let metrics = Self {
+            registry: Arc::default(),
+            passes: Family::default(),
+            pass_seconds: Histogram::new(PASS_SECONDS),
+            transitions: Family::default(),
+            finished: Family::default(),
+            downtime: Histogram::new(DOWNTIME_SECONDS),
+            committed: Counter::default(),
+        };
+        registry.register("reconcile", "Passes over an object, by how they ended", metrics.passes.clone());
+        registry.register("reconcile_duration_seconds", "How long passes took", metrics.pass_seconds.clone());
+        registry.register("phase_transitions", "Phases entered", metrics.transitions.clone());
+        registry.register("finished", "Resets that ended, by terminal phase and reason", metrics.finished.clone());
+        registry.register("downtime_seconds", "From the first stop to the restore", metrics.downtime.clone());
+        registry.register("partitions_committed", "Partitions whose commit the broker accepted", metrics.committed.clone());
+        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        metrics
+    }
+
+    /// Begins a pass. Unless it is told otherwise it counts as failed when the guard is dropped.
+    #[must_use]
+    pub fn reconcile_pass(&self) -> PassGuard {
+        PassGuard { metrics: self.clone(), begin: Instant::now(), result: Mutex::new("failed") }
+    }
+
+    /// A reset has entered a phase.
+    pub fn entered(&self, phase: Phase) {
+        self.transitions.get_or_create(&PhaseLabel { phase: phase.as_str() }).inc();
+    }
+
+    /// A reset has ended.
+    pub fn finished(&self, phase: Phase, reason: &str) {
+        self.finished.get_or_create(&FinishedLabel { phase: phase.as_str(), reason: reason.to_owned() }).inc();
+    }
+
+    /// Consumers were held for so many seconds.
+    pub fn downtime(&self, seconds: f64) {
+        self.downtime.observe(seconds);
+    }
+
+    /// The broker has accepted so many partitions.
+    pub fn partitions_committed(&self, count: u64) {
+        self.committed.inc_by(count);
+    }
+
+    /// Everything, as text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        text
+    }
+}
+
+/// Counts one pass when it is dropped.
+pub struct PassGuard {
+    metrics: Metrics,
+    begin: Instant,
+    result: Mutex<&'static str>,
+}
+
+impl PassGuard {
+    fn ends(&self, result: &'static str) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
+    }
+
+    /// It did what there was to do.
+    pub fn completed(&self) {
+        self.ends("completed");
+    }
+
+    /// The object had changed meanwhile.
+    pub fn conflict(&self) {
+        self.ends("conflict");
+    }
+}
+
+impl Drop for PassGuard {
+    fn drop(&mut self) {
+        self.metrics.passes.get_or_create(&ResultLabel { result: *self.result.lock().unwrap_or_else(PoisonError::into_inner) }).inc();
+        self.metrics.pass_seconds.observe(self.begin.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_that_says_nothing_has_failed() {
+        let metrics = Metrics::new();
+        drop(metrics.reconcile_pass());
+        metrics.reconcile_pass().completed();
+        metrics.finished(Phase::Failed, "GroupNotFound");
+        let text = metrics.encode();
+        for line in [
+            "offset_reset_reconcile_total{result=\"failed\"} 1",
+            "offset_reset_reconcile_total{result=\"completed\"} 1",
+            "offset_reset_finished_total{phase=\"Failed\",reason=\"GroupNotFound\"} 1",
+            "offset_reset_reconcile_duration_seconds_count 2",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What can be seen from outside: logs, measurements, health.
+
+mod health;
+mod metrics;
+mod telemetry;
+
+pub use health::{Readiness, serve};
+pub use metrics::{Metrics, PassGuard};
+pub use telemetry::{LogFormat, init};

@@ -1,0 +1,226 @@
+//! Wires everything together, and takes it down in order.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        Controller,
+        controller::{Config as ControllerConfig, Error as ControllerError},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{OffsetReset, Phase},
+    cli::Config,
+    kafka::Pool,
+    kubernetes::{Announcer, Resets, Targets},
+    machine,
+    observability::{Metrics, Readiness, serve},
+    reconcile::{Backoff, Context, error_policy, reconcile},
+};
+
+type Guarded = DeserializeGuard<OffsetReset>;
+
+/// How often it is tried whether the definition is served by now.
+const CRD_RETRY: Duration = Duration::from_secs(2);
+
+/// How often unused Kafka clients are looked for.
+const POOL_CARE: Duration = Duration::from_secs(60);
+
+/// Why the operator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no way to the API server.
+    #[error("no Kubernetes client: neither a service account nor a kubeconfig that works")]
+    Client(#[source] kube::Error),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {1} for health and metrics")]
+    Listen(#[source] std::io::Error, std::net::SocketAddr),
+    /// Signals cannot be heard.
+    #[error("cannot listen for signals")]
+    Signal(#[source] std::io::Error),
+    /// Serving health failed.
+    #[error("serving health and metrics failed")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let client = Client::try_default().await.map_err(Error::Client)?;
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to end; passes under way are finished first");
+        stopper.cancel();
+    });
+    operate(client, config, stop).await
+}
+
+/// Runs with a client until `stop` is cancelled: passes under way are finished, then the health server ends.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace.as_deref().unwrap_or("all"), "starting");
+    let metrics = Metrics::new();
+    let readiness = Readiness::waiting_for(&["crd", "controller"]);
+    let listener = TcpListener::bind(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
+    // The health server ends last: until then somebody may ask.
+    let serving = CancellationToken::new();
+    let server = tokio::spawn(serve(listener, readiness.clone(), metrics.clone(), serving.clone()));
+
+    let pool = Arc::new(Pool::default());
+    let care = tokio::spawn(care_for(Arc::clone(&pool), stop.clone()));
+    if wait_for_crd(&client, &config, &stop).await {
+        readiness.set("crd", true);
+        let context = Arc::new(Context {
+            resets: Resets::new(client.clone()),
+            targets: Targets::new(client.clone()),
+            kafka: pool,
+            announcer: Announcer::new(client.clone(), config.instance.clone()),
+            metrics,
+            namespace: config.namespace.clone(),
+            backoff: Backoff::default(),
+            clock: now,
+            admission: Arc::default(),
+        });
+        control(client, &config, context, readiness, stop.clone()).await;
+    }
+    // Only reached with `stop` cancelled, so this ends as well.
+    let _ = care.await;
+    serving.cancel();
+    tracing::info!("ended");
+    match server.await {
+        Ok(result) => result.map_err(Error::Serve),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The controller: OffsetResets, and whatever happens to Deployments and pods while something is held.
+async fn control(client: Client, config: &Config, context: Arc<Context>, readiness: Readiness, stop: CancellationToken) {
+    let any = watcher::Config::default;
+    let controller = Controller::new(api::<Guarded>(&client, config), any());
+    let (store, others) = (controller.store(), controller.store());
+    let ready = controller.store();
+    tokio::spawn(async move {
+        if ready.wait_until_ready().await.is_ok() {
+            readiness.set("controller", true);
+        }
+    });
+    controller
+        .with_config(ControllerConfig::default().concurrency(config.concurrency))
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .watches(api::<PartialObjectMeta<Deployment>>(&client, config), any(), move |workload| touched_by(&store, workload.namespace().as_deref()))
+        .watches(api::<PartialObjectMeta<Pod>>(&client, config), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
+        .run(reconcile, error_policy, context)
+        .for_each(|result| async {
+            match result {
+                Ok(_) => {}
+                Err(ControllerError::ReconcilerFailed(error, object)) => {
+                    tracing::warn!(namespace = object.namespace, name = object.name, category = error.category(), error = chain(&error), "a pass failed");
+                }
+                // The object went away between the event and the pass.
+                Err(ControllerError::ObjectNotFound(_)) => {}
+                Err(error) => tracing::warn!(error = chain(&error), "the watch had trouble; it goes on"),
+            }
+        })
+        .await;
+}
+
+/// The resets of a namespace that wait for something there to happen.
+fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<Guarded>> {
+    let waits = |reset: &OffsetReset| {
+        let Some(status) = &reset.status else { return false };
+        match status.phase {
+            Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring) => true,
+            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
+            Some(Phase::Pending | Phase::Planning) | None => false,
+        }
+    };
+    store
+        .state()
+        .iter()
+        .filter(|guard| guard.meta().namespace.as_deref() == namespace)
+        .filter(|guard| guard.0.as_ref().is_ok_and(waits))
+        .map(|guard| ObjectRef::from_obj(guard.as_ref()))
+        .collect()
+}
+
+fn api<K>(client: &Client, config: &Config) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match &config.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Waits until OffsetResets can be listed. False when it was stopped before.
+async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken) -> bool {
+    loop {
+        match api::<Guarded>(client, config).list(&ListParams::default().limit(1)).await {
+            Ok(_) => return true,
+            Err(error) => tracing::warn!(%error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = tokio::time::sleep(CRD_RETRY) => {}
+        }
+    }
+}
+
+async fn care_for(pool: Arc<Pool>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(POOL_CARE) => pool.close_idle().await,
+        }
+    }
+}
+
+/// The time, to the microsecond: that is what can be written and read back. The only place that asks the clock.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+/// An error with everything that stands behind it.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat what stands behind them.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
