@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
 pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace.as_deref().unwrap_or("all"), "starting");
     let metrics = Metrics::new();
-    let readiness = Readiness::waiting_for(&["crd", "controller"]);
+    let readiness = Readiness::waiting_for(&["crd"]);
     let listener = TcpListener::bind(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
     // The health server ends last: until then somebody may ask.
     let serving = CancellationToken::new();
@@ -106,7 +106,7 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
             clock: now,
             admission: Arc::default(),
         });
-        control(client, &config, context, readiness, stop.clone()).await;
+        control(client, &config, context, stop.clone()).await;
     }
     // Only reached with `stop` cancelled, so this ends as well.
     let _ = care.await;
@@ -119,16 +119,10 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
 }
 
 /// The controller: OffsetResets, and whatever happens to Deployments and pods while something is held.
-async fn control(client: Client, config: &Config, context: Arc<Context>, readiness: Readiness, stop: CancellationToken) {
+async fn control(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
     let any = watcher::Config::default;
     let controller = Controller::new(api::<Guarded>(&client, config), any());
     let (store, others) = (controller.store(), controller.store());
-    let ready = controller.store();
-    tokio::spawn(async move {
-        if ready.wait_until_ready().await.is_ok() {
-            readiness.set("controller", true);
-        }
-    });
     controller
         .with_config(ControllerConfig::default().concurrency(config.concurrency))
         .graceful_shutdown_on(stop.cancelled_owned())

@@ -1,6 +1,10 @@
 //! The port over librdkafka: chunked, bounded, an answer for every partition, and never a wait on an async thread.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -18,6 +22,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long it may take until any broker answers at all.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
+const REACH_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Partitions per question: librdkafka searches its lists linearly, so one large question costs more than many small ones.
 const PARTITIONS_PER_QUESTION: usize = 400;
@@ -81,11 +86,27 @@ fn handle(consumer: &BaseConsumer<Context>) -> Handle {
 
 /// Whether any broker answers, found out within seconds; the message says why not.
 fn reach(consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
-    ffi::ping(handle(consumer), REACH_LIMIT).map_err(|fault| {
+    let begin = Instant::now();
+    loop {
+        if ffi::ping(handle(consumer), REACH_ATTEMPT).is_ok() {
+            return Ok(());
+        }
+        hear(consumer);
         let cause = consumer.client().context().last_cause();
-        let why = cause.unwrap_or_else(|| fault.text.to_lowercase());
-        KafkaError::new(KafkaErrorKind::Unreachable, format!("no broker answers: {why}"))
-    })
+        // With a cause there is no point in the whole wait; a few attempts see a broker that is just being restarted.
+        let limit = if cause.is_some() { REACH_ATTEMPT * 2 } else { REACH_LIMIT };
+        if begin.elapsed() >= limit {
+            let brokers = consumer.client().context().brokers();
+            let why = cause.unwrap_or_else(|| format!("silence for {} seconds", limit.as_secs()));
+            return Err(KafkaError::new(KafkaErrorKind::Unreachable, format!("no broker of {brokers} answers: {why}")));
+        }
+    }
+}
+
+/// Takes what librdkafka has to say out of its queue, to the client's context: causes of failures come no other way.
+fn hear(consumer: &BaseConsumer<Context>) {
+    // With no time at all the queue says nothing; with a millisecond it says what it has.
+    while consumer.poll(Duration::from_millis(1)).is_some() {}
 }
 
 /// Asks again while the coordinator is being found.

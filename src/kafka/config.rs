@@ -6,7 +6,7 @@ use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, ConsumerContext},
-    error::KafkaError as RdKafkaError,
+    error::{KafkaError as RdKafkaError, RDKafkaErrorCode},
 };
 
 use super::Connection;
@@ -25,16 +25,23 @@ pub(super) fn client(connection: &Connection) -> Result<BaseConsumer<Context>, R
         .set("enable.metrics.push", "false")
         // An idle connection costs the broker more than a new one costs us.
         .set("connections.max.idle.ms", "180000")
-        .create_with_context(Context::default())
+        // Why a connection failed is told in log lines only.
+        .set_log_level(RDKafkaLogLevel::Info)
+        .create_with_context(Context { brokers: connection.bootstrap_servers.clone(), last_cause: Mutex::default() })
 }
 
 /// Hears what librdkafka logs: into our logs, and the last cause of trouble for messages.
-#[derive(Default)]
 pub(super) struct Context {
+    brokers: String,
     last_cause: Mutex<Option<String>>,
 }
 
 impl Context {
+    /// The brokers that are asked first.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     /// Why the last connection failed, in librdkafka's words without their decoration.
     pub fn last_cause(&self) -> Option<String> {
         self.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -61,8 +68,12 @@ impl ClientContext for Context {
         }
     }
 
-    fn error(&self, _: RdKafkaError, reason: &str) {
-        self.heard(reason);
+    fn error(&self, error: RdKafkaError, reason: &str) {
+        tracing::info!(target: "librdkafka", "{reason}");
+        // That all brokers are down says nothing that the cause of each has not said.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.heard(reason);
+        }
     }
 }
 

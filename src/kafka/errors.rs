@@ -7,7 +7,7 @@ use crate::machine::world::{KafkaError, KafkaErrorKind};
 pub(super) fn kind(code: i32) -> KafkaErrorKind {
     match code {
         3 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
-        5 | 6 | 9 | 72 | 78 => KafkaErrorKind::Leader,
+        5 | 6 | 9 | 72 | 74 | 75 | 78 => KafkaErrorKind::Leader,
         14..=16 => KafkaErrorKind::Coordinator,
         22 | 25 | 82 | 113 => KafkaErrorKind::UnknownMember,
         29..=31 => KafkaErrorKind::Authorization,

@@ -34,6 +34,12 @@ pub fn is_known(group: &Group, has_commits: bool) -> bool {
     }
 }
 
+/// Whether a classic group is between two generations: its members do not consume right now.
+#[must_use]
+pub fn is_rebalancing(group: &Group) -> bool {
+    matches!(group, Group::Found(found) if matches!(found.state, GroupState::PreparingRebalance | GroupState::CompletingRebalance))
+}
+
 /// The members of a group.
 #[must_use]
 pub fn members(group: &Group) -> usize {

@@ -87,6 +87,8 @@ fn missing(pass: &mut Pass<'_>) -> Vec<String> {
             let status = group::status(seen, pass.status.group.as_ref(), &pass.pods());
             if status.members < expected {
                 missing.push(format!("{} of {expected} members are back in the group", status.members));
+            } else if expected > 0 && group::is_rebalancing(seen) {
+                missing.push("the group's members are still being called together".to_owned());
             }
             pass.status.group = Some(status);
         }

@@ -391,6 +391,7 @@ fn the_finalizer_goes_when_it_is_over() {
 #[case::all_back(running(), KafkaSeen::Group(stable()), 31, ("True", "ConsumersBack"))]
 #[case::pods_not_ready(workload(3, vec![pod("a", false)]), KafkaSeen::Group(stable()), 31, ("Unknown", "WaitingForConsumers"))]
 #[case::members_missing(running(), KafkaSeen::Group(group_in(GroupState::Stable, 2)), 31, ("Unknown", "WaitingForConsumers"))]
+#[case::members_being_called_together(running(), KafkaSeen::Group(group_in(GroupState::PreparingRebalance, 3)), 31, ("Unknown", "WaitingForConsumers"))]
 #[case::broker_away(running(), kafka_failed(KafkaErrorKind::Unreachable), 31, ("Unknown", "WaitingForConsumers"))]
 #[case::never_back(workload(3, vec![]), KafkaSeen::Group(empty()), 331, ("False", "ConsumersNotBack"))]
 fn after_the_end_it_says_whether_the_consumers_came_back(

@@ -1,0 +1,135 @@
+//! Real consumers that follow a Deployment's replicas, for tests on a control plane alone, where nobody runs pods.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use kube::Client;
+use rdkafka::{
+    ClientConfig, Message,
+    consumer::{BaseConsumer, Consumer},
+};
+
+use super::{brokers, replicas};
+
+/// How the consumers are.
+#[derive(Clone, Debug, Default)]
+pub struct Kind {
+    /// KIP-848 instead of the classic protocol.
+    pub consumer_protocol: bool,
+    /// Static members: they do not leave the group when they stop, and stay until their session ends.
+    pub is_static: bool,
+    /// `session.timeout.ms` of the classic protocol.
+    pub session_timeout_ms: Option<u32>,
+}
+
+/// What was consumed: topic, partition and offset, in order.
+pub type Consumed = Arc<Mutex<Vec<(String, i32, i64)>>>;
+
+/// One consumer on a thread of its own.
+pub struct Member {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Member {
+    pub fn start(group: &str, topics: &[String], kind: &Kind, index: usize, consumed: Consumed) -> Self {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", brokers())
+            .set("group.id", group)
+            .set("client.id", format!("consumer-{index}"))
+            .set("auto.offset.reset", "earliest")
+            .set("auto.commit.interval.ms", "200");
+        if kind.consumer_protocol {
+            config.set("group.protocol", "consumer");
+        } else {
+            config.set("session.timeout.ms", kind.session_timeout_ms.unwrap_or(10_000).to_string()).set("heartbeat.interval.ms", "500");
+        }
+        if kind.is_static {
+            config.set("group.instance.id", format!("instance-{index}"));
+        }
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+                    consumed.lock().unwrap().push((message.topic().to_owned(), message.partition(), message.offset()));
+                }
+            }
+            // Dropped here: commits, and leaves the group unless it is a static member.
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Keeps as many consumers as a Deployment has replicas.
+pub struct Follower {
+    task: tokio::task::JoinHandle<()>,
+    pub consumed: Consumed,
+}
+
+impl Follower {
+    pub fn start(client: &Client, namespace: &str, deployment: &str, group: &str, topics: &[String], kind: &Kind) -> Self {
+        let consumed = Consumed::default();
+        let (client, namespace, deployment) = (client.clone(), namespace.to_owned(), deployment.to_owned());
+        let (group, topics, kind, into) = (group.to_owned(), topics.to_vec(), kind.clone(), Arc::clone(&consumed));
+        let task = tokio::spawn(async move {
+            let mut members: Vec<Member> = vec![];
+            loop {
+                let wanted = usize::try_from(replicas(&client, &namespace, &deployment).await).unwrap();
+                while members.len() < wanted {
+                    members.push(Member::start(&group, &topics, &kind, members.len(), Arc::clone(&into)));
+                }
+                if members.len() > wanted {
+                    // Stopping blocks; all of them at once, as a kubelet would.
+                    let leaving: Vec<Member> = members.drain(wanted..).collect();
+                    for member in &leaving {
+                        member.stop.store(true, Ordering::Relaxed);
+                    }
+                    tokio::task::spawn_blocking(move || drop(leaving)).await.unwrap();
+                }
+                // There is no event for a thread to follow; a kubelet takes longer than this.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        Self { task, consumed }
+    }
+
+    /// The smallest offset consumed of each partition of a topic, since `from` in the list.
+    pub fn first_since(&self, from: usize, topic: &str) -> HashMap<i32, i64> {
+        let mut first = HashMap::new();
+        for (_, partition, offset) in self.consumed.lock().unwrap()[from..].iter().filter(|(name, ..)| name == topic) {
+            let entry = first.entry(*partition).or_insert(*offset);
+            *entry = (*entry).min(*offset);
+        }
+        first
+    }
+
+    pub fn count(&self) -> usize {
+        self.consumed.lock().unwrap().len()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
