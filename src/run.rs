@@ -126,14 +126,24 @@ async fn control(client: Client, config: &Config, context: Arc<Context>, stop: C
     controller
         .with_config(ControllerConfig::default().concurrency(config.concurrency))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .watches(api::<PartialObjectMeta<Deployment>>(&client, config), any(), move |workload| touched_by(&store, workload.namespace().as_deref()))
-        .watches(api::<PartialObjectMeta<Pod>>(&client, config), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
+        .watches(api::<PartialObjectMeta<Deployment>>(&client, config), any(), move |workload| {
+            touched_by(&store, workload.namespace().as_deref())
+        })
+        .watches(api::<PartialObjectMeta<Pod>>(&client, config), any(), move |pod| {
+            touched_by(&others, pod.namespace().as_deref())
+        })
         .run(reconcile, error_policy, context)
         .for_each(|result| async {
             match result {
                 Ok(_) => {}
                 Err(ControllerError::ReconcilerFailed(error, object)) => {
-                    tracing::warn!(namespace = object.namespace, name = object.name, category = error.category(), error = chain(&error), "a pass failed");
+                    tracing::warn!(
+                        namespace = object.namespace,
+                        name = object.name,
+                        category = error.category(),
+                        error = chain(&error),
+                        "a pass failed"
+                    );
                 }
                 // The object went away between the event and the pass.
                 Err(ControllerError::ObjectNotFound(_)) => {}
@@ -178,7 +188,9 @@ async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken
     loop {
         match api::<Guarded>(client, config).list(&ListParams::default().limit(1)).await {
             Ok(_) => return true,
-            Err(error) => tracing::warn!(%error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?"),
+            Err(error) => {
+                tracing::warn!(%error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?")
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return false,

@@ -1,1 +1,154 @@
-//! soon
+//! The definition on a real API server: what is refused at apply, in which words, and what a fresh object looks like.
+
+mod common;
+
+use common::{client, install_crd, resets, unique, with_namespace};
+use kube::{Api, ResourceExt, api::PostParams, core::DynamicObject, discovery::ApiResource};
+use offset_reset_operator::api::OffsetReset;
+use serde_json::{Value, json};
+
+fn spec(change: &Value) -> Value {
+    let mut spec = json!({
+        "targetRefs": [{"name": "consumer"}],
+        "kafka": {"bootstrapServers": "kafka:9092"},
+        "group": "g",
+        "resets": [{"topic": "orders", "offset": 10}],
+    });
+    for (key, value) in change.as_object().unwrap() {
+        if value.is_null() {
+            spec.as_object_mut().unwrap().remove(key);
+        } else {
+            spec[key] = value.clone();
+        }
+    }
+    spec
+}
+
+fn one(entry: &Value) -> Value {
+    json!({ "resets": [entry] })
+}
+
+/// What must be refused, with words that must be in the answer.
+fn refusals() -> Vec<(Value, &'static str)> {
+    let timestamp = |value: Value| one(&json!({"topic": "orders", "timestamp": value}));
+    let units = "timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone";
+    vec![
+        (one(&json!({"topic": "orders"})), "write either offset or timestamp"),
+        (one(&json!({"topic": "orders", "offset": 1, "timestamp": 1_571_812_144})), "write either offset or timestamp"),
+        (one(&json!({"topic": "orders", "offset": -1})), "offset must be 0 or more"),
+        (one(&json!({"topic": "orders", "offset": 1, "partition": -2})), "or -1 for all partitions"),
+        (one(&json!({"topic": "or ders", "offset": 1})), "topic must be the name of one topic"),
+        (one(&json!({"topic": "..", "offset": 1})), "topic must be the name of one topic"),
+        (one(&json!({"topic": "", "offset": 1})), "topic"),
+        (one(&json!({"offset": 1})), "topic"),
+        (timestamp(json!(157_181_214)), units),
+        (timestamp(json!(15_718_121_440i64)), units),
+        (timestamp(json!(-1)), units),
+        (timestamp(json!(1_571_812_144_000_000_000i64)), units),
+        (timestamp(json!("yesterday")), units),
+        (timestamp(json!("2019-10-23T06:29:00")), units),
+        (timestamp(json!("2019-10-23T06:29:04.000")), units),
+        (json!({"resets": []}), "resets"),
+        (json!({"resets": null}), "resets"),
+        (json!({"group": ""}), "group"),
+        (json!({"kafka": {"bootstrapServers": "kafka"}}), "bootstrapServers must be host:port"),
+        (json!({"kafka": {"bootstrapServers": "kafka:9092, other:9092"}}), "bootstrapServers must be host:port"),
+        (json!({"kafka": {"bootstrapServers": "SSL://kafka:9092"}}), "bootstrapServers must be host:port"),
+        (json!({"targetRefs": [{"name": "a"}, {"name": "a"}]}), "names the same workload twice"),
+        (json!({"targetRefs": [{"kind": "DaemonSet", "name": "a"}]}), "only a Deployment of apps/v1"),
+        (json!({"targetRefs": [{"name": ""}]}), "name"),
+        (json!({"sessionTimeout": "10"}), "sessionTimeout must be a duration"),
+        (json!({"sessionTimeout": "0s"}), "sessionTimeout must be a duration"),
+        (json!({"sessionTimeout": "31m"}), "sessionTimeout must be a duration"),
+        (json!({"sessionTimeout": "3m"}), "drainTimeout must be at least sessionTimeout"),
+        (json!({"drainTimeout": "ten"}), "drainTimeout must be a duration"),
+        (json!({"drainTimeout": "10m"}), "holdTimeout must be longer than drainTimeout"),
+        (json!({"holdTimeout": "1"}), "holdTimeout must be a duration"),
+    ]
+}
+
+async fn create(api: &Api<DynamicObject>, spec: Value) -> Result<DynamicObject, String> {
+    let resource = ApiResource::erase::<OffsetReset>(&());
+    let object = DynamicObject::new(&unique("r"), &resource).data(json!({ "spec": spec }));
+    api.create(&PostParams::default(), &object).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_at_apply_in_words_that_say_what_to_write() {
+    with_namespace(async |client, namespace| {
+        let resource = ApiResource::erase::<OffsetReset>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+        for (change, words) in refusals() {
+            match create(&api, spec(&change)).await {
+                Ok(_) => panic!("accepted: {change}"),
+                Err(error) => assert!(error.contains(words), "{change}\n  was refused with: {error}\n  instead of: {words}"),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_sense_is_accepted() {
+    with_namespace(async |client, namespace| {
+        let resource = ApiResource::erase::<OffsetReset>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+        for change in [
+            json!({}),
+            json!({"targetRefs": null}),
+            json!({"targetRefs": []}),
+            one(&json!({"topic": "test", "partition": 0, "offset": 10})),
+            one(&json!({"topic": "test", "partition": 0, "timestamp": 1_571_812_144})),
+            one(&json!({"topic": "test", "partition": -1, "timestamp": 1_571_812_144_000i64})),
+            one(&json!({"topic": "test", "timestamp": "2019-10-23T06:29:04Z"})),
+            one(&json!({"topic": "test", "timestamp": "2019-10-23T14:29:04.250+08:00"})),
+            one(&json!({"topic": "test", "offset": i64::MAX})),
+            json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),
+            json!({"kafka": {"bootstrapServers": "[::1]:9092"}}),
+            json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
+        ] {
+            if let Err(error) = create(&api, spec(&change)).await {
+                panic!("{change} was refused: {error}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let new = common::reset("once", "g", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
+        let mut stored = api.create(&PostParams::default(), &new).await.unwrap();
+        stored.labels_mut().insert("team".into(), "shop".into());
+        let mut stored = api.replace("once", &PostParams::default(), &stored).await.unwrap();
+        stored.spec.resets[0].offset = Some(11);
+        let error = api.replace("once", &PostParams::default(), &stored).await.unwrap_err().to_string();
+        assert!(error.contains("Create another OffsetReset under a new name"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_object_is_not_taken_for_done_before_the_operator_has_seen_it() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let new = common::reset("fresh", "g", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
+        let stored = api.create(&PostParams::default(), &new).await.unwrap();
+        // kstatus: an observed generation that differs from the object's means "in progress".
+        assert_eq!(stored.status.unwrap().observed_generation, Some(-1));
+        assert_eq!(stored.spec.resets[0].partition, -1);
+        assert_eq!(stored.spec.target_refs[0].kind, "Deployment");
+        assert_eq!(std::time::Duration::from(stored.spec.session_timeout).as_secs(), 10);
+        assert_eq!(std::time::Duration::from(stored.spec.drain_timeout).as_secs(), 120);
+        assert_eq!(std::time::Duration::from(stored.spec.hold_timeout).as_secs(), 600);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_committed_definition_is_the_one_that_the_api_server_accepts() {
+    let client = client().await;
+    install_crd(&client).await;
+}

@@ -181,7 +181,12 @@ async fn each_partition_of_a_commit_has_its_own_answer() {
     let admin = admin().await;
     let (topic, group) = (topic("mixed", 1).await, unique("mixed"));
     let gone = unique("gone");
-    let offsets = [(tp(&topic, 0), to(0)), (tp(&gone, 0), to(0)), (tp(&topic, 7), to(0)), (tp(&topic, 0), Committed { offset: 0, ..to(0) })];
+    let offsets = [
+        (tp(&topic, 0), to(0)),
+        (tp(&gone, 0), to(0)),
+        (tp(&topic, 7), to(0)),
+        (tp(&topic, 0), Committed { offset: 0, ..to(0) }),
+    ];
     let answers = admin.commit(&group, &offsets[..3]).await.unwrap();
     assert_eq!(answers[&tp(&topic, 0)], Ok(()));
     assert_eq!(answers[&tp(&gone, 0)].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
@@ -216,7 +221,9 @@ async fn thousands_of_partitions_are_committed_in_chunks_and_read_back() {
     let answers = admin.commit(&group, &offsets).await.unwrap();
     assert!(answers.len() == 2_000 && answers.values().all(Result::is_ok));
     let read = admin.committed(&group, &partitions).await.unwrap();
-    assert!(read.len() == 2_000 && read.values().all(|read| *read == Ok(Some(Committed { offset: 0, metadata: metadata.clone() }))));
+    assert!(
+        read.len() == 2_000 && read.values().all(|read| *read == Ok(Some(Committed { offset: 0, metadata: metadata.clone() })))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

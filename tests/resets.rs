@@ -1,1 +1,494 @@
-//! soon
+//! The operator's loop on a real API server and a real broker, with real consumers that follow the Deployment's replicas.
+//!
+//! Nobody runs pods here, so what pods do is left to the end-to-end tests; everything else is as it is there.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    PATIENCE, condition,
+    consumers::{Follower, Kind},
+    delete_records, deployment, produce, replicas, reset, resets, topic, unique, wait_for, wait_for_end,
+    wait_for_phase, with_namespace, within,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, PostParams},
+};
+use offset_reset_operator::{
+    api::{Clamp, FINALIZER, OffsetReset, OffsetResetStatus, PartitionOutcome, Phase, Reason},
+    cli::{Arguments, Command, Config},
+    kafka::{Connection, Connector, Pool},
+    machine::{group, world::TopicPartition},
+    run,
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A Unix time in seconds, as the first example of the API has it.
+const T0: i64 = 1_571_812_144;
+
+/// The operator, in this process, for one namespace.
+struct Operator {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), run::Error>>,
+}
+
+impl Operator {
+    fn start(client: &Client, namespace: &str) -> Self {
+        use clap::Parser;
+        let words = ["offset-reset-operator", "run", "--namespace", namespace, "--http-address", "127.0.0.1:0"];
+        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!() };
+        let config: Config = config;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run::operate(client.clone(), config, stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Ends it as SIGTERM does.
+    async fn end(self) {
+        self.stop.cancel();
+        within(PATIENCE, self.task).await.expect("it ends").unwrap().unwrap();
+    }
+}
+
+/// A namespace with the operator, a Deployment `consumer` of two replicas, and its consumers, which have consumed all there is.
+struct Shop {
+    client: Client,
+    namespace: String,
+    topic: String,
+    group: String,
+    api: Api<OffsetReset>,
+    follower: Follower,
+    operator: Operator,
+}
+
+impl Shop {
+    /// A topic of three partitions: 100 records from T0 on, one per second, of which retention has taken the first 20; 10 records; none.
+    async fn open(client: Client, namespace: String, kind: &Kind) -> Self {
+        let (topic, group) = (topic("shop", 3).await, unique("shop"));
+        produce(&topic, 0, &(0..100).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
+        delete_records(&topic, 0, 20).await;
+        produce(&topic, 1, &(0..10).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
+        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        let follower = Follower::start(&client, &namespace, "consumer", &group, std::slice::from_ref(&topic), kind);
+        let caught_up = async {
+            while follower.count() < 90 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, caught_up).await.expect("the consumers consume what there is");
+        let operator = Operator::start(&client, &namespace);
+        let api = resets(&client, &namespace);
+        Self { client, namespace, topic, group, api, follower, operator }
+    }
+
+    async fn apply(&self, name: &str, entries: Value) {
+        self.apply_with(name, entries, json!({})).await;
+    }
+
+    /// Entries without a topic get the shop's.
+    async fn apply_with(&self, name: &str, mut entries: Value, spec: Value) {
+        for entry in entries.as_array_mut().unwrap() {
+            if entry.get("topic").is_none() {
+                entry["topic"] = json!(self.topic);
+            }
+        }
+        self.api.create(&PostParams::default(), &reset(name, &self.group, &entries, &spec)).await.unwrap();
+    }
+
+    /// Waits until a reset has ended, and then until its consumers are back in the group and have committed all there is.
+    /// Their pods never become ready here, so the reset itself goes on watching.
+    async fn run(&self, name: &str) -> OffsetReset {
+        let done = wait_for_end(&self.api, name).await;
+        self.caught_up().await;
+        done
+    }
+
+    async fn caught_up(&self) {
+        let admin = Pool::default().connect(&Connection { bootstrap_servers: common::brokers() }).await.unwrap();
+        let first = TopicPartition::new(&self.topic, 0);
+        let waiting = async {
+            loop {
+                let group = admin.describe_group(&self.group).await.unwrap();
+                let committed = admin.committed(&self.group, std::slice::from_ref(&first)).await.unwrap();
+                let at_end = matches!(&committed[&first], Ok(Some(committed)) if committed.offset == 100);
+                if at_end && group::members(&group) == 2 && !group::is_rebalancing(&group) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, waiting).await.expect("the consumers come back and consume what there is");
+    }
+
+    async fn replicas(&self) -> i32 {
+        replicas(&self.client, &self.namespace, "consumer").await
+    }
+
+    /// Waits until each of these partitions was consumed again from exactly this offset on.
+    async fn consumed_again(&self, since: usize, expected: &[(i32, i64)]) {
+        let as_expected = || {
+            let first = self.follower.first_since(since, &self.topic);
+            expected.iter().all(|(partition, offset)| first.get(partition) == Some(offset))
+        };
+        let waiting = async {
+            while !as_expected() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = within(PATIENCE, waiting).await;
+        assert!(found.is_some(), "{:?} instead of {expected:?}", self.follower.first_since(since, &self.topic));
+    }
+
+    async fn close(self) {
+        self.operator.end().await;
+    }
+}
+
+async fn in_a_shop<T>(kind: Kind, test: impl AsyncFnOnce(&Shop) -> T) {
+    with_namespace(async |client, namespace| {
+        let shop = Shop::open(client, namespace, &kind).await;
+        test(&shop).await;
+        shop.close().await;
+    })
+    .await;
+}
+
+fn status(reset: &OffsetReset) -> &OffsetResetStatus {
+    reset.status.as_ref().unwrap()
+}
+
+/// Partition, before, target, after and clamp of each.
+fn outcomes(reset: &OffsetReset) -> Vec<(i32, Option<i64>, i64, Option<i64>, Option<Clamp>)> {
+    status(reset).partitions.iter().map(|p| (p.partition, p.before, p.target, p.after, p.clamped)).collect()
+}
+
+fn succeeded(reset: &OffsetReset) {
+    let status = status(reset);
+    assert_eq!((status.phase, status.reason), (Some(Phase::Succeeded), Some(Reason::Succeeded)), "{:?}", status.message);
+    assert!(status.partitions.iter().all(|p| p.outcome == PartitionOutcome::Reset && p.after == Some(p.target)));
+    for milestone in ["Planned", "ConsumersStopped", "GroupEmpty", "OffsetsReset", "ConsumersRestored", "Complete", "Ready"] {
+        assert_eq!(condition(reset, milestone).0, "True", "{milestone}");
+    }
+    for milestone in ["Failed", "Reconciling", "Stalled"] {
+        assert_eq!(condition(reset, milestone).0, "False", "{milestone}");
+    }
+    assert_eq!(reset.metadata.generation, status.observed_generation);
+    assert!(!reset.finalizers().iter().any(|name| name == FINALIZER) || status.completion_time.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_below_inside_and_above_the_log() {
+    in_a_shop(Kind::default(), async |shop| {
+        for (name, offset, expected) in [
+            ("below", 5, (20, Some(Clamp::BelowLogStart))),
+            ("inside", 50, (50, None)),
+            ("at-the-end", 100, (100, None)),
+            ("above", 4_000, (100, Some(Clamp::AboveLogEnd))),
+        ] {
+            let since = shop.follower.count();
+            shop.apply(name, json!([{"partition": 0, "offset": offset}])).await;
+            let done = shop.run(name).await;
+            succeeded(&done);
+            assert_eq!(outcomes(&done), [(0, Some(100), expected.0, Some(expected.0), expected.1)], "{name}");
+            assert_eq!(status(&done).partitions[0].requested_offset, Some(offset));
+            assert_eq!(shop.replicas().await, 2);
+            if expected.0 < 100 {
+                shop.consumed_again(since, &[(0, expected.0)]).await;
+            }
+            let group = status(&done).group.clone().unwrap();
+            assert_eq!((group.group_type.as_str(), group.members_before), ("Classic", 2));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_before_inside_equal_and_after() {
+    in_a_shop(Kind::default(), async |shop| {
+        for (name, timestamp, expected) in [
+            ("before", json!(T0 - 1_000), (20, Some(Clamp::BeforeFirstRecord))),
+            ("equal", json!(T0 + 60), (60, None)),
+            ("between", json!((T0 + 60) * 1000 + 1), (61, None)),
+            ("after", json!(T0 + 1_000), (100, Some(Clamp::AfterLastRecord))),
+            ("in-words", json!("2019-10-23T14:30:04+08:00"), (60, None)),
+        ] {
+            shop.apply(name, json!([{"partition": 0, "timestamp": timestamp}])).await;
+            let done = shop.run(name).await;
+            succeeded(&done);
+            let found: Vec<_> = outcomes(&done).iter().map(|(_, _, target, after, clamp)| (*target, *after, *clamp)).collect();
+            assert_eq!(found, [(expected.0, Some(expected.0), expected.1)], "{name}");
+            assert_eq!(status(&done).partitions[0].matched_timestamp.is_some(), expected.0 < 100);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_partitions_empty_ones_included_are_read_back_and_consumed_again() {
+    in_a_shop(Kind { consumer_protocol: true, ..Kind::default() }, async |shop| {
+        let since = shop.follower.count();
+        shop.apply("all", json!([{"timestamp": T0 + 5}])).await;
+        let done = shop.run("all").await;
+        succeeded(&done);
+        let found: Vec<_> = outcomes(&done).iter().map(|(partition, _, _, after, clamp)| (*partition, *after, *clamp)).collect();
+        assert_eq!(
+            found,
+            [(0, Some(20), Some(Clamp::BeforeFirstRecord)), (1, Some(5), None), (2, Some(0), Some(Clamp::PartitionEmpty))]
+        );
+        shop.consumed_again(since, &[(0, 20), (1, 5)]).await;
+        let totals = status(&done).totals.clone().unwrap();
+        assert_eq!((totals.partitions, totals.reset, totals.clamped, totals.replayed), (3, 3, 2, 85));
+        assert_eq!(status(&done).group.as_ref().unwrap().group_type, "Consumer");
+        assert_eq!(status(&done).targets[0].original_replicas, 2);
+        assert_eq!(shop.replicas().await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_of_several_leaves_the_others_alone() {
+    in_a_shop(Kind::default(), async |shop| {
+        let since = shop.follower.count();
+        shop.apply("one", json!([{"partition": 1, "offset": 3}])).await;
+        succeeded(&shop.run("one").await);
+        shop.consumed_again(since, &[(1, 3)]).await;
+        assert!(!shop.follower.first_since(since, &shop.topic).contains_key(&0), "nothing else was consumed again");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn static_members_are_waited_for_until_the_broker_forgets_them() {
+    let kind = Kind { is_static: true, session_timeout_ms: Some(6_000), ..Kind::default() };
+    in_a_shop(kind, async |shop| {
+        shop.apply_with("static", json!([{"partition": 0, "offset": 50}]), json!({"sessionTimeout": "6s"})).await;
+        let waiting = wait_for(&shop.api, "static", "waiting for the group", |reset| {
+            reset.status.as_ref().is_some_and(|status| {
+                status.phase == Some(Phase::Draining)
+                    && status.group.as_ref().is_some_and(|group| group.state != "Stable" || group.members == 2)
+                    && status.message.as_deref().is_some_and(|message| message.contains("static member instance-"))
+            })
+        });
+        let waiting = waiting.await;
+        assert_eq!(status(&waiting).reason, Some(Reason::WaitingForGroup));
+        assert_eq!(shop.replicas().await, 0);
+        let done = shop.run("static").await;
+        succeeded(&done);
+        let hold = status(&done).hold.clone().unwrap();
+        let (ended, free) = (hold.containers_ended_time.unwrap().0, hold.group_empty_time.unwrap().0);
+        assert!(free.duration_since(ended).as_secs() >= 2, "the wait was real: {ended} to {free}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_never_leave_end_the_wait_and_the_replicas_come_back() {
+    in_a_shop(Kind::default(), async |shop| {
+        // A consumer that belongs to nobody's pods.
+        let stranger = common::consumers::Member::start(
+            &shop.group,
+            std::slice::from_ref(&shop.topic),
+            &Kind::default(),
+            7,
+            common::consumers::Consumed::default(),
+        );
+        shop.apply_with("stuck", json!([{"offset": 0}]), json!({"sessionTimeout": "1s", "drainTimeout": "3s"})).await;
+        let done = wait_for_end(&shop.api, "stuck").await;
+        assert_eq!((status(&done).phase, status(&done).reason), (Some(Phase::Failed), Some(Reason::GroupNotEmpty)));
+        let message = status(&done).message.clone().unwrap();
+        assert!(
+            message.contains("consumer-7")
+                && message.contains("in no pod of the targets")
+                && message.contains("No offset was changed"),
+            "{message}"
+        );
+        assert!(status(&done).partitions.iter().all(|p| p.outcome == PartitionOutcome::Planned && p.after.is_none()));
+        assert_eq!(shop.replicas().await, 2);
+        tokio::task::spawn_blocking(move || drop(stranger)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_be_seen_to_fail_stops_nothing() {
+    in_a_shop(Kind::default(), async |shop| {
+        let offset = json!([{"offset": 10}]);
+        let cases = [
+            (
+                "no-topic",
+                json!([{"topic": "no-such-topic", "offset": 10}]),
+                json!({}),
+                Reason::TopicNotFound,
+                "topic no-such-topic does not exist",
+            ),
+            ("no-partition", json!([{"partition": 9, "offset": 10}]), json!({}), Reason::PartitionNotFound, "has no partition 9"),
+            (
+                "twice",
+                json!([{"offset": 10}, {"partition": 1, "offset": 3}]),
+                json!({}),
+                Reason::PartitionTwice,
+                "resets[0] and resets[1]",
+            ),
+            (
+                "no-group",
+                offset.clone(),
+                json!({"group": "no-such-group"}),
+                Reason::GroupNotFound,
+                "does not know group no-such-group",
+            ),
+            (
+                "no-target",
+                offset.clone(),
+                json!({"targetRefs": [{"name": "nobody"}]}),
+                Reason::TargetNotFound,
+                "Deployment/nobody does not exist",
+            ),
+            (
+                "no-broker",
+                offset.clone(),
+                json!({"kafka": {"bootstrapServers": "127.0.0.1:1"}}),
+                Reason::BrokerUnreachable,
+                "no broker of 127.0.0.1:1 answers",
+            ),
+            (
+                "no-such-day",
+                json!([{"timestamp": "2019-02-30T00:00:00Z"}]),
+                json!({}),
+                Reason::InvalidSpec,
+                "spec.resets[0].timestamp",
+            ),
+        ];
+        for (name, entries, spec, ..) in &cases {
+            shop.apply_with(name, entries.clone(), spec.clone()).await;
+        }
+        for (name, _, _, reason, words) in &cases {
+            let done = wait_for_end(&shop.api, name).await;
+            assert_eq!(
+                (status(&done).phase, status(&done).reason),
+                (Some(Phase::Failed), Some(*reason)),
+                "{name}: {:?}",
+                status(&done).message
+            );
+            let message = status(&done).message.clone().unwrap();
+            assert!(message.contains(words), "{name}: {message}");
+            assert!(status(&done).hold.is_none() && done.finalizers().is_empty(), "{name}: nothing was held");
+            assert_eq!(condition(&done, "Planned"), ("False".into(), reason.as_str().into()), "{name}");
+            assert_eq!(condition(&done, "Failed").0, "True");
+            assert_eq!(condition(&done, "Stalled").0, "True");
+        }
+        assert_eq!(shop.replicas().await, 2);
+        assert_eq!(
+            common::resets(&shop.client, &shop.namespace).list(&kube::api::ListParams::default()).await.unwrap().items.len(),
+            cases.len()
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resets_of_one_group_run_one_after_the_other_oldest_first() {
+    in_a_shop(Kind::default(), async |shop| {
+        for (name, offset) in [("first", 30), ("second", 40), ("third", 50)] {
+            shop.apply(name, json!([{"partition": 0, "offset": offset}])).await;
+        }
+        let mut ended = vec![];
+        for name in ["first", "second", "third"] {
+            let done = wait_for_end(&shop.api, name).await;
+            succeeded(&done);
+            let hold = status(&done).hold.clone().unwrap();
+            ended.push((hold.start_time.0, hold.end_time.unwrap().0));
+        }
+        assert!(ended.windows(2).all(|pair| pair[0].1 <= pair[1].0), "no two held at once: {ended:?}");
+        assert_eq!(shop.replicas().await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_it_brings_the_consumers_back_first() {
+    let kind = Kind { is_static: true, session_timeout_ms: Some(30_000), ..Kind::default() };
+    in_a_shop(kind, async |shop| {
+        shop.apply_with("cancelled", json!([{"offset": 0}]), json!({"sessionTimeout": "30s"})).await;
+        wait_for_phase(&shop.api, "cancelled", Phase::Draining).await;
+        assert_eq!(shop.replicas().await, 0);
+        shop.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
+        let gone = async {
+            while shop.api.get_opt("cancelled").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(Duration::from_secs(20), gone).await.expect("it goes without waiting for the session");
+        assert_eq!(shop.replicas().await, 2, "before it went");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_was_ended_goes_on_where_it_was() {
+    let kind = Kind { is_static: true, session_timeout_ms: Some(6_000), ..Kind::default() };
+    with_namespace(async |client, namespace| {
+        let mut shop = Shop::open(client.clone(), namespace.clone(), &kind).await;
+        shop.apply("interrupted", json!([{"partition": 0, "offset": 50}])).await;
+        let held = wait_for_phase(&shop.api, "interrupted", Phase::Draining).await;
+        assert_eq!(status(&held).targets[0].original_replicas, 2);
+        let next = Operator { stop: CancellationToken::new(), task: tokio::spawn(async { Ok(()) }) };
+        std::mem::replace(&mut shop.operator, next).end().await;
+        assert_eq!(shop.replicas().await, 0, "nobody is there to bring them back");
+        shop.operator = Operator::start(&client, &namespace);
+        let done = shop.run("interrupted").await;
+        succeeded(&done);
+        assert_eq!(status(&done).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
+        assert_eq!(shop.replicas().await, 2);
+        shop.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hold_ends_at_its_deadline_whatever_the_broker_does() {
+    let kind = Kind { is_static: true, session_timeout_ms: Some(45_000), ..Kind::default() };
+    in_a_shop(kind, async |shop| {
+        shop.apply_with(
+            "too-long",
+            json!([{"offset": 0}]),
+            json!({"sessionTimeout": "1s", "drainTimeout": "3900ms", "holdTimeout": "4s"}),
+        )
+        .await;
+        let done = wait_for_end(&shop.api, "too-long").await;
+        assert_eq!(status(&done).phase, Some(Phase::Failed));
+        assert!(matches!(status(&done).reason, Some(Reason::HoldTimeout | Reason::GroupNotEmpty)), "{:?}", status(&done).reason);
+        assert_eq!(shop.replicas().await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_reset_is_inert_also_for_a_new_operator() {
+    with_namespace(async |client, namespace| {
+        let mut shop = Shop::open(client.clone(), namespace.clone(), &Kind::default()).await;
+        shop.apply("done", json!([{"partition": 0, "offset": 50}])).await;
+        shop.run("done").await;
+        let waits_for_pods = |reset: &OffsetReset| condition(reset, "ConsumersResumed").0 == "Unknown" && reset.finalizers().is_empty();
+        let done = wait_for(&shop.api, "done", "left with nothing but the comeback to watch", waits_for_pods).await;
+        let next = Operator { stop: CancellationToken::new(), task: tokio::spawn(async { Ok(()) }) };
+        std::mem::replace(&mut shop.operator, next).end().await;
+        shop.operator = Operator::start(&client, &namespace);
+        let mut labelled = shop.api.get("done").await.unwrap();
+        labelled.labels_mut().insert("team".into(), "shop".into());
+        let labelled = shop.api.replace("done", &PostParams::default(), &labelled).await.unwrap();
+        // One more reset runs through after it: by then the new operator has seen the old one, and has left it alone.
+        shop.apply("next", json!([{"partition": 1, "offset": 5}])).await;
+        succeeded(&wait_for_end(&shop.api, "next").await);
+        let now = shop.api.get("done").await.unwrap();
+        assert_eq!(now.metadata.generation, labelled.metadata.generation);
+        let (now, then) = (status(&now), status(&done));
+        assert_eq!((now.phase, &now.partitions, &now.hold, now.commits), (then.phase, &then.partitions, &then.hold, then.commits));
+        assert_eq!(now.last_action, then.last_action, "nothing was done to anything");
+        shop.close().await;
+    })
+    .await;
+}

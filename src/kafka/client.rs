@@ -66,7 +66,9 @@ impl Client {
         };
         match tokio::task::spawn_blocking(run).await {
             Ok(result) => result,
-            Err(error) => Err(KafkaError::new(KafkaErrorKind::Other, format!("the call to librdkafka ended abnormally: {error}"))),
+            Err(error) => {
+                Err(KafkaError::new(KafkaErrorKind::Other, format!("the call to librdkafka ended abnormally: {error}")))
+            }
         }
     }
 }
@@ -149,9 +151,13 @@ fn complete<'a, T>(asked: impl Iterator<Item = &'a TopicPartition>, answers: Ans
     complete
 }
 
-fn list_offsets(consumer: &BaseConsumer<Context>, questions: &[(TopicPartition, i64)]) -> Result<PerPartition<(i64, i64)>, KafkaError> {
+fn list_offsets(
+    consumer: &BaseConsumer<Context>,
+    questions: &[(TopicPartition, i64)],
+) -> Result<PerPartition<(i64, i64)>, KafkaError> {
     let chunks: Vec<&[(TopicPartition, i64)]> = questions.chunks(PARTITIONS_PER_QUESTION).collect();
-    let answers = ffi::list_offsets(handle(consumer), &chunks, REQUEST_LIMIT).map_err(|fault| errors::error(&fault, "offsets"))?;
+    let answers =
+        ffi::list_offsets(handle(consumer), &chunks, REQUEST_LIMIT).map_err(|fault| errors::error(&fault, "offsets"))?;
     Ok(complete(questions.iter().map(|(at, _)| at), answers))
 }
 
@@ -225,7 +231,9 @@ impl GroupAdmin for Client {
             let starts = list_offsets(consumer, &question(EARLIEST))?;
             let mut ends = list_offsets(consumer, &question(LATEST))?;
             let bounds = starts.into_iter().map(|(at, start)| {
-                let end = ends.remove(&at).unwrap_or_else(|| Err(KafkaError::new(KafkaErrorKind::Other, "the broker did not answer for its end")));
+                let end = ends
+                    .remove(&at)
+                    .unwrap_or_else(|| Err(KafkaError::new(KafkaErrorKind::Other, "the broker did not answer for its end")));
                 let bounds = match (start, end) {
                     (Ok((start, _)), Ok((end, _))) if 0 <= start && start <= end => Ok(Bounds { start, end }),
                     (Ok((start, _)), Ok((end, _))) => {
@@ -241,7 +249,10 @@ impl GroupAdmin for Client {
         .await
     }
 
-    async fn offsets_for_times(&self, times: &[(TopicPartition, i64)]) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError> {
+    async fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, i64)],
+    ) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError> {
         // Negative times are sentinels of the protocol: "-1" would silently mean the end.
         let (times, negative): (Vec<_>, Vec<_>) = times.iter().cloned().partition(|(_, time)| *time >= 0);
         let mut answers: PerPartition<Option<TimestampMatch>> = negative
@@ -268,7 +279,10 @@ impl GroupAdmin for Client {
             let mut answers = vec![];
             for chunk in partitions.chunks(PARTITIONS_PER_QUESTION) {
                 let ask = || ffi::list_committed(handle(consumer), &group, Some(chunk), REQUEST_LIMIT);
-                answers.extend(with_coordinator(ask, no_coordinator_error).map_err(|fault| errors::error(&fault, &format!("group {group}")))?);
+                answers.extend(
+                    with_coordinator(ask, no_coordinator_error)
+                        .map_err(|fault| errors::error(&fault, &format!("group {group}")))?,
+                );
             }
             Ok(complete(partitions.iter(), answers))
         })
@@ -296,7 +310,9 @@ impl GroupAdmin for Client {
         let (offsets, negative): (Vec<_>, Vec<_>) = offsets.iter().cloned().partition(|(_, committed)| committed.offset >= 0);
         let mut answers: PerPartition<()> = negative
             .into_iter()
-            .map(|(at, committed)| (at, Err(KafkaError::new(KafkaErrorKind::Other, format!("{} is no offset; it was not sent", committed.offset)))))
+            .map(|(at, committed)| {
+                (at, Err(KafkaError::new(KafkaErrorKind::Other, format!("{} is no offset; it was not sent", committed.offset))))
+            })
             .collect();
         if offsets.is_empty() {
             return Ok(answers);
@@ -307,7 +323,10 @@ impl GroupAdmin for Client {
             for chunk in commit_chunks(&group, &offsets) {
                 // These codes mean that nothing was written for any partition of the chunk.
                 let ask = || ffi::alter(handle(consumer), &group, chunk, REQUEST_LIMIT);
-                answers.extend(with_coordinator(ask, no_coordinator_error).map_err(|fault| errors::error(&fault, &format!("group {group}")))?);
+                answers.extend(
+                    with_coordinator(ask, no_coordinator_error)
+                        .map_err(|fault| errors::error(&fault, &format!("group {group}")))?,
+                );
             }
             Ok(complete(offsets.iter().map(|(at, _)| at), answers))
         });

@@ -30,7 +30,11 @@ pub(super) fn error(fault: &Fault, about: &str) -> KafkaError {
     if let Some(first) = words.get_mut(..1) {
         first.make_ascii_lowercase();
     }
-    let message = if about.is_empty() { format!("{words} (code {})", fault.code) } else { format!("{about}: {words} (code {})", fault.code) };
+    let message = if about.is_empty() {
+        format!("{words} (code {})", fault.code)
+    } else {
+        format!("{about}: {words} (code {})", fault.code)
+    };
     KafkaError::new(kind(fault.code), message)
 }
 

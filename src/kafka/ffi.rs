@@ -152,7 +152,8 @@ impl Call {
         }
         let event = Owned::new(pointer, sys::rd_kafka_event_destroy)?;
         // SAFETY: a valid event.
-        let (code, text) = unsafe { (plain::rd_kafka_event_error(event.get().cast()), text(sys::rd_kafka_event_error_string(event.get()))) };
+        let (code, text) =
+            unsafe { (plain::rd_kafka_event_error(event.get().cast()), text(sys::rd_kafka_event_error_string(event.get()))) };
         if code == 0 { Ok(event) } else { Err(Fault { code, text }) }
     }
 }
@@ -168,7 +169,8 @@ impl Partitions {
     ) -> Result<Self, Fault> {
         let size = i32::try_from(items.len()).map_err(|_| fault(INVALID_ARGUMENT, "too many partitions"))?;
         // SAFETY: only allocates.
-        let list = Owned::new(unsafe { sys::rd_kafka_topic_partition_list_new(size) }, sys::rd_kafka_topic_partition_list_destroy)?;
+        let list =
+            Owned::new(unsafe { sys::rd_kafka_topic_partition_list_new(size) }, sys::rd_kafka_topic_partition_list_destroy)?;
         for (at, item) in items {
             let topic = c_string(&at.topic)?;
             // SAFETY: a valid list; librdkafka copies the name. The entry lives until the next one is added.
@@ -201,7 +203,8 @@ unsafe fn entries<'a>(list: *const sys::rd_kafka_topic_partition_list_t) -> &'a 
 /// `entry` is a valid entry.
 unsafe fn outcome(entry: *const sys::rd_kafka_topic_partition_t) -> (TopicPartition, Result<(), Fault>) {
     // SAFETY: a valid entry; the error is read as the integer that it is in C.
-    let (topic, partition, code) = unsafe { (text((*entry).topic), (*entry).partition, ptr::addr_of!((*entry).err).cast::<i32>().read()) };
+    let (topic, partition, code) =
+        unsafe { (text((*entry).topic), (*entry).partition, ptr::addr_of!((*entry).err).cast::<i32>().read()) };
     (TopicPartition { topic, partition }, if code == 0 { Ok(()) } else { Err(fault_of(code)) })
 }
 
@@ -258,7 +261,8 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
     unsafe {
         let instance = sys::rd_kafka_MemberDescription_group_instance_id(member);
         let assignment = sys::rd_kafka_MemberDescription_assignment(member);
-        let assigned = if assignment.is_null() { 0 } else { entries(sys::rd_kafka_MemberAssignment_partitions(assignment)).len() };
+        let assigned =
+            if assignment.is_null() { 0 } else { entries(sys::rd_kafka_MemberAssignment_partitions(assignment)).len() };
         GroupMember {
             member_id: text(sys::rd_kafka_MemberDescription_consumer_id(member)),
             client_id: text(sys::rd_kafka_MemberDescription_client_id(member)),
@@ -296,7 +300,11 @@ fn group_type(kind: i32) -> GroupType {
 }
 
 /// One question by offset specification (or time) for each partition; all chunks are in flight together.
-pub(super) fn list_offsets(handle: Handle, chunks: &[&[(TopicPartition, i64)]], limit: Duration) -> Result<Answers<(i64, i64)>, Fault> {
+pub(super) fn list_offsets(
+    handle: Handle,
+    chunks: &[&[(TopicPartition, i64)]],
+    limit: Duration,
+) -> Result<Answers<(i64, i64)>, Fault> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit)?;
     for chunk in chunks {
@@ -322,7 +330,8 @@ pub(super) fn list_offsets(handle: Handle, chunks: &[&[(TopicPartition, i64)]], 
         // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this block.
         unsafe {
             let result = sys::rd_kafka_event_ListOffsets_result(event.get());
-            let infos = if result.is_null() { ptr::null_mut() } else { sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count) };
+            let infos =
+                if result.is_null() { ptr::null_mut() } else { sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count) };
             if infos.is_null() {
                 count = 0;
             }
@@ -383,7 +392,12 @@ pub(super) fn list_committed(
 }
 
 /// Commits offsets for a group without members. Each partition has its own answer.
-pub(super) fn alter(handle: Handle, group: &str, offsets: &[(TopicPartition, Committed)], limit: Duration) -> Result<Answers<()>, Fault> {
+pub(super) fn alter(
+    handle: Handle,
+    group: &str,
+    offsets: &[(TopicPartition, Committed)],
+    limit: Duration,
+) -> Result<Answers<()>, Fault> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, limit)?;
     let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
@@ -483,7 +497,9 @@ mod tests {
     #[test]
     fn metadata_survives_the_way_through_a_native_list() {
         let at = TopicPartition::new("orders", 3);
-        let list = Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), |entry, text| set_metadata(entry, text)).unwrap();
+        let list =
+            Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), |entry, text| set_metadata(entry, text))
+                .unwrap();
         // SAFETY: the list lives to the end of the test.
         let entries = unsafe { entries(list.0.get()) };
         assert_eq!(metadata(&entries[0]), "offset-reset/shop/replay/uid");

@@ -22,7 +22,9 @@ impl Connector for Pool {
     async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
         let mut clients = self.clients.lock().await;
         let now = Instant::now();
-        clients.retain(|other, (client, used)| other == connection || Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE);
+        clients.retain(|other, (client, used)| {
+            other == connection || Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE
+        });
         if let Some((client, used)) = clients.get_mut(connection) {
             *used = now;
             return Ok(Arc::clone(client) as Arc<dyn GroupAdmin>);

@@ -82,7 +82,14 @@ impl Targets {
         self.replace(namespace, name, resource_version, replicas, false).await
     }
 
-    async fn replace(&self, namespace: &str, name: &str, version: &str, replicas: i32, dry_run: bool) -> Result<Scaled, kube::Error> {
+    async fn replace(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: &str,
+        replicas: i32,
+        dry_run: bool,
+    ) -> Result<Scaled, kube::Error> {
         let mut scale = Scale { spec: Some(ScaleSpec { replicas: Some(replicas) }), ..Scale::default() };
         scale.metadata.name = Some(name.to_owned());
         scale.metadata.namespace = Some(namespace.to_owned());
@@ -91,7 +98,9 @@ impl Targets {
         match self.scale_api(namespace).replace_scale(name, &params, &scale).await {
             Ok(_) => Ok(Scaled::Accepted),
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(Scaled::Stale),
-            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => Ok(Scaled::Refused(words(&kube::Error::Api(status)))),
+            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+                Ok(Scaled::Refused(words(&kube::Error::Api(status))))
+            }
             Err(error) => Err(error),
         }
     }

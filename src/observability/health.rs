@@ -42,7 +42,12 @@ impl Readiness {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz).with_state(readiness))
@@ -52,7 +57,11 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
     let pending = readiness.pending();
-    if pending.is_empty() { (StatusCode::OK, "ok".into()) } else { (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}", pending.join(", "))) }
+    if pending.is_empty() {
+        (StatusCode::OK, "ok".into())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}", pending.join(", ")))
+    }
 }
 
 async fn encode(State(metrics): State<Metrics>) -> ([(&'static str, &'static str); 1], String) {

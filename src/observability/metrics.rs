@@ -138,7 +138,10 @@ impl PassGuard {
 
 impl Drop for PassGuard {
     fn drop(&mut self) {
-        self.metrics.passes.get_or_create(&ResultLabel { result: *self.result.lock().unwrap_or_else(PoisonError::into_inner) }).inc();
+        self.metrics
+            .passes
+            .get_or_create(&ResultLabel { result: *self.result.lock().unwrap_or_else(PoisonError::into_inner) })
+            .inc();
         self.metrics.pass_seconds.observe(self.begin.elapsed().as_secs_f64());
     }
 }

@@ -10,7 +10,12 @@ use crate::{
 };
 
 /// Acts, and says how it ended. The status that the effect relies on has been written, as `reset`.
-pub(super) async fn act(context: &Context, reset: &OffsetReset, request: Option<&Request>, effect: &Effect) -> Result<Answer, Error> {
+pub(super) async fn act(
+    context: &Context,
+    reset: &OffsetReset,
+    request: Option<&Request>,
+    effect: &Effect,
+) -> Result<Answer, Error> {
     match effect {
         Effect::AddFinalizer | Effect::RemoveFinalizer => {
             let on = matches!(effect, Effect::AddFinalizer);
@@ -20,7 +25,9 @@ pub(super) async fn act(context: &Context, reset: &OffsetReset, request: Option<
             }
         }
         Effect::Scale { target, resource_version, replicas, .. } => {
-            let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else { return Ok(Answer::Stale) };
+            let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
+                return Ok(Answer::Stale);
+            };
             let namespace = reset.namespace().unwrap_or_default();
             match context.targets.scale(&namespace, &target.name, resource_version, *replicas).await.map_err(Error::Scale)? {
                 Scaled::Accepted => Ok(Answer::Done),

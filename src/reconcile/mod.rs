@@ -148,7 +148,12 @@ fn is_over(status: &OffsetResetStatus) -> bool {
 }
 
 /// Writes the status if it has changed, and tells people then. `None` when the object has changed meanwhile: nothing may follow.
-async fn record(context: &Context, reset: OffsetReset, old: &OffsetResetStatus, decision: &Decision) -> Result<Option<OffsetReset>, Error> {
+async fn record(
+    context: &Context,
+    reset: OffsetReset,
+    old: &OffsetResetStatus,
+    decision: &Decision,
+) -> Result<Option<OffsetReset>, Error> {
     if decision.status == *old {
         return Ok(Some(reset));
     }

@@ -129,7 +129,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request) -> Result<PlanSeen,
     for topic in request.topics() {
         topics.insert(topic.to_owned(), admin.partitions(topic).await);
     }
-    let mut seen = PlanSeen { group, has_commits, topics, bounds: BTreeMap::new(), times: BTreeMap::new(), committed: BTreeMap::new() };
+    let mut seen =
+        PlanSeen { group, has_commits, topics, bounds: BTreeMap::new(), times: BTreeMap::new(), committed: BTreeMap::new() };
     // Where the request cannot be expanded there is nothing to look up, and the plan says why.
     let Ok(goals) = plan::expand(request, &seen.topics) else { return Ok(seen) };
     let partitions: Vec<TopicPartition> = goals.keys().cloned().collect();

@@ -50,7 +50,9 @@ impl Member {
         if kind.consumer_protocol {
             config.set("group.protocol", "consumer");
         } else {
-            config.set("session.timeout.ms", kind.session_timeout_ms.unwrap_or(10_000).to_string()).set("heartbeat.interval.ms", "500");
+            config
+                .set("session.timeout.ms", kind.session_timeout_ms.unwrap_or(10_000).to_string())
+                .set("heartbeat.interval.ms", "500");
         }
         if kind.is_static {
             config.set("group.instance.id", format!("instance-{index}"));

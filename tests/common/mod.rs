@@ -1,5 +1,10 @@
 //! What the tests on real parts share: where they run, a namespace of their own, topics, records, consumers.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "each test file uses its part of it, and a test may panic")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test file uses its part of it, and a test may panic"
+)]
 
 pub mod consumers;
 
@@ -27,7 +32,7 @@ use sandbox::Environment;
 use serde_json::{Value, json};
 
 /// How long anything may take on a machine that is busy. Nothing is measured against it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the tests run. Panics, with what to do, when that was not said.
 pub fn environment() -> Environment {
@@ -80,7 +85,8 @@ pub async fn topic(name: &str, partitions: i32) -> String {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
     // Records from decades ago are what the tests are about; retention would take them within seconds.
     let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    let created = admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)))).await.unwrap();
+    let created =
+        admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)))).await.unwrap();
     created.into_iter().for_each(|result| {
         result.unwrap();
     });

@@ -47,10 +47,8 @@ pub struct Cache {
 /// The cache's directory: `$XDG_CACHE_HOME/offset-reset-sandbox`.
 #[must_use]
 pub fn cache_dir() -> PathBuf {
-    let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache"),
-        PathBuf::from,
-    );
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache"), PathBuf::from);
     base.join("offset-reset-sandbox")
 }
 
@@ -71,14 +69,20 @@ impl Cache {
         packages::ensure()?;
         let build_kafka = |into: &Path, work: &Path| {
             let mut maven = Command::new("mvn");
-            maven.args(["-q", "-B", "dependency:copy-dependencies"]).arg(format!("-DoutputDirectory={}", into.join("libs").display()));
+            maven
+                .args(["-q", "-B", "dependency:copy-dependencies"])
+                .arg(format!("-DoutputDirectory={}", into.join("libs").display()));
             run("Apache Kafka from its jars", "half a minute", maven.current_dir(work))?;
             kafka_tools(into)
         };
         part("Apache Kafka", &self.kafka, &KAFKA, build_kafka)?;
         let build_runtime = |into: &Path, work: &Path| {
             let mut go = go_build(into, work);
-            run("etcd, containerd, runc and CNI", "about 3 minutes on 2 cores", go.args(["-tags", "seccomp", "-ldflags", "-s -w", "tool"]))
+            run(
+                "etcd, containerd, runc and CNI",
+                "about 3 minutes on 2 cores",
+                go.args(["-tags", "seccomp", "-ldflags", "-s -w", "tool"]),
+            )
         };
         part("the container runtime", &self.runtime, &RUNTIME, build_runtime)?;
         let build_kubernetes = |into: &Path, work: &Path| {
@@ -136,7 +140,8 @@ fn part(name: &str, into: &Path, files: &[(&str, &str)], build: impl Fn(&Path, &
 fn run(what: &str, expect: &str, command: &mut Command) -> Result<()> {
     eprintln!("sandbox: building {what} (once; expect {expect})");
     let log = tempfile()?;
-    let mut child = command.stdin(Stdio::null()).stdout(log.1.try_clone()?).stderr(log.1).spawn().with_context(|| format!("{command:?}"))?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(log.1.try_clone()?).stderr(log.1).spawn().with_context(|| format!("{command:?}"))?;
     let begin = Instant::now();
     let every = Duration::from_secs(if std::io::stderr().is_terminal() { 10 } else { 30 });
     let mut said = begin;

@@ -34,7 +34,8 @@ const BASE_PACKAGES: [&str; 3] = ["libc6", "libgcc-s1", "ca-certificates"];
 const BASE_IMAGE: &str = "localhost/sandbox-base:1";
 
 /// What Kafka's clients need of the JDK.
-const JAVA_MODULES: &str = "java.base,java.logging,java.management,java.naming,java.security.jgss,java.security.sasl,java.sql,jdk.unsupported";
+const JAVA_MODULES: &str =
+    "java.base,java.logging,java.management,java.naming,java.security.jgss,java.security.sasl,java.sql,jdk.unsupported";
 
 /// What the JVM needs of Debian beside libc.
 const JAVA_LIBRARIES: [&str; 2] = ["libstdc++6", "zlib1g"];
@@ -66,14 +67,16 @@ pub(crate) fn load_into(dir: &Path, cache: &Cache, archive: &Path) -> Result<()>
 
 fn import(ctr: &Path, dir: &Path, archive: &Path) -> Vec<String> {
     let socket = dir.join("containerd.sock");
-    ["--address", "-n"].iter().fold(vec![ctr.display().to_string()], |mut words, flag| {
-        words.push((*flag).to_owned());
-        words.push(if *flag == "-n" { "k8s.io".to_owned() } else { socket.display().to_string() });
-        words
-    })
-    .into_iter()
-    .chain(["images".into(), "import".into(), "--local".into(), archive.display().to_string()])
-    .collect()
+    ["--address", "-n"]
+        .iter()
+        .fold(vec![ctr.display().to_string()], |mut words, flag| {
+            words.push((*flag).to_owned());
+            words.push(if *flag == "-n" { "k8s.io".to_owned() } else { socket.display().to_string() });
+            words
+        })
+        .into_iter()
+        .chain(["images".into(), "import".into(), "--local".into(), archive.display().to_string()])
+        .collect()
 }
 
 /// The image that stands for a pod's network.
@@ -86,7 +89,8 @@ pub(crate) fn pause_image(_cache: &Cache) -> Result<PathBuf> {
 
 fn operator(binary: &Path) -> Result<PathBuf> {
     base()?;
-    let contents = fs::read(binary).with_context(|| format!("reading {}; build it first with `cargo build`", binary.display()))?;
+    let contents =
+        fs::read(binary).with_context(|| format!("reading {}; build it first with `cargo build`", binary.display()))?;
     let arguments = ["BINARY=prebuilt".to_owned(), format!("BASE={BASE_IMAGE}")];
     let key = key(&(OPERATOR, &contents));
     archive("operator", &key, "docker.io/library/offset-reset-operator:dev", OPERATOR, &arguments, |context| {
@@ -127,7 +131,10 @@ fn base() -> Result<()> {
         fs::write(bundle.join("ca-certificates.crt"), certificates)?;
         fs::create_dir_all(root.join("tmp"))?;
         fs::set_permissions(root.join("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
-        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n")?;
+        fs::write(
+            root.join("etc/passwd"),
+            "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
+        )?;
         fs::write(root.join("etc/group"), "root:x:0:\nnonroot:x:65532:\n")?;
         Ok(())
     })?;
@@ -218,7 +225,12 @@ fn buildah(dir: &Path) -> Command {
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?} failed ({}):\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{command:?} failed ({}):\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }

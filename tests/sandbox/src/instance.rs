@@ -49,7 +49,10 @@ pub(crate) fn cgroup_name(name: &str) -> String {
 impl Sandbox {
     /// The sandbox of a name: lower case letters, digits and dashes, for it becomes part of paths.
     pub fn new(name: &str) -> Result<Self> {
-        if name.is_empty() || name.len() > 20 || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+        if name.is_empty()
+            || name.len() > 20
+            || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        {
             bail!("a sandbox's name has up to 20 lower case letters, digits and dashes, not '{name}'");
         }
         // Short, because the paths of unix sockets may have 107 characters.
@@ -98,7 +101,8 @@ impl Sandbox {
                 return Ok(());
             }
             if let Some(status) = child.try_wait()? {
-                let why = fs::read_to_string(self.dir.join("failed")).unwrap_or_else(|_| format!("its first process ended ({status})"));
+                let why =
+                    fs::read_to_string(self.dir.join("failed")).unwrap_or_else(|_| format!("its first process ended ({status})"));
                 let log = fs::read_to_string(self.dir.join("logs/supervisor.log")).unwrap_or_default();
                 bail!("sandbox {} did not come up: {why}\n{log}\nLogs: {}", self.name, self.dir.join("logs").display());
             }
@@ -137,7 +141,13 @@ impl Sandbox {
     pub fn status(&self) -> Result<()> {
         match (self.init(), self.parts()) {
             (Some(init), Some(parts)) => {
-                println!("sandbox {} is up ({}), first process {}, state in {}", self.name, parts.as_str(), init.as_raw_nonzero(), self.dir.display());
+                println!(
+                    "sandbox {} is up ({}), first process {}, state in {}",
+                    self.name,
+                    parts.as_str(),
+                    init.as_raw_nonzero(),
+                    self.dir.display()
+                );
                 print!("{}", fs::read_to_string(self.dir.join("logs/supervisor.log"))?);
             }
             (Some(_), None) => println!("sandbox {} is starting", self.name),
@@ -246,7 +256,8 @@ fn make_cgroups(name: &str) -> Result<()> {
 fn remove_cgroups(name: &str) -> Result<()> {
     let begin = Instant::now();
     loop {
-        let left: Vec<PathBuf> = cgroup_roots().into_iter().map(|root| root.join(cgroup_name(name))).filter(|dir| dir.exists()).collect();
+        let left: Vec<PathBuf> =
+            cgroup_roots().into_iter().map(|root| root.join(cgroup_name(name))).filter(|dir| dir.exists()).collect();
         if left.is_empty() {
             return Ok(());
         }

@@ -20,7 +20,8 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// Toolchains, which the sandbox does not install: command, and what brings it.
-const TOOLCHAINS: &[(&str, &str)] = &[("go", "Go 1.26 or newer"), ("java", "a JDK, 17 or newer"), ("jlink", "a JDK, 17 or newer"), ("mvn", "Maven")];
+const TOOLCHAINS: &[(&str, &str)] =
+    &[("go", "Go 1.26 or newer"), ("java", "a JDK, 17 or newer"), ("jlink", "a JDK, 17 or newer"), ("mvn", "Maven")];
 
 /// Says at once when there can be no sandbox on this machine.
 pub fn check_machine() -> Result<()> {
@@ -55,7 +56,8 @@ pub fn ensure() -> Result<()> {
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).output()?;
+    let output =
+        Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).output()?;
     if !output.status.success() {
         bail!("apt-get {} failed:\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     }

@@ -3,7 +3,9 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 
 /// Writes a CA, the API server's certificate, clients' certificates and the key that signs service account tokens into `dir`.
 pub fn write(dir: &Path, addresses: &[&str], names: &[&str], node: &str) -> Result<()> {

@@ -42,7 +42,9 @@ pub fn run(name: &str, dir: &Path, parts: Parts) -> Result<()> {
         // Containers' shims hand their orphans to us.
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) => {
-                if let Some((part, _)) = supervisor.children.iter().find(|(_, child)| child.id() == pid.as_raw_nonzero().get().cast_unsigned()) {
+                if let Some((part, _)) =
+                    supervisor.children.iter().find(|(_, child)| child.id() == pid.as_raw_nonzero().get().cast_unsigned())
+                {
                     eprintln!("{part} has ended: {status:?}");
                 }
             }
@@ -55,7 +57,8 @@ impl Supervisor {
     fn start(&mut self, name: &str, parts: Parts) -> Result<()> {
         network()?;
         self.resolver()?;
-        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
+        let names =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
         pki::write(&self.dir.join("pki"), &[NODE_IP, SERVICE_IP, "127.0.0.1"], &names, NODE)?;
         config::write(&self.dir, &self.cache.runtime, &format!("/{}", cgroup_name(name)))?;
 
