@@ -1,1 +1,263 @@
-//! soon
+//! End to end on a node: the operator in its pod under its own rights, Kafka's own console consumers in theirs.
+
+mod common;
+
+use std::{process::Stdio, time::Duration};
+
+use common::{
+    PATIENCE, condition, deployment, produce, replicas, resets, topic, unique, wait_for, wait_for_comeback, wait_for_phase, with_namespace,
+    within,
+};
+use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, LogParams, PostParams},
+};
+use offset_reset_operator::api::{OffsetReset, OffsetResetStatus, Phase, Reason};
+use serde_json::{Value, json};
+use tokio::{process::Command, sync::OnceCell};
+
+/// The operator's namespace, as in `deploy/`.
+const SYSTEM: &str = "offset-reset-system";
+
+/// Installs the operator as a user would, once for all tests.
+async fn installed() {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED
+        .get_or_init(|| async {
+            kubectl(&["apply", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy")]).await;
+            rolled_out().await;
+        })
+        .await;
+}
+
+async fn rolled_out() {
+    kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/offset-reset-operator", "--timeout=120s"]).await;
+}
+
+async fn kubectl(arguments: &[&str]) -> String {
+    let kubeconfig = common::environment().kubeconfig;
+    let output = Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(arguments).stdin(Stdio::null()).output().await.unwrap();
+    assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Console consumers in pods.
+struct Consumers {
+    client: Client,
+    namespace: String,
+    topic: String,
+    group: String,
+    api: Api<OffsetReset>,
+}
+
+impl Consumers {
+    /// A topic of two partitions with 100 records each, one per second from a time on, and a Deployment that has consumed them.
+    async fn start(client: Client, namespace: String, replicas: i32, properties: &[&str], pod: Value) -> Self {
+        let (topic, group) = (topic("test", 2).await, unique("group"));
+        for partition in 0..2 {
+            produce(&topic, partition, &(0..100).map(|second| (1_571_812_104 + second) * 1000).collect::<Vec<_>>()).await;
+        }
+        let mut arguments = vec![
+            "org.apache.kafka.tools.consumer.ConsoleConsumer".to_owned(),
+            "--bootstrap-server".into(),
+            common::brokers(),
+            "--topic".into(),
+            topic.clone(),
+            "--group".into(),
+            group.clone(),
+        ];
+        let wanted = ["auto.offset.reset=earliest", "auto.commit.interval.ms=500"];
+        arguments.extend(wanted.iter().chain(properties).flat_map(|property| ["--command-property".to_owned(), (*property).to_owned()]));
+        for property in ["print.partition=true", "print.offset=true"] {
+            arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
+        }
+        let mut spec = json!({
+            "containers": [{"name": "consumer", "image": "kafka-client:dev", "imagePullPolicy": "IfNotPresent", "args": arguments}],
+        });
+        for (key, value) in pod.as_object().unwrap() {
+            if key == "command" {
+                spec["containers"][0][key] = value.clone();
+            } else {
+                spec[key] = value.clone();
+            }
+        }
+        deployment(&client, &namespace, "consumer", replicas, spec).await;
+        let api = resets(&client, &namespace);
+        let consumers = Self { client, namespace, topic, group, api };
+        consumers.consumed("after the start", |lines| lines.len() >= 200).await;
+        consumers
+    }
+
+    /// Everything that the running consumers have printed.
+    async fn lines(&self) -> Vec<String> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let mut lines = vec![];
+        for pod in pods.list(&ListParams::default().labels("app=consumer")).await.unwrap() {
+            if let Ok(log) = pods.logs(&pod.name_any(), &LogParams::default()).await {
+                lines.extend(log.lines().filter(|line| line.starts_with("Partition:")).map(str::to_owned));
+            }
+        }
+        lines
+    }
+
+    async fn consumed(&self, when: &str, wished: impl Fn(&[String]) -> bool) {
+        let waiting = async {
+            while !wished(&self.lines().await) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let found = within(PATIENCE, waiting).await;
+        if found.is_none() {
+            panic!("{when}: {:?}", self.lines().await);
+        }
+    }
+
+    /// The pods are new ones after a restore, so what they print is what was consumed since.
+    async fn consumed_again_from(&self, partition: i32, offset: i64) {
+        let first = format!("Partition:{partition}\tOffset:{offset}\t");
+        let before = format!("Partition:{partition}\tOffset:{}\t", offset - 1);
+        let last = format!("Partition:{partition}\tOffset:99\t");
+        let has = |lines: &[String], start: &str| lines.iter().any(|line| line.starts_with(start));
+        self.consumed("after the reset", |lines| has(lines, &first) && has(lines, &last) && !has(lines, &before)).await;
+    }
+
+    async fn apply(&self, name: &str, mut entries: Value, spec: Value) {
+        for entry in entries.as_array_mut().unwrap() {
+            entry["topic"] = json!(self.topic);
+        }
+        self.api.create(&PostParams::default(), &common::reset(name, &self.group, &entries, &spec)).await.unwrap();
+    }
+
+    async fn replicas(&self) -> i32 {
+        replicas(&self.client, &self.namespace, "consumer").await
+    }
+
+    /// Events about a kind of object: reasons.
+    async fn events(&self, kind: &str) -> Vec<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace).list(&ListParams::default()).await.unwrap();
+        let about = |event: &Event| event.regarding.as_ref().and_then(|object| object.kind.as_deref()) == Some(kind);
+        let ours = |event: &Event| event.reporting_controller.as_deref() == Some("offset-reset-operator");
+        events.items.iter().filter(|event| about(event) && ours(event)).filter_map(|event| event.reason.clone()).collect()
+    }
+}
+
+async fn with_consumers<T>(replicas: i32, properties: &[&str], pod: Value, test: impl AsyncFnOnce(&Consumers) -> T) {
+    installed().await;
+    with_namespace(async |client, namespace| {
+        let consumers = Consumers::start(client, namespace, replicas, properties, pod).await;
+        test(&consumers).await
+    })
+    .await;
+}
+
+fn status(reset: &OffsetReset) -> &OffsetResetStatus {
+    reset.status.as_ref().unwrap()
+}
+
+fn succeeded(reset: &OffsetReset, replicas: i32) {
+    assert_eq!((status(reset).phase, status(reset).reason), (Some(Phase::Succeeded), Some(Reason::Succeeded)), "{:#?}", status(reset));
+    assert_eq!(condition(reset, "ConsumersResumed"), ("True".into(), "ConsumersBack".into()));
+    let target = &status(reset).targets[0];
+    assert_eq!((target.original_replicas, target.ready_pods), (replicas, Some(replicas)));
+    assert_eq!(status(reset).group.as_ref().unwrap().members, replicas);
+    assert!(status(reset).partitions.iter().all(|partition| partition.after == Some(partition.target)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_two_requests_of_the_api_on_classic_consumers() {
+    with_consumers(2, &[], json!({}), async |consumers| {
+        // {"topic": "test", "partition": 0, "message_offset": 10}
+        consumers.apply("to-offset", json!([{"partition": 0, "offset": 10}]), json!({})).await;
+        let done = wait_for_comeback(&consumers.api, "to-offset").await;
+        succeeded(&done, 2);
+        assert_eq!(status(&done).group.as_ref().unwrap().group_type, "Classic");
+        consumers.consumed_again_from(0, 10).await;
+        assert!(consumers.events("Deployment").await.contains(&"ReplicasAccepted".to_owned()), "{:?}", consumers.events("Deployment").await);
+        assert!(consumers.events("OffsetReset").await.contains(&"Succeeded".to_owned()));
+        // {"topic": "test", "partition": 0, "timestamp": 1571812144}
+        consumers.apply("to-timestamp", json!([{"partition": 0, "timestamp": 1_571_812_144}]), json!({})).await;
+        succeeded(&wait_for_comeback(&consumers.api, "to-timestamp").await, 2);
+        consumers.consumed_again_from(0, 40).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_of_the_new_protocol_and_all_partitions() {
+    with_consumers(2, &["group.protocol=consumer"], json!({}), async |consumers| {
+        consumers.apply("all", json!([{"offset": 90}]), json!({})).await;
+        let done = wait_for_comeback(&consumers.api, "all").await;
+        succeeded(&done, 2);
+        assert_eq!(status(&done).group.as_ref().unwrap().group_type, "Consumer");
+        consumers.consumed_again_from(0, 90).await;
+        consumers.consumed_again_from(1, 90).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_are_killed_never_leave_and_are_waited_for() {
+    // With -Xrs the JVM handles no signals, and the first process of a container is deaf to those it does not handle: the kubelet
+    // kills it when its grace is over, and it cannot say goodbye.
+    let deaf = ["/opt/jre/bin/java", "-Xrs", "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "/opt/kafka/libs/*"];
+    let killed = json!({"terminationGracePeriodSeconds": 1, "command": deaf});
+    with_consumers(1, &["session.timeout.ms=7000", "heartbeat.interval.ms=1000"], killed, async |consumers| {
+        consumers.apply("killed", json!([{"partition": 0, "offset": 50}]), json!({"sessionTimeout": "7s"})).await;
+        let waiting = wait_for(&consumers.api, "killed", "waiting for a member that did not leave", |reset| {
+            let status = reset.status.clone().unwrap_or_default();
+            status.phase == Some(Phase::Draining) && status.message.is_some_and(|message| message.contains("pod consumer-"))
+        });
+        assert_eq!(status(&waiting.await).group.as_ref().unwrap().members, 1);
+        let done = wait_for_comeback(&consumers.api, "killed").await;
+        succeeded(&done, 1);
+        let hold = status(&done).hold.clone().unwrap();
+        let waited = hold.group_empty_time.unwrap().0.duration_since(hold.containers_ended_time.unwrap().0);
+        assert!(waited.as_secs() >= 3, "the wait was real: {waited}");
+        consumers.consumed_again_from(0, 50).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores() {
+    let static_members = ["group.instance.id=only", "session.timeout.ms=12000", "heartbeat.interval.ms=1000"];
+    with_consumers(1, &static_members, json!({}), async |consumers| {
+        consumers.apply("interrupted", json!([{"partition": 1, "offset": 70}]), json!({"sessionTimeout": "12s"})).await;
+        let held = wait_for_phase(&consumers.api, "interrupted", Phase::Draining).await;
+        assert_eq!(status(&held).targets[0].original_replicas, 1);
+        kubectl(&["-n", SYSTEM, "delete", "pod", "-l", "app.kubernetes.io/name=offset-reset-operator", "--force", "--grace-period=0"]).await;
+        let done = wait_for_comeback(&consumers.api, "interrupted").await;
+        succeeded(&done, 1);
+        assert_eq!(status(&done).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
+        consumers.consumed_again_from(1, 70).await;
+
+        consumers.apply("cancelled", json!([{"offset": 0}]), json!({"sessionTimeout": "12s"})).await;
+        wait_for_phase(&consumers.api, "cancelled", Phase::Draining).await;
+        assert_eq!(consumers.replicas().await, 0);
+        consumers.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
+        let gone = async {
+            while consumers.api.get_opt("cancelled").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        within(PATIENCE, gone).await.expect("it goes");
+        assert_eq!(consumers.replicas().await, 1, "before it went");
+        rolled_out().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_runs_restricted_and_says_how_it_is() {
+    installed().await;
+    let namespace = kubectl(&["get", "namespace", SYSTEM, "-o", "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}"]).await;
+    assert_eq!(namespace, "restricted");
+    let path = |path: &str| format!("/api/v1/namespaces/{SYSTEM}/pods/{{pod}}:8080/proxy{path}");
+    let pod = kubectl(&["-n", SYSTEM, "get", "pod", "-l", "app.kubernetes.io/name=offset-reset-operator", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let pod = pod.await;
+    for (at, expected) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "offset_reset_reconcile")] {
+        let answer = kubectl(&["get", "--raw", &path(at).replace("{pod}", &pod)]).await;
+        assert!(answer.contains(expected), "{at}: {answer}");
+    }
+}
