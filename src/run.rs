@@ -38,7 +38,7 @@ type Guarded = DeserializeGuard<OffsetReset>;
 const CRD_RETRY: Duration = Duration::from_secs(2);
 
 /// How often unused Kafka clients are looked for.
-const POOL_CARE: Duration = Duration::from_secs(60);
+const POOL_CARE: Duration = Duration::from_mins(1);
 
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +135,8 @@ async fn control(client: Client, config: &Config, context: Arc<Context>, stop: C
         .run(reconcile, error_policy, context)
         .for_each(|result| async {
             match result {
-                Ok(_) => {}
+                // An object may go away between the event and the pass.
+                Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
                 Err(ControllerError::ReconcilerFailed(error, object)) => {
                     tracing::warn!(
                         namespace = object.namespace,
@@ -145,8 +146,6 @@ async fn control(client: Client, config: &Config, context: Arc<Context>, stop: C
                         "a pass failed"
                     );
                 }
-                // The object went away between the event and the pass.
-                Err(ControllerError::ObjectNotFound(_)) => {}
                 Err(error) => tracing::warn!(error = chain(&error), "the watch had trouble; it goes on"),
             }
         })
@@ -189,7 +188,7 @@ async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken
         match api::<Guarded>(client, config).list(&ListParams::default().limit(1)).await {
             Ok(_) => return true,
             Err(error) => {
-                tracing::warn!(%error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?")
+                tracing::warn!(%error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?");
             }
         }
         tokio::select! {

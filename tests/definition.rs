@@ -1,5 +1,7 @@
 //! The definition on a real API server: what is refused at apply, in which words, and what a fresh object looks like.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
+
 mod common;
 
 use common::{client, install_crd, resets, unique, with_namespace};

@@ -1,12 +1,20 @@
 //! End to end on a node: the operator in its pod under its own rights, Kafka's own console consumers in theirs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_futures,
+    reason = "a test may panic: that is how it fails"
+)]
+
 mod common;
 
 use std::{process::Stdio, time::Duration};
 
 use common::{
-    PATIENCE, condition, deployment, produce, replicas, resets, topic, unique, wait_for, wait_for_comeback, wait_for_phase, with_namespace,
-    within,
+    PATIENCE, condition, deployment, produce, replicas, resets, topic, unique, wait_for, wait_for_comeback, wait_for_phase,
+    with_namespace, within,
 };
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
 use kube::{
@@ -37,7 +45,8 @@ async fn rolled_out() {
 
 async fn kubectl(arguments: &[&str]) -> String {
     let kubeconfig = common::environment().kubeconfig;
-    let output = Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(arguments).stdin(Stdio::null()).output().await.unwrap();
+    let output =
+        Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(arguments).stdin(Stdio::null()).output().await.unwrap();
     assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -68,7 +77,9 @@ impl Consumers {
             group.clone(),
         ];
         let wanted = ["auto.offset.reset=earliest", "auto.commit.interval.ms=500"];
-        arguments.extend(wanted.iter().chain(properties).flat_map(|property| ["--command-property".to_owned(), (*property).to_owned()]));
+        arguments.extend(
+            wanted.iter().chain(properties).flat_map(|property| ["--command-property".to_owned(), (*property).to_owned()]),
+        );
         for property in ["print.partition=true", "print.offset=true"] {
             arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
         }
@@ -108,9 +119,8 @@ impl Consumers {
             }
         };
         let found = within(PATIENCE, waiting).await;
-        if found.is_none() {
-            panic!("{when}: {:?}", self.lines().await);
-        }
+        let last = self.lines().await;
+        assert!(found.is_some(), "{when}: {last:?}");
     }
 
     /// The pods are new ones after a restore, so what they print is what was consumed since.
@@ -156,7 +166,12 @@ fn status(reset: &OffsetReset) -> &OffsetResetStatus {
 }
 
 fn succeeded(reset: &OffsetReset, replicas: i32) {
-    assert_eq!((status(reset).phase, status(reset).reason), (Some(Phase::Succeeded), Some(Reason::Succeeded)), "{:#?}", status(reset));
+    assert_eq!(
+        (status(reset).phase, status(reset).reason),
+        (Some(Phase::Succeeded), Some(Reason::Succeeded)),
+        "{:#?}",
+        status(reset)
+    );
     assert_eq!(condition(reset, "ConsumersResumed"), ("True".into(), "ConsumersBack".into()));
     let target = &status(reset).targets[0];
     assert_eq!((target.original_replicas, target.ready_pods), (replicas, Some(replicas)));
@@ -173,7 +188,11 @@ async fn the_two_requests_of_the_api_on_classic_consumers() {
         succeeded(&done, 2);
         assert_eq!(status(&done).group.as_ref().unwrap().group_type, "Classic");
         consumers.consumed_again_from(0, 10).await;
-        assert!(consumers.events("Deployment").await.contains(&"ReplicasAccepted".to_owned()), "{:?}", consumers.events("Deployment").await);
+        assert!(
+            consumers.events("Deployment").await.contains(&"ReplicasAccepted".to_owned()),
+            "{:?}",
+            consumers.events("Deployment").await
+        );
         assert!(consumers.events("OffsetReset").await.contains(&"Succeeded".to_owned()));
         // {"topic": "test", "partition": 0, "timestamp": 1571812144}
         consumers.apply("to-timestamp", json!([{"partition": 0, "timestamp": 1_571_812_144}]), json!({})).await;
@@ -200,7 +219,8 @@ async fn consumers_of_the_new_protocol_and_all_partitions() {
 async fn consumers_that_are_killed_never_leave_and_are_waited_for() {
     // With -Xrs the JVM handles no signals, and the first process of a container is deaf to those it does not handle: the kubelet
     // kills it when its grace is over, and it cannot say goodbye.
-    let deaf = ["/opt/jre/bin/java", "-Xrs", "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "/opt/kafka/libs/*"];
+    let deaf =
+        ["/opt/jre/bin/java", "-Xrs", "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "/opt/kafka/libs/*"];
     let killed = json!({"terminationGracePeriodSeconds": 1, "command": deaf});
     with_consumers(1, &["session.timeout.ms=7000", "heartbeat.interval.ms=1000"], killed, async |consumers| {
         consumers.apply("killed", json!([{"partition": 0, "offset": 50}]), json!({"sessionTimeout": "7s"})).await;
@@ -226,7 +246,17 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
         consumers.apply("interrupted", json!([{"partition": 1, "offset": 70}]), json!({"sessionTimeout": "12s"})).await;
         let held = wait_for_phase(&consumers.api, "interrupted", Phase::Draining).await;
         assert_eq!(status(&held).targets[0].original_replicas, 1);
-        kubectl(&["-n", SYSTEM, "delete", "pod", "-l", "app.kubernetes.io/name=offset-reset-operator", "--force", "--grace-period=0"]).await;
+        kubectl(&[
+            "-n",
+            SYSTEM,
+            "delete",
+            "pod",
+            "-l",
+            "app.kubernetes.io/name=offset-reset-operator",
+            "--force",
+            "--grace-period=0",
+        ])
+        .await;
         let done = wait_for_comeback(&consumers.api, "interrupted").await;
         succeeded(&done, 1);
         assert_eq!(status(&done).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
@@ -251,10 +281,20 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_runs_restricted_and_says_how_it_is() {
     installed().await;
-    let namespace = kubectl(&["get", "namespace", SYSTEM, "-o", "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}"]).await;
+    let namespace =
+        kubectl(&["get", "namespace", SYSTEM, "-o", "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}"]).await;
     assert_eq!(namespace, "restricted");
     let path = |path: &str| format!("/api/v1/namespaces/{SYSTEM}/pods/{{pod}}:8080/proxy{path}");
-    let pod = kubectl(&["-n", SYSTEM, "get", "pod", "-l", "app.kubernetes.io/name=offset-reset-operator", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let pod = kubectl(&[
+        "-n",
+        SYSTEM,
+        "get",
+        "pod",
+        "-l",
+        "app.kubernetes.io/name=offset-reset-operator",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ]);
     let pod = pod.await;
     for (at, expected) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "offset_reset_reconcile")] {
         let answer = kubectl(&["get", "--raw", &path(at).replace("{pod}", &pod)]).await;

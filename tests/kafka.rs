@@ -1,5 +1,7 @@
 //! The Kafka adapter on a real broker.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
+
 mod common;
 
 use std::{sync::Arc, time::Duration};

@@ -2,6 +2,8 @@
 //!
 //! Nobody runs pods here, so what pods do is left to the end-to-end tests; everything else is as it is there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
+
 mod common;
 
 use std::time::Duration;
@@ -9,8 +11,8 @@ use std::time::Duration;
 use common::{
     PATIENCE, condition,
     consumers::{Follower, Kind},
-    delete_records, deployment, produce, replicas, reset, resets, topic, unique, wait_for, wait_for_end,
-    wait_for_phase, with_namespace, within,
+    delete_records, deployment, produce, replicas, reset, resets, topic, unique, wait_for, wait_for_end, wait_for_phase,
+    with_namespace, within,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -472,7 +474,8 @@ async fn a_finished_reset_is_inert_also_for_a_new_operator() {
         let mut shop = Shop::open(client.clone(), namespace.clone(), &Kind::default()).await;
         shop.apply("done", json!([{"partition": 0, "offset": 50}])).await;
         shop.run("done").await;
-        let waits_for_pods = |reset: &OffsetReset| condition(reset, "ConsumersResumed").0 == "Unknown" && reset.finalizers().is_empty();
+        let waits_for_pods =
+            |reset: &OffsetReset| condition(reset, "ConsumersResumed").0 == "Unknown" && reset.finalizers().is_empty();
         let done = wait_for(&shop.api, "done", "left with nothing but the comeback to watch", waits_for_pods).await;
         let next = Operator { stop: CancellationToken::new(), task: tokio::spawn(async { Ok(()) }) };
         std::mem::replace(&mut shop.operator, next).end().await;
@@ -486,7 +489,10 @@ async fn a_finished_reset_is_inert_also_for_a_new_operator() {
         let now = shop.api.get("done").await.unwrap();
         assert_eq!(now.metadata.generation, labelled.metadata.generation);
         let (now, then) = (status(&now), status(&done));
-        assert_eq!((now.phase, &now.partitions, &now.hold, now.commits), (then.phase, &then.partitions, &then.hold, then.commits));
+        assert_eq!(
+            (now.phase, &now.partitions, &now.hold, now.commits),
+            (then.phase, &then.partitions, &then.hold, then.commits)
+        );
         assert_eq!(now.last_action, then.last_action, "nothing was done to anything");
         shop.close().await;
     })

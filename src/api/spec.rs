@@ -1,5 +1,7 @@
 //! What a user asks for. Everything that can be refused at `kubectl apply` is refused there, in words that say what to write instead.
 
+#![allow(clippy::duplicated_attributes, reason = "an attribute of KubeSchema may stand several times, once for each rule")]
+
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};

@@ -497,9 +497,7 @@ mod tests {
     #[test]
     fn metadata_survives_the_way_through_a_native_list() {
         let at = TopicPartition::new("orders", 3);
-        let list =
-            Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), |entry, text| set_metadata(entry, text))
-                .unwrap();
+        let list = Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), set_metadata).unwrap();
         // SAFETY: the list lives to the end of the test.
         let entries = unsafe { entries(list.0.get()) };
         assert_eq!(metadata(&entries[0]), "offset-reset/shop/replay/uid");

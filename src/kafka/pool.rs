@@ -9,7 +9,7 @@ use super::{Connection, Connector, GroupAdmin, client::Client, config};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
 /// How long an unused client is kept.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 
 /// The clients that are open.
 #[derive(Default)]

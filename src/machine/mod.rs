@@ -153,16 +153,16 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
 pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen: &Observed, now: Timestamp) -> Decision {
     let pass = Pass::new(status, seen, now);
     match (effect, answer) {
-        (_, Answer::Done | Answer::Stale) => pass.again(),
         (Effect::Commit(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
         (Effect::Commit(_), Answer::CommitFailed(error)) => resetting::commit_failed(pass, error),
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
             ActionKind::Stop | ActionKind::Commit => stopping::refused(pass, *target, why),
         },
+        // Nothing that the next pass does not see by itself; the second line cannot happen.
         (
             Effect::AddFinalizer | Effect::RemoveFinalizer | Effect::Scale { .. } | Effect::Commit(_),
-            Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
+            Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
         ) => pass.again(),
     }
 }

@@ -31,14 +31,11 @@ impl<'a> Pass<'a> {
     /// Takes up an object, for the first time or again, and says in which phase it is.
     pub fn begin(&mut self) -> Phase {
         self.status.observed_generation = self.seen.generation;
-        match self.status.phase {
-            Some(phase) => phase,
-            None => {
-                self.status.start_time = Some(Time(self.now));
-                self.enter(Phase::Pending);
-                Phase::Pending
-            }
+        if self.status.phase.is_none() {
+            self.status.start_time = Some(Time(self.now));
+            self.enter(Phase::Pending);
         }
+        self.status.phase.unwrap_or(Phase::Pending)
     }
 
     pub fn enter(&mut self, phase: Phase) {

@@ -171,12 +171,11 @@ fn plan_partition(at: &TopicPartition, goal: Goal, seen: &PlanSeen) -> Result<Pa
 /// An offset is clamped anew from the request, so that "the largest" is the largest now. What was found for a time stays as it was
 /// planned: no record at or after that time can lie before it, whatever has arrived since.
 pub fn finalize(planned: &mut PartitionStatus, bounds: Bounds) {
-    let (target, clamped) = match planned.requested_offset {
-        Some(requested) => clamp_offset(requested, bounds),
-        None => {
-            let (target, clamped) = clamp_offset(planned.target, bounds);
-            (target, clamped.or(planned.clamped))
-        }
+    let (target, clamped) = if let Some(requested) = planned.requested_offset {
+        clamp_offset(requested, bounds)
+    } else {
+        let (target, clamped) = clamp_offset(planned.target, bounds);
+        (target, clamped.or(planned.clamped))
     };
     planned.target = target;
     planned.clamped = clamped;

@@ -39,7 +39,8 @@ impl Backoff {
 fn delay(failures: u32, random: u64) -> Duration {
     let full = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
     let half = full / 2;
-    half + half.mul_f64((random % 1000) as f64 / 1000.0)
+    let thousandths = u32::try_from(random % 1000).unwrap_or(0);
+    half + half / 1000 * thousandths
 }
 
 #[cfg(test)]

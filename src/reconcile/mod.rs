@@ -193,6 +193,7 @@ fn requeue(decision: &Decision, changed: bool) -> Action {
 
 /// What the controller does about a failed pass: nothing but wait, longer each time. It writes nothing.
 #[must_use]
+#[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, context: Arc<Context>) -> Action {
     match error {
         Error::Undecodable(_) => Action::await_change(),

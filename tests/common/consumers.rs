@@ -57,13 +57,13 @@ impl Member {
         if kind.is_static {
             config.set("group.instance.id", format!("instance-{index}"));
         }
-        let consumer: BaseConsumer = config.create().unwrap();
-        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let native: BaseConsumer = config.create().unwrap();
+        native.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+                if let Some(Ok(message)) = native.poll(Duration::from_millis(50)) {
                     consumed.lock().unwrap().push((message.topic().to_owned(), message.partition(), message.offset()));
                 }
             }

@@ -32,7 +32,7 @@ use sandbox::Environment;
 use serde_json::{Value, json};
 
 /// How long anything may take on a machine that is busy. Nothing is measured against it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where the tests run. Panics, with what to do, when that was not said.
 pub fn environment() -> Environment {
@@ -87,9 +87,9 @@ pub async fn topic(name: &str, partitions: i32) -> String {
     let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     let created =
         admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)))).await.unwrap();
-    created.into_iter().for_each(|result| {
+    for result in created {
         result.unwrap();
-    });
+    }
     name
 }
 

@@ -69,6 +69,7 @@ pub(super) fn per_partition<T: Clone>(value: &Result<T, KafkaError>) -> PerParti
     [tp(0), tp(1)].into_iter().map(|at| (at, value.clone())).collect()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the answers are")]
 pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>, KafkaError> {
     Ok(Some(Committed { offset, metadata: metadata.into() }))
 }

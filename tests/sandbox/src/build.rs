@@ -64,10 +64,9 @@ impl Cache {
         }
     }
 
-    /// Builds what is missing. `node` asks for the container runtime's side too; etcd is part of it, so it always is.
-    pub fn ensure(&self) -> Result<()> {
-        packages::ensure()?;
-        let build_kafka = |into: &Path, work: &Path| {
+    /// Builds Kafka, if it is missing: its jars and its tools. Needs a JDK and Maven only.
+    pub fn ensure_kafka(&self) -> Result<()> {
+        let build = |into: &Path, work: &Path| {
             let mut maven = Command::new("mvn");
             maven
                 .args(["-q", "-B", "dependency:copy-dependencies"])
@@ -75,7 +74,13 @@ impl Cache {
             run("Apache Kafka from its jars", "half a minute", maven.current_dir(work))?;
             kafka_tools(into)
         };
-        part("Apache Kafka", &self.kafka, &KAFKA, build_kafka)?;
+        part("Apache Kafka", &self.kafka, &KAFKA, build)
+    }
+
+    /// Builds everything that is missing.
+    pub fn ensure(&self) -> Result<()> {
+        packages::ensure()?;
+        self.ensure_kafka()?;
         let build_runtime = |into: &Path, work: &Path| {
             let mut go = go_build(into, work);
             run(

@@ -110,7 +110,7 @@ impl Sandbox {
         }
     }
 
-    /// Replaces this process by a command inside the sandbox, with KUBECONFIG, KAFKA_BOOTSTRAP_SERVERS and the tools on its PATH.
+    /// Replaces this process by a command inside the sandbox, with its kubeconfig and brokers in the environment and the tools on its PATH.
     pub fn exec(&self, command: &[String]) -> Result<()> {
         let mut nsenter = self.command_inside(command)?;
         Err(nsenter.exec()).context("starting nsenter")

@@ -21,13 +21,15 @@ struct Arguments {
 enum Verb {
     /// Builds the parts into the cache: once, a quarter of an hour on two cores.
     Build,
+    /// Builds Kafka's tools only, for a cluster of one's own, and prints the directory with the commands.
+    KafkaTools,
     /// Starts a sandbox.
     Up {
         /// What runs in it.
         #[arg(long, value_enum, default_value = "node")]
         parts: Parts,
     },
-    /// Runs a command inside, with KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS set, kubectl and Kafka's tools on the PATH.
+    /// Runs a command inside, with `KUBECONFIG` and `KAFKA_BOOTSTRAP_SERVERS` set, kubectl and Kafka's tools on the PATH.
     Exec {
         /// The command.
         #[arg(last = true, required = true)]
@@ -83,6 +85,12 @@ fn run() -> Result<()> {
     let sandbox = Sandbox::new(&arguments.name)?;
     match arguments.command {
         Verb::Build => Cache::locate().ensure(),
+        Verb::KafkaTools => {
+            let cache = Cache::locate();
+            cache.ensure_kafka()?;
+            println!("{}", cache.kafka.join("bin").display());
+            Ok(())
+        }
         Verb::Up { parts } => sandbox.up(parts),
         Verb::Exec { command } => sandbox.exec(&command),
         Verb::Status => sandbox.status(),

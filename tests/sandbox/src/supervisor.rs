@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a part may take to serve on a machine that is busy.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 struct Supervisor {
     dir: PathBuf,

@@ -1,0 +1,27 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt crd image clean-sandbox
+
+help: ## says what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## shows the main job on a real cluster and a real broker
+	@tests/run.sh demo
+
+test: ## every test, with all the set-up that they need
+	@tests/run.sh test
+
+lint: ## formatting, lints, licenses and sources of dependencies
+	@.ci/lint
+
+fmt: ## formats the code
+	cargo fmt --all
+
+crd: ## generates crds/ from the Rust types
+	cargo run --quiet -- crd > crds/offsetresets.yaml.new
+	mv crds/offsetresets.yaml.new crds/offsetresets.yaml
+
+image: ## builds the operator's image from the Dockerfile, as a user would
+	buildah build --tag offset-reset-operator:dev .
+
+clean-sandbox: ## ends the sandbox that the demo leaves running
+	cargo sandbox down

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Every test, or the demo, with all the set-up that they need. `make test` and `make demo` call this.
+#
+#   CLUSTER=sandbox  (default) a sandbox of our own on this machine
+#   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
+#                    offset-reset-operator:dev and kafka-client:dev must be there (see README.md)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cluster=${CLUSTER:-sandbox}
+begin=$SECONDS
+target=${CARGO_TARGET_DIR:-target}
+
+step() { printf '\n=== %s (%d s so far)\n' "$*" "$((SECONDS - begin))"; }
+
+prepare() {
+  case $cluster in
+  sandbox)
+    step "the sandbox: parts that are built once"
+    cargo sandbox build
+    ;;
+  existing)
+    : "${KUBECONFIG:?with CLUSTER=existing, KUBECONFIG must say which cluster}"
+    : "${KAFKA_BOOTSTRAP_SERVERS:?with CLUSTER=existing, KAFKA_BOOTSTRAP_SERVERS must say which broker}"
+    PATH=$PATH:$(cargo sandbox kafka-tools)
+    export PATH
+    ;;
+  *)
+    echo "CLUSTER=$cluster is neither 'sandbox' nor 'existing'" >&2
+    exit 1
+    ;;
+  esac
+}
+
+# Runs a command where the cluster is: sandbox's name, then the command.
+inside() {
+  local name=$1
+  shift
+  if [ "$cluster" = sandbox ]; then cargo sandbox --name "$name" exec -- "$@"; else "$@"; fi
+}
+
+up() { if [ "$cluster" = sandbox ]; then cargo sandbox --name "$1" up --parts "$2"; fi; }
+down() { if [ "$cluster" = sandbox ]; then cargo sandbox --name "$1" down; fi; }
+
+images() {
+  if [ "$cluster" = sandbox ]; then
+    cargo sandbox --name "$1" image operator --binary "$target/debug/offset-reset-operator"
+    cargo sandbox --name "$1" image kafka-client
+  fi
+}
+
+tests() {
+  # Also when a test fails: nothing that was started here stays.
+  trap 'down integration; down e2e' EXIT
+  prepare
+  step "unit tests"
+  cargo test --workspace --features real-parts --lib --bins --test committed
+  cargo build --tests --features real-parts
+
+  step "integration tests: a real API server, a real broker"
+  up integration control-plane
+  inside integration cargo test --features real-parts --test kafka --test definition --test resets -- --test-threads 4
+  down integration
+
+  step "end-to-end tests: a whole node, the operator in its pod"
+  up e2e node
+  images e2e
+  inside e2e cargo test --features real-parts --test e2e -- --test-threads 2
+  down e2e
+
+  if [ "$cluster" = sandbox ]; then
+    step "the sandbox leaves nothing behind"
+    tests/sandbox/hygiene.sh
+  fi
+  step "all tests passed"
+}
+
+demo() {
+  prepare
+  step "the operator"
+  cargo build
+  up default node
+  images default
+  inside default kubectl apply -k deploy/
+  # The image may be newer than the one that runs under the same name.
+  inside default kubectl -n offset-reset-system rollout restart deployment/offset-reset-operator
+  inside default kubectl -n offset-reset-system rollout status deployment/offset-reset-operator --timeout=120s
+  step "the demo"
+  inside default tests/demo/run.sh
+}
+
+case ${1:-} in
+test) tests ;;
+demo) demo ;;
+*)
+  echo "usage: $0 test | demo" >&2
+  exit 1
+  ;;
+esac
