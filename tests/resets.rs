@@ -163,8 +163,10 @@ fn status(reset: &OffsetReset) -> &OffsetResetStatus {
     reset.status.as_ref().unwrap()
 }
 
-/// Partition, before, target, after and clamp of each.
-fn outcomes(reset: &OffsetReset) -> Vec<(i32, Option<i64>, i64, Option<i64>, Option<Clamp>)> {
+/// Partition, before, target, after and clamp.
+type Outcome = (i32, Option<i64>, i64, Option<i64>, Option<Clamp>);
+
+fn outcomes(reset: &OffsetReset) -> Vec<Outcome> {
     status(reset).partitions.iter().map(|p| (p.partition, p.before, p.target, p.after, p.clamped)).collect()
 }
 
