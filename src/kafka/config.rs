@@ -1,6 +1,6 @@
-//! From a connection to librdkafka's properties; the one place where they are set.
+//! From a connection to librdkafka's properties; the one place where they are set. TLS and SASL belong here too.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::{
     ClientConfig, ClientContext,
@@ -9,31 +9,53 @@ use rdkafka::{
     error::{KafkaError as RdKafkaError, RDKafkaErrorCode},
 };
 
-use super::Connection;
+use super::{Connection, causes};
 
-/// Makes a client. It is of the consumer's kind, without a group: only those never create a topic by asking for it.
-pub(super) fn client(connection: &Connection) -> Result<BaseConsumer<Context>, RdKafkaError> {
-    ClientConfig::new()
+/// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.
+///
+/// `group` is not joined either, but librdkafka needs one to read committed offsets: in a client without, the answer
+/// `NOT_COORDINATOR` to `OffsetFetch` is a null pointer (librdkafka 2.12.1, `rd_kafka_handle_OffsetFetch`), and ends the process.
+/// It should be a group that the user may describe, because librdkafka looks for its coordinator now and then.
+pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<BaseConsumer<Context>, RdKafkaError> {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", &connection.bootstrap_servers)
         .set("client.id", "offset-reset-operator")
         .set("allow.auto.create.topics", "false")
         .set("enable.auto.commit", "false")
         .set("broker.address.family", "any")
+        .set("socket.timeout.ms", "15000")
         .set("socket.connection.setup.timeout.ms", "5000")
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "1000")
         .set("enable.metrics.push", "false")
+        // How long a topic's partitions and leaders are believed: a partition that was added since would be unknown till then.
+        .set("metadata.max.age.ms", "10000")
         // An idle connection costs the broker more than a new one costs us.
         .set("connections.max.idle.ms", "180000")
         // Why a connection failed is told in log lines only.
-        .set_log_level(RDKafkaLogLevel::Info)
-        .create_with_context(Context { brokers: connection.bootstrap_servers.clone(), last_cause: Mutex::default() })
+        .set_log_level(RDKafkaLogLevel::Info);
+    if let Some(group) = group {
+        config.set("group.id", group);
+    }
+    config.create_with_context(Context { brokers: connection.bootstrap_servers.clone(), health: Mutex::default() })
 }
 
-/// Hears what librdkafka logs: into our logs, and the last cause of trouble for messages.
+/// Hears what librdkafka logs: into our logs, and what it says about the brokers for messages.
 pub(super) struct Context {
     brokers: String,
-    last_cause: Mutex<Option<String>>,
+    health: Mutex<Health>,
+}
+
+/// What is known about whether the brokers answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Health {
+    /// A call was answered, and nothing has been heard since that all brokers are gone.
+    pub answers: bool,
+    /// Why the last connection failed, in few words.
+    pub cause: Option<String>,
+    /// The brokers did not accept who we are; waiting does not help.
+    pub rejected: bool,
 }
 
 impl Context {
@@ -42,20 +64,30 @@ impl Context {
         &self.brokers
     }
 
-    /// Why the last connection failed, in librdkafka's words without their decoration.
-    pub fn last_cause(&self) -> Option<String> {
-        self.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is known about the brokers.
+    pub fn health(&self) -> Health {
+        self.lock().clone()
     }
 
-    fn heard(&self, message: &str) {
-        *self.last_cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(undecorated(message));
+    /// A broker has answered.
+    pub fn answered(&self) {
+        *self.lock() = Health { answers: true, cause: None, rejected: false };
+    }
+
+    /// A call ended without an answer: the next one looks first whether there is a broker.
+    pub fn doubt(&self) {
+        self.lock().answers = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            self.heard(message);
+            self.lock().cause = Some(causes::cause(message));
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -70,30 +102,18 @@ impl ClientContext for Context {
 
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::info!(target: "librdkafka", "{reason}");
-        // That all brokers are down says nothing that the cause of each has not said.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.heard(reason);
+        let mut health = self.lock();
+        match error.rdkafka_error_code() {
+            // Says nothing about the cause that each broker's own failure has not said.
+            Some(RDKafkaErrorCode::AllBrokersDown) => health.answers = false,
+            Some(RDKafkaErrorCode::Authentication) => {
+                health.answers = false;
+                health.rejected = true;
+                health.cause = Some(causes::cause(reason));
+            }
+            _ => health.cause = Some(causes::cause(reason)),
         }
     }
 }
 
 impl ConsumerContext for Context {}
-
-/// "[thrd:host:1/bootstrap]: host:1/bootstrap: Connect to ipv4#... failed: Connection refused (after 0ms in state CONNECT)"
-/// without what only librdkafka's authors read.
-fn undecorated(message: &str) -> String {
-    let message = message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, rest)| rest);
-    message.split(" (after ").next().unwrap_or(message).trim().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_keeps_who_and_why_and_loses_the_rest() {
-        let logged = "[thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
-        assert_eq!(undecorated(logged), "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused");
-        assert_eq!(undecorated("plain"), "plain");
-    }
-}

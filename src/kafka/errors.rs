@@ -1,25 +1,38 @@
 //! From Kafka's and librdkafka's codes to what they mean.
 
-use super::ffi::Fault;
+use super::ffi::{self, Fault};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
-/// What stands behind a code; librdkafka's own are negative.
+/// What stands behind a code; librdkafka's own are negative. Total: a code that nobody knows yet is [`KafkaErrorKind::Other`].
 pub(super) fn kind(code: i32) -> KafkaErrorKind {
     match code {
-        3 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
-        5 | 6 | 9 | 72 | 74 | 75 | 78 => KafkaErrorKind::Leader,
-        14..=16 => KafkaErrorKind::Coordinator,
-        22 | 25 | 82 | 113 => KafkaErrorKind::UnknownMember,
+        // UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID; librdkafka's own from its metadata.
+        3 | 100 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
+        // No leader, not the leader, no replica or a broken disk where the leader should be, epochs that moved, OFFSET_NOT_AVAILABLE.
+        5 | 6 | 9 | 56 | 72 | 74 | 75 | 78 => KafkaErrorKind::Leader,
+        // Loading, not available, elsewhere; librdkafka waits for one.
+        14..=16 | -180 => KafkaErrorKind::Coordinator,
+        // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, FENCED and STALE_MEMBER_EPOCH:
+        // in whatever words, the group has members.
+        22 | 25 | 27 | 82 | 110 | 113 => KafkaErrorKind::UnknownMember,
         29..=31 => KafkaErrorKind::Authorization,
         33 | 34 | 58 | -169 => KafkaErrorKind::Authentication,
         43 => KafkaErrorKind::UnsupportedForMessageFormat,
         69 => KafkaErrorKind::GroupNotFound,
         88 => KafkaErrorKind::UnstableOffset,
-        // Timed out: here, at the broker, in a queue.
-        7 | -185 | -192 | -166 => KafkaErrorKind::Timeout,
-        // Transport, resolve, all brokers down, TLS.
-        -195 | -193 | -187 | -181 | 13 => KafkaErrorKind::Unreachable,
+        // Timed out: at the broker, here, as a message, in a queue; and a client that was closed under the call.
+        7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
+        // Network exception, transport, resolve, all brokers down, TLS.
+        13 | -195 | -193 | -187 | -181 => KafkaErrorKind::Unreachable,
         _ => KafkaErrorKind::Other,
+    }
+}
+
+/// The fault in an error of rdkafka.
+pub(super) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
+    match error.rdkafka_error_code() {
+        Some(code) => ffi::fault_of(code as i32),
+        None => Fault { code: ffi::INVALID_ARGUMENT, text: error.to_string() },
     }
 }
 
@@ -52,6 +65,9 @@ mod tests {
     #[case::coordinator_loading(14, KafkaErrorKind::Coordinator, true)]
     #[case::coordinator_not_available(15, KafkaErrorKind::Coordinator, true)]
     #[case::not_coordinator(16, KafkaErrorKind::Coordinator, true)]
+    #[case::waiting_for_a_coordinator(-180, KafkaErrorKind::Coordinator, true)]
+    #[case::rebalancing(27, KafkaErrorKind::UnknownMember, true)]
+    #[case::stale_epoch(113, KafkaErrorKind::UnknownMember, true)]
     #[case::illegal_generation(22, KafkaErrorKind::UnknownMember, true)]
     #[case::unknown_member(25, KafkaErrorKind::UnknownMember, true)]
     #[case::topic_not_authorized(29, KafkaErrorKind::Authorization, false)]
@@ -66,6 +82,15 @@ mod tests {
     #[case::transport(-195, KafkaErrorKind::Unreachable, true)]
     #[case::resolve(-193, KafkaErrorKind::Unreachable, true)]
     #[case::all_brokers_down(-187, KafkaErrorKind::Unreachable, true)]
+    #[case::timed_out_in_a_queue(-166, KafkaErrorKind::Timeout, true)]
+    #[case::timed_out_at_the_broker(7, KafkaErrorKind::Timeout, true)]
+    #[case::client_closed(-197, KafkaErrorKind::Timeout, true)]
+    #[case::tls(-181, KafkaErrorKind::Unreachable, true)]
+    #[case::unknown_to_the_metadata(-190, KafkaErrorKind::UnknownTopicOrPartition, false)]
+    #[case::concurrent_transactions(51, KafkaErrorKind::Other, false)]
+    #[case::unknown_server_error(-1, KafkaErrorKind::Other, false)]
+    #[case::invalid_commit_size(28, KafkaErrorKind::Other, false)]
+    #[case::no_error_is_no_meaning(0, KafkaErrorKind::Other, false)]
     #[case::metadata_too_large(12, KafkaErrorKind::Other, false)]
     #[case::of_the_future(4711, KafkaErrorKind::Other, false)]
     fn a_code_means(#[case] code: i32, #[case] expected: KafkaErrorKind, #[case] transient: bool) {

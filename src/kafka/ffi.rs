@@ -12,7 +12,8 @@ use std::{
 
 use rdkafka_sys as sys;
 
-use crate::machine::world::{Committed, GroupDescription, GroupMember, GroupState, GroupType, TopicPartition};
+use super::groups;
+use crate::machine::world::{Committed, GroupDescription, GroupMember, TopicPartition};
 
 /// An error with its code, before anybody has thought about what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,14 @@ pub(super) struct Fault {
 
 /// A fault of ours: what was to be sent cannot be expressed.
 pub(super) const INVALID_ARGUMENT: i32 = -186;
+
+/// librdkafka's offset for "none was given".
+const NO_OFFSET: i64 = sys::RD_KAFKA_OFFSET_INVALID as i64;
+
+/// What an answer that never came looks like; written into what we send, where the broker's answer overwrites it.
+const NOT_ANSWERED: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__IN_PROGRESS;
+
+type Entry = sys::rd_kafka_topic_partition_t;
 
 pub(super) type Answers<T> = Vec<(TopicPartition, Result<T, Fault>)>;
 
@@ -82,7 +91,13 @@ fn fault(code: i32, text: &str) -> Fault {
     Fault { code, text: text.to_owned() }
 }
 
-fn fault_of(code: i32) -> Fault {
+/// The fault of a partition for which no answer came, in a call that was answered.
+fn silence() -> Fault {
+    fault(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT as i32, "the broker did not answer for it")
+}
+
+/// A code with librdkafka's words for it.
+pub(super) fn fault_of(code: i32) -> Fault {
     // SAFETY: takes any integer, and answers with a static string.
     let text = unsafe { text(plain::rd_kafka_err2str(code)) };
     Fault { code, text }
@@ -165,7 +180,7 @@ impl Partitions {
     /// Builds a list; `fill` may set an entry's offset and metadata.
     fn build<'a, T: 'a>(
         items: impl ExactSizeIterator<Item = (&'a TopicPartition, T)>,
-        fill: impl Fn(&mut sys::rd_kafka_topic_partition_t, T) -> Result<(), Fault>,
+        fill: impl Fn(&mut Entry, T) -> Result<(), Fault>,
     ) -> Result<Self, Fault> {
         let size = i32::try_from(items.len()).map_err(|_| fault(INVALID_ARGUMENT, "too many partitions"))?;
         // SAFETY: only allocates.
@@ -185,43 +200,41 @@ impl Partitions {
     }
 }
 
+/// Pointers to a list's entries. Pointers, because a reference to an entry whose error is a value that the generated enum does
+/// not have would be undefined behaviour.
+///
 /// # Safety
-/// `list` is null or a valid list that lives as long as the answer.
-unsafe fn entries<'a>(list: *const sys::rd_kafka_topic_partition_list_t) -> &'a [sys::rd_kafka_topic_partition_t] {
-    // SAFETY: by the contract of this function.
-    let Some(list) = (unsafe { list.as_ref() }) else { return &[] };
-    if list.elems.is_null() || list.cnt <= 0 {
-        return &[];
-    }
-    // SAFETY: librdkafka's list has `cnt` elements.
-    unsafe { std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0)) }
+/// `list` is null or a valid list that lives as long as the iterator and what it yields.
+unsafe fn entries(list: *const sys::rd_kafka_topic_partition_list_t) -> impl Iterator<Item = *const Entry> {
+    let (first, count) = if list.is_null() {
+        (ptr::null_mut(), 0)
+    } else {
+        // SAFETY: a valid list, by the contract of this function.
+        unsafe { ((*list).elems, usize::try_from((*list).cnt).unwrap_or(0)) }
+    };
+    let count = if first.is_null() { 0 } else { count };
+    // SAFETY: librdkafka's list has `cnt` elements, one after the other.
+    (0..count).map(move |index| unsafe { first.add(index) }.cast_const())
 }
 
 /// An entry's partition, and its error if it has one. Takes a pointer, because the error may be a value that the enum does not have.
 ///
 /// # Safety
 /// `entry` is a valid entry.
-unsafe fn outcome(entry: *const sys::rd_kafka_topic_partition_t) -> (TopicPartition, Result<(), Fault>) {
+unsafe fn outcome(entry: *const Entry) -> (TopicPartition, Result<(), Fault>) {
     // SAFETY: a valid entry; the error is read as the integer that it is in C.
     let (topic, partition, code) =
         unsafe { (text((*entry).topic), (*entry).partition, ptr::addr_of!((*entry).err).cast::<i32>().read()) };
-    (TopicPartition { topic, partition }, if code == 0 { Ok(()) } else { Err(fault_of(code)) })
+    let outcome = match code {
+        0 => Ok(()),
+        code if code == NOT_ANSWERED as i32 => Err(silence()),
+        code => Err(fault_of(code)),
+    };
+    (TopicPartition { topic, partition }, outcome)
 }
 
-/// Whether any broker answers: the smallest question there is.
-pub(super) fn ping(handle: Handle, limit: Duration) -> Result<(), Fault> {
-    let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-    let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the handle's client lives; asks for no topic in particular, and not for all of them.
-    let code = unsafe { sys::rd_kafka_metadata(handle.0, 0, ptr::null_mut(), &raw mut metadata, millis) } as i32;
-    if !metadata.is_null() {
-        // SAFETY: was handed to us, and is freed once.
-        unsafe { sys::rd_kafka_metadata_destroy(metadata) }
-    }
-    if code == 0 { Ok(()) } else { Err(fault_of(code)) }
-}
-
-/// Describes one group. `Ok(None)` never happens for a group that lives; a group that is not found is a fault with code 69.
+/// Describes one group as librdkafka does: by `ConsumerGroupDescribe`, and by the classic `DescribeGroups` (version 4 at most)
+/// where the broker answers 69 or 35 to that. The classic question has the answer Dead for every group that is not classic.
 pub(super) fn describe_group(handle: Handle, group: &str, limit: Duration) -> Result<GroupDescription, Fault> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, limit)?;
@@ -247,8 +260,8 @@ pub(super) fn describe_group(handle: Handle, group: &str, limit: Duration) -> Re
             .map(|index| member(sys::rd_kafka_ConsumerGroupDescription_member(group, index)))
             .collect();
         Ok(GroupDescription {
-            group_type: group_type(plain::rd_kafka_ConsumerGroupDescription_type(group.cast())),
-            state: group_state(plain::rd_kafka_ConsumerGroupDescription_state(group.cast())),
+            group_type: groups::group_type(plain::rd_kafka_ConsumerGroupDescription_type(group.cast())),
+            state: groups::group_state(plain::rd_kafka_ConsumerGroupDescription_state(group.cast())),
             members,
         })
     }
@@ -262,7 +275,7 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
         let instance = sys::rd_kafka_MemberDescription_group_instance_id(member);
         let assignment = sys::rd_kafka_MemberDescription_assignment(member);
         let assigned =
-            if assignment.is_null() { 0 } else { entries(sys::rd_kafka_MemberAssignment_partitions(assignment)).len() };
+            if assignment.is_null() { 0 } else { entries(sys::rd_kafka_MemberAssignment_partitions(assignment)).count() };
         GroupMember {
             member_id: text(sys::rd_kafka_MemberDescription_consumer_id(member)),
             client_id: text(sys::rd_kafka_MemberDescription_client_id(member)),
@@ -273,33 +286,41 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
     }
 }
 
-fn group_state(state: i32) -> GroupState {
-    use sys::rd_kafka_consumer_group_state_t as State;
-    const PREPARING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE as i32;
-    const COMPLETING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE as i32;
-    const STABLE: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE as i32;
-    const DEAD: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD as i32;
-    const EMPTY: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY as i32;
-    match state {
-        PREPARING => GroupState::PreparingRebalance,
-        COMPLETING => GroupState::CompletingRebalance,
-        STABLE => GroupState::Stable,
-        DEAD => GroupState::Dead,
-        EMPTY => GroupState::Empty,
-        // Assigning and Reconciling of KIP-848 are such: members that the broker moves about.
-        _ => GroupState::Unknown,
+/// Whether the brokers list a group as one of consumers: classic or of the consumer protocol, or without any protocol.
+/// Every broker is asked for all its groups, so this is for the case that describing does not settle.
+pub(super) fn lists_as_consumer_group(handle: Handle, group: &str, limit: Duration) -> Result<bool, Fault> {
+    let call = Call::new(handle, limit)?;
+    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, limit)?;
+    // SAFETY: every pointer is valid during the call, which copies what it needs.
+    unsafe { sys::rd_kafka_ListConsumerGroups(handle.0, options.get(), call.queue.get()) };
+    let event = call.answer()?;
+    let (mut count, mut errors) = (0, 0);
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
+    unsafe {
+        let result = sys::rd_kafka_event_ListConsumerGroups_result(event.get());
+        if result.is_null() {
+            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+        }
+        let listed = sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
+        for index in 0..count {
+            if text(sys::rd_kafka_ConsumerGroupListing_group_id(*listed.add(index))) == group {
+                return Ok(true);
+            }
+        }
+        // Not seen is only an answer when every broker has answered.
+        let failed = sys::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut errors);
+        for index in 0..errors {
+            check(*failed.add(index))?;
+        }
     }
-}
-
-fn group_type(kind: i32) -> GroupType {
-    match kind {
-        1 => GroupType::Consumer,
-        2 => GroupType::Classic,
-        _ => GroupType::Unknown,
-    }
+    Ok(false)
 }
 
 /// One question by offset specification (or time) for each partition; all chunks are in flight together.
+///
+/// A chunk in which no partition at all has a leader is missing in the answers, because librdkafka does not say why.
+/// A partition whose leader was asked and did not answer has a fault: librdkafka itself leaves it without error, and with an
+/// offset that reads as "no such record".
 pub(super) fn list_offsets(
     handle: Handle,
     chunks: &[&[(TopicPartition, i64)]],
@@ -321,6 +342,7 @@ pub(super) fn list_offsets(
     for _ in chunks {
         let event = match call.answer() {
             Ok(event) => event,
+            Err(fault) if fault.code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT as i32 => continue,
             Err(fault) => {
                 failed = Some(fault);
                 continue;
@@ -340,7 +362,9 @@ pub(super) fn list_offsets(
                 let entry = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
                 let (at, outcome) = outcome(entry);
                 let timestamp = sys::rd_kafka_ListOffsetsResultInfo_timestamp(info);
-                answers.push((at, outcome.map(|()| ((*entry).offset, timestamp))));
+                let offset = (*entry).offset;
+                let outcome = if offset == NO_OFFSET { outcome.and(Err(silence())) } else { outcome };
+                answers.push((at, outcome.map(|()| (offset, timestamp))));
             }
         }
     }
@@ -383,9 +407,10 @@ pub(super) fn list_committed(
             return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
         }
         let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
-        let committed = |entry: &sys::rd_kafka_topic_partition_t| {
+        let committed = |entry: *const Entry| {
             // Negative means "nothing committed", whatever has been written there.
-            (entry.offset >= 0).then(|| Committed { offset: entry.offset, metadata: metadata(entry) })
+            let offset = (*entry).offset;
+            (offset >= 0).then(|| Committed { offset, metadata: metadata(entry) })
         };
         group_answers(groups, count, committed)
     }
@@ -402,6 +427,9 @@ pub(super) fn alter(
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, limit)?;
     let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
         entry.offset = committed.offset;
+        // librdkafka answers with what was sent, and the broker's codes over it: without this, a partition that the broker
+        // left out would look committed.
+        entry.err = NOT_ANSWERED;
         set_metadata(entry, &committed.metadata)
     })?;
     let name = c_string(group)?;
@@ -431,7 +459,7 @@ pub(super) fn alter(
 unsafe fn group_answers<T>(
     groups: *mut *const sys::rd_kafka_group_result_t,
     count: usize,
-    value: impl Fn(&sys::rd_kafka_topic_partition_t) -> T,
+    value: impl Fn(*const Entry) -> T,
 ) -> Result<Answers<T>, Fault> {
     if groups.is_null() || count != 1 {
         return Err(fault(INVALID_ARGUMENT, "the group was not answered for"));
@@ -440,7 +468,7 @@ unsafe fn group_answers<T>(
     unsafe {
         let group = *groups;
         check(sys::rd_kafka_group_result_error(group))?;
-        let answers = entries(sys::rd_kafka_group_result_partitions(group)).iter().map(|entry| {
+        let answers = entries(sys::rd_kafka_group_result_partitions(group)).map(|entry| {
             let (at, outcome) = outcome(entry);
             (at, outcome.map(|()| value(entry)))
         });
@@ -448,17 +476,21 @@ unsafe fn group_answers<T>(
     }
 }
 
-fn metadata(entry: &sys::rd_kafka_topic_partition_t) -> String {
-    if entry.metadata.is_null() {
-        return String::new();
-    }
-    // SAFETY: librdkafka's pointer and length belong together.
-    let bytes = unsafe { std::slice::from_raw_parts(entry.metadata.cast::<u8>(), entry.metadata_size) };
+/// # Safety
+/// `entry` is a valid entry that lives during the call.
+unsafe fn metadata(entry: *const Entry) -> String {
+    // SAFETY: by the contract of this function; librdkafka's pointer and length belong together.
+    let bytes = unsafe {
+        if (*entry).metadata.is_null() {
+            return String::new();
+        }
+        std::slice::from_raw_parts((*entry).metadata.cast::<u8>(), (*entry).metadata_size)
+    };
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Gives an entry its metadata, in memory that librdkafka frees with the list.
-fn set_metadata(entry: &mut sys::rd_kafka_topic_partition_t, metadata: &str) -> Result<(), Fault> {
+fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), Fault> {
     if metadata.is_empty() {
         return Ok(());
     }
@@ -480,15 +512,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_that_nobody_knows_is_unknown_and_never_empty() {
-        assert_eq!(group_state(5), GroupState::Empty);
-        assert_eq!(group_state(4), GroupState::Dead);
-        for newer in [0, 6, 7, 99, -1] {
-            assert_eq!(group_state(newer), GroupState::Unknown);
-        }
-    }
-
-    #[test]
     fn a_name_with_a_nul_is_refused_and_does_not_panic() {
         assert_eq!(c_string("a\0b").unwrap_err().code, INVALID_ARGUMENT);
         assert!(Partitions::plain(&[TopicPartition::new("a\0b", 0)]).is_err());
@@ -499,10 +522,21 @@ mod tests {
         let at = TopicPartition::new("orders", 3);
         let list = Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), set_metadata).unwrap();
         // SAFETY: the list lives to the end of the test.
-        let entries = unsafe { entries(list.0.get()) };
-        assert_eq!(metadata(&entries[0]), "offset-reset/shop/replay/uid");
+        let entry = unsafe { entries(list.0.get()) }.next().unwrap();
         // SAFETY: a valid entry.
-        assert_eq!(unsafe { outcome(&raw const entries[0]) }, (at, Ok(())));
+        assert_eq!(unsafe { (metadata(entry), outcome(entry)) }, ("offset-reset/shop/replay/uid".into(), (at, Ok(()))));
+    }
+
+    #[test]
+    fn what_was_sent_and_came_back_unanswered_is_no_success() {
+        let at = TopicPartition::new("orders", 3);
+        let list = Partitions::build([(&at, ())].into_iter(), |entry, ()| {
+            entry.err = NOT_ANSWERED;
+            Ok(())
+        });
+        // SAFETY: the list lives to the end of the test.
+        let (_, answer) = unsafe { outcome(entries(list.unwrap().0.get()).next().unwrap()) };
+        assert_eq!(answer, Err(silence()));
     }
 
     #[test]

@@ -3,11 +3,15 @@
 //! Every call is bounded in time. No call is ever abandoned half-way: librdkafka's work does not stop when a
 //! future is dropped, so a call that was begun is awaited to its end or its own time limit.
 
+mod causes;
 mod client;
 mod config;
 mod errors;
 mod ffi;
+mod groups;
 mod pool;
+mod questions;
+mod session;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Connection, Connector, GroupAdmin, client::Client, config};
+use super::{Connection, Connector, GroupAdmin, client::Client};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
 /// How long an unused client is kept.
@@ -29,9 +29,9 @@ impl Connector for Pool {
             *used = now;
             return Ok(Arc::clone(client) as Arc<dyn GroupAdmin>);
         }
-        let consumer = config::client(connection)
-            .map_err(|error| KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {error}")))?;
-        let client = Arc::new(Client::new(consumer));
+        let client = Client::new(connection)
+            .map_err(|fault| KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text)))?;
+        let client = Arc::new(client);
         clients.insert(connection.clone(), (Arc::clone(&client), now));
         Ok(client)
     }

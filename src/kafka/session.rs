@@ -1,0 +1,193 @@
+//! A connection's client: made when needed, replaced when it is stuck, looked after before each call.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::{
+    Connection,
+    config::{self, Context},
+    errors,
+    ffi::Fault,
+};
+use crate::machine::world::KafkaErrorKind;
+
+/// How long it may take until any broker answers at all, and how long when it is known why none does.
+const REACH_LIMIT: Duration = Duration::from_secs(5);
+const REACH_LIMIT_WITH_CAUSE: Duration = Duration::from_secs(2);
+const REACH_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// A topic that every cluster may have and nobody is surprised to see asked for. It does not matter whether it exists.
+const PROBED_TOPIC: &str = "__consumer_offsets";
+
+/// A group's coordinator may be moving, or be created for the first time. Tried again this often, each time after a pause.
+const COORDINATOR_ATTEMPTS: u32 = 20;
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(250);
+
+/// Every so many of these attempts begin with a new client, see [`Session::with_coordinator`].
+const ATTEMPTS_PER_CLIENT: u32 = 4;
+
+/// `GROUP_AUTHORIZATION_FAILED`.
+const GROUP_NOT_AUTHORIZED: i32 = 30;
+
+/// librdkafka's codes for "no broker" and "not accepted".
+const ALL_BROKERS_DOWN: i32 = -187;
+const NOT_AUTHENTICATED: i32 = -169;
+
+pub(super) type Native = BaseConsumer<Context>;
+
+/// What stands behind a port: at most one client at a time. All methods block.
+pub(super) struct Session {
+    connection: Connection,
+    current: Mutex<Option<Current>>,
+}
+
+struct Current {
+    native: Arc<Native>,
+    has_group: bool,
+}
+
+impl Session {
+    /// Makes the client, without any call over the network.
+    ///
+    /// # Errors
+    /// When the connection's properties make no client.
+    pub fn open(connection: &Connection) -> Result<Self, Fault> {
+        let session = Self { connection: connection.clone(), current: Mutex::default() };
+        session.native(None)?;
+        Ok(session)
+    }
+
+    /// The client, with a group when `group` is given.
+    fn native(&self, group: Option<&str>) -> Result<Arc<Native>, Fault> {
+        let mut current = self.lock();
+        if let Some(current) = &*current
+            && (current.has_group || group.is_none())
+        {
+            return Ok(Arc::clone(&current.native));
+        }
+        let native = config::client(&self.connection, group).map_err(|error| errors::of_rdkafka(&error))?;
+        let native = Arc::new(native);
+        let replaced = current.replace(Current { native: Arc::clone(&native), has_group: group.is_some() });
+        // Closing takes its time, and calls that still use the old client end first.
+        drop(current);
+        drop(replaced);
+        Ok(native)
+    }
+
+    /// Lets go of a client; the next call makes another.
+    fn discard(&self, native: &Arc<Native>) {
+        let discarded = self.lock().take_if(|current| Arc::ptr_eq(&current.native, native));
+        drop(discarded);
+    }
+
+    /// Runs a call on the client, after a look whether any broker answers when that is not known.
+    pub fn ask<T>(&self, group: Option<&str>, call: impl FnOnce(&Native) -> Result<T, Fault>) -> Result<T, Fault> {
+        let native = self.native(group)?;
+        self.ask_on(&native, call)
+    }
+
+    fn ask_on<T>(&self, native: &Arc<Native>, call: impl FnOnce(&Native) -> Result<T, Fault>) -> Result<T, Fault> {
+        hear(native);
+        if !native.context().health().answers {
+            reach(native)?;
+        }
+        let answer = call(native);
+        match &answer {
+            Err(fault) if is_silence(fault.code) => native.context().doubt(),
+            // The client would go on looking for the coordinator of a group that it may not see.
+            Err(fault) if fault.code == GROUP_NOT_AUTHORIZED => self.discard(native),
+            Ok(_) | Err(_) => native.context().answered(),
+        }
+        answer
+    }
+
+    /// Runs a call about a group, again while its coordinator is being found.
+    ///
+    /// librdkafka remembers a group's coordinator, and does not forget it when that broker says that it is not
+    /// (2.12.1: nothing in the admin API evicts its cache, and each use keeps the entry alive). Only a new client asks anew.
+    pub fn with_coordinator<T>(
+        &self,
+        group: &str,
+        ask: impl Fn(&Native) -> Result<T, Fault>,
+        is_settled: impl Fn(&T) -> bool,
+    ) -> Result<T, Fault> {
+        let mut attempt = 1;
+        loop {
+            let native = self.native(Some(group))?;
+            let answer = self.ask_on(&native, &ask);
+            let settled = match &answer {
+                Ok(value) => is_settled(value),
+                Err(fault) => !is_coordinator(fault),
+            };
+            if settled || attempt >= COORDINATOR_ATTEMPTS {
+                return answer;
+            }
+            if attempt % ATTEMPTS_PER_CLIENT == 1 {
+                self.discard(&native);
+            }
+            attempt += 1;
+            std::thread::sleep(COORDINATOR_PAUSE);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a fault is about a group's coordinator: nothing was done, and asking again soon may help.
+pub(super) fn is_coordinator(fault: &Fault) -> bool {
+    errors::kind(fault.code) == KafkaErrorKind::Coordinator
+}
+
+/// Whether a code means that no answer came, so that what was asked may or may not have been done.
+pub(super) fn is_silence(code: i32) -> bool {
+    match errors::kind(code) {
+        KafkaErrorKind::Unreachable | KafkaErrorKind::Timeout | KafkaErrorKind::Authentication => true,
+        KafkaErrorKind::Authorization
+        | KafkaErrorKind::Coordinator
+        | KafkaErrorKind::UnknownMember
+        | KafkaErrorKind::UnknownTopicOrPartition
+        | KafkaErrorKind::Leader
+        | KafkaErrorKind::GroupNotFound
+        | KafkaErrorKind::UnsupportedForMessageFormat
+        | KafkaErrorKind::UnstableOffset
+        | KafkaErrorKind::Other => false,
+    }
+}
+
+/// Whether any broker answers, found out within seconds; the fault says why not.
+fn reach(native: &Native) -> Result<(), Fault> {
+    let begin = Instant::now();
+    loop {
+        // Of one topic: librdkafka's question for no topic in particular allows the broker to create those that others ask for.
+        if native.fetch_metadata(Some(PROBED_TOPIC), REACH_ATTEMPT).is_ok() {
+            native.context().answered();
+            return Ok(());
+        }
+        hear(native);
+        let health = native.context().health();
+        let brokers = native.context().brokers();
+        if health.rejected {
+            let why = health.cause.unwrap_or_else(|| "the credentials were not accepted".into());
+            return Err(Fault { code: NOT_AUTHENTICATED, text: why });
+        }
+        // A few attempts see a broker that is just being restarted; with a cause there is no point in the whole wait.
+        let limit = if health.cause.is_some() { REACH_LIMIT_WITH_CAUSE } else { REACH_LIMIT };
+        if begin.elapsed() >= limit {
+            let why = health.cause.unwrap_or_else(|| format!("silence for {} seconds", limit.as_secs()));
+            return Err(Fault { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") });
+        }
+    }
+}
+
+/// Takes what librdkafka has to say out of its queue, to the client's context: causes of failures come no other way,
+/// and what nobody takes out piles up.
+fn hear(native: &Native) {
+    // With no time at all the queue says nothing; with a millisecond it says what it has.
+    while native.poll(Duration::from_millis(1)).is_some() {}
+}
