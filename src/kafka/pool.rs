@@ -17,17 +17,21 @@ pub struct Pool {
     clients: Mutex<HashMap<Connection, (Arc<Client>, Instant)>>,
 }
 
-#[async_trait]
-impl Connector for Pool {
-    async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
+impl Pool {
+    /// Closes what nobody uses any more; called now and then, so that the last client goes too.
+    pub async fn close_idle(&self) {
+        self.close_idle_at(Instant::now()).await;
+    }
+
+    async fn close_idle_at(&self, now: Instant) {
+        self.clients.lock().await.retain(|_, (client, used)| Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE);
+    }
+
+    async fn client_at(&self, connection: &Connection, now: Instant) -> Result<Arc<Client>, KafkaError> {
         let mut clients = self.clients.lock().await;
-        let now = Instant::now();
-        clients.retain(|other, (client, used)| {
-            other == connection || Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE
-        });
         if let Some((client, used)) = clients.get_mut(connection) {
             *used = now;
-            return Ok(Arc::clone(client) as Arc<dyn GroupAdmin>);
+            return Ok(Arc::clone(client));
         }
         let client = Client::new(connection)
             .map_err(|fault| KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text)))?;
@@ -37,10 +41,48 @@ impl Connector for Pool {
     }
 }
 
-impl Pool {
-    /// Closes what nobody uses any more; called now and then, so that the last client goes too.
-    pub async fn close_idle(&self) {
-        let now = Instant::now();
-        self.clients.lock().await.retain(|_, (client, used)| Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE);
+#[async_trait]
+impl Connector for Pool {
+    async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
+        let client: Arc<dyn GroupAdmin> = self.client_at(connection, Instant::now()).await?;
+        Ok(client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(brokers: &str) -> Connection {
+        Connection { bootstrap_servers: brokers.into() }
+    }
+
+    #[tokio::test]
+    async fn equal_connections_share_a_client_and_others_do_not() {
+        let (pool, now) = (Pool::default(), Instant::now());
+        let first = pool.client_at(&connection("127.0.0.1:1"), now).await.unwrap();
+        let same = pool.client_at(&connection("127.0.0.1:1"), now).await.unwrap();
+        let other = pool.client_at(&connection("127.0.0.1:2"), now).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &other));
+    }
+
+    #[tokio::test]
+    async fn a_client_is_closed_when_nobody_has_used_it_for_a_while_and_never_under_a_user() {
+        let (pool, begin) = (Pool::default(), Instant::now());
+        let used = pool.client_at(&connection("127.0.0.1:1"), begin).await.unwrap();
+        let idle = Arc::downgrade(&pool.client_at(&connection("127.0.0.1:2"), begin).await.unwrap());
+        pool.close_idle_at(begin + IDLE - Duration::from_millis(1)).await;
+        assert!(idle.upgrade().is_some());
+        pool.close_idle_at(begin + IDLE).await;
+        assert!(idle.upgrade().is_none());
+        let again = pool.client_at(&connection("127.0.0.1:1"), begin).await.unwrap();
+        assert!(Arc::ptr_eq(&used, &again), "somebody holds it");
+    }
+
+    #[tokio::test]
+    async fn brokers_that_are_no_brokers_make_an_error_and_no_panic() {
+        for brokers in ["", " ", " , ", "a\0b"] {
+            assert!(Pool::default().connect(&connection(brokers)).await.is_err(), "{brokers:?}");
+        }
     }
 }

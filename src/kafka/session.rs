@@ -11,7 +11,7 @@ use super::{
     Connection,
     config::{self, Context},
     errors,
-    ffi::Fault,
+    ffi::{self, Fault},
 };
 use crate::machine::world::KafkaErrorKind;
 
@@ -56,6 +56,10 @@ impl Session {
     /// # Errors
     /// When the connection's properties make no client.
     pub fn open(connection: &Connection) -> Result<Self, Fault> {
+        // librdkafka makes a client without any broker to ask, and waits.
+        if connection.bootstrap_servers.split(',').all(|broker| broker.trim().is_empty()) {
+            return Err(Fault { code: ffi::INVALID_ARGUMENT, text: "no bootstrap server is named".into() });
+        }
         let session = Self { connection: connection.clone(), current: Mutex::default() };
         session.native(None)?;
         Ok(session)
