@@ -156,7 +156,7 @@ impl GroupAdmin for Client {
 
     async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
         if let Some(why) = questions::impossible_topic(topic) {
-            return Err(KafkaError::new(KafkaErrorKind::UnknownTopicOrPartition, why));
+            return Err(KafkaError::new(KafkaErrorKind::UnknownTopicOrPartition, format!("topic {topic:?}: {why}")));
         }
         let topic = topic.to_owned();
         self.blocking(move |session| {

@@ -1,7 +1,8 @@
 //! The calls of librdkafka's admin API that rdkafka does not wrap: groups and their offsets. The only `unsafe` of the crate.
 //!
 //! Each native object has one owning type, which frees it. Every call here blocks until the answer is there or its time is
-//! over, so nothing native outlives a call.
+//! over. librdkafka works on copies of what it is given, and throws away an answer whose queue is gone: so nothing of ours has
+//! to outlive a call, also when a call of several steps (describing, and asking leaders) takes longer than was waited for.
 #![allow(unsafe_code, reason = "librdkafka's C API; everything else of the crate stays safe Rust")]
 
 use std::{

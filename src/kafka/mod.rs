@@ -27,7 +27,9 @@ pub trait GroupAdmin: Send + Sync {
     /// Describes a group of the classic or of the consumer protocol (KIP-848), with its members.
     ///
     /// # Errors
-    /// The call's own error. A group that the broker does not know is not an error but [`Group::NotFound`].
+    /// The call's own error. A group that the broker does not know is not an error but [`Group::NotFound`]; a group of another
+    /// kind (share, streams, Kafka Connect) is one, of kind `Other`, and the message says so. A live group is never described as
+    /// Empty or Dead, and never not found.
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError>;
 
     /// The partitions of a topic, ascending.
@@ -69,7 +71,8 @@ pub trait GroupAdmin: Send + Sync {
     /// and only that answer counts: a call that succeeded may have committed nothing.
     ///
     /// # Errors
-    /// The whole call's error. `Timeout` and `Unreachable` leave open whether anything was committed: read back.
+    /// The whole call's error: nothing was committed, except that `Timeout` and `Unreachable`, of the call or of a partition,
+    /// leave open whether it was: read back. A negative offset is an error of its partition and is never sent.
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError>;
 }
 

@@ -62,14 +62,14 @@ fn impossible(at: &TopicPartition) -> Option<String> {
     if at.partition < 0 { Some("partitions are numbered from 0".into()) } else { impossible_topic(&at.topic) }
 }
 
-/// Why a topic cannot exist.
+/// Why a topic cannot exist. Asking librdkafka for the offsets of such a one costs the whole call: it waits for a leader.
 pub(super) fn impossible_topic(topic: &str) -> Option<String> {
     if topic.is_empty() {
         Some("a topic has a name".into())
     } else if topic.len() > LONGEST_TOPIC {
         Some(format!("a topic's name has at most {LONGEST_TOPIC} characters"))
-    } else if topic.contains('\0') {
-        Some("a topic's name holds no NUL character".into())
+    } else if topic == "." || topic == ".." || !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        Some("a topic's name is made of letters, digits, '.', '_' and '-'".into())
     } else {
         None
     }
@@ -166,11 +166,11 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_answered_at_once_and_keeps_nothing_else_from_being_asked() {
         let questions = [(tp("a", 0), 5), (tp("a", 0), 5), (tp("a", 1), 5), (tp("a", 1), 6), (tp("a", 1), 5), (tp("a", 2), -1)];
-        let impossible = [tp("a", -1), tp("", 0), tp("a\0b", 0), tp(&"a".repeat(250), 0)];
+        let impossible = [tp("a", -1), tp("", 0), tp("a\0b", 0), tp("a b", 0), tp("..", 0), tp(&"a".repeat(250), 0)];
         let all = questions.into_iter().chain(impossible.clone().map(|at| (at, 5)));
         let sorted = Questions::<i64, ()>::new(all, |time| (*time < 0).then(|| format!("{time} is no time")));
         assert_eq!(sorted.asked, BTreeMap::from([(tp("a", 0), 5)]));
-        assert_eq!(sorted.answered.len(), 6);
+        assert_eq!(sorted.answered.len(), 8);
         assert_eq!(sorted.answered[&tp("a", 2)].as_ref().unwrap_err().message, "a-2: -1 is no time; it was not sent");
         assert_eq!(sorted.answered[&tp("a", 1)].as_ref().unwrap_err().kind, KafkaErrorKind::Other);
         for at in impossible {
