@@ -14,7 +14,7 @@ use std::{process::Stdio, time::Duration};
 
 use common::{
     PATIENCE, condition, deployment, produce, replicas, resets, topic, unique, wait_for, wait_for_comeback, wait_for_phase,
-    with_namespace, within,
+    wait_until_gone, with_namespace, within,
 };
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
 use kube::{
@@ -263,12 +263,7 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
         wait_for_phase(&consumers.api, "cancelled", Phase::Draining).await;
         assert_eq!(consumers.replicas().await, 0);
         consumers.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
-        let gone = async {
-            while consumers.api.get_opt("cancelled").await.unwrap().is_some() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        within(PATIENCE, gone).await.expect("it goes");
+        wait_until_gone(&consumers.api, "cancelled").await;
         assert_eq!(consumers.replicas().await, 1, "before it went");
         rolled_out().await;
     })
