@@ -14,7 +14,7 @@ use std::{process::Stdio, time::Duration};
 
 use common::{
     PATIENCE, condition, deployment, produce, replicas, resets, topic, unique, wait_for, wait_for_comeback, wait_for_phase,
-    with_namespace, within,
+    wait_until_gone, with_namespace, within,
 };
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
 use kube::{
@@ -188,11 +188,8 @@ async fn the_two_requests_of_the_api_on_classic_consumers() {
         succeeded(&done, 2);
         assert_eq!(status(&done).group.as_ref().unwrap().group_type, "Classic");
         consumers.consumed_again_from(0, 10).await;
-        assert!(
-            consumers.events("Deployment").await.contains(&"ReplicasAccepted".to_owned()),
-            "{:?}",
-            consumers.events("Deployment").await
-        );
+        let told = consumers.events("Deployment").await;
+        assert!(["ScaledToZero", "ReplicasAccepted"].iter().all(|reason| told.iter().any(|event| event == reason)), "{told:?}");
         assert!(consumers.events("OffsetReset").await.contains(&"Succeeded".to_owned()));
         // {"topic": "test", "partition": 0, "timestamp": 1571812144}
         consumers.apply("to-timestamp", json!([{"partition": 0, "timestamp": 1_571_812_144}]), json!({})).await;
@@ -266,12 +263,7 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
         wait_for_phase(&consumers.api, "cancelled", Phase::Draining).await;
         assert_eq!(consumers.replicas().await, 0);
         consumers.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
-        let gone = async {
-            while consumers.api.get_opt("cancelled").await.unwrap().is_some() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        within(PATIENCE, gone).await.expect("it goes");
+        wait_until_gone(&consumers.api, "cancelled").await;
         assert_eq!(consumers.replicas().await, 1, "before it went");
         rolled_out().await;
     })

@@ -12,7 +12,7 @@ use common::{
     PATIENCE, condition,
     consumers::{Follower, Kind},
     delete_records, deployment, produce, replicas, reset, resets, topic, unique, wait_for, wait_for_end, wait_for_phase,
-    with_namespace, within,
+    wait_until_gone, with_namespace, within,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -414,18 +414,14 @@ async fn resets_of_one_group_run_one_after_the_other_oldest_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_it_brings_the_consumers_back_first() {
-    let kind = Kind { is_static: true, session_timeout_ms: Some(30_000), ..Kind::default() };
+    // Their session lasts longer than this test waits: the deletion must not wait for it.
+    let kind = Kind { is_static: true, session_timeout_ms: Some(120_000), ..Kind::default() };
     in_a_shop(kind, async |shop| {
-        shop.apply_with("cancelled", json!([{"offset": 0}]), json!({"sessionTimeout": "30s"})).await;
+        shop.apply_with("cancelled", json!([{"offset": 0}]), json!({"sessionTimeout": "2m"})).await;
         wait_for_phase(&shop.api, "cancelled", Phase::Draining).await;
         assert_eq!(shop.replicas().await, 0);
         shop.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
-        let gone = async {
-            while shop.api.get_opt("cancelled").await.unwrap().is_some() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(Duration::from_secs(20), gone).await.expect("it goes without waiting for the session");
+        wait_until_gone(&shop.api, "cancelled").await;
         assert_eq!(shop.replicas().await, 2, "before it went");
     })
     .await;

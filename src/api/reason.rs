@@ -33,6 +33,8 @@ reasons! {
     Planning,
     /// The plan stands; the consumers are about to be stopped.
     PlanMade,
+    /// A target was scaled to zero; it comes back.
+    ScaledToZero,
     /// Containers of the targets' pods still run.
     WaitingForContainers,
     /// The group still has members, or the broker has not said yet that it has none.

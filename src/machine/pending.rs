@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Decision, observed::Blocker, pass::Pass};
 use crate::api::{OffsetReset, Phase, Reason};
 
-/// Other resets are watched; this is only for the case that an event was missed.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// How soon it looks again whether the other one is over: resets take seconds, and those that wait are few.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 pub(super) fn decide(pass: Pass<'_>) -> Decision {
     match &pass.seen.blocker {

@@ -84,7 +84,7 @@ fn stop(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decisi
         target.stop_requested = true;
         let message =
             format!("scaled to zero from {} replicas to reset the group's offsets; they come back", target.original_replicas);
-        pass.note(false, Reason::PlanMade, message, Some(index));
+        pass.note(false, Reason::ScaledToZero, message, Some(index));
     }
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };

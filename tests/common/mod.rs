@@ -205,6 +205,16 @@ pub async fn wait_for_phase(api: &Api<OffsetReset>, name: &str, phase: Phase) ->
     wait_for(api, name, phase.as_str(), |reset| reset.status.as_ref().and_then(|status| status.phase) == Some(phase)).await
 }
 
+/// Waits until an object that was deleted is gone: its finalizer has let it go.
+pub async fn wait_until_gone(api: &Api<OffsetReset>, name: &str) {
+    let gone = async {
+        while api.get_opt(name).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(PATIENCE, gone).await.expect("it goes");
+}
+
 /// A condition's status and reason.
 pub fn condition(reset: &OffsetReset, kind: &str) -> (String, String) {
     let found = reset.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == kind);

@@ -66,21 +66,16 @@ pub(crate) fn load_into(dir: &Path, cache: &Cache, archive: &Path) -> Result<()>
 }
 
 fn import(ctr: &Path, dir: &Path, archive: &Path) -> Vec<String> {
-    let socket = dir.join("containerd.sock");
-    ["--address", "-n"]
-        .iter()
-        .fold(vec![ctr.display().to_string()], |mut words, flag| {
-            words.push((*flag).to_owned());
-            words.push(if *flag == "-n" { "k8s.io".to_owned() } else { socket.display().to_string() });
-            words
-        })
+    let (ctr, socket, archive) = (ctr.display(), dir.join("containerd.sock"), archive.display());
+    let socket = socket.display();
+    [ctr.to_string(), "--address".into(), socket.to_string(), "-n".into(), "k8s.io".into(), "images".into(), "import".into()]
         .into_iter()
-        .chain(["images".into(), "import".into(), "--local".into(), archive.display().to_string()])
+        .chain(["--local".into(), archive.to_string()])
         .collect()
 }
 
 /// The image that stands for a pod's network.
-pub(crate) fn pause_image(_cache: &Cache) -> Result<PathBuf> {
+pub(crate) fn pause_image() -> Result<PathBuf> {
     archive("pause", &key(&(PAUSE, PAUSE_IMAGE)), PAUSE_IMAGE, PAUSE, &[], |context| {
         fs::copy("/usr/bin/busybox", context.join("busybox"))?;
         Ok(())

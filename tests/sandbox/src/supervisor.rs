@@ -72,7 +72,7 @@ impl Supervisor {
         self.kube_apiserver()?;
         if parts == Parts::Node {
             self.wait_for("containerd", |own| own.dir.join("containerd.sock").exists())?;
-            images::load_into(&self.dir, &self.cache, &images::pause_image(&self.cache)?)?;
+            images::load_into(&self.dir, &self.cache, &images::pause_image()?)?;
         }
         self.wait_for("kube-apiserver", |own| own.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
         self.kube_controller_manager()?;
