@@ -19,7 +19,7 @@ const LIST_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// librdkafka asks `ConsumerGroupDescribe`, and where the broker answers that with 69 (`GROUP_ID_NOT_FOUND`) or 35 it asks the
 /// classic `DescribeGroups` in version 4, which has no "not found". What comes back of that, measured on Kafka 4.3.1 with
-/// librdkafka 2.12.1:
+/// librdkafka 2.12.1 (Kafka Connect, and Assigning and Reconciling, as its source says):
 ///
 /// | group | librdkafka's answer | answer here |
 /// |---|---|---|
