@@ -123,8 +123,8 @@ fn replicas(scale: &Scale) -> i32 {
 fn pod(pod: CorePod) -> Pod {
     let status = pod.status.unwrap_or_default();
     let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let mut ips: Vec<String> = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
-    ips.extend(status.host_ip);
+    // Its own addresses only; in the host's network that is the host's. Another process on the same node is not this pod.
+    let ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
         ips,
