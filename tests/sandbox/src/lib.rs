@@ -7,10 +7,12 @@
 //! | `build` | builds the pinned parts once, into a cache outside the checkout |
 //! | `packages` | installs what is missing of the system, or says what is missing |
 //! | `pki`, `config` | certificates and configuration files |
+//! | `broker` | asks Kafka whether it serves groups yet |
 //! | `supervisor` | the first process of the namespaces: starts the parts, waits until they serve, reaps |
 //! | `instance` | up, exec, status, logs, down |
 //! | `images` | images without a registry: built here, loaded into the node's containerd |
 
+mod broker;
 pub mod build;
 mod config;
 pub mod environment;

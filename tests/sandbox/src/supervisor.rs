@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{WaitOptions, wait};
 
 use crate::{
+    broker,
     build::Cache,
     config::{self, NODE, NODE_IP, SERVICE_CIDR, SERVICE_IP},
     images,
@@ -46,6 +48,9 @@ pub fn run(name: &str, dir: &Path, parts: Parts) -> Result<()> {
                     supervisor.children.iter().find(|(_, child)| child.id() == pid.as_raw_nonzero().get().cast_unsigned())
                 {
                     eprintln!("{part} has ended: {status:?}");
+                    // For `up`, which must not take what is left for a whole sandbox.
+                    let mut ended = fs::OpenOptions::new().create(true).append(true).open(dir.join("ended"))?;
+                    writeln!(ended, "{part} has ended")?;
                 }
             }
             Ok(None) | Err(_) => std::thread::sleep(Duration::from_millis(100)),
@@ -81,7 +86,7 @@ impl Supervisor {
             self.kube_proxy()?;
             self.kubelet()?;
         }
-        self.wait_for("kafka", |_| TcpStream::connect(config::bootstrap_servers()).is_ok())?;
+        self.wait_for("kafka", |_| broker::serves_groups(&config::bootstrap_servers()).unwrap_or(false))?;
         let accounts = ["get", "serviceaccount", "default", "-n", "default"];
         self.wait_for("kube-controller-manager", |own| own.kubectl(&accounts).is_ok())?;
         if parts == Parts::Node {
