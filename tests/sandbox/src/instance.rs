@@ -66,15 +66,18 @@ impl Sandbox {
     }
 
     /// Starts it, building what is missing. One that runs already with at least these parts is left as it is;
-    /// one with fewer parts is replaced.
+    /// one with fewer parts, or of which a part has ended, is replaced.
     pub fn up(&self, parts: Parts) -> Result<()> {
         packages::check_machine()?;
+        let _lock = self.lock_start()?;
         if let (Some(_), Some(running)) = (self.init(), self.parts()) {
-            if running >= parts {
-                println!("sandbox {} is up already ({})", self.name, running.as_str());
+            let ended = fs::read_to_string(self.dir.join("ended")).unwrap_or_default();
+            if ended.is_empty() && running >= parts {
+                println!("sandbox {} is up already ({}), state in {}", self.name, running.as_str(), self.dir.display());
                 return Ok(());
             }
-            println!("sandbox {} is up with fewer parts; it is replaced", self.name);
+            let why = if ended.is_empty() { "it has fewer parts".to_owned() } else { ended.trim().replace('\n', "; ") };
+            println!("sandbox {} is up, but {why}: it is replaced", self.name);
         }
         self.down()?;
         let cache = Cache::locate();
@@ -94,7 +97,6 @@ impl Sandbox {
             // A group of its own: Ctrl-C on `up` must not take the sandbox along.
             .process_group(0);
         let mut child = unshare.spawn().context("starting unshare")?;
-        fs::write(self.dir.join("unshare.pid"), child.id().to_string())?;
         loop {
             if self.dir.join("ready").exists() {
                 println!("sandbox {} is up ({}) after {:.1} s", self.name, parts.as_str(), begin.elapsed().as_secs_f32());
@@ -173,14 +175,18 @@ impl Sandbox {
     /// Ends it, and leaves nothing behind: no process, mount, namespace, cgroup or file. Also after a crash, and when there is none.
     pub fn down(&self) -> Result<()> {
         if let Some(init) = self.init() {
+            // Its parent, `unshare`, ends just after it, and until then holds the namespaces.
+            let processes = [Some(init), parent_unshare(init)];
             kill_process(init, Signal::KILL).ok();
             let begin = Instant::now();
             // With its first process the kernel ends the whole PID namespace; the mounts go with the last of them.
-            while Path::new("/proc").join(init.as_raw_nonzero().to_string()).exists() && !is_zombie(init) {
-                if begin.elapsed() > Duration::from_secs(20) {
-                    bail!("the first process {} of sandbox {} does not end", init.as_raw_nonzero(), self.name);
+            for pid in processes.into_iter().flatten() {
+                while is_alive(pid) {
+                    if begin.elapsed() > Duration::from_secs(20) {
+                        bail!("process {} of sandbox {} does not end", pid.as_raw_nonzero(), self.name);
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
                 }
-                std::thread::sleep(Duration::from_millis(20));
             }
         }
         remove_cgroups(&self.name)?;
@@ -196,17 +202,25 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Held while one `up` works: a second one at the same time would take the half-started sandbox for a crashed one and end it.
+    /// `down` does not take it, so that a start that hangs can be ended. Beside the state directory, which `down` removes.
+    fn lock_start(&self) -> Result<File> {
+        let path = self.dir.with_extension("lock");
+        fs::create_dir_all(self.dir.parent().context("the state directory has a parent")?)?;
+        let lock = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+        if lock.try_lock().is_err() {
+            eprintln!("sandbox: {} is being started by somebody else; waiting for them", self.name);
+            lock.lock()?;
+        }
+        Ok(lock)
+    }
+
     /// The first process of its namespaces, as this machine numbers it, if it lives: the child of `unshare`.
     fn init(&self) -> Option<Pid> {
-        let unshare: u32 = fs::read_to_string(self.dir.join("unshare.pid")).ok()?.trim().parse().ok()?;
         for entry in fs::read_dir("/proc").ok()?.flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
             let Ok(cmdline) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
-            // Its arguments say whose it is, also when `unshare` itself was killed, or its number was given to another process.
-            let words: Vec<&str> = cmdline.split('\0').collect();
-            let is_ours = words.windows(3).any(|words| words == ["supervise", "--name", self.name.as_str()]);
-            let is_inner = words.first().is_some_and(|word| !word.ends_with("unshare"));
-            if is_ours && is_inner && pid.cast_unsigned() != unshare {
+            if is_first_process(&cmdline, &self.name) {
                 return Pid::from_raw(pid);
             }
         }
@@ -218,8 +232,25 @@ impl Sandbox {
     }
 }
 
-fn is_zombie(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).is_ok_and(|stat| stat.contains(") Z "))
+/// Whether these arguments, as /proc has them, are those of the first process of the sandbox `name`. They say so also when
+/// `unshare` was killed, when a number was given to another process, and when the state directory is gone.
+fn is_first_process(cmdline: &str, name: &str) -> bool {
+    let words: Vec<&str> = cmdline.split('\0').collect();
+    // `unshare` has them too, but as somebody else's arguments.
+    words.get(1..4).is_some_and(|words| words == ["supervise", "--name", name])
+}
+
+/// The `unshare` that started a first process; none when it was killed, and the first process has another parent.
+fn parent_unshare(init: Pid) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{}/status", init.as_raw_nonzero())).ok()?;
+    let parent: i32 = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+    let name = fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
+    (name.trim() == "unshare").then(|| Pid::from_raw(parent)).flatten()
+}
+
+/// Whether it still runs. One that has ended and was not yet collected by its parent holds nothing any more.
+fn is_alive(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Every hierarchy that is mounted: many with version 1, one with version 2.
@@ -290,6 +321,19 @@ mod tests {
         assert!(Sandbox::new("default").is_ok());
         for name in ["", "a/b", "..", "UPPER", "a-name-that-is-much-too-long"] {
             assert!(Sandbox::new(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_process_is_known_by_its_arguments_alone() {
+        assert!(is_first_process("/t/sandbox\0supervise\0--name\0one\0--parts\0node\0", "one"));
+        for other in [
+            "/t/sandbox\0supervise\0--name\0two\0--parts\0node\0",
+            "unshare\0--net\0/t/sandbox\0supervise\0--name\0one\0",
+            "/t/sandbox\0--name\0one\0up\0",
+            "",
+        ] {
+            assert!(!is_first_process(other, "one"), "{other:?}");
         }
     }
 
