@@ -16,15 +16,20 @@ check() {
 first() { cargo sandbox --name "$1" status | sed -n 's/.*first process \([0-9]*\),.*/\1/p'; }
 left() {
   local name=$1
-  ps -eo args | grep -F "/offset-reset-sandbox/$name" | grep -v grep || true
+  ps -eo args | grep -F -e "/offset-reset-sandbox/$name/" -e "supervise --name $name " | grep -v grep || true
   grep -F "offset-reset-sandbox/$name" /proc/mounts || true
   find /sys/fs/cgroup -maxdepth 3 -type d -name "offset-reset-sandbox-$name" 2>/dev/null || true
   [ ! -e "/run/offset-reset-sandbox/$name" ] || echo "/run/offset-reset-sandbox/$name"
 }
-namespaces() { lsns -n -o NS -t net | sort; }
+# How many networks a sandbox has: its own, and one for each pod.
+networks() { cargo sandbox --name "$1" exec -- sh -c 'readlink /proc/[0-9]*/ns/net' 2>/dev/null | sort -u; }
+# Every process in one of a sandbox's networks, as "network pid", sorted. Networks alone would not do: their numbers are used again.
+holders() { everywhere | grep -E "^($(networks "$1" | tr -dc '0-9\n' | paste -sd '|')) "; }
+everywhere() { ps -eo netns=,pid= | awk '{ print $1, $2 }' | sort; }
+# Those of them that still hold it.
+alive() { comm -12 <(printf '%s\n' "$1") <(everywhere); }
 ask() { cargo sandbox --name "$1" exec -- kubectl get nodes -o name 2>/dev/null; }
 
-before=$(namespaces)
 trap 'cargo sandbox --name one down; cargo sandbox --name two down' EXIT
 
 cargo sandbox --name one up --parts node
@@ -43,13 +48,33 @@ check "and the first still serves" "$(ask one)" "node/sandbox"
 # With a pod in it, so that there are shims, mounts and cgroups to leave behind.
 cargo sandbox --name one exec -- kubectl create deployment idle --image=localhost/pause:sandbox --replicas=2 >/dev/null
 cargo sandbox --name one exec -- kubectl rollout status deployment/idle --timeout=60s >/dev/null
+check "each pod has a network of its own" "$(networks one | wc -l)" 3
+with_pods=$(holders one)
 kill -9 "$pid"
 cargo sandbox --name one up --parts control-plane
 check "after a crash it comes up again" "$(ask one)" ""
+check "nothing holds a network of the crashed one" "$(alive "$with_pods")" ""
+
+pid=$(first one)
+etcd=$(pgrep -P "$pid" -x server)
+kill -9 "$etcd"
+until [ -s /run/offset-reset-sandbox/one/ended ]; do sleep 0.1; done
+cargo sandbox --name one up --parts control-plane
+check "a sandbox of which a part has ended is replaced" "$([ "$(first one)" != "$pid" ] && echo replaced)" "replaced"
+
+rm -rf /run/offset-reset-sandbox/one
+cargo sandbox --name one down
+check "down without its state directory leaves nothing" "$(left one)" ""
+
+cargo sandbox --name one up --parts control-plane &
+cargo sandbox --name one up --parts control-plane
+wait $!
+check "of two at once, one starts it and the other finds it" "$(ask one)" ""
+control_plane=$(holders one)
 kill -9 "$(first one)"
 cargo sandbox --name one down
 check "down after a crash leaves nothing" "$(left one)" ""
-check "no network namespace is left" "$(namespaces)" "$before"
+check "nothing holds its network" "$(alive "$control_plane")" ""
 cargo sandbox --name one down
 check "down of what is not there is harmless" "$(left one)" ""
 echo "$passed passed, 0 failed"
