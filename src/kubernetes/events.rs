@@ -68,9 +68,5 @@ fn shorten(message: &str) -> String {
     if message.len() <= MOST {
         return message.to_owned();
     }
-    let mut end = MOST;
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &message[..end])
+    format!("{}…", &message[..message.floor_char_boundary(MOST)])
 }

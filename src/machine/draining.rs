@@ -22,14 +22,7 @@ const LESS_OFTEN: SignedDuration = SignedDuration::from_secs(1);
 
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
-        if let Some(problem) = pass.unseen_target() {
-            return pass.wait(
-                Reason::WaitingForContainers,
-                format!("cannot see whether the consumers are still stopped: {problem}"),
-                LESS_OFTEN,
-            );
-        }
-        return pass.go_on(Phase::Stopping, Reason::WaitingForContainers, "consumers run again; they are stopped again");
+        return pass.not_gone();
     }
     let ended = pass.status.hold.as_ref().and_then(|hold| hold.containers_ended_time.as_ref()).map_or(pass.now, |at| at.0);
     let often = pass.now.duration_since(ended) < OFTEN_FOR;

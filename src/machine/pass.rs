@@ -16,6 +16,9 @@ use crate::api::{
 /// How soon to look again after something was done that the next pass builds on.
 const AT_ONCE: SignedDuration = SignedDuration::ZERO;
 
+/// How soon to look again at a target that could not be seen.
+const UNSEEN_RETRY: SignedDuration = SignedDuration::from_secs(1);
+
 pub(super) struct Pass<'a> {
     pub status: OffsetResetStatus,
     pub seen: &'a Observed,
@@ -89,9 +92,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The target in the status, with what was seen of it.
-    pub fn targets(&self) -> impl Iterator<Item = (usize, &TargetStatus, &'a Seen<Workload>)> {
-        self.status.targets.iter().zip(&self.seen.targets).enumerate().map(|(index, (target, seen))| (index, target, seen))
+    /// Each target in the status, with what was seen of it.
+    fn targets(&self) -> impl Iterator<Item = (&TargetStatus, &'a Seen<Workload>)> {
+        self.status.targets.iter().zip(&self.seen.targets)
     }
 
     /// Every pod of every target that was seen.
@@ -110,7 +113,7 @@ impl<'a> Pass<'a> {
     /// The consumers are gone for sure: every target was seen, is the one that was stopped, is at zero, and none of its containers runs.
     pub fn consumers_are_gone(&self) -> bool {
         self.seen.targets.len() == self.status.targets.len()
-            && self.targets().all(|(_, target, seen)| match seen {
+            && self.targets().all(|(target, seen)| match seen {
                 Seen::Known(workload) => {
                     workload.uid == target.uid && workload.replicas == 0 && workload.pods.iter().all(|pod| pod.ended)
                 }
@@ -120,7 +123,7 @@ impl<'a> Pass<'a> {
 
     /// The first target that could not be looked at.
     pub fn unseen_target(&self) -> Option<String> {
-        self.targets().find_map(|(_, target, seen)| match seen {
+        self.targets().find_map(|(target, seen)| match seen {
             Seen::Unknown(why) => Some(format!("{}: {why}", name(target))),
             Seen::Missing | Seen::Known(_) => None,
         })
@@ -132,6 +135,15 @@ impl<'a> Pass<'a> {
     pub fn wait(mut self, reason: Reason, message: impl Into<String>, after: SignedDuration) -> Decision {
         self.say(reason, message);
         self.end(None, Some(after))
+    }
+
+    /// The consumers are not gone for sure: where they run again they are stopped again; where that cannot be seen it waits.
+    pub fn not_gone(self) -> Decision {
+        if let Some(problem) = self.unseen_target() {
+            let message = format!("cannot see whether the consumers are still stopped: {problem}");
+            return self.wait(Reason::WaitingForContainers, message, UNSEEN_RETRY);
+        }
+        self.go_on(Phase::Stopping, Reason::WaitingForContainers, "consumers run again; they are stopped again")
     }
 
     /// Nothing more to do unless something changes.

@@ -124,11 +124,7 @@ fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> String {
 fn shorten(mut message: String) -> String {
     const MOST: usize = 4_000;
     if message.len() > MOST {
-        let mut end = MOST;
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
+        message.truncate(message.floor_char_boundary(MOST));
         message.push('…');
     }
     message

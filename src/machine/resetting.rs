@@ -18,16 +18,12 @@ pub const MAX_COMMITS: i32 = 10;
 /// How soon something that may heal by itself is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
+/// What is said when the broker itself has kept a commit out.
+const REFUSED: &str = "the broker refused the commit because a consumer had joined; waits until the group is free again";
+
 pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
-        if let Some(problem) = pass.unseen_target() {
-            return pass.wait(
-                Reason::WaitingForContainers,
-                format!("cannot see whether the consumers are still stopped: {problem}"),
-                RETRY,
-            );
-        }
-        return pass.go_on(Phase::Stopping, Reason::WaitingForContainers, "consumers run again; they are stopped again");
+        return pass.not_gone();
     }
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForCommit(seen) => seen,
@@ -42,7 +38,8 @@ pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
         KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::Group(_) => return pass.again(),
     };
     if !group::is_free(&seen.group) {
-        return joined(pass, request);
+        let message = format!("a consumer joined group {} before the commit; waits until the group is free again", request.group);
+        return joined(pass, &message);
     }
     if pass.status.final_plan_time.is_none() {
         return make_final(pass, seen);
@@ -79,51 +76,13 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     let mut offsets = vec![];
     let mut waits_for = None;
     let attempts = pass.status.commits;
-    for partition in &mut pass.status.partitions {
-        if partition.outcome == PartitionOutcome::Failed {
-            continue;
-        }
+    for partition in pass.status.partitions.iter_mut().filter(|partition| partition.outcome != PartitionOutcome::Failed) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
-        match seen.committed.get(&at) {
-            Some(Ok(Some(committed))) if committed.offset == partition.target && committed.metadata == request.marker => {
-                partition.outcome = PartitionOutcome::Reset;
-                partition.after = Some(committed.offset);
-                partition.message = None;
-                continue;
-            }
-            Some(Ok(found)) => {
-                partition.outcome = PartitionOutcome::Planned;
-                partition.after = None;
-                if attempts >= MAX_COMMITS {
-                    let stands = found.as_ref().map_or_else(|| "nothing".to_owned(), |committed| committed.offset.to_string());
-                    partition.outcome = PartitionOutcome::Failed;
-                    partition.message = Some(partition.message.take().unwrap_or_else(|| {
-                        format!("after {attempts} commits {stands} stands there: something commits over it without being a member of the group")
-                    }));
-                    continue;
-                }
-            }
-            Some(Err(error)) if !error.kind.is_transient() => {
-                fail(partition, error);
-                continue;
-            }
-            Some(Err(error)) => {
-                waits_for = Some(format!("partition {at}: {error}"));
-                continue;
-            }
-            None => {
-                waits_for = Some(format!("partition {at}: the broker did not answer for it"));
-                continue;
-            }
-        }
-        match seen.bounds.get(&at) {
-            Some(Ok(bounds)) => {
-                plan::keep_in_bounds(partition, *bounds);
-                offsets.push((at, partition.target));
-            }
-            Some(Err(error)) if !error.kind.is_transient() => fail(partition, error),
-            Some(Err(error)) => waits_for = Some(format!("partition {at}: {error}")),
-            None => waits_for = Some(format!("partition {at}: the broker did not answer for it")),
+        match read_back(partition, &at, &request.marker, attempts, seen) {
+            Ok(true) => offsets.push((at, partition.target)),
+            Ok(false) => {}
+            Err(Trouble::Lasting(error)) => fail(partition, error),
+            Err(Trouble::Passing(why)) => waits_for = Some(format!("partition {at}: {why}")),
         }
     }
     if !offsets.is_empty() {
@@ -134,6 +93,55 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
         return pass.wait(Reason::Committing, format!("cannot read back yet: {problem}"), RETRY);
     }
     verdict(pass)
+}
+
+/// Reads one partition back; whether it has to be committed, within the bounds as they are now.
+fn read_back<'a>(
+    partition: &mut PartitionStatus,
+    at: &TopicPartition,
+    marker: &str,
+    attempts: i32,
+    seen: &'a CommitSeen,
+) -> Result<bool, Trouble<'a>> {
+    let found = answered(&seen.committed, at)?.as_ref();
+    if found.is_some_and(|found| found.offset == partition.target && found.metadata == marker) {
+        partition.outcome = PartitionOutcome::Reset;
+        partition.after = Some(partition.target);
+        partition.message = None;
+        return Ok(false);
+    }
+    partition.outcome = PartitionOutcome::Planned;
+    partition.after = None;
+    if attempts >= MAX_COMMITS {
+        let stands = found.map_or_else(|| "nothing".to_owned(), |found| found.offset.to_string());
+        partition.outcome = PartitionOutcome::Failed;
+        partition.message.get_or_insert_with(|| {
+            format!(
+                "after {attempts} commits {stands} stands there: something commits over it without being a member of the group"
+            )
+        });
+        return Ok(false);
+    }
+    plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?);
+    Ok(true)
+}
+
+/// Why a partition has no answer.
+enum Trouble<'a> {
+    /// It will not have one.
+    Lasting(&'a KafkaError),
+    /// It may have one soon; why not yet.
+    Passing(String),
+}
+
+/// The answer for a partition. Unknown is never absent: one that nobody answered for is asked about again.
+fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<&'a T, Trouble<'a>> {
+    match answers.get(at) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) if error.kind.is_transient() => Err(Trouble::Passing(error.to_string())),
+        Some(Err(error)) => Err(Trouble::Lasting(error)),
+        None => Err(Trouble::Passing("the broker did not answer for it".into())),
+    }
 }
 
 /// Every partition is decided: what the run has come to.
@@ -167,9 +175,8 @@ fn verdict(mut pass: Pass<'_>) -> Decision {
 }
 
 /// Somebody joined: never committed over, waited for again.
-fn joined(mut pass: Pass<'_>, request: &Request) -> Decision {
-    let message = format!("a consumer joined group {} before the commit; waits until the group is free again", request.group);
-    pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, &message);
+fn joined(mut pass: Pass<'_>, message: &str) -> Decision {
+    pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, message);
     pass.go_on(Phase::Draining, Reason::WaitingForGroup, message)
 }
 
@@ -186,9 +193,7 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
         }
     }
     if member {
-        let message = "the broker refused the commit because a consumer had joined; waits until the group is free again";
-        pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, message);
-        return pass.go_on(Phase::Draining, Reason::WaitingForGroup, message);
+        return joined(pass, REFUSED);
     }
     pass.again()
 }
@@ -196,8 +201,7 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
 /// A commit without an answer: the next pass reads back what became of it.
 pub(super) fn commit_failed(pass: Pass<'_>, error: &KafkaError) -> Decision {
     if error.kind == KafkaErrorKind::UnknownMember {
-        let message = "the broker refused the commit because a consumer had joined; waits until the group is free again";
-        return pass.go_on(Phase::Draining, Reason::WaitingForGroup, message);
+        return joined(pass, REFUSED);
     }
     let message = format!("a commit ended without an answer ({error}); what became of it is read back");
     pass.wait(kafka_reason(error.kind), message, RETRY)

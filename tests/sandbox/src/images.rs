@@ -66,12 +66,10 @@ pub(crate) fn load_into(dir: &Path, cache: &Cache, archive: &Path) -> Result<()>
 }
 
 fn import(ctr: &Path, dir: &Path, archive: &Path) -> Vec<String> {
-    let (ctr, socket, archive) = (ctr.display(), dir.join("containerd.sock"), archive.display());
-    let socket = socket.display();
-    [ctr.to_string(), "--address".into(), socket.to_string(), "-n".into(), "k8s.io".into(), "images".into(), "import".into()]
-        .into_iter()
-        .chain(["--local".into(), archive.to_string()])
-        .collect()
+    let (ctr, socket, archive) =
+        (ctr.display().to_string(), dir.join("containerd.sock").display().to_string(), archive.display());
+    let words = [&ctr, "--address", &socket, "-n", "k8s.io", "images", "import", "--local", &archive.to_string()];
+    words.map(str::to_owned).into()
 }
 
 /// The image that stands for a pod's network.
