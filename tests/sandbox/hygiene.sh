@@ -32,10 +32,11 @@ ask() { cargo sandbox --name "$1" exec -- kubectl get nodes -o name 2>/dev/null;
 
 trap 'cargo sandbox --name one down; cargo sandbox --name two down' EXIT
 
-cargo sandbox --name one up --parts node
+cargo sandbox --name one up --parts node --also-kafka-3
 pid=$(first one)
+cargo sandbox --name one up --parts node --also-kafka-3
 cargo sandbox --name one up --parts node
-check "up twice leaves the first one as it is" "$(first one)" "$pid"
+check "up twice, or for less, leaves the first one as it is" "$(first one)" "$pid"
 
 cargo sandbox --name two up --parts control-plane
 check "two run side by side: the first has a node" "$(ask one)" "node/sandbox"
@@ -57,10 +58,16 @@ check "nothing holds a network of the crashed one" "$(alive "$with_pods")" ""
 
 pid=$(first one)
 etcd=$(pgrep -P "$pid" -x server)
+check "without the flag there is one broker" "$(pgrep -P "$pid" -x java | wc -l)" 1
 kill -9 "$etcd"
 until [ -s /run/offset-reset-sandbox/one/ended ]; do sleep 0.1; done
 cargo sandbox --name one up --parts control-plane
 check "a sandbox of which a part has ended is replaced" "$([ "$(first one)" != "$pid" ] && echo replaced)" "replaced"
+
+pid=$(first one)
+cargo sandbox --name one up --parts control-plane --also-kafka-3
+check "a sandbox that lacks the second broker is replaced" "$([ "$(first one)" != "$pid" ] && echo replaced)" "replaced"
+check "and has it then" "$(pgrep -P "$(first one)" -x java | wc -l)" 2
 
 rm -rf /run/offset-reset-sandbox/one
 cargo sandbox --name one down

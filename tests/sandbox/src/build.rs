@@ -16,6 +16,9 @@ use crate::packages;
 /// The version that the Kubernetes binaries say they are; the pinned module's.
 pub const KUBERNETES_VERSION: &str = "1.37.2";
 
+/// An older line of Kafka, beside the one that the module pins.
+pub const KAFKA_3_VERSION: &str = "3.9.2";
+
 const KUBERNETES: [(&str, &str); 2] =
     [("go.mod", include_str!("../modules/kubernetes/go.mod")), ("go.sum", include_str!("../modules/kubernetes/go.sum"))];
 const RUNTIME: [(&str, &str); 2] =
@@ -42,6 +45,8 @@ pub struct Cache {
     pub runtime: PathBuf,
     /// Kafka: `libs` with the jars, `bin` with its tools as commands.
     pub kafka: PathBuf,
+    /// The older line of Kafka: `libs` only.
+    pub kafka_3: PathBuf,
 }
 
 /// The cache's directory: `$XDG_CACHE_HOME/offset-reset-sandbox`.
@@ -61,26 +66,35 @@ impl Cache {
             kubernetes: dir.join(format!("kubernetes-{KUBERNETES_VERSION}-{}", key(&KUBERNETES))),
             runtime: dir.join(format!("runtime-{}", key(&RUNTIME))),
             kafka: dir.join(format!("kafka-{}", key(&KAFKA))),
+            kafka_3: dir.join(format!("kafka-{KAFKA_3_VERSION}-{}", key(&KAFKA))),
         }
     }
 
     /// Builds Kafka, if it is missing: its jars and its tools. Needs a JDK and Maven only.
     pub fn ensure_kafka(&self) -> Result<()> {
         let build = |into: &Path, work: &Path| {
-            let mut maven = Command::new("mvn");
-            maven
-                .args(["-q", "-B", "dependency:copy-dependencies"])
-                .arg(format!("-DoutputDirectory={}", into.join("libs").display()));
-            run("Apache Kafka from its jars", "half a minute", maven.current_dir(work))?;
+            run("Apache Kafka from its jars", "half a minute", &mut kafka_jars(into, work))?;
             kafka_tools(into)
         };
         part("Apache Kafka", &self.kafka, &KAFKA, build)
+    }
+
+    /// Builds the older line of Kafka, if it is missing: its jars, from the same module.
+    pub fn ensure_kafka_3(&self) -> Result<()> {
+        let name = format!("Apache Kafka {KAFKA_3_VERSION}");
+        let build = |into: &Path, work: &Path| {
+            let mut maven = kafka_jars(into, work);
+            maven.arg(format!("-Dkafka.version={KAFKA_3_VERSION}"));
+            run(&format!("{name} from its jars"), "half a minute", &mut maven)
+        };
+        part(&name, &self.kafka_3, &KAFKA, build)
     }
 
     /// Builds everything that is missing.
     pub fn ensure(&self) -> Result<()> {
         packages::ensure()?;
         self.ensure_kafka()?;
+        self.ensure_kafka_3()?;
         let build_runtime = |into: &Path, work: &Path| {
             let mut go = go_build(into, work);
             run(
@@ -101,6 +115,15 @@ impl Cache {
         };
         part("Kubernetes", &self.kubernetes, &KUBERNETES, build_kubernetes)
     }
+}
+
+fn kafka_jars(into: &Path, work: &Path) -> Command {
+    let mut maven = Command::new("mvn");
+    maven
+        .current_dir(work)
+        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .arg(format!("-DoutputDirectory={}", into.join("libs").display()));
+    maven
 }
 
 fn go_build(into: &Path, work: &Path) -> Command {
@@ -211,5 +234,12 @@ mod tests {
     #[test]
     fn the_version_that_is_said_is_the_version_that_is_pinned() {
         assert!(KUBERNETES[0].1.contains(&format!("k8s.io/kubernetes v{KUBERNETES_VERSION}")));
+    }
+
+    #[test]
+    fn the_two_lines_of_kafka_are_two_entries_of_the_cache() {
+        let cache = Cache::locate();
+        assert_ne!(cache.kafka, cache.kafka_3);
+        assert!(KAFKA[0].1.contains("<kafka.version>4."), "what -Dkafka.version replaces");
     }
 }

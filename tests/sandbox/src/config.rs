@@ -1,6 +1,9 @@
 //! The configuration files of the parts.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -18,15 +21,75 @@ pub const NODE: &str = "sandbox";
 /// The pause image, made here from busybox.
 pub const PAUSE_IMAGE: &str = "localhost/pause:sandbox";
 
-/// Kafka, for the sandbox itself, for pods, and for `exec`.
-#[must_use]
-pub fn bootstrap_servers() -> String {
-    format!("{NODE_IP}:9092")
+/// One of the sandbox's brokers.
+#[derive(Clone, Copy, Debug)]
+pub struct Broker {
+    /// The part's name, and its directory's.
+    pub part: &'static str,
+    /// Its clients' port; its controller has the next one.
+    port: u16,
+    /// What only this line has.
+    own: &'static str,
+    /// How its virtual machine is told where the configuration of its log is, but for the file, and that file's contents.
+    logging: (&'static str, &'static str),
+}
+
+/// The broker that is always there.
+pub const KAFKA: Broker =
+    Broker { part: "kafka", port: 9092, own: SHARE_GROUPS, logging: ("-Dlog4j2.configurationFile=", LOG4J_2) };
+/// The older line beside it.
+pub const KAFKA_3: Broker = Broker { part: "kafka-3", port: 9192, own: "", logging: ("-Dlog4j.configuration=file:", LOG4J_1) };
+
+impl Broker {
+    /// Its address for the sandbox itself, for pods, and for `exec`.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> String {
+        format!("{NODE_IP}:{}", self.port)
+    }
+
+    /// Its `server.properties`.
+    #[must_use]
+    pub fn properties(&self, dir: &Path) -> PathBuf {
+        dir.join(self.part).join("server.properties")
+    }
+
+    /// The argument for its virtual machine that says what to log.
+    #[must_use]
+    pub fn logging(&self, dir: &Path) -> String {
+        format!("{}{}", self.logging.0, self.log4j(dir).display())
+    }
+
+    fn log4j(&self, dir: &Path) -> PathBuf {
+        dir.join(self.part).join("log4j.properties")
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir.join(self.part))?;
+        fs::write(self.properties(dir), self.server_properties(dir))?;
+        Ok(fs::write(self.log4j(dir), self.logging.1)?)
+    }
+
+    fn server_properties(&self, dir: &Path) -> String {
+        let (clients, controllers) = (self.bootstrap_servers(), format!("{NODE_IP}:{}", self.port + 1));
+        let (data, own) = (dir.join(self.part).join("data"), self.own);
+        format!(
+            "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{controllers}
+listeners=PLAINTEXT://{clients},CONTROLLER://{controllers}
+advertised.listeners=PLAINTEXT://{clients}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+{SETTINGS}{own}",
+            data = data.display()
+        )
+    }
 }
 
 /// Writes every file into `dir`; `cgroup` is the sandbox's own.
 pub fn write(dir: &Path, runtime: &Path, cgroup: &str) -> Result<()> {
-    for sub in ["cni", "etcd", "kafka", "logs"] {
+    for sub in ["cni", "etcd", "logs"] {
         fs::create_dir_all(dir.join(sub))?;
     }
     json_file(&dir.join("kubeconfig"), &kubeconfig(dir, "admin"))?;
@@ -35,9 +98,8 @@ pub fn write(dir: &Path, runtime: &Path, cgroup: &str) -> Result<()> {
     json_file(&dir.join("kube-proxy.json"), &kube_proxy(dir))?;
     json_file(&dir.join("cni/10-bridge.conflist"), &cni(dir))?;
     fs::write(dir.join("containerd.toml"), containerd(dir, runtime))?;
-    fs::write(dir.join("kafka/server.properties"), kafka(dir))?;
-    fs::write(dir.join("kafka/log4j2.properties"), LOG4J)?;
-    Ok(())
+    KAFKA.write(dir)?;
+    KAFKA_3.write(dir)
 }
 
 fn json_file(path: &Path, value: &Value) -> Result<()> {
@@ -126,26 +188,13 @@ conf_dir = "{dir}/cni"
     )
 }
 
-fn kafka(dir: &Path) -> String {
-    let data = dir.join("kafka/data");
-    format!(
-        "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{NODE_IP}:9093
-listeners=PLAINTEXT://{NODE_IP}:9092,CONTROLLER://{NODE_IP}:9093
-advertised.listeners=PLAINTEXT://{NODE_IP}:9092
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={}
-auto.create.topics.enable=false
+/// What both lines are told.
+const SETTINGS: &str = "auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.consumer.session.timeout.ms=8000
 group.consumer.min.session.timeout.ms=3000
@@ -153,12 +202,15 @@ group.consumer.heartbeat.interval.ms=1000
 group.consumer.min.heartbeat.interval.ms=500
 log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=1000
-",
-        data.display()
-    )
-}
+";
 
-const LOG4J: &str = "rootLogger.level=warn
+/// Share groups came with Kafka 4.
+const SHARE_GROUPS: &str = "share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+";
+
+const LOG4J_2: &str = "rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
 appender.out.type=Console
 appender.out.name=out
@@ -166,6 +218,14 @@ appender.out.layout.type=PatternLayout
 appender.out.layout.pattern=%d %p %c{1}: %m%n
 logger.server.name=kafka.server.KafkaRaftServer
 logger.server.level=info
+";
+
+/// The same, as Kafka 3 has it.
+const LOG4J_1: &str = "log4j.rootLogger=WARN, out
+log4j.appender.out=org.apache.log4j.ConsoleAppender
+log4j.appender.out.layout=org.apache.log4j.PatternLayout
+log4j.appender.out.layout.ConversionPattern=%d %p %c{1}: %m%n
+log4j.logger.kafka.server.KafkaRaftServer=INFO
 ";
 
 #[cfg(test)]
@@ -178,5 +238,12 @@ mod tests {
         assert_eq!(first_two(SERVICE_IP), first_two(SERVICE_CIDR));
         assert_ne!(first_two(POD_CIDR), first_two(SERVICE_CIDR));
         assert_ne!(first_two(POD_CIDR), first_two(NODE_IP));
+    }
+
+    #[test]
+    fn the_brokers_share_neither_ports_nor_directories() {
+        assert!(KAFKA.port.abs_diff(KAFKA_3.port) > 1, "each has two ports");
+        let theirs = KAFKA_3.server_properties(Path::new("/d"));
+        assert!(theirs.contains("log.dirs=/d/kafka-3/data\n") && !theirs.contains("share."), "{theirs}");
     }
 }

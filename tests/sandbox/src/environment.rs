@@ -11,6 +11,8 @@ pub struct Environment {
     pub kubeconfig: PathBuf,
     /// The brokers, reachable from here and from pods.
     pub bootstrap_servers: String,
+    /// A second broker, of the line of Kafka 3. None unless the sandbox was started with one, or the user has named theirs.
+    pub kafka_3_bootstrap_servers: Option<String>,
     /// Somebody's own cluster, and not the sandbox.
     pub existing: bool,
 }
@@ -34,7 +36,8 @@ fn from(get: impl Fn(&str) -> Option<String>) -> Result<Environment> {
     }
     match (get("KUBECONFIG"), get("KAFKA_BOOTSTRAP_SERVERS")) {
         (Some(kubeconfig), Some(bootstrap_servers)) => {
-            Ok(Environment { kubeconfig: kubeconfig.into(), bootstrap_servers, existing })
+            let kafka_3_bootstrap_servers = get("KAFKA_3_BOOTSTRAP_SERVERS");
+            Ok(Environment { kubeconfig: kubeconfig.into(), bootstrap_servers, kafka_3_bootstrap_servers, existing })
         }
         _ => bail!("both KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set; the current context is never used by accident"),
     }
@@ -55,6 +58,7 @@ mod tests {
         assert!(with(&[("CLUSTER", "existing"), ("KUBECONFIG", "/k")]).is_err());
         assert!(with(&[&both[..], &[("CLUSTER", "prod")]].concat()).is_err());
         assert!(with(&[&both[..], &[("CLUSTER", "existing")]].concat()).unwrap().existing);
-        assert!(!with(&[&both[..], &[("SANDBOX_NAME", "default")]].concat()).unwrap().existing);
+        let sandbox = with(&[&both[..], &[("SANDBOX_NAME", "default")]].concat()).unwrap();
+        assert!(!sandbox.existing && sandbox.kafka_3_bootstrap_servers.is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! One sandbox: up, exec, status, logs, down. Its whole state is a directory and the namespaces of one process.
 
 use std::{
+    fmt,
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{build::Cache, config, packages};
@@ -33,6 +34,37 @@ impl Parts {
         }
     }
 }
+
+/// What a sandbox is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct Makeup {
+    /// What runs in it.
+    #[arg(long, value_enum, default_value = "node")]
+    pub parts: Parts,
+    /// A second broker beside the first, of an older line: Kafka 3.
+    #[arg(long)]
+    pub also_kafka_3: bool,
+}
+
+impl Makeup {
+    /// Whether it has all that another one has.
+    fn covers(self, other: Self) -> bool {
+        self.parts >= other.parts && self.also_kafka_3 >= other.also_kafka_3
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (parts, also_kafka_3) = text.strip_suffix(AND_KAFKA_3).map_or((text, false), |parts| (parts, true));
+        Some(Self { parts: Parts::from_str(parts, false).ok()?, also_kafka_3 })
+    }
+}
+
+impl fmt::Display for Makeup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.parts.as_str(), if self.also_kafka_3 { AND_KAFKA_3 } else { "" })
+    }
+}
+
+const AND_KAFKA_3: &str = ", kafka-3";
 
 /// A sandbox, by its name.
 #[derive(Clone, Debug)]
@@ -67,13 +99,13 @@ impl Sandbox {
 
     /// Starts it, building what is missing. One that runs already with at least these parts is left as it is;
     /// one with fewer parts, or of which a part has ended, is replaced.
-    pub fn up(&self, parts: Parts) -> Result<()> {
+    pub fn up(&self, makeup: Makeup) -> Result<()> {
         packages::check_machine()?;
         let _lock = self.lock_start()?;
-        if let (Some(_), Some(running)) = (self.init(), self.parts()) {
+        if let (Some(_), Some(running)) = (self.init(), self.makeup()) {
             let ended = fs::read_to_string(self.dir.join("ended")).unwrap_or_default();
-            if ended.is_empty() && running >= parts {
-                println!("sandbox {} is up already ({}), state in {}", self.name, running.as_str(), self.dir.display());
+            if ended.is_empty() && running.covers(makeup) {
+                println!("sandbox {} is up already ({running}), state in {}", self.name, self.dir.display());
                 return Ok(());
             }
             let why = if ended.is_empty() { "it has fewer parts".to_owned() } else { ended.trim().replace('\n', "; ") };
@@ -90,7 +122,8 @@ impl Sandbox {
         unshare
             .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
             .arg(std::env::current_exe()?)
-            .args(["supervise", "--name", &self.name, "--parts", parts.as_str()])
+            .args(["supervise", "--name", &self.name, "--parts", makeup.parts.as_str()])
+            .args(makeup.also_kafka_3.then_some("--also-kafka-3"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -99,7 +132,7 @@ impl Sandbox {
         let mut child = unshare.spawn().context("starting unshare")?;
         loop {
             if self.dir.join("ready").exists() {
-                println!("sandbox {} is up ({}) after {:.1} s", self.name, parts.as_str(), begin.elapsed().as_secs_f32());
+                println!("sandbox {} is up ({makeup}) after {:.1} s", self.name, begin.elapsed().as_secs_f32());
                 return Ok(());
             }
             if let Some(status) = child.try_wait()? {
@@ -120,7 +153,7 @@ impl Sandbox {
 
     /// A command inside the sandbox, in the same working directory.
     pub fn command_inside(&self, command: &[String]) -> Result<Command> {
-        let (Some(init), Some(parts)) = (self.init(), self.parts()) else {
+        let (Some(init), Some(makeup)) = (self.init(), self.makeup()) else {
             bail!("sandbox {} is not up; `cargo sandbox up` starts it", self.name)
         };
         let cache = Cache::locate();
@@ -132,21 +165,24 @@ impl Sandbox {
             .args(command)
             .env("PATH", format!("{}:{}:{path}", cache.kubernetes.display(), cache.kafka.join("bin").display()))
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
-            .env("KAFKA_BOOTSTRAP_SERVERS", config::bootstrap_servers())
+            .env("KAFKA_BOOTSTRAP_SERVERS", config::KAFKA.bootstrap_servers())
             .env("SANDBOX_NAME", &self.name)
             .env("SANDBOX_DIR", &self.dir)
-            .env("SANDBOX_PARTS", parts.as_str());
+            .env("SANDBOX_PARTS", makeup.parts.as_str());
+        if makeup.also_kafka_3 {
+            nsenter.env("KAFKA_3_BOOTSTRAP_SERVERS", config::KAFKA_3.bootstrap_servers());
+            nsenter.env("KAFKA_3_LIBS", cache.kafka_3.join("libs"));
+        }
         Ok(nsenter)
     }
 
     /// Prints what runs.
     pub fn status(&self) -> Result<()> {
-        match (self.init(), self.parts()) {
-            (Some(init), Some(parts)) => {
+        match (self.init(), self.makeup()) {
+            (Some(init), Some(makeup)) => {
                 println!(
-                    "sandbox {} is up ({}), first process {}, state in {}",
+                    "sandbox {} is up ({makeup}), first process {}, state in {}",
                     self.name,
-                    parts.as_str(),
                     init.as_raw_nonzero(),
                     self.dir.display()
                 );
@@ -227,8 +263,8 @@ impl Sandbox {
         None
     }
 
-    fn parts(&self) -> Option<Parts> {
-        Parts::from_str(fs::read_to_string(self.dir.join("ready")).ok()?.trim(), false).ok()
+    fn makeup(&self) -> Option<Makeup> {
+        Makeup::parse(fs::read_to_string(self.dir.join("ready")).ok()?.trim())
     }
 }
 
@@ -339,7 +375,17 @@ mod tests {
 
     #[test]
     fn a_node_has_all_that_a_control_plane_has() {
-        assert!(Parts::Node > Parts::ControlPlane);
-        assert_eq!(Parts::from_str(Parts::Node.as_str(), false), Ok(Parts::Node));
+        let [node, control_plane] = [Parts::Node, Parts::ControlPlane].map(|parts| Makeup { parts, also_kafka_3: false });
+        assert!(node.covers(control_plane) && !control_plane.covers(node));
+    }
+
+    #[test]
+    fn what_runs_is_read_as_it_was_written_and_kafka_3_is_no_part_of_a_node() {
+        for parts in [Parts::ControlPlane, Parts::Node] {
+            let [with, without] = [true, false].map(|also_kafka_3| Makeup { parts, also_kafka_3 });
+            assert_eq!(Makeup::parse(&with.to_string()), Some(with));
+            assert_eq!(Makeup::parse(&without.to_string()), Some(without));
+            assert!(with.covers(without) && !without.covers(with));
+        }
     }
 }

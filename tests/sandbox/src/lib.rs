@@ -23,4 +23,4 @@ mod pki;
 pub mod supervisor;
 
 pub use environment::{Environment, environment};
-pub use instance::{Parts, Sandbox};
+pub use instance::{Makeup, Parts, Sandbox};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use sandbox::{Parts, Sandbox, build::Cache, images, supervisor};
+use sandbox::{Makeup, Sandbox, build::Cache, images, supervisor};
 
 /// A real single-node Kubernetes and a real Apache Kafka on this machine, for tests, demo and benchmarks.
 #[derive(Parser)]
@@ -22,12 +22,15 @@ enum Verb {
     /// Builds the parts into the cache: once, a quarter of an hour on two cores.
     Build,
     /// Builds Kafka's tools only, for a cluster of one's own, and prints the directory with the commands.
-    KafkaTools,
+    KafkaTools {
+        /// Those of the older line, Kafka 3, which has no commands: prints the directory with its jars.
+        #[arg(long)]
+        kafka_3: bool,
+    },
     /// Starts a sandbox.
     Up {
-        /// What runs in it.
-        #[arg(long, value_enum, default_value = "node")]
-        parts: Parts,
+        #[command(flatten)]
+        makeup: Makeup,
     },
     /// Runs a command inside, with `KUBECONFIG` and `KAFKA_BOOTSTRAP_SERVERS` set, kubectl and Kafka's tools on the PATH.
     Exec {
@@ -64,9 +67,8 @@ enum Verb {
     /// The first process inside; started by `up`.
     #[command(hide = true)]
     Supervise {
-        /// What runs in it.
-        #[arg(long, value_enum)]
-        parts: Parts,
+        #[command(flatten)]
+        makeup: Makeup,
     },
 }
 
@@ -85,13 +87,19 @@ fn run() -> Result<()> {
     let sandbox = Sandbox::new(&arguments.name)?;
     match arguments.command {
         Verb::Build => Cache::locate().ensure(),
-        Verb::KafkaTools => {
+        Verb::KafkaTools { kafka_3: true } => {
+            let cache = Cache::locate();
+            cache.ensure_kafka_3()?;
+            println!("{}", cache.kafka_3.join("libs").display());
+            Ok(())
+        }
+        Verb::KafkaTools { kafka_3: false } => {
             let cache = Cache::locate();
             cache.ensure_kafka()?;
             println!("{}", cache.kafka.join("bin").display());
             Ok(())
         }
-        Verb::Up { parts } => sandbox.up(parts),
+        Verb::Up { makeup } => sandbox.up(makeup),
         Verb::Exec { command } => sandbox.exec(&command),
         Verb::Status => sandbox.status(),
         Verb::Logs { part } => {
@@ -108,6 +116,6 @@ fn run() -> Result<()> {
         }
         Verb::Load { archive } => images::load(&sandbox, &archive),
         Verb::Down => sandbox.down(),
-        Verb::Supervise { parts } => supervisor::run(&arguments.name, sandbox.dir(), parts),
+        Verb::Supervise { makeup } => supervisor::run(&arguments.name, sandbox.dir(), makeup),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     build::Cache,
     config::{self, NODE, NODE_IP, SERVICE_CIDR, SERVICE_IP},
     images,
-    instance::{Parts, cgroup_name},
+    instance::{Makeup, Parts, cgroup_name},
     pki,
 };
 
@@ -33,13 +33,13 @@ struct Supervisor {
 }
 
 /// Runs as the first process. Returns only on failure; what went wrong is in `failed` then.
-pub fn run(name: &str, dir: &Path, parts: Parts) -> Result<()> {
+pub fn run(name: &str, dir: &Path, makeup: Makeup) -> Result<()> {
     let mut supervisor = Supervisor { dir: dir.to_owned(), cache: Cache::locate(), children: vec![], begin: Instant::now() };
-    if let Err(error) = supervisor.start(name, parts) {
+    if let Err(error) = supervisor.start(name, makeup) {
         fs::write(dir.join("failed"), format!("{error:#}"))?;
         return Err(error);
     }
-    fs::write(dir.join("ready"), parts.as_str())?;
+    fs::write(dir.join("ready"), makeup.to_string())?;
     loop {
         // Containers' shims hand their orphans to us.
         match wait(WaitOptions::empty()) {
@@ -59,7 +59,7 @@ pub fn run(name: &str, dir: &Path, parts: Parts) -> Result<()> {
 }
 
 impl Supervisor {
-    fn start(&mut self, name: &str, parts: Parts) -> Result<()> {
+    fn start(&mut self, name: &str, Makeup { parts, also_kafka_3 }: Makeup) -> Result<()> {
         network()?;
         self.resolver()?;
         let names =
@@ -68,7 +68,11 @@ impl Supervisor {
         config::write(&self.dir, &self.cache.runtime, &format!("/{}", cgroup_name(name)))?;
 
         // Everything that can start beside everything else does.
-        self.kafka()?;
+        let (libs, libs_3) = (self.cache.kafka.join("libs"), self.cache.kafka_3.join("libs"));
+        self.kafka(&config::KAFKA, &libs)?;
+        if also_kafka_3 {
+            self.kafka(&config::KAFKA_3, &libs_3)?;
+        }
         self.etcd()?;
         if parts == Parts::Node {
             self.containerd()?;
@@ -86,7 +90,10 @@ impl Supervisor {
             self.kube_proxy()?;
             self.kubelet()?;
         }
-        self.wait_for("kafka", |_| broker::serves_groups(&config::bootstrap_servers()).unwrap_or(false))?;
+        self.wait_for_broker(&config::KAFKA)?;
+        if also_kafka_3 {
+            self.wait_for_broker(&config::KAFKA_3)?;
+        }
         let accounts = ["get", "serviceaccount", "default", "-n", "default"];
         self.wait_for("kube-controller-manager", |own| own.kubectl(&accounts).is_ok())?;
         if parts == Parts::Node {
@@ -107,16 +114,19 @@ impl Supervisor {
         Ok(())
     }
 
-    fn kafka(&mut self) -> Result<()> {
-        let libs = format!("{}/*", self.cache.kafka.join("libs").display());
-        let properties = self.dir.join("kafka/server.properties").display().to_string();
-        let logging = format!("-Dlog4j2.configurationFile={}", self.dir.join("kafka/log4j2.properties").display());
+    fn kafka(&mut self, broker: &config::Broker, libs: &Path) -> Result<()> {
+        let libs = format!("{}/*", libs.display());
+        let (properties, logging) = (broker.properties(&self.dir).display().to_string(), broker.logging(&self.dir));
         // Formatting and serving are two programs of one part.
         let script = "java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" kafka.tools.StorageTool format \
                       -t c2FuZGJveHNhbmRib3hzYQ -c \"$3\" && exec java -Xms256m -Xmx512m -XX:+UseSerialGC $2 -cp \"$1\" kafka.Kafka \"$3\"";
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script, "kafka", &libs, &logging, &properties]);
-        self.spawn("kafka", command)
+        self.spawn(broker.part, command)
+    }
+
+    fn wait_for_broker(&mut self, broker: &config::Broker) -> Result<()> {
+        self.wait_for(broker.part, |_| broker::serves_groups(&broker.bootstrap_servers()).unwrap_or(false))
     }
 
     fn etcd(&mut self) -> Result<()> {
