@@ -188,8 +188,11 @@ conf_dir = "{dir}/cni"
     )
 }
 
-/// What both lines are told.
+/// What both lines are told. All that has no ACL is allowed, so that a test can deny something on its own group or topic to
+/// everybody; and retention and the cleaner work within a second, where a real broker lets them wait for minutes.
 const SETTINGS: &str = "auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
@@ -200,8 +203,11 @@ group.consumer.session.timeout.ms=8000
 group.consumer.min.session.timeout.ms=3000
 group.consumer.heartbeat.interval.ms=1000
 group.consumer.min.heartbeat.interval.ms=500
-log.retention.check.interval.ms=1000
-log.initial.task.delay.ms=1000
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=500
+log.segment.delete.delay.ms=1000
+log.cleaner.backoff.ms=500
+log.cleaner.dedupe.buffer.size=8388608
 ";
 
 /// Share groups came with Kafka 4.
