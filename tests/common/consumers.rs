@@ -27,6 +27,8 @@ pub struct Kind {
     pub is_static: bool,
     /// `session.timeout.ms` of the classic protocol.
     pub session_timeout_ms: Option<u32>,
+    /// Another broker than the one that all tests use.
+    pub bootstrap_servers: Option<String>,
 }
 
 /// What was consumed: topic, partition and offset, in order.
@@ -42,7 +44,7 @@ impl Member {
     pub fn start(group: &str, topics: &[String], kind: &Kind, index: usize, consumed: Consumed) -> Self {
         let mut config = ClientConfig::new();
         config
-            .set("bootstrap.servers", brokers())
+            .set("bootstrap.servers", kind.bootstrap_servers.clone().unwrap_or_else(brokers))
             .set("group.id", group)
             .set("client.id", format!("consumer-{index}"))
             .set("auto.offset.reset", "earliest")

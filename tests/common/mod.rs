@@ -6,7 +6,11 @@
     reason = "each test file uses its part of it, and a test may panic"
 )]
 
+pub mod broker;
 pub mod consumers;
+pub mod kafka_tool;
+pub mod logs;
+pub mod random;
 
 use std::{
     future::Future,
@@ -22,14 +26,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use offset_reset_operator::api::{OffsetReset, Phase};
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    producer::{FutureProducer, FutureRecord},
-};
 use sandbox::Environment;
 use serde_json::{Value, json};
+
+use broker::Broker;
 
 /// How long anything may take on a machine that is busy. Nothing is measured against it.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -81,42 +81,17 @@ pub async fn install_crd(client: &Client) {
 
 /// A topic with so many partitions.
 pub async fn topic(name: &str, partitions: i32) -> String {
-    let name = unique(name);
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
-    // Records from decades ago are what the tests are about; retention would take them within seconds.
-    let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    let created =
-        admin.create_topics(&[new], &AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)))).await.unwrap();
-    for result in created {
-        result.unwrap();
-    }
-    name
-}
-
-pub fn producer() -> FutureProducer {
-    ClientConfig::new().set("bootstrap.servers", brokers()).set("linger.ms", "5").create().unwrap()
+    Broker::default().topic(name, partitions).await
 }
 
 /// Writes records to a partition, each with a timestamp in milliseconds.
 pub async fn produce(topic: &str, partition: i32, timestamps: &[i64]) {
-    let producer = producer();
-    let mut sent = vec![];
-    for (index, timestamp) in timestamps.iter().enumerate() {
-        let payload = index.to_string();
-        let record = FutureRecord::<(), String>::to(topic).partition(partition).timestamp(*timestamp).payload(&payload);
-        sent.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
-    }
-    for delivery in sent {
-        delivery.await.unwrap().map_err(|(error, _)| error).unwrap();
-    }
+    Broker::default().produce(topic, partition, timestamps).await;
 }
 
 /// Deletes the records before an offset, as retention would.
 pub async fn delete_records(topic: &str, partition: i32, before: i64) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
-    let mut offsets = rdkafka::TopicPartitionList::new();
-    offsets.add_partition_offset(topic, partition, rdkafka::Offset::Offset(before)).unwrap();
-    admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+    Broker::default().delete_records(topic, &[(partition, before)]).await;
 }
 
 /// A Deployment whose pods nobody runs in a control plane alone, or that runs `pod` on a node.

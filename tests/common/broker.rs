@@ -1,0 +1,207 @@
+//! One broker, whichever, and what tests do with it: topics, records, bounds.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use offset_reset_operator::{
+    kafka::{Connection, Connector, GroupAdmin, Pool},
+    machine::world::{Bounds, TopicPartition},
+};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    producer::{DeliveryFuture, FutureProducer, FutureRecord},
+};
+
+use super::{PATIENCE, brokers, unique, within};
+
+/// A record as the tests write and read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset: i64,
+    pub timestamp: i64,
+}
+
+/// A broker. Its clients are made once, so that a test that builds many topics makes one of these.
+pub struct Broker {
+    pub bootstrap_servers: String,
+    admin: AdminClient<DefaultClientContext>,
+    producer: OnceLock<FutureProducer>,
+}
+
+impl Default for Broker {
+    /// The one that all tests use.
+    fn default() -> Self {
+        Self::new(brokers())
+    }
+}
+
+impl Broker {
+    pub fn new(bootstrap_servers: impl Into<String>) -> Self {
+        let bootstrap_servers = bootstrap_servers.into();
+        let admin = ClientConfig::new().set("bootstrap.servers", &bootstrap_servers).create().unwrap();
+        Self { bootstrap_servers, admin, producer: OnceLock::new() }
+    }
+
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        config
+    }
+
+    /// The operator's own view of it.
+    pub async fn group_admin(&self) -> Arc<dyn GroupAdmin> {
+        Pool::default().connect(&Connection { bootstrap_servers: self.bootstrap_servers.clone() }).await.unwrap()
+    }
+
+    /// A topic with so many partitions, whose name begins like this.
+    pub async fn topic(&self, name: &str, partitions: i32) -> String {
+        // Records from decades ago are what the tests are about; retention would take them within seconds.
+        self.topic_with(name, partitions, &[("retention.ms", "-1")]).await
+    }
+
+    pub async fn topic_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
+        let name = unique(name);
+        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        for result in self.admin.create_topics(&[new], &options).await.unwrap() {
+            result.unwrap();
+        }
+        name
+    }
+
+    /// Gives a topic this configuration and no other.
+    pub async fn configure(&self, topic: &str, config: &[(&str, &str)]) {
+        let new = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
+        for result in self.admin.alter_configs(&[new], &AdminOptions::new()).await.unwrap() {
+            result.unwrap();
+        }
+    }
+
+    /// Each partition costs the broker memory, and a sandbox serves many runs.
+    pub async fn delete_topic(&self, topic: &str) {
+        for result in self.admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap() {
+            result.unwrap();
+        }
+    }
+
+    /// Deletes the records of each partition before an offset.
+    pub async fn delete_records(&self, topic: &str, before: &[(i32, i64)]) {
+        let mut offsets = TopicPartitionList::new();
+        for (partition, offset) in before {
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
+        }
+        let deleted = self.admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+        for partition in deleted.elements() {
+            partition.error().unwrap();
+        }
+    }
+
+    pub fn producer(&self) -> &FutureProducer {
+        self.producer.get_or_init(|| self.config().set("linger.ms", "5").create().unwrap())
+    }
+
+    /// Writes records to a partition, each with a timestamp in milliseconds.
+    pub async fn produce(&self, topic: &str, partition: i32, timestamps: &[i64]) {
+        let keyless = |timestamp: &i64| (*timestamp, None);
+        let sent = send(self.producer(), topic, partition, &timestamps.iter().map(keyless).collect::<Vec<_>>());
+        delivered(sent).await;
+    }
+
+    /// The bounds of the first partitions of a topic; an error of one that is not ready yet is none.
+    pub async fn bounds(&self, admin: &dyn GroupAdmin, topic: &str, partitions: usize) -> Vec<Option<Bounds>> {
+        let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic, number(partition))).collect();
+        let found = admin.bounds(&all).await.unwrap();
+        all.iter().map(|at| found[at].as_ref().ok().copied()).collect()
+    }
+
+    /// Waits until a topic has these bounds.
+    pub async fn wait_for_bounds(&self, admin: &dyn GroupAdmin, topic: &str, wished: &[Bounds]) {
+        let wished: Vec<_> = wished.iter().copied().map(Some).collect();
+        let mut last = vec![];
+        let waiting = async {
+            while last != wished {
+                last = self.bounds(admin, topic, wished.len()).await;
+                if last != wished {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        if within(PATIENCE, waiting).await.is_none() {
+            panic!("{topic} never had the bounds {wished:?}; its last: {last:?}");
+        }
+    }
+
+    /// All records of a topic, by partition. What marks the end of a transaction is none.
+    pub async fn records(&self, topic: &str, partitions: usize) -> Vec<Vec<Record>> {
+        let mut config = self.config();
+        config.set("group.id", "reads-without-a-group").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+        config.set("isolation.level", "read_uncommitted").set("fetch.wait.max.ms", "10");
+        let topic = topic.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = config.create().unwrap();
+            let mut all = TopicPartitionList::new();
+            for partition in 0..partitions {
+                all.add_partition_offset(&topic, number(partition), Offset::Beginning).unwrap();
+            }
+            consumer.assign(&all).unwrap();
+            let mut records = vec![vec![]; partitions];
+            let mut ended = HashMap::new();
+            while ended.len() < partitions {
+                match consumer.poll(PATIENCE).expect("records, or the end of a partition") {
+                    Ok(message) => {
+                        let at = usize::try_from(message.partition()).unwrap();
+                        let record = Record { offset: message.offset(), timestamp: message.timestamp().to_millis().unwrap() };
+                        records[at].push(record);
+                    }
+                    Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition, ())),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            records
+        })
+        .await
+        .unwrap()
+    }
+}
+
+/// Hands records to a producer: timestamp in milliseconds, and key.
+pub fn send(
+    producer: &FutureProducer,
+    topic: &str,
+    partition: i32,
+    records: &[(i64, Option<String>)],
+) -> Vec<(i32, DeliveryFuture)> {
+    let mut sent = vec![];
+    for (index, (timestamp, key)) in records.iter().enumerate() {
+        let payload = index.to_string();
+        let mut record = FutureRecord::<String, String>::to(topic).partition(partition).timestamp(*timestamp).payload(&payload);
+        if let Some(key) = key {
+            record = record.key(key);
+        }
+        sent.push((partition, producer.send_result(record).map_err(|(error, _)| error).unwrap()));
+    }
+    sent
+}
+
+/// Waits until all were delivered; to where, in the order in which they were sent.
+pub async fn delivered(sent: Vec<(i32, DeliveryFuture)>) -> Vec<(i32, i64)> {
+    let mut at = vec![];
+    for (partition, delivery) in sent {
+        let delivery = delivery.await.unwrap().map_err(|(error, _)| error).unwrap();
+        at.push((partition, delivery.offset));
+    }
+    at
+}
+
+pub fn number(partition: usize) -> i32 {
+    i32::try_from(partition).unwrap()
+}
