@@ -44,8 +44,10 @@ async fn check(broker: &Broker, built: &Built) {
             |partition: usize| consumer.fetch_watermarks(&topic, common::broker::number(partition), common::PATIENCE).unwrap();
         (0..bounds.len()).map(one).collect::<Vec<_>>()
     });
-    let expected: Vec<_> = built.bounds.iter().zip(last_stable).map(|(bounds, stable)| (bounds.start, stable)).collect();
-    assert_eq!(watermarks.await.unwrap(), expected, "{}", built.topic);
+    for (partition, (found, stable)) in watermarks.await.unwrap().into_iter().zip(last_stable).enumerate() {
+        let expected = stable.map(|stable| (built.bounds[partition].start, stable));
+        assert!(expected.is_none_or(|expected| expected == found), "{}[{partition}]: {found:?}, not {expected:?}", built.topic);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +68,7 @@ async fn batches_transactions_and_deletions_are_where_they_are_said_to_be() {
         // The mark of a transaction's end has an offset too.
         let ends = [bounds(0, 0), bounds(0, 5), bounds(2, 3), bounds(2, 2), bounds(0, 4), bounds(0, 4), bounds(0, 3)];
         assert_eq!(built.bounds, ends);
-        assert_eq!(built.last_stable, [0, 5, 3, 2, 4, 4, 1]);
+        assert_eq!(built.last_stable, [0, 5, 3, 2, 4, 4, 1].map(Some));
         assert_eq!(offsets(&built.records[5]), [0, 1, 3], "a log has aborted records, too");
         check(&broker, &built).await;
         let at = TopicPartition::new(&built.topic, 1);

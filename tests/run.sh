@@ -3,7 +3,8 @@
 #
 #   CLUSTER=sandbox  (default) a sandbox of our own on this machine
 #   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
-#                    offset-reset-operator:dev and kafka-client:dev must be there (see README.md)
+#                    offset-reset-operator:dev and kafka-client:dev must be there (see README.md). KAFKA_3_BOOTSTRAP_SERVERS
+#                    may name a broker of the line of Kafka 3 as well; without it, what compares the lines runs on the one
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=${CLUSTER:-sandbox}
@@ -23,6 +24,12 @@ prepare() {
     : "${KAFKA_BOOTSTRAP_SERVERS:?with CLUSTER=existing, KAFKA_BOOTSTRAP_SERVERS must say which broker}"
     PATH=$PATH:$(cargo sandbox kafka-tools)
     export PATH
+    if [ -n "${KAFKA_3_BOOTSTRAP_SERVERS:-}" ]; then
+      KAFKA_3_LIBS=$(cargo sandbox kafka-tools --kafka-3)
+      export KAFKA_3_LIBS
+    else
+      echo "KAFKA_3_BOOTSTRAP_SERVERS is not set: nothing is tested on Kafka 3"
+    fi
     # One that is installed already would work on the objects of the tests' own operators; the end-to-end tests bring it back.
     kubectl --namespace offset-reset-system scale deployment/offset-reset-operator --replicas=0 2>/dev/null || true
     ;;
@@ -40,7 +47,12 @@ inside() {
   if [ "$cluster" = sandbox ]; then cargo sandbox --name "$name" exec -- "$@"; else "$@"; fi
 }
 
-up() { if [ "$cluster" = sandbox ]; then cargo sandbox --name "$1" up --parts "$2"; fi; }
+# Sandbox's name, its parts, and what else `up` is told.
+up() {
+  local name=$1 parts=$2
+  shift 2
+  if [ "$cluster" = sandbox ]; then cargo sandbox --name "$name" up --parts "$parts" "$@"; fi
+}
 down() { if [ "$cluster" = sandbox ]; then cargo sandbox --name "$1" down; fi; }
 
 images() {
@@ -58,9 +70,10 @@ tests() {
   cargo test --workspace --features real-parts --lib --bins --test committed --test kafka_faults
   cargo build --tests --features real-parts
 
-  step "integration tests: a real API server, a real broker"
-  up integration control-plane
-  inside integration cargo test --features real-parts --test kafka --test definition --test process --test resets -- --test-threads 4
+  step "integration tests: a real API server, a real broker of each line of Kafka"
+  up integration control-plane --also-kafka-3
+  inside integration cargo test --features real-parts --test kafka --test kafka_tool --test logs --test definition --test process \
+    --test resets -- --test-threads 4
   down integration
 
   step "end-to-end tests: a whole node, the operator in its pod"

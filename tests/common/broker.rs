@@ -15,9 +15,10 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-    producer::{DeliveryFuture, FutureProducer, FutureRecord},
+    error::{KafkaError, KafkaResult},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
 };
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::{PATIENCE, brokers, unique, within};
 
@@ -33,6 +34,8 @@ pub struct Broker {
     pub bootstrap_servers: String,
     admin: AdminClient<DefaultClientContext>,
     producer: OnceLock<FutureProducer>,
+    transactions: OnceCell<Mutex<FutureProducer>>,
+    open_transaction: OnceCell<FutureProducer>,
 }
 
 impl Default for Broker {
@@ -46,7 +49,8 @@ impl Broker {
     pub fn new(bootstrap_servers: impl Into<String>) -> Self {
         let bootstrap_servers = bootstrap_servers.into();
         let admin = ClientConfig::new().set("bootstrap.servers", &bootstrap_servers).create().unwrap();
-        Self { bootstrap_servers, admin, producer: OnceLock::new() }
+        let (transactions, open_transaction) = (OnceCell::new(), OnceCell::new());
+        Self { bootstrap_servers, admin, producer: OnceLock::new(), transactions, open_transaction }
     }
 
     pub fn config(&self) -> ClientConfig {
@@ -107,6 +111,31 @@ impl Broker {
 
     pub fn producer(&self) -> &FutureProducer {
         self.producer.get_or_init(|| self.config().set("linger.ms", "5").create().unwrap())
+    }
+
+    /// A producer whose transactions end: one at a time, and everybody ends theirs. The first one takes half a second to get.
+    pub async fn transactions(&self) -> MutexGuard<'_, FutureProducer> {
+        let start = async || Mutex::new(self.transactional_producer().await);
+        self.transactions.get_or_init(start).await.lock().await
+    }
+
+    /// A producer in a transaction that nobody ends; the broker aborts it after a quarter of an hour.
+    pub async fn open_transaction(&self) -> &FutureProducer {
+        let start = async || {
+            let producer = self.transactional_producer().await;
+            blocking(&producer, Producer::begin_transaction).await;
+            producer
+        };
+        self.open_transaction.get_or_init(start).await
+    }
+
+    async fn transactional_producer(&self) -> FutureProducer {
+        let mut config = self.config();
+        // As long as a broker allows without being asked to.
+        config.set("transactional.id", unique("transactions")).set("transaction.timeout.ms", "900000").set("linger.ms", "5");
+        let producer = config.create().unwrap();
+        blocking(&producer, |producer| producer.init_transactions(PATIENCE)).await;
+        producer
     }
 
     /// Writes records to a partition, each with a timestamp in milliseconds.
@@ -171,6 +200,12 @@ impl Broker {
         .await
         .unwrap()
     }
+}
+
+/// A call of librdkafka's that blocks.
+pub async fn blocking(producer: &FutureProducer, call: impl FnOnce(&FutureProducer) -> KafkaResult<()> + Send + 'static) {
+    let producer = producer.clone();
+    tokio::task::spawn_blocking(move || call(&producer)).await.unwrap().unwrap();
 }
 
 /// Hands records to a producer: timestamp in milliseconds, and key.

@@ -11,8 +11,8 @@ use rdkafka::producer::{FutureProducer, Producer};
 
 use super::{
     PATIENCE,
-    broker::{Broker, Record, delivered, number, send},
-    unique, within,
+    broker::{Broker, Record, blocking, delivered, number, send},
+    within,
 };
 
 /// A topic's past.
@@ -54,7 +54,7 @@ impl Step {
 pub enum Ending {
     Committed,
     Aborted,
-    /// It stays open for as long as what was built lives, and up to a quarter of an hour longer.
+    /// It stays open, for a quarter of an hour. All of a [`Broker`]'s are one.
     Open,
 }
 
@@ -77,11 +77,11 @@ pub struct Built {
     /// Where each partition begins and ends.
     pub bounds: Vec<Bounds>,
     /// Up to where a consumer reads that reads what is committed only: the end, or the first record of an open transaction.
-    pub last_stable: Vec<i64>,
+    /// None where that record is before the log start: then some brokers answer with the log start, and others (4.3.1) with an
+    /// offset below it.
+    pub last_stable: Vec<Option<i64>>,
     /// The records that each partition has, aborted ones too.
     pub records: Vec<Vec<Record>>,
-    /// Holds the transaction that stays open.
-    _open: Option<FutureProducer>,
 }
 
 /// Builds a topic, and waits until what cleans up has done so.
@@ -98,19 +98,16 @@ pub async fn build(broker: &Broker, name: &str, spec: &TopicSpec) -> Built {
             &[("cleanup.policy", "compact"), ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "0")]
         }
     };
-    let (topic, admin, mut transactions) = tokio::join!(
-        broker.topic_with(name, number(spec.partitions.len()), at_first),
-        broker.group_admin(),
-        Transactions::start(broker, spec)
-    );
+    let topic = broker.topic_with(name, number(spec.partitions.len()), at_first).await;
+    let admin = broker.group_admin().await;
     let mut logs = vec![Log::default(); spec.partitions.len()];
-    wait(broker, admin.as_ref(), &topic, &logs).await;
     for round in 0..spec.partitions.iter().map(|partition| partition.steps.len()).max().unwrap_or(0) {
         write(broker.producer(), &topic, spec, round, None, &mut logs).await;
+        let mut any = false;
         for ending in [Ending::Committed, Ending::Aborted, Ending::Open] {
-            transactions.write(&topic, spec, round, ending, &mut logs).await;
+            any |= transact(broker, &topic, spec, round, ending, &mut logs).await;
         }
-        if transactions.any {
+        if any {
             // The coordinator marks a transaction's end after it has answered: the next record must come behind the mark.
             wait(broker, admin.as_ref(), &topic, &logs).await;
         }
@@ -144,8 +141,8 @@ pub async fn build(broker: &Broker, name: &str, spec: &TopicSpec) -> Built {
     if spec.cleanup == Cleanup::Compact {
         wait_for_records(broker, &topic, &records).await;
     }
-    let last_stable = logs.iter().map(|log| log.first_open.map_or(log.end, |open| open.max(log.start))).collect();
-    Built { topic, bounds: logs.iter().map(Log::bounds).collect(), last_stable, records, _open: transactions.open }
+    let last_stable = logs.iter().map(Log::last_stable).collect();
+    Built { topic, bounds: logs.iter().map(Log::bounds).collect(), last_stable, records }
 }
 
 async fn wait(broker: &Broker, admin: &dyn GroupAdmin, topic: &str, logs: &[Log]) {
@@ -169,7 +166,7 @@ async fn wait_for_records(broker: &Broker, topic: &str, wished: &[Vec<Record>]) 
     }
 }
 
-/// Writes one step of each partition: those that are in such a transaction, or in none. Whether there were any.
+/// Writes one step of each partition: those that are in such a transaction, or in none. Which partitions have one.
 async fn write(
     producer: &FutureProducer,
     topic: &str,
@@ -197,66 +194,28 @@ async fn write(
     partitions
 }
 
-/// The producers of a topic's transactions: one that ends them, one that leaves one open.
-struct Transactions {
-    any: bool,
-    ended: Option<FutureProducer>,
-    open: Option<FutureProducer>,
-}
-
-impl Transactions {
-    async fn start(broker: &Broker, spec: &TopicSpec) -> Self {
-        let has = |open: bool| {
-            let mut steps = spec.partitions.iter().flat_map(|partition| &partition.steps);
-            steps.any(|step| step.transaction.is_some_and(|ending| (ending == Ending::Open) == open))
-        };
-        let start = async |open: bool| -> Option<FutureProducer> {
-            if !has(open) {
-                return None;
-            }
-            let mut config = broker.config();
-            config.set("transactional.id", unique("transactions")).set("transaction.timeout.ms", "900000").set("linger.ms", "1");
-            let producer: FutureProducer = config.create().unwrap();
-            blocking(&producer, move |producer| {
-                producer.init_transactions(PATIENCE)?;
-                // There is at most one that stays open, over all that is in it.
-                if open { producer.begin_transaction() } else { Ok(()) }
-            })
-            .await;
-            Some(producer)
-        };
-        let (ended, open) = tokio::join!(start(false), start(true));
-        Self { any: ended.is_some() || open.is_some(), ended, open }
+/// Writes one step of each partition in one transaction, and ends that as is wished. Whether there were any such steps.
+async fn transact(broker: &Broker, topic: &str, spec: &TopicSpec, round: usize, ending: Ending, logs: &mut [Log]) -> bool {
+    let mut steps = spec.partitions.iter().filter_map(|partition| partition.steps.get(round));
+    if !steps.any(|step| step.transaction == Some(ending)) {
+        return false;
     }
-
-    async fn write(&mut self, topic: &str, spec: &TopicSpec, round: usize, ending: Ending, logs: &mut [Log]) {
-        let producer = if ending == Ending::Open { &self.open } else { &self.ended };
-        let Some(producer) = producer else { return };
-        let mut steps = spec.partitions.iter().filter_map(|partition| partition.steps.get(round));
-        if !steps.any(|step| step.transaction == Some(ending)) {
-            return;
-        }
-        if ending != Ending::Open {
-            blocking(producer, Producer::begin_transaction).await;
-        }
-        let partitions = write(producer, topic, spec, round, Some(ending), logs).await;
-        match ending {
-            Ending::Committed => blocking(producer, |producer| producer.commit_transaction(PATIENCE)).await,
-            Ending::Aborted => blocking(producer, |producer| producer.abort_transaction(PATIENCE)).await,
-            Ending::Open => return,
-        }
-        for partition in partitions {
-            logs[partition].mark(now());
-        }
+    if ending == Ending::Open {
+        write(broker.open_transaction().await, topic, spec, round, Some(ending), logs).await;
+        return true;
     }
-}
-
-async fn blocking(
-    producer: &FutureProducer,
-    call: impl FnOnce(&FutureProducer) -> rdkafka::error::KafkaResult<()> + Send + 'static,
-) {
-    let producer = producer.clone();
-    tokio::task::spawn_blocking(move || call(&producer)).await.unwrap().unwrap();
+    let producer = broker.transactions().await;
+    blocking(&producer, Producer::begin_transaction).await;
+    let partitions = write(&producer, topic, spec, round, Some(ending), logs).await;
+    if ending == Ending::Committed {
+        blocking(&producer, |producer| producer.commit_transaction(PATIENCE)).await;
+    } else {
+        blocking(&producer, |producer| producer.abort_transaction(PATIENCE)).await;
+    }
+    for partition in partitions {
+        logs[partition].mark(now());
+    }
+    true
 }
 
 fn now() -> i64 {
@@ -337,6 +296,11 @@ impl Log {
                 self.entries.retain(|entry| entry.record.offset >= newest || last[&entry.key] == entry.record.offset);
             }
         }
+    }
+
+    fn last_stable(&self) -> Option<i64> {
+        let stable = self.first_open.unwrap_or(self.end);
+        (stable >= self.start).then_some(stable)
     }
 
     fn kept(&self) -> Vec<Record> {
