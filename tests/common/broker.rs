@@ -1,7 +1,7 @@
 //! One broker, whichever, and what tests do with it: topics, records, bounds.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -164,9 +164,8 @@ impl Broker {
                 }
             }
         };
-        if within(PATIENCE, waiting).await.is_none() {
-            panic!("{topic} never had the bounds {wished:?}; its last: {last:?}");
-        }
+        let in_time = within(PATIENCE, waiting).await.is_some();
+        assert!(in_time, "{topic} never had the bounds {wished:?}; its last: {last:?}");
     }
 
     /// All records of a topic, by partition. What marks the end of a transaction is none.
@@ -183,7 +182,7 @@ impl Broker {
             }
             consumer.assign(&all).unwrap();
             let mut records = vec![vec![]; partitions];
-            let mut ended = HashMap::new();
+            let mut ended = HashSet::new();
             while ended.len() < partitions {
                 match consumer.poll(PATIENCE).expect("records, or the end of a partition") {
                     Ok(message) => {
@@ -191,7 +190,7 @@ impl Broker {
                         let record = Record { offset: message.offset(), timestamp: message.timestamp().to_millis().unwrap() };
                         records[at].push(record);
                     }
-                    Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition, ())),
+                    Err(KafkaError::PartitionEOF(partition)) => _ = ended.insert(partition),
                     Err(error) => panic!("{error}"),
                 }
             }

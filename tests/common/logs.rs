@@ -161,9 +161,8 @@ async fn wait_for_records(broker: &Broker, topic: &str, wished: &[Vec<Record>]) 
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    if within(PATIENCE, waiting).await.is_none() {
-        panic!("{topic} never had the records {wished:?}; its last: {last:?}");
-    }
+    let in_time = within(PATIENCE, waiting).await.is_some();
+    assert!(in_time, "{topic} never had the records {wished:?}; its last: {last:?}");
 }
 
 /// Writes one step of each partition: those that are in such a transaction, or in none. Which partitions have one.
