@@ -144,7 +144,9 @@ async fn most_of_the_tools_refusals_look_like_success() {
         // The empty name is a group to Kafka 3.9, and none to Kafka 4.
         let nameless = ["--group", "", "--topic", &topic, "--reset-offsets", "--to-earliest", "--dry-run"];
         let (status, output) = tool.consumer_groups(&nameless).await;
-        assert_eq!((status, output.contains("The group id is invalid")), (0, newer), "{line:?}: {}", said(&output));
+        let is_none = output.contains("The group id is invalid");
+        // Somebody's own broker may be of any version.
+        assert!(status == 0 && (is_none == newer || common::environment().existing), "{line:?}: {status} {}", said(&output));
 
         let kind = Kind { bootstrap_servers: Some(broker.bootstrap_servers.clone()), ..Kind::default() };
         let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());

@@ -33,6 +33,15 @@ fn bounds(start: i64, end: i64) -> Bounds {
     Bounds { start, end }
 }
 
+/// Whether expired and duplicate records go within seconds, as in the sandbox. Elsewhere a broker takes minutes.
+fn cleans_up_soon() -> bool {
+    let sandbox = !common::environment().existing;
+    if !sandbox {
+        eprintln!("not tested: a broker of somebody's own takes minutes to clean up");
+    }
+    sandbox
+}
+
 /// Looks at it with other means than those that built it.
 async fn check(broker: &Broker, built: &Built) {
     let found = broker.records(&built.topic, built.records.len()).await;
@@ -80,6 +89,9 @@ async fn batches_transactions_and_deletions_are_where_they_are_said_to_be() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_by_time_moves_the_log_start_to_the_first_segment_that_is_young() {
+    if !cleans_up_soon() {
+        return;
+    }
     let (old, young) = (now() - 10 * DAY, now() - DAY / 2);
     let partitions = vec![
         steps([Step::batch([old, old + 1]), Step::batch([old + 500, old + 400]), Step::batch([young, old])]),
@@ -105,6 +117,9 @@ async fn retention_by_time_moves_the_log_start_to_the_first_segment_that_is_youn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_by_size_leaves_the_newest_segment() {
+    if !cleans_up_soon() {
+        return;
+    }
     let time = now() - DAY;
     let partitions = vec![
         steps([Step::batch([time, time + 10]), Step::batch([time + 100]), Step::batch([time + 200, time + 201])]),
@@ -125,6 +140,9 @@ async fn retention_by_size_leaves_the_newest_segment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compaction_leaves_gaps_and_moves_no_bound() {
+    if !cleans_up_soon() {
+        return;
+    }
     let time = now() - DAY;
     let batches: Vec<Step> = (0..6).map(|index| Step::batch([time + index * 1_000, time + index * 1_000 + 5])).collect();
     for line in Line::all() {
@@ -142,12 +160,12 @@ async fn compaction_leaves_gaps_and_moves_no_bound() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_at_random_are_what_the_rules_say() {
-    let seed = u64::try_from(now()).unwrap();
+    let (seed, cleans_up) = (u64::try_from(now()).unwrap(), cleans_up_soon());
     for line in Line::all() {
         let (broker, mut random) = (line.broker(), Random(seed));
         for _ in 0..8 {
             let now = now();
-            let cleanup = any_cleanup(&mut random, now);
+            let cleanup = if cleans_up { any_cleanup(&mut random, now) } else { Cleanup::Nothing };
             let spec = TopicSpec::random(&mut random, cleanup, now);
             let begin = Instant::now();
             let built = build(&broker, "random", &spec).await;
