@@ -197,7 +197,7 @@ pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
 /// Whether the operator may read a group and topics: what a commit needs (KIP-430). `None` where the broker does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// The group. Kafka 3.x and 4.x say it also for a group that does not exist yet.
+    /// The group. Kafka (measured: 4.3.1) says it also for a group that does not exist yet.
     pub group_read: Option<bool>,
     /// Each topic that was asked about. `None` also for one that does not exist.
     pub topics_read: BTreeMap<String, Option<bool>>,
