@@ -68,6 +68,51 @@ async fn a_group_that_may_not_be_seen_is_said_at_once() {
     assert_eq!(admin.committed("g", &[orders(0)]).await.unwrap()[&orders(0)], Ok(None));
 }
 
+/// librdkafka's work goes on when nobody waits for it any more: what was begun is carried out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_caller_has_gone_is_carried_out_all_the_same() {
+    let (cluster, admin) = cluster(1, 1).await;
+    assert_eq!(admin.commit("g", &[(orders(0), to(7))]).await.unwrap()[&orders(0)], Ok(()));
+    cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    let offsets = [(orders(0), to(8))];
+    let given_up = tokio::time::timeout(Duration::from_millis(100), admin.commit("g", &offsets)).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(admin.committed("g", &[orders(0)]).await.unwrap()[&orders(0)], Ok(Some(to(8))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_times_is_final_and_a_leader_that_moves_is_not() {
+    let (cluster, admin) = cluster(1, 1).await;
+    for (error, kind, is_transient) in [
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT, KafkaErrorKind::UnsupportedForMessageFormat, false),
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE, KafkaErrorKind::Leader, true),
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, KafkaErrorKind::Leader, true),
+    ] {
+        assert!(admin.offsets_for_times(&[(orders(0), 1_000)]).await.unwrap()[&orders(0)].is_ok());
+        // librdkafka asks a leader that has moved again, some times.
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &[error; 10]);
+        let times = admin.offsets_for_times(&[(orders(0), 1_000)]).await.unwrap();
+        let found = times[&orders(0)].as_ref().unwrap_err();
+        assert_eq!((found.kind, found.kind.is_transient()), (kind, is_transient), "{found}");
+        cluster.clear_request_errors(RDKafkaApiKey::ListOffsets);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_moves_under_many_portions_fails_none_of_them() {
+    let (cluster, admin) = cluster(3, 900).await;
+    let offsets: Vec<_> = (0..900).map(|partition| (orders(partition), to(i64::from(partition)))).collect();
+    assert!(admin.commit("g", &offsets).await.unwrap().values().all(Result::is_ok));
+    cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[NOT_COORDINATOR]);
+    let asked: Vec<_> = offsets.iter().map(|(at, _)| at.clone()).collect();
+    let read = admin.committed("g", &asked).await.unwrap();
+    assert_eq!(read.len(), 900);
+    for (at, committed) in offsets {
+        assert_eq!(read[&at], Ok(Some(committed)));
+    }
+}
+
 /// librdkafka leaves such a partition without an error, and with an offset that reads as "no record that young": the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_does_not_answer_is_an_error_and_never_no_such_record() {

@@ -85,6 +85,8 @@ reasons! {
     AuthorizationFailed,
     /// The broker does not know the group.
     GroupNotFound,
+    /// The group is no consumer group: a share, Streams or Connect group; the message names the right tool.
+    WrongGroupType,
     /// A topic does not exist.
     TopicNotFound,
     /// A partition does not exist.

@@ -6,13 +6,15 @@ use async_trait::async_trait;
 use rdkafka::{consumer::Consumer, metadata::MetadataPartition};
 
 use super::{
-    Connection, GroupAdmin, errors,
-    ffi::{self, Answers, Fault, Handle},
-    groups,
+    Connection, GroupAdmin, access, errors,
+    ffi::{self, Answers, Fault, Handle, Isolation},
+    groups::{self, Described},
     questions::{self, PARTITIONS_PER_QUESTION, Questions},
     session::{self, Native, Session},
 };
-use crate::machine::world::{Bounds, Committed, Group, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition};
+use crate::machine::world::{
+    Access, Bounds, Committed, Group, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+};
 
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
@@ -89,11 +91,16 @@ fn partitions(native: &Native, topic: &str) -> Result<Vec<i32>, Fault> {
 }
 
 /// The answers to one kind of question about offsets, for every partition.
-fn list_offsets(session: &Session, asked: &BTreeMap<TopicPartition, i64>) -> Result<PerPartition<(i64, i64)>, KafkaError> {
+fn list_offsets(
+    session: &Session,
+    asked: &BTreeMap<TopicPartition, i64>,
+    isolation: Isolation,
+) -> Result<PerPartition<(i64, i64)>, KafkaError> {
     let all: Vec<(TopicPartition, i64)> = asked.iter().map(|(at, question)| (at.clone(), *question)).collect();
     let chunks: Vec<&[(TopicPartition, i64)]> = all.chunks(PARTITIONS_PER_QUESTION).collect();
     let fault = |fault: Fault| errors::error(&fault, "offsets");
-    let mut answers = session.ask(None, |native| ffi::list_offsets(handle(native), &chunks, REQUEST_LIMIT)).map_err(fault)?;
+    let ask = |native: &Native| ffi::list_offsets(handle(native), &chunks, isolation, REQUEST_LIMIT);
+    let mut answers = session.ask(None, ask).map_err(fault)?;
     // Where no partition of a chunk has a leader, librdkafka does not say which of them exist.
     let mut without = asked.clone();
     for (at, _) in &answers {
@@ -147,9 +154,15 @@ impl GroupAdmin for Client {
         let group = group.to_owned();
         self.blocking(move |session| {
             let describe = |native: &Native| groups::describe(native, &group, REQUEST_LIMIT);
-            questions::possible_group(&group)
-                .and_then(|()| session.with_coordinator(&group, describe, |_| true))
-                .map_err(|fault| errors::error(&fault, &about(&group)))
+            let described = questions::possible_group(&group).and_then(|()| session.with_coordinator(&group, describe, |_| true));
+            match described {
+                Ok(Described::Consumers(found)) => Ok(found),
+                Ok(Described::Others(others)) => {
+                    let message = format!("{}: {}", about(&group), others.explain());
+                    Err(KafkaError::new(KafkaErrorKind::WrongGroupType, message))
+                }
+                Err(fault) => Err(errors::error(&fault, &about(&group))),
+            }
         })
         .await
     }
@@ -174,13 +187,26 @@ impl GroupAdmin for Client {
         }
         let bounds = self.blocking(move |session| {
             // One after the other: the start that is read first is never above the end that is read later.
-            let starts = list_offsets(session, &asked)?;
-            let ends = list_offsets(session, &asked.into_keys().map(|at| (at, LATEST)).collect())?;
+            let starts = list_offsets(session, &asked, Isolation::Uncommitted)?;
+            let ends = list_offsets(session, &asked.into_keys().map(|at| (at, LATEST)).collect(), Isolation::Uncommitted)?;
             // Both have an answer for each, in the same order.
             let both = starts.into_iter().zip(ends.into_values());
             Ok(both.map(|((at, start), end)| (at.clone(), bounds_of(&at, start, end))).collect::<PerPartition<Bounds>>())
         });
         answered.extend(bounds.await?);
+        Ok(answered)
+    }
+
+    async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError> {
+        let Questions { asked, mut answered } = Questions::new(partitions.iter().map(|at| (at.clone(), LATEST)), |_| None);
+        if asked.is_empty() {
+            return Ok(answered);
+        }
+        let ends = self.blocking(move |session| list_offsets(session, &asked, Isolation::Committed)).await?;
+        answered.extend(ends.into_iter().map(|(at, end)| {
+            let end = end.and_then(|(end, _)| stable_end_of(&at, end));
+            (at, end)
+        }));
         Ok(answered)
     }
 
@@ -194,7 +220,7 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let found = self.blocking(move |session| list_offsets(session, &asked)).await?;
+        let found = self.blocking(move |session| list_offsets(session, &asked, Isolation::Uncommitted)).await?;
         answered.extend(found.into_iter().map(|(at, answer)| {
             // No record that young is answered with a negative offset.
             (at, answer.map(|(offset, timestamp)| (offset >= 0).then_some(TimestampMatch { offset, timestamp })))
@@ -210,16 +236,11 @@ impl GroupAdmin for Client {
         let group = group.to_owned();
         let found = self.blocking(move |session| {
             let partitions: Vec<TopicPartition> = asked.into_keys().collect();
-            let mut answers = vec![];
-            let mut ask_all = || {
-                questions::possible_group(&group)?;
-                for chunk in partitions.chunks(PARTITIONS_PER_QUESTION) {
-                    let ask = |native: &Native| ffi::list_committed(handle(native), &group, Some(chunk), REQUEST_LIMIT);
-                    answers.extend(session.with_coordinator(&group, ask, no_coordinator_fault)?);
-                }
-                Ok(())
-            };
-            ask_all().map_err(|fault: Fault| errors::error(&fault, &about(&group)))?;
+            let portions: Vec<Option<&[TopicPartition]>> = partitions.chunks(PARTITIONS_PER_QUESTION).map(Some).collect();
+            let ask = |native: &Native| ffi::list_committed(handle(native), &group, &portions, REQUEST_LIMIT);
+            let answers = questions::possible_group(&group)
+                .and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault))
+                .map_err(|fault| errors::error(&fault, &about(&group)))?;
             Ok(questions::complete(partitions.iter(), answers))
         });
         answered.extend(found.await?);
@@ -229,7 +250,7 @@ impl GroupAdmin for Client {
     async fn all_committed(&self, group: &str) -> Result<PerPartition<Option<Committed>>, KafkaError> {
         let group = group.to_owned();
         self.blocking(move |session| {
-            let ask = |native: &Native| ffi::list_committed(handle(native), &group, None, REQUEST_LIMIT);
+            let ask = |native: &Native| ffi::list_committed(handle(native), &group, &[None], REQUEST_LIMIT);
             let found =
                 questions::possible_group(&group).and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault));
             match found {
@@ -260,6 +281,37 @@ impl GroupAdmin for Client {
         answered.extend(committed.await?);
         Ok(answered)
     }
+
+    async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
+        let group = group.to_owned();
+        let mut topics_read: BTreeMap<String, Option<bool>> = topics.iter().map(|topic| (topic.clone(), None)).collect();
+        self.blocking(move |session| {
+            let in_words = |fault: Fault| errors::error(&fault, &about(&group));
+            let ask = |native: &Native| ffi::group_operations(handle(native), &group, REQUEST_LIMIT);
+            questions::possible_group(&group).map_err(in_words)?;
+            let group_read = access::may_read(session.with_coordinator(&group, ask, |_| true)).map_err(in_words)?;
+            let possible: Vec<&str> =
+                topics_read.keys().map(String::as_str).filter(|topic| questions::impossible_topic(topic).is_none()).collect();
+            if !possible.is_empty() {
+                let in_words = |fault: Fault| errors::error(&fault, "topics");
+                let ask = |native: &Native| ffi::topic_operations(handle(native), &possible, REQUEST_LIMIT);
+                for (topic, answer) in session.ask(None, ask).map_err(in_words)? {
+                    let may_read = access::may_read(answer).map_err(in_words)?;
+                    topics_read.entry(topic).and_modify(|known| *known = may_read);
+                }
+            }
+            Ok(Access { group_read, topics_read })
+        })
+        .await
+    }
+}
+
+/// A last stable offset, which is no sentinel.
+fn stable_end_of(at: &TopicPartition, end: i64) -> Result<i64, KafkaError> {
+    if end >= 0 {
+        return Ok(end);
+    }
+    Err(KafkaError::new(KafkaErrorKind::Leader, format!("{at}: the broker's answer makes no sense: the log ends at {end}")))
 }
 
 /// The bounds of a partition from the answers for its start and its end.

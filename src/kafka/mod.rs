@@ -3,12 +3,14 @@
 //! Every call is bounded in time. No call is ever abandoned half-way: librdkafka's work does not stop when a
 //! future is dropped, so a call that was begun is awaited to its end or its own time limit.
 
+mod access;
 mod causes;
 mod client;
 mod config;
 mod errors;
 mod ffi;
 mod groups;
+mod others;
 mod pool;
 mod questions;
 mod session;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::machine::world::{Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition};
+use crate::machine::world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition};
 
 pub use pool::Pool;
 
@@ -28,8 +30,8 @@ pub trait GroupAdmin: Send + Sync {
     ///
     /// # Errors
     /// The call's own error. A group that the broker does not know is not an error but [`Group::NotFound`]; a group of another
-    /// kind (share, streams, Kafka Connect) is one, of kind `Other`, and the message says so. A live group is never described as
-    /// Empty or Dead, and never not found.
+    /// kind (share, Streams, Kafka Connect) is one, `WrongGroupType`, and the message says what it is and what resets it. A live
+    /// group is never described as Empty or Dead, and never not found.
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError>;
 
     /// The partitions of a topic, ascending.
@@ -43,6 +45,13 @@ pub trait GroupAdmin: Send + Sync {
     /// # Errors
     /// The whole call's error; a partition's own error stands with the partition.
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError>;
+
+    /// The last stable offset of each partition: one past the last record whose transaction, if it is in one, is over. Never
+    /// above the high watermark, and below it while a transaction is open; that is as far as `read_committed` consumers read.
+    ///
+    /// # Errors
+    /// The whole call's error; a partition's own error stands with the partition.
+    async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError>;
 
     /// For each partition the first record at or after a time in milliseconds since the epoch;
     /// `None` when no record is that young. Times must not be negative: the protocol has other meanings for those.
@@ -61,7 +70,9 @@ pub trait GroupAdmin: Send + Sync {
     /// The whole call's error; a partition's own error stands with the partition.
     async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<Option<Committed>>, KafkaError>;
 
-    /// Everything that the group has committed, over all topics.
+    /// Everything that the group has committed, over all topics. A partition with a commit has the error `UnstableOffset` while
+    /// another one is pending in a transaction; where only a pending one exists, the broker leaves the partition out. So for
+    /// partitions that are known by name, ask [`GroupAdmin::committed`].
     ///
     /// # Errors
     /// The whole call's error; a partition's own error stands with the partition.
@@ -74,6 +85,14 @@ pub trait GroupAdmin: Send + Sync {
     /// The whole call's error: nothing was committed, except that `Timeout` and `Unreachable`, of the call or of a partition,
     /// leave open whether it was: read back. A negative offset is an error of its partition and is never sent.
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError>;
+
+    /// Whether we may read the group and the topics, which is what a commit needs, from the operations that the broker lists
+    /// when it describes them (KIP-430, Kafka 2.3). Changes nothing: neither is created by asking. Where the broker refuses the
+    /// question itself, reading is refused too, for whoever may read may describe.
+    ///
+    /// # Errors
+    /// When nobody answered; a refusal is an answer.
+    async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError>;
 }
 
 /// How a cluster is reached. Two resets with equal connections share one client.

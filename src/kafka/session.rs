@@ -158,6 +158,7 @@ pub(super) fn is_silence(code: i32) -> bool {
         | KafkaErrorKind::UnknownTopicOrPartition
         | KafkaErrorKind::Leader
         | KafkaErrorKind::GroupNotFound
+        | KafkaErrorKind::WrongGroupType
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
         | KafkaErrorKind::Other => false,

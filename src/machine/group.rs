@@ -53,7 +53,8 @@ pub fn members(group: &Group) -> usize {
 #[must_use]
 pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> GroupStatus {
     let count = i32::try_from(members(group)).unwrap_or(i32::MAX);
-    let unknown = GroupDescription { group_type: GroupType::Unknown, state: GroupState::Dead, members: vec![] };
+    let unknown =
+        GroupDescription { group_type: GroupType::Unknown, state: GroupState::Dead, assignor: String::new(), members: vec![] };
     let found = match group {
         Group::NotFound => &unknown,
         Group::Found(found) => found,
@@ -136,7 +137,8 @@ mod tests {
     fn group(state: GroupState, members: usize) -> Group {
         let member =
             GroupMember { member_id: "m".into(), client_id: "c".into(), instance_id: None, host: "10.0.0.1".into(), assigned: 1 };
-        Group::Found(GroupDescription { group_type: GroupType::Classic, state, members: vec![member; members] })
+        let (group_type, assignor) = (GroupType::Classic, "range".to_owned());
+        Group::Found(GroupDescription { group_type, state, assignor, members: vec![member; members] })
     }
 
     #[rstest]

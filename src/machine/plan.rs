@@ -47,6 +47,7 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::UnknownTopicOrPartition => Reason::TopicNotFound,
         KafkaErrorKind::Leader => Reason::NoLeader,
         KafkaErrorKind::GroupNotFound => Reason::GroupNotFound,
+        KafkaErrorKind::WrongGroupType => Reason::WrongGroupType,
         KafkaErrorKind::UnsupportedForMessageFormat => Reason::TimestampsUnsupported,
         KafkaErrorKind::UnknownMember => Reason::GroupNotEmpty,
         KafkaErrorKind::Coordinator | KafkaErrorKind::UnstableOffset | KafkaErrorKind::Other => Reason::KafkaError,

@@ -107,6 +107,9 @@ pub struct GroupDescription {
     pub group_type: GroupType,
     /// Its state.
     pub state: GroupState,
+    /// The partition assignor that the members agreed on, as the broker names it; empty when there is none, as in a classic group
+    /// without members. Kafka Streams applications on the classic protocol have `stream` here.
+    pub assignor: String,
     /// Its members, in the order of the broker's answer.
     pub members: Vec<GroupMember>,
 }
@@ -139,6 +142,9 @@ pub enum KafkaErrorKind {
     Leader,
     /// The group does not exist (69).
     GroupNotFound,
+    /// The group is none of consumers but of something else: share, Kafka Streams (KIP-1071), Kafka Connect. The message says
+    /// what resets those.
+    WrongGroupType,
     /// The broker's log format has no times (43).
     UnsupportedForMessageFormat,
     /// A transactional commit is still pending on the partition (88).
@@ -161,6 +167,7 @@ impl KafkaErrorKind {
             | Self::Authorization
             | Self::UnknownTopicOrPartition
             | Self::GroupNotFound
+            | Self::WrongGroupType
             | Self::UnsupportedForMessageFormat
             | Self::Other => false,
         }
@@ -186,6 +193,15 @@ impl KafkaError {
 
 /// An answer per partition: every partition that was asked about is a key.
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
+
+/// Whether the operator may read a group and topics: what a commit needs (KIP-430). `None` where the broker does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The group. Kafka (measured: 4.3.1) says it also for a group that does not exist yet.
+    pub group_read: Option<bool>,
+    /// Each topic that was asked about. `None` also for one that does not exist.
+    pub topics_read: BTreeMap<String, Option<bool>>,
+}
 
 /// What the `scale` subresource of a target says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,7 +62,8 @@ pub(super) fn group_in(state: GroupState, members: usize) -> Group {
         host: format!("10.0.0.{n}"),
         assigned: 1,
     };
-    Group::Found(GroupDescription { group_type: GroupType::Classic, state, members: (0..members).map(member).collect() })
+    let (group_type, assignor) = (GroupType::Classic, "range".to_owned());
+    Group::Found(GroupDescription { group_type, state, assignor, members: (0..members).map(member).collect() })
 }
 
 pub(super) fn per_partition<T: Clone>(value: &Result<T, KafkaError>) -> PerPartition<T> {

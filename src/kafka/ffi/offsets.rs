@@ -1,0 +1,329 @@
+//! Offsets: those that a log has, and those that a group has committed.
+
+use std::{ptr, time::Duration};
+
+use rdkafka_sys as sys;
+
+use super::{
+    Answers, Call, Fault, Handle, INVALID_ARGUMENT, Owned, c_string, check, fault, fault_of, options, silence, taken, text,
+};
+use crate::machine::world::{Committed, TopicPartition};
+
+/// librdkafka's offset for "none was given".
+const NO_OFFSET: i64 = sys::RD_KAFKA_OFFSET_INVALID as i64;
+
+/// What an answer that never came looks like; written into what we send, where the broker's answer overwrites it.
+const NOT_ANSWERED: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__IN_PROGRESS;
+
+type Entry = sys::rd_kafka_topic_partition_t;
+
+/// Which records count when the end of a log is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) enum Isolation {
+    /// All: the high watermark.
+    Uncommitted,
+    /// Those whose transaction is over: the last stable offset.
+    Committed,
+}
+
+/// A list of partitions.
+struct Partitions(Owned<sys::rd_kafka_topic_partition_list_t>);
+
+impl Partitions {
+    /// Builds a list; `fill` may set an entry's offset and metadata.
+    fn build<'a, T: 'a>(
+        items: impl ExactSizeIterator<Item = (&'a TopicPartition, T)>,
+        fill: impl Fn(&mut Entry, T) -> Result<(), Fault>,
+    ) -> Result<Self, Fault> {
+        let size = i32::try_from(items.len()).map_err(|_| fault(INVALID_ARGUMENT, "too many partitions"))?;
+        // SAFETY: only allocates.
+        let list =
+            Owned::new(unsafe { sys::rd_kafka_topic_partition_list_new(size) }, sys::rd_kafka_topic_partition_list_destroy)?;
+        for (at, item) in items {
+            let topic = c_string(&at.topic)?;
+            // SAFETY: a valid list; librdkafka copies the name. The entry lives until the next one is added.
+            let entry = unsafe { sys::rd_kafka_topic_partition_list_add(list.get(), topic.as_ptr(), at.partition).as_mut() };
+            fill(entry.ok_or_else(|| fault(INVALID_ARGUMENT, "librdkafka added no partition"))?, item)?;
+        }
+        Ok(Self(list))
+    }
+
+    fn plain(partitions: &[TopicPartition]) -> Result<Self, Fault> {
+        Self::build(partitions.iter().map(|at| (at, ())), |_, ()| Ok(()))
+    }
+}
+
+/// Pointers to a list's entries. Pointers, because a reference to an entry whose error is a value that the generated enum does
+/// not have would be undefined behaviour.
+///
+/// # Safety
+/// `list` is null or a valid list that lives as long as the iterator and what it yields.
+pub(super) unsafe fn entries(list: *const sys::rd_kafka_topic_partition_list_t) -> impl Iterator<Item = *const Entry> {
+    let (first, count) = if list.is_null() {
+        (ptr::null_mut(), 0)
+    } else {
+        // SAFETY: a valid list, by the contract of this function.
+        unsafe { ((*list).elems, usize::try_from((*list).cnt).unwrap_or(0)) }
+    };
+    let count = if first.is_null() { 0 } else { count };
+    // SAFETY: librdkafka's list has `cnt` elements, one after the other.
+    (0..count).map(move |index| unsafe { first.add(index) }.cast_const())
+}
+
+/// An entry's partition, and its error if it has one. Takes a pointer, because the error may be a value that the enum does not have.
+///
+/// # Safety
+/// `entry` is a valid entry.
+unsafe fn outcome(entry: *const Entry) -> (TopicPartition, Result<(), Fault>) {
+    // SAFETY: a valid entry; the error is read as the integer that it is in C.
+    let (topic, partition, code) =
+        unsafe { (text((*entry).topic), (*entry).partition, ptr::addr_of!((*entry).err).cast::<i32>().read()) };
+    let outcome = match code {
+        0 => Ok(()),
+        code if code == NOT_ANSWERED as i32 => Err(silence()),
+        code => Err(fault_of(code)),
+    };
+    (TopicPartition { topic, partition }, outcome)
+}
+
+/// One question by offset specification (or time) for each partition; all chunks are in flight together.
+///
+/// A chunk in which no partition at all has a leader is missing in the answers, because librdkafka does not say why.
+/// A partition whose leader was asked and did not answer has a fault: librdkafka itself leaves it without error, and with an
+/// offset that reads as "no such record".
+pub(in crate::kafka) fn list_offsets(
+    handle: Handle,
+    chunks: &[&[(TopicPartition, i64)]],
+    isolation: Isolation,
+    limit: Duration,
+) -> Result<Answers<(i64, i64)>, Fault> {
+    let call = Call::new(handle, limit)?;
+    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit)?;
+    let level = match isolation {
+        Isolation::Uncommitted => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        Isolation::Committed => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+    };
+    // SAFETY: valid options; the error is ours to free.
+    unsafe { taken(sys::rd_kafka_AdminOptions_set_isolation_level(options.get(), level)) }?;
+    for chunk in chunks {
+        let list = Partitions::build(chunk.iter().map(|(at, spec)| (at, *spec)), |entry, spec| {
+            entry.offset = spec;
+            Ok(())
+        })?;
+        // SAFETY: every pointer is valid during the call, which copies what it needs.
+        unsafe { sys::rd_kafka_ListOffsets(handle.0, list.0.get(), options.get(), call.queue.get()) };
+    }
+    let mut answers = vec![];
+    let mut failed = None;
+    // Every question that was asked is awaited, also when one of them has failed.
+    for _ in chunks {
+        let event = match call.answer() {
+            Ok(event) => event,
+            Err(fault) if fault.code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT as i32 => continue,
+            Err(fault) => {
+                failed = Some(fault);
+                continue;
+            }
+        };
+        let mut count = 0;
+        // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this block.
+        unsafe {
+            let result = sys::rd_kafka_event_ListOffsets_result(event.get());
+            let infos =
+                if result.is_null() { ptr::null_mut() } else { sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count) };
+            if infos.is_null() {
+                count = 0;
+            }
+            for index in 0..count {
+                let info = *infos.add(index);
+                let entry = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+                let (at, outcome) = outcome(entry);
+                let timestamp = sys::rd_kafka_ListOffsetsResultInfo_timestamp(info);
+                let offset = (*entry).offset;
+                let outcome = if offset == NO_OFFSET { outcome.and(Err(silence())) } else { outcome };
+                answers.push((at, outcome.map(|()| (offset, timestamp))));
+            }
+        }
+    }
+    failed.map_or(Ok(answers), Err)
+}
+
+/// What a group has committed: for each portion of partitions, or for all that it has where `None` stands instead of one.
+/// All portions are in flight together. Stable offsets only.
+pub(in crate::kafka) fn list_committed(
+    handle: Handle,
+    group: &str,
+    portions: &[Option<&[TopicPartition]>],
+    limit: Duration,
+) -> Result<Answers<Option<Committed>>, Fault> {
+    let call = Call::new(handle, limit)?;
+    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, limit)?;
+    // SAFETY: valid options; the error is ours to free.
+    unsafe { taken(sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.get(), 1)) }?;
+    let name = c_string(group)?;
+    let requests = portions.iter().map(|portion| {
+        let list = portion.map(Partitions::plain).transpose()?;
+        let pointer = list.as_ref().map_or(ptr::null(), |list| list.0.get().cast_const());
+        // SAFETY: both are valid during the call, which copies them.
+        let request = unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), pointer) };
+        Owned::new(request, sys::rd_kafka_ListConsumerGroupOffsets_destroy)
+    });
+    // All are made before the first is sent.
+    for request in requests.collect::<Result<Vec<_>, Fault>>()? {
+        let mut requests = [request.get()];
+        // SAFETY: every pointer is valid during the call, which copies what it needs.
+        unsafe { sys::rd_kafka_ListConsumerGroupOffsets(handle.0, requests.as_mut_ptr(), 1, options.get(), call.queue.get()) };
+    }
+    let mut answers = vec![];
+    let mut failed = None;
+    // Every question that was asked is awaited, also when one of them has failed.
+    for _ in portions {
+        match call.answer().and_then(|event| committed_answers(&event)) {
+            Ok(found) => answers.extend(found),
+            Err(fault) => failed = Some(fault),
+        }
+    }
+    failed.map_or(Ok(answers), Err)
+}
+
+fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Option<Committed>>, Fault> {
+    let mut count = 0;
+    // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of this function.
+    unsafe {
+        let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.get());
+        if result.is_null() {
+            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+        }
+        let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
+        let committed = |entry: *const Entry| {
+            // Negative means "nothing committed", whatever has been written there.
+            let offset = (*entry).offset;
+            (offset >= 0).then(|| Committed { offset, metadata: metadata(entry) })
+        };
+        group_answers(groups, count, committed)
+    }
+}
+
+/// Commits offsets for a group without members. Each partition has its own answer.
+pub(in crate::kafka) fn alter(
+    handle: Handle,
+    group: &str,
+    offsets: &[(TopicPartition, Committed)],
+    limit: Duration,
+) -> Result<Answers<()>, Fault> {
+    let call = Call::new(handle, limit)?;
+    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, limit)?;
+    let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
+        entry.offset = committed.offset;
+        // librdkafka answers with what was sent, and the broker's codes over it: without this, a partition that the broker
+        // left out would look committed.
+        entry.err = NOT_ANSWERED;
+        set_metadata(entry, &committed.metadata)
+    })?;
+    let name = c_string(group)?;
+    // SAFETY: both are valid during the call, which copies them.
+    let request = unsafe { sys::rd_kafka_AlterConsumerGroupOffsets_new(name.as_ptr(), list.0.get()) };
+    let request = Owned::new(request, sys::rd_kafka_AlterConsumerGroupOffsets_destroy)?;
+    let mut requests = [request.get()];
+    // SAFETY: every pointer is valid during the call, which copies what it needs.
+    unsafe { sys::rd_kafka_AlterConsumerGroupOffsets(handle.0, requests.as_mut_ptr(), 1, options.get(), call.queue.get()) };
+    let event = call.answer()?;
+    let mut count = 0;
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
+    unsafe {
+        let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.get());
+        if result.is_null() {
+            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+        }
+        let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
+        group_answers(groups, count, |_| ())
+    }
+}
+
+/// The answers for the one group that was asked about.
+///
+/// # Safety
+/// `groups` is null or an array of `count` valid results that live during the call.
+unsafe fn group_answers<T>(
+    groups: *mut *const sys::rd_kafka_group_result_t,
+    count: usize,
+    value: impl Fn(*const Entry) -> T,
+) -> Result<Answers<T>, Fault> {
+    if groups.is_null() || count != 1 {
+        return Err(fault(INVALID_ARGUMENT, "the group was not answered for"));
+    }
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let group = *groups;
+        check(sys::rd_kafka_group_result_error(group))?;
+        let answers = entries(sys::rd_kafka_group_result_partitions(group)).map(|entry| {
+            let (at, outcome) = outcome(entry);
+            (at, outcome.map(|()| value(entry)))
+        });
+        Ok(answers.collect())
+    }
+}
+
+/// # Safety
+/// `entry` is a valid entry that lives during the call.
+unsafe fn metadata(entry: *const Entry) -> String {
+    // SAFETY: by the contract of this function; librdkafka's pointer and length belong together.
+    let bytes = unsafe {
+        if (*entry).metadata.is_null() {
+            return String::new();
+        }
+        std::slice::from_raw_parts((*entry).metadata.cast::<u8>(), (*entry).metadata_size)
+    };
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Gives an entry its metadata, in memory that librdkafka frees with the list.
+fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), Fault> {
+    if metadata.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: allocated with librdkafka's own allocator, filled to its length, owned by the entry from here on.
+    unsafe {
+        let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
+        if copy.is_null() {
+            return Err(fault(INVALID_ARGUMENT, "no memory"));
+        }
+        ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast::<u8>(), metadata.len());
+        entry.metadata = copy;
+        entry.metadata_size = metadata.len();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_nul_is_refused_and_does_not_panic() {
+        assert_eq!(c_string("a\0b").unwrap_err().code, INVALID_ARGUMENT);
+        assert!(Partitions::plain(&[TopicPartition::new("a\0b", 0)]).is_err());
+    }
+
+    #[test]
+    fn metadata_survives_the_way_through_a_native_list() {
+        let at = TopicPartition::new("orders", 3);
+        let list = Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), set_metadata).unwrap();
+        // SAFETY: the list lives to the end of the test.
+        let entry = unsafe { entries(list.0.get()) }.next().unwrap();
+        // SAFETY: a valid entry.
+        assert_eq!(unsafe { (metadata(entry), outcome(entry)) }, ("offset-reset/shop/replay/uid".into(), (at, Ok(()))));
+    }
+
+    #[test]
+    fn what_was_sent_and_came_back_unanswered_is_no_success() {
+        let at = TopicPartition::new("orders", 3);
+        let list = Partitions::build([(&at, ())].into_iter(), |entry, ()| {
+            entry.err = NOT_ANSWERED;
+            Ok(())
+        });
+        // SAFETY: the list lives to the end of the test.
+        let (_, answer) = unsafe { outcome(entries(list.unwrap().0.get()).next().unwrap()) };
+        assert_eq!(answer, Err(silence()));
+    }
+}
