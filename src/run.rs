@@ -25,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{OffsetReset, Phase},
     cli::Config,
-    kafka::Pool,
-    kubernetes::{Announcer, Resets, Targets},
+    kafka::{Connector, Pool},
+    kubernetes::{Announcer, Records, Resets, Targets},
     machine,
     observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, Context, error_policy, reconcile},
+    reconcile::{Backoff, Context, Turns, error_policy, reconcile},
 };
 
 type Guarded = DeserializeGuard<OffsetReset>;
@@ -83,6 +83,19 @@ pub async fn run(config: Config) -> Result<(), Error> {
 /// # Errors
 /// When it cannot start.
 pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
+    let pool = Arc::new(Pool::default());
+    let care = tokio::spawn(care_for(Arc::clone(&pool), stop.clone()));
+    let result = operate_on(client, config, pool, stop.clone()).await;
+    stop.cancel();
+    let _ = care.await;
+    result
+}
+
+/// Runs on Kafka clusters that are reached as `kafka` says; otherwise as [`operate`].
+///
+/// # Errors
+/// When it cannot start.
+pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector>, stop: CancellationToken) -> Result<(), Error> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace.as_deref().unwrap_or("all"), "starting");
     let metrics = Metrics::new();
     let readiness = Readiness::waiting_for(&["crd"]);
@@ -90,26 +103,22 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
     // The health server ends last: until then somebody may ask.
     let serving = CancellationToken::new();
     let server = tokio::spawn(serve(listener, readiness.clone(), metrics.clone(), serving.clone()));
-
-    let pool = Arc::new(Pool::default());
-    let care = tokio::spawn(care_for(Arc::clone(&pool), stop.clone()));
     if wait_for_crd(&client, &config, &stop).await {
         readiness.set("crd", true);
         let context = Arc::new(Context {
             resets: Resets::new(client.clone()),
+            records: Records::new(client.clone()),
             targets: Targets::new(client.clone()),
-            kafka: pool,
+            kafka,
             announcer: Announcer::new(client.clone(), config.instance.clone()),
             metrics,
             namespace: config.namespace.clone(),
             backoff: Backoff::default(),
             clock: now,
-            admission: Arc::default(),
+            turns: Turns::default(),
         });
         control(client, &config, context, stop.clone()).await;
     }
-    // Only reached with `stop` cancelled, so this ends as well.
-    let _ = care.await;
     serving.cancel();
     tracing::info!("ended");
     match server.await {
@@ -159,7 +168,7 @@ fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<
         match status.phase {
             Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring) => true,
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
-            Some(Phase::Pending | Phase::Planning) | None => false,
+            Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,
         }
     };
     store

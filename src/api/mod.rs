@@ -2,17 +2,21 @@
 
 mod conditions;
 mod crd;
+mod partitions;
 mod reason;
 mod spec;
 mod status;
 
 pub use conditions::{ConditionType, set_condition};
 pub use crd::{crd, crd_yaml};
+pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, RecordStatus, Totals};
 pub use reason::Reason;
-pub use spec::{KafkaSpec, OffsetReset, OffsetResetSpec, ResetSpec, TargetRef, TimestampSpec};
+pub use spec::{
+    Isolation, KafkaSpec, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec,
+    UndoSpec,
+};
 pub use status::{
-    Action, ActionKind, Clamp, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, PartitionOutcome, PartitionStatus,
-    Phase, Restored, TargetStatus, Totals, Verdict,
+    Action, ActionKind, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Phase, Restored, TargetStatus, Verdict,
 };
 
 /// The API group.
@@ -24,8 +28,14 @@ pub const FINALIZER: &str = "offsetreset.dev/restore-replicas";
 /// The name under which the operator writes fields and events.
 pub const FIELD_MANAGER: &str = "offset-reset-operator";
 
-/// The most partitions that one `OffsetReset` may reset: the whole plan must fit into its status.
-pub const MAX_PARTITIONS: usize = 2_000;
+/// The most partitions that one `OffsetReset` may reset: the record of the plan must fit into a ConfigMap.
+pub const MAX_PARTITIONS: usize = 20_000;
+
+/// The most partitions that the status lists; the record has them all.
+pub const MAX_LISTED_PARTITIONS: usize = 250;
+
+/// The most warnings that the status lists.
+pub const MAX_WARNINGS: usize = 32;
 
 /// The most entries of `spec.resets`.
 pub const MAX_ENTRIES: usize = 500;

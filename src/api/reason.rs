@@ -67,6 +67,10 @@ reasons! {
     ConsumersNotBack,
 
     // Final.
+    /// A dry run has ended: the plan stands, and nothing was touched.
+    DryRun,
+    /// Every partition is in range already: there was nothing to repair, and nothing was stopped.
+    NothingToRepair,
     /// Every offset was read back as planned, and the replicas were accepted.
     Succeeded,
     /// The OffsetReset was deleted before it was done.
@@ -93,8 +97,20 @@ reasons! {
     PartitionNotFound,
     /// Two entries mean the same partition.
     PartitionTwice,
+    /// A partition has no committed offset, and what was asked for starts from one.
+    NoCommittedOffset,
+    /// No partition is left to be reset.
+    NothingToReset,
+    /// A target is out of range, and outOfRange is Fail.
+    OutOfRange,
+    /// The plan replays or skips more than limits allow.
+    LimitExceeded,
+    /// The OffsetReset to take back does not exist, is about another group, or has committed nothing.
+    CannotUndo,
     /// The plan has more partitions than one OffsetReset may have.
     TooManyPartitions,
+    /// The record of the plan could not be stored or found.
+    RecordUnavailable,
     /// A partition has no leader.
     NoLeader,
     /// The broker cannot look up times in a partition.

@@ -10,7 +10,7 @@ use super::status::OffsetResetStatus;
 
 /// Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero,
 /// waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens.
-/// A one-shot, like a Job: the spec cannot be changed. Delete it to cancel; replicas come back first.
+/// A one-shot, like a Job: of the spec only dryRun can be changed, from true to false. Delete it to cancel; replicas come back first.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "offsetreset.dev",
@@ -20,7 +20,7 @@ use super::status::OffsetResetStatus;
     shortname = "ofr",
     category = "kafka",
     status = "OffsetResetStatus",
-    doc = "Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero, waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens. A one-shot, like a Job: the spec cannot be changed. Delete it to cancel; replicas come back first.",
+    doc = "Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero, waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens. A one-shot, like a Job: of the spec only dryRun can be changed, from true to false. Delete it to cancel; replicas come back first.",
     derive = "PartialEq",
     printcolumn(name = "Group", type_ = "string", json_path = ".spec.group"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
@@ -34,7 +34,10 @@ use super::status::OffsetResetStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self == oldSelf").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for dryRun from true to false. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.dryRun == oldSelf.dryRun || oldSelf.dryRun").message("dryRun can only be changed from true to false: a reset that may have run cannot become a dry run. Create another OffsetReset under a new name"),
+    validation = Rule::new("has(self.undo) != (self.resets.size() > 0)").message("write either resets (what to reset, and where to) or undo (the name of the OffsetReset to take back)"),
+    validation = Rule::new("self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)").message("fromGroup must name another group than spec.group. To repair the group's own offsets where they are out of range, write position: Current"),
     validation = Rule::new("duration(self.drainTimeout) >= duration(self.sessionTimeout)").message("drainTimeout must be at least sessionTimeout: the broker frees the group of a stopped consumer only then. Raise drainTimeout"),
     validation = Rule::new("duration(self.holdTimeout) > duration(self.drainTimeout)").message("holdTimeout must be longer than drainTimeout: it bounds the whole time at zero, the drain included. Raise holdTimeout")
 )]
@@ -49,13 +52,43 @@ pub struct OffsetResetSpec {
     /// The Kafka cluster that the group lives on.
     pub kafka: KafkaSpec,
 
-    /// The consumer group: its group.id. It must be known to the broker, so that a typo never makes a new one.
+    /// The consumer group: its group.id. It must be known to the broker, so that a typo never makes a new one; see allowNewGroup.
     #[schemars(length(min = 1, max = 255))]
     pub group: String,
 
     /// What to reset, and where to. Entries may mix topics, partitions and kinds of target; no partition may be meant by two of them.
-    #[schemars(length(min = 1, max = 500))]
+    #[serde(default)]
+    #[schemars(length(max = 500))]
     pub resets: Vec<ResetSpec>,
+
+    /// Instead of resets: go back to what another OffsetReset has recorded as the offsets before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoSpec>,
+
+    /// What becomes of a partition whose target is out of range: an offset below the smallest or above the largest, a time after the
+    /// last record, or a time before the first record when older records have been deleted. An empty partition is never out of range.
+    /// Clamp: the nearest offset in range is taken, and the status says so. Fail: nothing is reset at all. Skip: the partition is left as it is.
+    #[serde(default)]
+    pub out_of_range: OutOfRange,
+
+    /// How much the reset may replay and skip at most; a plan beyond that is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
+
+    /// Make the plan on the live group, touch nothing, and end in phase Planned with everything that the reset would do.
+    /// May be changed from true to false, once: then it runs, planned anew.
+    #[serde(default)]
+    pub dry_run: bool,
+
+    /// What position: Latest is. ReadUncommitted: the end of the log, as Kafka's own tool takes it; records of a transaction that is
+    /// still open are skipped. ReadCommitted: before the first record of a transaction that is still open.
+    #[serde(default)]
+    pub isolation: Isolation,
+
+    /// Let the reset create the group when the broker does not know it. Without this an unknown group is refused, because
+    /// committing offsets would create it, and a typo would look like a success.
+    #[serde(default)]
+    pub allow_new_group: bool,
 
     /// What the consumers' session.timeout.ms is, as a duration such as 10s. A consumer that did not leave the group counts as a member
     /// until then. A bound for what is reported, not a sleep: the moment the broker calls the group free, the reset goes on.
@@ -128,15 +161,72 @@ pub struct KafkaSpec {
     pub bootstrap_servers: String,
 }
 
-/// One request: a topic, one or all of its partitions, and exactly one target.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// The OffsetReset to take back.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.offset) ? 1 : 0) + (has(self.timestamp) ? 1 : 0) == 1").message("each entry of resets needs exactly one target: write either offset or timestamp"))]
+pub struct UndoSpec {
+    /// The name of an OffsetReset in this namespace that has committed offsets for the same group. Each partition that it has set goes
+    /// back to the offset that was committed before it, within the log's bounds; a partition that had none is left as it is.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What becomes of a partition whose target is out of range.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum OutOfRange {
+    /// The nearest offset in range is taken, and the status says so.
+    #[default]
+    Clamp,
+    /// Nothing is reset at all.
+    Fail,
+    /// The partition is left as it is.
+    Skip,
+}
+
+/// How transactions that are still open count for position: Latest.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Isolation {
+    /// The end of the log.
+    #[default]
+    ReadUncommitted,
+    /// Before the first record of a transaction that is still open.
+    ReadCommitted,
+}
+
+/// Bounds of what a reset may do, in records over all partitions, counted as differences of offsets. Partitions
+/// without a committed offset do not count: nobody knows where their consumers would have started.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsSpec {
+    /// How many records may be consumed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 0").message("maxReplay must be 0 or more"))]
+    pub max_replay: Option<i64>,
+    /// How many records may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 0").message("maxSkip must be 0 or more"))]
+    pub max_skip: Option<i64>,
+}
+
+/// One request: a topic or several, one or all of their partitions, and exactly one target.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.offset) ? 1 : 0) + (has(self.timestamp) ? 1 : 0) + (has(self.position) ? 1 : 0) + (has(self.shiftBy) ? 1 : 0) + (has(self.duration) ? 1 : 0) + (has(self.fromGroup) ? 1 : 0) == 1").message("each entry of resets needs exactly one target: write one of offset, timestamp, position, shiftBy, duration and fromGroup"))]
+#[x_kube(validation = Rule::new("has(self.topic) != has(self.topicPattern)").message("each entry of resets needs either topic or topicPattern"))]
 pub struct ResetSpec {
     /// The topic's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'").message("topic must be the name of one topic: letters, digits, '.', '_' and '-'"))]
-    pub topic: String,
+    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'").message("topic must be the name of one topic: letters, digits, '.', '_' and '-'. For several topics write topicPattern"))]
+    pub topic: Option<String>,
+
+    /// A regular expression that a topic's whole name must match, such as "orders\\..*". Of the topics on which the group has committed
+    /// offsets (with fromGroup: on which that group has), and there of the partitions with a committed offset; ".*" is the whole group.
+    /// Resolved once, when the plan is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = Rule::new("'topic'.matches(self) in [true, false]").message("topicPattern must be a regular expression (RE2), such as \"orders\\..*\""))]
+    pub topic_pattern: Option<String>,
 
     /// The partition's number, or -1 for all partitions that the topic has when the plan is made.
     #[serde(default = "default_partition")]
@@ -157,6 +247,38 @@ pub struct ResetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("(self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999) || (self.size() <= 40 && ((self.size() >= 20 && (self.endsWith('Z') || self.endsWith('z'))) || (self.size() >= 25 && (self.endsWith(':00') || self.endsWith(':30') || self.endsWith(':45')))))").message("timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone in quotes, such as \"2019-10-23T13:22:24Z\""))]
     pub timestamp: Option<TimestampSpec>,
+
+    /// Earliest: the first record that is kept, tiered storage included. Latest: the end, so that only new records are consumed; see isolation.
+    /// Current: where the group is, so that only what is out of range changes (after a topic was created anew, or records have expired).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+
+    /// So many records on (or back, when negative) from where the group's consumers have stopped. Every partition needs a committed offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_by: Option<i64>,
+
+    /// Go to the first record of at most this long before the reset was taken up, such as 1h30m. Resolved to a time once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')").message("duration must be a duration such as 90m or 36h: how long ago. Days are not known, write hours"))]
+    #[schemars(length(max = 32))]
+    pub duration: Option<Duration>,
+
+    /// Go where another group is: to its committed offsets, as they are when the plan is made. Partitions of a topic on which that group has
+    /// not committed are left as they are; a partition that is named must have a commit there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub from_group: Option<String>,
+}
+
+/// A place in a partition that needs no number.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum Position {
+    /// The first record that is kept.
+    Earliest,
+    /// The end: one past the last record.
+    Latest,
+    /// Where the group is, moved into the log's bounds when it is out of them.
+    Current,
 }
 
 fn default_partition() -> i32 {

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Reason;
+use super::{DriftStatus, PartitionStatus, Reason, RecordStatus, Totals};
 
 /// What happened and what is happening.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -48,6 +48,10 @@ pub struct OffsetResetStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
+    /// This is about a dry run: nothing was or will be touched.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+
     /// Each target with the replicas that it gets back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetStatus>,
@@ -68,6 +72,23 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_time: Option<Time>,
 
+    /// What is worth a look before the plan is carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub warnings: Vec<String>,
+
+    /// How the plan differs from the one of the dry run before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftStatus>,
+
+    /// The same with Kafka's own tool, for a group whose consumers have been stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equivalent_command: Option<String>,
+
+    /// Where the whole record is: every partition, and before and after as files for kafka-consumer-groups --reset-offsets --from-file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordStatus>,
+
     /// When the plan was checked against the logs for the last time and became final, right before the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_plan_time: Option<MicroTime>,
@@ -76,10 +97,15 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub commits: i32,
 
-    /// Every partition of the plan: what stood there before, what was asked for, what was set.
+    /// The partitions of the plan: what stood there before, what was asked for, what was set. When they are many, those that failed or
+    /// were clamped come first, and the rest is only in the record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2000))]
+    #[schemars(length(max = 250))]
     pub partitions: Vec<PartitionStatus>,
+
+    /// How many partitions of the plan are not listed here; all are in the record.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub partitions_omitted: i32,
 
     /// What the operator was about to do when it last wrote this. Written before it is done, so that no
     /// operator that has fallen behind can act on an old picture.
@@ -90,6 +116,11 @@ pub struct OffsetResetStatus {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
 fn is_zero(n: &i32) -> bool {
     *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+pub(super) fn is_false(yes: &bool) -> bool {
+    !*yes
 }
 
 /// The way of a reset.
@@ -113,6 +144,8 @@ pub enum Phase {
     Failed,
     /// Ended because the object was deleted; the consumers are back.
     Cancelled,
+    /// A dry run has ended: the plan stands, and nothing was touched.
+    Planned,
 }
 
 impl Phase {
@@ -120,7 +153,7 @@ impl Phase {
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Planned => true,
             Self::Pending | Self::Planning | Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring => false,
         }
     }
@@ -138,6 +171,7 @@ impl Phase {
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Cancelled => "Cancelled",
+            Self::Planned => "Planned",
         }
     }
 }
@@ -261,89 +295,6 @@ pub struct MemberStatus {
     /// The pod of the targets that had this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
-}
-
-/// Counts over all partitions.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Totals {
-    /// Partitions in the plan.
-    pub partitions: i64,
-    /// Partitions whose offset was read back as planned.
-    pub reset: i64,
-    /// Partitions that could not be reset.
-    pub failed: i64,
-    /// Partitions whose target was moved into the log's bounds.
-    pub clamped: i64,
-    /// Records that will be consumed again, over the partitions with a committed offset before.
-    pub replayed: i64,
-    /// Records that will not be consumed, over the partitions with a committed offset before.
-    pub skipped: i64,
-}
-
-/// One partition: before, requested, after.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PartitionStatus {
-    /// The topic.
-    pub topic: String,
-    /// The partition's number.
-    pub partition: i32,
-    /// The committed offset before the reset; absent when the group had not committed here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<i64>,
-    /// The offset that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_offset: Option<i64>,
-    /// The time that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_timestamp: Option<MicroTime>,
-    /// The timestamp of the record that was found for it; absent when no record is that young.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matched_timestamp: Option<MicroTime>,
-    /// The smallest offset of the partition when the target was last computed.
-    pub log_start: i64,
-    /// The largest offset of the partition (one past the last record) when the target was last computed.
-    pub log_end: i64,
-    /// The offset to commit.
-    pub target: i64,
-    /// Why the target is not what was asked for; absent when it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clamped: Option<Clamp>,
-    /// The offset that was read back after the commit; absent until it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<i64>,
-    /// What became of it.
-    pub outcome: PartitionOutcome,
-    /// Kafka's words, when it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Why a target is not what was asked for.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum Clamp {
-    /// The offset is below the smallest: the smallest was taken.
-    BelowLogStart,
-    /// The offset is above the largest: the largest was taken.
-    AboveLogEnd,
-    /// The time is before the earliest record: the earliest was taken.
-    BeforeFirstRecord,
-    /// No record is as young as the time: the end was taken, as it was before the lookup.
-    AfterLastRecord,
-    /// The partition has no records: its end was taken.
-    PartitionEmpty,
-}
-
-/// What became of a partition.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum PartitionOutcome {
-    /// Not committed, or not read back yet.
-    Planned,
-    /// Committed and read back.
-    Reset,
-    /// Not reset; the message says why.
-    Failed,
 }
 
 /// Something that the operator does.

@@ -1,10 +1,12 @@
 //! Kubernetes' side: the objects, the targets, and what people are told.
 
 mod events;
+mod records;
 mod resets;
 mod targets;
 
 pub use events::Announcer;
+pub use records::{Files, Record, RecordRead, Recorded, Records, record_name};
 pub use resets::{Resets, Stored};
 pub use targets::{Scaled, Targets};
 

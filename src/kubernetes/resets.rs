@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
-    machine::Claimant,
+    machine::sharing::Claimant,
 };
 
 /// Reads and writes `OffsetReset`s.

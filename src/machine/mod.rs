@@ -4,30 +4,38 @@
 //!
 //! | phase | file | leaves when |
 //! |---|---|---|
-//! | Pending | `pending` | it is the oldest for its group and its workloads |
+//! | Pending | `pending` | it is the oldest for its group |
 //! | Planning | `planning` | the plan stands, or something that was asked for cannot be |
 //! | Stopping | `stopping` | every target is at zero and no container runs |
 //! | Draining | `draining` | the broker calls the group free, or the time is over |
 //! | Resetting | `resetting` | every partition was read back as planned, or failed |
 //! | Restoring | `restoring` | every target has its replicas back, or must be left alone |
 //! | Succeeded, Failed, Cancelled | `resumed` | – (it still looks whether the consumers come back) |
+//! | Planned (a dry run) | – | somebody sets dryRun to false: then it begins anew |
 //!
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that
 //! status before it acts; [`after`] then says what the effect's answer means.
 
 mod clamp;
 mod draining;
+mod drift;
 pub mod group;
 pub mod observed;
 mod pass;
 mod pending;
 pub mod plan;
 mod planning;
+mod policy;
+pub mod record;
 pub mod request;
 mod resetting;
 mod restoring;
 mod resumed;
+pub mod scope;
+pub mod sharing;
 mod stopping;
+mod timestamp;
+mod warnings;
 pub mod world;
 
 #[cfg(test)]
@@ -43,7 +51,6 @@ use self::{
 };
 use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
-pub use pending::{Claimant, blocker};
 pub use planning::PLANNING_TIMEOUT;
 pub use resetting::MAX_COMMITS;
 pub use resumed::{RESUME_TIMEOUT, needs_a_look};
@@ -118,7 +125,14 @@ pub struct Note {
 #[must_use]
 pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatus, seen: &Observed, now: Timestamp) -> Decision {
     let mut pass = Pass::new(status, seen, now);
-    let phase = pass.begin();
+    if let Ok(request) = request
+        && status.dry_run
+        && !request.dry_run
+        && !seen.deleting
+    {
+        return pass.begin_anew();
+    }
+    let phase = pass.begin(request.is_ok_and(|request| request.dry_run));
     if phase.is_terminal() {
         return resumed::decide(pass);
     }
@@ -139,13 +153,27 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         return pass.finish(Phase::Failed, Reason::HoldTimeout, verdict);
     }
     match phase {
-        Phase::Pending => pending::decide(pass),
+        Phase::Pending => pending::decide(pass, request),
         Phase::Planning => planning::decide(pass, request),
         Phase::Stopping => stopping::decide(pass, request),
         Phase::Draining => draining::decide(pass, request),
         Phase::Resetting => resetting::decide(pass, request),
-        Phase::Restoring | Phase::Succeeded | Phase::Failed | Phase::Cancelled => pass.wait_for_change(),
+        Phase::Restoring | Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned => pass.wait_for_change(),
     }
+}
+
+/// The record that the decision relies on could not be stored, and would not be the next time either: nothing is done without it.
+#[must_use]
+pub fn record_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, now: Timestamp) -> Decision {
+    let pass = Pass::new(status, seen, now);
+    let message = format!("the record of the plan could not be stored: {why}. {}", pass.offsets_said());
+    pass.finish(Phase::Failed, Reason::RecordUnavailable, message)
+}
+
+/// Whether an object is over and done with: nothing will follow unless its spec says so.
+#[must_use]
+pub fn is_over(status: &OffsetResetStatus, dry_run: bool) -> bool {
+    status.phase.is_some_and(Phase::is_terminal) && !needs_a_look(status) && (dry_run || !status.dry_run)
 }
 
 /// What an effect's answer means. Returns the status to write, and when to look again.

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, Workload};
+use super::{
+    sharing::Claimant,
+    world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, Workload},
+};
+use crate::api::PartitionStatus;
 
 /// Something that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Blocker {
 /// What one pass has seen; only what its phase needs is looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
+    /// The object's UID.
+    pub uid: String,
     /// The object is being deleted.
     pub deleting: bool,
     /// Our finalizer is on the object.
@@ -35,6 +41,10 @@ pub struct Observed {
     pub generation: Option<i64>,
     /// Who goes first. Looked at in Pending only.
     pub blocker: Option<Blocker>,
+    /// The other resets of the namespace, as ones that want groups and workloads. Looked at in Planning, Stopping and Restoring.
+    pub others: Vec<Claimant>,
+    /// Why the record of the plan is not there, when it is needed and is not.
+    pub record_lost: Option<String>,
     /// The targets, in the order of the spec.
     pub targets: Vec<Seen<Workload>>,
     /// Kafka's side.
@@ -61,16 +71,35 @@ pub enum KafkaSeen {
 pub struct PlanSeen {
     /// The group.
     pub group: Group,
-    /// Whether the group has committed anything at all.
-    pub has_commits: bool,
-    /// Each topic of the request with its partitions, or why they are not known.
+    /// What the broker allows us, as far as it says.
+    pub access: Access,
+    /// Everything that the group has committed; a partition that is not here has no commit.
+    pub committed: PerPartition<Option<Committed>>,
+    /// Everything that each other group whose commits are wanted has committed.
+    pub sources: BTreeMap<String, Result<PerPartition<Option<Committed>>, KafkaError>>,
+    /// The reset that is to be taken back, when one is.
+    pub undone: Option<Seen<Undone>>,
+    /// Each topic in question with its partitions, or why they are not known.
     pub topics: BTreeMap<String, Result<Vec<i32>, KafkaError>>,
     /// The bounds, read before the times were looked up, so that no record can fall between the two.
     pub bounds: PerPartition<Bounds>,
+    /// Where the first transaction that is still open begins, for the partitions whose goal is the latest committed record.
+    pub stable_ends: PerPartition<i64>,
     /// The answers by time, for the partitions whose goal is a time.
     pub times: PerPartition<Option<TimestampMatch>>,
-    /// What the group has committed.
-    pub committed: PerPartition<Option<Committed>>,
+}
+
+/// A reset that is to be taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undone {
+    /// Its name.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Whether it named one of the brokers that this reset names.
+    pub same_brokers: bool,
+    /// What it has recorded.
+    pub partitions: Vec<PartitionStatus>,
 }
 
 /// What a commit is decided on, read in this order: the group last.
@@ -78,6 +107,8 @@ pub struct PlanSeen {
 pub struct CommitSeen {
     /// The bounds as they are now.
     pub bounds: PerPartition<Bounds>,
+    /// Where the first transaction that is still open begins now, for the partitions whose goal is the latest committed record.
+    pub stable_ends: PerPartition<i64>,
     /// What stands committed now.
     pub committed: PerPartition<Option<Committed>>,
     /// The group.

@@ -10,7 +10,8 @@ use super::{
     world::{Pod, Workload},
 };
 use crate::api::{
-    Action, ActionKind, ConditionType, HoldStatus, OffsetResetStatus, Phase, Reason, TargetStatus, Verdict, set_condition,
+    Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Phase, Reason, TargetStatus, Verdict,
+    set_condition,
 };
 
 /// How soon to look again after something was done that the next pass builds on.
@@ -32,13 +33,33 @@ impl<'a> Pass<'a> {
     }
 
     /// Takes up an object, for the first time or again, and says in which phase it is.
-    pub fn begin(&mut self) -> Phase {
+    pub fn begin(&mut self, dry_run: bool) -> Phase {
         self.status.observed_generation = self.seen.generation;
         if self.status.phase.is_none() {
+            self.status.dry_run = dry_run;
             self.status.start_time = Some(Time(self.now));
             self.enter(Phase::Pending);
         }
         self.status.phase.unwrap_or(Phase::Pending)
+    }
+
+    /// What was a dry run is one no more: it begins anew, and remembers the dry run's plan to say how the new one differs.
+    pub fn begin_anew(mut self) -> Decision {
+        let old = std::mem::take(&mut self.status);
+        self.status.drift = old.plan_time.zip(old.totals).map(|(first_plan_time, first_totals)| DriftStatus {
+            first_plan_time,
+            first_totals,
+            moved: 0,
+            retargeted: 0,
+            added: 0,
+            removed: 0,
+        });
+        // The record of the dry run's plan stays until the new one is made.
+        self.status.partitions = old.partitions;
+        self.status.partitions_omitted = old.partitions_omitted;
+        self.status.record = old.record;
+        self.begin(false);
+        self.go_on(Phase::Pending, Reason::Planning, "the dry run is over and it is to run; the plan is made anew")
     }
 
     pub fn enter(&mut self, phase: Phase) {
@@ -212,7 +233,8 @@ impl<'a> Pass<'a> {
             hold.end_time = Some(MicroTime(self.now));
             hold.downtime = Some(seconds(self.now.duration_since(hold.start_time.0)));
         }
-        let failed = verdict.phase != Phase::Succeeded;
+        let complete = verdict.phase == Phase::Succeeded;
+        let failed = !complete && verdict.phase != Phase::Planned;
         if failed {
             for milestone in
                 [ConditionType::Planned, ConditionType::ConsumersStopped, ConditionType::GroupEmpty, ConditionType::OffsetsReset]
@@ -223,7 +245,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        self.condition(ConditionType::Complete, Some(!failed), verdict.reason, &verdict.message);
+        self.condition(ConditionType::Complete, Some(complete), verdict.reason, &verdict.message);
         self.condition(ConditionType::Failed, Some(failed), verdict.reason, &verdict.message);
         self.note(failed, verdict.reason, &verdict.message, None);
         self.say(verdict.reason, verdict.message);
@@ -236,7 +258,8 @@ impl<'a> Pass<'a> {
     }
 
     fn end(mut self, effect: Option<Effect>, requeue: Option<SignedDuration>) -> Decision {
-        if !self.status.partitions.is_empty() {
+        // Of a list that is not complete no totals can be told; they were when it was.
+        if !self.status.partitions.is_empty() && self.status.partitions_omitted == 0 {
             self.status.totals = Some(plan::totals(&self.status.partitions));
         }
         self.kstatus();
@@ -246,7 +269,7 @@ impl<'a> Pass<'a> {
     /// Ready, Reconciling and Stalled, so that every tool that waits by kstatus understands the phase.
     fn kstatus(&mut self) {
         let (ready, reconciling, stalled) = match self.status.phase {
-            Some(Phase::Succeeded) => (true, false, false),
+            Some(Phase::Succeeded | Phase::Planned) => (true, false, false),
             Some(Phase::Failed | Phase::Cancelled) => (false, false, true),
             Some(Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring)
             | None => (false, true, false),

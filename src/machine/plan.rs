@@ -1,17 +1,17 @@
 //! Planning: from the request and what was seen of Kafka to an absolute target for every partition, or to all the reasons why not.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     clamp::{clamp_offset, resolve_timestamp},
     group,
     observed::PlanSeen,
+    policy,
     request::{Goal, Request},
-    world::{Bounds, KafkaError, KafkaErrorKind, TopicPartition},
+    scope::{self, commit_of},
+    world::{Bounds, Committed, KafkaError, KafkaErrorKind, TopicPartition},
 };
-use crate::api::{MAX_PARTITIONS, PartitionOutcome, PartitionStatus, Reason, Totals};
+use crate::api::{Isolation, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason, Totals};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,16 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn final_(reason: Reason, message: impl Into<String>) -> Self {
+    /// One that will not heal by itself.
+    #[must_use]
+    pub fn lasting(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), transient: false }
+    }
+
+    /// One that may be gone a little later.
+    #[must_use]
+    pub fn passing(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), transient: true }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
@@ -54,134 +62,133 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
     }
 }
 
-/// Every partition that the request means, with its goal; asked for before bounds and times are looked up.
-///
-/// # Errors
-/// When a topic or a partition does not exist, two entries mean the same partition, or there are too many.
-pub fn expand(
-    request: &Request,
-    topics: &BTreeMap<String, Result<Vec<i32>, KafkaError>>,
-) -> Result<BTreeMap<TopicPartition, Goal>, Vec<Refusal>> {
-    let mut goals: BTreeMap<TopicPartition, (usize, Goal)> = BTreeMap::new();
-    let mut refusals = vec![];
-    for topic in request.topics() {
-        match topics.get(topic) {
-            Some(Ok(_)) => {}
-            Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => {
-                refusals.push(Refusal::final_(Reason::TopicNotFound, format!("topic {topic} does not exist")));
-            }
-            Some(Err(error)) => refusals.push(Refusal::from_kafka(error, &format!("topic {topic}"))),
-            None => refusals.push(Refusal {
-                reason: Reason::KafkaError,
-                message: format!("topic {topic} was not looked at"),
-                transient: true,
-            }),
-        }
-    }
-    for (index, entry) in request.entries.iter().enumerate() {
-        let Some(Ok(existing)) = topics.get(&entry.topic) else { continue };
-        for partition in entry.partitions(existing) {
-            if !existing.contains(&partition.partition) {
-                let has = existing.len();
-                let message = format!(
-                    "resets[{index}]: topic {} has no partition {} (it has {has}, from 0)",
-                    entry.topic, partition.partition
-                );
-                refusals.push(Refusal::final_(Reason::PartitionNotFound, message));
-            } else if let Some((first, _)) = goals.get(&partition) {
-                let message =
-                    format!("resets[{first}] and resets[{index}] both mean partition {partition}; leave it out of one of them");
-                refusals.push(Refusal::final_(Reason::PartitionTwice, message));
-            } else {
-                goals.insert(partition, (index, entry.goal));
-            }
-        }
-    }
-    if goals.len() > MAX_PARTITIONS {
-        let message = format!("the plan has {} partitions; one OffsetReset may have {MAX_PARTITIONS}: split it", goals.len());
-        refusals.push(Refusal::final_(Reason::TooManyPartitions, message));
-    }
-    if refusals.is_empty() {
-        Ok(goals.into_iter().map(|(partition, (_, goal))| (partition, goal)).collect())
-    } else {
-        Err(refusals)
-    }
+/// A plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// An absolute target for every partition.
+    pub partitions: Vec<PartitionStatus>,
+    /// What the request might have meant and does not.
+    pub left_out: Vec<String>,
 }
 
-/// The plan: an absolute, clamped target for every partition.
+/// The plan: an absolute target for every partition, within its bounds and the request's limits.
 ///
 /// # Errors
 /// All reasons why there is none, at least one.
-pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Vec<PartitionStatus>, Vec<Refusal>> {
-    if !group::is_known(&seen.group, seen.has_commits) {
+pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
+    let has_commits = seen.committed.values().any(|committed| !matches!(committed, Ok(None)));
+    if !request.allow_new_group && !group::is_known(&seen.group, has_commits) {
         let message = format!(
             "the broker does not know group {}: it has neither members nor committed offsets. Check spec.group and spec.kafka; \
-             a group that has never consumed cannot be reset",
+             if the group is to be created, set allowNewGroup",
             request.group
         );
-        return Err(vec![Refusal::final_(Reason::GroupNotFound, message)]);
+        return Err(vec![Refusal::lasting(Reason::GroupNotFound, message)]);
     }
-    let goals = expand(request, &seen.topics)?;
-    let mut refusals = vec![];
+    let scoped = scope::expand(request, seen)?;
+    let mut refusals = policy::denials(request, &seen.access);
     let mut partitions = vec![];
-    for (partition, goal) in goals {
-        match plan_partition(&partition, goal, seen) {
+    for (partition, goal) in &scoped.goals {
+        match plan_partition(partition, goal, request, seen) {
             Ok(planned) => partitions.push(planned),
             Err(refusal) => refusals.push(refusal),
         }
     }
-    if refusals.is_empty() { Ok(partitions) } else { Err(refusals) }
+    refusals.extend(policy::refusals(request, &partitions));
+    if refusals.is_empty() { Ok(Plan { partitions, left_out: scoped.left_out }) } else { Err(refusals) }
 }
 
-fn plan_partition(at: &TopicPartition, goal: Goal, seen: &PlanSeen) -> Result<PartitionStatus, Refusal> {
+fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &PlanSeen) -> Result<PartitionStatus, Refusal> {
     let about = format!("partition {at}");
     let bounds = *answered(seen.bounds.get(at), &about)?;
-    let committed = answered(seen.committed.get(at), &about)?;
+    let committed = commit_of(&seen.committed, at).map_err(|error| Refusal::from_kafka(error, &about))?;
     let mut planned = PartitionStatus {
         topic: at.topic.clone(),
         partition: at.partition,
-        before: committed.as_ref().map(|committed| committed.offset),
+        before: None,
+        before_metadata: None,
+        requested_position: None,
+        requested_shift: None,
         requested_offset: None,
         requested_timestamp: None,
         matched_timestamp: None,
         log_start: bounds.start,
         log_end: bounds.end,
         target: bounds.end,
+        headroom: 0,
+        replayed: 0,
+        skipped: 0,
         clamped: None,
         after: None,
         outcome: PartitionOutcome::Planned,
         message: None,
     };
+    let found;
     match goal {
-        Goal::Offset(offset) => {
-            planned.requested_offset = Some(offset);
-            (planned.target, planned.clamped) = clamp_offset(offset, bounds);
+        Goal::Offset(offset) | Goal::Recorded(offset) => planned.requested_offset = Some(*offset),
+        Goal::FromGroup(source) => {
+            let commits = seen.sources.get(source).and_then(|commits| commits.as_ref().ok());
+            let of_source = commits.and_then(|commits| commit_of(commits, at).ok().flatten());
+            planned.requested_offset = of_source.map(|committed| committed.offset);
         }
+        Goal::ShiftBy(shift) => planned.requested_shift = Some(*shift),
+        Goal::Position(position) => planned.requested_position = Some(*position),
         Goal::Timestamp(millis) => {
-            let found = *answered(seen.times.get(at), &about)?;
-            planned.requested_timestamp = micro_time(millis);
+            found = *answered(seen.times.get(at), &about)?;
+            planned.requested_timestamp = micro_time(*millis);
             planned.matched_timestamp = found.and_then(|found| micro_time(found.timestamp));
-            (planned.target, planned.clamped) = resolve_timestamp(millis, found, bounds);
+            (planned.target, planned.clamped) = resolve_timestamp(*millis, found, bounds);
         }
     }
+    let stable_end = match goal {
+        Goal::Position(Position::Latest) if request.isolation == Isolation::ReadCommitted => {
+            Some(*answered(seen.stable_ends.get(at), &about)?)
+        }
+        _ => None,
+    };
+    settle(&mut planned, bounds, stable_end, committed, request.out_of_range)
+        .map_err(|problem| Refusal::lasting(Reason::NoCommittedOffset, format!("{about}: {problem}")))?;
     Ok(planned)
 }
 
-/// The target right before the first commit: what was asked for, against the bounds as they are by now.
+/// The target of a partition from what was asked for, against the bounds and the commit as they are: in planning for the first time,
+/// and once more right before the first commit, when the consumers have stopped. After that it is never computed again.
 ///
-/// An offset is clamped anew from the request, so that "the largest" is the largest now. What was found for a time stays as it was
-/// planned: no record at or after that time can lie before it, whatever has arrived since.
-pub fn finalize(planned: &mut PartitionStatus, bounds: Bounds) {
-    let (target, clamped) = if let Some(requested) = planned.requested_offset {
-        clamp_offset(requested, bounds)
-    } else {
-        let (target, clamped) = clamp_offset(planned.target, bounds);
-        (target, clamped.or(planned.clamped))
+/// So "the largest" is the largest then, and a shift counts from where the consumers have stopped. What was found for a time stays
+/// as it was planned: no record at or after that time can lie before it, whatever has arrived since.
+///
+/// # Errors
+/// In words, when what was asked for starts from a committed offset and there is none.
+pub fn settle(
+    planned: &mut PartitionStatus,
+    bounds: Bounds,
+    stable_end: Option<i64>,
+    committed: Option<&Committed>,
+    out_of_range: OutOfRange,
+) -> Result<(), String> {
+    planned.before = committed.map(|committed| committed.offset);
+    planned.before_metadata = committed.map(|committed| committed.metadata.clone()).filter(|metadata| !metadata.is_empty());
+    if let Some(shift) = planned.requested_shift {
+        let before = planned.before.ok_or("there is no committed offset to shift from; name its offset or its time instead")?;
+        planned.requested_offset = Some(before.saturating_add(shift));
+    }
+    if planned.requested_position == Some(Position::Current) {
+        let before = planned.before.ok_or("there is no committed offset")?;
+        planned.requested_offset = Some(before);
+    }
+    (planned.target, planned.clamped) = match (planned.requested_offset, planned.requested_position) {
+        (Some(requested), _) => clamp_offset(requested, bounds),
+        (None, Some(Position::Earliest)) => (bounds.start, None),
+        // An open transaction may begin before the log does by now: its first records have expired.
+        (None, Some(Position::Latest)) => (stable_end.unwrap_or(bounds.end).clamp(bounds.start, bounds.end), None),
+        (None, Some(Position::Current) | None) => {
+            let (target, clamped) = clamp_offset(planned.target, bounds);
+            (target, clamped.or(planned.clamped))
+        }
     };
-    planned.target = target;
-    planned.clamped = clamped;
-    planned.log_start = bounds.start;
-    planned.log_end = bounds.end;
+    policy::apply(planned, bounds, out_of_range);
+    measure(planned, bounds);
+    Ok(())
 }
 
 /// Moves a final target into the bounds when the log has moved since: retention may delete records at any time. Whether it had to.
@@ -191,10 +198,20 @@ pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
     if moved {
         planned.target = target;
         planned.clamped = clamped;
-        planned.log_start = bounds.start;
-        planned.log_end = bounds.end;
+        measure(planned, bounds);
     }
     moved
+}
+
+/// What the target means for the consumers. A commit out of range counts as the nearest offset in range.
+fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
+    planned.log_start = bounds.start;
+    planned.log_end = bounds.end;
+    planned.headroom = planned.target.saturating_sub(bounds.start).max(0);
+    let before = planned.before.filter(|_| planned.outcome == PartitionOutcome::Planned);
+    let forward = before.map_or(0, |before| planned.target.saturating_sub(clamp_offset(before, bounds).0));
+    planned.replayed = forward.saturating_neg().max(0);
+    planned.skipped = forward.max(0);
 }
 
 /// Counts over the partitions.
@@ -209,12 +226,14 @@ pub fn totals(partitions: &[PartitionStatus]) -> Totals {
                 totals.failed += 1;
                 continue;
             }
+            PartitionOutcome::Skipped | PartitionOutcome::Unchanged => {
+                totals.left_alone += 1;
+                continue;
+            }
         }
         totals.clamped += i64::from(partition.clamped.is_some());
-        if let Some(before) = partition.before {
-            totals.replayed = totals.replayed.saturating_add(before.saturating_sub(partition.target).max(0));
-            totals.skipped = totals.skipped.saturating_add(partition.target.saturating_sub(before).max(0));
-        }
+        totals.replayed = totals.replayed.saturating_add(partition.replayed);
+        totals.skipped = totals.skipped.saturating_add(partition.skipped);
     }
     totals
 }
@@ -228,11 +247,7 @@ fn answered<'a, T>(answer: Option<&'a Result<T, KafkaError>>, about: &str) -> Re
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => Err(Refusal::from_kafka(error, about)),
         // Unknown is never absent: a partition that nobody answered for is asked about again.
-        None => Err(Refusal {
-            reason: Reason::KafkaError,
-            message: format!("{about}: the broker did not answer for it"),
-            transient: true,
-        }),
+        None => Err(Refusal::passing(Reason::KafkaError, format!("{about}: the broker did not answer for it"))),
     }
 }
 

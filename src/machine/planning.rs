@@ -4,19 +4,23 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Decision, group,
+    Decision, drift, group,
     observed::{KafkaSeen, PlanSeen, Seen},
-    pass::{Pass, later, new_hold},
+    pass::{Pass, later, name, new_hold},
     plan::{self, Refusal},
     request::Request,
+    sharing, warnings,
 };
-use crate::api::{ConditionType, Phase, Reason, TargetStatus};
+use crate::api::{ConditionType, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
 
 /// How long something that may heal by itself is tried again before the reset is refused.
 pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How soon it is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
+
+/// How soon it looks again whether another reset's plan stands: planning takes a fraction of a second.
+const SIBLING: SignedDuration = SignedDuration::from_millis(200);
 
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     let targets = match targets(&pass, request) {
@@ -31,20 +35,67 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         }
         KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => return pass.again(),
     };
-    let partitions = match plan::plan(request, seen) {
-        Ok(partitions) => partitions,
+    let plan = match plan::plan(request, seen) {
+        Ok(plan) => plan,
         Err(refusals) => return refuse(pass, &refusals),
     };
 
+    let warnings = warnings::warnings(request, &plan, seen, &pass.pods(), pass.now);
+    let first = pass.status.plan_time.is_none();
+    if let Some(drift) = pass.status.drift.as_mut().filter(|_| first) {
+        *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
+    }
     pass.status.group = Some(group::status(&seen.group, None, &pass.pods()));
     pass.status.targets = targets;
-    pass.status.partitions = partitions;
+    pass.status.partitions = plan.partitions;
+    pass.status.partitions_omitted = 0;
+    pass.status.warnings = warnings;
     pass.status.plan_time = Some(Time(pass.now));
-    pass.status.hold = Some(new_hold(pass.now, request.hold_timeout));
     let message = summary(&pass, seen);
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, &message);
+    if request.dry_run {
+        let message = format!("dry run: {message}. Nothing was touched; to run it, set dryRun to false");
+        return pass.finish(Phase::Planned, Reason::DryRun, message);
+    }
+    if let Some(decision) = nothing_to_do(&mut pass) {
+        return decision;
+    }
+    let workloads: Vec<String> = pass.status.targets.iter().map(name).collect();
+    if let Some(other) = sharing::planning_too(&pass.seen.uid, &workloads, &pass.seen.others, pass.now)
+        && pass.now < later(pass.phase_start(), PLANNING_TIMEOUT)
+    {
+        let message = format!(
+            "{message}. Waits for the plan of OffsetReset {}/{}, so that one stop serves both; the consumers run",
+            other.namespace, other.name
+        );
+        return pass.wait(Reason::WaitingForOther, message, SIBLING);
+    }
+    pass.status.hold = Some(new_hold(pass.now, request.hold_timeout));
     pass.note(false, Reason::PlanMade, &message, None);
+    for warning in pass.status.warnings.clone() {
+        pass.note(true, Reason::PlanMade, warning, None);
+    }
     pass.go_on(Phase::Stopping, Reason::PlanMade, format!("{message}. The consumers are being stopped"))
+}
+
+/// The end without a stop, when no partition would be changed.
+fn nothing_to_do(pass: &mut Pass<'_>) -> Option<Decision> {
+    let left_alone =
+        |planned: &PartitionStatus| matches!(planned.outcome, PartitionOutcome::Skipped | PartitionOutcome::Unchanged);
+    let partitions = &pass.status.partitions;
+    if !partitions.iter().all(left_alone) {
+        return None;
+    }
+    let count = partitions.len();
+    if partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged) {
+        let message = format!("all {count} committed offsets are in range: there is nothing to repair, and nothing was stopped");
+        return Some(pass.take().finish(Phase::Succeeded, Reason::NothingToRepair, message));
+    }
+    let message = format!(
+        "refused: no partition would be reset, because the targets of all {count} are out of range or need no repair, and \
+         outOfRange is Skip. Nothing was stopped and no offset was changed"
+    );
+    Some(pass.take().finish(Phase::Failed, Reason::NothingToReset, message))
 }
 
 /// The targets with their replicas, as read live.
@@ -110,9 +161,17 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal]) -> Decision {
 fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> String {
     let totals = plan::totals(&pass.status.partitions);
     let clamped = if totals.clamped > 0 { format!(", {} of them clamped into the log", totals.clamped) } else { String::new() };
+    let left_alone = if totals.left_alone > 0 { format!(", {} left as they are", totals.left_alone) } else { String::new() };
     let members = group::members(&seen.group);
+    let warnings = match pass.status.warnings.len() {
+        0 => String::new(),
+        1 => "; 1 warning".to_owned(),
+        many => format!("; {many} warnings"),
+    };
+    let drift = pass.status.drift.as_ref().map(|drift| format!("; {}", drift::words(drift))).unwrap_or_default();
     format!(
-        "planned {} partitions{clamped}: {} records to be consumed again, {} skipped; the group is {} with {members} members",
+        "planned {} partitions{clamped}{left_alone}: {} records to be consumed again, {} skipped; the group is {} with {members} \
+         members{warnings}{drift}",
         totals.partitions,
         totals.replayed,
         totals.skipped,

@@ -1,9 +1,13 @@
 //! The spec, parsed once into types that cannot be wrong. Nothing downstream checks again.
 
 use jiff::{SignedDuration, Timestamp};
+use regex::Regex;
 
-use super::world::TopicPartition;
-use crate::api::{OffsetReset, ResetSpec, TargetRef, TimestampSpec};
+use super::timestamp;
+use crate::api::{Isolation, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
+
+/// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
+const PATTERN_SIZE: usize = 1 << 20;
 
 /// What one `OffsetReset` asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +18,20 @@ pub struct Request {
     pub bootstrap_servers: String,
     /// The consumer group.
     pub group: String,
-    /// What to reset, in the order of the spec.
-    pub entries: Vec<Entry>,
+    /// What to reset, and where to.
+    pub work: Work,
+    /// What becomes of a partition whose target is out of range.
+    pub out_of_range: OutOfRange,
+    /// How many records may be consumed again at most.
+    pub max_replay: Option<i64>,
+    /// How many records may be left out at most.
+    pub max_skip: Option<i64>,
+    /// Plan only.
+    pub dry_run: bool,
+    /// What the latest position is.
+    pub isolation: Isolation,
+    /// A group that the broker does not know may be created.
+    pub allow_new_group: bool,
     /// What the consumers' session timeout is said to be.
     pub session_timeout: SignedDuration,
     /// How long the group may take to become empty.
@@ -26,24 +42,60 @@ pub struct Request {
     pub marker: String,
 }
 
+/// What to reset, and where to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// These entries, in the order of the spec.
+    Entries(Vec<Entry>),
+    /// Back to what stood there before another `OffsetReset`, by its name.
+    Undo(String),
+}
+
 /// One entry of `spec.resets`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The topic.
-    pub topic: String,
+    /// The topics.
+    pub scope: Scope,
     /// The partition, or all of them.
     pub partition: Option<i32>,
     /// Where to.
     pub goal: Goal,
 }
 
+/// Which topics an entry means.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// One, by its name.
+    Topic(String),
+    /// Those with a commit whose whole name matches.
+    Pattern(Regex),
+}
+
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Topic(a), Self::Topic(b)) => a == b,
+            (Self::Pattern(a), Self::Pattern(b)) => a.as_str() == b.as_str(),
+            (Self::Topic(_), Self::Pattern(_)) | (Self::Pattern(_), Self::Topic(_)) => false,
+        }
+    }
+}
+
 /// Where an entry wants its partitions to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// To an offset, 0 or more.
     Offset(i64),
     /// To the first record at or after a time, in milliseconds since the epoch, 0 or more.
     Timestamp(i64),
+    /// To a place in the log, or to where the group is.
+    Position(Position),
+    /// So many records on from where the group is.
+    ShiftBy(i64),
+    /// To where another group is.
+    FromGroup(String),
+    /// Back to this offset, which another reset has recorded.
+    Recorded(i64),
 }
 
 /// A spec that the schema lets through and that still means nothing.
@@ -61,24 +113,36 @@ impl InvalidSpec {
 }
 
 impl Request {
-    /// Parses a spec.
+    /// Parses a spec. How long ago a `duration` is, is counted from the recorded start: it stays the same on every later pass.
     ///
     /// # Errors
     /// When it asks for something that no reset can follow; the message says what to write instead.
     pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
         let spec = &reset.spec;
-        let entries = spec.resets.iter().enumerate().map(|(index, entry)| parse_entry(index, entry)).collect::<Result<_, _>>()?;
-        let duration = |field: &str, value: kube::core::Duration| {
-            if value.is_negative() {
-                return Err(InvalidSpec::new(field, "must not be negative"));
-            }
-            SignedDuration::try_from(std::time::Duration::from(value)).map_err(|_| InvalidSpec::new(field, "is too long"))
+        let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
+        let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+        let parse = |(index, entry)| parse_entry(index, entry, start);
+        let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        let work = match (&spec.undo, entries.is_empty()) {
+            (Some(undo), true) => Work::Undo(undo.name.clone()),
+            (None, false) => Work::Entries(entries),
+            (Some(_), false) | (None, true) => return Err(InvalidSpec::new("resets", "write either resets or undo")),
         };
+        if spec.undo.as_ref().is_some_and(|undo| Some(&undo.name) == reset.metadata.name.as_ref()) {
+            return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot take itself back; name another one"));
+        }
+        let limits = spec.limits.clone().unwrap_or(LimitsSpec { max_replay: None, max_skip: None });
         Ok(Self {
             targets: spec.target_refs.clone(),
             bootstrap_servers: spec.kafka.bootstrap_servers.clone(),
             group: spec.group.clone(),
-            entries,
+            work,
+            out_of_range: spec.out_of_range,
+            max_replay: limits.max_replay,
+            max_skip: limits.max_skip,
+            dry_run: spec.dry_run,
+            isolation: spec.isolation,
+            allow_new_group: spec.allow_new_group,
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,
@@ -91,48 +155,52 @@ impl Request {
         })
     }
 
-    /// The topics that the entries name, each once, in the order of the spec.
+    /// The entries; none when it is an undo.
     #[must_use]
-    pub fn topics(&self) -> Vec<&str> {
-        let mut topics = vec![];
-        for entry in &self.entries {
-            if !topics.contains(&entry.topic.as_str()) {
-                topics.push(entry.topic.as_str());
-            }
+    pub fn entries(&self) -> &[Entry] {
+        match &self.work {
+            Work::Entries(entries) => entries,
+            Work::Undo(_) => &[],
         }
-        topics
+    }
+
+    /// The other groups whose commits are wanted, each once.
+    #[must_use]
+    pub fn source_groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.entries().iter().filter_map(|entry| entry.goal.source_group()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 }
 
-impl Entry {
-    /// The partitions that the entry means, of those that its topic has.
+impl Goal {
+    /// The other group whose commits are wanted.
     #[must_use]
-    pub fn partitions(&self, existing: &[i32]) -> Vec<TopicPartition> {
-        match self.partition {
-            Some(partition) => vec![TopicPartition::new(&self.topic, partition)],
-            None => existing.iter().map(|&partition| TopicPartition::new(&self.topic, partition)).collect(),
+    pub fn source_group(&self) -> Option<&str> {
+        match self {
+            Self::FromGroup(group) => Some(group),
+            Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
         }
     }
 }
 
-fn parse_entry(index: usize, entry: &ResetSpec) -> Result<Entry, InvalidSpec> {
+fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {
+    if value.is_negative() {
+        return Err(InvalidSpec::new(field, "must not be negative"));
+    }
+    SignedDuration::try_from(std::time::Duration::from(value)).map_err(|_| InvalidSpec::new(field, "is too long"))
+}
+
+fn parse_entry(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Entry, InvalidSpec> {
     let field = |name: &str| format!("resets[{index}].{name}");
-    let goal = match (entry.offset, &entry.timestamp) {
-        (Some(offset), None) if offset >= 0 => Goal::Offset(offset),
-        (Some(offset), None) => {
-            return Err(InvalidSpec::new(
-                field("offset"),
-                format!("{offset} is negative; Kafka's negative offsets have other meanings"),
-            ));
-        }
-        (None, Some(timestamp)) => {
-            Goal::Timestamp(parse_timestamp(timestamp).map_err(|problem| InvalidSpec::new(field("timestamp"), problem))?)
+    let scope = match (&entry.topic, &entry.topic_pattern) {
+        (Some(topic), None) => Scope::Topic(topic.clone()),
+        (None, Some(pattern)) => {
+            Scope::Pattern(parse_pattern(pattern).map_err(|problem| InvalidSpec::new(field("topicPattern"), problem))?)
         }
         (None, None) | (Some(_), Some(_)) => {
-            return Err(InvalidSpec::new(
-                format!("resets[{index}]"),
-                "needs exactly one target: write either offset or timestamp",
-            ));
+            return Err(InvalidSpec::new(format!("resets[{index}]"), "needs either topic or topicPattern"));
         }
     };
     let partition = match entry.partition {
@@ -141,33 +209,52 @@ fn parse_entry(index: usize, entry: &ResetSpec) -> Result<Entry, InvalidSpec> {
         partition => {
             return Err(InvalidSpec::new(
                 field("partition"),
-                format!("{partition} is neither a partition's number nor -1 for all"),
+                format!("{partition} is neither a partition's number from 0 nor -1 for all partitions"),
             ));
         }
     };
-    Ok(Entry { topic: entry.topic.clone(), partition, goal })
+    Ok(Entry { scope, partition, goal: parse_goal(index, entry, start)? })
 }
 
-/// Milliseconds since the epoch. Digits decide the unit of a number, because both are in use for the same field.
-fn parse_timestamp(timestamp: &TimestampSpec) -> Result<i64, String> {
-    match timestamp {
-        TimestampSpec::Unix(seconds @ 1_000_000_000..=9_999_999_999) => Ok(seconds * 1000),
-        TimestampSpec::Unix(millis @ 1_000_000_000_000..=9_999_999_999_999) => Ok(*millis),
-        TimestampSpec::Unix(other) => Err(format!(
-            "{other} has neither 10 digits (Unix time in seconds) nor 13 (milliseconds); write one of those, or RFC 3339 with a zone"
-        )),
-        TimestampSpec::Rfc3339(text) => {
-            let at: Timestamp = text
-                .parse()
-                .map_err(|error| format!("'{text}' is not RFC 3339 with a zone, such as 2019-10-23T13:22:24Z ({error})"))?;
-            // Rounded up: "at or after" must not let in a record from before the instant.
-            let millis = at.as_nanosecond().div_euclid(1_000_000) + i128::from(at.as_nanosecond().rem_euclid(1_000_000) != 0);
-            match i64::try_from(millis) {
-                Ok(millis) if millis >= 0 => Ok(millis),
-                _ => Err(format!("'{text}' is before 1970; Kafka has no records from then")),
-            }
+fn parse_goal(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Goal, InvalidSpec> {
+    let field = |name: &str| format!("resets[{index}].{name}");
+    let mut goals = vec![];
+    if let Some(offset) = entry.offset {
+        if offset < 0 {
+            let problem = format!("{offset} is negative; Kafka's negative offsets have other meanings");
+            return Err(InvalidSpec::new(field("offset"), problem));
         }
+        goals.push(Goal::Offset(offset));
     }
+    if let Some(spec) = &entry.timestamp {
+        let millis = timestamp::parse(spec).map_err(|problem| InvalidSpec::new(field("timestamp"), problem))?;
+        goals.push(Goal::Timestamp(millis));
+    }
+    goals.extend(entry.position.map(Goal::Position));
+    goals.extend(entry.shift_by.map(Goal::ShiftBy));
+    if let Some(ago) = entry.duration {
+        let ago = duration(&field("duration"), ago)?;
+        let at = start.checked_sub(ago).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH);
+        let at = at.ok_or_else(|| InvalidSpec::new(field("duration"), "is before 1970; Kafka has no records from then"))?;
+        goals.push(Goal::Timestamp(at.as_millisecond()));
+    }
+    goals.extend(entry.from_group.clone().map(Goal::FromGroup));
+    let mut goals = goals.into_iter();
+    match (goals.next(), goals.next()) {
+        (Some(goal), None) => Ok(goal),
+        (None, _) | (Some(_), Some(_)) => Err(InvalidSpec::new(
+            format!("resets[{index}]"),
+            "needs exactly one target: write one of offset, timestamp, position, shiftBy, duration and fromGroup",
+        )),
+    }
+}
+
+/// A pattern for whole names, as Kafka's consumers take theirs.
+fn parse_pattern(pattern: &str) -> Result<Regex, String> {
+    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(PATTERN_SIZE)
+        .build()
+        .map_err(|error| format!("'{pattern}' is no regular expression (RE2), such as \"orders\\..*\": {error}"))
 }
 
 #[cfg(test)]
@@ -175,50 +262,69 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::api::TimestampSpec;
 
-    #[rstest]
-    #[case::seconds_as_the_first_doc_has_them(TimestampSpec::Unix(1_571_812_144), Ok(1_571_812_144_000))]
-    #[case::milliseconds_as_the_second_doc_has_them(TimestampSpec::Unix(1_571_812_144_000), Ok(1_571_812_144_000))]
-    #[case::the_least_seconds(TimestampSpec::Unix(1_000_000_000), Ok(1_000_000_000_000))]
-    #[case::the_most_milliseconds(TimestampSpec::Unix(9_999_999_999_999), Ok(9_999_999_999_999))]
-    #[case::nine_digits(TimestampSpec::Unix(999_999_999), Err("neither 10 digits"))]
-    #[case::eleven_digits(TimestampSpec::Unix(10_000_000_000), Err("neither 10 digits"))]
-    #[case::nanoseconds(TimestampSpec::Unix(1_571_812_144_000_000_000), Err("neither 10 digits"))]
-    #[case::a_sentinel_of_the_protocol(TimestampSpec::Unix(-1), Err("neither 10 digits"))]
-    #[case::rfc3339(TimestampSpec::Rfc3339("2019-10-23T06:29:04Z".into()), Ok(1_571_812_144_000))]
-    #[case::rfc3339_with_an_offset(TimestampSpec::Rfc3339("2019-10-23T14:29:04.250+08:00".into()), Ok(1_571_812_144_250))]
-    #[case::fractions_of_a_millisecond_round_up(TimestampSpec::Rfc3339("2019-10-23T06:29:04.0000001Z".into()), Ok(1_571_812_144_001))]
-    #[case::without_a_zone(TimestampSpec::Rfc3339("2019-10-23T06:29:04".into()), Err("with a zone"))]
-    #[case::no_such_day(TimestampSpec::Rfc3339("2019-02-30T06:29:04Z".into()), Err("not RFC 3339"))]
-    #[case::before_the_epoch(TimestampSpec::Rfc3339("1969-12-31T23:59:59Z".into()), Err("before 1970"))]
-    fn a_timestamp_is_seconds_milliseconds_or_rfc3339(#[case] spec: TimestampSpec, #[case] expected: Result<i64, &str>) {
-        match (parse_timestamp(&spec), expected) {
-            (Ok(millis), Ok(expected)) => assert_eq!(millis, expected),
-            (Err(problem), Err(expected)) => assert!(problem.contains(expected), "{problem}"),
-            (got, expected) => panic!("{got:?} instead of {expected:?}"),
-        }
-    }
-
-    fn entry(partition: i32, offset: Option<i64>, timestamp: Option<i64>) -> ResetSpec {
-        ResetSpec { topic: "t".into(), partition, offset, timestamp: timestamp.map(TimestampSpec::Unix) }
+    fn entry(partition: i32) -> ResetSpec {
+        ResetSpec { topic: Some("t".into()), partition, ..ResetSpec::default() }
     }
 
     #[rstest]
-    #[case::all_partitions(entry(-1, Some(10), None), Ok((None, Goal::Offset(10))))]
-    #[case::one_partition(entry(3, Some(0), None), Ok((Some(3), Goal::Offset(0))))]
-    #[case::a_time(entry(0, None, Some(1_571_812_144)), Ok((Some(0), Goal::Timestamp(1_571_812_144_000))))]
-    #[case::no_target(entry(0, None, None), Err("spec.resets[7]: needs exactly one target"))]
-    #[case::two_targets(entry(0, Some(1), Some(1_571_812_144)), Err("spec.resets[7]: needs exactly one target"))]
-    #[case::a_negative_offset(entry(0, Some(-1), None), Err("spec.resets[7].offset: -1 is negative"))]
-    #[case::a_negative_partition(entry(-2, Some(1), None), Err("spec.resets[7].partition: -2 is neither"))]
-    fn an_entry_has_one_target_and_one_or_all_partitions(
-        #[case] spec: ResetSpec,
-        #[case] expected: Result<(Option<i32>, Goal), &str>,
-    ) {
-        match (parse_entry(7, &spec), expected) {
+    #[case::all_partitions(ResetSpec { offset: Some(10), ..entry(-1) }, Ok((None, Goal::Offset(10))))]
+    #[case::one_partition(ResetSpec { offset: Some(0), ..entry(3) }, Ok((Some(3), Goal::Offset(0))))]
+    #[case::a_time(
+        ResetSpec { timestamp: Some(TimestampSpec::Unix(1_571_812_144)), ..entry(0) },
+        Ok((Some(0), Goal::Timestamp(1_571_812_144_000)))
+    )]
+    #[case::a_position(
+        ResetSpec { position: Some(Position::Latest), ..entry(-1) }, Ok((None, Goal::Position(Position::Latest)))
+    )]
+    #[case::back(ResetSpec { shift_by: Some(-5), ..entry(-1) }, Ok((None, Goal::ShiftBy(-5))))]
+    #[case::long_ago(
+        ResetSpec { duration: Some(std::time::Duration::from_secs(90).into()), ..entry(-1) },
+        Ok((None, Goal::Timestamp(1_799_999_910_000)))
+    )]
+    #[case::of_another_group(
+        ResetSpec { from_group: Some("h".into()), ..entry(-1) }, Ok((None, Goal::FromGroup("h".into())))
+    )]
+    #[case::no_target(entry(0), Err("spec.resets[7]: needs exactly one target"))]
+    #[case::two_targets(
+        ResetSpec { offset: Some(1), shift_by: Some(2), ..entry(0) }, Err("spec.resets[7]: needs exactly one target")
+    )]
+    #[case::a_negative_offset(ResetSpec { offset: Some(-1), ..entry(0) }, Err("spec.resets[7].offset: -1 is negative"))]
+    #[case::a_negative_partition(
+        ResetSpec { offset: Some(1), ..entry(-2) }, Err("spec.resets[7].partition: -2 is neither")
+    )]
+    #[case::before_the_epoch(
+        ResetSpec { duration: Some(std::time::Duration::from_hours(24 * 365 * 80).into()), ..entry(0) },
+        Err("spec.resets[7].duration: is before 1970")
+    )]
+    #[case::no_topic(
+        ResetSpec { topic: None, offset: Some(1), ..entry(0) }, Err("spec.resets[7]: needs either topic or topicPattern")
+    )]
+    #[case::no_pattern(
+        ResetSpec { topic: None, topic_pattern: Some("(".into()), offset: Some(1), ..entry(0) },
+        Err("spec.resets[7].topicPattern: '(' is no regular expression")
+    )]
+    fn an_entry_has_one_scope_and_one_target(#[case] spec: ResetSpec, #[case] expected: Result<(Option<i32>, Goal), &str>) {
+        match (parse_entry(7, &spec, Timestamp::from_second(1_800_000_000).unwrap()), expected) {
             (Ok(entry), Ok((partition, goal))) => assert_eq!((entry.partition, entry.goal), (partition, goal)),
             (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
             (got, expected) => panic!("{got:?} instead of {expected:?}"),
         }
+    }
+
+    #[rstest]
+    #[case("orders", "orders", true)]
+    #[case("orders", "orders-eu", false)]
+    #[case("orders|payments", "my-payments", false)]
+    #[case(r"orders\..*", "orders.eu", true)]
+    #[case(".*", "anything", true)]
+    fn a_pattern_means_whole_names(#[case] pattern: &str, #[case] topic: &str, #[case] matches: bool) {
+        assert_eq!(parse_pattern(pattern).unwrap().is_match(topic), matches);
+    }
+
+    #[test]
+    fn a_pattern_that_would_eat_all_memory_is_refused() {
+        assert!(parse_pattern(r"((\w{1000}){1000}){1000}").is_err());
     }
 }

@@ -7,10 +7,11 @@ use super::{
     observed::{CommitSeen, KafkaSeen},
     pass::Pass,
     plan::{self, Refusal, kafka_reason},
+    policy,
     request::Request,
     world::{KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
 };
-use crate::api::{ConditionType, PartitionOutcome, PartitionStatus, Phase, Reason};
+use crate::api::{ConditionType, Isolation, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Position, Reason};
 
 /// How many commits are sent before what is still not as planned counts as failed: something commits over us.
 pub const MAX_COMMITS: i32 = 10;
@@ -24,6 +25,10 @@ const REFUSED: &str = "the broker refused the commit because a consumer had join
 pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
         return pass.not_gone();
+    }
+    if let Some(why) = &pass.seen.record_lost {
+        let message = format!("the record of the plan is needed and not there: {why}. {}", pass.offsets_said());
+        return pass.finish(Phase::Failed, Reason::RecordUnavailable, message);
     }
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForCommit(seen) => seen,
@@ -42,33 +47,47 @@ pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
         return joined(pass, &message);
     }
     if pass.status.final_plan_time.is_none() {
-        return make_final(pass, seen);
+        return make_final(pass, request, seen);
     }
     commit(pass, request, seen)
 }
 
 /// The last look at the logs before the first commit: what stands there, and the targets within the bounds that hold now.
 /// This is recorded before anything is committed, and never computed again from a relative goal.
-fn make_final(mut pass: Pass<'_>, seen: &CommitSeen) -> Decision {
+fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
     let mut waits_for = None;
     for partition in &mut pass.status.partitions {
         let at = TopicPartition::new(&partition.topic, partition.partition);
-        match (seen.bounds.get(&at), seen.committed.get(&at)) {
-            (Some(Ok(bounds)), Some(Ok(committed))) => {
-                partition.before = committed.as_ref().map(|committed| committed.offset);
-                plan::finalize(partition, *bounds);
-            }
-            (Some(Err(error)), _) | (_, Some(Err(error))) if !error.kind.is_transient() => fail(partition, error),
-            (Some(Err(error)), _) | (_, Some(Err(error))) => waits_for = Some(format!("partition {at}: {error}")),
-            (None, _) | (_, None) => waits_for = Some(format!("partition {at}: the broker did not answer for it")),
+        match settle(partition, &at, request, seen) {
+            Ok(()) => {}
+            Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
+            Err(Trouble::Refused(why)) => fail(partition, why),
+            Err(Trouble::Passing(why)) => waits_for = Some(format!("partition {at}: {why}")),
         }
     }
     if let Some(problem) = waits_for {
         return pass.wait(Reason::Committing, format!("waits before the first commit: {problem}"), RETRY);
     }
+    if let Some(refusal) = policy::refusals(request, &pass.status.partitions).into_iter().next() {
+        let message = format!("the logs and the group have moved since the plan: {}. {}", refusal.message, pass.offsets_said());
+        return pass.finish(Phase::Failed, refusal.reason, message);
+    }
     pass.status.final_plan_time = Some(pass.instant());
     let (reason, message) = (Reason::Committing, "the plan is final; offsets are about to be committed");
     pass.go_on(Phase::Resetting, reason, message)
+}
+
+fn settle<'a>(
+    partition: &mut PartitionStatus,
+    at: &TopicPartition,
+    request: &Request,
+    seen: &'a CommitSeen,
+) -> Result<(), Trouble<'a>> {
+    let bounds = *answered(&seen.bounds, at)?;
+    let committed = answered(&seen.committed, at)?.as_ref();
+    let stable = partition.requested_position == Some(Position::Latest) && request.isolation == Isolation::ReadCommitted;
+    let stable_end = if stable { Some(*answered(&seen.stable_ends, at)?) } else { None };
+    plan::settle(partition, bounds, stable_end, committed, request.out_of_range).map_err(Trouble::Refused)
 }
 
 /// Reads back, and commits what is not as planned.
@@ -76,12 +95,14 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     let mut offsets = vec![];
     let mut waits_for = None;
     let attempts = pass.status.commits;
-    for partition in pass.status.partitions.iter_mut().filter(|partition| partition.outcome != PartitionOutcome::Failed) {
+    let wanted = |planned: &&mut PartitionStatus| matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Reset);
+    for partition in pass.status.partitions.iter_mut().filter(wanted) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
-        match read_back(partition, &at, &request.marker, attempts, seen) {
+        match read_back(partition, &at, request, attempts, seen) {
             Ok(true) => offsets.push((at, partition.target)),
             Ok(false) => {}
-            Err(Trouble::Lasting(error)) => fail(partition, error),
+            Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
+            Err(Trouble::Refused(why)) => fail(partition, why),
             Err(Trouble::Passing(why)) => waits_for = Some(format!("partition {at}: {why}")),
         }
     }
@@ -99,12 +120,12 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
 fn read_back<'a>(
     partition: &mut PartitionStatus,
     at: &TopicPartition,
-    marker: &str,
+    request: &Request,
     attempts: i32,
     seen: &'a CommitSeen,
 ) -> Result<bool, Trouble<'a>> {
     let found = answered(&seen.committed, at)?.as_ref();
-    if found.is_some_and(|found| found.offset == partition.target && found.metadata == marker) {
+    if found.is_some_and(|found| found.offset == partition.target && found.metadata == request.marker) {
         partition.outcome = PartitionOutcome::Reset;
         partition.after = Some(partition.target);
         partition.message = None;
@@ -122,7 +143,13 @@ fn read_back<'a>(
         });
         return Ok(false);
     }
-    plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?);
+    let planned = partition.target;
+    if plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?) && request.out_of_range != OutOfRange::Clamp {
+        let policy = if request.out_of_range == OutOfRange::Fail { "Fail" } else { "Skip" };
+        return Err(Trouble::Refused(format!(
+            "{planned} has gone out of range since the plan became final, and outOfRange is {policy}"
+        )));
+    }
     Ok(true)
 }
 
@@ -130,6 +157,8 @@ fn read_back<'a>(
 enum Trouble<'a> {
     /// It will not have one.
     Lasting(&'a KafkaError),
+    /// It has one, and the request does not allow what follows from it.
+    Refused(String),
     /// It may have one soon; why not yet.
     Passing(String),
 }
@@ -147,13 +176,25 @@ fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<
 /// Every partition is decided: what the run has come to.
 fn verdict(mut pass: Pass<'_>) -> Decision {
     let totals = plan::totals(&pass.status.partitions);
+    let left_alone = if totals.left_alone > 0 { format!("; {} left as they were", totals.left_alone) } else { String::new() };
+    if totals.failed == 0 && totals.reset == 0 {
+        let message =
+            format!("nothing was committed{left_alone}: by now no target is in range that differs from what stands there");
+        pass.condition(ConditionType::OffsetsReset, Some(false), Reason::NothingToReset, &message);
+        let repaired = pass.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged);
+        return if repaired {
+            pass.finish(Phase::Succeeded, Reason::NothingToRepair, message)
+        } else {
+            pass.finish(Phase::Failed, Reason::NothingToReset, message)
+        };
+    }
     if totals.failed == 0 {
-        let message = format!("all {} partitions were committed and read back", totals.partitions);
+        let message = format!("all {} partitions were committed and read back{left_alone}", totals.reset);
         pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsReadBack, &message);
         pass.note(false, Reason::OffsetsReadBack, &message, None);
         let clamped = if totals.clamped > 0 { format!(" ({} clamped into the log)", totals.clamped) } else { String::new() };
         let message = format!(
-            "{} partitions reset and read back{clamped}: {} records to be consumed again, {} skipped",
+            "{} partitions reset and read back{clamped}: {} records to be consumed again, {} skipped{left_alone}",
             totals.reset, totals.replayed, totals.skipped
         );
         return pass.finish(Phase::Succeeded, Reason::Succeeded, message);
@@ -188,7 +229,7 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
         match answers.get(&at) {
             Some(Err(error)) if error.kind == KafkaErrorKind::UnknownMember => member = true,
             Some(Err(error)) if error.kind.is_transient() => partition.message = Some(error.message.clone()),
-            Some(Err(error)) => fail(partition, error),
+            Some(Err(error)) => fail(partition, error.message.clone()),
             Some(Ok(())) | None => {}
         }
     }
@@ -207,8 +248,8 @@ pub(super) fn commit_failed(pass: Pass<'_>, error: &KafkaError) -> Decision {
     pass.wait(kafka_reason(error.kind), message, RETRY)
 }
 
-fn fail(partition: &mut PartitionStatus, error: &KafkaError) {
+fn fail(partition: &mut PartitionStatus, why: String) {
     partition.outcome = PartitionOutcome::Failed;
     partition.after = None;
-    partition.message = Some(error.message.clone());
+    partition.message = Some(why);
 }

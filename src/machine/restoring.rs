@@ -6,14 +6,19 @@ use super::{
     Decision, Effect,
     observed::Seen,
     pass::{Pass, name},
+    sharing,
 };
 use crate::api::{ActionKind, ConditionType, Reason, Restored};
 
 /// How soon it is tried again. There is no limit: consumers at zero are what must not last.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
+/// How soon it looks again whether another reset still needs the workload at zero.
+const SHARED: SignedDuration = SignedDuration::from_millis(500);
+
 pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
     let mut unseen = false;
+    let mut shared = None;
     for index in 0..pass.status.targets.len() {
         if pass.status.targets[index].restored.is_some() {
             continue;
@@ -29,6 +34,15 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
             Some(Seen::Known(_)) if !target.stop_requested => Restored::NotStopped,
             Some(Seen::Known(workload)) if workload.replicas == target.original_replicas => Restored::Original,
             Some(Seen::Known(workload)) if workload.replicas == 0 => {
+                if let Some(other) = sharing::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {
+                    shared = Some(format!(
+                        "{}, which OffsetReset {}/{} still needs at zero",
+                        name(target),
+                        other.namespace,
+                        other.name
+                    ));
+                    continue;
+                }
                 let effect = Effect::Scale {
                     target: index,
                     resource_version: workload.resource_version.clone(),
@@ -47,6 +61,12 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         let message = format!("the replicas cannot be put back yet: {problem}. It is tried again until it is done");
         pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, &message);
         return pass.wait(Reason::TargetUnreachable, message, RETRY);
+    }
+    if let Some(shared) = shared {
+        let outcome = pass.status.verdict.as_ref().map(|verdict| format!(". {}", verdict.message)).unwrap_or_default();
+        let message = format!("waits with {shared}: the replicas come back when that one is done{outcome}");
+        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOther, &message);
+        return pass.wait(Reason::WaitingForOther, message, SHARED);
     }
     done(pass)
 }

@@ -8,6 +8,7 @@ use super::{
     observed::Seen,
     pass::{Pass, clock, later, name},
     request::Request,
+    sharing,
     world::{Pod, Workload},
 };
 use crate::api::{ActionKind, ConditionType, Phase, Reason};
@@ -55,7 +56,11 @@ fn stop(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decisi
     let said = pass.offsets_said();
     let target = &mut pass.status.targets[index];
     if workload.replicas == 0 {
-        // A target that was at zero before we came is not ours to restore.
+        if !target.stop_requested {
+            // A target that was at zero before we came is not ours to restore, unless another reset holds it there.
+            join(pass, index, &workload.uid);
+        }
+        let target = &mut pass.status.targets[index];
         target.stopped = target.stop_requested;
         return None;
     }
@@ -89,6 +94,24 @@ fn stop(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decisi
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
+}
+
+/// Shares a stop with another reset: from here on the workload stays at zero until both are done, and the count that
+/// comes back is the one that the other has saved. The time at zero counts from the first stop.
+fn join(pass: &mut Pass<'_>, index: usize, workload_uid: &str) {
+    let Some((holder, held)) = sharing::holder(&pass.seen.uid, workload_uid, &pass.seen.others) else { return };
+    let message = format!("shares the stop of OffsetReset {}/{}", holder.namespace, holder.name);
+    let target = &mut pass.status.targets[index];
+    target.stop_requested = true;
+    target.original_replicas = held.original_replicas;
+    if let (Some(hold), Some(first)) = (&mut pass.status.hold, holder.hold_start) {
+        let earlier = hold.start_time.0.duration_since(first);
+        if earlier.is_positive() {
+            hold.start_time = MicroTime(first);
+            hold.deadline = MicroTime(hold.deadline.0.checked_sub(earlier).unwrap_or(hold.deadline.0));
+        }
+    }
+    pass.note(false, Reason::ScaledToZero, message, None);
 }
 
 /// The last container has ended: from here the session timeout and the drain timeout count.

@@ -3,22 +3,27 @@
 mod act;
 mod backoff;
 mod observe;
+mod questions;
+mod store;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
-use tokio::sync::Mutex;
 
+use self::store::{Outcome, Picture};
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
-    kubernetes::{Announcer, Resets, Stored, Targets},
-    machine::{self, Decision, request::Request},
+    kubernetes::{Announcer, Records, Resets, Targets},
+    machine::{self, Decision, observed::Observed, request::Request},
     observability::Metrics,
 };
 
 pub use backoff::Backoff;
+pub use questions::look;
+pub use turns::Turns;
 
 /// How soon a pass that lost a race looks again.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);
@@ -30,6 +35,8 @@ const AFTER_NOTHING: Duration = Duration::from_secs(1);
 pub struct Context {
     /// The objects.
     pub resets: Resets,
+    /// Their records.
+    pub records: Records,
     /// The workloads.
     pub targets: Targets,
     /// Kafka clusters.
@@ -44,8 +51,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// The time.
     pub clock: fn() -> Timestamp,
-    /// One pass at a time may let a reset begin: who is under way is only seen by others once it is recorded.
-    pub admission: Arc<Mutex<()>>,
+    /// One pass at a time where others must see what is recorded.
+    pub turns: Turns,
 }
 
 /// Why a pass failed. Waiting is not failing.
@@ -60,6 +67,15 @@ pub enum Error {
     /// The status could not be written; nothing that relies on it was done.
     #[error("the status could not be written")]
     Record(#[source] kube::Error),
+    /// The record could not be read.
+    #[error("the record could not be read")]
+    ReadRecord(#[source] kube::Error),
+    /// The record could not be written; nothing that relies on it was done.
+    #[error("the record could not be written")]
+    WriteRecord(#[source] kube::Error),
+    /// Neither the record nor a status without it can be written.
+    #[error("neither the record nor a status without it can be made: {0}")]
+    Unrecordable(String),
     /// The finalizer could not be set or removed.
     #[error("the finalizer could not be changed")]
     Finalizer(#[source] kube::Error),
@@ -79,6 +95,9 @@ impl Error {
             Self::Read(_) => "read",
             Self::List(_) => "list",
             Self::Record(_) => "record",
+            Self::ReadRecord(_) => "read-record",
+            Self::WriteRecord(_) => "write-record",
+            Self::Unrecordable(_) => "unrecordable",
             Self::Finalizer(_) => "finalizer",
             Self::Scale(_) => "scale",
             Self::Undecodable(_) => "undecodable",
@@ -91,7 +110,7 @@ impl Error {
 /// # Errors
 /// When something could not be read or written that must be; it is tried again, ever more slowly.
 pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<Context>) -> Result<Action, Error> {
-    let action = pass(&object, &context).await?;
+    let action = Box::pin(pass(&object, &context)).await?;
     context.backoff.reset(&uid(&object));
     Ok(action)
 }
@@ -104,68 +123,95 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
     let cached = object.0.as_ref().map_err(|invalid| Error::Undecodable(invalid.error.clone()))?;
     let pass = context.metrics.reconcile_pass();
     // What is over is over: a cache may be behind, but nothing ever leads back from here.
-    if cached.status.as_ref().is_some_and(is_over) && !cached.finalizers().iter().any(|name| name == crate::api::FINALIZER) {
+    let is_over = cached.status.as_ref().is_some_and(|status| machine::is_over(status, cached.spec.dry_run));
+    if is_over && !cached.finalizers().iter().any(|name| name == crate::api::FINALIZER) {
         pass.completed();
         return Ok(Action::await_change());
     }
     let namespace = cached.namespace().unwrap_or_default();
-    let Some(reset) = context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? else {
+    let Some(first) = context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? else {
         pass.completed();
         return Ok(Action::await_change());
     };
-    let status = reset.status.clone().unwrap_or_default();
-    let turn = match status.phase {
-        None | Some(Phase::Pending) => Some(Arc::clone(&context.admission).lock_owned().await),
-        Some(_) => None,
+    let turn = context.turns.take(phase_of(&first), &namespace).await;
+    let reset = if turn.is_some() {
+        // What was read before the turn came does not count.
+        match context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? {
+            Some(reset) if phase_of(&reset) == phase_of(&first) => reset,
+            Some(_) | None => {
+                pass.conflict();
+                return Ok(Action::requeue(AFTER_CONFLICT));
+            }
+        }
+    } else {
+        first
     };
 
+    let picture = store::load(context, &reset).await?;
     let request = Request::parse(&reset);
-    let seen = observe::observe(context, &reset, &status, request.as_ref()).await?;
-    let decision = machine::decide(request.as_ref(), &status, &seen, (context.clock)());
+    let seen = observe::observe(context, &reset, &picture, request.as_ref()).await?;
+    let decision = machine::decide(request.as_ref(), &picture.status, &seen, (context.clock)());
 
-    let Some(reset) = record(context, reset, &status, &decision).await? else {
+    let old = picture.status.clone();
+    let Some((reset, picture, decision)) =
+        Box::pin(record(context, reset, request.as_ref().ok(), picture, decision, &seen)).await?
+    else {
         pass.conflict();
         return Ok(Action::requeue(AFTER_CONFLICT));
     };
-    drop(turn);
+    let turn = turn.filter(|turn| !turn.until_recorded);
     let Some(effect) = &decision.effect else {
         pass.completed();
-        return Ok(requeue(&decision, decision.status != status));
+        return Ok(requeue(&decision, picture.status != old));
     };
 
     let answer = act::act(context, &reset, request.as_ref().ok(), effect).await?;
-    let after = machine::after(&decision.status, effect, &answer, &seen, (context.clock)());
-    if record(context, reset, &decision.status, &after).await?.is_none() {
+    let after = machine::after(&picture.status, effect, &answer, &seen, (context.clock)());
+    let recorded = Box::pin(record(context, reset, request.as_ref().ok(), picture, after, &seen)).await?;
+    drop(turn);
+    let Some((_, _, after)) = recorded else {
         pass.conflict();
         return Ok(Action::requeue(AFTER_CONFLICT));
-    }
+    };
     pass.completed();
     Ok(requeue(&after, true))
 }
 
-fn is_over(status: &OffsetResetStatus) -> bool {
-    status.phase.is_some_and(Phase::is_terminal) && !machine::needs_a_look(status)
-}
-
-/// Writes the status if it has changed, and tells people then. `None` when the object has changed meanwhile: nothing may follow.
+/// Writes what has changed, and tells people then. `None` when the object has changed meanwhile: nothing may follow.
+/// Where the record is refused, another decision takes the place of the one that relied on it.
 async fn record(
     context: &Context,
     reset: OffsetReset,
-    old: &OffsetResetStatus,
-    decision: &Decision,
-) -> Result<Option<OffsetReset>, Error> {
-    if decision.status == *old {
-        return Ok(Some(reset));
-    }
-    let written = match context.resets.write_status(&reset, &decision.status).await.map_err(Error::Record)? {
-        Stored::Written(written) => *written,
-        Stored::Stale => return Ok(None),
+    request: Option<&Request>,
+    old: Picture,
+    decision: Decision,
+    seen: &Observed,
+) -> Result<Option<(OffsetReset, Picture, Decision)>, Error> {
+    let (kept, decision) = match store::keep(context, reset.clone(), request, &old, &decision).await? {
+        Outcome::Refused(why) if old.status.commits == 0 && decision.status.verdict.is_none() => {
+            let decision = machine::record_refused(&old.status, &why, seen, (context.clock)());
+            (store::keep(context, reset, request, &old, &decision).await?, decision)
+        }
+        // What was committed stands, and the consumers are to come back: that is not kept up by a record.
+        Outcome::Refused(why) => (store::keep_without_record(context, reset, &old, &decision, &why).await?, decision),
+        kept @ (Outcome::Stands(..) | Outcome::Stale) => (kept, decision),
     };
-    if decision.status.phase != old.phase {
-        report_phase(context, &written, &decision.status);
+    let (written, picture) = match kept {
+        Outcome::Stands(written, picture) => (*written, *picture),
+        Outcome::Stale => return Ok(None),
+        Outcome::Refused(why) => return Err(Error::Unrecordable(why)),
+    };
+    if picture.status.phase != old.status.phase {
+        report_phase(context, &written, &picture.status);
     }
-    context.announcer.announce(&written, &decision.status.targets, &decision.notes).await;
-    Ok(Some(written))
+    if picture.status != old.status {
+        context.announcer.announce(&written, &picture.status.targets, &decision.notes).await;
+    }
+    Ok(Some((written, picture, decision)))
+}
+
+fn phase_of(reset: &OffsetReset) -> Option<Phase> {
+    reset.status.as_ref().and_then(|status| status.phase)
 }
 
 fn report_phase(context: &Context, reset: &OffsetReset, status: &OffsetResetStatus) {
@@ -197,8 +243,13 @@ fn requeue(decision: &Decision, changed: bool) -> Action {
 pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, context: Arc<Context>) -> Action {
     match error {
         Error::Undecodable(_) => Action::await_change(),
-        Error::Read(_) | Error::List(_) | Error::Record(_) | Error::Finalizer(_) | Error::Scale(_) => {
-            Action::requeue(context.backoff.next(&uid(&object)))
-        }
+        Error::Read(_)
+        | Error::List(_)
+        | Error::Record(_)
+        | Error::ReadRecord(_)
+        | Error::WriteRecord(_)
+        | Error::Unrecordable(_)
+        | Error::Finalizer(_)
+        | Error::Scale(_) => Action::requeue(context.backoff.next(&uid(&object))),
     }
 }

@@ -1,20 +1,21 @@
 //! Looks at the world: only at what the phase needs, live, and Kafka never where a deadline must not wait for it.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
 use kube::ResourceExt;
 
-use super::{Context, Error};
+use super::{Context, Error, questions, store::Picture};
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
-    kafka::{Connection, GroupAdmin},
+    kafka::Connection,
+    kubernetes::{RecordRead, record_name},
     machine::{
-        self, Claimant,
-        observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
-        plan,
-        request::{Goal, InvalidSpec, Request},
-        world::{KafkaError, KafkaErrorKind, TopicPartition, Workload},
+        self,
+        observed::{KafkaSeen, Observed, Seen, Undone},
+        request::{InvalidSpec, Request, Work},
+        sharing::{self, Claimant},
+        world::{KafkaError, KafkaErrorKind, Workload},
     },
 };
 
@@ -30,21 +31,25 @@ pub(super) fn connection(request: &Request) -> Connection {
 pub(super) async fn observe(
     context: &Context,
     reset: &OffsetReset,
-    status: &OffsetResetStatus,
+    picture: &Picture,
     request: Result<&Request, &InvalidSpec>,
 ) -> Result<Observed, Error> {
+    let status = &picture.status;
     let mut seen = Observed {
+        uid: reset.uid().unwrap_or_default(),
         deleting: reset.metadata.deletion_timestamp.is_some(),
         finalizer: reset.finalizers().iter().any(|name| name == FINALIZER),
         generation: reset.metadata.generation,
         blocker: None,
+        others: vec![],
+        record_lost: picture.lost.clone(),
         targets: vec![],
         kafka: KafkaSeen::NotAsked,
     };
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
         let others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
-        seen.blocker = machine::blocker(&Claimant::from(reset), &others);
+        seen.blocker = sharing::blocker(&Claimant::from(reset), &others, (context.clock)());
         return Ok(seen);
     }
     // A cancellation, and a hold that is over, are decided without looking at anything else.
@@ -55,9 +60,12 @@ pub(super) async fn observe(
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
         return Ok(seen);
     }
+    if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
+        seen.others = context.resets.claimants(reset.namespace().as_deref()).await.map_err(Error::List)?;
+    }
     seen.targets = look_at_targets(context, reset, status, request.ok(), phase == Phase::Planning).await;
     if let Ok(request) = request {
-        seen.kafka = look_at_kafka(context, status, request, phase).await;
+        seen.kafka = look_at_kafka(context, reset, status, request, phase).await;
     }
     Ok(seen)
 }
@@ -93,8 +101,14 @@ async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, 
 }
 
 /// What the phase needs of Kafka, over at the latest when the hold is: whatever hangs there, consumers do not wait for it.
-async fn look_at_kafka(context: &Context, status: &OffsetResetStatus, request: &Request, phase: Phase) -> KafkaSeen {
-    if matches!(phase, Phase::Pending | Phase::Stopping | Phase::Restoring) {
+async fn look_at_kafka(
+    context: &Context,
+    reset: &OffsetReset,
+    status: &OffsetResetStatus,
+    request: &Request,
+    phase: Phase,
+) -> KafkaSeen {
+    if matches!(phase, Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) {
         return KafkaSeen::NotAsked;
     }
     let now = (context.clock)();
@@ -102,14 +116,8 @@ async fn look_at_kafka(context: &Context, status: &OffsetResetStatus, request: &
     let left = hold.map_or(LOOK_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
     let look = async {
         let admin = context.kafka.connect(&connection(request)).await?;
-        match phase {
-            Phase::Planning => Ok(KafkaSeen::ForPlan(for_plan(admin.as_ref(), request).await?)),
-            Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin.as_ref(), request, status).await?)),
-            Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled => {
-                Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?))
-            }
-            Phase::Pending | Phase::Stopping | Phase::Restoring => Ok(KafkaSeen::NotAsked),
-        }
+        let undone = if phase == Phase::Planning { look_at_undone(context, reset, request).await } else { None };
+        questions::look(admin.as_ref(), phase, request, status, undone).await
     };
     within(left.min(LOOK_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
 }
@@ -119,40 +127,26 @@ async fn within<T>(limit: Duration, look: impl Future<Output = Result<T, KafkaEr
     tokio::time::timeout(limit, look).await.unwrap_or_else(too_long)
 }
 
-/// Everything that a plan is made from. The bounds are read before the times are looked up: a record that arrives
-/// between the two must not be skipped.
-async fn for_plan(admin: &dyn GroupAdmin, request: &Request) -> Result<PlanSeen, KafkaError> {
-    let group = admin.describe_group(&request.group).await?;
-    let all_committed = admin.all_committed(&request.group).await?;
-    let has_commits = all_committed.values().any(|committed| !matches!(committed, Ok(None)));
-    let mut topics = BTreeMap::new();
-    for topic in request.topics() {
-        topics.insert(topic.to_owned(), admin.partitions(topic).await);
-    }
-    let mut seen =
-        PlanSeen { group, has_commits, topics, bounds: BTreeMap::new(), times: BTreeMap::new(), committed: BTreeMap::new() };
-    // Where the request cannot be expanded there is nothing to look up, and the plan says why.
-    let Ok(goals) = plan::expand(request, &seen.topics) else { return Ok(seen) };
-    let partitions: Vec<TopicPartition> = goals.keys().cloned().collect();
-    let times: Vec<(TopicPartition, i64)> = goals
-        .iter()
-        .filter_map(|(partition, goal)| match goal {
-            Goal::Timestamp(millis) => Some((partition.clone(), *millis)),
-            Goal::Offset(_) => None,
-        })
-        .collect();
-    seen.bounds = admin.bounds(&partitions).await?;
-    seen.times = admin.offsets_for_times(&times).await?;
-    seen.committed = admin.committed(&request.group, &partitions).await?;
-    Ok(seen)
-}
-
-/// Everything that a commit is decided on; the group last, so that it is as fresh as it can be.
-async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
-    let partitions: Vec<TopicPartition> =
-        status.partitions.iter().map(|partition| TopicPartition::new(&partition.topic, partition.partition)).collect();
-    let bounds = admin.bounds(&partitions).await?;
-    let committed = admin.committed(&request.group, &partitions).await?;
-    let group = admin.describe_group(&request.group).await?;
-    Ok(CommitSeen { bounds, committed, group })
+/// The reset that is to be taken back, with all that it has recorded.
+async fn look_at_undone(context: &Context, reset: &OffsetReset, request: &Request) -> Option<Seen<Undone>> {
+    let Work::Undo(name) = &request.work else { return None };
+    let look = async {
+        let namespace = reset.namespace().unwrap_or_default();
+        let Some(undone) = context.resets.get(&namespace, name).await.map_err(|error| error.to_string())? else {
+            return Ok(Seen::Missing);
+        };
+        let status = undone.status.clone().unwrap_or_default();
+        let partitions = if status.partitions_omitted == 0 {
+            status.partitions
+        } else {
+            match context.records.read(&undone).await.map_err(|error| error.to_string())? {
+                RecordRead::Found(record) => record.partitions,
+                RecordRead::Missing => return Err(format!("its record {} is gone", record_name(&undone))),
+                RecordRead::Unreadable { why, .. } => return Err(why),
+            }
+        };
+        let same_brokers = sharing::brokers(reset).iter().any(|broker| sharing::brokers(&undone).contains(broker));
+        Ok(Seen::Known(Undone { name: name.clone(), group: undone.spec.group, same_brokers, partitions }))
+    };
+    Some(look.await.unwrap_or_else(Seen::Unknown))
 }

@@ -110,7 +110,7 @@ fn pending_waits_its_turn(#[case] blocker: Option<Blocker>, #[case] expected: Th
 )]
 #[case::unknown_group(
     running(),
-    KafkaSeen::ForPlan(PlanSeen { group: Group::NotFound, has_commits: false, ..plan_seen() }),
+    KafkaSeen::ForPlan(PlanSeen { group: Group::NotFound, committed: BTreeMap::new(), ..plan_seen() }),
     1,
     In(Phase::Failed, Reason::GroupNotFound)
 )]
@@ -438,5 +438,5 @@ fn a_spec_that_means_nothing_is_refused_without_touching_anything() {
     let decision = decide(Err(&invalid), &OffsetResetStatus::default(), &observed, at(0));
     assert_eq!(then(&decision), In(Phase::Failed, Reason::InvalidSpec));
     spec["spec"]["resets"][0]["timestamp"] = 1_571_812_144.into();
-    assert_eq!(parse(&spec).unwrap().entries[0].goal, Goal::Timestamp(1_571_812_144_000));
+    assert_eq!(parse(&spec).unwrap().entries()[0].goal, Goal::Timestamp(1_571_812_144_000));
 }

@@ -1,7 +1,9 @@
 //! Tables over the whole machine, and a simulated world that it must always find its way out of.
 
 mod edges;
+mod goals;
 mod plans;
+mod shared;
 mod turns;
 mod walk;
 
@@ -12,14 +14,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
     observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
-    request::{Entry, Goal, Request},
+    request::{Entry, Goal, Request, Scope, Work},
     world::{
-        Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind, PerPartition,
-        Pod, TopicPartition, Workload,
+        Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
+        PerPartition, Pod, TopicPartition, Workload,
     },
 };
 use crate::api::{
-    HoldStatus, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Reason, Restored, TargetRef, TargetStatus, Verdict,
+    HoldStatus, Isolation, OffsetResetStatus, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Reason, Restored, TargetRef,
+    TargetStatus, Verdict,
 };
 
 pub(super) const MARKER: &str = "offset-reset/shop/replay/uid-1";
@@ -38,7 +41,13 @@ pub(super) fn request() -> Request {
         targets: vec![TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "consumer".into() }],
         bootstrap_servers: "kafka:9092".into(),
         group: "g".into(),
-        entries: vec![Entry { topic: "orders".into(), partition: None, goal: Goal::Offset(10) }],
+        work: Work::Entries(vec![Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) }]),
+        out_of_range: OutOfRange::Clamp,
+        max_replay: None,
+        max_skip: None,
+        dry_run: false,
+        isolation: Isolation::ReadUncommitted,
+        allow_new_group: false,
         session_timeout: SignedDuration::from_secs(10),
         drain_timeout: SignedDuration::from_secs(120),
         hold_timeout: SignedDuration::from_secs(600),
@@ -92,23 +101,40 @@ pub(super) fn gone() -> Seen<Workload> {
 }
 
 pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
-    Observed { deleting: false, finalizer: true, generation: Some(1), blocker: None, targets: vec![target], kafka }
+    Observed {
+        uid: "uid-1".into(),
+        deleting: false,
+        finalizer: true,
+        generation: Some(1),
+        blocker: None,
+        others: vec![],
+        record_lost: None,
+        targets: vec![target],
+        kafka,
+    }
 }
 
 pub(super) fn plan_seen() -> PlanSeen {
     PlanSeen {
         group: group_in(GroupState::Stable, 3),
-        has_commits: true,
+        access: Access {
+            group_read: Some(true),
+            topics_read: BTreeMap::from([("orders".to_owned(), Some(true)), ("payments".to_owned(), Some(true))]),
+        },
+        committed: per_partition(&committed(50, "")),
+        sources: BTreeMap::new(),
+        undone: None,
         topics: BTreeMap::from([("orders".to_owned(), Ok(vec![0, 1]))]),
         bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
+        stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
-        committed: per_partition(&committed(50, "")),
     }
 }
 
 pub(super) fn commit_seen(group: Group, stands: &Result<Option<Committed>, KafkaError>) -> KafkaSeen {
     KafkaSeen::ForCommit(CommitSeen {
         bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
+        stable_ends: BTreeMap::new(),
         committed: per_partition(stands),
         group,
     })
@@ -119,12 +145,18 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         topic: "orders".into(),
         partition,
         before: Some(50),
+        before_metadata: None,
+        requested_position: None,
+        requested_shift: None,
         requested_offset: Some(10),
         requested_timestamp: None,
         matched_timestamp: None,
         log_start: 0,
         log_end: 100,
         target: 10,
+        headroom: 10,
+        replayed: 40,
+        skipped: 0,
         clamped: None,
         after: None,
         outcome: PartitionOutcome::Planned,

@@ -6,22 +6,26 @@ use super::*;
 use crate::{
     api::{Clamp, MAX_PARTITIONS},
     machine::{
-        plan::{Refusal, finalize, keep_in_bounds, plan, totals},
+        plan::{Plan, Refusal, keep_in_bounds, plan, settle, totals},
         world::TimestampMatch,
     },
 };
 
 fn entry(topic: &str, partition: Option<i32>, goal: Goal) -> Entry {
-    Entry { topic: topic.into(), partition, goal }
+    Entry { scope: Scope::Topic(topic.into()), partition, goal }
 }
 
-fn reasons(result: Result<Vec<PartitionStatus>, Vec<Refusal>>) -> Vec<(Reason, bool)> {
+fn asking(entries: Vec<Entry>) -> Request {
+    Request { work: Work::Entries(entries), ..request() }
+}
+
+fn reasons(result: Result<Plan, Vec<Refusal>>) -> Vec<(Reason, bool)> {
     result.unwrap_err().into_iter().map(|refusal| (refusal.reason, refusal.transient)).collect()
 }
 
 #[test]
 fn all_partitions_of_a_topic_are_planned() {
-    let planned = plan(&request(), &plan_seen()).unwrap();
+    let planned = plan(&request(), &plan_seen()).unwrap().partitions;
     let targets: Vec<_> = planned.iter().map(|p| (p.partition, p.before, p.requested_offset, p.target, p.clamped)).collect();
     assert_eq!(targets, [(0, Some(50), Some(10), 10, None), (1, Some(50), Some(10), 10, None)]);
     let totals = totals(&planned);
@@ -32,11 +36,8 @@ fn all_partitions_of_a_topic_are_planned() {
 fn entries_may_mix_partitions_and_targets() {
     let mut seen = plan_seen();
     seen.times.insert(tp(1), Ok(Some(TimestampMatch { offset: 42, timestamp: 5_000 })));
-    let request = Request {
-        entries: vec![entry("orders", Some(0), Goal::Offset(500)), entry("orders", Some(1), Goal::Timestamp(5_000))],
-        ..request()
-    };
-    let planned = plan(&request, &seen).unwrap();
+    let request = asking(vec![entry("orders", Some(0), Goal::Offset(500)), entry("orders", Some(1), Goal::Timestamp(5_000))]);
+    let planned = plan(&request, &seen).unwrap().partitions;
     assert_eq!((planned[0].target, planned[0].clamped), (100, Some(Clamp::AboveLogEnd)));
     assert_eq!((planned[1].target, planned[1].clamped), (42, None));
     assert_eq!(planned[1].matched_timestamp, Some(MicroTime(Timestamp::from_millisecond(5_000).unwrap())));
@@ -46,8 +47,8 @@ fn entries_may_mix_partitions_and_targets() {
 #[test]
 fn a_partition_without_a_commit_is_planned_and_shown_without_a_before() {
     let mut seen = plan_seen();
-    seen.committed.insert(tp(1), Ok(None));
-    let planned = plan(&request(), &seen).unwrap();
+    seen.committed.remove(&tp(1));
+    let planned = plan(&request(), &seen).unwrap().partitions;
     assert_eq!((planned[1].before, planned[1].target), (None, 10));
     assert_eq!(totals(&planned).replayed, 40);
 }
@@ -56,7 +57,7 @@ fn a_partition_without_a_commit_is_planned_and_shown_without_a_before() {
 #[case::kafka_4(Group::NotFound)]
 #[case::kafka_3(group_in(GroupState::Dead, 0))]
 fn an_unknown_group_is_refused(#[case] group: Group) {
-    let seen = PlanSeen { group, has_commits: false, ..plan_seen() };
+    let seen = PlanSeen { group, committed: BTreeMap::new(), ..plan_seen() };
     assert_eq!(reasons(plan(&request(), &seen)), [(Reason::GroupNotFound, false)]);
 }
 
@@ -64,23 +65,20 @@ fn an_unknown_group_is_refused(#[case] group: Group) {
 fn everything_that_is_wrong_is_said_at_once() {
     let mut seen = plan_seen();
     seen.topics.insert("payments".into(), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
-    let request = Request {
-        entries: vec![
-            entry("orders", None, Goal::Offset(1)),
-            entry("orders", Some(1), Goal::Offset(2)),
-            entry("orders", Some(7), Goal::Offset(3)),
-            entry("payments", None, Goal::Offset(4)),
-        ],
-        ..request()
-    };
+    let request = asking(vec![
+        entry("orders", None, Goal::Offset(1)),
+        entry("orders", Some(1), Goal::Offset(2)),
+        entry("orders", Some(7), Goal::Offset(3)),
+        entry("payments", None, Goal::Offset(4)),
+    ]);
     let refusals = plan(&request, &seen).unwrap_err();
     let messages: Vec<_> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
     assert_eq!(
         messages,
         [
-            "topic payments does not exist",
             "resets[0] and resets[1] both mean partition orders-1; leave it out of one of them",
             "resets[2]: topic orders has no partition 7 (it has 2, from 0)",
+            "topic payments does not exist",
         ]
     );
 }
@@ -130,7 +128,8 @@ fn the_final_target_is_what_was_asked_for_within_the_bounds_of_the_commit(
 ) {
     let mut planned = PartitionStatus { requested_offset: requested, target, clamped, ..planned_partition(0) };
     let bounds = Bounds { start: bounds.0, end: bounds.1 };
-    finalize(&mut planned, bounds);
+    let stands = Committed { offset: 50, metadata: String::new() };
+    settle(&mut planned, bounds, None, Some(&stands), OutOfRange::Clamp).unwrap();
     assert_eq!((planned.target, planned.clamped), (expected, expected_clamp));
     assert!(!keep_in_bounds(&mut planned, bounds), "a final target lies in the bounds that it was made from");
 }

@@ -2,10 +2,12 @@
 
 use rstest::rstest;
 
+use jiff::SignedDuration;
+
 use super::at;
 use crate::{
     api::Phase,
-    machine::{Claimant, blocker},
+    machine::sharing::{Claimant, blocker},
 };
 
 fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
@@ -14,10 +16,17 @@ fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
         namespace: "shop".into(),
         name: name.into(),
         created: at(created),
+        dry_run: false,
         phase,
+        waits: false,
+        planned: false,
         group: "g".into(),
         brokers: vec!["kafka:9092".into()],
         workloads: vec!["Deployment/consumer".into()],
+        targets: vec![],
+        hold_start: None,
+        hold_timeout: SignedDuration::from_mins(10),
+        drain_timeout: SignedDuration::from_mins(2),
     }
 }
 
@@ -39,7 +48,21 @@ fn elsewhere(other: Claimant) -> Claimant {
 )]
 #[case::born_in_the_same_second_the_name_decides(vec![claimant("name-before-own", 5, None)], Some("shop/name-before-own"))]
 #[case::other_group_and_workload(vec![elsewhere(claimant("old", 1, Some(Phase::Stopping)))], None)]
-#[case::same_workload_other_group(vec![Claimant { group: "h".into(), ..claimant("old", 1, Some(Phase::Stopping)) }], Some("shop/old"))]
+#[case::same_workload_other_group_shares_its_stop(vec![Claimant { group: "h".into(), ..claimant("old", 1, Some(Phase::Stopping)) }], None)]
+#[case::same_workload_that_is_coming_back(
+    vec![Claimant { group: "h".into(), ..claimant("old", 1, Some(Phase::Restoring)) }],
+    Some("shop/old")
+)]
+#[case::same_workload_that_has_been_held_for_too_long_to_join(
+    vec![Claimant { group: "h".into(), hold_start: Some(at(10 - 481)), ..claimant("old", 1, Some(Phase::Draining)) }],
+    Some("shop/old")
+)]
+#[case::same_workload_that_can_just_be_joined(
+    vec![Claimant { group: "h".into(), hold_start: Some(at(10 - 480)), ..claimant("old", 1, Some(Phase::Draining)) }],
+    None
+)]
+#[case::an_older_one_that_waits_with_another_group(vec![Claimant { group: "h".into(), ..claimant("old", 1, None) }], None)]
+#[case::a_dry_run_of_the_same_group(vec![Claimant { dry_run: true, ..claimant("old", 1, Some(Phase::Planning)) }], None)]
 #[case::same_workload_name_in_another_namespace(
     vec![Claimant { group: "h".into(), namespace: "bank".into(), ..claimant("old", 1, Some(Phase::Stopping)) }],
     None
@@ -53,6 +76,6 @@ fn elsewhere(other: Claimant) -> Claimant {
     None
 )]
 fn the_oldest_goes_first_and_who_is_under_way_before_all(#[case] others: Vec<Claimant>, #[case] expected: Option<&str>) {
-    let blocked_by = blocker(&claimant("own", 5, None), &others);
+    let blocked_by = blocker(&claimant("own", 5, None), &others, at(10));
     assert_eq!(blocked_by.map(|blocker| blocker.name), expected.map(str::to_owned));
 }

@@ -22,6 +22,10 @@ struct World {
     finalizer: bool,
     stored: OffsetResetStatus,
     now: i64,
+    /// What is asked for: offset 10, or five records back.
+    goal: Goal,
+    /// Where the group must go: decided once, however often the operator dies.
+    expected: Option<i64>,
 }
 
 /// One thing that happens.
@@ -37,6 +41,8 @@ enum Turn {
     Kubelet,
     /// Members follow the pods.
     Session,
+    /// A record is consumed, and committed, by a member if there is one.
+    Consume,
     /// Somebody scales the Deployment.
     SomebodyScales(i32),
     /// Kafka goes away or comes back.
@@ -54,6 +60,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         2 => Just(Turn::DiesAfterActing),
         4 => Just(Turn::Kubelet),
         4 => Just(Turn::Session),
+        3 => Just(Turn::Consume),
         1 => (0..6).prop_map(Turn::SomebodyScales),
         1 => any::<bool>().prop_map(Turn::Kafka),
         1 => Just(Turn::Delete),
@@ -63,8 +70,10 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(goal: Goal) -> Self {
         Self {
+            goal,
+            expected: None,
             replicas: 3,
             version: 1,
             pods: 3,
@@ -77,6 +86,11 @@ impl World {
             stored: OffsetResetStatus::default(),
             now: 0,
         }
+    }
+
+    fn request(&self) -> Request {
+        let entry = Entry { scope: Scope::Topic("orders".into()), partition: None, goal: self.goal.clone() };
+        Request { work: Work::Entries(vec![entry]), ..request() }
     }
 
     fn group(&self) -> Group {
@@ -101,7 +115,7 @@ impl World {
             }
             Some(Phase::Resetting) => commit_seen(self.group(), &stands),
             Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(self.group()),
-            Some(Phase::Pending | Phase::Stopping | Phase::Restoring) | None => KafkaSeen::NotAsked,
+            Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         Observed { deleting: self.deleting, finalizer: self.finalizer, ..seen(target, kafka) }
     }
@@ -129,6 +143,7 @@ impl World {
                     return Answer::Committed(per_partition(&Err(error(KafkaErrorKind::UnknownMember))));
                 }
                 for (_, offset) in offsets {
+                    assert_eq!(Some(*offset), self.expected, "invariant 3: a relative target is resolved once");
                     assert!((0..=100).contains(offset), "invariant 3: within the bounds");
                     self.offset = *offset;
                 }
@@ -144,11 +159,26 @@ impl World {
             return; // the object is gone, and nothing was held for it
         }
         let seen = self.observe();
-        let decision = decide(Ok(&request()), &self.stored, &seen, at(self.now));
+        let decided = self.stored.verdict.is_some();
+        let decision = decide(Ok(&self.request()), &self.stored, &seen, at(self.now));
         if self.stored.phase.is_some_and(Phase::is_terminal) {
             assert!(matches!(decision.effect, None | Some(Effect::RemoveFinalizer)), "invariant 5: what is over is inert");
         }
         self.stored = decision.status.clone();
+        // The last moment at which a relative target may be resolved.
+        if self.expected.is_none() && self.stored.final_plan_time.is_some() {
+            self.expected = Some(match self.goal {
+                Goal::ShiftBy(shift) => self.offset + shift,
+                _ => 10,
+            });
+        }
+        if !decided && self.stored.verdict.as_ref().is_some_and(|verdict| verdict.phase == Phase::Succeeded) {
+            assert_eq!(
+                (Some(self.offset), self.metadata.as_str()),
+                (self.expected, MARKER),
+                "invariant 7: success was read back"
+            );
+        }
         let Some(effect) = decision.effect else { return };
         if matches!(dies, Some(Turn::DiesBeforeActing)) {
             return;
@@ -156,9 +186,6 @@ impl World {
         let answer = self.act(&effect);
         if dies.is_none() {
             self.stored = after(&decision.status, &effect, &answer, &seen, at(self.now)).status;
-        }
-        if self.stored.phase == Some(Phase::Succeeded) {
-            assert_eq!((self.offset, self.metadata.as_str()), (10, MARKER), "invariant 7: success was read back");
         }
     }
 
@@ -172,6 +199,11 @@ impl World {
             Turn::DiesBeforeActing | Turn::DiesAfterActing => self.pass(Some(turn)),
             Turn::Kubelet => self.pods = self.replicas,
             Turn::Session => self.members = self.pods,
+            Turn::Consume if self.members > 0 && self.pods > 0 => {
+                self.offset = (self.offset + 1).min(100);
+                self.metadata.clear();
+            }
+            Turn::Consume => {}
             Turn::SomebodyScales(replicas) => {
                 self.replicas = replicas;
                 self.version += 1;
@@ -187,8 +219,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_replicas_come_back(turns in turns()) {
-        let mut world = World::new();
+    fn whatever_happens_the_replicas_come_back(turns in turns(), goal in prop_oneof![Just(Goal::Offset(10)), Just(Goal::ShiftBy(-5))]) {
+        let mut world = World::new(goal);
         let mut others = false;
         for turn in turns {
             others |= matches!(turn, Turn::SomebodyScales(_));

@@ -1,0 +1,298 @@
+//! The record of a reset: an owned ConfigMap with every partition, and before and after as files for Kafka's own tool.
+
+use std::{collections::BTreeMap, io::Read, io::Write};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
+
+use super::words;
+use crate::{
+    api::{FIELD_MANAGER, OffsetReset, PartitionStatus},
+    machine::record::{AFTER, BEFORE, after_csv, before_csv},
+};
+
+/// The file with every partition as the status would list it.
+const PARTITIONS: &str = "partitions.json";
+
+/// Files that are larger than this together are compressed.
+const PLAIN_BYTES: usize = 200_000;
+
+/// What a ConfigMap may hold, with room for its metadata: the API server takes 1 MiB.
+const MOST_BYTES: usize = 1_000_000;
+
+/// What the record of a fresh plan may have, so that there is room for what becomes of it.
+const MOST_BYTES_OF_A_PLAN: usize = 750_000;
+
+/// What a record may come to when it is read: somebody else may have written into it.
+const MOST_BYTES_READ: u64 = 256 << 20;
+
+/// Reads and writes records.
+#[derive(Clone)]
+pub struct Records {
+    client: Client,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The version that was read.
+    pub version: String,
+    /// Every partition.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// How reading ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RecordRead {
+    /// There is none.
+    Missing,
+    /// There is something under its name that is not the record of this reset, or cannot be read; in words.
+    Unreadable {
+        /// The version that was read, when it is this reset's all the same.
+        version: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// Here it is.
+    Found(Record),
+}
+
+/// How writing ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It stands, as this version.
+    Written(String),
+    /// It has changed since it was read. Nothing was written.
+    Stale,
+    /// It cannot be stored, and could not the next time either; why.
+    Refused(String),
+}
+
+/// What a record's files come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    plain: BTreeMap<String, String>,
+    compressed: BTreeMap<String, Vec<u8>>,
+}
+
+impl Files {
+    /// The files for some partitions, compressed when they are large.
+    ///
+    /// # Errors
+    /// In words, when they cannot be made.
+    pub fn of(partitions: &[PartitionStatus]) -> Result<Self, String> {
+        let json = serde_json::to_string(partitions).map_err(|error| error.to_string())?;
+        let plain = [(BEFORE, before_csv(partitions)), (AFTER, after_csv(partitions)), (PARTITIONS, json)];
+        if plain.iter().map(|(_, text)| text.len()).sum::<usize>() <= PLAIN_BYTES {
+            let plain = plain.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+            return Ok(Self { plain, compressed: BTreeMap::new() });
+        }
+        let compress = |text: &str| {
+            let mut encoder = GzEncoder::new(vec![], Compression::default());
+            encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(|error| error.to_string())
+        };
+        let compressed =
+            plain.iter().map(|(name, text)| Ok((format!("{name}.gz"), compress(text)?))).collect::<Result<_, String>>()?;
+        Ok(Self { plain: BTreeMap::new(), compressed })
+    }
+
+    /// Whether the files are compressed.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        !self.compressed.is_empty()
+    }
+
+    /// How large they are, as they are sent: what is binary becomes longer by a third.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let plain: usize = self.plain.values().map(String::len).sum();
+        plain + self.compressed.values().map(|bytes| bytes.len().div_ceil(3) * 4).sum::<usize>()
+    }
+
+    /// Why they cannot be stored; a fresh plan leaves room for what becomes of it.
+    #[must_use]
+    pub fn too_large(&self, is_fresh: bool) -> Option<String> {
+        let most = if is_fresh { MOST_BYTES_OF_A_PLAN } else { MOST_BYTES };
+        let bytes = self.bytes();
+        (bytes > most).then(|| format!("it would have {bytes} bytes, and {most} fit; split the reset into several"))
+    }
+}
+
+fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
+    if let Some(text) = config_map.data.as_ref().and_then(|data| data.get(PARTITIONS)) {
+        return serde_json::from_str(text).map_err(|error| format!("its {PARTITIONS} cannot be read: {error}"));
+    }
+    let name = format!("{PARTITIONS}.gz");
+    let bytes = config_map.binary_data.as_ref().and_then(|data| data.get(&name));
+    let bytes = bytes.ok_or_else(|| format!("it has neither {PARTITIONS} nor {name}"))?;
+    let mut text = String::new();
+    GzDecoder::new(bytes.0.as_slice())
+        .take(MOST_BYTES_READ)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("its {name} cannot be read: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| format!("its {name} cannot be read: {error}"))
+}
+
+/// The name of a reset's record: the reset's own, as far as it fits, and a part of its UID, so that no ConfigMap of somebody else's is meant.
+#[must_use]
+pub fn record_name(reset: &OffsetReset) -> String {
+    let name = reset.name_any();
+    let uid: String = reset.uid().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    let kept = name.get(..name.len().min(230)).unwrap_or_default().trim_end_matches(['.', '-']);
+    format!("{kept}-record-{uid}")
+}
+
+impl Records {
+    /// With a client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Reads a reset's record.
+    ///
+    /// # Errors
+    /// When the API server does not answer with it.
+    pub async fn read(&self, reset: &OffsetReset) -> Result<RecordRead, kube::Error> {
+        let namespace = reset.namespace().unwrap_or_default();
+        let Some(found) = self.api(&namespace).get_opt(&record_name(reset)).await? else { return Ok(RecordRead::Missing) };
+        if !found.owner_references().iter().any(|owner| Some(&owner.uid) == reset.metadata.uid.as_ref()) {
+            let why = format!("ConfigMap {} is not of this OffsetReset", found.name_any());
+            return Ok(RecordRead::Unreadable { version: None, why });
+        }
+        let version = found.resource_version().unwrap_or_default();
+        Ok(match partitions_in(&found) {
+            Ok(partitions) => RecordRead::Found(Record { version, partitions }),
+            Err(why) => RecordRead::Unreadable { version: Some(version), why: format!("ConfigMap {}: {why}", found.name_any()) },
+        })
+    }
+
+    /// Writes a reset's record, over the version that was read, or anew when there was none.
+    ///
+    /// # Errors
+    /// When nobody can tell whether it was written.
+    pub async fn write(&self, reset: &OffsetReset, files: Files, version: Option<&str>) -> Result<Recorded, kube::Error> {
+        let mut config_map = ConfigMap::default();
+        config_map.metadata.name = Some(record_name(reset));
+        config_map.metadata.resource_version = version.map(str::to_owned);
+        // Without blockOwnerDeletion, which some clusters allow only to those who may set finalizers.
+        let owner = reset.controller_owner_ref(&()).map(|owner| OwnerReference { block_owner_deletion: None, ..owner });
+        config_map.metadata.owner_references = Some(owner.into_iter().collect());
+        config_map.metadata.labels =
+            Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned())]));
+        config_map.data = Some(files.plain).filter(|files| !files.is_empty());
+        let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
+        config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
+
+        let api = self.api(&reset.namespace().unwrap_or_default());
+        let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+        let written = match version {
+            Some(_) => api.replace(&record_name(reset), &params, &config_map).await,
+            None => api.create(&params, &config_map).await,
+        };
+        match written {
+            Ok(written) => Ok(Recorded::Written(written.resource_version().unwrap_or_default())),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Recorded::Stale),
+            Err(kube::Error::Api(status)) if version.is_some() && status.is_not_found() => Ok(Recorded::Stale),
+            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+                Ok(Recorded::Refused(words(&kube::Error::Api(status))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn api(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::PartitionOutcome;
+
+    fn partitions(count: i32, metadata: usize) -> Vec<PartitionStatus> {
+        let one = |partition: i32| PartitionStatus {
+            topic: "orders".into(),
+            partition,
+            before: Some(i64::from(partition) * 7919),
+            before_metadata: (metadata > 0).then(|| format!("{partition:0metadata$}")),
+            requested_position: None,
+            requested_shift: None,
+            requested_offset: Some(10),
+            requested_timestamp: None,
+            matched_timestamp: None,
+            log_start: 0,
+            log_end: 1 << 40,
+            target: i64::from(partition) * 7907,
+            headroom: 10,
+            replayed: 40,
+            skipped: 0,
+            clamped: None,
+            after: None,
+            outcome: PartitionOutcome::Planned,
+            message: None,
+        };
+        (0..count).map(one).collect()
+    }
+
+    fn config_map(files: Files) -> ConfigMap {
+        let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
+        ConfigMap { data: Some(files.plain), binary_data: Some(compressed.collect()), ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn what_is_recorded_is_what_is_read_whether_it_is_small_or_large() {
+        for (count, compressed) in [(3, false), (10_000, true)] {
+            let partitions = partitions(count, 0);
+            let files = Files::of(&partitions).unwrap();
+            assert_eq!(files.is_compressed(), compressed);
+            assert_eq!(files.too_large(true), None, "{} bytes", files.bytes());
+            assert_eq!(partitions_in(&config_map(files)).unwrap(), partitions);
+        }
+    }
+
+    #[test]
+    fn the_largest_plan_fits_and_one_with_long_metadata_is_refused_before_anything_is_stopped() {
+        let most = i32::try_from(crate::api::MAX_PARTITIONS).unwrap();
+        assert_eq!(Files::of(&partitions(most, 0)).unwrap().too_large(true), None);
+        // Incompressible metadata: as long as Kafka allows, and all different.
+        let mut random = partitions(500, 0);
+        let mut state = 1_u64;
+        for planned in &mut random {
+            let text: String = (0..4_000)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    char::from(b'!' + u8::try_from(state >> 57).unwrap() % 90)
+                })
+                .collect();
+            planned.before_metadata = Some(text);
+        }
+        assert!(Files::of(&random).unwrap().too_large(true).unwrap().contains("split the reset"));
+    }
+
+    #[test]
+    fn a_record_that_somebody_has_broken_is_unreadable_and_not_empty() {
+        let broken = |key: &str, text: &str| ConfigMap {
+            data: Some(BTreeMap::from([(key.to_owned(), text.to_owned())])),
+            ..ConfigMap::default()
+        };
+        assert!(partitions_in(&broken(PARTITIONS, "[{")).is_err());
+        assert!(partitions_in(&broken(BEFORE, "")).is_err());
+        assert!(partitions_in(&ConfigMap::default()).is_err());
+    }
+
+    #[test]
+    fn the_name_of_a_record_fits_and_is_of_one_reset() {
+        let mut reset: OffsetReset = serde_json::from_value(serde_json::json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+            "metadata": {"name": "a".repeat(253), "uid": "0f3c2b1a-1111-2222-3333-444455556666"},
+            "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "g"},
+        }))
+        .unwrap();
+        assert!(record_name(&reset).len() <= 253);
+        reset.metadata.name = Some("replay".into());
+        assert_eq!(record_name(&reset), "replay-record-0f3c2b1a");
+    }
+}

@@ -1,0 +1,173 @@
+//! Who else wants the same group or the same workload: groups one after the other, workloads together, so that one stop serves all.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{observed::Blocker, pass::later};
+use crate::api::{OffsetReset, Phase, Reason, TargetStatus};
+
+/// For how long a reset that was just created, and that the operator has not taken up yet, is waited for.
+const FRESH: SignedDuration = SignedDuration::from_secs(5);
+
+/// An `OffsetReset` as one that wants a group and workloads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimant {
+    /// Its UID.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// It only plans: it wants nothing.
+    pub dry_run: bool,
+    /// Where it is on its way.
+    pub phase: Option<Phase>,
+    /// It waits for another one's group.
+    pub waits: bool,
+    /// Its plan stands.
+    pub planned: bool,
+    /// Its group.
+    pub group: String,
+    /// The brokers it names, in lower case.
+    pub brokers: Vec<String>,
+    /// Its workloads, as kind/name.
+    pub workloads: Vec<String>,
+    /// Its workloads, as it has recorded them.
+    pub targets: Vec<TargetStatus>,
+    /// When its hold began.
+    pub hold_start: Option<Timestamp>,
+    /// How long it may hold.
+    pub hold_timeout: SignedDuration,
+    /// How long its group may take to become empty.
+    pub drain_timeout: SignedDuration,
+}
+
+impl From<&OffsetReset> for Claimant {
+    fn from(reset: &OffsetReset) -> Self {
+        let status = reset.status.clone().unwrap_or_default();
+        let limit = |value: kube::core::Duration| {
+            SignedDuration::try_from(std::time::Duration::from(value)).unwrap_or(SignedDuration::MAX)
+        };
+        Self {
+            uid: reset.metadata.uid.clone().unwrap_or_default(),
+            namespace: reset.metadata.namespace.clone().unwrap_or_default(),
+            name: reset.metadata.name.clone().unwrap_or_default(),
+            created: reset.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0),
+            // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
+            dry_run: reset.spec.dry_run,
+            phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
+            waits: status.reason == Some(Reason::WaitingForOther),
+            planned: status.plan_time.is_some(),
+            group: reset.spec.group.clone(),
+            brokers: brokers(reset),
+            workloads: reset.spec.target_refs.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect(),
+            targets: status.targets,
+            hold_start: status.hold.map(|hold| hold.start_time.0),
+            hold_timeout: limit(reset.spec.hold_timeout),
+            drain_timeout: limit(reset.spec.drain_timeout),
+        }
+    }
+}
+
+/// The brokers that a reset names, in lower case.
+#[must_use]
+pub fn brokers(reset: &OffsetReset) -> Vec<String> {
+    reset.spec.kafka.bootstrap_servers.to_lowercase().split(',').map(str::to_owned).collect()
+}
+
+impl Claimant {
+    fn shares_group(&self, other: &Self) -> bool {
+        self.group == other.group && self.brokers.iter().any(|broker| other.brokers.contains(broker))
+    }
+
+    fn shared_workload(&self, other: &Self) -> Option<&str> {
+        let same = self.workloads.iter().find(|workload| other.workloads.contains(workload));
+        same.filter(|_| self.namespace == other.namespace).map(String::as_str)
+    }
+
+    /// Under way: it may hold a workload or commit at any moment.
+    fn is_active(&self) -> bool {
+        !self.dry_run && self.phase.is_some_and(|phase| phase != Phase::Pending && !phase.is_terminal())
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.dry_run && self.phase.is_none_or(|phase| phase == Phase::Pending)
+    }
+
+    /// What keeps a reset from joining another's stop: it is being ended, or would be over before the own group were empty. However many
+    /// resets join one after the other, the consumers are back after the longest of their hold timeouts.
+    fn is_too_late_for(&self, holder: &Self, now: Timestamp) -> bool {
+        let own_end = |start| later(start, self.hold_timeout);
+        holder.phase == Some(Phase::Restoring)
+            || holder.hold_start.is_some_and(|start| later(now, self.drain_timeout) > own_end(start))
+    }
+
+    /// What it holds at zero of a workload.
+    fn holds(&self, uid: &str) -> Option<&TargetStatus> {
+        let held = |target: &&TargetStatus| target.uid == uid && target.stop_requested && target.restored.is_none();
+        self.targets.iter().find(held).filter(|_| self.is_active())
+    }
+}
+
+/// Who goes before `own`: one that is under way, or the oldest that waits as well. On a group one after the other; on a workload together,
+/// unless it is too late to join.
+///
+/// The caller must let no two resets pass this at the same time: what is under way is only seen once it was recorded.
+#[must_use]
+pub fn blocker(own: &Claimant, others: &[Claimant], now: Timestamp) -> Option<Blocker> {
+    if own.dry_run {
+        return None;
+    }
+    let age = |claimant: &Claimant| (claimant.created, claimant.namespace.clone(), claimant.name.clone());
+    let shared = |other: &Claimant| {
+        if own.shares_group(other) {
+            return Some(format!("group {}", own.group));
+        }
+        let workload = own.shared_workload(other)?;
+        (other.is_active() && own.is_too_late_for(other, now)).then(|| format!("workload {workload}"))
+    };
+    others
+        .iter()
+        .filter(|other| other.uid != own.uid)
+        .filter(|other| other.is_active() || (other.is_waiting() && age(other) < age(own)))
+        .filter_map(|other| Some((other, shared(other)?)))
+        .min_by_key(|(other, _)| (!other.is_active(), age(other)))
+        .map(|(other, shared)| Blocker { name: format!("{}/{}", other.namespace, other.name), shared })
+}
+
+/// Another reset of the same workloads that is still planning: worth waiting for while the consumers run, so that one stop serves both.
+#[must_use]
+pub(super) fn planning_too<'a>(
+    own_uid: &str,
+    own_workloads: &[String],
+    others: &'a [Claimant],
+    now: Timestamp,
+) -> Option<&'a Claimant> {
+    others.iter().filter(|other| other.uid != own_uid && !other.dry_run).find(|other| {
+        let plans = match other.phase {
+            Some(Phase::Planning) => !other.planned,
+            None | Some(Phase::Pending) => !other.waits && now.duration_since(other.created) < FRESH,
+            Some(_) => false,
+        };
+        plans && other.workloads.iter().any(|workload| own_workloads.contains(workload))
+    })
+}
+
+/// Who else holds a workload at zero, and from how many replicas. Those that are being ended do not count as holding on to it,
+/// but still know the count.
+#[must_use]
+pub(super) fn holder<'a>(own_uid: &str, workload_uid: &str, others: &'a [Claimant]) -> Option<(&'a Claimant, &'a TargetStatus)> {
+    let held = others.iter().filter(|other| other.uid != own_uid).filter_map(|other| Some((other, other.holds(workload_uid)?)));
+    // One that was there before and knows its replicas; several have the same count, and a count of zero is none.
+    held.filter(|(_, target)| target.original_replicas > 0).min_by_key(|(other, _)| other.hold_start)
+}
+
+/// Who else still needs a workload at zero.
+#[must_use]
+pub(super) fn still_needed_by<'a>(own_uid: &str, workload_uid: &str, others: &'a [Claimant]) -> Option<&'a Claimant> {
+    others
+        .iter()
+        .filter(|other| other.uid != own_uid && other.phase != Some(Phase::Restoring))
+        .find(|other| other.holds(workload_uid).is_some())
+}

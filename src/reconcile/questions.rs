@@ -1,0 +1,107 @@
+//! What each phase asks Kafka, in the order in which it must be asked.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+
+use crate::{
+    api::{Isolation, OffsetResetStatus, PartitionStatus, Phase, Position},
+    kafka::GroupAdmin,
+    machine::{
+        observed::{CommitSeen, KafkaSeen, PlanSeen, Seen, Undone},
+        request::{Goal, Request},
+        scope,
+        world::{Access, KafkaError, TopicPartition},
+    },
+};
+
+/// How many topics are asked about at the same time.
+const TOPICS_AT_ONCE: usize = 16;
+
+/// Asks what a phase needs to know of Kafka. `undone` is the reset that is to be taken back, when one is and a plan is made.
+///
+/// # Errors
+/// When a question failed as a whole; a partition's own error stands with the partition.
+pub async fn look(
+    admin: &dyn GroupAdmin,
+    phase: Phase,
+    request: &Request,
+    status: &OffsetResetStatus,
+    undone: Option<Seen<Undone>>,
+) -> Result<KafkaSeen, KafkaError> {
+    match phase {
+        Phase::Planning => Ok(KafkaSeen::ForPlan(for_plan(admin, request, undone).await?)),
+        Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
+        Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled => {
+            Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?))
+        }
+        Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned => Ok(KafkaSeen::NotAsked),
+    }
+}
+
+/// Everything that a plan is made from. The bounds are read before the times are looked up: a record that arrives
+/// between the two must not be skipped.
+async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
+    let mut seen = PlanSeen {
+        group: admin.describe_group(&request.group).await?,
+        access: Access::default(),
+        committed: admin.all_committed(&request.group).await?,
+        sources: BTreeMap::new(),
+        undone,
+        topics: BTreeMap::new(),
+        bounds: BTreeMap::new(),
+        stable_ends: BTreeMap::new(),
+        times: BTreeMap::new(),
+    };
+    for group in request.source_groups() {
+        seen.sources.insert(group.to_owned(), admin.all_committed(group).await);
+    }
+    let looks = scope::topics(request, &seen).into_iter().map(|topic| async {
+        let partitions = admin.partitions(&topic).await;
+        (topic, partitions)
+    });
+    seen.topics = futures::stream::iter(looks).buffer_unordered(TOPICS_AT_ONCE).collect().await;
+    // The whole group's answer leaves out partitions whose only commit is still pending in a transaction.
+    let existing = seen.topics.iter().filter_map(|(topic, partitions)| Some((topic, partitions.as_ref().ok()?)));
+    let existing: Vec<TopicPartition> = existing
+        .flat_map(|(topic, partitions)| partitions.iter().map(move |&partition| TopicPartition::new(topic, partition)))
+        .collect();
+    let exact = admin.committed(&request.group, &existing).await?;
+    seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
+    seen.access = admin.access(&request.group, &seen.topics.keys().cloned().collect::<Vec<_>>()).await?;
+    // Where the request cannot be expanded there is nothing to look up, and the plan says why.
+    let Ok(scoped) = scope::expand(request, &seen) else { return Ok(seen) };
+    let partitions: Vec<TopicPartition> = scoped.goals.keys().cloned().collect();
+    let times: Vec<(TopicPartition, i64)> = scoped
+        .goals
+        .iter()
+        .filter_map(|(partition, goal)| match goal {
+            Goal::Timestamp(millis) => Some((partition.clone(), *millis)),
+            Goal::Offset(_) | Goal::Position(_) | Goal::ShiftBy(_) | Goal::FromGroup(_) | Goal::Recorded(_) => None,
+        })
+        .collect();
+    let latest = scoped.goals.iter().filter(|(_, goal)| **goal == Goal::Position(Position::Latest));
+    let stable: Vec<TopicPartition> = match request.isolation {
+        Isolation::ReadCommitted => latest.map(|(partition, _)| partition.clone()).collect(),
+        Isolation::ReadUncommitted => vec![],
+    };
+    seen.stable_ends = admin.stable_ends(&stable).await?;
+    seen.bounds = admin.bounds(&partitions).await?;
+    seen.times = admin.offsets_for_times(&times).await?;
+    Ok(seen)
+}
+
+/// Everything that a commit is decided on; the group last, so that it is as fresh as it can be.
+async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
+    let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
+    let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
+    let latest = |planned: &&PartitionStatus| {
+        request.isolation == Isolation::ReadCommitted && planned.requested_position == Some(Position::Latest)
+    };
+    let stable: Vec<TopicPartition> = status.partitions.iter().filter(latest).map(at).collect();
+    let stable_ends = admin.stable_ends(&stable).await?;
+    let bounds = admin.bounds(&partitions).await?;
+    let committed = admin.committed(&request.group, &partitions).await?;
+    let group = admin.describe_group(&request.group).await?;
+    Ok(CommitSeen { bounds, stable_ends, committed, group })
+}

@@ -1,0 +1,173 @@
+//! What is recorded, as one picture: the status, and the record that has the partitions which do not fit into it.
+//!
+//! A plan of up to [`MAX_LISTED_PARTITIONS`] partitions stands in the status, and the status is what counts. Of a larger one the status
+//! lists those that matter most, and the record is what counts. The record is written before the status: a status never tells of
+//! partitions that no record has. Both are written over the version that was read only.
+
+use std::cmp::Reverse;
+
+use super::{Context, Error};
+use crate::{
+    api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, RecordStatus},
+    kubernetes::{Files, RecordRead, Recorded, Stored, record_name},
+    machine::{
+        Decision,
+        record::{Place, equivalent_command},
+        request::Request,
+    },
+};
+use kube::ResourceExt;
+
+/// What the listed partitions may weigh in a status, in bytes.
+const MOST_LISTED_BYTES: usize = 150_000;
+
+/// What is recorded of a reset.
+pub(super) struct Picture {
+    /// The status, with all partitions where this pass needs them.
+    pub status: OffsetResetStatus,
+    /// The version of the record that was read; `None` when there is none, or none was needed.
+    version: Option<String>,
+    /// Why partitions that are needed are not there.
+    pub lost: Option<String>,
+}
+
+/// Reads what is recorded; the record only in those phases that work on the partitions.
+pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Picture, Error> {
+    let mut picture = Picture { status: reset.status.clone().unwrap_or_default(), version: None, lost: None };
+    if !matches!(picture.status.phase, Some(Phase::Planning | Phase::Resetting)) {
+        return Ok(picture);
+    }
+    match context.records.read(reset).await.map_err(Error::ReadRecord)? {
+        RecordRead::Found(record) => {
+            picture.version = Some(record.version);
+            picture.complete(record.partitions);
+        }
+        RecordRead::Missing => picture.miss("somebody has deleted it".to_owned()),
+        RecordRead::Unreadable { version, why } => {
+            picture.version = version;
+            picture.miss(why);
+        }
+    }
+    Ok(picture)
+}
+
+impl Picture {
+    fn complete(&mut self, partitions: Vec<PartitionStatus>) {
+        let omitted = usize::try_from(self.status.partitions_omitted).unwrap_or(0);
+        if omitted == 0 {
+            return;
+        }
+        let expected = self.status.partitions.len() + omitted;
+        if self.status.phase == Some(Phase::Resetting) && partitions.len() != expected {
+            return self.miss(format!("it has {} partitions, and the plan had {expected}", partitions.len()));
+        }
+        self.status.partitions = partitions;
+        self.status.partitions_omitted = 0;
+    }
+
+    fn miss(&mut self, why: String) {
+        if self.status.partitions_omitted > 0 && self.status.phase == Some(Phase::Resetting) {
+            self.lost = Some(why);
+        }
+    }
+}
+
+/// How storing ended.
+pub(super) enum Outcome {
+    /// It stands.
+    Stands(Box<OffsetReset>, Box<Picture>),
+    /// Something has changed since it was read: nothing may follow.
+    Stale,
+    /// The record cannot be stored; why.
+    Refused(String),
+}
+
+/// Writes what a decision has changed: first the record, then the status.
+pub(super) async fn keep(
+    context: &Context,
+    reset: OffsetReset,
+    request: Option<&Request>,
+    old: &Picture,
+    decision: &Decision,
+) -> Result<Outcome, Error> {
+    let mut next = Picture { status: decision.status.clone(), version: old.version.clone(), lost: old.lost.clone() };
+    if next.status == old.status {
+        return Ok(Outcome::Stands(Box::new(reset), Box::new(next)));
+    }
+    if next.status.partitions != old.status.partitions && next.status.partitions_omitted == 0 {
+        let files = match Files::of(&next.status.partitions) {
+            Ok(files) => files,
+            Err(why) => return Ok(Outcome::Refused(why)),
+        };
+        if let Some(why) = files.too_large(next.status.final_plan_time.is_none()) {
+            return Ok(Outcome::Refused(why));
+        }
+        let compressed = files.is_compressed();
+        match context.records.write(&reset, files, old.version.as_deref()).await.map_err(Error::WriteRecord)? {
+            Recorded::Written(version) => next.version = Some(version),
+            Recorded::Stale => return Ok(Outcome::Stale),
+            Recorded::Refused(why) => return Ok(Outcome::Refused(why)),
+        }
+        let config_map = record_name(&reset);
+        if let Some(request) = request {
+            let namespace = reset.namespace().unwrap_or_default();
+            let place = Place { namespace: &namespace, config_map: &config_map, compressed };
+            next.status.equivalent_command = Some(equivalent_command(request, &next.status.partitions, place));
+        }
+        next.status.record = Some(RecordStatus { config_map, compressed });
+    }
+    write_status(context, reset, next).await
+}
+
+/// Writes the status alone: for when the record cannot be written any more, and consumers must not wait for it.
+pub(super) async fn keep_without_record(
+    context: &Context,
+    reset: OffsetReset,
+    old: &Picture,
+    decision: &Decision,
+    why: &str,
+) -> Result<Outcome, Error> {
+    let mut status = decision.status.clone();
+    let warning = format!("the record could not be brought up to date: {why}");
+    if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
+        status.warnings.push(warning);
+    }
+    write_status(context, reset, Picture { status, version: old.version.clone(), lost: old.lost.clone() }).await
+}
+
+async fn write_status(context: &Context, reset: OffsetReset, picture: Picture) -> Result<Outcome, Error> {
+    match context.resets.write_status(&reset, &listed(&picture.status)).await.map_err(Error::Record)? {
+        Stored::Written(written) => Ok(Outcome::Stands(written, Box::new(picture))),
+        Stored::Stale => Ok(Outcome::Stale),
+    }
+}
+
+/// The status with as many partitions as it may list: all, or else those that matter most.
+fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
+    let mut listed = status.clone();
+    if status.partitions_omitted > 0 {
+        return listed;
+    }
+    let weight = |planned: &PartitionStatus| serde_json::to_string(planned).map_or(usize::MAX, |text| text.len());
+    let total = status.partitions.iter().map(weight).fold(0, usize::saturating_add);
+    if status.partitions.len() <= MAX_LISTED_PARTITIONS && total <= MOST_LISTED_BYTES {
+        return listed;
+    }
+    let matters = |planned: &PartitionStatus| match planned.outcome {
+        PartitionOutcome::Failed => 3,
+        PartitionOutcome::Skipped => 2,
+        PartitionOutcome::Planned | PartitionOutcome::Reset | PartitionOutcome::Unchanged => i32::from(planned.clamped.is_some()),
+    };
+    // Stable: within what matters equally, the order of the plan stays.
+    listed.partitions.sort_by_key(|planned| Reverse(matters(planned)));
+    let mut bytes = 0_usize;
+    let fits = listed.partitions.iter().take(MAX_LISTED_PARTITIONS).take_while(|planned| {
+        bytes = bytes.saturating_add(weight(planned));
+        bytes <= MOST_LISTED_BYTES
+    });
+    // One always stays, so that the omission can be told from a plan that was not made.
+    let fits = fits.count().max(1);
+    listed.partitions.truncate(fits);
+    listed.partitions_omitted = i32::try_from(status.partitions.len() - fits).unwrap_or(i32::MAX);
+    listed
+}
