@@ -35,8 +35,11 @@ fn refusals() -> Vec<(Value, &'static str)> {
     let timestamp = |value: Value| one(&json!({"topic": "orders", "timestamp": value}));
     let units = "timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone";
     vec![
-        (one(&json!({"topic": "orders"})), "write either offset or timestamp"),
-        (one(&json!({"topic": "orders", "offset": 1, "timestamp": 1_571_812_144})), "write either offset or timestamp"),
+        (one(&json!({"topic": "orders"})), "write one of offset, timestamp, position, shiftBy, duration and fromGroup"),
+        (
+            one(&json!({"topic": "orders", "offset": 1, "timestamp": 1_571_812_144})),
+            "write one of offset, timestamp, position, shiftBy, duration and fromGroup",
+        ),
         (one(&json!({"topic": "orders", "offset": -1})), "offset must be 0 or more"),
         (one(&json!({"topic": "orders", "offset": 1, "partition": -2})), "or -1 for all partitions"),
         (one(&json!({"topic": "or ders", "offset": 1})), "topic must be the name of one topic"),
@@ -50,8 +53,23 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (timestamp(json!("yesterday")), units),
         (timestamp(json!("2019-10-23T06:29:00")), units),
         (timestamp(json!("2019-10-23T06:29:04.000")), units),
-        (json!({"resets": []}), "resets"),
-        (json!({"resets": null}), "resets"),
+        (one(&json!({"topic": "orders", "position": "Latest", "shiftBy": 1})), "needs exactly one target"),
+        (one(&json!({"topic": "orders", "position": "Beginning"})), "position"),
+        (one(&json!({"topic": "orders", "topicPattern": "o.*", "offset": 1})), "needs either topic or topicPattern"),
+        (one(&json!({"topicPattern": "(", "offset": 1})), "resets[0].topicPattern"),
+        (one(&json!({"topicPattern": "", "offset": 1})), "topicPattern"),
+        (one(&json!({"topic": "orders", "duration": "P1D"})), "duration must be a duration such as 90m or 36h"),
+        (one(&json!({"topic": "orders", "duration": "0s"})), "duration must be a duration such as 90m or 36h"),
+        (one(&json!({"topic": "orders", "fromGroup": ""})), "fromGroup"),
+        (one(&json!({"topic": "orders", "fromGroup": "g"})), "fromGroup must name another group"),
+        (json!({"undo": {"name": "other"}}), "write either resets"),
+        (json!({"resets": [], "undo": {"name": ""}}), "undo.name"),
+        (json!({"outOfRange": "Ignore"}), "outOfRange"),
+        (json!({"limits": {"maxReplay": -1}}), "maxReplay must be 0 or more"),
+        (json!({"limits": {"maxSkip": -1}}), "maxSkip must be 0 or more"),
+        (json!({"isolation": "Serializable"}), "isolation"),
+        (json!({"resets": []}), "write either resets"),
+        (json!({"resets": null}), "write either resets"),
         (json!({"group": ""}), "group"),
         (json!({"kafka": {"bootstrapServers": "kafka"}}), "bootstrapServers must be host:port"),
         (json!({"kafka": {"bootstrapServers": "kafka:9092, other:9092"}}), "bootstrapServers must be host:port"),
@@ -105,6 +123,12 @@ async fn what_makes_sense_is_accepted() {
             one(&json!({"topic": "test", "timestamp": "2019-10-23T06:29:04Z"})),
             one(&json!({"topic": "test", "timestamp": "2019-10-23T14:29:04.250+08:00"})),
             one(&json!({"topic": "test", "offset": i64::MAX})),
+            one(&json!({"topic": "test", "position": "Earliest"})),
+            one(&json!({"topic": "test", "shiftBy": -100})),
+            one(&json!({"topic": "test", "duration": "36h30m"})),
+            one(&json!({"topicPattern": "orders\\..*", "fromGroup": "other"})),
+            json!({"resets": null, "undo": {"name": "replay"}}),
+            json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolation": "ReadCommitted", "allowNewGroup": true}),
             json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),
             json!({"kafka": {"bootstrapServers": "[::1]:9092"}}),
             json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
@@ -124,10 +148,59 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
         let new = common::reset("once", "g", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
         let mut stored = api.create(&PostParams::default(), &new).await.unwrap();
         stored.labels_mut().insert("team".into(), "shop".into());
-        let mut stored = api.replace("once", &PostParams::default(), &stored).await.unwrap();
-        stored.spec.resets[0].offset = Some(11);
-        let error = api.replace("once", &PostParams::default(), &stored).await.unwrap_err().to_string();
-        assert!(error.contains("Create another OffsetReset under a new name"), "{error}");
+        let stored = api.replace("once", &PostParams::default(), &stored).await.unwrap();
+        // Every field that there is: one that is forgotten in the rule would be found here.
+        let properties = properties_of_the_spec();
+        let changes = [
+            ("targetRefs", json!([{"name": "other"}])),
+            ("kafka", json!({"bootstrapServers": "other:9092"})),
+            ("group", json!("other")),
+            ("resets", json!([{"topic": "orders", "offset": 11}])),
+            ("undo", json!({"name": "other"})),
+            ("outOfRange", json!("Skip")),
+            ("limits", json!({"maxReplay": 5})),
+            ("dryRun", json!(true)),
+            ("isolation", json!("ReadCommitted")),
+            ("allowNewGroup", json!(true)),
+            ("sessionTimeout", json!("11s")),
+            ("drainTimeout", json!("121s")),
+            ("holdTimeout", json!("601s")),
+        ];
+        let named: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
+        assert!(properties.iter().all(|name| named.contains(&name.as_str())), "no change is tried for one of {properties:?}");
+        for (field, value) in changes {
+            let error = match change(&api, &stored, field, value).await {
+                Ok(_) => panic!("{field} could be changed"),
+                Err(error) => error.to_string(),
+            };
+            assert!(error.contains("Create another OffsetReset under a new name"), "{field}: {error}");
+        }
+    })
+    .await;
+}
+
+fn properties_of_the_spec() -> Vec<String> {
+    let crd = serde_json::to_value(offset_reset_operator::api::crd()).unwrap();
+    let properties = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    properties.as_object().unwrap().keys().cloned().collect()
+}
+
+async fn change(api: &Api<OffsetReset>, stored: &OffsetReset, field: &str, value: Value) -> Result<OffsetReset, kube::Error> {
+    let mut changed = serde_json::to_value(stored).unwrap();
+    changed["spec"][field] = value;
+    api.replace(&stored.name_any(), &PostParams::default(), &serde_json::from_value(changed).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_may_become_a_run_and_not_the_other_way_round() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let spec = json!({"dryRun": true, "limits": {"maxReplay": 5}, "outOfRange": "Fail"});
+        let new = common::reset("dry", "g", &json!([{"topic": "orders", "offset": 10}]), &spec);
+        let stored = api.create(&PostParams::default(), &new).await.unwrap();
+        let stored = change(&api, &stored, "dryRun", json!(false)).await.unwrap();
+        let error = change(&api, &stored, "dryRun", json!(true)).await.unwrap_err().to_string();
+        assert!(error.contains("dryRun can only be changed from true to false"), "{error}");
     })
     .await;
 }

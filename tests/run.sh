@@ -73,7 +73,7 @@ tests() {
   step "integration tests: a real API server, a real broker of each line of Kafka"
   up integration control-plane --also-kafka-3
   inside integration cargo test --features real-parts --test kafka --test kafka_tool --test logs --test definition --test process \
-    --test resets -- --test-threads 4
+    --test resets --test whole --test equivalence -- --test-threads 4
   down integration
 
   step "end-to-end tests: a whole node, the operator in its pod"

@@ -7,7 +7,6 @@ mod access;
 mod common;
 mod edges;
 mod groups;
-mod large;
 mod offsets;
 mod others;
 mod transactions;

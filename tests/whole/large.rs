@@ -1,33 +1,42 @@
 //! Thousands of partitions.
 
+use std::time::Duration;
+
 use offset_reset_operator::machine::world::{Bounds, Committed, TimestampMatch, TopicPartition};
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-    producer::FutureRecord,
-};
+use rdkafka::producer::FutureRecord;
+use serde_json::json;
 
 use crate::{
-    admin,
-    common::{self, producer, unique},
-    topic, tp,
+    Stand, as_recorded,
+    common::{PATIENCE, shop::status, unique, within},
+    tp,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_partitions_by_time_are_looked_up_committed_and_read_back() {
-    let admin = admin().await;
-    let group = unique("large");
+    Stand::with(async |stand| large(stand).await).await;
+}
+
+async fn large(stand: &Stand) {
+    let admin = &stand.admin;
+    let (prefix, group) = (unique("large"), unique("large"));
     let mut partitions: Vec<TopicPartition> = vec![];
     let mut topics = vec![];
     // A broker takes its time for each, and is of no use to other tests meanwhile: so a thousand at once.
     for _ in 0..10 {
-        let topic = topic("large", 1_000).await;
+        let topic = stand.broker.topic(&prefix, 1_000).await;
         partitions.extend((0..1_000).map(|partition| tp(&topic, partition)));
         topics.push(topic);
     }
+    // So many leaders take a moment, too.
+    let led = async {
+        while !admin.bounds(&partitions).await.unwrap().values().all(Result::is_ok) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    within(PATIENCE * 4, led).await.expect("every partition gets its leader");
     // Every hundredth partition has two records.
-    let producer = producer();
+    let producer = stand.broker.producer();
     let mut sent = vec![];
     let has_records = |index: usize| index.is_multiple_of(100);
     for (_, at) in partitions.iter().enumerate().filter(|(index, _)| has_records(*index)) {
@@ -63,11 +72,30 @@ async fn ten_thousand_partitions_by_time_are_looked_up_committed_and_read_back()
         let expected = Ok(Some(committed));
         assert_eq!((&read[&at], &all[&at]), (&expected, &expected));
     }
+
+    // The same through an OffsetReset, to another time, with the whole record.
+    let entries = json!([{"topicPattern": format!("{prefix}-.*"), "timestamp": 1_000_000_500}]);
+    let done = stand.run("large", &group, entries, json!({})).await;
+    let done_status = status(&done);
+    let totals = done_status.totals.clone().unwrap();
+    assert_eq!((totals.partitions, totals.reset, totals.failed, totals.skipped), (10_000, 10_000, 0, 100), "{done_status:?}");
+    assert!(done_status.partitions.len() <= 250 && done_status.partitions_omitted >= 9_750);
+    let bytes = serde_json::to_string(&done).unwrap().len();
+    assert!(bytes < 250_000, "the object has {bytes} bytes");
+    let record = as_recorded(stand, &done).await;
+    assert_eq!(record.partitions.len(), 10_000);
+    assert_eq!((record.before.lines().count(), record.after.lines().count()), (10_000, 10_000));
+    let read = admin.committed(&group, &partitions).await.unwrap();
+    for (index, planned) in record.partitions.iter().enumerate() {
+        let at = tp(&planned.topic, planned.partition);
+        let end = read[&at].as_ref().unwrap().as_ref().unwrap().offset;
+        assert_eq!((planned.after, planned.target), (Some(end), end), "{index}: {at}");
+        assert_eq!(planned.before_metadata.as_deref(), Some(metadata.as_str()), "what stood there before is in the record");
+    }
     // Each partition costs the broker memory, and a sandbox serves many runs.
-    let client: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", common::brokers()).create().unwrap();
-    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-    client.delete_topics(&topics, &AdminOptions::new()).await.unwrap();
+    for topic in &topics {
+        stand.broker.delete_topic(topic).await;
+    }
     // And the tests that come next should not wait for what this one has left to do.
-    topic("small", 1).await;
+    stand.broker.topic("small", 1).await;
 }

@@ -1,0 +1,140 @@
+//! Every target, the plan, the record, undo and shared stops: real OffsetResets on a real API server and a real broker.
+//!
+//! Most groups here have commits and no consumers, so that each reset takes a fraction of a second; what consumers do is in `resets` and `e2e`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faults;
+mod large;
+mod plans;
+mod records;
+mod sharing;
+mod targets;
+mod undo;
+
+use std::{io::Read, sync::Arc};
+
+use common::{
+    broker::Broker,
+    reset, resets,
+    shop::{Operator, T0, status},
+    wait_for_end, with_namespace,
+};
+use flate2::read::GzDecoder;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client, api::PostParams};
+use offset_reset_operator::{
+    api::{OffsetReset, PartitionStatus, Phase, Reason},
+    kafka::GroupAdmin,
+    machine::world::{Committed, TopicPartition},
+};
+use serde_json::{Value, json};
+
+/// A namespace with the operator, and a broker.
+struct Stand {
+    client: Client,
+    namespace: String,
+    api: Api<OffsetReset>,
+    broker: Broker,
+    admin: Arc<dyn GroupAdmin>,
+}
+
+fn tp(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition::new(topic, partition)
+}
+
+impl Stand {
+    async fn with<T>(test: impl AsyncFnOnce(&Self) -> T) {
+        with_namespace(async |client, namespace| {
+            let stand = Self::open(client, namespace).await;
+            let operator = Operator::start(&stand.client, &stand.namespace);
+            test(&stand).await;
+            operator.end().await;
+        })
+        .await;
+    }
+
+    /// Without an operator.
+    async fn open(client: Client, namespace: String) -> Self {
+        let broker = Broker::default();
+        let admin = broker.group_admin().await;
+        Self { api: resets(&client, &namespace), client, namespace, broker, admin }
+    }
+
+    /// A topic of three partitions: 100 records from T0 on, one per second, of which the first 20 are deleted; 10 records; none.
+    async fn topic(&self) -> String {
+        let topic = self.broker.topic("whole", 3).await;
+        self.broker.produce(&topic, 0, &(0..100).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
+        self.broker.produce(&topic, 1, &(0..10).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
+        self.broker.delete_records(&topic, &[(0, 20)]).await;
+        topic
+    }
+
+    /// Commits as an application might have, with metadata of its own.
+    async fn commit(&self, group: &str, topic: &str, offsets: &[(i32, i64)]) {
+        let offsets: Vec<_> = offsets
+            .iter()
+            .map(|(partition, offset)| {
+                (tp(topic, *partition), Committed { offset: *offset, metadata: "of the application".into() })
+            })
+            .collect();
+        let answers = self.admin.commit(group, &offsets).await.unwrap();
+        assert!(answers.values().all(Result::is_ok), "{answers:?}");
+    }
+
+    /// What is committed for the first three partitions of a topic.
+    async fn committed(&self, group: &str, topic: &str) -> [Option<i64>; 3] {
+        let at = [0, 1, 2].map(|partition| tp(topic, partition));
+        let found = self.admin.committed(group, &at).await.unwrap();
+        at.map(|at| found[&at].as_ref().unwrap().as_ref().map(|committed| committed.offset))
+    }
+
+    async fn apply(&self, name: &str, group: &str, entries: Value, spec: Value) {
+        let mut full = json!({"targetRefs": []});
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            full[key] = value.clone();
+        }
+        self.api.create(&PostParams::default(), &reset(name, group, &entries, &full)).await.unwrap();
+    }
+
+    async fn run(&self, name: &str, group: &str, entries: Value, spec: Value) -> OffsetReset {
+        self.apply(name, group, entries, spec).await;
+        wait_for_end(&self.api, name).await
+    }
+}
+
+/// How it ended, with its words for a failing test.
+#[track_caller]
+fn ended(reset: &OffsetReset, phase: Phase, reason: Reason) -> String {
+    let status = status(reset);
+    let message = status.message.clone().unwrap_or_default();
+    assert_eq!((status.phase, status.reason), (Some(phase), Some(reason)), "{message}");
+    message
+}
+
+/// The record of a reset, read as an admin would.
+struct Recorded {
+    before: String,
+    after: String,
+    partitions: Vec<PartitionStatus>,
+}
+
+async fn as_recorded(stand: &Stand, reset: &OffsetReset) -> Recorded {
+    let place = status(reset).record.clone().expect("it says where its record is");
+    let found = Api::<ConfigMap>::namespaced(stand.client.clone(), &stand.namespace).get(&place.config_map).await.unwrap();
+    let file = |name: &str| {
+        if place.compressed {
+            let mut text = String::new();
+            let bytes = &found.binary_data.as_ref().unwrap()[&format!("{name}.gz")].0;
+            GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+            text
+        } else {
+            found.data.as_ref().unwrap()[name].clone()
+        }
+    };
+    let partitions = serde_json::from_str(&file("partitions.json")).unwrap();
+    Recorded { before: file("before.csv"), after: file("after.csv"), partitions }
+}
