@@ -156,7 +156,16 @@ impl Records {
     /// When the API server does not answer with it.
     pub async fn read(&self, reset: &OffsetReset) -> Result<RecordRead, kube::Error> {
         let namespace = reset.namespace().unwrap_or_default();
-        let Some(found) = self.api(&namespace).get_opt(&record_name(reset)).await? else { return Ok(RecordRead::Missing) };
+        let found = match self.api(&namespace).get_opt(&record_name(reset)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(RecordRead::Missing),
+            // Consumers may be held at zero meanwhile: what is refused must end the reset, and not be tried for ever.
+            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+                let why = format!("ConfigMap {}: {}", record_name(reset), words(&kube::Error::Api(status)));
+                return Ok(RecordRead::Unreadable { version: None, why });
+            }
+            Err(error) => return Err(error),
+        };
         if !found.owner_references().iter().any(|owner| Some(&owner.uid) == reset.metadata.uid.as_ref()) {
             let why = format!("ConfigMap {} is not of this OffsetReset", found.name_any());
             return Ok(RecordRead::Unreadable { version: None, why });

@@ -29,11 +29,13 @@ pub(super) struct Picture {
     version: Option<String>,
     /// Why partitions that are needed are not there.
     pub lost: Option<String>,
+    /// Why the record cannot be written: what stands under its name is not of this reset, or may not be read.
+    barred: Option<String>,
 }
 
 /// Reads what is recorded; the record only in those phases that work on the partitions.
 pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Picture, Error> {
-    let mut picture = Picture { status: reset.status.clone().unwrap_or_default(), version: None, lost: None };
+    let mut picture = Picture { status: reset.status.clone().unwrap_or_default(), version: None, lost: None, barred: None };
     if !matches!(picture.status.phase, Some(Phase::Planning | Phase::Resetting)) {
         return Ok(picture);
     }
@@ -44,6 +46,7 @@ pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Pictu
         }
         RecordRead::Missing => picture.miss("somebody has deleted it".to_owned()),
         RecordRead::Unreadable { version, why } => {
+            picture.barred = version.is_none().then(|| why.clone());
             picture.version = version;
             picture.miss(why);
         }
@@ -90,11 +93,19 @@ pub(super) async fn keep(
     old: &Picture,
     decision: &Decision,
 ) -> Result<Outcome, Error> {
-    let mut next = Picture { status: decision.status.clone(), version: old.version.clone(), lost: old.lost.clone() };
+    let mut next = Picture {
+        status: decision.status.clone(),
+        version: old.version.clone(),
+        lost: old.lost.clone(),
+        barred: old.barred.clone(),
+    };
     if next.status == old.status {
         return Ok(Outcome::Stands(Box::new(reset), Box::new(next)));
     }
     if next.status.partitions != old.status.partitions && next.status.partitions_omitted == 0 {
+        if let Some(why) = &old.barred {
+            return Ok(Outcome::Refused(why.clone()));
+        }
         let files = match Files::of(&next.status.partitions) {
             Ok(files) => files,
             Err(why) => return Ok(Outcome::Refused(why)),
@@ -132,7 +143,12 @@ pub(super) async fn keep_without_record(
     if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
         status.warnings.push(warning);
     }
-    write_status(context, reset, Picture { status, version: old.version.clone(), lost: old.lost.clone() }).await
+    write_status(
+        context,
+        reset,
+        Picture { status, version: old.version.clone(), lost: old.lost.clone(), barred: old.barred.clone() },
+    )
+    .await
 }
 
 async fn write_status(context: &Context, reset: OffsetReset, picture: Picture) -> Result<Outcome, Error> {

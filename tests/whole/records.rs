@@ -82,3 +82,36 @@ async fn the_equivalent_command_does_the_same() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_under_the_name_of_the_record_is_never_overwritten() {
+    use kube::api::PostParams;
+    use offset_reset_operator::{
+        api::{Phase, Reason},
+        kubernetes::record_name,
+    };
+
+    use crate::{
+        common::{shop::Operator, wait_for_end, with_namespace},
+        ended,
+    };
+    with_namespace(async |client, namespace| {
+        let stand = Stand::open(client.clone(), namespace.clone()).await;
+        let (topic, group) = (stand.topic().await, unique("taken"));
+        stand.commit(&group, &topic, &[(0, 50)]).await;
+        stand.apply("taken", &group, json!([{"topic": topic, "offset": 30}]), json!({})).await;
+        let name = record_name(&stand.api.get("taken").await.unwrap());
+        let maps = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
+        let theirs = serde_json::from_value(json!({"metadata": {"name": name}, "data": {"theirs": "yes"}})).unwrap();
+        maps.create(&PostParams::default(), &theirs).await.unwrap();
+        let operator = Operator::start(&client, &namespace);
+        let done = wait_for_end(&stand.api, "taken").await;
+        let message = ended(&done, Phase::Failed, Reason::RecordUnavailable);
+        assert!(message.contains("is not of this OffsetReset"), "{message}");
+        assert!(status(&done).hold.is_none(), "nothing was stopped");
+        assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);
+        assert_eq!(maps.get(&name).await.unwrap().data.unwrap()["theirs"], "yes");
+        operator.end().await;
+    })
+    .await;
+}
