@@ -120,7 +120,8 @@ impl Request {
     pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
         let spec = &reset.spec;
         let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
-        let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+        // One that was never stored has no time to count from, and is not refused for that.
+        let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::MAX, |at| at.0);
         let parse = |(index, entry)| parse_entry(index, entry, start);
         let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         let work = match (&spec.undo, entries.is_empty()) {
