@@ -69,6 +69,12 @@ struct Case {
     spec: Value,
 }
 
+/// Past the capture of the test's output: a seed is of use also when all is well.
+fn say(words: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    std::io::stderr().write_all(format!("equivalence: {words}\n").as_bytes()).unwrap();
+}
+
 fn environment_number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
@@ -472,7 +478,7 @@ async fn offsets_equal_those_of_kafkas_own_tool() {
     let lines = Line::all();
     let cases = environment_number("EQUIVALENCE_CASES").unwrap_or(500).div_ceil(lines.len() as u64);
     let seed = environment_number("EQUIVALENCE_SEED").unwrap_or_else(|| jiff::Timestamp::now().as_microsecond().unsigned_abs());
-    println!("EQUIVALENCE_SEED={seed} repeats this run");
+    say(format_args!("EQUIVALENCE_SEED={seed} repeats this run"));
     let begin = Instant::now();
     let mut runs = vec![];
     for (index, line) in lines.into_iter().enumerate() {
@@ -480,19 +486,19 @@ async fn offsets_equal_those_of_kafkas_own_tool() {
     }
     for (line, run) in runs {
         let tally = run.await.unwrap_or_else(|error| panic!("{line:?}, EQUIVALENCE_SEED={seed}: {error}"));
-        println!(
+        say(format_args!(
             "{line:?}: {cases} cases on {} topics equal ({} moved offsets, {} refused by both, {} differ as listed), by target {:?}",
             tally.topics, tally.moved, tally.refused, tally.excepted, tally.kinds
-        );
+        ));
     }
-    println!("{} s in all", begin.elapsed().as_secs());
+    say(format_args!("{} s in all", begin.elapsed().as_secs()));
 }
 
 /// A smaller share goes the whole way: an OffsetReset in a cluster, with the operator.
 #[tokio::test(flavor = "multi_thread")]
 async fn offset_resets_equal_kafkas_own_tool() {
     let seed = environment_number("EQUIVALENCE_SEED").unwrap_or_else(|| jiff::Timestamp::now().as_microsecond().unsigned_abs());
-    println!("EQUIVALENCE_SEED={seed} repeats this run");
+    say(format_args!("EQUIVALENCE_SEED={seed} repeats this run"));
     with_namespace(async |client, namespace| {
         let operator = Operator::start(&client, &namespace);
         let api = resets(&client, &namespace);
@@ -509,7 +515,7 @@ async fn offset_resets_equal_kafkas_own_tool() {
                 let case = Case::random(&mut random, &topics, now);
                 hold_against(&mut tool, admin.as_ref(), line, &Ours::Cluster { api: &api }, &case, &mut tally).await;
             }
-            println!("{line:?}: 20 OffsetResets equal, {} refused by both, by target {:?}", tally.refused, tally.kinds);
+            say(format_args!("{line:?}: 20 OffsetResets equal, {} refused by both, by target {:?}", tally.refused, tally.kinds));
         }
         operator.end().await;
     })
