@@ -1,13 +1,17 @@
 //! The port over librdkafka: chunked, bounded, an answer for every partition, and never a wait on an async thread.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use rdkafka::{consumer::Consumer, metadata::MetadataPartition};
+use rdkafka::consumer::Consumer;
 
 use super::{
     Connection, GroupAdmin, access, errors,
-    ffi::{self, Answers, Fault, Handle, Isolation},
+    ffi::{self, Answers, Fault, Handle, Isolation, Leaders},
     groups::{self, Described},
     questions::{self, PARTITIONS_PER_QUESTION, Questions},
     session::{self, Native, Session},
@@ -76,46 +80,53 @@ fn no_coordinator_fault<T>(answers: &Answers<T>) -> bool {
     !answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(session::is_coordinator))
 }
 
-/// A topic's partitions, ascending.
-fn partitions(native: &Native, topic: &str) -> Result<Vec<i32>, Fault> {
-    let metadata = native.fetch_metadata(Some(topic), REQUEST_LIMIT).map_err(|error| errors::of_rdkafka(&error))?;
-    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-        return Err(ffi::fault_of(UNKNOWN));
-    };
-    if let Some(error) = found.error() {
-        return Err(ffi::fault_of(error as i32));
-    }
-    let mut partitions: Vec<i32> = found.partitions().iter().map(MetadataPartition::id).collect();
-    partitions.sort_unstable();
-    Ok(partitions)
+/// The partitions of a topic, and whether each has a leader.
+fn leaders(native: &Native, topic: &str) -> Result<Leaders, Fault> {
+    let answers = ffi::topic_leaders(handle(native), &[topic], REQUEST_LIMIT)?;
+    answers.into_iter().find(|(found, _)| found == topic).map_or_else(|| Err(ffi::fault_of(UNKNOWN)), |(_, answer)| answer)
 }
 
 /// The answers to one kind of question about offsets, for every partition.
+///
+/// The leaders are asked for first, and only a partition that has one is asked about. That is no courtesy: when librdkafka
+/// does not know every leader of a question (2.12.1, `rd_kafka_topic_partition_list_query_leaders_async`), it goes on with it
+/// on the thread that asks and, if news of the cluster arrive at that moment, on its own thread too; the one frees what the
+/// other uses. What is left of that is a leader that is lost in the microseconds between the two questions.
 fn list_offsets(
     session: &Session,
     asked: &BTreeMap<TopicPartition, i64>,
     isolation: Isolation,
 ) -> Result<PerPartition<(i64, i64)>, KafkaError> {
-    let all: Vec<(TopicPartition, i64)> = asked.iter().map(|(at, question)| (at.clone(), *question)).collect();
-    let chunks: Vec<&[(TopicPartition, i64)]> = all.chunks(PARTITIONS_PER_QUESTION).collect();
-    let fault = |fault: Fault| errors::error(&fault, "offsets");
-    let ask = |native: &Native| ffi::list_offsets(handle(native), &chunks, isolation, REQUEST_LIMIT);
-    let mut answers = session.ask(None, ask).map_err(fault)?;
-    // Where no partition of a chunk has a leader, librdkafka does not say which of them exist.
-    let mut without = asked.clone();
-    for (at, _) in &answers {
-        without.remove(at);
-    }
-    let mut topics: BTreeMap<String, Result<Vec<i32>, Fault>> = BTreeMap::new();
-    for at in without.into_keys() {
-        let found = topics.entry(at.topic.clone()).or_insert_with(|| session.ask(None, |native| partitions(native, &at.topic)));
-        let why = match found {
-            Ok(partitions) if partitions.contains(&at.partition) => ffi::fault_of(LEADERLESS),
-            Ok(_) => ffi::fault_of(UNKNOWN),
-            Err(fault) => fault.clone(),
-        };
-        answers.push((at, Err(why)));
-    }
+    let topics: Vec<&str> = asked.keys().map(|at| at.topic.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let ask = |native: &Native| {
+        let found: HashMap<String, Result<Leaders, Fault>> =
+            ffi::topic_leaders(handle(native), &topics, REQUEST_LIMIT)?.into_iter().collect();
+        let (mut led, mut answers) = (vec![], vec![]);
+        for (at, question) in asked {
+            let why = match found.get(&at.topic) {
+                Some(Ok(leaders)) => match leaders.get(&at.partition) {
+                    Some(true) => {
+                        led.push((at.clone(), *question));
+                        continue;
+                    }
+                    Some(false) => ffi::fault_of(LEADERLESS),
+                    None => ffi::fault_of(UNKNOWN),
+                },
+                Some(Err(fault)) => fault.clone(),
+                None => ffi::fault_of(UNKNOWN),
+            };
+            answers.push((at.clone(), Err(why)));
+        }
+        let chunks: Vec<&[(TopicPartition, i64)]> = led.chunks(PARTITIONS_PER_QUESTION).collect();
+        let mut found = ffi::list_offsets(handle(native), &chunks, isolation, REQUEST_LIMIT)?;
+        // A chunk without any answer: its leaders were lost meanwhile.
+        let known: HashSet<&TopicPartition> = found.iter().map(|(at, _)| at).collect();
+        let lost: Vec<_> = led.iter().filter(|(at, _)| !known.contains(at)).map(|(at, _)| at.clone()).collect();
+        found.extend(lost.into_iter().map(|at| (at, Err(ffi::fault_of(LEADERLESS)))));
+        answers.extend(found);
+        Ok(answers)
+    };
+    let answers = session.ask(None, ask).map_err(|fault: Fault| errors::error(&fault, "offsets"))?;
     Ok(questions::complete(asked.keys(), answers))
 }
 
@@ -174,7 +185,9 @@ impl GroupAdmin for Client {
         let topic = topic.to_owned();
         self.blocking(move |session| {
             session
-                .ask(None, |native| partitions(native, &topic))
+                .ask(None, |native| leaders(native, &topic))
+                // Ascending, as the port promises.
+                .map(|leaders| leaders.into_keys().collect())
                 .map_err(|fault| errors::error(&fault, &format!("topic {topic}")))
         })
         .await

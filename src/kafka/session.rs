@@ -11,7 +11,7 @@ use super::{
     Connection,
     config::{self, Context},
     errors,
-    ffi::{self, Fault},
+    ffi::{self, Fault, Handle},
 };
 use crate::machine::world::KafkaErrorKind;
 
@@ -169,8 +169,7 @@ pub(super) fn is_silence(code: i32) -> bool {
 fn reach(native: &Native) -> Result<(), Fault> {
     let begin = Instant::now();
     loop {
-        // Of one topic: librdkafka's question for no topic in particular allows the broker to create those that others ask for.
-        if native.fetch_metadata(Some(PROBED_TOPIC), REACH_ATTEMPT).is_ok() {
+        if ffi::topic_leaders(Handle::new(native.client().native_ptr()), &[PROBED_TOPIC], REACH_ATTEMPT).is_ok() {
             native.context().answered();
             return Ok(());
         }

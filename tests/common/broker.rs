@@ -36,6 +36,7 @@ pub struct Broker {
     producer: OnceLock<FutureProducer>,
     transactions: OnceCell<Mutex<FutureProducer>>,
     open_transaction: OnceCell<FutureProducer>,
+    deleting: Mutex<()>,
 }
 
 impl Default for Broker {
@@ -50,7 +51,7 @@ impl Broker {
         let bootstrap_servers = bootstrap_servers.into();
         let admin = ClientConfig::new().set("bootstrap.servers", &bootstrap_servers).create().unwrap();
         let (transactions, open_transaction) = (OnceCell::new(), OnceCell::new());
-        Self { bootstrap_servers, admin, producer: OnceLock::new(), transactions, open_transaction }
+        Self { bootstrap_servers, admin, producer: OnceLock::new(), transactions, open_transaction, deleting: Mutex::default() }
     }
 
     pub fn config(&self) -> ClientConfig {
@@ -103,6 +104,8 @@ impl Broker {
         for (partition, offset) in before {
             offsets.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
         }
+        // One at a time: librdkafka looks for leaders on two threads at once when news arrive meanwhile (see `list_offsets`).
+        let _one = self.deleting.lock().await;
         let deleted = self.admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
         for partition in deleted.elements() {
             partition.error().unwrap();

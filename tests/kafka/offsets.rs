@@ -174,3 +174,32 @@ async fn each_partition_of_a_commit_has_its_own_answer() {
     assert!(negative[&tp(&topic, 0)].is_err(), "a negative offset is never sent");
     assert_eq!(admin.committed(&group, &[tp(&topic, 0)]).await.unwrap()[&tp(&topic, 0)], Ok(Some(to(0))));
 }
+
+/// librdkafka works on a question about offsets on two threads at once when it does not know a leader and news of the cluster
+/// arrive meanwhile. A client that does not ask for the leaders first ends the process here by a fault in native memory: for sure
+/// when linked with `--wrap=rd_kafka_timer_is_started` and a wrapper that sleeps for 5 ms first, else once in many runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_questions_at_once_about_topics_that_the_client_has_not_seen() {
+    let broker = common::broker::Broker::default();
+    let mut topics = vec![];
+    for _ in 0..24 {
+        topics.push(broker.topic("unseen", 1).await);
+    }
+    for round in 0..10 {
+        let admin = admin().await;
+        let questions = topics.iter().map(|topic| {
+            let admin = admin.clone();
+            let (seen, unseen) = (tp(topic, 0), tp(topic, 1));
+            let news = (admin.clone(), topic.clone());
+            tokio::spawn(async move { news.0.partitions(&news.1).await.unwrap() });
+            tokio::spawn(async move {
+                let bounds = admin.bounds(&[seen.clone(), unseen.clone()]).await.unwrap();
+                assert_eq!(bounds[&seen], Ok(Bounds { start: 0, end: 0 }), "round {round}");
+                assert_eq!(bounds[&unseen].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
+            })
+        });
+        for question in questions.collect::<Vec<_>>() {
+            question.await.unwrap();
+        }
+    }
+}

@@ -88,7 +88,8 @@ unsafe fn outcome(entry: *const Entry) -> (TopicPartition, Result<(), Fault>) {
 
 /// One question by offset specification (or time) for each partition; all chunks are in flight together.
 ///
-/// A chunk in which no partition at all has a leader is missing in the answers, because librdkafka does not say why.
+/// Asked only about partitions whose leaders librdkafka knows, see `list_offsets` in `client.rs`. A chunk in which no partition
+/// at all has a leader any more is missing in the answers, because librdkafka does not say why.
 /// A partition whose leader was asked and did not answer has a fault: librdkafka itself leaves it without error, and with an
 /// offset that reads as "no such record".
 pub(in crate::kafka) fn list_offsets(
