@@ -80,12 +80,6 @@ fn no_coordinator_fault<T>(answers: &Answers<T>) -> bool {
     !answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(session::is_coordinator))
 }
 
-/// The partitions of a topic, and whether each has a leader.
-fn leaders(native: &Native, topic: &str) -> Result<Leaders, Fault> {
-    let answers = ffi::topic_leaders(handle(native), &[topic], REQUEST_LIMIT)?;
-    answers.into_iter().find(|(found, _)| found == topic).map_or_else(|| Err(ffi::fault_of(UNKNOWN)), |(_, answer)| answer)
-}
-
 /// The answers to one kind of question about offsets, for every partition.
 ///
 /// The leaders are asked for first, and only a partition that has one is asked about. That is no courtesy: when librdkafka
@@ -97,13 +91,15 @@ fn list_offsets(
     asked: &BTreeMap<TopicPartition, i64>,
     isolation: Isolation,
 ) -> Result<PerPartition<(i64, i64)>, KafkaError> {
-    let topics: Vec<&str> = asked.keys().map(|at| at.topic.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let topics: BTreeSet<&str> = asked.keys().map(|at| at.topic.as_str()).collect();
     let ask = |native: &Native| {
-        let found: HashMap<String, Result<Leaders, Fault>> =
-            ffi::topic_leaders(handle(native), &topics, REQUEST_LIMIT)?.into_iter().collect();
+        let mut found: HashMap<&str, Result<Leaders, Fault>> = HashMap::new();
+        for topic in &topics {
+            found.insert(topic, ffi::topic_leaders(handle(native), topic, REQUEST_LIMIT)?);
+        }
         let (mut led, mut answers) = (vec![], vec![]);
         for (at, question) in asked {
-            let why = match found.get(&at.topic) {
+            let why = match found.get(at.topic.as_str()) {
                 Some(Ok(leaders)) => match leaders.get(&at.partition) {
                     Some(true) => {
                         led.push((at.clone(), *question));
@@ -185,7 +181,7 @@ impl GroupAdmin for Client {
         let topic = topic.to_owned();
         self.blocking(move |session| {
             session
-                .ask(None, |native| leaders(native, &topic))
+                .ask(None, |native| ffi::topic_leaders(handle(native), &topic, REQUEST_LIMIT).flatten())
                 // Ascending, as the port promises.
                 .map(|leaders| leaders.into_keys().collect())
                 .map_err(|fault| errors::error(&fault, &format!("topic {topic}")))

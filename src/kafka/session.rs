@@ -169,7 +169,7 @@ pub(super) fn is_silence(code: i32) -> bool {
 fn reach(native: &Native) -> Result<(), Fault> {
     let begin = Instant::now();
     loop {
-        if ffi::topic_leaders(Handle::new(native.client().native_ptr()), &[PROBED_TOPIC], REACH_ATTEMPT).is_ok() {
+        if ffi::topic_leaders(Handle::new(native.client().native_ptr()), PROBED_TOPIC, REACH_ATTEMPT).is_ok() {
             native.context().answered();
             return Ok(());
         }

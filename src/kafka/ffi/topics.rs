@@ -1,74 +1,27 @@
 //! Topics: their partitions, and what may be done with them.
-//!
-//! Every question about topics goes this way, and not through `rd_kafka_metadata`: rdkafka's wrapper of that (0.39,
-//! `Client::fetch_metadata` of one topic) lets go of the topic's handle before the call reads it.
 
-use std::{collections::BTreeMap, ffi::CString, time::Duration};
+use std::{collections::BTreeMap, ffi::CString, ptr, time::Duration};
 
 use rdkafka_sys as sys;
 
 use super::{
-    Call, Fault, Handle, INVALID_ARGUMENT, Operations, Owned, c_string, check, fault, include_operations, operations, options,
-    plain, text,
+    Call, Fault, Handle, INVALID_ARGUMENT, Operations, Owned, c_string, check, fault, fault_of, include_operations, operations,
+    options, plain, text,
 };
 
-type Description = sys::rd_kafka_TopicDescription_t;
-type Answer<T> = (String, Result<T, Fault>);
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+const UNKNOWN: i32 = 3;
+
+type Answer = (String, Result<Operations, Fault>);
 
 /// A topic's partitions, and for each whether it has a leader that the client could ask.
 pub(in crate::kafka) type Leaders = BTreeMap<i32, bool>;
 
 /// What we may do with topics. Each topic has its own answer; none is named twice.
-pub(in crate::kafka) fn topic_operations(
-    handle: Handle,
-    topics: &[&str],
-    limit: Duration,
-) -> Result<Vec<Answer<Operations>>, Fault> {
-    described(handle, topics, limit, true, |topic| {
-        let mut count = 0;
-        // SAFETY: a valid description, by the contract of `described`; its list and the list's length belong together.
-        unsafe {
-            let first = plain::rd_kafka_TopicDescription_authorized_operations(topic.cast(), &raw mut count);
-            operations(first, count)
-        }
-    })
-}
-
-/// The partitions of topics. Each topic has its own answer; none is named twice. No broker creates a topic because of this.
-///
-/// librdkafka keeps what it hears here, so that right after it knows the leaders of all these topics.
-pub(in crate::kafka) fn topic_leaders(handle: Handle, topics: &[&str], limit: Duration) -> Result<Vec<Answer<Leaders>>, Fault> {
-    described(handle, topics, limit, false, |topic| {
-        let mut count = 0;
-        // SAFETY: a valid description, by the contract of `described`; what is borrowed from it lives as long as it does.
-        unsafe {
-            let found = sys::rd_kafka_TopicDescription_partitions(topic, &raw mut count);
-            let count = if found.is_null() { 0 } else { count };
-            let partition = |index| {
-                let partition = *found.add(index);
-                let leader = sys::rd_kafka_TopicPartitionInfo_leader(partition);
-                // A leader that is not among the brokers has no host.
-                let known = !leader.is_null() && !sys::rd_kafka_Node_host(leader).is_null();
-                (sys::rd_kafka_TopicPartitionInfo_partition(partition), known)
-            };
-            (0..count).map(partition).collect()
-        }
-    })
-}
-
-/// Asks about topics, and gives the description of each that has one to `read`: a valid one, which lives during that call only.
-fn described<T>(
-    handle: Handle,
-    topics: &[&str],
-    limit: Duration,
-    with_operations: bool,
-    read: impl Fn(*const Description) -> T,
-) -> Result<Vec<Answer<T>>, Fault> {
+pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit: Duration) -> Result<Vec<Answer>, Fault> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit)?;
-    if with_operations {
-        include_operations(&options)?;
-    }
+    include_operations(&options)?;
     let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, Fault>>()?;
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: as many valid strings as are said, during the call, which copies them.
@@ -88,9 +41,65 @@ fn described<T>(
         let count = if found.is_null() { 0 } else { count };
         let answers = (0..count).map(|index| {
             let topic = *found.add(index);
-            let answer = check(sys::rd_kafka_TopicDescription_error(topic)).map(|()| read(topic));
+            let answer = check(sys::rd_kafka_TopicDescription_error(topic)).map(|()| {
+                let mut count = 0;
+                let first = plain::rd_kafka_TopicDescription_authorized_operations(topic.cast(), &raw mut count);
+                operations(first, count)
+            });
             (text(sys::rd_kafka_TopicDescription_name(topic)), answer)
         });
         Ok(answers.collect())
     }
+}
+
+/// The partitions of a topic; no broker creates the topic because of this. librdkafka keeps what it hears here, so that right after
+/// it knows the topic's leaders.
+///
+/// Asked through `rd_kafka_metadata`, which any broker answers. Not through rdkafka's wrapper (0.39, `Client::fetch_metadata`):
+/// that destroys the topic's handle before the call reads it.
+pub(in crate::kafka) fn topic_leaders(handle: Handle, topic: &str, limit: Duration) -> Result<Result<Leaders, Fault>, Fault> {
+    let name = c_string(topic)?;
+    // SAFETY: the handle's client lives, and the name during the call; without a configuration the client's own is taken.
+    let native =
+        Owned::new(unsafe { sys::rd_kafka_topic_new(handle.0, name.as_ptr(), ptr::null_mut()) }, sys::rd_kafka_topic_destroy)?;
+    let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
+    // SAFETY: the topic's handle lives during the call, which writes the pointer only when it answers 0.
+    let code = unsafe { plain::rd_kafka_metadata(handle.0.cast(), 0, native.get().cast(), &raw mut metadata, millis) };
+    if code != 0 {
+        return Err(fault_of(code));
+    }
+    let metadata = Owned::new(metadata.cast_mut(), destroy_metadata)?;
+    // SAFETY: what is borrowed from the metadata lives as long as it does, to the end of this function. Counts and pointers belong
+    // together, and errors are read as the integers that they are in C.
+    unsafe {
+        let all = metadata.get();
+        let brokers: Vec<i32> = items((*all).brokers, (*all).broker_cnt).map(|broker| (*broker).id).collect();
+        let Some(found) = items((*all).topics, (*all).topic_cnt).find(|found| text((**found).topic) == topic) else {
+            return Ok(Err(fault_of(UNKNOWN)));
+        };
+        match ptr::addr_of!((*found).err).cast::<i32>().read() {
+            0 => {}
+            code => return Ok(Err(fault_of(code))),
+        }
+        let partitions = items((*found).partitions, (*found).partition_cnt);
+        Ok(Ok(partitions.map(|partition| ((*partition).id, brokers.contains(&(*partition).leader))).collect()))
+    }
+}
+
+/// # Safety
+/// `metadata` came from `rd_kafka_metadata`, and nobody uses it afterwards.
+unsafe extern "C" fn destroy_metadata(metadata: *mut sys::rd_kafka_metadata) {
+    // SAFETY: by the contract of this function.
+    unsafe { sys::rd_kafka_metadata_destroy(metadata) }
+}
+
+/// Pointers to the items of a list.
+///
+/// # Safety
+/// `first` is null or the first of `count` items that live as long as the iterator and what it yields.
+unsafe fn items<T>(first: *mut T, count: i32) -> impl Iterator<Item = *const T> {
+    let count = if first.is_null() { 0 } else { usize::try_from(count).unwrap_or(0) };
+    // SAFETY: by the contract of this function.
+    (0..count).map(move |index| unsafe { first.add(index) }.cast_const())
 }
