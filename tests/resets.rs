@@ -332,3 +332,29 @@ async fn a_finished_reset_is_inert_also_for_a_new_operator() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_suspended_waits_in_nobodys_way_and_what_is_too_late_never_begins() {
+    in_a_shop(Kind::default(), async |shop| {
+        let to = |offset: i64| json!([{"partition": 0, "offset": offset}]);
+        shop.apply_with("waits", to(60), json!({"suspend": true})).await;
+        let waiting = wait_for(&shop.api, "waits", "suspended", |reset| {
+            reset.status.as_ref().is_some_and(|status| status.reason == Some(Reason::Suspended))
+        })
+        .await;
+        assert_eq!((status(&waiting).phase, shop.replicas().await), (Some(Phase::Pending), 2));
+        // A younger one of the same group goes before it.
+        shop.apply("goes", to(70)).await;
+        succeeded(&shop.run("goes").await);
+        shop.apply_with("late", to(50), json!({"notAfter": "2019-10-23T06:29:04Z"})).await;
+        let late = wait_for_end(&shop.api, "late").await;
+        assert_eq!((status(&late).phase, status(&late).reason), (Some(Phase::Failed), Some(Reason::Expired)));
+        assert!(status(&late).hold.is_none() && status(&late).partitions.is_empty());
+        let patch = kube::api::Patch::Merge(json!({"spec": {"suspend": false}}));
+        shop.api.patch("waits", &kube::api::PatchParams::default(), &patch).await.unwrap();
+        let done = shop.run("waits").await;
+        succeeded(&done);
+        assert_eq!(status(&done).partitions[0].after, Some(60));
+    })
+    .await;
+}

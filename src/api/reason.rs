@@ -29,6 +29,8 @@ reasons! {
     // In progress.
     /// Another OffsetReset works on the group or on a workload; it goes first.
     WaitingForOther,
+    /// suspend is true: it waits, and nothing was touched.
+    Suspended,
     /// The plan is being made; the consumers run.
     Planning,
     /// The plan stands; the consumers are about to be stopped.
@@ -75,6 +77,8 @@ reasons! {
     Succeeded,
     /// The OffsetReset was deleted before it was done.
     Cancelled,
+    /// notAfter was over before it began: nothing was touched.
+    Expired,
     /// The spec holds something that no reset can follow.
     InvalidSpec,
     /// A target does not exist.

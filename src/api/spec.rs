@@ -2,6 +2,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "an attribute of KubeSchema may stand several times, once for each rule")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use super::status::OffsetResetStatus;
 
 /// Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero,
 /// waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens.
-/// A one-shot, like a Job: of the spec only dryRun can be changed, from true to false. Delete it to cancel; replicas come back first.
+/// A one-shot, like a Job: of the spec only suspend can be changed, and dryRun from true to false. Delete it to cancel; replicas come back first.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "offsetreset.dev",
@@ -20,7 +21,7 @@ use super::status::OffsetResetStatus;
     shortname = "ofr",
     category = "kafka",
     status = "OffsetResetStatus",
-    doc = "Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero, waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens. A one-shot, like a Job: of the spec only dryRun can be changed, from true to false. Delete it to cancel; replicas come back first.",
+    doc = "Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero, waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens. A one-shot, like a Job: of the spec only suspend can be changed, and dryRun from true to false. Delete it to cancel; replicas come back first.",
     derive = "PartialEq",
     printcolumn(name = "Group", type_ = "string", json_path = ".spec.group"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
@@ -34,7 +35,7 @@ use super::status::OffsetResetStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for dryRun from true to false. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
     validation = Rule::new("self.dryRun == oldSelf.dryRun || oldSelf.dryRun").message("dryRun can only be changed from true to false: a reset that may have run cannot become a dry run. Create another OffsetReset under a new name"),
     validation = Rule::new("has(self.undo) != (self.resets.size() > 0)").message("write either resets (what to reset, and where to) or undo (the name of the OffsetReset to take back)"),
     validation = Rule::new("self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)").message("fromGroup must name another group than spec.group. To repair the group's own offsets where they are out of range, write position: Current"),
@@ -79,6 +80,16 @@ pub struct OffsetResetSpec {
     /// May be changed from true to false, once: then it runs, planned anew.
     #[serde(default)]
     pub dry_run: bool,
+
+    /// Keep it waiting: nothing is asked of Kafka and nothing is stopped until suspend is false. Others of the same group go before it.
+    /// Without effect once the consumers are being stopped; to cancel then, delete the OffsetReset.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// A time, such as 2026-11-24T18:00:00Z, after which the reset never begins: it ends as Failed with reason Expired, and nothing is
+    /// touched. Keeps an old manifest inert when it is applied again to a rebuilt cluster. What has begun to stop consumers goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
 
     /// What position: Latest is. ReadUncommitted: the end of the log, as Kafka's own tool takes it; records of a transaction that is
     /// still open are skipped. ReadCommitted: before the first record of a transaction that is still open.

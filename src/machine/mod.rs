@@ -152,6 +152,11 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     if let Some(verdict) = pass.hold_deadline_passed() {
         return pass.finish(Phase::Failed, Reason::HoldTimeout, verdict);
     }
+    if matches!(phase, Phase::Pending | Phase::Planning)
+        && let Some(why) = pending::not_now(&pass, request)
+    {
+        return pending::stay_away(pass, request, why);
+    }
     match phase {
         Phase::Pending => pending::decide(pass, request),
         Phase::Planning => planning::decide(pass, request),

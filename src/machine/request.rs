@@ -28,6 +28,10 @@ pub struct Request {
     pub max_skip: Option<i64>,
     /// Plan only.
     pub dry_run: bool,
+    /// It must not begin yet.
+    pub suspended: bool,
+    /// After that it must not begin any more.
+    pub not_after: Option<Timestamp>,
     /// What the latest position is.
     pub isolation: Isolation,
     /// A group that the broker does not know may be created.
@@ -142,6 +146,8 @@ impl Request {
             max_replay: limits.max_replay,
             max_skip: limits.max_skip,
             dry_run: spec.dry_run,
+            suspended: spec.suspend,
+            not_after: spec.not_after.as_ref().map(|at| at.0),
             isolation: spec.isolation,
             allow_new_group: spec.allow_new_group,
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,

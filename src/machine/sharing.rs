@@ -10,6 +10,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// An `OffsetReset` as one that wants a group and workloads.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct Claimant {
     /// Its UID.
     pub uid: String,
@@ -19,6 +20,8 @@ pub struct Claimant {
     pub name: String,
     /// When it was created.
     pub created: Timestamp,
+    /// It must not begin yet: it stands in nobody's way.
+    pub suspended: bool,
     /// It only plans: it wants nothing.
     pub dry_run: bool,
     /// Where it is on its way.
@@ -55,6 +58,7 @@ impl From<&OffsetReset> for Claimant {
             name: reset.metadata.name.clone().unwrap_or_default(),
             created: reset.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0),
             // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
+            suspended: reset.spec.suspend,
             dry_run: reset.spec.dry_run,
             phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
             waits: status.reason == Some(Reason::WaitingForOther),
@@ -92,7 +96,7 @@ impl Claimant {
     }
 
     fn is_waiting(&self) -> bool {
-        !self.dry_run && self.phase.is_none_or(|phase| phase == Phase::Pending)
+        !self.dry_run && !self.suspended && self.phase.is_none_or(|phase| phase == Phase::Pending)
     }
 
     /// What keeps a reset from joining another's stop: it is being ended, or would be over before the own group were empty. However many
@@ -147,7 +151,7 @@ pub(super) fn planning_too<'a>(
     others.iter().filter(|other| other.uid != own_uid && !other.dry_run).find(|other| {
         let plans = match other.phase {
             Some(Phase::Planning) => !other.planned,
-            None | Some(Phase::Pending) => !other.waits && now.duration_since(other.created) < FRESH,
+            None | Some(Phase::Pending) => !other.waits && !other.suspended && now.duration_since(other.created) < FRESH,
             Some(_) => false,
         };
         plans && other.workloads.iter().any(|workload| own_workloads.contains(workload))

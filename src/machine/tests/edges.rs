@@ -90,6 +90,39 @@ fn pending_waits_its_turn(#[case] blocker: Option<Blocker>, #[case] expected: Th
 }
 
 #[rstest]
+#[case::suspended(true, None, Phase::Pending, In(Phase::Pending, Reason::Suspended))]
+#[case::suspended_while_it_plans(true, None, Phase::Planning, In(Phase::Pending, Reason::Suspended))]
+#[case::suspended_and_its_time_is_over(true, Some(9), Phase::Pending, In(Phase::Failed, Reason::Expired))]
+#[case::its_time_is_over(false, Some(9), Phase::Pending, In(Phase::Failed, Reason::Expired))]
+#[case::its_time_is_over_while_it_plans(false, Some(9), Phase::Planning, In(Phase::Failed, Reason::Expired))]
+#[case::just_in_time(false, Some(10), Phase::Planning, In(Phase::Stopping, Reason::PlanMade))]
+#[case::suspended_too_late(true, None, Phase::Stopping, AddsFinalizer)]
+#[case::over_while_it_is_under_way(false, Some(9), Phase::Stopping, AddsFinalizer)]
+fn what_must_not_begin_stays_away(
+    #[case] suspended: bool,
+    #[case] not_after: Option<i64>,
+    #[case] phase: Phase,
+    #[case] expected: Then,
+) {
+    let request = Request { suspended, not_after: not_after.map(at), ..request() };
+    let observed = Observed { finalizer: false, ..seen(running(), KafkaSeen::ForPlan(plan_seen())) };
+    let decision = decide(Ok(&request), &status_in(phase), &observed, at(10));
+    assert_eq!(then(&decision), expected);
+    if decision.status.reason == Some(Reason::Suspended) {
+        assert!(decision.requeue.is_some() && decision.effect.is_none());
+    }
+}
+
+#[test]
+fn what_is_suspended_is_looked_at_again_when_its_time_is_over() {
+    let request = Request { suspended: true, not_after: Some(at(70)), ..request() };
+    let decision = decide(Ok(&request), &status_in(Phase::Pending), &seen(running(), KafkaSeen::NotAsked), at(10));
+    let again = at(10).checked_add(decision.requeue.unwrap()).unwrap();
+    let decision = decide(Ok(&request), &decision.status, &seen(running(), KafkaSeen::NotAsked), again);
+    assert_eq!(then(&decision), In(Phase::Failed, Reason::Expired));
+}
+
+#[rstest]
 #[case::all_is_well(running(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Stopping, Reason::PlanMade))]
 #[case::no_such_target(Seen::Missing, KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Failed, Reason::TargetNotFound))]
 #[case::scaling_is_forbidden(refused(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Failed, Reason::TargetUnreachable))]

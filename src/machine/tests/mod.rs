@@ -46,6 +46,8 @@ pub(super) fn request() -> Request {
         max_replay: None,
         max_skip: None,
         dry_run: false,
+        suspended: false,
+        not_after: None,
         isolation: Isolation::ReadUncommitted,
         allow_new_group: false,
         session_timeout: SignedDuration::from_secs(10),

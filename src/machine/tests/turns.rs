@@ -16,6 +16,7 @@ fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
         namespace: "shop".into(),
         name: name.into(),
         created: at(created),
+        suspended: false,
         dry_run: false,
         phase,
         waits: false,
@@ -39,6 +40,8 @@ fn elsewhere(other: Claimant) -> Claimant {
 #[case::itself(vec![claimant("own", 5, None)], None)]
 #[case::an_older_one_waits(vec![claimant("old", 1, Some(Phase::Pending))], Some("shop/old"))]
 #[case::an_older_one_nobody_has_seen_yet(vec![claimant("old", 1, None)], Some("shop/old"))]
+#[case::an_older_one_that_is_suspended(vec![Claimant { suspended: true, ..claimant("old", 1, Some(Phase::Pending)) }], None)]
+#[case::one_that_was_suspended_too_late(vec![Claimant { suspended: true, ..claimant("young", 9, Some(Phase::Stopping)) }], Some("shop/young"))]
 #[case::a_younger_one_waits(vec![claimant("young", 9, Some(Phase::Pending))], None)]
 #[case::a_younger_one_is_under_way(vec![claimant("young", 9, Some(Phase::Planning))], Some("shop/young"))]
 #[case::under_way_goes_before_older(vec![claimant("old", 1, None), claimant("young", 9, Some(Phase::Draining))], Some("shop/young"))]
