@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
@@ -23,13 +23,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{OffsetReset, Phase},
+    api::{LEASE_LABEL, OffsetReset, Phase},
     cli::Config,
     kafka::{Connector, Pool},
-    kubernetes::{Announcer, Records, Resets, Targets},
+    kubernetes::{Announcer, Claims, Receipts, Records, Resets, Targets, hold_in},
     machine,
     observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, Context, Turns, error_policy, reconcile},
+    reconcile::{Backoff, Context, Turns, care_for as care_for_hold, error_policy, orphan_error_policy, reconcile},
 };
 
 type Guarded = DeserializeGuard<OffsetReset>;
@@ -108,7 +108,9 @@ pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector
         let context = Arc::new(Context {
             resets: Resets::new(client.clone()),
             records: Records::new(client.clone()),
+            receipts: Receipts::new(client.clone()),
             targets: Targets::new(client.clone()),
+            claims: Claims::new(client.clone()),
             kafka,
             announcer: Announcer::new(client.clone(), config.instance.clone()),
             metrics,
@@ -117,7 +119,8 @@ pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector
             clock: now,
             turns: Turns::default(),
         });
-        control(client, &config, context, stop.clone()).await;
+        let holds = care_for_holds(client.clone(), &config, Arc::clone(&context), stop.clone());
+        tokio::join!(control(client, &config, context, stop.clone()), holds);
     }
     serving.cancel();
     tracing::info!("ended");
@@ -156,6 +159,36 @@ async fn control(client: Client, config: &Config, context: Arc<Context>, stop: C
                     );
                 }
                 Err(error) => tracing::warn!(error = chain(&error), "the watch had trouble; it goes on"),
+            }
+        })
+        .await;
+}
+
+/// The second controller: the Leases that say who holds what, so that nothing stays at zero for an OffsetReset that is gone.
+async fn care_for_holds(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
+    let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
+    let controller = Controller::new(api::<Lease>(&client, config), holds);
+    let store = controller.store();
+    controller
+        .with_config(ControllerConfig::default().concurrency(config.concurrency))
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .watches(api::<PartialObjectMeta<OffsetReset>>(&client, config), watcher::Config::default(), move |reset| {
+            let claimed = |lease: &Arc<Lease>| {
+                lease.namespace() == reset.namespace()
+                    && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset.name_any()))
+            };
+            store
+                .state()
+                .iter()
+                .filter(|lease| claimed(lease))
+                .map(|lease| ObjectRef::from_obj(lease.as_ref()))
+                .collect::<Vec<_>>()
+        })
+        .run(care_for_hold, orphan_error_policy, context)
+        .for_each(|result| async {
+            match result {
+                Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+                Err(error) => tracing::warn!(error = chain(&error), "looking after a held workload failed; it is tried again"),
             }
         })
         .await;

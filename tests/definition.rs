@@ -133,6 +133,7 @@ async fn what_makes_sense_is_accepted() {
             json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolation": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
             json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),
             json!({"kafka": {"bootstrapServers": "[::1]:9092"}}),
+            json!({"runId": "2026-11-25.1"}),
             json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
         ] {
             if let Err(error) = create(&api, spec(&change)).await {
@@ -163,6 +164,7 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("limits", json!({"maxReplay": 5})),
             ("dryRun", json!(true)),
             ("notAfter", json!("2019-10-23T06:29:04Z")),
+            ("runId", json!("2")),
             ("isolation", json!("ReadCommitted")),
             ("allowNewGroup", json!(true)),
             ("sessionTimeout", json!("11s")),

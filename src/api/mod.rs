@@ -9,7 +9,7 @@ mod status;
 
 pub use conditions::{ConditionType, set_condition};
 pub use crd::{crd, crd_yaml};
-pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, RecordStatus, Totals};
+pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, RecordStatus, Totals};
 pub use reason::Reason;
 pub use spec::{
     Isolation, KafkaSpec, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec,
@@ -24,6 +24,9 @@ pub const GROUP: &str = "offsetreset.dev";
 
 /// The finalizer that is on an `OffsetReset` only while something is held at zero for it.
 pub const FINALIZER: &str = "offsetreset.dev/restore-replicas";
+
+/// The label of the Leases that say who holds a workload at zero; its value is always "hold".
+pub const LEASE_LABEL: &str = "offsetreset.dev/lease";
 
 /// The name under which the operator writes fields and events.
 pub const FIELD_MANAGER: &str = "offset-reset-operator";

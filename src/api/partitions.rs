@@ -12,13 +12,16 @@ fn is_none_of_them(n: &i64) -> bool {
 }
 
 /// Counts over all partitions.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Partitions in the plan.
     pub partitions: i64,
     /// Partitions whose offset was read back as planned.
     pub reset: i64,
+    /// Partitions for which a commit was sent that was not read back: they may or may not have been reset.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub sent: i64,
     /// Partitions that could not be reset.
     pub failed: i64,
     /// Partitions whose target was moved into the log's bounds.
@@ -107,8 +110,11 @@ pub enum Clamp {
 /// What became of a partition.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum PartitionOutcome {
-    /// Not committed, or not read back yet.
+    /// Not committed.
     Planned,
+    /// A commit was sent, and it was not read back whether it stands: in between for a moment, and at the end only of a reset that was
+    /// cut short. The offset is either before or target.
+    Sent,
     /// Committed and read back.
     Reset,
     /// Not reset; the message says why.
@@ -139,6 +145,17 @@ pub struct DriftStatus {
     /// Partitions of the first plan that are not in this one.
     #[serde(default)]
     pub removed: i64,
+}
+
+/// Where the receipt is.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptStatus {
+    /// A ConfigMap in this namespace, which belongs to nobody and stays.
+    pub config_map: String,
+    /// It says how the run has ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub settled: bool,
 }
 
 /// Where the whole record is.

@@ -61,6 +61,8 @@ reasons! {
     NothingStopped,
     /// A target is gone, was created anew, or was scaled by somebody else: it was left alone.
     TargetLeftAlone,
+    /// In Events on workloads only: it was held at zero for an OffsetReset that is gone.
+    HeldForNobody,
     /// Pods ready, members back.
     ConsumersBack,
     /// The targets were at zero before, or there are none: no comeback is expected.
@@ -77,6 +79,8 @@ reasons! {
     Succeeded,
     /// The OffsetReset was deleted before it was done.
     Cancelled,
+    /// The same name and spec have been run before: nothing was stopped and nothing moved.
+    AlreadyApplied,
     /// notAfter was over before it began: nothing was touched.
     Expired,
     /// The spec holds something that no reset can follow.

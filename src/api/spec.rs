@@ -35,7 +35,7 @@ use super::status::OffsetResetStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
     validation = Rule::new("self.dryRun == oldSelf.dryRun || oldSelf.dryRun").message("dryRun can only be changed from true to false: a reset that may have run cannot become a dry run. Create another OffsetReset under a new name"),
     validation = Rule::new("has(self.undo) != (self.resets.size() > 0)").message("write either resets (what to reset, and where to) or undo (the name of the OffsetReset to take back)"),
     validation = Rule::new("self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)").message("fromGroup must name another group than spec.group. To repair the group's own offsets where they are out of range, write position: Current"),
@@ -90,6 +90,13 @@ pub struct OffsetResetSpec {
     /// touched. Keeps an old manifest inert when it is applied again to a rebuilt cluster. What has begun to stop consumers goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
+
+    /// What tells this run from another one of the same name and spec. The same name and spec never move offsets twice, also when the object
+    /// is deleted and created again, as GitOps tools do on their own; then it ends at once with reason AlreadyApplied. To run it
+    /// again, delete it and create it with another runId.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub run_id: Option<String>,
 
     /// What position: Latest is. ReadUncommitted: the end of the log, as Kafka's own tool takes it; records of a transaction that is
     /// still open are skipped. ReadCommitted: before the first record of a transaction that is still open.
@@ -152,6 +159,14 @@ pub struct TargetRef {
     /// The workload's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+impl TargetRef {
+    /// A workload by its kind and name.
+    #[must_use]
+    pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
+        Self { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
+    }
 }
 
 fn default_api_version() -> String {

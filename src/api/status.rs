@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DriftStatus, PartitionStatus, Reason, RecordStatus, Totals};
+use super::{DriftStatus, PartitionStatus, Reason, ReceiptStatus, RecordStatus, TargetRef, Totals};
 
 /// What happened and what is happening.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -88,6 +88,11 @@ pub struct OffsetResetStatus {
     /// Where the whole record is: every partition, and before and after as files for kafka-consumer-groups --reset-offsets --from-file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordStatus>,
+
+    /// The receipt: what remains when this OffsetReset is deleted, so that the same name and spec never move offsets twice. Written before the
+    /// first commit; kept when anything was or may have been committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptStatus>,
 
     /// When the plan was checked against the logs for the last time and became final, right before the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,9 +219,36 @@ pub struct TargetStatus {
     /// How the restore ended; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
+    /// How many times the API server has refused to put its replicas back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refusals: i32,
+    /// The Lease that says who holds it could not be brought up to date: the API server refused it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lease_left: bool,
     /// How many of its pods were ready when last looked at after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_pods: Option<i32>,
+}
+
+impl TargetStatus {
+    /// A target that was found, before anything was done with it.
+    #[must_use]
+    pub fn new(target: &TargetRef, uid: &str) -> Self {
+        Self {
+            api_version: target.api_version.clone(),
+            kind: target.kind.clone(),
+            name: target.name.clone(),
+            uid: uid.to_owned(),
+            original_replicas: 0,
+            stop_requested: false,
+            stopped: false,
+            scaled_up_by_others: 0,
+            restored: None,
+            refusals: 0,
+            lease_left: false,
+            ready_pods: None,
+        }
+    }
 }
 
 /// How the restore of a target ended.
@@ -267,6 +299,9 @@ pub struct HoldStatus {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupStatus {
+    /// The id that the Kafka cluster gives itself: resets of one group on one cluster run one after the other, however they name its brokers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// Classic, Consumer (KIP-848) or Unknown.
     #[serde(rename = "type")]
     pub group_type: String,
@@ -319,4 +354,10 @@ pub enum ActionKind {
     Commit,
     /// Put a workload's replicas back.
     Restore,
+    /// Write into the workload's Lease that it is held, and from how many replicas.
+    Claim,
+    /// Take the claim out of the workload's Lease.
+    Release,
+    /// Say in the receipt how the run has ended, or delete it when nothing was committed.
+    Settle,
 }

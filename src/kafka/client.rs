@@ -157,6 +157,15 @@ fn commit(session: &Session, group: &str, offsets: &[(TopicPartition, Committed)
 
 #[async_trait]
 impl GroupAdmin for Client {
+    async fn cluster_id(&self) -> Result<Option<String>, KafkaError> {
+        self.blocking(|session| {
+            session
+                .ask(None, |native| Ok(ffi::cluster_id(handle(native), REQUEST_LIMIT)))
+                .map_err(|fault| errors::error(&fault, "the cluster"))
+        })
+        .await
+    }
+
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError> {
         let group = group.to_owned();
         self.blocking(move |session| {

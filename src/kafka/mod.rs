@@ -26,6 +26,12 @@ pub use pool::Pool;
 /// What one reset needs of a Kafka cluster. One implementation serves every group of the cluster.
 #[async_trait]
 pub trait GroupAdmin: Send + Sync {
+    /// The cluster's own id, by which two ways to one cluster are told to be the same; `None` where the brokers have none (before 0.10.1).
+    ///
+    /// # Errors
+    /// When no broker answers.
+    async fn cluster_id(&self) -> Result<Option<String>, KafkaError>;
+
     /// Describes a group of the classic or of the consumer protocol (KIP-848), with its members.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use kube::{
 };
 
 use crate::{
-    api::{FIELD_MANAGER, OffsetReset, TargetStatus},
-    machine::Note,
+    api::{FIELD_MANAGER, OffsetReset, Reason, TargetRef, TargetStatus},
+    machine::{Note, hold::Hold},
 };
 
 /// What an Event may hold, in bytes.
@@ -37,6 +37,20 @@ impl Announcer {
                 self.publish(&on_target, &target_ref(reset, target)).await;
             }
         }
+    }
+
+    /// Tells on a workload what became of it, when no `OffsetReset` is there any more to tell it on.
+    pub async fn announce_orphan(&self, namespace: &str, workload: &TargetRef, hold: &Hold, message: &str) {
+        let on = ObjectReference {
+            api_version: Some(workload.api_version.clone()),
+            kind: Some(workload.kind.clone()),
+            name: Some(workload.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            uid: Some(hold.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let note = Note { warning: true, reason: Reason::HeldForNobody, message: message.to_owned(), target: None };
+        self.publish(&note, &on).await;
     }
 
     async fn publish(&self, note: &Note, on: &ObjectReference) {

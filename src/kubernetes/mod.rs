@@ -1,11 +1,16 @@
 //! Kubernetes' side: the objects, the targets, and what people are told.
 
+mod claims;
 mod events;
+mod limit;
+mod receipts;
 mod records;
 mod resets;
 mod targets;
 
+pub use claims::{Claimed, Claims, hold_in, lease_name};
 pub use events::Announcer;
+pub use receipts::{End, Receipts};
 pub use records::{Files, Record, RecordRead, Recorded, Records, record_name};
 pub use resets::{Resets, Stored};
 pub use targets::{Scaled, Targets};

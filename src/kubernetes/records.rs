@@ -6,7 +6,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 
-use super::words;
+use super::{limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, PartitionStatus},
     machine::record::{AFTER, BEFORE, after_csv, before_csv},
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 1_000_000;
 const MOST_BYTES_OF_A_PLAN: usize = 750_000;
 
 /// What a record may come to when it is read: somebody else may have written into it.
-const MOST_BYTES_READ: u64 = 256 << 20;
+const MOST_BYTES_READ: u64 = 32 << 20;
 
 /// Reads and writes records.
 #[derive(Clone)]
@@ -72,8 +72,8 @@ pub enum Recorded {
 /// What a record's files come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
-    plain: BTreeMap<String, String>,
-    compressed: BTreeMap<String, Vec<u8>>,
+    pub(super) plain: BTreeMap<String, String>,
+    pub(super) compressed: BTreeMap<String, Vec<u8>>,
 }
 
 impl Files {
@@ -83,6 +83,9 @@ impl Files {
     /// In words, when they cannot be made.
     pub fn of(partitions: &[PartitionStatus]) -> Result<Self, String> {
         let json = serde_json::to_string(partitions).map_err(|error| error.to_string())?;
+        if u64::try_from(json.len()).unwrap_or(u64::MAX) >= MOST_BYTES_READ {
+            return Err(format!("it would have {} bytes before compression; split the reset into several", json.len()));
+        }
         let plain = [(BEFORE, before_csv(partitions)), (AFTER, after_csv(partitions)), (PARTITIONS, json)];
         if plain.iter().map(|(_, text)| text.len()).sum::<usize>() <= PLAIN_BYTES {
             let plain = plain.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
@@ -119,7 +122,7 @@ impl Files {
     }
 }
 
-fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
+pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
     if let Some(text) = config_map.data.as_ref().and_then(|data| data.get(PARTITIONS)) {
         return serde_json::from_str(text).map_err(|error| format!("its {PARTITIONS} cannot be read: {error}"));
     }
@@ -156,7 +159,7 @@ impl Records {
     /// When the API server does not answer with it.
     pub async fn read(&self, reset: &OffsetReset) -> Result<RecordRead, kube::Error> {
         let namespace = reset.namespace().unwrap_or_default();
-        let found = match self.api(&namespace).get_opt(&record_name(reset)).await {
+        let found = match limited(self.api(&namespace).get_opt(&record_name(reset))).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(RecordRead::Missing),
             // Consumers may be held at zero meanwhile: what is refused must end the reset, and not be tried for ever.
@@ -197,8 +200,8 @@ impl Records {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
         let written = match version {
-            Some(_) => api.replace(&record_name(reset), &params, &config_map).await,
-            None => api.create(&params, &config_map).await,
+            Some(_) => limited(api.replace(&record_name(reset), &params, &config_map)).await,
+            None => limited(api.create(&params, &config_map)).await,
         };
         match written {
             Ok(written) => Ok(Recorded::Written(written.resource_version().unwrap_or_default())),

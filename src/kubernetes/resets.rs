@@ -7,6 +7,7 @@ use kube::{
 };
 use serde_json::json;
 
+use super::limit::limited;
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
     machine::sharing::Claimant,
@@ -39,7 +40,7 @@ impl Resets {
     /// # Errors
     /// When the API server does not answer with it.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<OffsetReset>, kube::Error> {
-        self.api(namespace).get_opt(name).await
+        limited(self.api(namespace).get_opt(name)).await
     }
 
     /// Every `OffsetReset` of the cluster or of a namespace, as one that wants a group and workloads.
@@ -52,7 +53,7 @@ impl Resets {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let list = api.list(&ListParams::default()).await?;
+        let list = limited(api.list(&ListParams::default())).await?;
         Ok(list.items.iter().filter_map(|guard| guard.0.as_ref().ok()).map(Claimant::from).collect())
     }
 
@@ -64,7 +65,7 @@ impl Resets {
         let mut next = read.clone();
         next.status = Some(status.clone());
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
-        stored(self.of(read).replace_status(&read.name_any(), &params, &next).await)
+        stored(limited(self.of(read).replace_status(&read.name_any(), &params, &next)).await)
     }
 
     /// Puts our finalizer on, or takes it off, over the version that was read; everybody else's stay.
@@ -78,7 +79,7 @@ impl Resets {
         }
         let patch = json!({ "metadata": { "resourceVersion": read.resource_version(), "finalizers": finalizers } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        stored(self.of(read).patch(&read.name_any(), &params, &Patch::Merge(&patch)).await)
+        stored(limited(self.of(read).patch(&read.name_any(), &params, &Patch::Merge(&patch))).await)
     }
 
     fn of(&self, reset: &OffsetReset) -> Api<OffsetReset> {

@@ -10,7 +10,7 @@ use kube::{
     api::{ListParams, PostParams},
 };
 
-use super::words;
+use super::{limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
     machine::{
@@ -43,9 +43,9 @@ impl Targets {
         Self { client }
     }
 
-    /// Looks at a workload and its pods, live.
-    pub async fn look(&self, namespace: &str, target: &TargetRef) -> Seen<Workload> {
-        let scale = match self.scale_api(namespace).get_scale(&target.name).await {
+    /// Looks at a workload, live, and at its pods when they are wanted: what brings consumers back must not wait for a list of pods.
+    pub async fn look(&self, namespace: &str, target: &TargetRef, with_pods: bool) -> Seen<Workload> {
+        let scale = match limited(self.scale_api(namespace).get_scale(&target.name)).await {
             Ok(scale) => scale,
             Err(kube::Error::Api(status)) if status.is_not_found() => return Seen::Missing,
             Err(error) => return Seen::Unknown(words(&error)),
@@ -53,13 +53,17 @@ impl Targets {
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
+        let seen = |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods });
+        if !with_pods {
+            return seen(vec![]);
+        }
         let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
         if selector.is_empty() {
             // An empty selector would mean every pod of the namespace, or none: either is a guess.
             return Seen::Unknown("its scale names no selector, so its pods cannot be told".into());
         }
         match self.pods(namespace, &selector).await {
-            Ok(pods) => Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods }),
+            Ok(pods) => seen(pods),
             Err(error) => Seen::Unknown(format!("its pods could not be listed: {}", words(&error))),
         }
     }
@@ -78,8 +82,14 @@ impl Targets {
     ///
     /// # Errors
     /// When nobody can tell whether it was done: no answer, or the API server is in trouble. Look again.
-    pub async fn scale(&self, namespace: &str, name: &str, resource_version: &str, replicas: i32) -> Result<Scaled, kube::Error> {
-        self.replace(namespace, name, resource_version, replicas, false).await
+    pub async fn scale(
+        &self,
+        namespace: &str,
+        target: &TargetRef,
+        resource_version: &str,
+        replicas: i32,
+    ) -> Result<Scaled, kube::Error> {
+        self.replace(namespace, &target.name, resource_version, replicas, false).await
     }
 
     async fn replace(
@@ -95,7 +105,7 @@ impl Targets {
         scale.metadata.namespace = Some(namespace.to_owned());
         scale.metadata.resource_version = Some(version.to_owned());
         let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
-        match self.scale_api(namespace).replace_scale(name, &params, &scale).await {
+        match limited(self.scale_api(namespace).replace_scale(name, &params, &scale)).await {
             Ok(_) => Ok(Scaled::Accepted),
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(Scaled::Stale),
             Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
@@ -107,7 +117,7 @@ impl Targets {
 
     async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, kube::Error> {
         let pods = Api::<CorePod>::namespaced(self.client.clone(), namespace);
-        Ok(pods.list(&ListParams::default().labels(selector)).await?.items.into_iter().map(pod).collect())
+        Ok(limited(pods.list(&ListParams::default().labels(selector))).await?.items.into_iter().map(pod).collect())
     }
 
     fn scale_api(&self, namespace: &str) -> Api<Deployment> {

@@ -66,6 +66,7 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
         GroupType::Unknown => previous.map_or_else(|| "Unknown".to_owned(), |previous| previous.group_type.clone()),
     };
     GroupStatus {
+        cluster_id: previous.and_then(|previous| previous.cluster_id.clone()),
         group_type,
         state: state_name(group).to_owned(),
         members_before: previous.map_or(count, |previous| previous.members_before),

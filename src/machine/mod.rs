@@ -20,12 +20,14 @@ mod clamp;
 mod draining;
 mod drift;
 pub mod group;
+pub mod hold;
 pub mod observed;
 mod pass;
 mod pending;
 pub mod plan;
 mod planning;
 mod policy;
+pub mod receipt;
 pub mod record;
 pub mod request;
 mod resetting;
@@ -44,6 +46,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 
 use self::{
+    hold::Hold,
     observed::Observed,
     pass::Pass,
     request::{InvalidSpec, Request},
@@ -87,8 +90,27 @@ pub enum Effect {
         /// Stop or restore.
         kind: ActionKind,
     },
+    /// Write into a target's Lease who holds it: made when it has no version yet.
+    Claim {
+        /// Which one, by its place in the status.
+        target: usize,
+        /// What is to stand there, over the version that was read.
+        hold: Hold,
+    },
+    /// Take our claim out of a target's Lease, and delete it when no other is left.
+    Release {
+        /// Which one, by its place in the status.
+        target: usize,
+        /// What is to stand there, over the version that was read.
+        hold: Hold,
+    },
     /// Commit these offsets, each with the marker.
     Commit(Vec<(TopicPartition, i64)>),
+    /// Say in the receipt how the run has ended, or delete it.
+    SettleReceipt {
+        /// Something was or may have been committed.
+        keep: bool,
+    },
 }
 
 /// How an effect ended.
@@ -152,6 +174,12 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     if let Some(verdict) = pass.hold_deadline_passed() {
         return pass.finish(Phase::Failed, Reason::HoldTimeout, verdict);
     }
+    if phase == Phase::Pending
+        && !request.dry_run
+        && let Some(decision) = receipt::found(&mut pass, request)
+    {
+        return decision;
+    }
     if matches!(phase, Phase::Pending | Phase::Planning)
         && let Some(why) = pending::not_now(&pass, request)
     {
@@ -187,14 +215,26 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
     let pass = Pass::new(status, seen, now);
     match (effect, answer) {
         (Effect::Commit(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
-        (Effect::Commit(_), Answer::CommitFailed(error)) => resetting::commit_failed(pass, error),
+        (Effect::Commit(offsets), Answer::CommitFailed(error)) => resetting::commit_failed(pass, offsets, error),
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
-            ActionKind::Stop | ActionKind::Commit => stopping::refused(pass, *target, why),
+            ActionKind::Stop | ActionKind::Commit | ActionKind::Claim | ActionKind::Release | ActionKind::Settle => {
+                stopping::refused(pass, *target, why)
+            }
         },
+        (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
+        (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
+        (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
+        (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),
         // Nothing that the next pass does not see by itself; the second line cannot happen.
         (
-            Effect::AddFinalizer | Effect::RemoveFinalizer | Effect::Scale { .. } | Effect::Commit(_),
+            Effect::AddFinalizer
+            | Effect::RemoveFinalizer
+            | Effect::Scale { .. }
+            | Effect::Claim { .. }
+            | Effect::Release { .. }
+            | Effect::Commit(_)
+            | Effect::SettleReceipt { .. },
             Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
         ) => pass.again(),
     }

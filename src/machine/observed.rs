@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
+    hold::Hold,
+    receipt::Receipt,
     sharing::Claimant,
     world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, Workload},
 };
@@ -33,6 +35,8 @@ pub struct Blocker {
 pub struct Observed {
     /// The object's UID.
     pub uid: String,
+    /// The group that it is about.
+    pub group: String,
     /// The object is being deleted.
     pub deleting: bool,
     /// Our finalizer is on the object.
@@ -41,12 +45,16 @@ pub struct Observed {
     pub generation: Option<i64>,
     /// Who goes first. Looked at in Pending only.
     pub blocker: Option<Blocker>,
-    /// The other resets of the namespace, as ones that want groups and workloads. Looked at in Planning, Stopping and Restoring.
+    /// All resets that this operator looks after, as ones that want groups and workloads. Looked at in Planning, Stopping and Restoring.
     pub others: Vec<Claimant>,
     /// Why the record of the plan is not there, when it is needed and is not.
     pub record_lost: Option<String>,
+    /// The receipt of an earlier run of the same name and spec. Looked at in Pending only.
+    pub receipt: Option<Seen<Receipt>>,
     /// The targets, in the order of the spec.
     pub targets: Vec<Seen<Workload>>,
+    /// Who holds each of the targets at zero, in the same order. Looked at in Planning, Stopping and Restoring.
+    pub holds: Vec<Seen<Hold>>,
     /// Kafka's side.
     pub kafka: KafkaSeen,
 }
@@ -69,6 +77,8 @@ pub enum KafkaSeen {
 /// What a plan is made from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanSeen {
+    /// The cluster's own id, where it has one.
+    pub cluster_id: Option<String>,
     /// The group.
     pub group: Group,
     /// What the broker allows us, as far as it says.

@@ -6,11 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use super::{
     Decision, Effect, Note,
     observed::{Observed, Seen},
-    plan,
+    plan, sharing,
     world::{Pod, Workload},
 };
 use crate::api::{
-    Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Phase, Reason, TargetStatus, Verdict,
+    Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Phase, Reason, TargetStatus, Totals, Verdict,
     set_condition,
 };
 
@@ -18,7 +18,7 @@ use crate::api::{
 const AT_ONCE: SignedDuration = SignedDuration::ZERO;
 
 /// How soon to look again at a target that could not be seen.
-const UNSEEN_RETRY: SignedDuration = SignedDuration::from_secs(1);
+pub(super) const UNSEEN_RETRY: SignedDuration = SignedDuration::from_secs(1);
 
 pub(super) struct Pass<'a> {
     pub status: OffsetResetStatus,
@@ -100,16 +100,27 @@ impl<'a> Pass<'a> {
         (self.now >= hold.deadline.0).then(|| {
             let phase = self.status.phase.map_or("", Phase::as_str);
             let last = self.status.message.as_deref().unwrap_or_default();
-            format!("holdTimeout was over in phase {phase}: the consumers come back. The last that was known: {last}")
+            let said = self.offsets_said();
+            format!("holdTimeout was over in phase {phase}: the consumers come back. {said}. The last that was known: {last}")
         })
     }
 
+    /// Counts over the partitions. Of a list that is not complete none can be told; they were when it was.
+    pub fn totals(&self) -> Totals {
+        let listed = plan::totals(&self.status.partitions);
+        if self.status.partitions_omitted == 0 { listed } else { self.status.totals.unwrap_or(listed) }
+    }
+
     /// What to say of the offsets when the run ends early: never more than is known.
-    pub fn offsets_said(&self) -> &'static str {
-        if self.status.commits > 0 {
-            "Offsets may have been committed already: the partitions say which"
-        } else {
-            "No offset was changed"
+    pub fn offsets_said(&self) -> String {
+        let totals = self.totals();
+        match (totals.reset, totals.sent) {
+            (0, 0) => "No offset was changed".to_owned(),
+            (reset, 0) => format!("{reset} offsets were set and read back before: the partitions that are marked Reset"),
+            (reset, sent) => format!(
+                "{reset} offsets were set and read back, and {sent} more may have been set: the partitions that are marked Sent. An \
+                 OffsetReset with undo takes all of them back"
+            ),
         }
     }
 
@@ -140,6 +151,16 @@ impl<'a> Pass<'a> {
                 }
                 Seen::Unknown(_) | Seen::Missing => false,
             })
+    }
+
+    /// Who works on the group already, in words, when somebody does: seen by the cluster's own id, however its brokers are named.
+    pub fn group_holder(&self) -> Option<String> {
+        let (group, cluster_id) = (&self.seen.group, self.status.group.as_ref()?.cluster_id.as_deref()?);
+        let other = sharing::group_holder(&self.seen.uid, group, cluster_id, &self.seen.others)?;
+        Some(format!(
+            "Waits for OffsetReset {}/{}, which works on the same group of the same cluster; the consumers run",
+            other.namespace, other.name
+        ))
     }
 
     /// The first target that could not be looked at.
@@ -199,6 +220,15 @@ impl<'a> Pass<'a> {
         let fence = match &effect {
             Effect::AddFinalizer | Effect::RemoveFinalizer => None,
             Effect::Scale { target, kind, .. } => Some((*kind, self.status.targets.get(*target).map(name).unwrap_or_default())),
+            Effect::Claim { target, .. } => {
+                Some((ActionKind::Claim, self.status.targets.get(*target).map(name).unwrap_or_default()))
+            }
+            Effect::Release { target, .. } => {
+                Some((ActionKind::Release, self.status.targets.get(*target).map(name).unwrap_or_default()))
+            }
+            Effect::SettleReceipt { .. } => {
+                Some((ActionKind::Settle, self.status.receipt.as_ref().map(|at| at.config_map.clone()).unwrap_or_default()))
+            }
             Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
         };
         if let Some((kind, subject)) = fence {
@@ -258,9 +288,8 @@ impl<'a> Pass<'a> {
     }
 
     fn end(mut self, effect: Option<Effect>, requeue: Option<SignedDuration>) -> Decision {
-        // Of a list that is not complete no totals can be told; they were when it was.
-        if !self.status.partitions.is_empty() && self.status.partitions_omitted == 0 {
-            self.status.totals = Some(plan::totals(&self.status.partitions));
+        if !self.status.partitions.is_empty() {
+            self.status.totals = Some(self.totals());
         }
         self.kstatus();
         Decision { status: self.status, effect, requeue, notes: self.notes }

@@ -222,6 +222,7 @@ pub fn totals(partitions: &[PartitionStatus]) -> Totals {
         match partition.outcome {
             PartitionOutcome::Planned => {}
             PartitionOutcome::Reset => totals.reset += 1,
+            PartitionOutcome::Sent => totals.sent += 1,
             PartitionOutcome::Failed => {
                 totals.failed += 1;
                 continue;

@@ -11,13 +11,16 @@ use super::{
     request::Request,
     sharing, warnings,
 };
-use crate::api::{ConditionType, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
+use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
 
 /// How long something that may heal by itself is tried again before the reset is refused.
 pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How soon it is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
+
+/// How soon it looks again whether another reset of the group is done.
+const OTHER: SignedDuration = SignedDuration::from_secs(1);
 
 /// How soon it looks again whether another reset's plan stands: planning takes a fraction of a second.
 const SIBLING: SignedDuration = SignedDuration::from_millis(200);
@@ -45,7 +48,8 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if let Some(drift) = pass.status.drift.as_mut().filter(|_| first) {
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
     }
-    pass.status.group = Some(group::status(&seen.group, None, &pass.pods()));
+    let group = group::status(&seen.group, None, &pass.pods());
+    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), ..group });
     pass.status.targets = targets;
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
@@ -60,8 +64,12 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if let Some(decision) = nothing_to_do(&mut pass) {
         return decision;
     }
+    if let Some(other) = pass.group_holder() {
+        let message = format!("{message}. {other}");
+        return pass.wait(Reason::WaitingForOther, message, OTHER);
+    }
     let workloads: Vec<String> = pass.status.targets.iter().map(name).collect();
-    if let Some(other) = sharing::planning_too(&pass.seen.uid, &workloads, &pass.seen.others, pass.now)
+    if let Some(other) = sharing::planning_too(&pass.seen.uid, &request.namespace, &workloads, &pass.seen.others, pass.now)
         && pass.now < later(pass.phase_start(), PLANNING_TIMEOUT)
     {
         let message = format!(
@@ -102,23 +110,18 @@ fn nothing_to_do(pass: &mut Pass<'_>) -> Option<Decision> {
 fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<Refusal>> {
     let mut targets = vec![];
     let mut refusals = vec![];
-    for (target, seen) in request.targets.iter().zip(&pass.seen.targets) {
+    for (index, (target, seen)) in request.targets.iter().zip(&pass.seen.targets).enumerate() {
         let name = format!("{}/{}", target.kind, target.name);
         let refusal = match seen {
             Seen::Known(workload) => match &workload.refusal {
                 None => {
-                    targets.push(TargetStatus {
-                        api_version: target.api_version.clone(),
-                        kind: target.kind.clone(),
-                        name: target.name.clone(),
-                        uid: workload.uid.clone(),
-                        original_replicas: workload.replicas,
-                        stop_requested: false,
-                        stopped: false,
-                        scaled_up_by_others: 0,
-                        restored: None,
-                        ready_pods: None,
-                    });
+                    // One that is held at zero already has the replicas that its Lease says.
+                    let held = match pass.seen.holds.get(index) {
+                        Some(Seen::Known(hold)) if workload.replicas == 0 && hold.uid == workload.uid => Some(hold.replicas),
+                        Some(Seen::Known(_) | Seen::Unknown(_) | Seen::Missing) | None => None,
+                    };
+                    let original_replicas = held.unwrap_or(workload.replicas);
+                    targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });
                     continue;
                 }
                 Some(why) => (Reason::TargetUnreachable, format!("{name} cannot be scaled: {why}"), false),

@@ -25,7 +25,9 @@ pub fn before_csv(partitions: &[PartitionStatus]) -> String {
 /// The offsets that the reset sets; partitions that are left as they are, or could not be reset, have no line.
 #[must_use]
 pub fn after_csv(partitions: &[PartitionStatus]) -> String {
-    let set = |planned: &&PartitionStatus| matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Reset);
+    let set = |planned: &&PartitionStatus| {
+        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Sent | PartitionOutcome::Reset)
+    };
     csv(partitions.iter().filter(set).map(|planned| (planned, planned.target)))
 }
 

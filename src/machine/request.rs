@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
-use super::timestamp;
+use super::{receipt, timestamp};
 use crate::api::{Isolation, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
 
 /// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
@@ -12,6 +12,12 @@ const PATTERN_SIZE: usize = 1 << 20;
 /// What one `OffsetReset` asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// The namespace of the object, its targets and its Secrets.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What identifies what it is to do, see [`receipt::key`].
+    pub key: String,
     /// The workloads to stop.
     pub targets: Vec<TargetRef>,
     /// The brokers to ask first.
@@ -42,6 +48,8 @@ pub struct Request {
     pub drain_timeout: SignedDuration,
     /// How long the consumers may be held.
     pub hold_timeout: SignedDuration,
+    /// The name of the ConfigMap with the receipt: the same for the same name and spec.
+    pub receipt: String,
     /// The metadata string of our commits: proof in Kafka itself of who set an offset.
     pub marker: String,
 }
@@ -136,8 +144,10 @@ impl Request {
         if spec.undo.as_ref().is_some_and(|undo| Some(&undo.name) == reset.metadata.name.as_ref()) {
             return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot take itself back; name another one"));
         }
+        let (name, key) = (reset.metadata.name.clone().unwrap_or_default(), receipt::key(spec));
         let limits = spec.limits.clone().unwrap_or(LimitsSpec { max_replay: None, max_skip: None });
         Ok(Self {
+            namespace: reset.metadata.namespace.clone().unwrap_or_default(),
             targets: spec.target_refs.clone(),
             bootstrap_servers: spec.kafka.bootstrap_servers.clone(),
             group: spec.group.clone(),
@@ -153,6 +163,9 @@ impl Request {
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,
+            receipt: receipt::name(&name, &key),
+            name,
+            key,
             marker: format!(
                 "offset-reset/{}/{}/{}",
                 reset.metadata.namespace.as_deref().unwrap_or_default(),

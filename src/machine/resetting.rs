@@ -1,5 +1,7 @@
 //! Resetting: bounds again, commit, read back. Success is claimed of a partition only after it was read back.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 
 use super::{
@@ -11,7 +13,9 @@ use super::{
     request::Request,
     world::{KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
 };
-use crate::api::{ConditionType, Isolation, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Position, Reason};
+use crate::api::{
+    ConditionType, Isolation, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus,
+};
 
 /// How many commits are sent before what is still not as planned counts as failed: something commits over us.
 pub const MAX_COMMITS: i32 = 10;
@@ -95,11 +99,17 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     let mut offsets = vec![];
     let mut waits_for = None;
     let attempts = pass.status.commits;
-    let wanted = |planned: &&mut PartitionStatus| matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Reset);
+    let wanted = |planned: &&mut PartitionStatus| {
+        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Sent | PartitionOutcome::Reset)
+    };
     for partition in pass.status.partitions.iter_mut().filter(wanted) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
         match read_back(partition, &at, request, attempts, seen) {
-            Ok(true) => offsets.push((at, partition.target)),
+            Ok(true) => {
+                // Recorded before it is sent: from here on nobody may say that nothing was committed.
+                partition.outcome = PartitionOutcome::Sent;
+                offsets.push((at, partition.target));
+            }
             Ok(false) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
@@ -108,6 +118,8 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     }
     if !offsets.is_empty() {
         pass.status.commits += 1;
+        // The caller writes it before the status, and so before the commit.
+        pass.status.receipt.get_or_insert_with(|| ReceiptStatus { config_map: request.receipt.clone(), settled: false });
         return pass.act(Effect::Commit(offsets));
     }
     if let Some(problem) = waits_for {
@@ -226,11 +238,15 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
     let mut member = false;
     for partition in &mut pass.status.partitions {
         let at = TopicPartition::new(&partition.topic, partition.partition);
-        match answers.get(&at) {
-            Some(Err(error)) if error.kind == KafkaErrorKind::UnknownMember => member = true,
-            Some(Err(error)) if error.kind.is_transient() => partition.message = Some(error.message.clone()),
-            Some(Err(error)) => fail(partition, error.message.clone()),
-            Some(Ok(())) | None => {}
+        let Some(Err(error)) = answers.get(&at) else { continue };
+        member |= error.kind == KafkaErrorKind::UnknownMember;
+        if !error.kind.is_transient() {
+            fail(partition, error.message.clone());
+            continue;
+        }
+        partition.message = Some(error.message.clone());
+        if !leaves_open(error.kind) {
+            partition.outcome = PartitionOutcome::Planned;
         }
     }
     if member {
@@ -239,13 +255,26 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
     pass.again()
 }
 
-/// A commit without an answer: the next pass reads back what became of it.
-pub(super) fn commit_failed(pass: Pass<'_>, error: &KafkaError) -> Decision {
+/// A commit that failed as a whole: the next pass reads back what became of it.
+pub(super) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)], error: &KafkaError) -> Decision {
+    if !leaves_open(error.kind) {
+        let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();
+        for partition in &mut pass.status.partitions {
+            if refused.contains(&(partition.topic.as_str(), partition.partition)) {
+                partition.outcome = PartitionOutcome::Planned;
+            }
+        }
+    }
     if error.kind == KafkaErrorKind::UnknownMember {
         return joined(pass, REFUSED);
     }
     let message = format!("a commit ended without an answer ({error}); what became of it is read back");
     pass.wait(kafka_reason(error.kind), message, RETRY)
+}
+
+/// Whether a commit that ended with this may have been carried out all the same: nobody has said that it was not.
+fn leaves_open(kind: KafkaErrorKind) -> bool {
+    matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable)
 }
 
 fn fail(partition: &mut PartitionStatus, why: String) {

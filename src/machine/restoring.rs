@@ -4,11 +4,12 @@ use jiff::SignedDuration;
 
 use super::{
     Decision, Effect,
+    hold::Hold,
     observed::Seen,
     pass::{Pass, name},
     sharing,
 };
-use crate::api::{ActionKind, ConditionType, Reason, Restored};
+use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored};
 
 /// How soon it is tried again. There is no limit: consumers at zero are what must not last.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
@@ -16,45 +17,55 @@ const RETRY: SignedDuration = SignedDuration::from_secs(1);
 /// How soon it looks again whether another reset still needs the workload at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(500);
 
+/// How many times a target may be refused its replicas before the ones after it stop waiting: they go first from then on.
+const REFUSED: i32 = 1;
+
+/// What a target needs.
+enum Step {
+    /// It cannot be seen.
+    Unseen,
+    /// It has what it is to have.
+    Settled(Restored),
+    /// Another reset still needs it at zero.
+    Shared(String),
+    /// It is to be scaled.
+    Scale(Effect),
+}
+
 pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
-    let mut unseen = false;
-    let mut shared = None;
+    let (mut unseen, mut shared) = (false, None);
+    // One target whose restore is refused keeps no other one at zero: who was refused least goes first.
+    let mut next: Option<(i32, Effect)> = None;
     for index in 0..pass.status.targets.len() {
         if pass.status.targets[index].restored.is_some() {
             continue;
         }
-        let target = &pass.status.targets[index];
-        let restored = match pass.seen.targets.get(index) {
-            None | Some(Seen::Unknown(_)) => {
-                unseen = true;
-                continue;
+        match step(&pass, index) {
+            Step::Unseen => unseen = true,
+            Step::Shared(by) => shared = Some(by),
+            Step::Settled(restored) => {
+                note(&mut pass, index, restored);
+                pass.status.targets[index].restored = Some(restored);
             }
-            Some(Seen::Missing) => Restored::Gone,
-            Some(Seen::Known(workload)) if workload.uid != target.uid => Restored::Replaced,
-            Some(Seen::Known(_)) if !target.stop_requested => Restored::NotStopped,
-            Some(Seen::Known(workload)) if workload.replicas == target.original_replicas => Restored::Original,
-            Some(Seen::Known(workload)) if workload.replicas == 0 => {
-                if let Some(other) = sharing::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {
-                    shared = Some(format!(
-                        "{}, which OffsetReset {}/{} still needs at zero",
-                        name(target),
-                        other.namespace,
-                        other.name
-                    ));
-                    continue;
+            Step::Scale(effect) => {
+                let refusals = pass.status.targets[index].refusals;
+                if next.as_ref().is_none_or(|(fewest, _)| refusals < *fewest) {
+                    next = Some((refusals, effect));
                 }
-                let effect = Effect::Scale {
-                    target: index,
-                    resource_version: workload.resource_version.clone(),
-                    replicas: target.original_replicas,
-                    kind: ActionKind::Restore,
-                };
-                return pass.act(effect);
             }
-            Some(Seen::Known(_)) => Restored::LeftAsScaledByOthers,
-        };
-        note(&mut pass, index, restored);
-        pass.status.targets[index].restored = Some(restored);
+        }
+    }
+    let refused = |(refusals, effect): (i32, Effect)| if refusals < REFUSED { Ok(effect) } else { Err(effect) };
+    let waiting = match next.map(refused) {
+        Some(Ok(effect)) => return pass.act(effect),
+        Some(Err(effect)) => Some(effect),
+        None => None,
+    };
+    if let Some(effect) = release(&pass) {
+        return pass.act(effect);
+    }
+    if let Some(effect) = waiting {
+        return pass.act(effect);
     }
     if unseen {
         let problem = pass.unseen_target().unwrap_or_else(|| "a target was not looked at".to_owned());
@@ -68,7 +79,90 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOther, &message);
         return pass.wait(Reason::WaitingForOther, message, SHARED);
     }
+    if let Some(effect) = settle(&pass) {
+        return pass.act(effect);
+    }
     done(pass)
+}
+
+fn step(pass: &Pass<'_>, index: usize) -> Step {
+    let target = &pass.status.targets[index];
+    let workload = match pass.seen.targets.get(index) {
+        None | Some(Seen::Unknown(_)) => return Step::Unseen,
+        Some(Seen::Missing) => return Step::Settled(Restored::Gone),
+        Some(Seen::Known(workload)) => workload,
+    };
+    if workload.uid != target.uid {
+        return Step::Settled(Restored::Replaced);
+    }
+    if !target.stop_requested {
+        return Step::Settled(Restored::NotStopped);
+    }
+    if workload.replicas == target.original_replicas {
+        return Step::Settled(Restored::Original);
+    }
+    if workload.replicas != 0 {
+        return Step::Settled(Restored::LeftAsScaledByOthers);
+    }
+    if let Some(other) = sharing::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {
+        return Step::Shared(format!(
+            "{}, which OffsetReset {}/{} still needs at zero",
+            name(target),
+            other.namespace,
+            other.name
+        ));
+    }
+    Step::Scale(Effect::Scale {
+        target: index,
+        resource_version: workload.resource_version.clone(),
+        replicas: target.original_replicas,
+        kind: ActionKind::Restore,
+    })
+}
+
+/// Takes our claim out of the Lease of a target that has been decided on. One that cannot be read is not waited for: whoever cares for
+/// Leases takes out the claims of resets that are over.
+fn release(pass: &Pass<'_>) -> Option<Effect> {
+    let uid = &pass.seen.uid;
+    pass.status.targets.iter().enumerate().find_map(|(target, status)| {
+        let Some(Seen::Known(hold)) = pass.seen.holds.get(target) else { return None };
+        if status.restored.is_none() || status.lease_left || !hold.is_claimed_by(uid) {
+            return None;
+        }
+        let claims = hold.claims.iter().filter(|claim| claim.uid != *uid).cloned().collect();
+        Some(Effect::Release { target, hold: Hold { claims, ..hold.clone() } })
+    })
+}
+
+/// Says in the receipt how the run has ended; one that has committed nothing for sure leaves none.
+fn settle(pass: &Pass<'_>) -> Option<Effect> {
+    pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
+    let totals = pass.totals();
+    Some(Effect::SettleReceipt { keep: totals.reset > 0 || totals.sent > 0 })
+}
+
+/// The receipt says it, or cannot.
+pub(super) fn settled(mut pass: Pass<'_>, refused: Option<&str>) -> Decision {
+    if let Some(receipt) = &mut pass.status.receipt {
+        receipt.settled = true;
+        if let Some(why) = refused
+            && pass.status.warnings.len() < MAX_WARNINGS
+        {
+            let warning = format!("the receipt in ConfigMap {} could not be brought up to date: {why}", receipt.config_map);
+            pass.status.warnings.push(warning);
+        }
+    }
+    pass.again()
+}
+
+/// The Lease stays as it is: it has done its work, and whoever cares for Leases tries it again.
+pub(super) fn release_refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
+    if let Some(target) = pass.status.targets.get_mut(index) {
+        target.lease_left = true;
+        let message = format!("the Lease that said who holds {} could not be brought up to date: {why}", name(target));
+        pass.note(true, Reason::TargetUnreachable, message, None);
+    }
+    pass.again()
 }
 
 /// Every target has its replicas back, or must be left alone.
@@ -89,6 +183,7 @@ fn done(mut pass: Pass<'_>) -> Decision {
             .status
             .targets
             .iter()
+            .filter(|target| target.restored == Some(Restored::Original))
             .map(|target| format!("{} has {} replicas", name(target), target.original_replicas))
             .collect();
         (Reason::ReplicasAccepted, counts.join("; "))
@@ -110,7 +205,9 @@ fn done(mut pass: Pass<'_>) -> Decision {
 
 /// The restore was refused: said, and tried again.
 pub(super) fn refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
-    let (name, count) = pass.status.targets.get(index).map(|target| (name(target), target.original_replicas)).unwrap_or_default();
+    let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
+    target.refusals = target.refusals.saturating_add(1);
+    let (name, count) = (name(target), target.original_replicas);
     let message = format!(
         "{name} could not be put back to {count} replicas: {why}. It is tried again; to bring it back by hand, scale it to {count}"
     );

@@ -53,9 +53,9 @@ fn with_commits<'a>(goal: &Goal, seen: &'a PlanSeen) -> impl Iterator<Item = &'a
     commits.into_iter().flatten().filter(|(_, committed)| !matches!(committed, Ok(None))).map(|(at, _)| at)
 }
 
-/// The partitions that a reset has set, each with what was committed before.
+/// The partitions that a reset has set or may have set, each with what was committed before.
 fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<i64>)> {
-    let set = undone.partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Reset);
+    let set = undone.partitions.iter().filter(|done| matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Sent));
     set.map(|partition| (TopicPartition::new(&partition.topic, partition.partition), partition.before))
 }
 

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{observed::Blocker, pass::later};
-use crate::api::{OffsetReset, Phase, Reason, TargetStatus};
+use super::{observed::Blocker, pass::later, receipt};
+use crate::api::{FINALIZER, OffsetReset, Phase, Reason, TargetStatus};
 
 /// For how long a reset that was just created, and that the operator has not taken up yet, is waited for.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
@@ -20,6 +20,12 @@ pub struct Claimant {
     pub name: String,
     /// When it was created.
     pub created: Timestamp,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Our finalizer is on it: something may be held for it, or be committed by it.
+    pub finalizer: bool,
+    /// What identifies what it is to do, see [`super::receipt::key`].
+    pub key: String,
     /// It must not begin yet: it stands in nobody's way.
     pub suspended: bool,
     /// It only plans: it wants nothing.
@@ -34,6 +40,8 @@ pub struct Claimant {
     pub group: String,
     /// The brokers it names, in lower case.
     pub brokers: Vec<String>,
+    /// The id of its cluster, once it has planned.
+    pub cluster_id: Option<String>,
     /// Its workloads, as kind/name.
     pub workloads: Vec<String>,
     /// Its workloads, as it has recorded them.
@@ -57,14 +65,18 @@ impl From<&OffsetReset> for Claimant {
             namespace: reset.metadata.namespace.clone().unwrap_or_default(),
             name: reset.metadata.name.clone().unwrap_or_default(),
             created: reset.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0),
-            // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
+            deleting: reset.metadata.deletion_timestamp.is_some(),
+            finalizer: reset.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER),
+            key: receipt::key(&reset.spec),
             suspended: reset.spec.suspend,
             dry_run: reset.spec.dry_run,
+            // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
             phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
             waits: status.reason == Some(Reason::WaitingForOther),
             planned: status.plan_time.is_some(),
             group: reset.spec.group.clone(),
             brokers: brokers(reset),
+            cluster_id: status.group.and_then(|group| group.cluster_id),
             workloads: reset.spec.target_refs.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect(),
             targets: status.targets,
             hold_start: status.hold.map(|hold| hold.start_time.0),
@@ -81,13 +93,31 @@ pub fn brokers(reset: &OffsetReset) -> Vec<String> {
 }
 
 impl Claimant {
+    /// Whether both are about one group, as far as the specs tell: within a namespace the group's name says it, because brokers have
+    /// many names. Across namespaces one has to name a broker of the other; what slips through is seen by the cluster's id once it is
+    /// known, see [`group_holder`].
     fn shares_group(&self, other: &Self) -> bool {
-        self.group == other.group && self.brokers.iter().any(|broker| other.brokers.contains(broker))
+        let same_brokers = || self.brokers.iter().any(|broker| other.brokers.contains(broker));
+        self.group == other.group && (self.namespace == other.namespace || same_brokers())
     }
 
     fn shared_workload(&self, other: &Self) -> Option<&str> {
         let same = self.workloads.iter().find(|workload| other.workloads.contains(workload));
         same.filter(|_| self.namespace == other.namespace).map(String::as_str)
+    }
+
+    /// Something may be held for it right now.
+    pub(super) fn is_holding(&self) -> bool {
+        self.phase.is_some_and(|phase| match phase {
+            Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring => true,
+            Phase::Pending | Phase::Planning => false,
+            Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned => false,
+        })
+    }
+
+    /// It is not over, and no dry run: what it finds at zero with its claim on it, it may go on with.
+    pub(super) fn may_still_hold(&self) -> bool {
+        !self.dry_run && self.phase.is_none_or(|phase| !phase.is_terminal())
     }
 
     /// Under way: it may hold a workload or commit at any moment.
@@ -140,15 +170,28 @@ pub fn blocker(own: &Claimant, others: &[Claimant], now: Timestamp) -> Option<Bl
         .map(|(other, shared)| Blocker { name: format!("{}/{}", other.namespace, other.name), shared })
 }
 
+/// Who works on the same group of the same cluster, however the brokers are named: it has been let in and is not done.
+///
+/// The caller must let no two resets in at the same time: who has been let in is only seen once its finalizer is on.
+#[must_use]
+pub(super) fn group_holder<'a>(own_uid: &str, group: &str, cluster_id: &str, others: &'a [Claimant]) -> Option<&'a Claimant> {
+    others
+        .iter()
+        .filter(|other| other.uid != own_uid && other.finalizer && other.is_active())
+        .find(|other| other.group == group && other.cluster_id.as_deref() == Some(cluster_id))
+}
+
 /// Another reset of the same workloads that is still planning: worth waiting for while the consumers run, so that one stop serves both.
 #[must_use]
 pub(super) fn planning_too<'a>(
     own_uid: &str,
+    own_namespace: &str,
     own_workloads: &[String],
     others: &'a [Claimant],
     now: Timestamp,
 ) -> Option<&'a Claimant> {
-    others.iter().filter(|other| other.uid != own_uid && !other.dry_run).find(|other| {
+    let candidates = others.iter().filter(|other| other.uid != own_uid && other.namespace == own_namespace && !other.dry_run);
+    candidates.into_iter().find(|other| {
         let plans = match other.phase {
             Some(Phase::Planning) => !other.planned,
             None | Some(Phase::Pending) => !other.waits && !other.suspended && now.duration_since(other.created) < FRESH,
@@ -156,15 +199,6 @@ pub(super) fn planning_too<'a>(
         };
         plans && other.workloads.iter().any(|workload| own_workloads.contains(workload))
     })
-}
-
-/// Who else holds a workload at zero, and from how many replicas. Those that are being ended do not count as holding on to it,
-/// but still know the count.
-#[must_use]
-pub(super) fn holder<'a>(own_uid: &str, workload_uid: &str, others: &'a [Claimant]) -> Option<(&'a Claimant, &'a TargetStatus)> {
-    let held = others.iter().filter(|other| other.uid != own_uid).filter_map(|other| Some((other, other.holds(workload_uid)?)));
-    // One that was there before and knows its replicas; several have the same count, and a count of zero is none.
-    held.filter(|(_, target)| target.original_replicas > 0).min_by_key(|(other, _)| other.hold_start)
 }
 
 /// Who else still needs a workload at zero.

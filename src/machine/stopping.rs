@@ -1,14 +1,14 @@
-//! Stopping: original replicas first recorded, then every target to zero, then the wait for the last container.
+//! Stopping: original replicas first recorded (status and Lease), then every target to zero, then the wait for the last container.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     Decision, Effect,
+    hold::{Claim, Hold},
     observed::Seen,
-    pass::{Pass, clock, later, name},
+    pass::{Pass, UNSEEN_RETRY, clock, later, name},
     request::Request,
-    sharing,
     world::{Pod, Workload},
 };
 use crate::api::{ActionKind, ConditionType, Phase, Reason};
@@ -19,13 +19,17 @@ pub const MAX_REHOLDS: i32 = 3;
 /// Pods are watched; this is only for the case that an event was missed.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
+/// How soon it looks again whether a workload that another reset is stopping is at zero.
+const SHARED: SignedDuration = SignedDuration::from_millis(200);
+
 /// How many pods a message names.
 const NAMED_PODS: usize = 5;
 
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
-    // Only with the finalizer on can the object not go away while something is held for it.
+    // Only with the finalizer on can the object not go away while something is held for it. It is also what others of the same group
+    // look for: the caller lets one in at a time.
     if !pass.seen.finalizer {
-        return pass.act(Effect::AddFinalizer);
+        return let_in(pass);
     }
     for index in 0..pass.status.targets.len() {
         match pass.seen.targets.get(index) {
@@ -35,7 +39,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
                 return replaced(pass, index, "was deleted and created anew");
             }
             Some(Seen::Known(workload)) => {
-                if let Some(decision) = stop(&mut pass, index, workload) {
+                if let Some(decision) = stop(&mut pass, request, index, workload) {
                     return decision;
                 }
             }
@@ -51,67 +55,127 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     pass.wait(Reason::WaitingForContainers, message, LOOK_AGAIN)
 }
 
+/// Puts the finalizer on, unless somebody has come first since the plan.
+fn let_in(mut pass: Pass<'_>) -> Decision {
+    let Some(other) = pass.group_holder() else { return pass.act(Effect::AddFinalizer) };
+    pass.status.hold = None;
+    pass.go_on(Phase::Planning, Reason::WaitingForOther, other)
+}
+
 /// Takes one target a step towards zero; `None` when it needs none.
-fn stop(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decision> {
-    let said = pass.offsets_said();
-    let target = &mut pass.status.targets[index];
-    if workload.replicas == 0 {
-        if !target.stop_requested {
-            // A target that was at zero before we came is not ours to restore, unless another reset holds it there.
-            join(pass, index, &workload.uid);
+///
+/// First the Lease says from how many replicas it is held, then it is scaled: so that whoever finds it at zero knows what it had, also when
+/// this object is gone.
+fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload) -> Option<Decision> {
+    let hold = match pass.seen.holds.get(index) {
+        Some(Seen::Known(hold)) => Some(hold),
+        Some(Seen::Missing) => None,
+        Some(Seen::Unknown(why)) => {
+            let message = format!(
+                "cannot read the Lease that says who holds {}: {why}. It is not stopped before that",
+                name(&pass.status.targets[index])
+            );
+            return Some(pass.take().wait(Reason::TargetUnreachable, message, UNSEEN_RETRY));
         }
-        let target = &mut pass.status.targets[index];
-        target.stopped = target.stop_requested;
+        None => return None,
+    };
+    let Some(hold) = hold.filter(|hold| hold.is_claimed_by(&pass.seen.uid)) else {
+        return claim(pass, request, index, workload, hold);
+    };
+    // The Lease's count is the one that comes back, whoever has written it.
+    let target = &mut pass.status.targets[index];
+    target.stop_requested = true;
+    target.original_replicas = hold.replicas;
+    if workload.replicas == 0 {
+        target.stopped = true;
         return None;
     }
     if target.stopped {
-        target.stopped = false;
-        target.scaled_up_by_others += 1;
-        let (times, name) = (target.scaled_up_by_others, name(target));
-        if times > MAX_REHOLDS {
-            let message = format!(
-                "somebody scaled {name} up {times} times while it was held at zero (now to {}). Find out who owns its replicas \
-                 (an autoscaler, a GitOps tool) and make them leave spec.replicas alone. {said}",
-                workload.replicas
-            );
-            return Some(pass.take().finish(Phase::Failed, Reason::ScaledUpByOthers, message));
+        if let Some(decision) = scaled_up(pass, index, workload) {
+            return Some(decision);
         }
-        let message =
-            format!("somebody scaled {name} up to {} while it is held at zero; it is scaled down again", workload.replicas);
-        pass.note(true, Reason::ScaledUpByOthers, message, Some(index));
-    } else if !target.stop_requested || target.scaled_up_by_others == 0 {
-        // Until it was seen at zero, the count that counts is the one that is there now, read together with the
-        // version that the stop is bound to: an autoscaler may have changed it since the plan.
+    } else if target.scaled_up_by_others == 0 && workload.replicas != hold.replicas && hold.claims.len() == 1 {
+        // Until it was seen at zero, the count that counts is the one that is there now: an autoscaler may have changed it meanwhile. The
+        // stop is bound to the version that was read together with the count.
+        let hold = Hold { replicas: workload.replicas, ..hold.clone() };
         target.original_replicas = workload.replicas;
-    }
-    let target = &mut pass.status.targets[index];
-    if !target.stop_requested {
-        target.stop_requested = true;
-        let message =
-            format!("scaled to zero from {} replicas to reset the group's offsets; they come back", target.original_replicas);
-        pass.note(false, Reason::ScaledToZero, message, Some(index));
+        return Some(pass.take().act(Effect::Claim { target: index, hold }));
     }
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
 }
 
-/// Shares a stop with another reset: from here on the workload stays at zero until both are done, and the count that
-/// comes back is the one that the other has saved. The time at zero counts from the first stop.
-fn join(pass: &mut Pass<'_>, index: usize, workload_uid: &str) {
-    let Some((holder, held)) = sharing::holder(&pass.seen.uid, workload_uid, &pass.seen.others) else { return };
-    let message = format!("shares the stop of OffsetReset {}/{}", holder.namespace, holder.name);
+/// Somebody has scaled a target up while it is held: scaled down again, but not for ever.
+fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decision> {
+    let said = pass.offsets_said();
     let target = &mut pass.status.targets[index];
-    target.stop_requested = true;
-    target.original_replicas = held.original_replicas;
-    if let (Some(hold), Some(first)) = (&mut pass.status.hold, holder.hold_start) {
-        let earlier = hold.start_time.0.duration_since(first);
-        if earlier.is_positive() {
-            hold.start_time = MicroTime(first);
-            hold.deadline = MicroTime(hold.deadline.0.checked_sub(earlier).unwrap_or(hold.deadline.0));
-        }
+    target.stopped = false;
+    target.scaled_up_by_others += 1;
+    let (times, name) = (target.scaled_up_by_others, name(target));
+    if times > MAX_REHOLDS {
+        let message = format!(
+            "somebody scaled {name} up {times} times while it was held at zero (now to {}). Find out who owns its replicas \
+             (an autoscaler, a GitOps tool) and make them leave spec.replicas alone. {said}",
+            workload.replicas
+        );
+        return Some(pass.take().finish(Phase::Failed, Reason::ScaledUpByOthers, message));
     }
-    pass.note(false, Reason::ScaledToZero, message, None);
+    let message = format!("somebody scaled {name} up to {} while it is held at zero; it is scaled down again", workload.replicas);
+    pass.note(true, Reason::ScaledUpByOthers, message, Some(index));
+    None
+}
+
+/// Makes a claim on a workload, which is not scaled before that stands; `None` when there is nothing to claim.
+fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload, hold: Option<&Hold>) -> Option<Decision> {
+    let own = Claim { uid: pass.seen.uid.clone(), name: request.name.clone(), key: request.key.clone() };
+    let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
+    let target = &mut pass.status.targets[index];
+    let name = name(target);
+    let hold = match hold {
+        // At zero before we came: there is nothing to stop, and nothing to bring back.
+        None if workload.replicas == 0 => return None,
+        None => Hold {
+            version: String::new(),
+            workload: name.clone(),
+            uid: workload.uid.clone(),
+            replicas: workload.replicas,
+            since,
+            until,
+            claims: vec![own],
+        },
+        // Whoever holds it is just stopping it, or stops it again. Joined at zero, it has one count only.
+        Some(hold) if workload.replicas != 0 => {
+            let message = format!("waits until {name} is at zero for {}, to share that stop", hold.others(&pass.seen.uid));
+            return Some(pass.take().wait(Reason::WaitingForOther, message, SHARED));
+        }
+        Some(hold) => {
+            let mut claims = hold.claims.clone();
+            claims.push(own);
+            Hold { claims, until: hold.until.max(until), ..hold.clone() }
+        }
+    };
+    target.stop_requested = true;
+    target.original_replicas = hold.replicas;
+    if hold.claims.len() == 1 {
+        let message = format!("scaled to zero from {} replicas to reset the group's offsets; they come back", hold.replicas);
+        pass.note(false, Reason::ScaledToZero, message, Some(index));
+    } else {
+        let message = format!("shares the stop of {name} with {}", hold.others(&pass.seen.uid));
+        since_the_first_stop(pass, hold.since);
+        pass.note(false, Reason::ScaledToZero, message, None);
+    }
+    Some(pass.take().act(Effect::Claim { target: index, hold }))
+}
+
+/// The time at zero counts from the first stop.
+fn since_the_first_stop(pass: &mut Pass<'_>, first: Timestamp) {
+    let Some(hold) = &mut pass.status.hold else { return };
+    let earlier = hold.start_time.0.duration_since(first);
+    if earlier.is_positive() {
+        hold.start_time = MicroTime(first);
+        hold.deadline = MicroTime(hold.deadline.0.checked_sub(earlier).unwrap_or(hold.deadline.0));
+    }
 }
 
 /// The last container has ended: from here the session timeout and the drain timeout count.
@@ -141,6 +205,16 @@ fn replaced(pass: Pass<'_>, index: usize, what: &str) -> Decision {
 pub(super) fn refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
     let message = format!("{name} could not be scaled to zero: {why}. {}", pass.offsets_said());
+    pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
+}
+
+/// It could not be recorded that the workload is held, so it is not stopped.
+pub(super) fn claim_refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
+    let name = pass.status.targets.get(index).map(name).unwrap_or_default();
+    let message = format!(
+        "{name} was not stopped, because the Lease that says from how many replicas it is held could not be written: {why}. {}",
+        pass.offsets_said()
+    );
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 

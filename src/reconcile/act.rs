@@ -4,8 +4,8 @@ use kube::ResourceExt;
 
 use super::{Context, Error, observe::connection};
 use crate::{
-    api::OffsetReset,
-    kubernetes::{Scaled, Stored},
+    api::{OffsetReset, TargetRef},
+    kubernetes::{Claimed, End, Recorded, Scaled, Stored},
     machine::{Answer, Effect, request::Request, world::Committed},
 };
 
@@ -28,13 +28,27 @@ pub(super) async fn act(
             let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
                 return Ok(Answer::Stale);
             };
+            let workload = TargetRef::new(&target.api_version, &target.kind, &target.name);
             let namespace = reset.namespace().unwrap_or_default();
-            match context.targets.scale(&namespace, &target.name, resource_version, *replicas).await.map_err(Error::Scale)? {
+            match context.targets.scale(&namespace, &workload, resource_version, *replicas).await.map_err(Error::Scale)? {
                 Scaled::Accepted => Ok(Answer::Done),
                 Scaled::Stale => Ok(Answer::Stale),
                 Scaled::Refused(why) => Ok(Answer::Refused(why)),
             }
         }
+        Effect::Claim { target, hold } | Effect::Release { target, hold } => {
+            let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
+                return Ok(Answer::Stale);
+            };
+            let workload = TargetRef::new(&target.api_version, &target.kind, &target.name);
+            let namespace = reset.namespace().unwrap_or_default();
+            match context.claims.write(&namespace, &workload, hold).await.map_err(Error::Claim)? {
+                Claimed::Written => Ok(Answer::Done),
+                Claimed::Stale => Ok(Answer::Stale),
+                Claimed::Refused(why) => Ok(Answer::Refused(why)),
+            }
+        }
+        Effect::SettleReceipt { keep } => settle(context, reset, *keep).await,
         Effect::Commit(offsets) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
             let offsets: Vec<_> = offsets
@@ -55,5 +69,26 @@ pub(super) async fn act(
                 Err(error) => Ok(Answer::CommitFailed(error)),
             }
         }
+    }
+}
+
+/// Says in the receipt how the run has ended, or deletes it.
+async fn settle(context: &Context, reset: &OffsetReset, keep: bool) -> Result<Answer, Error> {
+    let status = reset.status.as_ref();
+    let (Some(receipt), Some(verdict)) =
+        (status.and_then(|status| status.receipt.as_ref()), status.and_then(|status| status.verdict.as_ref()))
+    else {
+        return Ok(Answer::Stale);
+    };
+    let settled = if keep {
+        let end = End { phase: verdict.phase, at: (context.clock)(), message: &verdict.message };
+        context.receipts.close(reset, &receipt.config_map, end).await
+    } else {
+        context.receipts.delete(reset, &receipt.config_map).await
+    };
+    match settled.map_err(Error::Receipt)? {
+        Recorded::Written(_) => Ok(Answer::Done),
+        Recorded::Stale => Ok(Answer::Stale),
+        Recorded::Refused(why) => Ok(Answer::Refused(why)),
     }
 }

@@ -3,6 +3,7 @@
 mod act;
 mod backoff;
 mod observe;
+mod orphans;
 mod questions;
 mod store;
 mod turns;
@@ -16,12 +17,13 @@ use self::store::{Outcome, Picture};
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
-    kubernetes::{Announcer, Records, Resets, Targets},
+    kubernetes::{Announcer, Claims, Receipts, Records, Resets, Targets},
     machine::{self, Decision, observed::Observed, request::Request},
     observability::Metrics,
 };
 
 pub use backoff::Backoff;
+pub use orphans::{care_for, error_policy as orphan_error_policy};
 pub use questions::look;
 pub use turns::Turns;
 
@@ -37,8 +39,12 @@ pub struct Context {
     pub resets: Resets,
     /// Their records.
     pub records: Records,
+    /// What outlives them.
+    pub receipts: Receipts,
     /// The workloads.
     pub targets: Targets,
+    /// Who holds which of them at zero.
+    pub claims: Claims,
     /// Kafka clusters.
     pub kafka: Arc<dyn Connector>,
     /// Events.
@@ -82,6 +88,15 @@ pub enum Error {
     /// Nobody can tell whether a workload was scaled.
     #[error("the workload could not be scaled")]
     Scale(#[source] kube::Error),
+    /// A workload's Lease could not be read.
+    #[error("the Lease of a workload could not be read")]
+    ReadClaim(#[source] kube::Error),
+    /// Nobody can tell whether a workload's Lease was written.
+    #[error("the Lease of a workload could not be written")]
+    Claim(#[source] kube::Error),
+    /// Nobody can tell whether the receipt was written.
+    #[error("the receipt could not be written")]
+    Receipt(#[source] kube::Error),
     /// The object does not have the shape of its own definition.
     #[error("the OffsetReset cannot be decoded: {0}")]
     Undecodable(String),
@@ -100,6 +115,9 @@ impl Error {
             Self::Unrecordable(_) => "unrecordable",
             Self::Finalizer(_) => "finalizer",
             Self::Scale(_) => "scale",
+            Self::ReadClaim(_) => "read-claim",
+            Self::Claim(_) => "claim",
+            Self::Receipt(_) => "receipt",
             Self::Undecodable(_) => "undecodable",
         }
     }
@@ -133,7 +151,8 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
         pass.completed();
         return Ok(Action::await_change());
     };
-    let turn = context.turns.take(phase_of(&first), &namespace).await;
+    let let_in = first.finalizers().iter().any(|name| name == crate::api::FINALIZER);
+    let turn = context.turns.take(phase_of(&first), let_in, &namespace).await;
     let reset = if turn.is_some() {
         // What was read before the turn came does not count.
         match context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? {
@@ -250,6 +269,9 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         | Error::WriteRecord(_)
         | Error::Unrecordable(_)
         | Error::Finalizer(_)
-        | Error::Scale(_) => Action::requeue(context.backoff.next(&uid(&object))),
+        | Error::Scale(_)
+        | Error::ReadClaim(_)
+        | Error::Claim(_)
+        | Error::Receipt(_) => Action::requeue(context.backoff.next(&uid(&object))),
     }
 }

@@ -5,14 +5,19 @@ use std::{future::Future, time::Duration};
 use futures::future::join_all;
 use kube::ResourceExt;
 
-use super::{Context, Error, questions, store::Picture};
+use super::{
+    Context, Error, questions,
+    store::{self, Picture},
+};
 use crate::{
-    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
+    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef, TargetStatus},
     kafka::Connection,
     kubernetes::{RecordRead, record_name},
     machine::{
         self,
+        hold::Hold,
         observed::{KafkaSeen, Observed, Seen, Undone},
+        receipt::{Receipt, State},
         request::{InvalidSpec, Request, Work},
         sharing::{self, Claimant},
         world::{KafkaError, KafkaErrorKind, Workload},
@@ -37,33 +42,48 @@ pub(super) async fn observe(
     let status = &picture.status;
     let mut seen = Observed {
         uid: reset.uid().unwrap_or_default(),
+        group: reset.spec.group.clone(),
         deleting: reset.metadata.deletion_timestamp.is_some(),
         finalizer: reset.finalizers().iter().any(|name| name == FINALIZER),
         generation: reset.metadata.generation,
         blocker: None,
         others: vec![],
         record_lost: picture.lost.clone(),
+        receipt: None,
         targets: vec![],
+        holds: vec![],
         kafka: KafkaSeen::NotAsked,
     };
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
         let others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
         seen.blocker = sharing::blocker(&Claimant::from(reset), &others, (context.clock)());
+        if let Ok(request) = request
+            && !request.dry_run
+        {
+            let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
+            if matches!(&receipt, Seen::Known(Receipt { state: State::Committing { .. }, .. })) {
+                seen.targets = look_at_targets(context, reset, status, Some(request), phase).await;
+                seen.holds = look_at_holds(context, &request.namespace, status, &seen.targets).await;
+            }
+            seen.receipt = Some(receipt);
+        }
         return Ok(seen);
     }
     // A cancellation, and a hold that is over, are decided without looking at anything else.
-    let overdue = status.hold.as_ref().is_some_and(|hold| hold.deadline.0 <= (context.clock)());
-    if (seen.deleting || overdue) && phase != Phase::Restoring && !phase.is_terminal() {
+    if (seen.deleting || store::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
         return Ok(seen);
     }
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
         return Ok(seen);
     }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
-        seen.others = context.resets.claimants(reset.namespace().as_deref()).await.map_err(Error::List)?;
+        seen.others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
     }
-    seen.targets = look_at_targets(context, reset, status, request.ok(), phase == Phase::Planning).await;
+    seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
+    if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
+        seen.holds = look_at_holds(context, &reset.namespace().unwrap_or_default(), status, &seen.targets).await;
+    }
     if let Ok(request) = request {
         seen.kafka = look_at_kafka(context, reset, status, request, phase).await;
     }
@@ -76,28 +96,42 @@ async fn look_at_targets(
     reset: &OffsetReset,
     status: &OffsetResetStatus,
     request: Option<&Request>,
-    try_stop: bool,
+    phase: Phase,
 ) -> Vec<Seen<Workload>> {
     let namespace = reset.namespace().unwrap_or_default();
     let targets: Vec<TargetRef> = if status.targets.is_empty() {
         request.map(|request| request.targets.clone()).unwrap_or_default()
     } else {
-        let of = |target: &crate::api::TargetStatus| TargetRef {
-            api_version: target.api_version.clone(),
-            kind: target.kind.clone(),
-            name: target.name.clone(),
-        };
+        let of = |target: &TargetStatus| TargetRef::new(&target.api_version, &target.kind, &target.name);
         status.targets.iter().map(of).collect()
     };
-    join_all(targets.iter().map(|target| look_at_target(context, &namespace, target, try_stop))).await
+    join_all(targets.iter().map(|target| look_at_target(context, &namespace, target, phase))).await
 }
 
-async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, try_stop: bool) -> Seen<Workload> {
-    let mut seen = context.targets.look(namespace, target).await;
-    if let (true, Seen::Known(workload)) = (try_stop, &mut seen) {
+async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase) -> Seen<Workload> {
+    let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
+    if let (Phase::Planning, Seen::Known(workload)) = (phase, &mut seen) {
         workload.refusal = context.targets.try_stop(namespace, target, workload).await;
     }
     seen
+}
+
+/// Who holds each of the targets, by the workload that was recorded, or else by the one that is there.
+async fn look_at_holds(
+    context: &Context,
+    namespace: &str,
+    status: &OffsetResetStatus,
+    targets: &[Seen<Workload>],
+) -> Vec<Seen<Hold>> {
+    let looks = targets.iter().enumerate().map(|(index, seen)| async move {
+        match (status.targets.get(index), seen) {
+            (Some(target), _) => context.claims.look(namespace, &target.uid).await,
+            (None, Seen::Known(workload)) => context.claims.look(namespace, &workload.uid).await,
+            (None, Seen::Missing) => Seen::Missing,
+            (None, Seen::Unknown(why)) => Seen::Unknown(why.clone()),
+        }
+    });
+    join_all(looks).await
 }
 
 /// What the phase needs of Kafka, over at the latest when the hold is: whatever hangs there, consumers do not wait for it.

@@ -43,6 +43,7 @@ pub async fn look(
 /// between the two must not be skipped.
 async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
     let mut seen = PlanSeen {
+        cluster_id: admin.cluster_id().await?,
         group: admin.describe_group(&request.group).await?,
         access: Access::default(),
         committed: admin.all_committed(&request.group).await?,

@@ -16,6 +16,7 @@ use crate::{
         request::Request,
     },
 };
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 /// What the listed partitions may weigh in a status, in bytes.
@@ -36,7 +37,9 @@ pub(super) struct Picture {
 /// Reads what is recorded; the record only in those phases that work on the partitions.
 pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Picture, Error> {
     let mut picture = Picture { status: reset.status.clone().unwrap_or_default(), version: None, lost: None, barred: None };
-    if !matches!(picture.status.phase, Some(Phase::Planning | Phase::Resetting)) {
+    // What is to bring consumers back does not wait for a record that cannot be read.
+    let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&picture.status, (context.clock)());
+    if ends || !matches!(picture.status.phase, Some(Phase::Planning | Phase::Resetting)) {
         return Ok(picture);
     }
     match context.records.read(reset).await.map_err(Error::ReadRecord)? {
@@ -52,6 +55,11 @@ pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Pictu
         }
     }
     Ok(picture)
+}
+
+/// Whether the consumers have been held for as long as they may be.
+pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
+    status.hold.as_ref().is_some_and(|hold| hold.deadline.0 <= now)
 }
 
 impl Picture {
@@ -127,6 +135,17 @@ pub(super) async fn keep(
         }
         next.status.record = Some(RecordStatus { config_map, compressed });
     }
+    // The receipt stands before the status that a commit relies on.
+    if let (Some(receipt), None, Some(at)) = (&next.status.receipt, &old.status.receipt, &next.status.final_plan_time)
+        && !receipt.settled
+    {
+        let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status.partitions).await;
+        match opened.map_err(Error::Receipt)? {
+            Recorded::Written(_) => {}
+            Recorded::Stale => return Ok(Outcome::Stale),
+            Recorded::Refused(why) => return Ok(Outcome::Refused(format!("its receipt: {why}"))),
+        }
+    }
     write_status(context, reset, next).await
 }
 
@@ -171,7 +190,7 @@ fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
     }
     let matters = |planned: &PartitionStatus| match planned.outcome {
         PartitionOutcome::Failed => 3,
-        PartitionOutcome::Skipped => 2,
+        PartitionOutcome::Sent | PartitionOutcome::Skipped => 2,
         PartitionOutcome::Planned | PartitionOutcome::Reset | PartitionOutcome::Unchanged => i32::from(planned.clamped.is_some()),
     };
     // Stable: within what matters equally, the order of the plan stays.

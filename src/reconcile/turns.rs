@@ -24,16 +24,18 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Waits for the turn that a phase needs. Beginning: one in all, because groups do not know namespaces. Stopping and restoring: one per
-    /// namespace, because several may share a workload, and the last one brings it back.
-    pub(super) async fn take(&self, phase: Option<Phase>, namespace: &str) -> Option<Turn> {
+    /// Waits for the turn that a phase needs. Beginning, and being let in (when the finalizer is put on, before anything is stopped): one
+    /// in all, because groups do not know namespaces. Stopping and restoring: one per namespace, because several may share a workload, and the
+    /// last one brings it back.
+    pub(super) async fn take(&self, phase: Option<Phase>, let_in: bool, namespace: &str) -> Option<Turn> {
         match phase {
             None | Some(Phase::Pending) => {
                 Some(Turn { _guard: Arc::clone(&self.admission).lock_owned().await, until_recorded: true })
             }
-            Some(Phase::Stopping | Phase::Restoring) => {
-                Some(Turn { _guard: self.of_namespace(namespace).lock_owned().await, until_recorded: false })
+            Some(Phase::Stopping) if !let_in => {
+                Some(Turn { _guard: Arc::clone(&self.admission).lock_owned().await, until_recorded: false })
             }
+            Some(Phase::Stopping | Phase::Restoring) => Some(self.of_holds(namespace).await),
             Some(
                 Phase::Planning
                 | Phase::Draining
@@ -44,6 +46,11 @@ impl Turns {
                 | Phase::Planned,
             ) => None,
         }
+    }
+
+    /// The turn of whoever changes what is held in a namespace.
+    pub(super) async fn of_holds(&self, namespace: &str) -> Turn {
+        Turn { _guard: self.of_namespace(namespace).lock_owned().await, until_recorded: false }
     }
 
     fn of_namespace(&self, namespace: &str) -> Arc<Mutex<()>> {

@@ -10,7 +10,7 @@ use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
     machine::world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
@@ -44,6 +44,10 @@ impl Connector for Silenced {
 
 #[async_trait]
 impl GroupAdmin for Client {
+    async fn cluster_id(&self) -> Result<Option<String>, KafkaError> {
+        self.real.cluster_id().await
+    }
+
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError> {
         self.real.describe_group(group).await
     }
@@ -89,6 +93,17 @@ impl GroupAdmin for Client {
         self.committed.notify_one();
         std::future::pending().await
     }
+}
+
+/// An operator takes up a reset, commits, and is killed before it hears the answer.
+pub async fn commit_and_die(stand: &Stand, name: &str, group: &str, entries: Value, spec: Value) {
+    let committed = Arc::new(Notify::new());
+    let silenced =
+        Silenced { pool: Pool::default(), committed: Arc::clone(&committed), before: Arc::new(AtomicBool::new(false)) };
+    let operator = Operator::start_on(&stand.client, &stand.namespace, Arc::new(silenced));
+    stand.apply(name, group, entries, spec).await;
+    within(crate::common::PATIENCE, committed.notified()).await.expect("it commits");
+    operator.kill().await;
 }
 
 /// Kills the operator right before or right after its commit; another one goes on.

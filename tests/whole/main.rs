@@ -9,7 +9,9 @@ mod common;
 
 mod faults;
 mod large;
+mod orphans;
 mod plans;
+mod receipts;
 mod records;
 mod sharing;
 mod targets;
@@ -18,18 +20,25 @@ mod undo;
 use std::{io::Read, sync::Arc};
 
 use common::{
+    PATIENCE,
     broker::Broker,
-    reset, resets,
+    deployment, replicas, reset, resets,
     shop::{Operator, T0, status},
-    wait_for_end, with_namespace,
+    wait_for_end, with_namespace, within,
 };
 use flate2::read::GzDecoder;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::ConfigMap};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use offset_reset_operator::{
     api::{OffsetReset, PartitionStatus, Phase, Reason},
     kafka::GroupAdmin,
-    machine::world::{Committed, TopicPartition},
+    machine::{
+        group,
+        world::{Committed, TopicPartition},
+    },
 };
 use serde_json::{Value, json};
 
@@ -62,6 +71,47 @@ impl Stand {
         let broker = Broker::default();
         let admin = broker.group_admin().await;
         Self { api: resets(&client, &namespace), client, namespace, broker, admin }
+    }
+
+    /// A Deployment of two replicas that nobody runs.
+    async fn deployment(&self) {
+        let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
+        deployment(&self.client, &self.namespace, "consumer", 2, pod).await;
+    }
+
+    /// How often the Deployment's spec was changed since it was created.
+    async fn changes(&self) -> i64 {
+        let api = Api::<Deployment>::namespaced(self.client.clone(), &self.namespace);
+        api.get("consumer").await.unwrap().metadata.generation.unwrap() - 1
+    }
+
+    async fn replicas(&self) -> i32 {
+        replicas(&self.client, &self.namespace, "consumer").await
+    }
+
+    /// The Leases that say who holds what.
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Waits until nobody is said to hold anything.
+    async fn no_leases(&self) {
+        let gone = async {
+            while !self.leases().list(&ListParams::default()).await.unwrap().items.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, gone).await.expect("the Leases go");
+    }
+
+    /// Waits until a group has so many members.
+    async fn members(&self, group: &str, count: usize) {
+        let there = async {
+            while group::members(&self.admin.describe_group(group).await.unwrap()) != count {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, there).await.expect("the members join");
     }
 
     /// A topic of three partitions: 100 records from T0 on, one per second, of which the first 20 are deleted; 10 records; none.

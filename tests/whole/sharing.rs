@@ -14,21 +14,10 @@ use crate::{
     },
 };
 
-async fn a_deployment(stand: &Stand) {
-    deployment(&stand.client, &stand.namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]}))
-        .await;
-}
-
-/// How often the Deployment's spec was changed since it was created.
-async fn changes(stand: &Stand) -> i64 {
-    let api = Api::<Deployment>::namespaced(stand.client.clone(), &stand.namespace);
-    api.get("consumer").await.unwrap().metadata.generation.unwrap() - 1
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn three_groups_of_one_deployment_cost_one_stop() {
     Stand::with(async |stand| {
-        a_deployment(stand).await;
+        stand.deployment().await;
         let topic = stand.topic().await;
         let groups = [unique("one"), unique("two"), unique("three")];
         for group in &groups {
@@ -44,11 +33,7 @@ async fn three_groups_of_one_deployment_cost_one_stop() {
             assert_eq!(status(&done).targets[0].original_replicas, 2);
             assert_eq!(stand.committed(group, &topic).await, [Some(30), Some(10), Some(0)]);
         }
-        assert_eq!(
-            (replicas(&stand.client, &stand.namespace, "consumer").await, changes(stand).await),
-            (2, 2),
-            "down once, up once"
-        );
+        assert_eq!((stand.replicas().await, stand.changes().await), (2, 2), "down once, up once");
     })
     .await;
 }
@@ -57,7 +42,7 @@ async fn three_groups_of_one_deployment_cost_one_stop() {
 async fn one_that_comes_later_joins_and_the_first_waits_for_it() {
     use crate::common::consumers::{Consumed, Kind, Member};
     Stand::with(async |stand| {
-        a_deployment(stand).await;
+        stand.deployment().await;
         let topic = stand.topic().await;
         let (slow, quick) = (unique("slow"), unique("quick"));
         stand.commit(&quick, &topic, &[(0, 50)]).await;
@@ -87,16 +72,12 @@ async fn one_that_comes_later_joins_and_the_first_waits_for_it() {
         );
         assert_eq!(status(&waiting).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
         assert_eq!(status(&waiting).targets[0].original_replicas, 2, "never zero over the count that the other has saved");
-        assert_eq!(replicas(&stand.client, &stand.namespace, "consumer").await, 0);
+        assert_eq!(stand.replicas().await, 0);
         tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
         for name in ["slow", "quick"] {
             succeeded(&wait_for_end(&stand.api, name).await);
         }
-        assert_eq!(
-            (replicas(&stand.client, &stand.namespace, "consumer").await, changes(stand).await),
-            (2, 2),
-            "down once, up once"
-        );
+        assert_eq!((stand.replicas().await, stand.changes().await), (2, 2), "down once, up once");
     })
     .await;
 }

@@ -22,7 +22,7 @@ use crate::machine::world::TopicPartition;
 
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use offsets::{Isolation, alter, list_committed, list_offsets};
-pub(super) use topics::{Leaders, topic_leaders, topic_operations};
+pub(super) use topics::{Leaders, cluster_id, topic_leaders, topic_operations};
 
 /// An error with its code, before anybody has thought about what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -87,6 +87,22 @@ pub(in crate::kafka) fn topic_leaders(handle: Handle, topic: &str, limit: Durati
     }
 }
 
+/// The id of the cluster, as its brokers say it; `None` when no broker has said one within the limit. Not through rdkafka's wrapper
+/// (0.39, `Client::fetch_cluster_id`), which never frees the string.
+pub(in crate::kafka) fn cluster_id(handle: Handle, limit: Duration) -> Option<String> {
+    let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the handle's client lives during the call; the string is ours, and freed as librdkafka wants it.
+    unsafe {
+        let found = sys::rd_kafka_clusterid(handle.0, millis);
+        if found.is_null() {
+            return None;
+        }
+        let id = text(found);
+        sys::rd_kafka_mem_free(handle.0, found.cast());
+        Some(id).filter(|id| !id.is_empty())
+    }
+}
+
 /// # Safety
 /// `metadata` came from `rd_kafka_metadata`, and nobody uses it afterwards.
 unsafe extern "C" fn destroy_metadata(metadata: *mut sys::rd_kafka_metadata) {

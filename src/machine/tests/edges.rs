@@ -25,6 +25,12 @@ enum Then {
     AddsFinalizer,
     /// It takes the finalizer off.
     RemovesFinalizer,
+    /// It writes into the Lease: so many replicas, so many claims.
+    Claims(i32, usize),
+    /// It takes its claim out of the Lease: so many are left.
+    Releases(usize),
+    /// It closes the receipt, or deletes it.
+    Settles(bool),
 }
 use Then::*;
 
@@ -35,6 +41,9 @@ fn then(decision: &Decision) -> Then {
         Some(Effect::RemoveFinalizer) => RemovesFinalizer,
         Some(Effect::Scale { replicas, kind, .. }) => Scales(phase, *replicas, *kind),
         Some(Effect::Commit(offsets)) => Commits(offsets.len()),
+        Some(Effect::Claim { hold, .. }) => Claims(hold.replicas, hold.claims.len()),
+        Some(Effect::Release { hold, .. }) => Releases(hold.claims.len()),
+        Some(Effect::SettleReceipt { keep }) => Settles(*keep),
         None => match (phase, &decision.status.verdict) {
             (Phase::Restoring, Some(verdict)) => Restores(verdict.phase, verdict.reason),
             _ => In(phase, decision.status.reason.unwrap()),
@@ -188,19 +197,24 @@ fn stopping_waits_for_the_last_container(#[case] observed: Observed, #[case] exp
 
 #[test]
 fn the_count_that_comes_back_is_the_one_right_before_the_stop() {
-    let observed = seen(workload(5, vec![]), KafkaSeen::NotAsked);
-    let first = run(&status_in(Phase::Stopping), &observed, 3);
-    assert_eq!(first.status.targets[0].original_replicas, 5, "an autoscaler changed it after the plan");
+    let held_from = |replicas| Seen::Known(Hold { replicas, ..lease() });
+    let with = |target, hold| Observed { holds: vec![hold], ..seen(target, KafkaSeen::NotAsked) };
+    let first = run(&status_in(Phase::Stopping), &with(workload(5, vec![]), Seen::Missing), 3);
+    assert_eq!(then(&first), Claims(5, 1), "an autoscaler changed it after the plan");
+    assert_eq!(first.status.targets[0].original_replicas, 5);
     assert!(first.status.targets[0].stop_requested);
-    // The stop lost a race against one more change: that count is the one that was stopped.
-    let second = run(&first.status, &seen(workload(6, vec![]), KafkaSeen::NotAsked), 4);
+    // One more change between the claim and the stop: that count is the one that will be stopped.
+    let second = run(&first.status, &with(workload(6, vec![]), held_from(5)), 4);
+    assert_eq!(then(&second), Claims(6, 1));
     assert_eq!(second.status.targets[0].original_replicas, 6);
+    let stop = run(&second.status, &with(workload(6, vec![]), held_from(6)), 4);
+    assert_eq!(then(&stop), Scales(Phase::Stopping, 0, ActionKind::Stop));
     // Seen at zero once, nothing changes it any more.
-    let stopped = run(&second.status, &seen(workload(0, vec![pod("a", false)]), KafkaSeen::NotAsked), 5);
-    let scaled_up = run(&stopped.status, &seen(workload(9, vec![]), KafkaSeen::NotAsked), 6);
+    let stopped = run(&stop.status, &with(workload(0, vec![pod("a", false)]), held_from(6)), 5);
+    let scaled_up = run(&stopped.status, &with(workload(9, vec![]), held_from(6)), 6);
     assert_eq!(then(&scaled_up), Scales(Phase::Stopping, 0, ActionKind::Stop));
     assert_eq!(scaled_up.status.targets[0].original_replicas, 6);
-    let lost_race = run(&scaled_up.status, &seen(workload(8, vec![]), KafkaSeen::NotAsked), 6);
+    let lost_race = run(&scaled_up.status, &with(workload(8, vec![]), held_from(6)), 6);
     assert_eq!(lost_race.status.targets[0].original_replicas, 6);
     assert_eq!(lost_race.status.targets[0].scaled_up_by_others, 1, "one intervention counts once");
 }
@@ -209,11 +223,12 @@ fn the_count_that_comes_back_is_the_one_right_before_the_stop() {
 fn a_target_at_zero_stays_at_zero() {
     let mut status = status_in(Phase::Stopping);
     status.targets[0].original_replicas = 0;
-    let drained = run(&status, &seen(gone(), KafkaSeen::NotAsked), 3);
+    let at_zero = Observed { holds: vec![Seen::Missing], ..seen(gone(), KafkaSeen::NotAsked) };
+    let drained = run(&status, &at_zero, 3);
     assert_eq!(then(&drained), In(Phase::Draining, Reason::WaitingForGroup));
     assert!(!drained.status.targets[0].stop_requested);
     let restoring = OffsetResetStatus { targets: drained.status.targets, ..status_in(Phase::Restoring) };
-    assert_eq!(then(&run(&restoring, &seen(gone(), KafkaSeen::NotAsked), 9)), In(Phase::Succeeded, Reason::Succeeded));
+    assert_eq!(then(&run(&restoring, &at_zero, 9)), In(Phase::Succeeded, Reason::Succeeded));
 }
 
 #[test]
@@ -364,9 +379,14 @@ fn restoring_ends_only_when_every_target_is_back_or_not_ours(
     #[case] expected: Then,
     #[case] restored: Option<Restored>,
 ) {
-    let decision = run(&status_in(Phase::Restoring), &seen(target, KafkaSeen::NotAsked), 30);
-    assert_eq!(then(&decision), expected);
+    let observed = seen(target, KafkaSeen::NotAsked);
+    let mut decision = run(&status_in(Phase::Restoring), &observed, 30);
     assert_eq!(decision.status.targets[0].restored, restored);
+    if restored.is_some() {
+        assert_eq!(then(&decision), Releases(0), "first the claim goes");
+        decision = run(&decision.status, &Observed { holds: vec![Seen::Missing], ..observed }, 30);
+    }
+    assert_eq!(then(&decision), expected);
     if restored.is_some() {
         assert_eq!(decision.status.completion_time, Some(Time(at(30))));
         assert_eq!(decision.status.hold.unwrap().downtime.as_deref(), Some("30.0s"));
@@ -412,7 +432,8 @@ fn deleting_what_holds_nothing_ends_at_once(#[case] phase: Phase) {
 }
 
 fn finished() -> OffsetResetStatus {
-    run(&status_in(Phase::Restoring), &seen(running(), KafkaSeen::NotAsked), 30).status
+    let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
+    run(&status_in(Phase::Restoring), &back, 30).status
 }
 
 fn resumed(status: &OffsetResetStatus) -> (&str, &str) {

@@ -2,7 +2,9 @@
 
 mod edges;
 mod goals;
+mod holds;
 mod plans;
+mod receipts;
 mod shared;
 mod turns;
 mod walk;
@@ -13,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
+    hold::{Claim, Hold},
     observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
     request::{Entry, Goal, Request, Scope, Work},
     world::{
@@ -38,6 +41,10 @@ pub(super) fn micro(seconds: i64) -> MicroTime {
 /// A request to take both partitions of `orders` to offset 10, with one Deployment to stop.
 pub(super) fn request() -> Request {
     Request {
+        namespace: "shop".into(),
+        name: "replay".into(),
+        key: "key".into(),
+        receipt: "replay-receipt-key".into(),
         targets: vec![TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "consumer".into() }],
         bootstrap_servers: "kafka:9092".into(),
         group: "g".into(),
@@ -102,22 +109,47 @@ pub(super) fn gone() -> Seen<Workload> {
     workload(0, vec![])
 }
 
+/// The Lease of the workload with our claim, from three replicas.
+pub(super) fn lease() -> Hold {
+    Hold {
+        version: "1".into(),
+        workload: "Deployment/consumer".into(),
+        uid: "w-1".into(),
+        replicas: 3,
+        since: at(0),
+        until: at(600),
+        claims: vec![claim("uid-1")],
+    }
+}
+
+pub(super) fn held() -> Seen<Hold> {
+    Seen::Known(lease())
+}
+
+pub(super) fn claim(uid: &str) -> Claim {
+    Claim { uid: uid.into(), name: format!("name-of-{uid}"), key: "key".into() }
+}
+
 pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
     Observed {
         uid: "uid-1".into(),
+        group: "g".into(),
         deleting: false,
         finalizer: true,
         generation: Some(1),
         blocker: None,
         others: vec![],
         record_lost: None,
+        receipt: None,
         targets: vec![target],
+        holds: vec![held()],
         kafka,
     }
 }
 
 pub(super) fn plan_seen() -> PlanSeen {
     PlanSeen {
+        cluster_id: Some("cluster-1".into()),
         group: group_in(GroupState::Stable, 3),
         access: Access {
             group_read: Some(true),
@@ -207,6 +239,8 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         stopped,
         scaled_up_by_others: 0,
         restored: None::<Restored>,
+        refusals: 0,
+        lease_left: false,
         ready_pods: None,
     }
 }

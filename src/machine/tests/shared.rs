@@ -43,6 +43,8 @@ struct World {
     version: i64,
     now: i64,
     stops: usize,
+    lease: Option<Hold>,
+    leases: u32,
     groups: Vec<Group>,
 }
 
@@ -78,7 +80,7 @@ impl World {
             metadata: String::new(),
             members: 3,
         };
-        Self { replicas: 3, pods: 3, version: 1, now: 0, stops: 0, groups: vec![group; groups] }
+        Self { replicas: 3, pods: 3, version: 1, now: 0, stops: 0, lease: None, leases: 0, groups: vec![group; groups] }
     }
 
     fn observe(&self, index: usize) -> Observed {
@@ -107,6 +109,7 @@ impl World {
             uid: format!("uid-{index}"),
             deleting: group.deleting,
             finalizer: group.finalizer,
+            holds: vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)],
             others,
             ..seen(target, kafka)
         }
@@ -134,6 +137,16 @@ impl World {
                 self.replicas = *replicas;
                 self.version += 1;
             }
+            Effect::Claim { hold, .. } | Effect::Release { hold, .. } => {
+                let version = self.lease.as_ref().map(|hold| hold.version.clone()).unwrap_or_default();
+                if hold.version != version {
+                    return Answer::Stale;
+                }
+                self.leases += 1;
+                let written = Hold { version: self.leases.to_string(), ..hold.clone() };
+                self.lease = Some(written).filter(|hold| !hold.claims.is_empty());
+            }
+            Effect::SettleReceipt { .. } => {}
             Effect::Commit(_) => {
                 assert_eq!((self.replicas, self.pods), (0, 0), "no consumer runs while offsets are committed");
                 let group = &mut self.groups[index];

@@ -16,6 +16,10 @@ fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
         namespace: "shop".into(),
         name: name.into(),
         created: at(created),
+        deleting: false,
+        finalizer: false,
+        key: "key".into(),
+        cluster_id: None,
         suspended: false,
         dry_run: false,
         phase,
@@ -74,8 +78,14 @@ fn elsewhere(other: Claimant) -> Claimant {
     vec![Claimant { namespace: "bank".into(), workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
     Some("bank/old")
 )]
-#[case::same_group_on_another_cluster(
+#[case::same_group_by_other_names_of_the_brokers(
     vec![Claimant { brokers: vec!["other:9092".into()], workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
+    Some("shop/old")
+)]
+#[case::same_name_of_a_group_on_other_brokers_in_another_namespace(
+    vec![Claimant {
+        brokers: vec!["other:9092".into()], namespace: "bank".into(), workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping))
+    }],
     None
 )]
 fn the_oldest_goes_first_and_who_is_under_way_before_all(#[case] others: Vec<Claimant>, #[case] expected: Option<&str>) {

@@ -20,6 +20,11 @@ struct World {
     kafka_up: bool,
     deleting: bool,
     finalizer: bool,
+    /// The workload's Lease, and how often it was written.
+    lease: Option<Hold>,
+    leases: u32,
+    /// The receipt, from the first commit on.
+    receipt: bool,
     stored: OffsetResetStatus,
     now: i64,
     /// What is asked for: offset 10, or five records back.
@@ -83,6 +88,9 @@ impl World {
             kafka_up: true,
             deleting: false,
             finalizer: false,
+            lease: None,
+            leases: 0,
+            receipt: false,
             stored: OffsetResetStatus::default(),
             now: 0,
         }
@@ -117,7 +125,8 @@ impl World {
             Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(self.group()),
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
-        Observed { deleting: self.deleting, finalizer: self.finalizer, ..seen(target, kafka) }
+        let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
+        Observed { deleting: self.deleting, finalizer: self.finalizer, holds, ..seen(target, kafka) }
     }
 
     /// Does what was decided, as the real parts would: bound to the version, and refused by the broker beside members.
@@ -129,10 +138,31 @@ impl World {
                 if *resource_version != self.version.to_string() {
                     return Answer::Stale;
                 }
+                let ours = self.lease.as_ref().filter(|hold| hold.is_claimed_by("uid-1"));
+                let count = ours.map(|hold| hold.replicas);
+                assert!(
+                    count.is_some_and(|count| count > 0),
+                    "recorded in the Lease before it was stopped, and until it is back"
+                );
+                assert!(*replicas == 0 || Some(*replicas) == count, "never another count than was found");
                 self.replicas = *replicas;
                 self.version += 1;
             }
+            Effect::Claim { hold, .. } | Effect::Release { hold, .. } => {
+                let version = self.lease.as_ref().map(|hold| hold.version.clone()).unwrap_or_default();
+                if hold.version != version {
+                    return Answer::Stale;
+                }
+                self.leases += 1;
+                let written = Hold { version: self.leases.to_string(), ..hold.clone() };
+                self.lease = Some(written).filter(|hold| !hold.claims.is_empty());
+            }
+            Effect::SettleReceipt { keep } => {
+                assert!(*keep || self.metadata != MARKER || self.expected.is_none(), "what was committed leaves a receipt");
+                self.receipt = *keep;
+            }
             Effect::Commit(offsets) => {
+                assert!(self.receipt, "the receipt stands before the commit");
                 assert_eq!(
                     self.stored.last_action.as_ref().map(|action| action.kind),
                     Some(ActionKind::Commit),
@@ -165,6 +195,7 @@ impl World {
             assert!(matches!(decision.effect, None | Some(Effect::RemoveFinalizer)), "invariant 5: what is over is inert");
         }
         self.stored = decision.status.clone();
+        self.receipt |= self.stored.receipt.as_ref().is_some_and(|receipt| !receipt.settled);
         // The last moment at which a relative target may be resolved.
         if self.expected.is_none() && self.stored.final_plan_time.is_some() {
             self.expected = Some(match self.goal {
@@ -238,6 +269,7 @@ proptest! {
         }
         prop_assert!(world.deleting || world.stored.phase.is_some_and(Phase::is_terminal), "it ends: {:?}", world.stored.phase);
         prop_assert!(!world.finalizer, "nothing keeps the object");
+        prop_assert_eq!(&world.lease, &None, "nobody is said to hold anything");
         if !others {
             prop_assert_eq!(world.replicas, 3, "invariant 2");
         }

@@ -1,0 +1,220 @@
+//! The Leases that say who holds a workload at zero, and from how many replicas: one for each held workload, in its namespace. It belongs to
+//! the workload, so it goes with it, and to no `OffsetReset`, so it is there when one is gone.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{limit::limited, words};
+use crate::{
+    api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
+    machine::{
+        hold::{Claim, Hold},
+        observed::Seen,
+    },
+};
+
+/// The annotation with the replicas that come back.
+const REPLICAS: &str = "offsetreset.dev/replicas";
+
+/// The annotation with the claims, as JSON.
+const CLAIMS: &str = "offsetreset.dev/claims";
+
+/// Reads and writes these Leases.
+#[derive(Clone)]
+pub struct Claims {
+    client: Client,
+}
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// It stands.
+    Written,
+    /// It has changed since it was read. Nothing was written.
+    Stale,
+    /// The API server refuses it, and will again; its words.
+    Refused(String),
+}
+
+/// A claim as it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    uid: String,
+    name: String,
+    key: String,
+}
+
+/// The name of the Lease of a workload.
+#[must_use]
+pub fn lease_name(workload_uid: &str) -> String {
+    format!("offset-reset-{workload_uid}")
+}
+
+/// What a Lease says; the workload is the one that it belongs to.
+///
+/// # Errors
+/// In words, when it is none of ours or somebody has broken it.
+pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
+    let owner = lease.owner_references().first().ok_or("it belongs to no workload")?;
+    let annotation = |name: &str| lease.annotations().get(name).ok_or_else(|| format!("it has no annotation {name}"));
+    let replicas = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is no number"))?;
+    let claims: Vec<Written> =
+        serde_json::from_str(annotation(CLAIMS)?).map_err(|error| format!("its annotation {CLAIMS} cannot be read: {error}"))?;
+    let spec = lease.spec.as_ref().ok_or("it has no spec")?;
+    let since = spec.acquire_time.as_ref().ok_or("it has no acquireTime")?.0;
+    let seconds = i64::from(spec.lease_duration_seconds.ok_or("it has no leaseDurationSeconds")?);
+    let until = since.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+    let workload = TargetRef::new(&owner.api_version, &owner.kind, &owner.name);
+    let hold = Hold {
+        version: lease.resource_version().unwrap_or_default(),
+        workload: format!("{}/{}", owner.kind, owner.name),
+        uid: owner.uid.clone(),
+        replicas,
+        since,
+        until,
+        claims: claims.into_iter().map(|Written { uid, name, key }| Claim { uid, name, key }).collect(),
+    };
+    Ok((workload, hold))
+}
+
+fn lease_for(workload: &TargetRef, hold: &Hold) -> Lease {
+    let mut lease = Lease::default();
+    lease.metadata.name = Some(lease_name(&hold.uid));
+    lease.metadata.resource_version = Some(hold.version.clone()).filter(|version| !version.is_empty());
+    lease.metadata.labels = Some(BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned()),
+        (LEASE_LABEL.to_owned(), "hold".to_owned()),
+    ]));
+    // Without blockOwnerDeletion, which some clusters allow only to those who may set finalizers on the owner.
+    lease.metadata.owner_references = Some(vec![OwnerReference {
+        api_version: workload.api_version.clone(),
+        kind: workload.kind.clone(),
+        name: workload.name.clone(),
+        uid: hold.uid.clone(),
+        ..OwnerReference::default()
+    }]);
+    let written: Vec<Written> = hold
+        .claims
+        .iter()
+        .map(|claim| Written { uid: claim.uid.clone(), name: claim.name.clone(), key: claim.key.clone() })
+        .collect();
+    lease.metadata.annotations = Some(BTreeMap::from([
+        (REPLICAS.to_owned(), hold.replicas.to_string()),
+        (CLAIMS.to_owned(), serde_json::to_string(&written).unwrap_or_default()),
+    ]));
+    let seconds = hold.until.duration_since(hold.since).as_secs().clamp(1, i32::MAX.into());
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(hold.others("")),
+        acquire_time: Some(MicroTime(hold.since)),
+        lease_duration_seconds: i32::try_from(seconds).ok(),
+        ..LeaseSpec::default()
+    });
+    lease
+}
+
+impl Claims {
+    /// With a client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Who holds a workload, live.
+    pub async fn look(&self, namespace: &str, workload_uid: &str) -> Seen<Hold> {
+        let name = lease_name(workload_uid);
+        match limited(self.api(namespace).get_opt(&name)).await {
+            Ok(None) => Seen::Missing,
+            Ok(Some(lease)) => match hold_in(&lease) {
+                Ok((_, hold)) if hold.uid == workload_uid => Seen::Known(hold),
+                Ok(_) => Seen::Unknown(format!("Lease {name} belongs to another workload; delete it")),
+                Err(why) => Seen::Unknown(format!("Lease {name} cannot be read: {why}. Put that right, or delete it")),
+            },
+            Err(error) => Seen::Unknown(words(&error)),
+        }
+    }
+
+    /// The Lease of this name with its workload, live; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When the API server does not answer with it.
+    pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<Lease>, kube::Error> {
+        limited(self.api(namespace).get_opt(name)).await
+    }
+
+    /// Writes who holds a workload over the version that was read, or anew when it has none. Without claims the Lease is deleted.
+    ///
+    /// # Errors
+    /// When nobody can tell whether it was written.
+    pub async fn write(&self, namespace: &str, workload: &TargetRef, hold: &Hold) -> Result<Claimed, kube::Error> {
+        let api = self.api(namespace);
+        let name = lease_name(&hold.uid);
+        let is_new = hold.version.is_empty();
+        let written = if hold.claims.is_empty() {
+            let preconditions = Preconditions { resource_version: Some(hold.version.clone()), uid: None };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            limited(api.delete(&name, &params)).await.map(drop)
+        } else {
+            let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+            let lease = lease_for(workload, hold);
+            if is_new {
+                limited(api.create(&params, &lease)).await.map(drop)
+            } else {
+                limited(api.replace(&name, &params, &lease)).await.map(drop)
+            }
+        };
+        match written {
+            Ok(()) => Ok(Claimed::Written),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Claimed::Stale),
+            Err(kube::Error::Api(status)) if status.is_not_found() && !is_new => Ok(Claimed::Stale),
+            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+                Ok(Claimed::Refused(words(&kube::Error::Api(status))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn api(&self, namespace: &str) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let since = Timestamp::from_second(1_800_000_000).unwrap();
+        let until = Timestamp::from_second(1_800_000_600).unwrap();
+        let claim = |n: u8| Claim { uid: format!("u{n}"), name: format!("replay-{n}"), key: "k".into() };
+        let hold = Hold {
+            version: "7".into(),
+            workload: "StatefulSet/consumer".into(),
+            uid: "w-1".into(),
+            replicas: 3,
+            since,
+            until,
+            claims: vec![claim(1), claim(2)],
+        };
+        let workload = TargetRef::new("apps/v1", "StatefulSet", "consumer");
+        let lease = lease_for(&workload, &hold);
+        assert_eq!(hold_in(&lease).unwrap(), (workload, hold));
+        assert_eq!(lease.spec.clone().unwrap().holder_identity.as_deref(), Some("replay-1, replay-2"));
+
+        let mut broken = lease.clone();
+        broken.annotations_mut().insert(REPLICAS.into(), "three".into());
+        assert_eq!(hold_in(&broken).unwrap_err(), "its annotation offsetreset.dev/replicas is no number");
+        broken.metadata.owner_references = None;
+        assert_eq!(hold_in(&broken).unwrap_err(), "it belongs to no workload");
+    }
+}

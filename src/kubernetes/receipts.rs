@@ -1,0 +1,227 @@
+//! Receipts: ConfigMaps that outlive their `OffsetReset`, so that the same one, created again, never moves offsets twice.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+
+use super::{
+    limit::limited,
+    records::{Files, Recorded, partitions_in},
+    words,
+};
+use crate::{
+    api::{FIELD_MANAGER, OffsetReset, PartitionStatus, Phase},
+    machine::{
+        observed::Seen,
+        receipt::{Receipt, State},
+    },
+};
+
+// What a receipt says, each in its own line of `kubectl get configmap -o yaml`.
+const STATE: &str = "state";
+const COMMITTING: &str = "Committing";
+const UID: &str = "uid";
+const NAME: &str = "name";
+const FINAL_PLAN_TIME: &str = "finalPlanTime";
+const END_TIME: &str = "endTime";
+const MESSAGE: &str = "message";
+
+/// The label of receipts; its value is always "receipt".
+const LABEL: &str = "offsetreset.dev/receipt";
+
+/// Reads and writes receipts.
+#[derive(Clone)]
+pub struct Receipts {
+    client: Client,
+}
+
+/// How a run has ended, for its receipt.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// As what.
+    pub phase: Phase,
+    /// When.
+    pub at: Timestamp,
+    /// In words.
+    pub message: &'a str,
+}
+
+impl Receipts {
+    /// With a client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The receipt of this name, live.
+    pub async fn look(&self, namespace: &str, name: &str) -> Seen<Receipt> {
+        match limited(self.api(namespace).get_opt(name)).await {
+            Ok(None) => Seen::Missing,
+            Ok(Some(found)) => match receipt_in(&found) {
+                Ok(receipt) => Seen::Known(receipt),
+                Err(why) => {
+                    Seen::Unknown(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}. Delete it"))
+                }
+            },
+            Err(error) => Seen::Unknown(format!("ConfigMap {name} cannot be read: {}", words(&error))),
+        }
+    }
+
+    /// Says that a run begins to commit this plan. One that stands there already is of a run that is taken up.
+    ///
+    /// # Errors
+    /// When nobody can tell whether it was written.
+    pub async fn open(
+        &self,
+        reset: &OffsetReset,
+        name: &str,
+        at: Timestamp,
+        partitions: &[PartitionStatus],
+    ) -> Result<Recorded, kube::Error> {
+        let api = self.api(&reset.namespace().unwrap_or_default());
+        let found = limited(api.get_opt(name)).await?;
+        if let Some(Err(why)) = found.as_ref().map(receipt_in) {
+            return Ok(Recorded::Refused(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}")));
+        }
+        let files = match Files::of(partitions) {
+            Ok(files) => files,
+            Err(why) => return Ok(Recorded::Refused(why)),
+        };
+        let mut config_map = named(name, reset);
+        config_map.metadata.resource_version = found.and_then(|found| found.resource_version());
+        let data = config_map.data.get_or_insert_default();
+        data.insert(STATE.into(), COMMITTING.into());
+        data.insert(FINAL_PLAN_TIME.into(), at.to_string());
+        data.extend(files.plain);
+        let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
+        config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
+        recorded(put(&api, name, &config_map).await)
+    }
+
+    /// Says how a run has ended.
+    ///
+    /// # Errors
+    /// When nobody can tell whether it was written.
+    pub async fn close(&self, reset: &OffsetReset, name: &str, end: End<'_>) -> Result<Recorded, kube::Error> {
+        let api = self.api(&reset.namespace().unwrap_or_default());
+        let Some(found) = limited(api.get_opt(name)).await? else {
+            return Ok(Recorded::Refused("somebody has deleted it".into()));
+        };
+        let mut config_map = named(name, reset);
+        config_map.metadata.resource_version = found.resource_version();
+        let data = config_map.data.get_or_insert_default();
+        data.insert(STATE.into(), end.phase.as_str().into());
+        data.insert(END_TIME.into(), end.at.to_string());
+        data.insert(MESSAGE.into(), end.message.into());
+        recorded(put(&api, name, &config_map).await)
+    }
+
+    /// Deletes the receipt of a run that has committed nothing.
+    ///
+    /// # Errors
+    /// When nobody can tell whether it was deleted.
+    pub async fn delete(&self, reset: &OffsetReset, name: &str) -> Result<Recorded, kube::Error> {
+        let api = self.api(&reset.namespace().unwrap_or_default());
+        let Some(found) = limited(api.get_opt(name)).await? else { return Ok(Recorded::Written(String::new())) };
+        if found.data.as_ref().and_then(|data| data.get(UID)) != reset.metadata.uid.as_ref() {
+            return Ok(Recorded::Refused("it is of another run".into()));
+        }
+        let preconditions = Preconditions { resource_version: found.resource_version(), uid: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        recorded(limited(api.delete(name, &params)).await.map(|_| String::new()))
+    }
+
+    fn api(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// A receipt that names its run. Without an owner, and without the reset's own labels and annotations: a GitOps tool that tracks objects
+/// by those would delete it.
+fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
+    let mut config_map = ConfigMap::default();
+    config_map.metadata.name = Some(name.to_owned());
+    config_map.metadata.labels = Some(BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned()),
+        (LABEL.to_owned(), "receipt".to_owned()),
+    ]));
+    config_map.data =
+        Some(BTreeMap::from([(UID.to_owned(), reset.uid().unwrap_or_default()), (NAME.to_owned(), reset.name_any())]));
+    config_map
+}
+
+fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
+    let line =
+        |name: &str| config_map.data.as_ref().and_then(|data| data.get(name)).ok_or_else(|| format!("it has no line {name}"));
+    let time = |name: &str| line(name)?.parse().map_err(|_| format!("its {name} is no time"));
+    let state = match line(STATE)?.as_str() {
+        COMMITTING => State::Committing { final_plan_time: time(FINAL_PLAN_TIME)?, partitions: partitions_in(config_map)? },
+        phase => {
+            let phase = [Phase::Succeeded, Phase::Failed, Phase::Cancelled].into_iter().find(|known| known.as_str() == phase);
+            let phase = phase.ok_or("its state is none that is known")?;
+            State::Over { phase, at: time(END_TIME)?, message: line(MESSAGE)?.clone() }
+        }
+    };
+    Ok(Receipt { uid: line(UID)?.clone(), state })
+}
+
+/// Writes over the version that is named, or anew when none is.
+async fn put(api: &Api<ConfigMap>, name: &str, config_map: &ConfigMap) -> Result<String, kube::Error> {
+    let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+    let written = if config_map.metadata.resource_version.is_some() {
+        limited(api.replace(name, &params, config_map)).await?
+    } else {
+        limited(api.create(&params, config_map)).await?
+    };
+    Ok(written.resource_version().unwrap_or_default())
+}
+
+fn recorded(written: Result<String, kube::Error>) -> Result<Recorded, kube::Error> {
+    match written {
+        Ok(version) => Ok(Recorded::Written(version)),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Recorded::Stale),
+        Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+            Ok(Recorded::Refused(words(&kube::Error::Api(status))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn config_map(data: &Value) -> ConfigMap {
+        serde_json::from_value(json!({ "data": data })).unwrap()
+    }
+
+    #[test]
+    fn a_receipt_says_how_far_the_run_had_come() {
+        let committing = json!({"uid": "u", "name": "n", "state": "Committing", "finalPlanTime": "2026-11-24T00:00:00Z", "partitions.json": "[]"});
+        let read = receipt_in(&config_map(&committing)).unwrap();
+        assert!(matches!(read.state, State::Committing { ref partitions, .. } if partitions.is_empty()), "{read:?}");
+        let over = json!({"uid": "u", "name": "n", "state": "Cancelled", "endTime": "2026-11-24T00:00:00Z", "message": "m"});
+        let read = receipt_in(&config_map(&over)).unwrap();
+        assert!(matches!(read.state, State::Over { phase: Phase::Cancelled, .. }), "{read:?}");
+    }
+
+    #[test]
+    fn what_is_no_receipt_is_never_taken_for_none() {
+        for broken in [
+            json!({}),
+            json!({"uid": "u", "state": "Done", "endTime": "2026-11-24T00:00:00Z", "message": "m"}),
+            json!({"uid": "u", "state": "Succeeded", "endTime": "yesterday", "message": "m"}),
+            json!({"uid": "u", "state": "Committing", "finalPlanTime": "2026-11-24T00:00:00Z"}),
+            json!({"state": "Succeeded", "endTime": "2026-11-24T00:00:00Z", "message": "m"}),
+        ] {
+            assert!(receipt_in(&config_map(&broken)).is_err(), "{broken}");
+        }
+    }
+}

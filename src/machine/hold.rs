@@ -1,0 +1,105 @@
+//! Who holds a workload at zero, and from how many replicas: recorded beside the workload, so that it outlives the object that asked for it.
+//!
+//! Each held workload has one [`Hold`] (a Lease), made before the first stop and deleted after the restore. Every reset that needs the
+//! workload at zero has a claim in it. A claim whose reset is gone (its finalizer was taken off by hand) or over belongs to nobody:
+//! [`care_for`] says what becomes of it.
+
+use jiff::Timestamp;
+
+use super::{observed::Seen, sharing::Claimant, world::Workload};
+
+/// What is recorded about a workload that is held at zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The version of the record that was read.
+    pub version: String,
+    /// The workload's kind and name, for messages.
+    pub workload: String,
+    /// Its UID.
+    pub uid: String,
+    /// The replicas that it had right before it was first stopped, and gets back. Never 0.
+    pub replicas: i32,
+    /// When it was first stopped.
+    pub since: Timestamp,
+    /// How long it may be held at the latest.
+    pub until: Timestamp,
+    /// Who needs it at zero.
+    pub claims: Vec<Claim>,
+}
+
+/// One reset's need of a workload at zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The reset's UID.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// What identifies what it was to do, see [`super::receipt::key`].
+    pub key: String,
+}
+
+impl Hold {
+    /// Whether a reset has a claim.
+    #[must_use]
+    pub fn is_claimed_by(&self, uid: &str) -> bool {
+        self.claims.iter().any(|claim| claim.uid == uid)
+    }
+
+    /// The names of those who have claims, but for one.
+    #[must_use]
+    pub fn others(&self, uid: &str) -> String {
+        let names: Vec<&str> = self.claims.iter().filter(|claim| claim.uid != uid).map(|claim| claim.name.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+/// What becomes of a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Somebody needs it; looked at again when the time of the hold is over, if nothing happens before.
+    Keep,
+    /// Some claims belong to nobody any more: these stay.
+    Keeping(Vec<Claim>),
+    /// Nobody needs it: the workload gets its replicas back, if it is still as it was seen.
+    Restore {
+        /// The version of the workload that was seen.
+        resource_version: String,
+    },
+    /// Nothing is held: the record goes. In words, what is to be said about the workload, when something is.
+    Forget(Option<String>),
+    /// It cannot be seen; looked at again.
+    Unseen(String),
+}
+
+/// What becomes of a hold, from the workload and from all resets of the namespace as they are now. An object that cannot be decoded is
+/// not among them: nobody carries it out, so it must not keep consumers at zero.
+#[must_use]
+pub fn care_for(hold: &Hold, workload: &Seen<Workload>, resets: &[Claimant], now: Timestamp) -> Care {
+    let alive: Vec<Claim> = hold.claims.iter().filter(|claim| is_alive(claim, hold, resets, now)).cloned().collect();
+    if !alive.is_empty() {
+        return if alive.len() == hold.claims.len() { Care::Keep } else { Care::Keeping(alive) };
+    }
+    match workload {
+        Seen::Unknown(why) => Care::Unseen(why.clone()),
+        Seen::Missing => Care::Forget(None),
+        Seen::Known(found) if found.uid != hold.uid => Care::Forget(None),
+        Seen::Known(found) if found.replicas == 0 && hold.replicas > 0 => {
+            Care::Restore { resource_version: found.resource_version.clone() }
+        }
+        Seen::Known(found) if found.replicas == hold.replicas => Care::Forget(None),
+        Seen::Known(found) => Care::Forget(Some(format!(
+            "was left at {} replicas, which somebody else had set meanwhile; before it was stopped it had {}",
+            found.replicas, hold.replicas
+        ))),
+    }
+}
+
+/// Whether a claim is somebody's: of a reset that holds, or that is about to take up what it (or one of its name, deleted and created
+/// again with the same spec) had begun. The latter only for as long as the hold may last: it may wait for others.
+fn is_alive(claim: &Claim, hold: &Hold, resets: &[Claimant], now: Timestamp) -> bool {
+    resets.iter().any(|reset| {
+        let itself = reset.uid == claim.uid;
+        let heir = reset.name == claim.name && reset.key == claim.key && !reset.deleting && !reset.suspended;
+        (itself && reset.is_holding()) || ((itself || heir) && reset.may_still_hold() && now < hold.until)
+    })
+}

@@ -1,0 +1,242 @@
+//! The receipt: what outlives an `OffsetReset`, so that the same one, deleted and created again, never moves offsets twice.
+//!
+//! A GitOps tool deletes and creates on its own: hooks before each sync, a forced replacement after a conflict, a backup restored without
+//! status. The receipt is written before the first commit, without an owner, under a name made of the reset's name and its spec. Runs
+//! that ended before anything was committed leave none.
+//!
+//! | receipt | what a new run of the same name and spec does |
+//! |---|---|
+//! | none | it runs |
+//! | over | nothing: it ends as the first one did, with reason `AlreadyApplied` |
+//! | committing, and the consumers are still held since | it takes up the plan where it stood: the targets are never computed anew |
+//! | committing, and the consumers have been back since | nothing: what was committed by then stands, and consumers have gone on from it |
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use serde_json::Value;
+
+use super::{
+    Decision,
+    observed::Seen,
+    pass::{Pass, new_hold},
+    request::Request,
+    world::Workload,
+};
+use crate::api::{OffsetResetSpec, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
+
+/// How many hexadecimal digits of the hash stand in names.
+const DIGITS: usize = 16;
+
+/// A receipt that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    /// The UID of the run that wrote it last.
+    pub uid: String,
+    /// How far that run had come.
+    pub state: State,
+}
+
+/// How far a run had come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// It had begun to commit, and has not said how it ended.
+    Committing {
+        /// When its plan became final.
+        final_plan_time: Timestamp,
+        /// The final plan.
+        partitions: Vec<PartitionStatus>,
+    },
+    /// It has ended.
+    Over {
+        /// As what.
+        phase: Phase,
+        /// When.
+        at: Timestamp,
+        /// In words.
+        message: String,
+    },
+}
+
+/// What identifies what a reset is to do: a hash of its spec, without what only says whether it may begin. Another `runId` is
+/// another key.
+///
+/// Fields that have their default value do not count, so that a field that a later version adds changes no key.
+#[must_use]
+pub fn key(spec: &OffsetResetSpec) -> String {
+    let default = serde_json::json!({ "kafka": { "bootstrapServers": "" }, "group": "" });
+    let default = serde_json::from_value::<OffsetResetSpec>(default).ok().and_then(|spec| serde_json::to_value(spec).ok());
+    let mut value = serde_json::to_value(spec).unwrap_or_default();
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|name, value| {
+            let is_default = default.as_ref().and_then(|default| default.get(name)) == Some(value);
+            !is_default && name != "dryRun" && name != "suspend"
+        });
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, canonical(&value).as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .take(DIGITS)
+        .map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
+        .collect()
+}
+
+/// The name of the ConfigMap with the receipt of a reset of this name and key.
+#[must_use]
+pub fn name(reset: &str, key: &str) -> String {
+    let kept = reset.get(..reset.len().min(220)).unwrap_or_default().trim_end_matches(['.', '-']);
+    format!("{kept}-receipt-{key}")
+}
+
+/// JSON with its keys in order, whatever the order of a type's fields is.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut names: Vec<&String> = fields.keys().collect();
+            names.sort_unstable();
+            let fields = names.into_iter().map(|name| format!("{}:{}", Value::from(name.as_str()), canonical(&fields[name])));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+/// What follows from a receipt that was there before this run: `None` when there is none, and the run may begin.
+pub(super) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> {
+    let receipt = match pass.seen.receipt.as_ref()? {
+        Seen::Missing => return None,
+        Seen::Unknown(why) => {
+            let message =
+                format!("it cannot be told whether the same reset has run before: {why}. Nothing was touched; it is tried again");
+            return Some(pass.take().wait(Reason::RecordUnavailable, message, super::pass::UNSEEN_RETRY));
+        }
+        Seen::Known(receipt) => receipt,
+    };
+    let run = if receipt.uid == pass.seen.uid {
+        "this OffsetReset".to_owned()
+    } else {
+        format!("another one with uid {}", receipt.uid)
+    };
+    let again = "Nothing was stopped and no offset was changed. To run it again, delete it and create it with another runId, or under \
+                 another name";
+    let (phase, message) = match &receipt.state {
+        State::Over { phase, at, message } => {
+            let phase = *phase;
+            let as_what = phase.as_str();
+            (
+                phase,
+                format!("already applied: {run} of the same name and spec has ended as {as_what} at {at}: {message}. {again}"),
+            )
+        }
+        State::Committing { final_plan_time, partitions } => {
+            if let Some(decision) = take_up(pass, request, receipt, *final_plan_time, partitions) {
+                return Some(decision);
+            }
+            let count = partitions.len();
+            let message = format!(
+                "{run} of the same name and spec had begun to commit {count} partitions at {final_plan_time} and was broken off; its \
+                 consumers have been back since, so committing the rest now could move offsets twice. ConfigMap {} has its plan, with \
+                 the offsets from before. {again}",
+                request.receipt
+            );
+            (Phase::Failed, message)
+        }
+    };
+    pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: true });
+    let phase = if phase == Phase::Succeeded { Phase::Succeeded } else { Phase::Failed };
+    Some(pass.take().finish(phase, Reason::AlreadyApplied, message))
+}
+
+/// Goes on with a plan that a run of this name and spec had begun to commit, when its consumers have been held ever since: that run lost
+/// its status, or was deleted without its finalizer and created again.
+fn take_up(
+    pass: &mut Pass<'_>,
+    request: &Request,
+    receipt: &Receipt,
+    final_plan_time: Timestamp,
+    partitions: &[PartitionStatus],
+) -> Option<Decision> {
+    let mut targets = vec![];
+    let mut since: Option<Timestamp> = None;
+    for (index, target) in request.targets.iter().enumerate() {
+        let Some(Seen::Known(workload)) = pass.seen.targets.get(index) else { return None };
+        let original_replicas = match pass.seen.holds.get(index) {
+            Some(Seen::Known(hold)) if still_held(workload, hold, &receipt.uid) => {
+                since = Some(since.map_or(hold.since, |earlier| earlier.min(hold.since)));
+                hold.replicas
+            }
+            // It was at zero before the stop.
+            Some(Seen::Missing) if workload.replicas == 0 => 0,
+            Some(Seen::Known(_) | Seen::Missing | Seen::Unknown(_)) | None => return None,
+        };
+        targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });
+    }
+    // Where nothing is held, nobody can tell whether consumers have been back.
+    let since = since?;
+    pass.status.targets = targets;
+    pass.status.partitions = partitions.to_vec();
+    for partition in &mut pass.status.partitions {
+        if matches!(partition.outcome, PartitionOutcome::Planned | PartitionOutcome::Reset) {
+            partition.outcome = PartitionOutcome::Sent;
+            partition.after = None;
+        }
+    }
+    pass.status.partitions_omitted = 0;
+    pass.status.plan_time = Some(Time(final_plan_time));
+    pass.status.final_plan_time = Some(MicroTime(final_plan_time));
+    pass.status.commits = 1;
+    pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: false });
+    pass.status.hold = Some(new_hold(since, request.hold_timeout));
+    let message =
+        "takes up the plan that an earlier run of the same name and spec had begun to commit; the consumers are held since";
+    Some(pass.take().go_on(Phase::Stopping, Reason::PlanMade, message))
+}
+
+fn still_held(workload: &Workload, hold: &super::hold::Hold, uid: &str) -> bool {
+    workload.replicas == 0 && workload.uid == hold.uid && hold.is_claimed_by(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(fields: Value) -> OffsetResetSpec {
+        let mut spec = json!({
+            "targetRefs": [{"name": "consumer"}], "kafka": {"bootstrapServers": "k:9092"}, "group": "g",
+            "resets": [{"topic": "t", "offset": 1}],
+        });
+        for (name, value) in fields.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn the_key_is_the_same_for_the_same_work_in_every_version() {
+        // Pinned: a key that changes with a version of the operator would let old manifests run again.
+        let pinned = key(&spec(json!({})));
+        assert_eq!(pinned, "93a612f0c409c02c");
+        for same in [
+            json!({"suspend": true}),
+            json!({"dryRun": true}),
+            json!({"drainTimeout": "120s"}),
+            json!({"outOfRange": "Clamp"}),
+            json!({"targetRefs": [{"name": "consumer", "kind": "Deployment", "apiVersion": "apps/v1"}]}),
+        ] {
+            assert_eq!(key(&spec(same.clone())), pinned, "{same}");
+        }
+        for other in [
+            json!({"runId": "2"}),
+            json!({"group": "h"}),
+            json!({"resets": [{"topic": "t", "offset": 2}]}),
+            json!({"drainTimeout": "3m"}),
+            json!({"notAfter": "2026-11-24T18:00:00Z"}),
+        ] {
+            assert_ne!(key(&spec(other.clone())), pinned, "{other}");
+        }
+    }
+}

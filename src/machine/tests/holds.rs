@@ -1,0 +1,200 @@
+//! Who holds a workload: the Lease before the stop, the one count that several share, and what is held for nobody.
+
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    api::{ActionKind, GroupStatus},
+    machine::{
+        Answer, Effect, after, decide,
+        hold::{Care, care_for},
+        sharing::Claimant,
+    },
+};
+
+fn other(uid: &str, phase: Option<Phase>) -> Claimant {
+    Claimant {
+        uid: uid.into(),
+        namespace: "shop".into(),
+        name: format!("name-of-{uid}"),
+        created: at(-100),
+        deleting: false,
+        finalizer: true,
+        key: "key".into(),
+        suspended: false,
+        dry_run: false,
+        phase,
+        waits: false,
+        planned: true,
+        group: "g".into(),
+        brokers: vec!["elsewhere:9092".into()],
+        cluster_id: Some("cluster-1".into()),
+        workloads: vec![],
+        targets: vec![],
+        hold_start: None,
+        hold_timeout: SignedDuration::from_mins(10),
+        drain_timeout: SignedDuration::from_mins(2),
+    }
+}
+
+fn claimed_by(uids: &[&str]) -> Seen<Hold> {
+    Seen::Known(Hold { claims: uids.iter().map(|uid| claim(uid)).collect(), ..lease() })
+}
+
+fn effect(status: &OffsetResetStatus, observed: &Observed) -> Option<Effect> {
+    decide(Ok(&request()), status, observed, at(3)).effect
+}
+
+#[test]
+fn nothing_is_stopped_before_the_lease_says_what_comes_back() {
+    let with = |hold| Observed { holds: vec![hold], ..seen(running(), KafkaSeen::NotAsked) };
+    let stopping = status_in(Phase::Stopping);
+    let Some(Effect::Claim { hold, .. }) = effect(&stopping, &with(Seen::Missing)) else { panic!() };
+    assert_eq!((hold.version.as_str(), hold.replicas, hold.since, hold.until), ("", 3, at(0), at(600)));
+    assert_eq!(hold.claims, [Claim { uid: "uid-1".into(), name: "replay".into(), key: "key".into() }]);
+
+    assert_eq!(effect(&stopping, &with(Seen::Unknown("no route".into()))), None, "who holds it is not known");
+    assert!(matches!(effect(&stopping, &with(held())), Some(Effect::Scale { replicas: 0, .. })));
+}
+
+#[test]
+fn a_claim_that_is_refused_ends_the_reset_and_nothing_was_stopped() {
+    let observed = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request()), &status_in(Phase::Stopping), &observed, at(3));
+    let refused = Answer::Refused("the namespace is being terminated".into());
+    let end = after(&decision.status, decision.effect.as_ref().unwrap(), &refused, &observed, at(3));
+    assert_eq!(end.status.verdict.as_ref().unwrap().reason, Reason::TargetUnreachable);
+    assert!(end.status.message.as_ref().unwrap().contains("was not stopped"), "{:?}", end.status.message);
+}
+
+#[test]
+fn who_shares_a_stop_takes_the_count_that_the_lease_has() {
+    let with = |target, hold| Observed { holds: vec![hold], ..seen(target, KafkaSeen::NotAsked) };
+    let stopping = status_in(Phase::Stopping);
+    // The other one is just stopping it, or stops it again: joined at zero, it has one count only.
+    let decision = decide(Ok(&request()), &stopping, &with(workload(7, vec![]), claimed_by(&["uid-2"])), at(3));
+    assert_eq!((decision.effect, decision.status.reason), (None, Some(Reason::WaitingForOther)));
+    let joined = decide(Ok(&request()), &stopping, &with(gone(), claimed_by(&["uid-2"])), at(3));
+    let Some(Effect::Claim { hold, .. }) = &joined.effect else { panic!("{:?}", joined.effect) };
+    assert_eq!((hold.replicas, hold.claims.len()), (3, 2));
+    assert_eq!(joined.status.targets[0].original_replicas, 3);
+    // Whatever the status says: what both have recorded together comes back.
+    let mut other_count = joined.status.clone();
+    other_count.targets[0].original_replicas = 5;
+    let settled = decide(Ok(&request()), &other_count, &with(gone(), claimed_by(&["uid-2", "uid-1"])), at(4));
+    assert_eq!(settled.status.targets[0].original_replicas, 3);
+}
+
+#[test]
+fn one_whose_claim_stands_keeps_the_claims_of_others_when_it_lets_go() {
+    let mut status = status_in(Phase::Restoring);
+    status.targets[0].restored = Some(Restored::LeftAsScaledByOthers);
+    let observed = Observed { holds: vec![claimed_by(&["uid-2", "uid-1"])], ..seen(running(), KafkaSeen::NotAsked) };
+    let Some(Effect::Release { hold, .. }) = effect(&status, &observed) else { panic!() };
+    assert_eq!(hold.claims, [claim("uid-2")]);
+    // A Lease that cannot be written or read keeps nothing back.
+    let release = Effect::Release { target: 0, hold };
+    let refused = after(&status, &release, &Answer::Refused("forbidden".into()), &observed, at(3)).status;
+    assert_eq!(decide(Ok(&request()), &refused, &observed, at(3)).status.phase, Some(Phase::Succeeded));
+    let unseen = Observed { holds: vec![Seen::Unknown("forbidden".into())], ..observed };
+    assert_eq!(decide(Ok(&request()), &status, &unseen, at(3)).status.phase, Some(Phase::Succeeded));
+}
+
+#[test]
+fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
+    let mut status = status_in(Phase::Restoring);
+    status.targets.push(TargetStatus { name: "second".into(), uid: "w-2".into(), ..target_status(true) });
+    let second =
+        Seen::Known(Workload { uid: "w-2".into(), resource_version: "8".into(), replicas: 0, refusal: None, pods: vec![] });
+    let observed = Observed {
+        targets: vec![gone(), second],
+        holds: vec![held(), Seen::Known(Hold { uid: "w-2".into(), ..lease() })],
+        ..seen(gone(), KafkaSeen::NotAsked)
+    };
+    let scaled = |status: &OffsetResetStatus| match effect(status, &observed) {
+        Some(Effect::Scale { target, replicas: 3, kind: ActionKind::Restore, .. }) => target,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(scaled(&status), 0);
+    let first = effect(&status, &observed).unwrap();
+    let refused = after(&status, &first, &Answer::Refused("quota".into()), &observed, at(3)).status;
+    assert_eq!(scaled(&refused), 1, "the other one does not wait for it");
+    let second = effect(&refused, &observed).unwrap();
+    let both = after(&refused, &second, &Answer::Refused("quota".into()), &observed, at(3)).status;
+    assert_eq!(scaled(&both), 0, "and it is tried again");
+}
+
+#[rstest]
+#[case::by_other_names_of_the_brokers(other("uid-2", Some(Phase::Draining)), true)]
+#[case::itself(other("uid-1", Some(Phase::Stopping)), false)]
+#[case::not_let_in_yet(Claimant { finalizer: false, ..other("uid-2", Some(Phase::Stopping)) }, false)]
+#[case::over(other("uid-2", Some(Phase::Succeeded)), false)]
+#[case::another_cluster(Claimant { cluster_id: Some("cluster-2".into()), ..other("uid-2", Some(Phase::Draining)) }, false)]
+#[case::another_group(Claimant { group: "h".into(), ..other("uid-2", Some(Phase::Draining)) }, false)]
+fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant, #[case] waits: bool) {
+    let group = GroupStatus {
+        cluster_id: Some("cluster-1".into()),
+        ..crate::machine::group::status(&group_in(GroupState::Stable, 1), None, &[])
+    };
+    let stopping = OffsetResetStatus { group: Some(group), ..status_in(Phase::Stopping) };
+    let observed = Observed { finalizer: false, others: vec![other.clone()], ..seen(running(), KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request()), &stopping, &observed, at(3));
+    if waits {
+        assert_eq!((decision.effect, decision.status.phase, decision.status.hold), (None, Some(Phase::Planning), None));
+    } else {
+        assert_eq!(decision.effect, Some(Effect::AddFinalizer));
+    }
+    let planning = Observed { others: vec![other], ..seen(running(), KafkaSeen::ForPlan(plan_seen())) };
+    let decision = decide(Ok(&request()), &status_in(Phase::Planning), &planning, at(3));
+    assert_eq!(decision.status.phase, Some(if waits { Phase::Planning } else { Phase::Stopping }));
+}
+
+fn restore() -> Care {
+    Care::Restore { resource_version: "7".into() }
+}
+
+#[rstest]
+#[case::its_reset_holds(gone(), vec![other("uid-1", Some(Phase::Draining))], 10, Care::Keep)]
+#[case::its_reset_holds_for_longer_than_it_may(gone(), vec![other("uid-1", Some(Phase::Restoring))], 9_999, Care::Keep)]
+#[case::its_reset_is_gone(gone(), vec![], 10, restore())]
+#[case::its_reset_is_over(gone(), vec![other("uid-1", Some(Phase::Failed))], 10, restore())]
+#[case::another_reset(gone(), vec![Claimant { key: "other".into(), ..other("uid-2", Some(Phase::Draining)) }], 10, restore())]
+#[case::its_status_was_wiped(gone(), vec![other("uid-1", None)], 10, Care::Keep)]
+#[case::its_status_was_wiped_and_its_time_is_over(gone(), vec![other("uid-1", None)], 600, restore())]
+#[case::created_again_with_the_same_spec(
+    gone(), vec![Claimant { name: "name-of-uid-1".into(), ..other("uid-2", Some(Phase::Pending)) }], 10, Care::Keep
+)]
+#[case::created_again_and_suspended(
+    gone(), vec![Claimant { name: "name-of-uid-1".into(), suspended: true, ..other("uid-2", None) }], 10, restore()
+)]
+#[case::created_again_with_another_spec(
+    gone(), vec![Claimant { name: "name-of-uid-1".into(), key: "other".into(), ..other("uid-2", None) }], 10, restore()
+)]
+#[case::back_already(running(), vec![], 10, Care::Forget(None))]
+#[case::the_workload_is_gone(Seen::Missing, vec![], 10, Care::Forget(None))]
+#[case::the_workload_was_created_anew(
+    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![] }), vec![], 10,
+    Care::Forget(None)
+)]
+#[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, Care::Unseen("no route".into()))]
+fn what_is_held_for_nobody_comes_back(
+    #[case] target: Seen<Workload>,
+    #[case] resets: Vec<Claimant>,
+    #[case] now: i64,
+    #[case] expected: Care,
+) {
+    assert_eq!(care_for(&lease(), &target, &resets, at(now)), expected);
+}
+
+#[test]
+fn a_count_that_somebody_has_set_meanwhile_stands_and_is_said() {
+    let Care::Forget(Some(said)) = care_for(&lease(), &workload(5, vec![]), &[], at(10)) else { panic!() };
+    assert!(said.contains("left at 5 replicas") && said.contains("had 3"), "{said}");
+}
+
+#[test]
+fn the_claims_of_those_who_are_gone_go_and_the_others_stay() {
+    let hold = Hold { claims: vec![claim("uid-1"), claim("uid-2")], ..lease() };
+    let resets = [other("uid-2", Some(Phase::Stopping))];
+    assert_eq!(care_for(&hold, &gone(), &resets, at(10)), Care::Keeping(vec![claim("uid-2")]));
+}

@@ -1,0 +1,149 @@
+//! What remains of a reset that is deleted and created again, and what a commit that was cut short leaves behind.
+
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    api::ReceiptStatus,
+    machine::{
+        Answer, Decision, Effect, after, decide,
+        receipt::{Receipt, State},
+    },
+};
+
+fn over(phase: Phase) -> State {
+    State::Over { phase, at: at(-50), message: "2 partitions reset".into() }
+}
+
+fn committing() -> State {
+    State::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)] }
+}
+
+fn pending(receipt: Seen<Receipt>, target: Seen<Workload>, hold: Seen<Hold>) -> Decision {
+    let observed = Observed { receipt: Some(receipt), holds: vec![hold], finalizer: false, ..seen(target, KafkaSeen::NotAsked) };
+    decide(Ok(&request()), &OffsetResetStatus::default(), &observed, at(0))
+}
+
+fn of(uid: &str, state: State) -> Seen<Receipt> {
+    Seen::Known(Receipt { uid: uid.into(), state })
+}
+
+#[rstest]
+#[case::applied(of("uid-0", over(Phase::Succeeded)), Phase::Succeeded)]
+#[case::by_itself_before_its_status_was_wiped(of("uid-1", over(Phase::Succeeded)), Phase::Succeeded)]
+#[case::in_part(of("uid-0", over(Phase::Failed)), Phase::Failed)]
+#[case::cancelled_after_the_commit(of("uid-0", over(Phase::Cancelled)), Phase::Failed)]
+fn the_same_name_and_spec_never_move_offsets_twice(#[case] receipt: Seen<Receipt>, #[case] phase: Phase) {
+    let decision = pending(receipt, running(), Seen::Missing);
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(phase), Some(Reason::AlreadyApplied)));
+    assert_eq!((decision.effect, decision.status.hold), (None, None));
+    let message = decision.status.message.unwrap();
+    assert!(message.contains("2 partitions reset") && message.contains("runId"), "{message}");
+}
+
+#[test]
+fn without_a_receipt_it_runs_and_one_that_cannot_be_read_is_not_taken_for_none() {
+    assert_eq!(pending(Seen::Missing, running(), Seen::Missing).status.phase, Some(Phase::Planning));
+    let unread = pending(Seen::Unknown("forbidden".into()), running(), Seen::Missing);
+    assert_eq!((unread.status.phase, unread.status.reason), (Some(Phase::Pending), Some(Reason::RecordUnavailable)));
+    assert!(unread.requeue.is_some());
+}
+
+#[rstest]
+#[case::its_own("uid-1", "uid-1")]
+#[case::of_one_that_was_deleted("uid-0", "uid-0")]
+fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case] claimed: &str) {
+    let hold = Seen::Known(Hold { claims: vec![claim(claimed)], since: at(-60), ..lease() });
+    let decision = pending(of(run, committing()), gone(), hold.clone());
+    let status = &decision.status;
+    assert_eq!((status.phase, decision.effect.clone()), (Some(Phase::Stopping), None));
+    assert_eq!(status.targets[0].original_replicas, 3, "the count of the Lease, not the zero that is there");
+    assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed anew");
+    assert!(status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Sent && planned.target == 10));
+    assert_eq!(status.hold.as_ref().unwrap().start_time, micro(-60));
+    // And it goes on as any other: finalizer, claim, read-back.
+    let observed = Observed { holds: vec![hold], ..seen(gone(), KafkaSeen::NotAsked) };
+    let next = decide(Ok(&request()), status, &observed, at(1));
+    assert_eq!(next.status.targets[0].original_replicas, 3);
+    assert_eq!(matches!(next.effect, Some(Effect::Claim { .. })), claimed != "uid-1");
+}
+
+#[rstest]
+#[case::the_consumers_are_back(running(), held())]
+#[case::the_consumers_were_back(gone(), Seen::Missing)]
+#[case::somebody_else_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
+#[case::nobody_knows(Seen::Unknown("no route".into()), held())]
+fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
+    #[case] target: Seen<Workload>,
+    #[case] hold: Seen<Hold>,
+) {
+    let decision = pending(of("uid-1", committing()), target, hold);
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AlreadyApplied)));
+    assert!(decision.status.message.unwrap().contains("replay-receipt-key has its plan"));
+}
+
+#[test]
+fn a_dry_run_has_no_receipt_and_asks_for_none() {
+    let request = Request { dry_run: true, ..request() };
+    let observed = Observed { receipt: Some(of("uid-0", over(Phase::Succeeded))), ..seen(running(), KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request), &OffsetResetStatus::default(), &observed, at(0));
+    assert_eq!(decision.status.phase, Some(Phase::Planning));
+}
+
+/// A plan that is final, with a commit that is about to be sent.
+fn about_to_commit() -> (Decision, Observed) {
+    let status = OffsetResetStatus { final_plan_time: Some(micro(6)), ..status_in(Phase::Resetting) };
+    let observed = seen(gone(), commit_seen(group_in(GroupState::Empty, 0), &committed(50, "")));
+    (decide(Ok(&request()), &status, &observed, at(7)), observed)
+}
+
+#[test]
+fn from_the_first_commit_on_nobody_says_that_nothing_was_committed() {
+    let (decision, _) = about_to_commit();
+    assert!(matches!(decision.effect, Some(Effect::Commit(_))));
+    let receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
+    assert_eq!(decision.status.receipt, receipt, "written before the status, and so before the commit");
+    assert!(decision.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Sent));
+    assert_eq!(decision.status.totals.unwrap().sent, 2);
+}
+
+#[rstest]
+#[case::accepted_and_refused(vec![Ok(()), Err(error(KafkaErrorKind::UnknownMember))], 1, true)]
+#[case::accepted_and_unanswered(vec![Ok(()), Err(error(KafkaErrorKind::Timeout))], 2, true)]
+#[case::all_refused(vec![Err(error(KafkaErrorKind::UnknownMember)), Err(error(KafkaErrorKind::UnknownMember))], 0, false)]
+fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
+    #[case] answers: Vec<Result<(), KafkaError>>,
+    #[case] sent: i64,
+    #[case] keeps_a_receipt: bool,
+) {
+    let (decision, observed) = about_to_commit();
+    let answers: PerPartition<()> = [tp(0), tp(1)].into_iter().zip(answers).collect();
+    let status = after(&decision.status, &decision.effect.unwrap(), &Answer::Committed(answers), &observed, at(7)).status;
+    // The hold is over before anybody could read back.
+    let observed = seen(Seen::Unknown("no route".into()), KafkaSeen::NotAsked);
+    let ended = decide(Ok(&request()), &status, &observed, at(600)).status;
+    let verdict = ended.verdict.clone().unwrap();
+    assert_eq!(verdict.reason, Reason::HoldTimeout);
+    assert_eq!(plan_totals(&ended), (0, sent));
+    let said = if sent == 0 { "No offset was changed".to_owned() } else { format!("{sent} more may have been set") };
+    assert!(verdict.message.contains(&said), "{}", verdict.message);
+    let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
+    let settling = decide(Ok(&request()), &ended, &back, at(601));
+    assert_eq!(settling.effect, Some(Effect::SettleReceipt { keep: keeps_a_receipt }));
+    let settled = after(&settling.status, &settling.effect.unwrap(), &Answer::Done, &back, at(601)).status;
+    assert_eq!(decide(Ok(&request()), &settled, &back, at(601)).status.phase, Some(Phase::Failed));
+}
+
+fn plan_totals(status: &OffsetResetStatus) -> (i64, i64) {
+    let totals = crate::machine::plan::totals(&status.partitions);
+    (totals.reset, totals.sent)
+}
+
+#[rstest]
+#[case::a_commit_whose_answer_was_lost(KafkaErrorKind::Timeout, PartitionOutcome::Sent)]
+#[case::a_commit_that_was_refused(KafkaErrorKind::Coordinator, PartitionOutcome::Planned)]
+fn a_commit_that_failed_as_a_whole(#[case] kind: KafkaErrorKind, #[case] outcome: PartitionOutcome) {
+    let (decision, observed) = about_to_commit();
+    let failed = after(&decision.status, &decision.effect.unwrap(), &Answer::CommitFailed(error(kind)), &observed, at(7));
+    assert!(failed.status.partitions.iter().all(|planned| planned.outcome == outcome));
+}
