@@ -325,13 +325,16 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
         let kafka = look(admin, phase, &request, &status, None).await.unwrap_or_else(KafkaSeen::Failed);
         let seen = Observed {
             uid: "uid".into(),
+            group: request.group.clone(),
             deleting: false,
             finalizer,
             generation: Some(1),
             blocker: None,
             others: vec![],
             record_lost: None,
+            receipt: None,
             targets: vec![],
+            holds: vec![],
             kafka,
         };
         let decision = machine::decide(Ok(&request), &status, &seen, now);
@@ -345,7 +348,10 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             }
             Some(Effect::AddFinalizer) => finalizer = true,
             Some(Effect::RemoveFinalizer) => finalizer = false,
-            Some(Effect::Scale { .. }) => panic!("there is nothing to scale"),
+            Some(Effect::Scale { .. } | Effect::Claim { .. } | Effect::Release { .. }) => panic!("there is nothing to scale"),
+            Some(effect @ Effect::SettleReceipt { .. }) => {
+                next = machine::after(&next, &effect, &Answer::Done, &seen, now).status;
+            }
             Some(Effect::Commit(offsets)) => {
                 let effect = Effect::Commit(offsets.clone());
                 let offsets: Vec<_> = offsets

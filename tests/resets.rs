@@ -80,7 +80,7 @@ async fn all_partitions_empty_ones_included_are_read_back_and_consumed_again() {
             [(0, Some(20), Some(Clamp::BeforeFirstRecord)), (1, Some(5), None), (2, Some(0), Some(Clamp::PartitionEmpty))]
         );
         shop.consumed_again(since, &[(0, 20), (1, 5)]).await;
-        let totals = status(&done).totals.clone().unwrap();
+        let totals = status(&done).totals.unwrap();
         assert_eq!((totals.partitions, totals.reset, totals.clamped, totals.replayed), (3, 3, 2, 85));
         assert_eq!(status(&done).group.as_ref().unwrap().group_type, "Consumer");
         assert_eq!(status(&done).targets[0].original_replicas, 2);

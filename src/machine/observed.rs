@@ -67,7 +67,7 @@ pub enum KafkaSeen {
     /// Asking failed as a whole.
     Failed(KafkaError),
     /// Seen for a plan.
-    ForPlan(PlanSeen),
+    ForPlan(Box<PlanSeen>),
     /// The group alone.
     Group(Group),
     /// Seen for a commit.

@@ -22,7 +22,7 @@ use super::{
     request::Request,
     world::Workload,
 };
-use crate::api::{OffsetResetSpec, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
+use crate::api::{ConditionType, OffsetResetSpec, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
 
 /// How many hexadecimal digits of the hash stand in names.
 const DIGITS: usize = 16;
@@ -189,6 +189,9 @@ fn take_up(
     pass.status.commits = 1;
     pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: false });
     pass.status.hold = Some(new_hold(since, request.hold_timeout));
+    let count = partitions.len();
+    let planned = format!("the plan of {count} partitions is that of an earlier run of the same name and spec");
+    pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned);
     let message =
         "takes up the plan that an earlier run of the same name and spec had begun to commit; the consumers are held since";
     Some(pass.take().go_on(Phase::Stopping, Reason::PlanMade, message))
@@ -204,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(fields: Value) -> OffsetResetSpec {
+    fn spec(fields: &Value) -> OffsetResetSpec {
         let mut spec = json!({
             "targetRefs": [{"name": "consumer"}], "kafka": {"bootstrapServers": "k:9092"}, "group": "g",
             "resets": [{"topic": "t", "offset": 1}],
@@ -218,7 +221,7 @@ mod tests {
     #[test]
     fn the_key_is_the_same_for_the_same_work_in_every_version() {
         // Pinned: a key that changes with a version of the operator would let old manifests run again.
-        let pinned = key(&spec(json!({})));
+        let pinned = key(&spec(&json!({})));
         assert_eq!(pinned, "93a612f0c409c02c");
         for same in [
             json!({"suspend": true}),
@@ -227,7 +230,7 @@ mod tests {
             json!({"outOfRange": "Clamp"}),
             json!({"targetRefs": [{"name": "consumer", "kind": "Deployment", "apiVersion": "apps/v1"}]}),
         ] {
-            assert_eq!(key(&spec(same.clone())), pinned, "{same}");
+            assert_eq!(key(&spec(&same)), pinned, "{same}");
         }
         for other in [
             json!({"runId": "2"}),
@@ -236,7 +239,7 @@ mod tests {
             json!({"drainTimeout": "3m"}),
             json!({"notAfter": "2026-11-24T18:00:00Z"}),
         ] {
-            assert_ne!(key(&spec(other.clone())), pinned, "{other}");
+            assert_ne!(key(&spec(&other)), pinned, "{other}");
         }
     }
 }

@@ -17,7 +17,7 @@ const RETRY: SignedDuration = SignedDuration::from_secs(1);
 /// How soon it looks again whether another reset still needs the workload at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(500);
 
-/// How many times a target may be refused its replicas before the ones after it stop waiting: they go first from then on.
+/// How many times a target may be refused its replicas before everything else goes first.
 const REFUSED: i32 = 1;
 
 /// What a target needs.
@@ -55,16 +55,13 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
             }
         }
     }
-    let refused = |(refusals, effect): (i32, Effect)| if refusals < REFUSED { Ok(effect) } else { Err(effect) };
-    let waiting = match next.map(refused) {
-        Some(Ok(effect)) => return pass.act(effect),
-        Some(Err(effect)) => Some(effect),
-        None => None,
-    };
-    if let Some(effect) = release(&pass) {
-        return pass.act(effect);
+    // What was refused before is tried again when nothing else is left to be done.
+    let release = release(&pass);
+    match next {
+        Some((refusals, effect)) if refusals < REFUSED || release.is_none() => return pass.act(effect),
+        Some(_) | None => {}
     }
-    if let Some(effect) = waiting {
+    if let Some(effect) = release {
         return pass.act(effect);
     }
     if unseen {

@@ -108,11 +108,7 @@ impl Claimant {
 
     /// Something may be held for it right now.
     pub(super) fn is_holding(&self) -> bool {
-        self.phase.is_some_and(|phase| match phase {
-            Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring => true,
-            Phase::Pending | Phase::Planning => false,
-            Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned => false,
-        })
+        matches!(self.phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring))
     }
 
     /// It is not over, and no dry run: what it finds at zero with its claim on it, it may go on with.

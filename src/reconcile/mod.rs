@@ -168,7 +168,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
 
     let picture = store::load(context, &reset).await?;
     let request = Request::parse(&reset);
-    let seen = observe::observe(context, &reset, &picture, request.as_ref()).await?;
+    let seen = Box::pin(observe::observe(context, &reset, &picture, request.as_ref())).await?;
     let decision = machine::decide(request.as_ref(), &picture.status, &seen, (context.clock)());
 
     let old = picture.status.clone();
@@ -206,10 +206,10 @@ async fn record(
     decision: Decision,
     seen: &Observed,
 ) -> Result<Option<(OffsetReset, Picture, Decision)>, Error> {
-    let (kept, decision) = match store::keep(context, reset.clone(), request, &old, &decision).await? {
+    let (kept, decision) = match Box::pin(store::keep(context, reset.clone(), request, &old, &decision)).await? {
         Outcome::Refused(why) if old.status.commits == 0 && decision.status.verdict.is_none() => {
             let decision = machine::record_refused(&old.status, &why, seen, (context.clock)());
-            (store::keep(context, reset, request, &old, &decision).await?, decision)
+            (Box::pin(store::keep(context, reset, request, &old, &decision)).await?, decision)
         }
         // What was committed stands, and the consumers are to come back: that is not kept up by a record.
         Outcome::Refused(why) => (store::keep_without_record(context, reset, &old, &decision, &why).await?, decision),

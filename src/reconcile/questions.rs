@@ -30,7 +30,7 @@ pub async fn look(
     undone: Option<Seen<Undone>>,
 ) -> Result<KafkaSeen, KafkaError> {
     match phase {
-        Phase::Planning => Ok(KafkaSeen::ForPlan(for_plan(admin, request, undone).await?)),
+        Phase::Planning => Ok(KafkaSeen::ForPlan(Box::new(for_plan(admin, request, undone).await?))),
         Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
         Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled => {
             Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?))

@@ -26,6 +26,8 @@ const MOST_LISTED_BYTES: usize = 150_000;
 pub(super) struct Picture {
     /// The status, with all partitions where this pass needs them.
     pub status: OffsetResetStatus,
+    /// The record was read.
+    looked: bool,
     /// The version of the record that was read; `None` when there is none, or none was needed.
     version: Option<String>,
     /// Why partitions that are needed are not there.
@@ -36,24 +38,14 @@ pub(super) struct Picture {
 
 /// Reads what is recorded; the record only in those phases that work on the partitions.
 pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Picture, Error> {
-    let mut picture = Picture { status: reset.status.clone().unwrap_or_default(), version: None, lost: None, barred: None };
+    let mut picture =
+        Picture { status: reset.status.clone().unwrap_or_default(), looked: false, version: None, lost: None, barred: None };
     // What is to bring consumers back does not wait for a record that cannot be read.
     let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&picture.status, (context.clock)());
     if ends || !matches!(picture.status.phase, Some(Phase::Planning | Phase::Resetting)) {
         return Ok(picture);
     }
-    match context.records.read(reset).await.map_err(Error::ReadRecord)? {
-        RecordRead::Found(record) => {
-            picture.version = Some(record.version);
-            picture.complete(record.partitions);
-        }
-        RecordRead::Missing => picture.miss("somebody has deleted it".to_owned()),
-        RecordRead::Unreadable { version, why } => {
-            picture.barred = version.is_none().then(|| why.clone());
-            picture.version = version;
-            picture.miss(why);
-        }
-    }
+    picture.look(context, reset).await?;
     Ok(picture)
 }
 
@@ -63,6 +55,29 @@ pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
 }
 
 impl Picture {
+    async fn look(&mut self, context: &Context, reset: &OffsetReset) -> Result<(), Error> {
+        match context.records.read(reset).await.map_err(Error::ReadRecord)? {
+            RecordRead::Found(record) => {
+                self.version = Some(record.version);
+                self.complete(record.partitions);
+            }
+            RecordRead::Missing => self.miss("somebody has deleted it".to_owned()),
+            RecordRead::Unreadable { version, why } => {
+                self.barred = version.is_none().then(|| why.clone());
+                self.version = version;
+                self.miss(why);
+            }
+        }
+        self.looked = true;
+        Ok(())
+    }
+
+    /// With another status, and what was seen of the record.
+    fn with(&self, status: OffsetResetStatus) -> Self {
+        let Self { looked, version, lost, barred, .. } = self;
+        Self { status, looked: *looked, version: version.clone(), lost: lost.clone(), barred: barred.clone() }
+    }
+
     fn complete(&mut self, partitions: Vec<PartitionStatus>) {
         let omitted = usize::try_from(self.status.partitions_omitted).unwrap_or(0);
         if omitted == 0 {
@@ -101,17 +116,16 @@ pub(super) async fn keep(
     old: &Picture,
     decision: &Decision,
 ) -> Result<Outcome, Error> {
-    let mut next = Picture {
-        status: decision.status.clone(),
-        version: old.version.clone(),
-        lost: old.lost.clone(),
-        barred: old.barred.clone(),
-    };
+    let mut next = old.with(decision.status.clone());
     if next.status == old.status {
         return Ok(Outcome::Stands(Box::new(reset), Box::new(next)));
     }
     if next.status.partitions != old.status.partitions && next.status.partitions_omitted == 0 {
-        if let Some(why) = &old.barred {
+        if !next.looked {
+            // A status that has lost its plan may have a record from before.
+            next.look(context, &reset).await?;
+        }
+        if let Some(why) = &next.barred {
             return Ok(Outcome::Refused(why.clone()));
         }
         let files = match Files::of(&next.status.partitions) {
@@ -122,7 +136,7 @@ pub(super) async fn keep(
             return Ok(Outcome::Refused(why));
         }
         let compressed = files.is_compressed();
-        match context.records.write(&reset, files, old.version.as_deref()).await.map_err(Error::WriteRecord)? {
+        match context.records.write(&reset, files, next.version.as_deref()).await.map_err(Error::WriteRecord)? {
             Recorded::Written(version) => next.version = Some(version),
             Recorded::Stale => return Ok(Outcome::Stale),
             Recorded::Refused(why) => return Ok(Outcome::Refused(why)),
@@ -162,12 +176,7 @@ pub(super) async fn keep_without_record(
     if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
         status.warnings.push(warning);
     }
-    write_status(
-        context,
-        reset,
-        Picture { status, version: old.version.clone(), lost: old.lost.clone(), barred: old.barred.clone() },
-    )
-    .await
+    write_status(context, reset, old.with(status)).await
 }
 
 async fn write_status(context: &Context, reset: OffsetReset, picture: Picture) -> Result<Outcome, Error> {

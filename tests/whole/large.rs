@@ -77,7 +77,7 @@ async fn large(stand: &Stand) {
     let entries = json!([{"topicPattern": format!("{prefix}-.*"), "timestamp": 1_000_000_500}]);
     let done = stand.run("large", &group, entries, json!({})).await;
     let done_status = status(&done);
-    let totals = done_status.totals.clone().unwrap();
+    let totals = done_status.totals.unwrap();
     assert_eq!((totals.partitions, totals.reset, totals.failed, totals.skipped), (10_000, 10_000, 0, 100), "{done_status:?}");
     assert!(done_status.partitions.len() <= 250 && done_status.partitions_omitted >= 9_750);
     let bytes = serde_json::to_string(&done).unwrap().len();

@@ -60,7 +60,7 @@ impl Stand {
         with_namespace(async |client, namespace| {
             let stand = Self::open(client, namespace).await;
             let operator = Operator::start(&stand.client, &stand.namespace);
-            test(&stand).await;
+            Box::pin(test(&stand)).await;
             operator.end().await;
         })
         .await;

@@ -54,20 +54,6 @@ async fn it_comes_back(stand: &Stand) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_at_zero() {
-    Stand::with(async |stand| {
-        let member = a_hold(stand).await;
-        // At one stroke, or the operator would put it on again: deleted first, and let go by hand then.
-        stand.api.delete("orphan", &DeleteParams::default()).await.unwrap();
-        let _ = stand.api.get_opt("orphan").await.unwrap().map(|_| ());
-        wait_until_gone(&stand.api, "orphan").await;
-        assert_eq!(stand.replicas().await, 2, "deleted as it should be, it comes back first");
-        tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start() {
     with_namespace(async |client, namespace| {
         let stand = Stand::open(client, namespace).await;
@@ -88,7 +74,7 @@ async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_becomes_nobodys_is_found_while_the_operator_runs() {
+async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_at_zero() {
     Stand::with(async |stand| {
         let member = a_hold(stand).await;
         take_off_finalizer(stand, "orphan").await;

@@ -1,14 +1,13 @@
 //! Several groups of one Deployment: one stop.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 use offset_reset_operator::api::{Phase, Reason};
 use serde_json::json;
 
 use crate::{
     Stand,
     common::{
-        deployment, replicas, reset,
+        reset,
         shop::{status, succeeded},
         unique, wait_for_end, wait_for_phase,
     },

@@ -114,7 +114,7 @@ fn what_must_not_begin_stays_away(
     #[case] expected: Then,
 ) {
     let request = Request { suspended, not_after: not_after.map(at), ..request() };
-    let observed = Observed { finalizer: false, ..seen(running(), KafkaSeen::ForPlan(plan_seen())) };
+    let observed = Observed { finalizer: false, ..seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen()))) };
     let decision = decide(Ok(&request), &status_in(phase), &observed, at(10));
     assert_eq!(then(&decision), expected);
     if decision.status.reason == Some(Reason::Suspended) {
@@ -132,11 +132,16 @@ fn what_is_suspended_is_looked_at_again_when_its_time_is_over() {
 }
 
 #[rstest]
-#[case::all_is_well(running(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Stopping, Reason::PlanMade))]
-#[case::no_such_target(Seen::Missing, KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Failed, Reason::TargetNotFound))]
-#[case::scaling_is_forbidden(refused(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Failed, Reason::TargetUnreachable))]
-#[case::target_not_seen(unknown(), KafkaSeen::ForPlan(plan_seen()), 1, In(Phase::Planning, Reason::TargetUnreachable))]
-#[case::target_never_seen(unknown(), KafkaSeen::ForPlan(plan_seen()), 31, In(Phase::Failed, Reason::TargetUnreachable))]
+#[case::all_is_well(running(), KafkaSeen::ForPlan(Box::new(plan_seen())), 1, In(Phase::Stopping, Reason::PlanMade))]
+#[case::no_such_target(Seen::Missing, KafkaSeen::ForPlan(Box::new(plan_seen())), 1, In(Phase::Failed, Reason::TargetNotFound))]
+#[case::scaling_is_forbidden(
+    refused(),
+    KafkaSeen::ForPlan(Box::new(plan_seen())),
+    1,
+    In(Phase::Failed, Reason::TargetUnreachable)
+)]
+#[case::target_not_seen(unknown(), KafkaSeen::ForPlan(Box::new(plan_seen())), 1, In(Phase::Planning, Reason::TargetUnreachable))]
+#[case::target_never_seen(unknown(), KafkaSeen::ForPlan(Box::new(plan_seen())), 31, In(Phase::Failed, Reason::TargetUnreachable))]
 #[case::broker_away(running(), kafka_failed(KafkaErrorKind::Unreachable), 1, In(Phase::Planning, Reason::BrokerUnreachable))]
 #[case::broker_away_too_long(
     running(),
@@ -152,7 +157,7 @@ fn what_is_suspended_is_looked_at_again_when_its_time_is_over() {
 )]
 #[case::unknown_group(
     running(),
-    KafkaSeen::ForPlan(PlanSeen { group: Group::NotFound, committed: BTreeMap::new(), ..plan_seen() }),
+    KafkaSeen::ForPlan(Box::new(PlanSeen { group: Group::NotFound, committed: BTreeMap::new(), ..plan_seen() })),
     1,
     In(Phase::Failed, Reason::GroupNotFound)
 )]
@@ -174,7 +179,7 @@ fn planning_stops_nothing_for_a_reset_that_cannot_be(
 
 #[test]
 fn the_plan_is_recorded_with_the_replicas_before_anything_is_stopped() {
-    let decision = run(&status_in(Phase::Planning), &seen(running(), KafkaSeen::ForPlan(plan_seen())), 1);
+    let decision = run(&status_in(Phase::Planning), &seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen()))), 1);
     assert_eq!(decision.effect, None);
     assert_eq!(decision.status.targets[0].original_replicas, 3);
     assert_eq!(decision.status.partitions.len(), 2);

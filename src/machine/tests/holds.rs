@@ -144,7 +144,7 @@ fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant
     } else {
         assert_eq!(decision.effect, Some(Effect::AddFinalizer));
     }
-    let planning = Observed { others: vec![other], ..seen(running(), KafkaSeen::ForPlan(plan_seen())) };
+    let planning = Observed { others: vec![other], ..seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen()))) };
     let decision = decide(Ok(&request()), &status_in(Phase::Planning), &planning, at(3));
     assert_eq!(decision.status.phase, Some(if waits { Phase::Planning } else { Phase::Stopping }));
 }

@@ -98,7 +98,7 @@ impl World {
         let stands = Ok(Some(Committed { offset: group.offset, metadata: group.metadata.clone() }));
         let kafka = match group.stored.phase {
             Some(Phase::Planning) => {
-                KafkaSeen::ForPlan(PlanSeen { group: described, committed: per_partition(&stands), ..plan_seen() })
+                KafkaSeen::ForPlan(Box::new(PlanSeen { group: described, committed: per_partition(&stands), ..plan_seen() }))
             }
             Some(Phase::Resetting) => commit_seen(described, &stands),
             Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(described),

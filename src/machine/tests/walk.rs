@@ -10,6 +10,7 @@ use crate::{
 
 /// A world of one Deployment, one group and one object, as small as the machine's questions allow.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 struct World {
     replicas: i32,
     version: u32,
@@ -119,7 +120,7 @@ impl World {
         let kafka = match self.stored.phase {
             _ if !self.kafka_up => KafkaSeen::Failed(error(KafkaErrorKind::Unreachable)),
             Some(Phase::Planning) => {
-                KafkaSeen::ForPlan(PlanSeen { group: self.group(), committed: per_partition(&stands), ..plan_seen() })
+                KafkaSeen::ForPlan(Box::new(PlanSeen { group: self.group(), committed: per_partition(&stands), ..plan_seen() }))
             }
             Some(Phase::Resetting) => commit_seen(self.group(), &stands),
             Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(self.group()),
