@@ -56,7 +56,8 @@ impl Operator {
     }
 }
 
-fn config(namespace: &str) -> Config {
+/// For one namespace.
+pub fn config(namespace: &str) -> Config {
     use clap::Parser;
     let words = ["offset-reset-operator", "run", "--namespace", namespace, "--http-address", "127.0.0.1:0"];
     let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!() };
