@@ -33,8 +33,7 @@ fn kind(method: &Method, uri: &Uri) -> String {
         Some(_) | None => None,
     };
     let resource = match of_group {
-        Some(["namespaces", _, resource @ ..]) if !resource.is_empty() => resource,
-        Some(resource) if !resource.is_empty() => resource,
+        Some(["namespaces", _, resource @ ..] | resource) if !resource.is_empty() => resource,
         Some(_) | None => return format!("{method} {}", uri.path()),
     };
     let verb = match (method.as_str(), resource.len()) {
