@@ -55,6 +55,12 @@ up() {
 }
 down() { if [ "$cluster" = sandbox ]; then cargo sandbox --name "$1" down; fi; }
 
+# Keeps what the operator has asked of the API server, before the sandbox goes with it; `rights` reads it.
+keep_audit_log() {
+  # shellcheck disable=SC2016
+  if [ "$cluster" = sandbox ]; then inside "$1" sh -c 'cat "$SANDBOX_DIR/audit.log"' >>"$target/audit.log"; fi
+}
+
 images() {
   if [ "$cluster" = sandbox ]; then
     cargo sandbox --name "$1" image operator --binary "$target/debug/offset-reset-operator"
@@ -70,23 +76,33 @@ tests() {
   cargo test --workspace --features real-parts --lib --bins --test committed --test kafka_faults
   cargo build --tests --features real-parts
 
+  : >"$target/audit.log"
+
   step "integration tests: a real API server, a real broker of each line of Kafka"
   up integration control-plane --also-kafka-3
   inside integration cargo test --features real-parts --test kafka --test kafka_tool --test logs --test definition --test process \
     --test resets --test whole --test equivalence -- --test-threads 4 --skip ten_thousand
+  # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
+  inside integration cargo test --features real-parts --test kills -- --nocapture
   # Last and by itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
   inside integration cargo test --features real-parts --test whole -- ten_thousand
+  keep_audit_log integration
   down integration
 
   step "end-to-end tests: a whole node, the operator in its pod"
   up e2e node
   images e2e
   inside e2e cargo test --features real-parts --test e2e -- --test-threads 2
+  keep_audit_log e2e
   down e2e
 
   if [ "$cluster" = sandbox ]; then
+    step "the operator's rights are exactly what it has used"
+    AUDIT_LOG=$(realpath "$target/audit.log") cargo test --features real-parts --test rights -- --nocapture
     step "the sandbox leaves nothing behind"
     tests/sandbox/hygiene.sh
+  else
+    echo "not tested: whether the operator's rights are exactly what it uses; only the sandbox's API server has a log of that"
   fi
   step "all tests passed"
 }

@@ -69,12 +69,15 @@ impl Targets {
     }
 
     /// Why scaling to zero would be refused, found out by a dry run through the whole API server, admission included.
-    pub async fn try_stop(&self, namespace: &str, target: &TargetRef, workload: &Workload) -> Option<String> {
+    ///
+    /// # Errors
+    /// In words, when nobody can tell: no answer, or the API server is in trouble. That is no refusal.
+    pub async fn try_stop(&self, namespace: &str, target: &TargetRef, workload: &Workload) -> Result<Option<String>, String> {
         match self.replace(namespace, &target.name, &workload.resource_version, 0, true).await {
             // A conflict proves the right to scale as well as a success does: it is checked after the right.
-            Ok(Scaled::Accepted | Scaled::Stale) => None,
-            Ok(Scaled::Refused(why)) => Some(why),
-            Err(error) => Some(words(&error)),
+            Ok(Scaled::Accepted | Scaled::Stale) => Ok(None),
+            Ok(Scaled::Refused(why)) => Ok(Some(why)),
+            Err(error) => Err(format!("whether it can be scaled could not be tried: {}", words(&error))),
         }
     }
 

@@ -110,8 +110,13 @@ async fn look_at_targets(
 
 async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase) -> Seen<Workload> {
     let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
-    if let (Phase::Planning, Seen::Known(workload)) = (phase, &mut seen) {
-        workload.refusal = context.targets.try_stop(namespace, target, workload).await;
+    if phase == Phase::Planning
+        && let Seen::Known(workload) = &mut seen
+    {
+        match context.targets.try_stop(namespace, target, workload).await {
+            Ok(refusal) => workload.refusal = refusal,
+            Err(why) => seen = Seen::Unknown(why),
+        }
     }
     seen
 }

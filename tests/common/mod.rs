@@ -11,6 +11,7 @@ pub mod consumers;
 pub mod kafka_tool;
 pub mod logs;
 pub mod random;
+pub mod rights;
 pub mod shop;
 
 use std::{

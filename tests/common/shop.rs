@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     PATIENCE, condition,
     consumers::{Follower, Kind},
-    delete_records, deployment, produce, replicas, reset, resets, topic, unique, wait_for_end, with_namespace, within,
+    delete_records, deployment, produce, replicas, reset, resets, rights, topic, unique, wait_for_end, with_namespace, within,
 };
 
 /// A Unix time in seconds, as the first example of the API has it.
@@ -30,16 +30,20 @@ pub struct Operator {
 }
 
 impl Operator {
-    pub fn start(client: &Client, namespace: &str) -> Self {
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(run::operate(client.clone(), config(namespace), stop.clone()));
+    /// With the rights that `deploy/` gives it, and no others. `admin` is who installs those.
+    pub fn start(admin: &Client, namespace: &str) -> Self {
+        let (stop, admin, config) = (CancellationToken::new(), admin.clone(), config(namespace));
+        let stopper = stop.clone();
+        let task = tokio::spawn(async move { run::operate(rights::operators_client(&admin).await, config, stopper).await });
         Self { stop, task }
     }
 
     /// One whose way to Kafka has something in it.
-    pub fn start_on(client: &Client, namespace: &str, kafka: Arc<dyn Connector>) -> Self {
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(run::operate_on(client.clone(), config(namespace), kafka, stop.clone()));
+    pub fn start_on(admin: &Client, namespace: &str, kafka: Arc<dyn Connector>) -> Self {
+        let (stop, admin, config) = (CancellationToken::new(), admin.clone(), config(namespace));
+        let stopper = stop.clone();
+        let task =
+            tokio::spawn(async move { run::operate_on(rights::operators_client(&admin).await, config, kafka, stopper).await });
         Self { stop, task }
     }
 
@@ -56,7 +60,8 @@ impl Operator {
     }
 }
 
-fn config(namespace: &str) -> Config {
+/// For one namespace.
+pub fn config(namespace: &str) -> Config {
     use clap::Parser;
     let words = ["offset-reset-operator", "run", "--namespace", namespace, "--http-address", "127.0.0.1:0"];
     let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!() };

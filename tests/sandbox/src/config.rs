@@ -21,6 +21,9 @@ pub const NODE: &str = "sandbox";
 /// The pause image, made here from busybox.
 pub const PAUSE_IMAGE: &str = "localhost/pause:sandbox";
 
+/// Who the operator is, as `deploy/` installs it: what it asks of the API server is written down.
+pub const AUDITED: &str = "system:serviceaccount:offset-reset-system:offset-reset-operator";
+
 /// One of the sandbox's brokers.
 #[derive(Clone, Copy, Debug)]
 pub struct Broker {
@@ -94,6 +97,7 @@ pub fn write(dir: &Path, runtime: &Path, cgroup: &str) -> Result<()> {
     }
     json_file(&dir.join("kubeconfig"), &kubeconfig(dir, "admin"))?;
     json_file(&dir.join("kubelet.kubeconfig"), &kubeconfig(dir, "kubelet"))?;
+    json_file(&dir.join("audit-policy.json"), &audit_policy())?;
     json_file(&dir.join("kubelet.json"), &kubelet(dir, cgroup))?;
     json_file(&dir.join("kube-proxy.json"), &kube_proxy(dir))?;
     json_file(&dir.join("cni/10-bridge.conflist"), &cni(dir))?;
@@ -114,6 +118,14 @@ fn kubeconfig(dir: &Path, user: &str) -> Value {
         "users": [{"name": user, "user": {
             "client-certificate": pki.join(format!("{user}.crt")), "client-key": pki.join(format!("{user}.key"))}}],
         "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": user}}],
+    })
+}
+
+/// Who has asked for what, and what came of it: of the operator, and of nobody else.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "users": [AUDITED]}, {"level": "None"}],
     })
 }
 

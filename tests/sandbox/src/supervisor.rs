@@ -163,6 +163,10 @@ impl Supervisor {
             format!("--service-account-key-file={}", file("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", file("service-accounts.key")),
             format!("--cert-dir={}", pki.display()),
+            format!("--audit-policy-file={}", self.dir.join("audit-policy.json").display()),
+            format!("--audit-log-path={}", self.dir.join("audit.log").display()),
+            // In megabytes; one file, so that whoever reads it has all of it.
+            "--audit-log-maxsize=2000".to_owned(),
         ]);
         self.spawn("kube-apiserver", command)
     }
