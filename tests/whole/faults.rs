@@ -1,44 +1,75 @@
 //! Faults that a real broker cannot be made to show at the right moment: a layer around the client puts them in.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
+    machine::group,
     machine::world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition},
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
-    Stand,
+    PATIENCE, Stand,
     common::{
+        consumers::{Consumed, Kind, Member},
         shop::{Operator, status, succeeded},
         unique, wait_for_end, with_namespace, within,
     },
 };
 
-/// Clients whose first commit is carried out, and whose answer never comes.
-struct Silenced {
+/// What happens at a commit.
+pub enum Fault {
+    /// It is never sent, and no answer comes.
+    NeverSent,
+    /// It is carried out, and its answer never comes.
+    AnswerLost,
+    /// A consumer joins right before it; kept here, so that it stays.
+    MemberJoins(Joined),
+}
+
+/// The consumer that has joined.
+type Joined = Mutex<Option<Member>>;
+
+/// Clients with a fault, and the news that it has happened.
+pub struct Faulty {
     pool: Pool,
-    committed: Arc<Notify>,
-    before: Arc<AtomicBool>,
+    fault: Arc<Fault>,
+    happened: Arc<Notify>,
+}
+
+impl Faulty {
+    pub fn new(fault: Fault) -> Self {
+        Self { pool: Pool::default(), fault: Arc::new(fault), happened: Arc::default() }
+    }
+
+    /// The operator with this on its way to Kafka; and waits until the fault has happened, while a reset is applied.
+    pub async fn start(self, stand: &Stand, apply: impl Future<Output = ()>) -> Operator {
+        let happened = Arc::clone(&self.happened);
+        let operator = Operator::start_on(&stand.client, &stand.namespace, Arc::new(self));
+        apply.await;
+        within(PATIENCE, happened.notified()).await.expect("it commits");
+        operator
+    }
 }
 
 struct Client {
     real: Arc<dyn GroupAdmin>,
-    committed: Arc<Notify>,
-    before: Arc<AtomicBool>,
+    fault: Arc<Fault>,
+    happened: Arc<Notify>,
 }
 
 #[async_trait]
-impl Connector for Silenced {
+impl Connector for Faulty {
     async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
         let real = self.pool.connect(connection).await?;
-        Ok(Arc::new(Client { real, committed: Arc::clone(&self.committed), before: Arc::clone(&self.before) }))
+        Ok(Arc::new(Client { real, fault: Arc::clone(&self.fault), happened: Arc::clone(&self.happened) }))
     }
 }
 
@@ -84,26 +115,34 @@ impl GroupAdmin for Client {
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
-        if self.before.load(Ordering::SeqCst) {
-            self.committed.notify_one();
-            return std::future::pending().await;
+        match &*self.fault {
+            Fault::NeverSent => {
+                self.happened.notify_one();
+                std::future::pending().await
+            }
+            Fault::AnswerLost => {
+                let answers = self.real.commit(group, offsets).await?;
+                assert!(answers.values().all(Result::is_ok), "{answers:?}");
+                self.happened.notify_one();
+                std::future::pending().await
+            }
+            Fault::MemberJoins(joined) => {
+                let topics = [offsets[0].0.topic.clone()];
+                *joined.lock().unwrap() = Some(Member::start(group, &topics, &Kind::default(), 0, Consumed::default()));
+                while group::members(&self.real.describe_group(group).await?) == 0 {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                let answers = self.real.commit(group, offsets).await;
+                self.happened.notify_one();
+                answers
+            }
         }
-        let answers = self.real.commit(group, offsets).await?;
-        assert!(answers.values().all(Result::is_ok), "{answers:?}");
-        self.committed.notify_one();
-        std::future::pending().await
     }
 }
 
 /// An operator takes up a reset, commits, and is killed before it hears the answer.
 pub async fn commit_and_die(stand: &Stand, name: &str, group: &str, entries: Value, spec: Value) {
-    let committed = Arc::new(Notify::new());
-    let silenced =
-        Silenced { pool: Pool::default(), committed: Arc::clone(&committed), before: Arc::new(AtomicBool::new(false)) };
-    let operator = Operator::start_on(&stand.client, &stand.namespace, Arc::new(silenced));
-    stand.apply(name, group, entries, spec).await;
-    within(crate::common::PATIENCE, committed.notified()).await.expect("it commits");
-    operator.kill().await;
+    Faulty::new(Fault::AnswerLost).start(stand, stand.apply(name, group, entries, spec)).await.kill().await;
 }
 
 /// Kills the operator right before or right after its commit; another one goes on.
@@ -112,12 +151,9 @@ async fn killed_around_the_commit(before: bool) {
         let stand = Stand::open(client.clone(), namespace.clone()).await;
         let (topic, group) = (stand.topic().await, unique("killed"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5), (2, 0)]).await;
-        let committed = Arc::new(Notify::new());
-        let silenced =
-            Silenced { pool: Pool::default(), committed: Arc::clone(&committed), before: Arc::new(AtomicBool::new(before)) };
-        let first = Operator::start_on(&client, &namespace, Arc::new(silenced));
-        stand.apply("killed", &group, json!([{"topic": topic, "shiftBy": -3}]), json!({})).await;
-        within(crate::common::PATIENCE, committed.notified()).await.expect("it commits");
+        let fault = if before { Fault::NeverSent } else { Fault::AnswerLost };
+        let apply = stand.apply("killed", &group, json!([{"topic": topic, "shiftBy": -3}]), json!({}));
+        let first = Faulty::new(fault).start(&stand, apply).await;
         first.kill().await;
         let expected = if before { [Some(50), Some(5), Some(0)] } else { [Some(47), Some(2), Some(0)] };
         assert_eq!(stand.committed(&group, &topic).await, expected, "this is where it was killed");

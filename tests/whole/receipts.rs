@@ -1,5 +1,7 @@
 //! The same reset, deleted and created again as GitOps tools do it, never moves offsets twice.
 
+use std::sync::Mutex;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, ResourceExt,
@@ -14,10 +16,10 @@ use crate::{
         consumers::{Consumed, Kind, Member},
         reset,
         shop::{Operator, status, succeeded},
-        unique, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
+        unique, wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
     },
     ended,
-    faults::commit_and_die,
+    faults::{Fault, Faulty, commit_and_die},
     orphans::take_off_finalizer,
 };
 
@@ -112,6 +114,27 @@ async fn what_was_deleted_before_anything_was_committed_leaves_no_receipt_and_ma
         let done = stand.run("early", &group, entries, with_targets()).await;
         succeeded(&done);
         assert_eq!(stand.committed(&group, &topic).await[0], Some(30));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_broker_has_refused_leaves_no_receipt() {
+    with_namespace(async |client, namespace| {
+        let stand = Stand::open(client, namespace).await;
+        stand.deployment().await;
+        let (topic, group) = (stand.topic().await, unique("refused"));
+        stand.commit(&group, &topic, &[(0, 50), (1, 5), (2, 0)]).await;
+        let entries = json!([{"topic": topic, "offset": 30}]);
+        let faulty = Faulty::new(Fault::MemberJoins(Mutex::default()));
+        let operator = faulty.start(&stand, stand.apply("refused", &group, entries, with_targets())).await;
+        wait_for_phase(&stand.api, "refused", Phase::Draining).await;
+        let held = wait_for(&stand.api, "refused", "refused", |reset| status(reset).commits == 1).await;
+        assert!(status(&held).partitions.iter().all(|p| p.outcome == PartitionOutcome::Planned));
+        assert_eq!(receipts(&stand).await.len(), 1, "written before the commit");
+        delete(&stand, "refused").await;
+        assert_eq!((stand.replicas().await, receipts(&stand).await.len()), (2, 0));
+        operator.end().await;
     })
     .await;
 }
