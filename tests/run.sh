@@ -13,19 +13,24 @@ target=${CARGO_TARGET_DIR:-target}
 
 step() { printf '\n=== %s (%d s so far)\n' "$*" "$((SECONDS - begin))"; }
 
+# The sandbox's own command: built together with everything else, so that no dependency is built twice with other features.
+sandbox() { "$target/debug/sandbox" "$@"; }
+
 prepare() {
+  step "building"
+  cargo build --workspace --features real-parts
   case $cluster in
   sandbox)
     step "the sandbox: parts that are built once"
-    cargo sandbox build
+    sandbox build
     ;;
   existing)
     : "${KUBECONFIG:?with CLUSTER=existing, KUBECONFIG must say which cluster}"
     : "${KAFKA_BOOTSTRAP_SERVERS:?with CLUSTER=existing, KAFKA_BOOTSTRAP_SERVERS must say which broker}"
-    PATH=$PATH:$(cargo sandbox kafka-tools)
+    PATH=$PATH:$(sandbox kafka-tools)
     export PATH
     if [ -n "${KAFKA_3_BOOTSTRAP_SERVERS:-}" ]; then
-      KAFKA_3_LIBS=$(cargo sandbox kafka-tools --kafka-3)
+      KAFKA_3_LIBS=$(sandbox kafka-tools --kafka-3)
       export KAFKA_3_LIBS
     else
       echo "KAFKA_3_BOOTSTRAP_SERVERS is not set: nothing is tested on Kafka 3"
@@ -44,16 +49,16 @@ prepare() {
 inside() {
   local name=$1
   shift
-  if [ "$cluster" = sandbox ]; then cargo sandbox --name "$name" exec -- "$@"; else "$@"; fi
+  if [ "$cluster" = sandbox ]; then sandbox --name "$name" exec -- "$@"; else "$@"; fi
 }
 
 # Sandbox's name, its parts, and what else `up` is told.
 up() {
   local name=$1 parts=$2
   shift 2
-  if [ "$cluster" = sandbox ]; then cargo sandbox --name "$name" up --parts "$parts" "$@"; fi
+  if [ "$cluster" = sandbox ]; then sandbox --name "$name" up --parts "$parts" "$@"; fi
 }
-down() { if [ "$cluster" = sandbox ]; then cargo sandbox --name "$1" down; fi; }
+down() { if [ "$cluster" = sandbox ]; then sandbox --name "$1" down; fi; }
 
 # Keeps what the operator has asked of the API server, before the sandbox goes with it; `rights` reads it.
 keep_audit_log() {
@@ -63,8 +68,8 @@ keep_audit_log() {
 
 images() {
   if [ "$cluster" = sandbox ]; then
-    cargo sandbox --name "$1" image operator --binary "$target/debug/offset-reset-operator"
-    cargo sandbox --name "$1" image kafka-client
+    sandbox --name "$1" image operator --binary "$target/debug/offset-reset-operator"
+    sandbox --name "$1" image kafka-client
   fi
 }
 
