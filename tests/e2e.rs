@@ -270,6 +270,48 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
     .await;
 }
 
+/// The same brokers by another name: the short form of an address, or a host name with its final dot.
+fn brokers_by_another_name() -> String {
+    let brokers = common::brokers();
+    let (host, port) = brokers.split(',').next().unwrap().rsplit_once(':').unwrap();
+    match host.parse::<std::net::Ipv4Addr>().map(|address| address.octets()) {
+        Ok([a, b, c, d]) => format!("{a}.{b}.{}:{port}", u32::from(c) * 256 + u32::from(d)),
+        Err(_) => format!("{host}.:{port}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_resets_of_one_group_run_one_after_the_other_whatever_they_call_the_brokers() {
+    let static_members = ["group.instance.id=only", "session.timeout.ms=8000", "heartbeat.interval.ms=1000"];
+    with_consumers(1, &static_members, json!({}), async |consumers| {
+        with_namespace(async |client, elsewhere| {
+            consumers.apply("first", json!([{"partition": 1, "offset": 70}]), json!({"sessionTimeout": "8s"})).await;
+            wait_for_phase(&consumers.api, "first", Phase::Draining).await;
+            let others = resets(&client, &elsewhere);
+            let spec = json!({
+                "targetRefs": [], "kafka": {"bootstrapServers": brokers_by_another_name()}, "sessionTimeout": "1s", "drainTimeout": "2s",
+            });
+            let second = common::reset("second", &consumers.group, &json!([{"topic": consumers.topic, "offset": 5}]), &spec);
+            others.create(&PostParams::default(), &second).await.unwrap();
+            let waiting = wait_for(&others, "second", "waiting for the first", |reset| {
+                reset.status.as_ref().is_some_and(|status| status.reason == Some(Reason::WaitingForOther))
+            });
+            let waiting = waiting.await;
+            let message = status(&waiting).message.clone().unwrap();
+            assert!(message.contains("same group of the same cluster"), "{message}");
+            let first = wait_for_comeback(&consumers.api, "first").await;
+            succeeded(&first, 1);
+            // Its consumers are back in the group by then, and nobody stops them for the second one.
+            let second = common::wait_for_end(&others, "second").await;
+            assert_eq!(status(&second).reason, Some(Reason::GroupNotEmpty), "{:?}", status(&second).message);
+            let hold = |reset: &OffsetReset| status(reset).hold.clone().unwrap();
+            assert!(hold(&second).start_time >= hold(&first).end_time.unwrap(), "one after the other");
+        })
+        .await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_runs_restricted_and_says_how_it_is() {
     installed().await;
