@@ -1,8 +1,8 @@
 //! Wires everything together, and takes it down in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
 use kube::{
@@ -134,10 +134,10 @@ pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector
 async fn control(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
     let any = watcher::Config::default;
     let controller = Controller::new(api::<Guarded>(&client, config), any());
-    let (store, others) = (controller.store(), controller.store());
-    controller
+    let (store, others, filled) = (controller.store(), controller.store(), controller.store());
+    let run = controller
         .with_config(ControllerConfig::default().concurrency(config.concurrency))
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .watches(api::<PartialObjectMeta<Deployment>>(&client, config), any(), move |workload| {
             touched_by(&store, workload.namespace().as_deref())
         })
@@ -160,18 +160,37 @@ async fn control(client: Client, config: &Config, context: Arc<Context>, stop: C
                 }
                 Err(error) => tracing::warn!(error = chain(&error), "the watch had trouble; it goes on"),
             }
-        })
-        .await;
+        });
+    until_stopped(filled, stop, run).await;
+}
+
+/// Runs a controller until it has ended after `stop`, its passes finished. One that has not heard by then what there is has not begun a
+/// pass, and is dropped: it would wait for ever (kube-runtime 5.0: its runner waits for a store that nobody fills any more).
+async fn until_stopped<K>(filled: Store<K>, stop: CancellationToken, run: impl Future<Output = ()>)
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let never_began = async {
+        stop.cancelled().await;
+        if filled.wait_until_ready().now_or_never().is_some() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = run => {}
+        () = never_began => {}
+    }
 }
 
 /// The second controller: the Leases that say who holds what, so that nothing stays at zero for an OffsetReset that is gone.
 async fn care_for_holds(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
     let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
     let controller = Controller::new(api::<Lease>(&client, config), holds);
-    let store = controller.store();
-    controller
+    let (store, filled) = (controller.store(), controller.store());
+    let run = controller
         .with_config(ControllerConfig::default().concurrency(config.concurrency))
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .watches(api::<PartialObjectMeta<OffsetReset>>(&client, config), watcher::Config::default(), move |reset| {
             let claimed = |lease: &Arc<Lease>| {
                 lease.namespace() == reset.namespace()
@@ -190,8 +209,8 @@ async fn care_for_holds(client: Client, config: &Config, context: Arc<Context>, 
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
                 Err(error) => tracing::warn!(error = chain(&error), "looking after a held workload failed; it is tried again"),
             }
-        })
-        .await;
+        });
+    until_stopped(filled, stop, run).await;
 }
 
 /// The resets of a namespace that wait for something there to happen.

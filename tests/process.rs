@@ -65,6 +65,21 @@ async fn sigterm_ends_it_cleanly_and_its_logs_are_json_when_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_comes_while_it_is_still_starting_ends_it_as_well() {
+    install_crd(&common::client().await).await;
+    // Ready is said a few milliseconds before the watches have heard what there is; where exactly a stop falls is chance.
+    for attempt in 0..15 {
+        let address = free_address().await;
+        let child = operator(&["run", "--namespace", "nobody", "--http-address", &address]);
+        until_ready(&address).await;
+        let pid = child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let output = within(PATIENCE, child.wait_with_output()).await;
+        assert_eq!(output.unwrap_or_else(|| panic!("attempt {attempt} never ends")).unwrap().status.code(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_taken_is_said_and_fails() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
