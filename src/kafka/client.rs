@@ -26,8 +26,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 
-/// `UNKNOWN_TOPIC_OR_PARTITION` and `LEADER_NOT_AVAILABLE`.
-const UNKNOWN: i32 = 3;
+/// `LEADER_NOT_AVAILABLE`.
 const LEADERLESS: i32 = 5;
 
 /// One client, for every group of a cluster.
@@ -106,10 +105,10 @@ fn list_offsets(
                         continue;
                     }
                     Some(false) => ffi::fault_of(LEADERLESS),
-                    None => ffi::fault_of(UNKNOWN),
+                    None => ffi::fault_of(ffi::UNKNOWN),
                 },
                 Some(Err(fault)) => fault.clone(),
-                None => ffi::fault_of(UNKNOWN),
+                None => ffi::fault_of(ffi::UNKNOWN),
             };
             answers.push((at.clone(), Err(why)));
         }

@@ -191,15 +191,17 @@ async fn many_questions_at_once_about_topics_that_the_client_has_not_seen() {
             let admin = admin.clone();
             let (seen, unseen) = (tp(topic, 0), tp(topic, 1));
             let news = (admin.clone(), topic.clone());
-            tokio::spawn(async move { news.0.partitions(&news.1).await.unwrap() });
-            tokio::spawn(async move {
+            let news = tokio::spawn(async move { news.0.partitions(&news.1).await.unwrap() });
+            let bounds = tokio::spawn(async move {
                 let bounds = admin.bounds(&[seen.clone(), unseen.clone()]).await.unwrap();
                 assert_eq!(bounds[&seen], Ok(Bounds { start: 0, end: 0 }), "round {round}");
                 assert_eq!(bounds[&unseen].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
-            })
+            });
+            (news, bounds)
         });
-        for question in questions.collect::<Vec<_>>() {
-            question.await.unwrap();
+        for (news, bounds) in questions.collect::<Vec<_>>() {
+            assert_eq!(news.await.unwrap(), [0]);
+            bounds.await.unwrap();
         }
     }
 }

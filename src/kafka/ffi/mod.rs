@@ -36,6 +36,9 @@ pub(super) struct Fault {
 /// A fault of ours: what was to be sent cannot be expressed.
 pub(super) const INVALID_ARGUMENT: i32 = -186;
 
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+pub(super) const UNKNOWN: i32 = 3;
+
 pub(super) type Answers<T> = Vec<(TopicPartition, Result<T, Fault>)>;
 
 /// What we may do with something, as numbers of librdkafka's `rd_kafka_AclOperation_t`; none when the broker does not say.

@@ -5,12 +5,9 @@ use std::{collections::BTreeMap, ffi::CString, ptr, time::Duration};
 use rdkafka_sys as sys;
 
 use super::{
-    Call, Fault, Handle, INVALID_ARGUMENT, Operations, Owned, c_string, check, fault, fault_of, include_operations, operations,
-    options, plain, text,
+    Call, Fault, Handle, INVALID_ARGUMENT, Operations, Owned, UNKNOWN, c_string, check, fault, fault_of, include_operations,
+    operations, options, plain, text,
 };
-
-/// `UNKNOWN_TOPIC_OR_PARTITION`.
-const UNKNOWN: i32 = 3;
 
 type Answer = (String, Result<Operations, Fault>);
 
