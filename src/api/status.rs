@@ -102,6 +102,10 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub commits: i32,
 
+    /// How many of these commits the broker has refused for every partition, so that nothing was set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commits_refused: i32,
+
     /// The partitions of the plan: what stood there before, what was asked for, what was set. When they are many, those that failed or
     /// were clamped come first, and the rest is only in the record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

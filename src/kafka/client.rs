@@ -137,7 +137,7 @@ fn commit(session: &Session, group: &str, offsets: &[(TopicPartition, Committed)
             answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
             continue;
         }
-        // A coordinator's codes mean that nothing was written, and writing the same again changes nothing.
+        // After a coordinator's code it is sent again: writing the same twice changes nothing.
         let ask = |native: &Native| ffi::alter(handle(native), group, chunk, REQUEST_LIMIT);
         match session.with_coordinator(group, ask, no_coordinator_fault) {
             Ok(found) => answers.extend(questions::complete(asked(), found)),

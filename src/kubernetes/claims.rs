@@ -67,9 +67,18 @@ pub fn lease_name(workload_uid: &str) -> String {
 pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
     let owner = lease.owner_references().first().ok_or("it belongs to no workload")?;
     let annotation = |name: &str| lease.annotations().get(name).ok_or_else(|| format!("it has no annotation {name}"));
-    let replicas = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is no number"))?;
+    let replicas: i32 = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is no number"))?;
+    if replicas < 1 {
+        return Err(format!("its annotation {REPLICAS} is {replicas}, and what had none is never held"));
+    }
     let claims: Vec<Written> =
         serde_json::from_str(annotation(CLAIMS)?).map_err(|error| format!("its annotation {CLAIMS} cannot be read: {error}"))?;
+    if claims.is_empty() {
+        return Err(format!("its annotation {CLAIMS} is empty"));
+    }
+    if lease.name_any() != lease_name(&owner.uid) {
+        return Err(format!("a Lease of that workload is called {}", lease_name(&owner.uid)));
+    }
     let spec = lease.spec.as_ref().ok_or("it has no spec")?;
     let since = spec.acquire_time.as_ref().ok_or("it has no acquireTime")?.0;
     let seconds = i64::from(spec.lease_duration_seconds.ok_or("it has no leaseDurationSeconds")?);
@@ -190,6 +199,8 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
     use super::*;
 
     #[test]
@@ -208,12 +219,18 @@ mod tests {
         };
         let workload = TargetRef::new("apps/v1", "StatefulSet", "consumer");
         let lease = lease_for(&workload, &hold);
-        assert_eq!(hold_in(&lease).unwrap(), (workload, hold));
+        assert_eq!(hold_in(&lease).unwrap(), (workload.clone(), hold.clone()));
         assert_eq!(lease.spec.clone().unwrap().holder_identity.as_deref(), Some("replay-1, replay-2"));
 
         let mut broken = lease.clone();
         broken.annotations_mut().insert(REPLICAS.into(), "three".into());
         assert_eq!(hold_in(&broken).unwrap_err(), "its annotation offsetreset.dev/replicas is no number");
+        broken.annotations_mut().insert(REPLICAS.into(), "0".into());
+        assert!(hold_in(&broken).unwrap_err().contains("is 0"), "zero is never saved");
+        let renamed = Lease { metadata: ObjectMeta { name: Some("other".into()), ..lease.metadata.clone() }, ..lease.clone() };
+        assert_eq!(hold_in(&renamed).unwrap_err(), "a Lease of that workload is called offset-reset-w-1");
+        let nobodys = lease_for(&workload, &Hold { claims: vec![], ..hold.clone() });
+        assert!(hold_in(&nobodys).unwrap_err().contains("is empty"));
         broken.metadata.owner_references = None;
         assert_eq!(hold_in(&broken).unwrap_err(), "it belongs to no workload");
     }

@@ -1,15 +1,21 @@
 //! Events: what happened, told on the `OffsetReset` and on the workload that it stops. Publishing never fails a pass.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource, ResourceExt,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
+use super::limit::limited_to;
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, Reason, TargetRef, TargetStatus},
     machine::{Note, hold::Hold},
 };
+
+/// How long an Event may take: what it tells of waits for it meanwhile.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// What an Event may hold, in bytes.
 const MOST: usize = 1_000;
@@ -61,7 +67,7 @@ impl Announcer {
             action: "ResetOffsets".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, on).await {
+        if let Err(error) = limited_to(LIMIT, self.recorder.publish(&event, on)).await {
             tracing::warn!(%error, reason = note.reason.as_str(), "an event could not be published");
         }
     }

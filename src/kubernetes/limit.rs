@@ -10,7 +10,8 @@ pub(super) async fn limited<T>(call: impl Future<Output = Result<T, kube::Error>
     limited_to(LIMIT, call).await
 }
 
-async fn limited_to<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+/// Waits for a call, but not longer than that.
+pub(super) async fn limited_to<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let too_long = |_| Err(kube::Error::Service(format!("the API server has not answered within {limit:?}").into()));
     tokio::time::timeout(limit, call).await.unwrap_or_else(too_long)
 }

@@ -11,14 +11,15 @@ use kube::{
 
 use super::{
     limit::limited,
-    records::{Files, Recorded, partitions_in},
+    records::{Files, PARTITIONS, Recorded, partitions_in},
     words,
 };
 use crate::{
-    api::{FIELD_MANAGER, OffsetReset, PartitionStatus, Phase},
+    api::{FIELD_MANAGER, OffsetReset, OffsetResetStatus, Phase},
     machine::{
         observed::Seen,
         receipt::{Receipt, State},
+        record::{AFTER, BEFORE},
     },
 };
 
@@ -27,6 +28,7 @@ const STATE: &str = "state";
 const COMMITTING: &str = "Committing";
 const UID: &str = "uid";
 const NAME: &str = "name";
+const GROUP: &str = "group.json";
 const FINAL_PLAN_TIME: &str = "finalPlanTime";
 const END_TIME: &str = "endTime";
 const MESSAGE: &str = "message";
@@ -81,14 +83,14 @@ impl Receipts {
         reset: &OffsetReset,
         name: &str,
         at: Timestamp,
-        partitions: &[PartitionStatus],
+        status: &OffsetResetStatus,
     ) -> Result<Recorded, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let found = limited(api.get_opt(name)).await?;
         if let Some(Err(why)) = found.as_ref().map(receipt_in) {
             return Ok(Recorded::Refused(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}")));
         }
-        let files = match Files::of(partitions) {
+        let files = match Files::of(&status.partitions) {
             Ok(files) => files,
             Err(why) => return Ok(Recorded::Refused(why)),
         };
@@ -97,6 +99,7 @@ impl Receipts {
         let data = config_map.data.get_or_insert_default();
         data.insert(STATE.into(), COMMITTING.into());
         data.insert(FINAL_PLAN_TIME.into(), at.to_string());
+        data.extend(status.group.as_ref().and_then(|group| Some((GROUP.to_owned(), serde_json::to_string(group).ok()?))));
         data.extend(files.plain);
         let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
@@ -115,6 +118,12 @@ impl Receipts {
         let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.resource_version();
         let data = config_map.data.get_or_insert_default();
+        if end.phase != Phase::Succeeded {
+            // What a person needs to put right what was done in part, also when the OffsetReset is gone.
+            let files = found.data.into_iter().flatten().filter(|(name, _)| is_file(name));
+            data.extend(files);
+            config_map.binary_data = found.binary_data;
+        }
         data.insert(STATE.into(), end.phase.as_str().into());
         data.insert(END_TIME.into(), end.at.to_string());
         data.insert(MESSAGE.into(), end.message.into());
@@ -155,12 +164,24 @@ fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     config_map
 }
 
+/// Whether a line is one of the files of the plan.
+fn is_file(name: &str) -> bool {
+    [BEFORE, AFTER, PARTITIONS].contains(&name)
+}
+
 fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
     let line =
         |name: &str| config_map.data.as_ref().and_then(|data| data.get(name)).ok_or_else(|| format!("it has no line {name}"));
     let time = |name: &str| line(name)?.parse().map_err(|_| format!("its {name} is no time"));
     let state = match line(STATE)?.as_str() {
-        COMMITTING => State::Committing { final_plan_time: time(FINAL_PLAN_TIME)?, partitions: partitions_in(config_map)? },
+        COMMITTING => State::Committing {
+            final_plan_time: time(FINAL_PLAN_TIME)?,
+            partitions: partitions_in(config_map)?,
+            group: match line(GROUP) {
+                Ok(text) => Some(serde_json::from_str(text).map_err(|error| format!("its {GROUP} cannot be read: {error}"))?),
+                Err(_) => None,
+            },
+        },
         phase => {
             let phase = [Phase::Succeeded, Phase::Failed, Phase::Cancelled].into_iter().find(|known| known.as_str() == phase);
             let phase = phase.ok_or("its state is none that is known")?;

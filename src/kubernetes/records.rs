@@ -8,12 +8,12 @@ use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 
 use super::{limit::limited, words};
 use crate::{
-    api::{FIELD_MANAGER, OffsetReset, PartitionStatus},
+    api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
     machine::record::{AFTER, BEFORE, after_csv, before_csv},
 };
 
 /// The file with every partition as the status would list it.
-const PARTITIONS: &str = "partitions.json";
+pub(super) const PARTITIONS: &str = "partitions.json";
 
 /// Files that are larger than this together are compressed.
 const PLAIN_BYTES: usize = 200_000;
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 1_000_000;
 const MOST_BYTES_OF_A_PLAN: usize = 750_000;
 
 /// What a record may come to when it is read: somebody else may have written into it.
-const MOST_BYTES_READ: u64 = 32 << 20;
+const MOST_BYTES_READ: u64 = 16 << 20;
 
 /// Reads and writes records.
 #[derive(Clone)]
@@ -123,8 +123,12 @@ impl Files {
 }
 
 pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
+    let bounded = |partitions: Vec<PartitionStatus>| match partitions.len() {
+        0..=MAX_PARTITIONS => Ok(partitions),
+        many => Err(format!("it lists {many} partitions, and no reset has more than {MAX_PARTITIONS}")),
+    };
     if let Some(text) = config_map.data.as_ref().and_then(|data| data.get(PARTITIONS)) {
-        return serde_json::from_str(text).map_err(|error| format!("its {PARTITIONS} cannot be read: {error}"));
+        return bounded(serde_json::from_str(text).map_err(|error| format!("its {PARTITIONS} cannot be read: {error}"))?);
     }
     let name = format!("{PARTITIONS}.gz");
     let bytes = config_map.binary_data.as_ref().and_then(|data| data.get(&name));
@@ -134,7 +138,7 @@ pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatu
         .take(MOST_BYTES_READ)
         .read_to_string(&mut text)
         .map_err(|error| format!("its {name} cannot be read: {error}"))?;
-    serde_json::from_str(&text).map_err(|error| format!("its {name} cannot be read: {error}"))
+    bounded(serde_json::from_str(&text).map_err(|error| format!("its {name} cannot be read: {error}"))?)
 }
 
 /// The name of a reset's record: the reset's own, as far as it fits, and a part of its UID, so that no ConfigMap of somebody else's is meant.

@@ -111,15 +111,32 @@ impl<'a> Pass<'a> {
         if self.status.partitions_omitted == 0 { listed } else { self.status.totals.unwrap_or(listed) }
     }
 
+    /// Something was or may have been committed: a commit was sent that was not refused for every partition.
+    pub fn may_have_committed(&self) -> bool {
+        self.status.commits > self.status.commits_refused
+    }
+
+    /// The last thing that was done is of this kind, and was done a moment ago.
+    pub fn was_just_tried(&self, kind: ActionKind, moment: SignedDuration) -> bool {
+        let last = self.status.last_action.as_ref().filter(|action| action.kind == kind);
+        last.is_some_and(|action| self.now.duration_since(action.time.0) < moment)
+    }
+
     /// What to say of the offsets when the run ends early: never more than is known.
     pub fn offsets_said(&self) -> String {
         let totals = self.totals();
+        let back = match (&self.status.receipt, self.seen.deleting) {
+            (Some(receipt), true) => format!("ConfigMap {} keeps the offsets from before", receipt.config_map),
+            (_, _) => "An OffsetReset with undo takes all of them back".to_owned(),
+        };
         match (totals.reset, totals.sent) {
-            (0, 0) => "No offset was changed".to_owned(),
-            (reset, 0) => format!("{reset} offsets were set and read back before: the partitions that are marked Reset"),
+            (0, 0) if !self.may_have_committed() => "No offset was changed".to_owned(),
+            (0, 0) => {
+                format!("Offsets were committed, and none of them stands any more: something has committed over them. {back}")
+            }
+            (reset, 0) => format!("{reset} offsets were set and read back before: the partitions that are marked Reset. {back}"),
             (reset, sent) => format!(
-                "{reset} offsets were set and read back, and {sent} more may have been set: the partitions that are marked Sent. An \
-                 OffsetReset with undo takes all of them back"
+                "{reset} offsets were set and read back, and {sent} more may have been set: the partitions that are marked Sent. {back}"
             ),
         }
     }

@@ -44,6 +44,10 @@ pub(super) fn stay_away(mut pass: Pass<'_>, request: &Request, why: NotNow) -> D
 }
 
 pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
+    // Known since it planned: whose turn it is by the cluster itself, whatever its brokers are called.
+    if let Some(other) = pass.group_holder().filter(|_| !request.dry_run) {
+        return pass.wait(Reason::WaitingForOther, other, LOOK_AGAIN);
+    }
     match &pass.seen.blocker {
         Some(blocker) if !request.dry_run => {
             let message =

@@ -19,9 +19,6 @@ pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 /// How soon it is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
 
-/// How soon it looks again whether another reset of the group is done.
-const OTHER: SignedDuration = SignedDuration::from_secs(1);
-
 /// How soon it looks again whether another reset's plan stands: planning takes a fraction of a second.
 const SIBLING: SignedDuration = SignedDuration::from_millis(200);
 
@@ -65,8 +62,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         return decision;
     }
     if let Some(other) = pass.group_holder() {
-        let message = format!("{message}. {other}");
-        return pass.wait(Reason::WaitingForOther, message, OTHER);
+        return pass.go_on(Phase::Pending, Reason::WaitingForOther, other);
     }
     let workloads: Vec<String> = pass.status.targets.iter().map(name).collect();
     if let Some(other) = sharing::planning_too(&pass.seen.uid, &request.namespace, &workloads, &pass.seen.others, pass.now)
@@ -117,8 +113,13 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
                 None => {
                     // One that is held at zero already has the replicas that its Lease says.
                     let held = match pass.seen.holds.get(index) {
+                        Some(Seen::Unknown(why)) => {
+                            let message = format!("the Lease that says who holds {name} cannot be read: {why}");
+                            refusals.push(Refusal::passing(Reason::TargetUnreachable, message));
+                            continue;
+                        }
                         Some(Seen::Known(hold)) if workload.replicas == 0 && hold.uid == workload.uid => Some(hold.replicas),
-                        Some(Seen::Known(_) | Seen::Unknown(_) | Seen::Missing) | None => None,
+                        Some(Seen::Known(_) | Seen::Missing) | None => None,
                     };
                     let original_replicas = held.unwrap_or(workload.replicas);
                     targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });

@@ -11,18 +11,24 @@
 //! | committing, and the consumers are still held since | it takes up the plan where it stood: the targets are never computed anew |
 //! | committing, and the consumers have been back since | nothing: what was committed by then stands, and consumers have gone on from it |
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde_json::Value;
 
 use super::{
     Decision,
+    hold::{Claim, Hold},
     observed::Seen,
     pass::{Pass, new_hold},
     request::Request,
     world::Workload,
 };
-use crate::api::{ConditionType, OffsetResetSpec, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
+use crate::api::{
+    ConditionType, GroupStatus, OffsetResetSpec, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus,
+};
+
+/// How soon it looks again whether whoever works on the group is done.
+const BLOCKED: SignedDuration = SignedDuration::from_secs(1);
 
 /// How many hexadecimal digits of the hash stand in names.
 const DIGITS: usize = 16;
@@ -45,6 +51,8 @@ pub enum State {
         final_plan_time: Timestamp,
         /// The final plan.
         partitions: Vec<PartitionStatus>,
+        /// The group, with its members before the stop.
+        group: Option<GroupStatus>,
     },
     /// It has ended.
     Over {
@@ -130,8 +138,17 @@ pub(super) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> 
                 format!("already applied: {run} of the same name and spec has ended as {as_what} at {at}: {message}. {again}"),
             )
         }
-        State::Committing { final_plan_time, partitions } => {
-            if let Some(decision) = take_up(pass, request, receipt, *final_plan_time, partitions) {
+        State::Committing { .. } if pass.seen.blocker.is_some() => {
+            let other =
+                pass.seen.blocker.as_ref().map(|blocker| format!("{}, which works on the same {}", blocker.name, blocker.shared));
+            let message = format!(
+                "waits for OffsetReset {}; then it looks whether what an earlier run of the same name and spec had begun can be taken up",
+                other.unwrap_or_default()
+            );
+            return Some(pass.take().wait(Reason::WaitingForOther, message, BLOCKED));
+        }
+        State::Committing { final_plan_time, partitions, group } => {
+            if let Some(decision) = take_up(pass, request, receipt, *final_plan_time, partitions, group.as_ref()) {
                 return Some(decision);
             }
             let count = partitions.len();
@@ -157,25 +174,30 @@ fn take_up(
     receipt: &Receipt,
     final_plan_time: Timestamp,
     partitions: &[PartitionStatus],
+    group: Option<&GroupStatus>,
 ) -> Option<Decision> {
     let mut targets = vec![];
     let mut since: Option<Timestamp> = None;
     for (index, target) in request.targets.iter().enumerate() {
         let Some(Seen::Known(workload)) = pass.seen.targets.get(index) else { return None };
+        let mut was_stopped = false;
         let original_replicas = match pass.seen.holds.get(index) {
-            Some(Seen::Known(hold)) if still_held(workload, hold, &receipt.uid) => {
+            Some(Seen::Known(hold)) if still_held(workload, hold, receipt, request) => {
                 since = Some(since.map_or(hold.since, |earlier| earlier.min(hold.since)));
+                was_stopped = true;
                 hold.replicas
             }
             // It was at zero before the stop.
             Some(Seen::Missing) if workload.replicas == 0 => 0,
             Some(Seen::Known(_) | Seen::Missing | Seen::Unknown(_)) | None => return None,
         };
-        targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });
+        let target = TargetStatus::new(target, &workload.uid);
+        targets.push(TargetStatus { original_replicas, stop_requested: was_stopped, stopped: was_stopped, ..target });
     }
     // Where nothing is held, nobody can tell whether consumers have been back.
     let since = since?;
     pass.status.targets = targets;
+    pass.status.group = group.cloned();
     pass.status.partitions = partitions.to_vec();
     for partition in &mut pass.status.partitions {
         if matches!(partition.outcome, PartitionOutcome::Planned | PartitionOutcome::Reset) {
@@ -197,8 +219,10 @@ fn take_up(
     Some(pass.take().go_on(Phase::Stopping, Reason::PlanMade, message))
 }
 
-fn still_held(workload: &Workload, hold: &super::hold::Hold, uid: &str) -> bool {
-    workload.replicas == 0 && workload.uid == hold.uid && hold.is_claimed_by(uid)
+/// At zero ever since, for that run: by its UID, or by its name and spec when the receipt was written anew by one that took it up.
+fn still_held(workload: &Workload, hold: &Hold, receipt: &Receipt, request: &Request) -> bool {
+    let of_that_run = |claim: &Claim| claim.uid == receipt.uid || (claim.name == request.name && claim.key == request.key);
+    workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)
 }
 
 #[cfg(test)]

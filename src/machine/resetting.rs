@@ -26,7 +26,7 @@ const RETRY: SignedDuration = SignedDuration::from_secs(1);
 /// What is said when the broker itself has kept a commit out.
 const REFUSED: &str = "the broker refused the commit because a consumer had joined; waits until the group is free again";
 
-pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
+pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
         return pass.not_gone();
     }
@@ -53,7 +53,14 @@ pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
     if pass.status.final_plan_time.is_none() {
         return make_final(pass, request, seen);
     }
+    // One that an earlier version of the operator had begun to commit has none yet.
+    name_receipt(&mut pass, request);
     commit(pass, request, seen)
+}
+
+/// From here on there may be a receipt; the caller writes it before the status that counts the first commit, and so before that commit.
+fn name_receipt(pass: &mut Pass<'_>, request: &Request) {
+    pass.status.receipt.get_or_insert_with(|| ReceiptStatus { config_map: request.receipt.clone(), settled: false });
 }
 
 /// The last look at the logs before the first commit: what stands there, and the targets within the bounds that hold now.
@@ -77,6 +84,7 @@ fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decis
         return pass.finish(Phase::Failed, refusal.reason, message);
     }
     pass.status.final_plan_time = Some(pass.instant());
+    name_receipt(&mut pass, request);
     let (reason, message) = (Reason::Committing, "the plan is final; offsets are about to be committed");
     pass.go_on(Phase::Resetting, reason, message)
 }
@@ -118,8 +126,6 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     }
     if !offsets.is_empty() {
         pass.status.commits += 1;
-        // The caller writes it before the status, and so before the commit.
-        pass.status.receipt.get_or_insert_with(|| ReceiptStatus { config_map: request.receipt.clone(), settled: false });
         return pass.act(Effect::Commit(offsets));
     }
     if let Some(problem) = waits_for {
@@ -235,10 +241,18 @@ fn joined(mut pass: Pass<'_>, message: &str) -> Decision {
 
 /// The answers of a commit. Only codes that speak of an error change anything: success is what is read back.
 pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decision {
-    let mut member = false;
+    let (mut member, mut open) = (false, answers.is_empty());
     for partition in &mut pass.status.partitions {
         let at = TopicPartition::new(&partition.topic, partition.partition);
-        let Some(Err(error)) = answers.get(&at) else { continue };
+        let error = match answers.get(&at) {
+            Some(Err(error)) => error,
+            Some(Ok(())) => {
+                open = true;
+                continue;
+            }
+            None => continue,
+        };
+        open |= leaves_open(error.kind);
         member |= error.kind == KafkaErrorKind::UnknownMember;
         if !error.kind.is_transient() {
             fail(partition, error.message.clone());
@@ -249,6 +263,7 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
             partition.outcome = PartitionOutcome::Planned;
         }
     }
+    pass.status.commits_refused += i32::from(!open);
     if member {
         return joined(pass, REFUSED);
     }
@@ -258,6 +273,7 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
 /// A commit that failed as a whole: the next pass reads back what became of it.
 pub(super) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)], error: &KafkaError) -> Decision {
     if !leaves_open(error.kind) {
+        pass.status.commits_refused += 1;
         let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();
         for partition in &mut pass.status.partitions {
             if refused.contains(&(partition.topic.as_str(), partition.partition)) {
@@ -272,9 +288,10 @@ pub(super) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)
     pass.wait(kafka_reason(error.kind), message, RETRY)
 }
 
-/// Whether a commit that ended with this may have been carried out all the same: nobody has said that it was not.
+/// Whether a commit that ended with this may have been carried out all the same: nobody has said that it was not. A coordinator says 15
+/// also when the record was appended and not replicated in time (REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
 fn leaves_open(kind: KafkaErrorKind) -> bool {
-    matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable)
+    matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator)
 }
 
 fn fail(partition: &mut PartitionStatus, why: String) {

@@ -33,6 +33,7 @@ enum Step {
 }
 
 pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
+    adopt(&mut pass);
     let (mut unseen, mut shared) = (false, None);
     // One target whose restore is refused keeps no other one at zero: who was refused least goes first.
     let mut next: Option<(i32, Effect)> = None;
@@ -58,7 +59,10 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
     // What was refused before is tried again when nothing else is left to be done.
     let release = release(&pass);
     match next {
-        Some((refusals, effect)) if refusals < REFUSED || release.is_none() => return pass.act(effect),
+        Some((refusals, effect)) if refusals < REFUSED => return pass.act(effect),
+        // Our own writes wake us: what was just refused is not asked for again before its time.
+        Some(_) if release.is_none() && pass.was_just_tried(ActionKind::Restore, RETRY) => return pass.look_again(RETRY),
+        Some((_, effect)) if release.is_none() => return pass.act(effect),
         Some(_) | None => {}
     }
     if let Some(effect) = release {
@@ -80,6 +84,21 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         return pass.act(effect);
     }
     done(pass)
+}
+
+/// What our claim says counts, also when the status does not know of it: it may have been wiped while the workload was held.
+fn adopt(pass: &mut Pass<'_>) {
+    for (index, target) in pass.status.targets.iter_mut().enumerate() {
+        if let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
+            && !target.stop_requested
+            && target.restored.is_none()
+            && hold.uid == target.uid
+            && hold.is_claimed_by(&pass.seen.uid)
+        {
+            target.stop_requested = true;
+            target.original_replicas = hold.replicas;
+        }
+    }
 }
 
 fn step(pass: &Pass<'_>, index: usize) -> Step {
@@ -134,8 +153,7 @@ fn release(pass: &Pass<'_>) -> Option<Effect> {
 /// Says in the receipt how the run has ended; one that has committed nothing for sure leaves none.
 fn settle(pass: &Pass<'_>) -> Option<Effect> {
     pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
-    let totals = pass.totals();
-    Some(Effect::SettleReceipt { keep: totals.reset > 0 || totals.sent > 0 })
+    Some(Effect::SettleReceipt { keep: pass.may_have_committed() })
 }
 
 /// The receipt says it, or cannot.

@@ -59,7 +59,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
 fn let_in(mut pass: Pass<'_>) -> Decision {
     let Some(other) = pass.group_holder() else { return pass.act(Effect::AddFinalizer) };
     pass.status.hold = None;
-    pass.go_on(Phase::Planning, Reason::WaitingForOther, other)
+    pass.go_on(Phase::Pending, Reason::WaitingForOther, other)
 }
 
 /// Takes one target a step towards zero; `None` when it needs none.
@@ -132,14 +132,20 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
     let target = &mut pass.status.targets[index];
     let name = name(target);
+    // Held already, with a count that is saved and a Lease that is missing: deleted by hand, or never made by an earlier version.
+    let was_held = target.stopped || (target.stop_requested && workload.replicas == 0);
+    let saved = Some(target.original_replicas).filter(|saved| was_held && *saved > 0);
     let hold = match hold {
         // At zero before we came: there is nothing to stop, and nothing to bring back.
-        None if workload.replicas == 0 => return None,
+        None if workload.replicas == 0 && saved.is_none() => {
+            target.original_replicas = 0;
+            return None;
+        }
         None => Hold {
             version: String::new(),
             workload: name.clone(),
             uid: workload.uid.clone(),
-            replicas: workload.replicas,
+            replicas: saved.unwrap_or(workload.replicas),
             since,
             until,
             claims: vec![own],
@@ -155,9 +161,15 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             Hold { claims, until: hold.until.max(until), ..hold.clone() }
         }
     };
-    target.stop_requested = true;
+    // Whoever joins says so before the Lease does, for those who would bring it back meanwhile. Whoever stops it has asked for nothing until
+    // the Lease says so: somebody else may scale it to zero before that.
+    target.stop_requested |= hold.claims.len() > 1;
     target.original_replicas = hold.replicas;
-    if hold.claims.len() == 1 {
+    if saved.is_some() {
+        let message =
+            format!("the Lease that says that {name} is held, from {} replicas, was missing and is made again", hold.replicas);
+        pass.note(true, Reason::ScaledToZero, message, None);
+    } else if hold.claims.len() == 1 {
         let message = format!("scaled to zero from {} replicas to reset the group's offsets; they come back", hold.replicas);
         pass.note(false, Reason::ScaledToZero, message, Some(index));
     } else {

@@ -168,7 +168,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
 
     let picture = store::load(context, &reset).await?;
     let request = Request::parse(&reset);
-    let seen = Box::pin(observe::observe(context, &reset, &picture, request.as_ref())).await?;
+    let (seen, seen_in_turn) = Box::pin(observe::observe(context, &reset, &picture, request.as_ref())).await?;
     let decision = machine::decide(request.as_ref(), &picture.status, &seen, (context.clock)());
 
     let old = picture.status.clone();
@@ -178,6 +178,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
         pass.conflict();
         return Ok(Action::requeue(AFTER_CONFLICT));
     };
+    drop(seen_in_turn);
     let turn = turn.filter(|turn| !turn.until_recorded);
     let Some(effect) = &decision.effect else {
         pass.completed();

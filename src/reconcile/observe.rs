@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::{
     Context, Error, questions,
     store::{self, Picture},
+    turns::Turn,
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef, TargetStatus},
@@ -32,13 +33,13 @@ pub(super) fn connection(request: &Request) -> Connection {
     Connection { bootstrap_servers: request.bootstrap_servers.clone() }
 }
 
-/// Looks at everything that this pass needs.
+/// Looks at everything that this pass needs. With it comes the turn that what was seen relies on, when it needs one of its own.
 pub(super) async fn observe(
     context: &Context,
     reset: &OffsetReset,
     picture: &Picture,
     request: Result<&Request, &InvalidSpec>,
-) -> Result<Observed, Error> {
+) -> Result<(Observed, Option<Turn>), Error> {
     let status = &picture.status;
     let mut seen = Observed {
         uid: reset.uid().unwrap_or_default(),
@@ -54,28 +55,32 @@ pub(super) async fn observe(
         holds: vec![],
         kafka: KafkaSeen::NotAsked,
     };
+    let mut turn = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
         let others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
         seen.blocker = sharing::blocker(&Claimant::from(reset), &others, (context.clock)());
+        seen.others = others;
         if let Ok(request) = request
             && !request.dry_run
         {
             let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
             if matches!(&receipt, Seen::Known(Receipt { state: State::Committing { .. }, .. })) {
+                // What is taken up must not be brought back meanwhile.
+                turn = Some(context.turns.of_holds(&request.namespace).await);
                 seen.targets = look_at_targets(context, reset, status, Some(request), phase).await;
                 seen.holds = look_at_holds(context, &request.namespace, status, &seen.targets).await;
             }
             seen.receipt = Some(receipt);
         }
-        return Ok(seen);
+        return Ok((seen, turn));
     }
     // A cancellation, and a hold that is over, are decided without looking at anything else.
     if (seen.deleting || store::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
-        return Ok(seen);
+        return Ok((seen, None));
     }
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
-        return Ok(seen);
+        return Ok((seen, None));
     }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
         seen.others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
@@ -87,7 +92,7 @@ pub(super) async fn observe(
     if let Ok(request) = request {
         seen.kafka = look_at_kafka(context, reset, status, request, phase).await;
     }
-    Ok(seen)
+    Ok((seen, None))
 }
 
 /// The targets in the order of the status, or of the spec while there is no status of them yet.

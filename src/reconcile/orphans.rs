@@ -102,7 +102,7 @@ async fn restore(
             context.announcer.announce_orphan(namespace, target, hold, &said).await;
             Ok(Action::requeue(Duration::ZERO))
         }
-        Scaled::Stale => Ok(Action::requeue(Duration::ZERO)),
+        Scaled::Stale => Ok(Action::requeue(RETRY)),
         Scaled::Refused(why) => {
             let said = format!(
                 "is held at zero for OffsetReset {}, which is gone, and could not be put back to {} replicas: {why}. It is tried \
@@ -120,7 +120,8 @@ async fn restore(
 
 async fn write(context: &Context, namespace: &str, target: &TargetRef, hold: Hold) -> Result<Action, Error> {
     match context.claims.write(namespace, target, &hold).await.map_err(Error::Claim)? {
-        Claimed::Written | Claimed::Stale => Ok(Action::requeue(Duration::ZERO)),
+        Claimed::Written => Ok(Action::requeue(Duration::ZERO)),
+        Claimed::Stale => Ok(Action::requeue(RETRY)),
         Claimed::Refused(why) => {
             tracing::warn!(
                 namespace,

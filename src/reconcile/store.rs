@@ -150,10 +150,13 @@ pub(super) async fn keep(
         next.status.record = Some(RecordStatus { config_map, compressed });
     }
     // The receipt stands before the status that a commit relies on.
-    if let (Some(receipt), None, Some(at)) = (&next.status.receipt, &old.status.receipt, &next.status.final_plan_time)
+    let first_commit = old.status.commits == 0 || old.status.receipt.is_none();
+    if let (Some(receipt), Some(at)) = (&next.status.receipt, &next.status.final_plan_time)
+        && first_commit
+        && next.status.commits > 0
         && !receipt.settled
     {
-        let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status.partitions).await;
+        let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status).await;
         match opened.map_err(Error::Receipt)? {
             Recorded::Written(_) => {}
             Recorded::Stale => return Ok(Outcome::Stale),

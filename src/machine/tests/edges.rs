@@ -207,7 +207,7 @@ fn the_count_that_comes_back_is_the_one_right_before_the_stop() {
     let first = run(&status_in(Phase::Stopping), &with(workload(5, vec![]), Seen::Missing), 3);
     assert_eq!(then(&first), Claims(5, 1), "an autoscaler changed it after the plan");
     assert_eq!(first.status.targets[0].original_replicas, 5);
-    assert!(first.status.targets[0].stop_requested);
+    assert!(!first.status.targets[0].stop_requested, "not before the Lease says so");
     // One more change between the claim and the stop: that count is the one that will be stopped.
     let second = run(&first.status, &with(workload(6, vec![]), held_from(5)), 4);
     assert_eq!(then(&second), Claims(6, 1));

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    api::{ActionKind, GroupStatus},
+    api::{ActionKind, GroupStatus, Restored},
     machine::{
         Answer, Effect, after, decide,
         hold::{Care, care_for},
@@ -43,6 +43,32 @@ fn claimed_by(uids: &[&str]) -> Seen<Hold> {
 
 fn effect(status: &OffsetResetStatus, observed: &Observed) -> Option<Effect> {
     decide(Ok(&request()), status, observed, at(3)).effect
+}
+
+/// The claim was recorded and never made, and before it is tried again somebody scales the workload to zero: that zero is theirs.
+#[rstest]
+#[case::and_it_goes_on(false)]
+#[case::and_it_is_deleted(true)]
+fn what_somebody_else_scales_to_zero_before_it_is_claimed_stays_there(#[case] deleting: bool) {
+    let with = |target| Observed { deleting, holds: vec![Seen::Missing], ..seen(target, KafkaSeen::NotAsked) };
+    let claiming = decide(Ok(&request()), &status_in(Phase::Stopping), &Observed { deleting: false, ..with(running()) }, at(3));
+    assert!(matches!(claiming.effect, Some(Effect::Claim { .. })));
+    let next = decide(Ok(&request()), &claiming.status, &with(gone()), at(4));
+    assert_eq!((next.status.targets[0].stop_requested, next.effect), (false, None));
+    // The time is over, or it was deleted: nothing was held, so nothing comes back.
+    let over = decide(Ok(&request()), &next.status, &with(gone()), at(601));
+    let end = decide(Ok(&request()), &over.status, &with(gone()), at(602));
+    assert_eq!(end.status.targets[0].restored, Some(Restored::NotStopped));
+}
+
+/// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows the count, and the Lease is made again.
+#[test]
+fn what_was_held_and_has_lost_its_lease_comes_back_all_the_same() {
+    let mut status = status_in(Phase::Stopping);
+    status.targets[0].stop_requested = true;
+    let observed = Observed { holds: vec![Seen::Missing], ..seen(gone(), KafkaSeen::NotAsked) };
+    let Some(Effect::Claim { hold, .. }) = effect(&status, &observed) else { panic!() };
+    assert_eq!(hold.replicas, 3);
 }
 
 #[test]
@@ -100,6 +126,49 @@ fn one_whose_claim_stands_keeps_the_claims_of_others_when_it_lets_go() {
     assert_eq!(decide(Ok(&request()), &status, &unseen, at(3)).status.phase, Some(Phase::Succeeded));
 }
 
+/// The status may have been wiped while the workload was held: what the claim says counts.
+#[test]
+fn a_claim_that_the_status_does_not_know_of_brings_the_replicas_back() {
+    let mut status = status_in(Phase::Restoring);
+    status.targets[0] = TargetStatus { original_replicas: 0, ..target_status(false) };
+    let observed = seen(gone(), KafkaSeen::NotAsked);
+    assert!(matches!(effect(&status, &observed), Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })));
+    let others = Observed { holds: vec![claimed_by(&["uid-2"])], ..observed };
+    let decision = decide(Ok(&request()), &status, &others, at(3));
+    assert_eq!(decision.status.targets[0].restored, Some(Restored::NotStopped), "held for another one");
+}
+
+#[test]
+fn a_refused_restore_is_tried_again_after_a_moment_and_not_at_once() {
+    let observed = seen(gone(), KafkaSeen::NotAsked);
+    let first = decide(Ok(&request()), &status_in(Phase::Restoring), &observed, at(3));
+    let refused = after(&first.status, first.effect.as_ref().unwrap(), &Answer::Refused("quota".into()), &observed, at(3)).status;
+    let woken = decide(Ok(&request()), &refused, &observed, at(3));
+    assert_eq!((woken.effect, woken.status), (None, refused.clone()), "its own write wakes it, and it writes nothing");
+    assert!(matches!(decide(Ok(&request()), &refused, &observed, at(4)).effect, Some(Effect::Scale { replicas: 3, .. })));
+}
+
+#[test]
+fn a_lease_that_is_missing_while_it_is_held_is_made_again_with_the_saved_count() {
+    let with = |target| Observed { holds: vec![Seen::Missing], ..seen(target, KafkaSeen::NotAsked) };
+    let mut status = status_in(Phase::Stopping);
+    status.targets[0] = target_status(true);
+    for target in [gone(), workload(7, vec![])] {
+        let Some(Effect::Claim { hold, .. }) = effect(&status, &with(target)) else { panic!() };
+        assert_eq!(hold.replicas, 3, "a saved count is never changed once the workload was seen at zero");
+    }
+}
+
+#[test]
+fn a_lease_that_cannot_be_read_is_seen_while_the_consumers_run() {
+    let broken = vec![Seen::Unknown("its annotation is no number".into())];
+    let observed = Observed { holds: broken, ..seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen()))) };
+    let early = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(3));
+    assert_eq!((early.status.phase, early.status.reason), (Some(Phase::Planning), Some(Reason::TargetUnreachable)));
+    let late = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(31));
+    assert_eq!((late.status.phase, late.effect), (Some(Phase::Failed), None));
+}
+
 #[test]
 fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
     let mut status = status_in(Phase::Restoring);
@@ -120,7 +189,7 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
     let refused = after(&status, &first, &Answer::Refused("quota".into()), &observed, at(3)).status;
     assert_eq!(scaled(&refused), 1, "the other one does not wait for it");
     let second = effect(&refused, &observed).unwrap();
-    let both = after(&refused, &second, &Answer::Refused("quota".into()), &observed, at(3)).status;
+    let both = after(&refused, &second, &Answer::Refused("quota".into()), &observed, at(1)).status;
     assert_eq!(scaled(&both), 0, "and it is tried again");
 }
 
@@ -140,13 +209,17 @@ fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant
     let observed = Observed { finalizer: false, others: vec![other.clone()], ..seen(running(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &stopping, &observed, at(3));
     if waits {
-        assert_eq!((decision.effect, decision.status.phase, decision.status.hold), (None, Some(Phase::Planning), None));
+        assert_eq!((&decision.effect, decision.status.phase, &decision.status.hold), (&None, Some(Phase::Pending), &None));
+        // And it stays there, without a plan each time, until the other one is done.
+        let waiting = decide(Ok(&request()), &decision.status, &observed, at(4));
+        assert_eq!((&waiting.status.phase, &waiting.status.reason), (&Some(Phase::Pending), &Some(Reason::WaitingForOther)));
+        assert_eq!(decide(Ok(&request()), &waiting.status, &observed, at(9)).status, waiting.status, "nothing to write");
     } else {
         assert_eq!(decision.effect, Some(Effect::AddFinalizer));
     }
     let planning = Observed { others: vec![other], ..seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen()))) };
     let decision = decide(Ok(&request()), &status_in(Phase::Planning), &planning, at(3));
-    assert_eq!(decision.status.phase, Some(if waits { Phase::Planning } else { Phase::Stopping }));
+    assert_eq!(decision.status.phase, Some(if waits { Phase::Pending } else { Phase::Stopping }));
 }
 
 fn restore() -> Care {

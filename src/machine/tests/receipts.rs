@@ -7,6 +7,7 @@ use crate::{
     api::ReceiptStatus,
     machine::{
         Answer, Decision, Effect, after, decide,
+        observed::Blocker,
         receipt::{Receipt, State},
     },
 };
@@ -16,7 +17,7 @@ fn over(phase: Phase) -> State {
 }
 
 fn committing() -> State {
-    State::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)] }
+    State::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)], group: None }
 }
 
 fn pending(receipt: Seen<Receipt>, target: Seen<Workload>, hold: Seen<Hold>) -> Decision {
@@ -68,6 +69,27 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
     assert_eq!(matches!(next.effect, Some(Effect::Claim { .. })), claimed != "uid-1");
 }
 
+#[test]
+fn one_that_wrote_the_receipt_anew_and_lost_its_status_takes_it_up_all_the_same() {
+    // The receipt has its uid already, the Lease still that of the one before: they have the name and the spec in common.
+    let claims = vec![Claim { uid: "uid-0".into(), name: "replay".into(), key: "key".into() }];
+    let decision = pending(of("uid-1", committing()), gone(), Seen::Known(Hold { claims, ..lease() }));
+    assert_eq!(decision.status.phase, Some(Phase::Stopping));
+}
+
+#[test]
+fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
+    let blocker = Blocker { name: "shop/other".into(), shared: "group g".into() };
+    let observed = Observed {
+        receipt: Some(of("uid-1", committing())),
+        blocker: Some(blocker),
+        finalizer: false,
+        ..seen(gone(), KafkaSeen::NotAsked)
+    };
+    let decision = decide(Ok(&request()), &OffsetResetStatus::default(), &observed, at(0));
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Pending), Some(Reason::WaitingForOther)));
+}
+
 #[rstest]
 #[case::the_consumers_are_back(running(), held())]
 #[case::the_consumers_were_back(gone(), Seen::Missing)]
@@ -102,7 +124,7 @@ fn from_the_first_commit_on_nobody_says_that_nothing_was_committed() {
     let (decision, _) = about_to_commit();
     assert!(matches!(decision.effect, Some(Effect::Commit(_))));
     let receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
-    assert_eq!(decision.status.receipt, receipt, "written before the status, and so before the commit");
+    assert_eq!(decision.status.receipt, receipt, "written before the status that counts the commit, and so before the commit");
     assert!(decision.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Sent));
     assert_eq!(decision.status.totals.unwrap().sent, 2);
 }
@@ -134,6 +156,35 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     assert_eq!(decide(Ok(&request()), &settled, &back, at(601)).status.phase, Some(Phase::Failed));
 }
 
+/// What was committed and stands no more was committed all the same: the receipt stays, and nobody says that nothing changed.
+#[test]
+fn a_commit_that_something_committed_over_is_not_forgotten() {
+    let (decision, observed) = about_to_commit();
+    let answers: PerPartition<()> = [tp(0), tp(1)].into_iter().map(|at| (at, Ok(()))).collect();
+    let status = after(&decision.status, &decision.effect.unwrap(), &Answer::Committed(answers), &observed, at(7)).status;
+    // Others have moved the offsets on; the next commit is refused, and then the hold is over.
+    let moved = seen(gone(), commit_seen(group_in(GroupState::Empty, 0), &committed(60, "")));
+    let second = decide(Ok(&request()), &status, &moved, at(8));
+    let refused: PerPartition<()> = per_partition(&Err(error(KafkaErrorKind::UnknownMember)));
+    let status = after(&second.status, &second.effect.unwrap(), &Answer::Committed(refused), &moved, at(8)).status;
+    assert_eq!((status.commits, status.commits_refused), (2, 1));
+    let unseen = seen(Seen::Unknown("no route".into()), KafkaSeen::NotAsked);
+    let ended = decide(Ok(&request()), &status, &unseen, at(600)).status;
+    let message = ended.verdict.clone().unwrap().message;
+    assert!(message.contains("none of them stands any more"), "{message}");
+    let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
+    assert_eq!(decide(Ok(&request()), &ended, &back, at(601)).effect, Some(Effect::SettleReceipt { keep: true }));
+}
+
+#[test]
+fn a_commit_of_an_earlier_version_of_the_operator_gets_its_receipt_when_it_is_read_back() {
+    let status = OffsetResetStatus { final_plan_time: Some(micro(6)), commits: 1, ..status_in(Phase::Resetting) };
+    let observed = seen(gone(), commit_seen(group_in(GroupState::Empty, 0), &committed(10, MARKER)));
+    let decision = decide(Ok(&request()), &status, &observed, at(7));
+    assert_eq!(decision.status.verdict.as_ref().unwrap().reason, Reason::Succeeded);
+    assert!(decision.status.receipt.is_some());
+}
+
 fn plan_totals(status: &OffsetResetStatus) -> (i64, i64) {
     let totals = crate::machine::plan::totals(&status.partitions);
     (totals.reset, totals.sent)
@@ -141,7 +192,8 @@ fn plan_totals(status: &OffsetResetStatus) -> (i64, i64) {
 
 #[rstest]
 #[case::a_commit_whose_answer_was_lost(KafkaErrorKind::Timeout, PartitionOutcome::Sent)]
-#[case::a_commit_that_was_refused(KafkaErrorKind::Coordinator, PartitionOutcome::Planned)]
+#[case::a_commit_that_the_coordinator_may_have_appended(KafkaErrorKind::Coordinator, PartitionOutcome::Sent)]
+#[case::a_commit_that_was_refused(KafkaErrorKind::Authorization, PartitionOutcome::Planned)]
 fn a_commit_that_failed_as_a_whole(#[case] kind: KafkaErrorKind, #[case] outcome: PartitionOutcome) {
     let (decision, observed) = about_to_commit();
     let failed = after(&decision.status, &decision.effect.unwrap(), &Answer::CommitFailed(error(kind)), &observed, at(7));
