@@ -162,10 +162,29 @@ pub async fn deny(tool: &mut KafkaTool, resource: &[&str], operation: &str) {
         let (status, output) = tool.at_broker("kafka-acls", &[&["--add"], &rule[..], resource].concat()).await;
         assert_eq!(status, 0, "{output}");
     }
+    let denied = format!("operation={}, permissionType=DENY", operation.to_uppercase());
+    until_the_broker_knows(tool, resource, |listed| listed.contains(&denied)).await;
 }
 
 /// Removes all ACLs of a resource.
 pub async fn allow_again(tool: &mut KafkaTool, resource: &[&str]) {
     let (status, output) = tool.at_broker("kafka-acls", &[&["--remove", "--force"], resource].concat()).await;
     assert_eq!(status, 0, "{output}");
+    until_the_broker_knows(tool, resource, |listed| !listed.contains("permissionType=")).await;
+}
+
+/// An ACL is written to the metadata log first, and the tool does not wait until the broker has read it there.
+async fn until_the_broker_knows(tool: &mut KafkaTool, resource: &[&str], known: impl Fn(&str) -> bool) {
+    let mut last = String::new();
+    let asking = async {
+        loop {
+            let (status, output) = tool.at_broker("kafka-acls", &[&["--list"], resource].concat()).await;
+            assert_eq!(status, 0, "{output}");
+            if known(&output) {
+                return;
+            }
+            last = output;
+        }
+    };
+    assert!(within(super::PATIENCE, asking).await.is_some(), "the broker does not follow: {last}");
 }
