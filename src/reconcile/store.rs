@@ -136,6 +136,7 @@ pub(super) async fn keep(
             return Ok(Outcome::Refused(why));
         }
         let compressed = files.is_compressed();
+        context.leads()?;
         match context.records.write(&reset, files, next.version.as_deref()).await.map_err(Error::WriteRecord)? {
             Recorded::Written(version) => next.version = Some(version),
             Recorded::Stale => return Ok(Outcome::Stale),
@@ -153,6 +154,7 @@ pub(super) async fn keep(
     if let (Some(receipt), None, Some(at)) = (&next.status.receipt, &old.status.receipt, &next.status.final_plan_time)
         && !receipt.settled
     {
+        context.leads()?;
         let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status.partitions).await;
         match opened.map_err(Error::Receipt)? {
             Recorded::Written(_) => {}
@@ -180,6 +182,7 @@ pub(super) async fn keep_without_record(
 }
 
 async fn write_status(context: &Context, reset: OffsetReset, picture: Picture) -> Result<Outcome, Error> {
+    context.leads()?;
     match context.resets.write_status(&reset, &listed(&picture.status)).await.map_err(Error::Record)? {
         Stored::Written(written) => Ok(Outcome::Stands(written, Box::new(picture))),
         Stored::Stale => Ok(Outcome::Stale),
