@@ -1,6 +1,6 @@
 //! The command line, read once. Nothing else reads arguments or the environment.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -18,6 +18,7 @@ pub struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// Runs the operator until SIGTERM or SIGINT.
     Run(Config),
@@ -48,9 +49,58 @@ pub struct Config {
     #[arg(long, env = "OFFSET_RESET_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 
-    /// The name under which this instance publishes events: its pod's.
+    /// The name under which this instance publishes events and leads: its pod's.
     #[arg(long, env = "OFFSET_RESET_INSTANCE")]
     pub instance: Option<String>,
+
+    /// Of several instances, who works.
+    #[command(flatten)]
+    pub election: Election,
+}
+
+/// Leader election, on the protocol and with the usual times of client-go.
+#[derive(Clone, Debug, Args)]
+pub struct Election {
+    /// Work only while holding the leader lease, so that several instances may run; without it, this must be the only one.
+    #[arg(
+        long,
+        env = "OFFSET_RESET_LEADER_ELECTION",
+        default_value_t = false,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub leader_election: bool,
+
+    /// The leader lease's name. Instances that watch different namespaces need different ones.
+    #[arg(long, env = "OFFSET_RESET_LEASE_NAME", default_value = "offset-reset-operator")]
+    pub lease_name: String,
+
+    /// The leader lease's namespace; our own when absent.
+    #[arg(long, env = "OFFSET_RESET_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// After how long without a renewal another instance takes over; whole seconds.
+    #[arg(long, env = "OFFSET_RESET_LEASE_DURATION", default_value = "15s", value_parser = duration)]
+    pub lease_duration: Duration,
+
+    /// After how long without a renewal the leader ends itself; shorter than the lease duration.
+    #[arg(long, env = "OFFSET_RESET_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
+    pub renew_deadline: Duration,
+
+    /// How often the leader renews, and the others look.
+    #[arg(long, env = "OFFSET_RESET_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
+    pub retry_period: Duration,
+}
+
+/// As in the resource: 15s, 1m30s, 500ms.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: kube::core::Duration = text.parse().map_err(|_| "not a duration such as 15s, 1m30s or 500ms".to_owned())?;
+    if parsed.is_negative() {
+        return Err("a duration here is not negative".into());
+    }
+    Ok(parsed.into())
 }
 
 #[cfg(test)]
@@ -64,10 +114,23 @@ mod tests {
         <Arguments as clap::CommandFactory>::command().debug_assert();
     }
 
+    #[test]
+    fn alone_by_default_and_with_the_usual_times() {
+        let Command::Run(Config { election, .. }) = Arguments::parse_from(["offset-reset-operator", "run"]).command else {
+            unreachable!("it was told to run")
+        };
+        let times = [election.lease_duration, election.renew_deadline, election.retry_period];
+        assert_eq!((election.leader_election, times), (false, [15, 10, 2].map(Duration::from_secs)));
+    }
+
     #[rstest]
     #[case::defaults(&["run"], true)]
     #[case::everything(&["run", "--namespace", "shop", "--http-address", "[::]:80", "--concurrency", "4", "--log-format", "json"], true)]
     #[case::the_definition(&["crd"], true)]
+    #[case::leader_election(&["run", "--leader-election", "--lease-duration", "1m30s", "--retry-period", "500ms"], true)]
+    #[case::no_leader_election(&["run", "--leader-election=false", "--lease-namespace", "shop"], true)]
+    #[case::a_duration_without_a_unit(&["run", "--lease-duration", "15"], false)]
+    #[case::a_duration_that_has_passed(&["run", "--retry-period=-2s"], false)]
     #[case::nothing(&[], false)]
     #[case::no_workers(&["run", "--concurrency", "0"], false)]
     #[case::no_port(&["run", "--http-address", "localhost"], false)]

@@ -32,6 +32,12 @@ fn operate(config: Config) -> ExitCode {
     };
     match runtime.block_on(run::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.must_end_at_once() => {
+            // Calls that block are not waited for: what has not been sent to a broker by now must not be.
+            runtime.shutdown_background();
+            fail(&error);
+            ExitCode::from(run::LEASE_LOST)
+        }
         Err(error) => fail(&error),
     }
 }

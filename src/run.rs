@@ -26,7 +26,10 @@ use crate::{
     api::{LEASE_LABEL, OffsetReset, Phase},
     cli::Config,
     kafka::{Connector, Pool},
-    kubernetes::{Announcer, Claims, Receipts, Records, Resets, Targets, hold_in},
+    kubernetes::{
+        Announcer, Claims, Receipts, Records, Resets, Targets, hold_in,
+        leader::{self, Candidate, Leadership, Lost, Terms},
+    },
     machine,
     observability::{Metrics, Readiness, serve},
     reconcile::{Backoff, Context, Turns, care_for as care_for_hold, error_policy, orphan_error_policy, reconcile},
@@ -40,7 +43,10 @@ const CRD_RETRY: Duration = Duration::from_secs(2);
 /// How often unused Kafka clients are looked for.
 const POOL_CARE: Duration = Duration::from_mins(1);
 
-/// Why the operator cannot run.
+/// What the process ends with when the leader lease is lost. Any other failure ends it with 1.
+pub const LEASE_LOST: u8 = 3;
+
+/// Why the operator cannot run, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no way to the API server.
@@ -55,6 +61,29 @@ pub enum Error {
     /// Serving health failed.
     #[error("serving health and metrics failed")]
     Serve(#[source] std::io::Error),
+    /// The times of leader election contradict each other.
+    #[error("leader election as it was asked for cannot work: {0}")]
+    Election(String),
+    /// Another instance leads, or soon may. What was under way is recorded, and whoever leads goes on from there.
+    #[error("the leader lease {lease} is lost, so this instance ends: whoever leads goes on with what was under way")]
+    LeaseLost {
+        /// Its namespace and name.
+        lease: String,
+        /// How.
+        #[source]
+        lost: Lost,
+    },
+}
+
+impl Error {
+    /// Whether another instance may be at work by now, so that the process must end at once, whatever still hangs in it.
+    #[must_use]
+    pub fn must_end_at_once(&self) -> bool {
+        match self {
+            Self::LeaseLost { .. } => true,
+            Self::Client(_) | Self::Listen(..) | Self::Signal(_) | Self::Serve(_) | Self::Election(_) => false,
+        }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -78,14 +107,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
     operate(client, config, stop).await
 }
 
-/// Runs with a client until `stop` is cancelled: passes under way are finished, then the health server ends.
+/// Runs with a client until `stop` is cancelled: passes under way are finished, then the leader lease is released where there is
+/// one, then the health server ends.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, and when the leader lease is lost: then nothing is finished.
 pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let pool = Arc::new(Pool::default());
+    let leadership = leadership(&config);
+    let allowed = leadership.clone();
+    let pool = Arc::new(Pool::allowing(Arc::new(move || allowed.left())));
     let care = tokio::spawn(care_for(Arc::clone(&pool), stop.clone()));
-    let result = operate_on(client, config, pool, stop.clone()).await;
+    let result = operate_as(client, config, pool, leadership, stop.clone()).await;
     stop.cancel();
     let _ = care.await;
     result
@@ -94,33 +126,39 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
 /// Runs on Kafka clusters that are reached as `kafka` says; otherwise as [`operate`].
 ///
 /// # Errors
-/// When it cannot start.
+/// As [`operate`].
 pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector>, stop: CancellationToken) -> Result<(), Error> {
+    let leadership = leadership(&config);
+    operate_as(client, config, kafka, leadership, stop).await
+}
+
+fn leadership(config: &Config) -> Leadership {
+    if config.election.leader_election { Leadership::none_yet() } else { Leadership::unconditional() }
+}
+
+async fn operate_as(
+    client: Client,
+    config: Config,
+    kafka: Arc<dyn Connector>,
+    leadership: Leadership,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace.as_deref().unwrap_or("all"), "starting");
+    let candidate = candidate(&client, &config)?;
     let metrics = Metrics::new();
-    let readiness = Readiness::waiting_for(&["crd"]);
+    let readiness = Readiness::waiting_for(if candidate.is_some() { &["crd", "lease"] } else { &["crd"] });
     let listener = TcpListener::bind(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
     // The health server ends last: until then somebody may ask.
     let serving = CancellationToken::new();
     let server = tokio::spawn(serve(listener, readiness.clone(), metrics.clone(), serving.clone()));
     if wait_for_crd(&client, &config, &stop).await {
         readiness.set("crd", true);
-        let context = Arc::new(Context {
-            resets: Resets::new(client.clone()),
-            records: Records::new(client.clone()),
-            receipts: Receipts::new(client.clone()),
-            targets: Targets::new(client.clone()),
-            claims: Claims::new(client.clone()),
-            kafka,
-            announcer: Announcer::new(client.clone(), config.instance.clone()),
-            metrics,
-            namespace: config.namespace.clone(),
-            backoff: Backoff::default(),
-            clock: now,
-            turns: Turns::default(),
-        });
-        let holds = care_for_holds(client.clone(), &config, Arc::clone(&context), stop.clone());
-        tokio::join!(control(client, &config, context, stop.clone()), holds);
+        let context = Arc::new(context(&client, &config, kafka, metrics.clone(), leadership));
+        if let Err(error) = lead(client, &config, candidate, context, &readiness, &stop).await {
+            // No question that somebody asks the health server now is worth a wait.
+            server.abort();
+            return Err(error);
+        }
     }
     serving.cancel();
     tracing::info!("ended");
@@ -128,6 +166,76 @@ pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector
         Ok(result) => result.map_err(Error::Serve),
         Err(_) => Ok(()),
     }
+}
+
+/// Works for as long as this instance leads. One that stands by is ready too: it is ready to take over.
+async fn lead(
+    client: Client,
+    config: &Config,
+    candidate: Option<Candidate>,
+    context: Arc<Context>,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let (metrics, leadership) = (context.metrics.clone(), context.leadership.clone());
+    let Some(candidate) = candidate else {
+        metrics.leads(true);
+        work(client, config, context, stop).await;
+        return Ok(());
+    };
+    let lease = candidate.lease();
+    let Some(mut held) = candidate.lead(leadership, stop, || readiness.set("lease", true)).await else { return Ok(()) };
+    metrics.leads(true);
+    // When the lease is lost, what is under way is cut off where it waits: as if the process had been killed, and as safe.
+    let outcome = tokio::select! {
+        biased;
+        lost = held.keep() => Err(Error::LeaseLost { lease, lost }),
+        () = work(client, config, context, stop) => Ok(()),
+    };
+    metrics.leads(false);
+    match &outcome {
+        Ok(()) => held.release().await,
+        Err(error) => tracing::error!(error = chain(error), "leads no more"),
+    }
+    outcome
+}
+
+/// Who wants to lead, where leader election was asked for.
+fn candidate(client: &Client, config: &Config) -> Result<Option<Candidate>, Error> {
+    let election = &config.election;
+    if !election.leader_election {
+        return Ok(None);
+    }
+    let identity = leader::identity(config.instance.as_deref().unwrap_or("offset-reset-operator"));
+    let terms = Terms::new(identity, election.lease_duration, election.renew_deadline, election.retry_period);
+    let namespace = election.lease_namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+    Ok(Some(Candidate::new(client, namespace, &election.lease_name, terms.map_err(Error::Election)?)))
+}
+
+/// What every pass needs, with the real clock.
+#[must_use]
+pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metrics: Metrics, leadership: Leadership) -> Context {
+    Context {
+        resets: Resets::new(client.clone()),
+        records: Records::new(client.clone()),
+        receipts: Receipts::new(client.clone()),
+        targets: Targets::new(client.clone()),
+        claims: Claims::new(client.clone()),
+        kafka,
+        announcer: Announcer::new(client.clone(), config.instance.clone()),
+        metrics,
+        namespace: config.namespace.clone(),
+        backoff: Backoff::default(),
+        clock: now,
+        turns: Turns::default(),
+        leadership,
+    }
+}
+
+/// Both controllers, until they have ended in order.
+async fn work(client: Client, config: &Config, context: Arc<Context>, stop: &CancellationToken) {
+    let holds = care_for_holds(client.clone(), config, Arc::clone(&context), stop.clone());
+    tokio::join!(control(client, config, context, stop.clone()), holds);
 }
 
 /// The controller: OffsetResets, and whatever happens to Deployments and pods while something is held.

@@ -23,7 +23,10 @@ use kube::{
 };
 use offset_reset_operator::api::{OffsetReset, OffsetResetStatus, Phase, Reason};
 use serde_json::{Value, json};
-use tokio::{process::Command, sync::OnceCell};
+use tokio::{
+    process::Command,
+    sync::{Mutex, OnceCell},
+};
 
 /// The operator's namespace, as in `deploy/`.
 const SYSTEM: &str = "offset-reset-system";
@@ -41,6 +44,31 @@ async fn installed() {
 
 async fn rolled_out() {
     kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/offset-reset-operator", "--timeout=120s"]).await;
+}
+
+/// Held while the operator's own pods are looked at, or killed.
+static PODS: Mutex<()> = Mutex::const_new(());
+
+/// The pod that leads, as its lease says.
+async fn leader() -> String {
+    let holder = kubectl(&["-n", SYSTEM, "get", "lease", "offset-reset-operator", "-o", "jsonpath={.spec.holderIdentity}"]).await;
+    holder.rsplit_once('_').map(|(pod, _)| pod.to_owned()).unwrap_or_default()
+}
+
+/// Kills the pod that leads, says how long it took until another one did, and waits until there are two again.
+async fn fail_over() {
+    let _undisturbed = PODS.lock().await;
+    let killed = leader().await;
+    kubectl(&["-n", SYSTEM, "delete", "pod", &killed, "--force", "--grace-period=0"]).await;
+    let begin = std::time::Instant::now();
+    let followed = async {
+        while [killed.clone(), String::new()].contains(&leader().await) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    within(PATIENCE, followed).await.expect("the other one leads");
+    println!("the leader's pod is gone: another leads after {:.1} s", begin.elapsed().as_secs_f64());
+    rolled_out().await;
 }
 
 async fn kubectl(arguments: &[&str]) -> String {
@@ -243,17 +271,7 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
         consumers.apply("interrupted", json!([{"partition": 1, "offset": 70}]), json!({"sessionTimeout": "12s"})).await;
         let held = wait_for_phase(&consumers.api, "interrupted", Phase::Draining).await;
         assert_eq!(status(&held).targets[0].original_replicas, 1);
-        kubectl(&[
-            "-n",
-            SYSTEM,
-            "delete",
-            "pod",
-            "-l",
-            "app.kubernetes.io/name=offset-reset-operator",
-            "--force",
-            "--grace-period=0",
-        ])
-        .await;
+        fail_over().await;
         let done = wait_for_comeback(&consumers.api, "interrupted").await;
         succeeded(&done, 1);
         assert_eq!(status(&done).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
@@ -265,7 +283,6 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
         consumers.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
         wait_until_gone(&consumers.api, "cancelled").await;
         assert_eq!(consumers.replicas().await, 1, "before it went");
-        rolled_out().await;
     })
     .await;
 }
@@ -318,20 +335,26 @@ async fn the_operator_runs_restricted_and_says_how_it_is() {
     let namespace =
         kubectl(&["get", "namespace", SYSTEM, "-o", "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}"]).await;
     assert_eq!(namespace, "restricted");
+    let _undisturbed = PODS.lock().await;
     let path = |path: &str| format!("/api/v1/namespaces/{SYSTEM}/pods/{{pod}}:8080/proxy{path}");
-    let pod = kubectl(&[
+    let pods = kubectl(&[
         "-n",
         SYSTEM,
         "get",
         "pod",
         "-l",
         "app.kubernetes.io/name=offset-reset-operator",
+        "--field-selector",
+        "status.phase=Running",
         "-o",
-        "jsonpath={.items[0].metadata.name}",
+        "jsonpath={.items[*].metadata.name}",
     ]);
-    let pod = pod.await;
-    for (at, expected) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "offset_reset_reconcile")] {
-        let answer = kubectl(&["get", "--raw", &path(at).replace("{pod}", &pod)]).await;
-        assert!(answer.contains(expected), "{at}: {answer}");
+    let pods = pods.await;
+    assert_eq!(pods.split(' ').count(), 2, "one works, one stands by: {pods}");
+    for pod in pods.split(' ') {
+        for (at, expected) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "offset_reset_leader ")] {
+            let answer = kubectl(&["get", "--raw", &path(at).replace("{pod}", pod)]).await;
+            assert!(answer.contains(expected), "{at} of {pod}: {answer}");
+        }
     }
 }

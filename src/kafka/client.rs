@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 
 use super::{
-    Connection, GroupAdmin, access, errors,
+    Allowance, Connection, GroupAdmin, access, errors,
     ffi::{self, Answers, Fault, Handle, Isolation, Leaders},
     groups::{self, Described},
     questions::{self, PARTITIONS_PER_QUESTION, Questions},
@@ -23,21 +23,28 @@ use crate::machine::world::{
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
+/// A commit that has less time than this is not sent.
+const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
+
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 
 /// `LEADER_NOT_AVAILABLE`.
 const LEADERLESS: i32 = 5;
 
+/// librdkafka's code for a request that ran out of time.
+const TIMED_OUT: i32 = -185;
+
 /// One client, for every group of a cluster.
 pub(super) struct Client {
     /// Only absent while it is being closed.
     session: Option<Arc<Session>>,
+    allowance: Allowance,
 }
 
 impl Client {
-    pub fn new(connection: &Connection) -> Result<Self, Fault> {
-        Ok(Self { session: Some(Arc::new(Session::open(connection)?)) })
+    pub fn new(connection: &Connection, allowance: Allowance) -> Result<Self, Fault> {
+        Ok(Self { session: Some(Arc::new(Session::open(connection)?)), allowance })
     }
 
     /// Runs blocking calls to their end on a thread of their own, also when nobody waits for them any more.
@@ -126,7 +133,15 @@ fn list_offsets(
 }
 
 /// Commits chunk by chunk. Once a chunk stays without any answer, the ones after it are not sent.
-fn commit(session: &Session, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
+///
+/// Every request asks first whether it is still allowed, and has no more time than that: librdkafka goes by the same clock, and
+/// what waits in there for a coordinator or a connection when the process is frozen is out of time when it goes on.
+fn commit(
+    session: &Session,
+    allowance: &Allowance,
+    group: &str,
+    offsets: &[(TopicPartition, Committed)],
+) -> Result<PerPartition<()>, KafkaError> {
     let mut answers: PerPartition<()> = BTreeMap::new();
     let mut silence: Option<KafkaError> = None;
     for chunk in questions::commit_chunks(group, offsets) {
@@ -138,7 +153,12 @@ fn commit(session: &Session, group: &str, offsets: &[(TopicPartition, Committed)
             continue;
         }
         // After a coordinator's code it is sent again: writing the same twice changes nothing.
-        let ask = |native: &Native| ffi::alter(handle(native), group, chunk, REQUEST_LIMIT);
+        let ask = |native: &Native| match allowance() {
+            left if left < SHORTEST_COMMIT => {
+                Err(Fault { code: TIMED_OUT, text: "not sent: this operator does not lead for certain any more".into() })
+            }
+            left => ffi::alter(handle(native), group, chunk, left.min(REQUEST_LIMIT)),
+        };
         match session.with_coordinator(group, ask, no_coordinator_fault) {
             Ok(found) => answers.extend(questions::complete(asked(), found)),
             Err(fault) => {
@@ -290,10 +310,10 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let group = group.to_owned();
+        let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
         let committed = self.blocking(move |session| {
             questions::possible_group(&group).map_err(|fault| errors::error(&fault, &about(&group)))?;
-            commit(session, &group, &asked.into_iter().collect::<Vec<_>>())
+            commit(session, &allowance, &group, &asked.into_iter().collect::<Vec<_>>())
         });
         answered.extend(committed.await?);
         Ok(answered)

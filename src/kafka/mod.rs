@@ -15,7 +15,7 @@ mod pool;
 mod questions;
 mod session;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -107,6 +107,10 @@ pub struct Connection {
     /// `host:port`, comma separated.
     pub bootstrap_servers: String,
 }
+
+/// For how long from now commits may be under way; zero when none may be sent. Asked right before each request that commits,
+/// which then has no more time than that.
+pub type Allowance = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Hands out clients.
 #[async_trait]

@@ -5,19 +5,32 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Connection, Connector, GroupAdmin, client::Client};
+use super::{Allowance, Connection, Connector, GroupAdmin, client::Client};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
 /// How long an unused client is kept.
 const IDLE: Duration = Duration::from_mins(2);
 
 /// The clients that are open.
-#[derive(Default)]
 pub struct Pool {
     clients: Mutex<HashMap<Connection, (Arc<Client>, Instant)>>,
+    allowance: Allowance,
+}
+
+impl Default for Pool {
+    /// One whose commits may always be sent.
+    fn default() -> Self {
+        Self::allowing(Arc::new(|| Duration::MAX))
+    }
 }
 
 impl Pool {
+    /// One whose commits may be sent only while they are allowed.
+    #[must_use]
+    pub fn allowing(allowance: Allowance) -> Self {
+        Self { clients: Mutex::default(), allowance }
+    }
+
     /// Closes what nobody uses any more; called now and then, so that the last client goes too.
     pub async fn close_idle(&self) {
         self.close_idle_at(Instant::now()).await;
@@ -33,7 +46,7 @@ impl Pool {
             *used = now;
             return Ok(Arc::clone(client));
         }
-        let client = Client::new(connection)
+        let client = Client::new(connection, Arc::clone(&self.allowance))
             .map_err(|fault| KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text)))?;
         let client = Arc::new(client);
         clients.insert(connection.clone(), (Arc::clone(&client), now));

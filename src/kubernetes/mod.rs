@@ -1,7 +1,8 @@
-//! Kubernetes' side: the objects, the targets, and what people are told.
+//! Kubernetes' side: the objects, the targets, what people are told, and who of several operators works.
 
 mod claims;
 mod events;
+pub mod leader;
 mod limit;
 mod receipts;
 mod records;

@@ -7,7 +7,7 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -45,6 +45,7 @@ pub struct Metrics {
     finished: Family<FinishedLabel, Counter>,
     downtime: Histogram,
     committed: Counter,
+    leader: Gauge,
 }
 
 impl Default for Metrics {
@@ -66,6 +67,7 @@ impl Metrics {
             finished: Family::default(),
             downtime: Histogram::new(DOWNTIME_SECONDS),
             committed: Counter::default(),
+            leader: Gauge::default(),
         };
         registry.register("reconcile", "Passes over an object, by how they ended", metrics.passes.clone());
         registry.register("reconcile_duration_seconds", "How long passes took", metrics.pass_seconds.clone());
@@ -73,6 +75,7 @@ impl Metrics {
         registry.register("finished", "Resets that ended, by terminal phase and reason", metrics.finished.clone());
         registry.register("downtime_seconds", "From the first stop to the restore", metrics.downtime.clone());
         registry.register("partitions_committed", "Partitions whose commit the broker accepted", metrics.committed.clone());
+        registry.register("leader", "1 where this instance works, 0 where it stands by", metrics.leader.clone());
         *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         metrics
     }
@@ -101,6 +104,11 @@ impl Metrics {
     /// The broker has accepted so many partitions.
     pub fn partitions_committed(&self, count: u64) {
         self.committed.inc_by(count);
+    }
+
+    /// This instance is the one that works, or is not.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// Everything, as text.
@@ -156,12 +164,14 @@ mod tests {
         drop(metrics.reconcile_pass());
         metrics.reconcile_pass().completed();
         metrics.finished(Phase::Failed, "GroupNotFound");
+        metrics.leads(true);
         let text = metrics.encode();
         for line in [
             "offset_reset_reconcile_total{result=\"failed\"} 1",
             "offset_reset_reconcile_total{result=\"completed\"} 1",
             "offset_reset_finished_total{phase=\"Failed\",reason=\"GroupNotFound\"} 1",
             "offset_reset_reconcile_duration_seconds_count 2",
+            "offset_reset_leader 1",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

@@ -16,6 +16,7 @@ pub(super) async fn act(
     request: Option<&Request>,
     effect: &Effect,
 ) -> Result<Answer, Error> {
+    context.leads()?;
     match effect {
         Effect::AddFinalizer | Effect::RemoveFinalizer => {
             let on = matches!(effect, Effect::AddFinalizer);
@@ -59,6 +60,8 @@ pub(super) async fn act(
                 Ok(admin) => admin,
                 Err(error) => return Ok(Answer::CommitFailed(error)),
             };
+            // Connecting may have taken a while. Asked again for each request that commits, see `kafka::Allowance`.
+            context.leads()?;
             // Awaited to its end: a commit that was begun must not land after the consumers are back.
             match admin.commit(&request.group, &offsets).await {
                 Ok(answers) => {

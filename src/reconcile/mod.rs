@@ -17,7 +17,7 @@ use self::store::{Outcome, Picture};
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
-    kubernetes::{Announcer, Claims, Receipts, Records, Resets, Targets},
+    kubernetes::{Announcer, Claims, Receipts, Records, Resets, Targets, leader::Leadership},
     machine::{self, Decision, observed::Observed, request::Request},
     observability::Metrics,
 };
@@ -59,6 +59,15 @@ pub struct Context {
     pub clock: fn() -> Timestamp,
     /// One pass at a time where others must see what is recorded.
     pub turns: Turns,
+    /// Whether this operator is the one that works.
+    pub leadership: Leadership,
+}
+
+impl Context {
+    /// Asked right before everything that changes the world: what is begun while another leads would be done over its head.
+    fn leads(&self) -> Result<(), Error> {
+        if self.leadership.is_certain() { Ok(()) } else { Err(Error::NotLeading) }
+    }
 }
 
 /// Why a pass failed. Waiting is not failing.
@@ -97,6 +106,9 @@ pub enum Error {
     /// Nobody can tell whether the receipt was written.
     #[error("the receipt could not be written")]
     Receipt(#[source] kube::Error),
+    /// The lease could not be renewed in time, so another operator may be at work.
+    #[error("this operator does not lead for certain any more: nothing was begun, whoever leads goes on")]
+    NotLeading,
     /// The object does not have the shape of its own definition.
     #[error("the OffsetReset cannot be decoded: {0}")]
     Undecodable(String),
@@ -118,6 +130,7 @@ impl Error {
             Self::ReadClaim(_) => "read-claim",
             Self::Claim(_) => "claim",
             Self::Receipt(_) => "receipt",
+            Self::NotLeading => "not-leading",
             Self::Undecodable(_) => "undecodable",
         }
     }
@@ -273,6 +286,7 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         | Error::Scale(_)
         | Error::ReadClaim(_)
         | Error::Claim(_)
-        | Error::Receipt(_) => Action::requeue(context.backoff.next(&uid(&object))),
+        | Error::Receipt(_)
+        | Error::NotLeading => Action::requeue(context.backoff.next(&uid(&object))),
     }
 }

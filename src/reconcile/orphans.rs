@@ -91,6 +91,7 @@ async fn restore(
     hold: &Hold,
     resource_version: &str,
 ) -> Result<Action, Error> {
+    context.leads()?;
     match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
         Scaled::Accepted => {
             let said = format!(
@@ -119,6 +120,7 @@ async fn restore(
 }
 
 async fn write(context: &Context, namespace: &str, target: &TargetRef, hold: Hold) -> Result<Action, Error> {
+    context.leads()?;
     match context.claims.write(namespace, target, &hold).await.map_err(Error::Claim)? {
         Claimed::Written => Ok(Action::requeue(Duration::ZERO)),
         Claimed::Stale => Ok(Action::requeue(RETRY)),

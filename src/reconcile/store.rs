@@ -136,6 +136,7 @@ pub(super) async fn keep(
             return Ok(Outcome::Refused(why));
         }
         let compressed = files.is_compressed();
+        context.leads()?;
         match context.records.write(&reset, files, next.version.as_deref()).await.map_err(Error::WriteRecord)? {
             Recorded::Written(version) => next.version = Some(version),
             Recorded::Stale => return Ok(Outcome::Stale),
@@ -156,6 +157,7 @@ pub(super) async fn keep(
         && next.status.commits > 0
         && !receipt.settled
     {
+        context.leads()?;
         let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status).await;
         match opened.map_err(Error::Receipt)? {
             Recorded::Written(_) => {}
@@ -183,6 +185,7 @@ pub(super) async fn keep_without_record(
 }
 
 async fn write_status(context: &Context, reset: OffsetReset, picture: Picture) -> Result<Outcome, Error> {
+    context.leads()?;
     match context.resets.write_status(&reset, &listed(&picture.status)).await.map_err(Error::Record)? {
         Stored::Written(written) => Ok(Outcome::Stands(written, Box::new(picture))),
         Stored::Stale => Ok(Outcome::Stale),
