@@ -57,6 +57,8 @@ impl fmt::Display for At {
 pub struct Layer {
     fault: Option<At>,
     counts: Mutex<Counts>,
+    /// As they were at the last request that changed something.
+    until_the_last_change: Mutex<Counts>,
     /// The operator counts as killed: from here on nothing that it asks is sent, also what it asks at the same time elsewhere.
     killed: AtomicBool,
     happened: AtomicBool,
@@ -68,8 +70,10 @@ impl Layer {
         Self { fault, ..Self::default() }
     }
 
+    /// How often each was made, up to the last one that changed something: how often the operator looks at what is over is a matter of
+    /// how soon it is told to end.
     pub fn counts(&self) -> Counts {
-        self.counts.lock().unwrap().clone()
+        self.until_the_last_change.lock().unwrap().clone()
     }
 
     /// Whether the fault has happened by now.
@@ -110,7 +114,11 @@ impl Layer {
         let mut counts = self.counts.lock().unwrap();
         let count = counts.entry(kind.to_owned()).or_default();
         *count += 1;
-        self.fault.as_ref().filter(|at| at.kind == kind && at.nth == *count).map(|at| at.fault)
+        let fault = self.fault.as_ref().filter(|at| at.kind == kind && at.nth == *count).map(|at| at.fault);
+        if changes(kind) {
+            self.until_the_last_change.lock().unwrap().clone_from(&counts);
+        }
+        fault
     }
 
     async fn die<T>(&self) -> T {
@@ -123,4 +131,10 @@ impl Layer {
         self.happened.store(true, Ordering::SeqCst);
         self.news.notify_waiters();
     }
+}
+
+/// Whether a request changes something that the reset is about; Events only tell of it.
+fn changes(kind: &str) -> bool {
+    let verb = kind.split(' ').next().unwrap_or_default();
+    kind == "Kafka commit" || (["create", "update", "patch", "delete"].contains(&verb) && kind != "create events")
 }
