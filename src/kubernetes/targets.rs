@@ -70,10 +70,7 @@ impl Targets {
         let (scale, unset) = match limited(place.api.get_scale(&target.name)).await {
             Ok(scale) => (scale, None),
             Err(kube::Error::Api(status)) if replicas_are_unset(&status) => match self.scale_of_unset(&place).await {
-                Ok(scale) => {
-                    let reported = scale.status.as_ref().map_or(0, |status| status.replicas);
-                    (scale, Some(reported))
-                }
+                Ok(found) => found,
                 Err(error) => return self.not_seen(&place, &error),
             },
             Err(error) => return self.not_seen(&place, &error),
@@ -184,13 +181,23 @@ impl Targets {
 
     /// A custom resource whose field for the replicas is unset has no scale to be read (the API server answers with an error of its
     /// own), but it answers to an update: one that is not stored shows the selector, and what it says that it has.
-    async fn scale_of_unset(&self, place: &Place<'_>) -> Result<Scale, kube::Error> {
-        let found = limited(place.api.get_metadata(&place.target.name)).await?;
+    ///
+    /// Returned with the replicas that it says it has, or with none when somebody has set the field just now. That it was unset in the
+    /// very version that is returned is sure only because it was asked for between the two requests that are about that version: a count
+    /// that is set meanwhile must not be taken for one.
+    async fn scale_of_unset(&self, place: &Place<'_>) -> Result<(Scale, Option<i32>), kube::Error> {
+        let name = &place.target.name;
+        let found = limited(place.api.get_metadata(name)).await?;
+        match limited(place.api.get_scale(name)).await {
+            Ok(scale) => return Ok((scale, None)),
+            Err(kube::Error::Api(status)) if replicas_are_unset(&status) => {}
+            Err(error) => return Err(error),
+        }
         let version = found.resource_version().unwrap_or_default();
-        let mut scale =
-            limited(place.api.replace_scale(&place.target.name, &params(true), &wanted(place.target, &version, 1))).await?;
+        let mut scale = limited(place.api.replace_scale(name, &params(true), &wanted(place.target, &version, 1))).await?;
         scale.metadata = found.metadata;
-        Ok(scale)
+        let reported = scale.status.as_ref().map_or(0, |status| status.replicas);
+        Ok((scale, Some(reported)))
     }
 
     /// A target that is not there is told from a kind that is not there: of that one nobody knows whether it exists.

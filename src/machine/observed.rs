@@ -55,7 +55,7 @@ pub struct Observed {
     pub targets: Vec<Seen<Workload>>,
     /// Who holds each of the targets at zero, in the same order. Looked at in Planning, Stopping and Restoring.
     pub holds: Vec<Seen<Hold>>,
-    /// Which of the targets are of a kind that cannot be scaled, in the same order. Looked at in Planning only; empty otherwise.
+    /// Which of the targets are of a kind that cannot be scaled, in the same order. Looked at in Planning and Restoring; empty otherwise.
     pub unscalable: Vec<Option<Unscalable>>,
     /// Kafka's side.
     pub kafka: KafkaSeen,

@@ -87,7 +87,7 @@ pub(super) async fn observe(
         seen.others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
     }
     seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
-    if phase == Phase::Planning {
+    if matches!(phase, Phase::Planning | Phase::Restoring) {
         let targets = targets_of(status, request.ok());
         seen.unscalable = join_all(targets.iter().map(|target| context.targets.unscalable(target))).await;
     }
@@ -100,7 +100,7 @@ pub(super) async fn observe(
     Ok((seen, None))
 }
 
-/// The targets in the order of the status, or of the spec while there is no status of them yet.
+/// The targets, in the order of the status, or of the spec while there is no status of them yet.
 fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<TargetRef> {
     if status.targets.is_empty() {
         return request.map(|request| request.targets.clone()).unwrap_or_default();
@@ -109,6 +109,7 @@ fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<Targ
     status.targets.iter().map(of).collect()
 }
 
+/// What was seen of each of them.
 async fn look_at_targets(
     context: &Context,
     reset: &OffsetReset,

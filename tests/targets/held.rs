@@ -1,5 +1,8 @@
 //! Held at zero and brought back, whatever the kind.
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::DeleteParams;
+
 use super::{definitions::V1, *};
 
 /// Whatever was stopped is at zero while it is held, and has its replicas back afterwards.
@@ -26,6 +29,20 @@ async fn a_stateful_set_is_held_and_brought_back() {
         stand.create(workload("StatefulSet", "orders", 3)).await;
         let done = is_held_and_brought_back(stand, "apps/v1", "StatefulSet", "orders", 3).await;
         assert!(status(&done).warnings.iter().all(|warning| !warning.contains("StatefulSet/orders")));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_set_that_nobody_controls_and_a_replication_controller_are_held_and_brought_back() {
+    Stand::with_kinds(async |stand| {
+        stand.create(workload("ReplicaSet", "orders", 2)).await;
+        is_held_and_brought_back(stand, "apps/v1", "ReplicaSet", "orders", 2).await;
+        let mut controller = workload("ReplicationController", "payments", 3);
+        controller["apiVersion"] = json!("v1");
+        controller["spec"]["selector"] = json!({"app": "payments"});
+        stand.create(controller).await;
+        is_held_and_brought_back(stand, "v1", "ReplicationController", "payments", 3).await;
     })
     .await;
 }
@@ -132,6 +149,55 @@ async fn a_kind_that_is_not_served_for_a_while_is_not_taken_for_gone() {
         succeeded(&stand.let_go("replay", member).await);
         assert_eq!(stand.replicas(&v1, "Mover", "orders").await, 4);
         definitions::remove(&stand.client, &definition(true)).await;
+    })
+    .await;
+}
+
+/// With the definition all its objects go, and nobody says of one of them any more that it does not exist. No operator looks while they go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_kind_is_uninstalled_while_it_is_held_keeps_nobody_waiting_for_ever() {
+    with_namespace(async |client, namespace| {
+        let group = format!("{}.example.com", unique("leaving"));
+        let definition = definitions::definition(&group, "Leaver", "Namespaced", Some(".spec.replicas"), &[("v1", true)]);
+        definitions::install(&client, &definition).await;
+        let stand = Stand::open(client, namespace).await;
+        let operator = Operator::start_as(stand.client.clone(), &stand.namespace);
+        let v1 = format!("{group}/v1");
+        stand.custom(&v1, "Leaver", "orders", json!({"replicas": 4})).await;
+        stand.create(workload("Deployment", "orders", 2)).await;
+        let member = stand.member().await;
+        let targets = json!([{"apiVersion": v1, "kind": "Leaver", "name": "orders"}, {"name": "orders"}]);
+        stand.apply("replay", targets, json!({})).await;
+        wait_for_phase(&stand.api, "replay", Phase::Draining).await;
+        operator.end().await;
+        definitions::remove(&stand.client, &definition).await;
+        let unserved = async {
+            while stand.client.list_api_groups().await.unwrap().groups.iter().any(|found| found.name == group) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, unserved).await.expect("the kind goes");
+
+        let operator = Operator::start_as(stand.client.clone(), &stand.namespace);
+        let unseen = |reset: &OffsetReset| status(reset).message.as_deref().is_some_and(|message| message.contains("cannot see"));
+        wait_for(&stand.api, "replay", "blind", unseen).await;
+        stand.api.delete("replay", &DeleteParams::default()).await.unwrap();
+        // What is there does not wait for what is not.
+        stand.wait_for_replicas("apps/v1", "Deployment", "orders", 2).await;
+        let waits = stand.api.get("replay").await.expect("what is not served for a moment may be there still");
+        assert_eq!((status(&waits).phase, status(&waits).targets[0].restored), (Some(Phase::Restoring), None));
+        let gone = async {
+            while stand.api.get_opt("replay").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, gone).await.expect("deleting it does not hang");
+        let told = stand.told("OffsetReset", "replay", Reason::TargetLeftAlone).await;
+        assert!(told.iter().any(|note| note.contains("Leaver/orders does not exist any more")), "{told:?}");
+        let leases = Api::<Lease>::namespaced(stand.client.clone(), &stand.namespace);
+        assert!(leases.list(&ListParams::default()).await.unwrap().items.is_empty(), "nothing says any more that it is held");
+        drop(member);
+        operator.end().await;
     })
     .await;
 }

@@ -27,14 +27,17 @@ async fn argo_cd_that_puts_the_replicas_back_is_named_with_the_setting_that_help
         let member = stand.member().await;
         stand.apply("replay", json!([{"name": "orders"}]), json!({})).await;
         wait_for_phase(&stand.api, "replay", Phase::Draining).await;
-        let from_git = workload("Deployment", "orders", 2);
+        // A count that is meant to last.
+        let from_git = workload("Deployment", "orders", 5);
         let at = ("apps/v1", "Deployment", "orders");
         let done = until_it_gives_way(stand, "replay", at, async || stand.apply_as("argocd-controller", &from_git).await).await;
         let message = ended(&done, Phase::Failed, Reason::ScaledUpByOthers);
         for words in ["argocd-controller (Apply at ", "Deployment/orders", "4 times", "RespectIgnoreDifferences=true"] {
             assert!(message.contains(words), "{words}: {message}");
         }
-        assert_eq!(stand.replicas("apps/v1", "Deployment", "orders").await, 2, "what Git has is there");
+        assert_eq!(stand.replicas("apps/v1", "Deployment", "orders").await, 5, "what Git has stands");
+        let target = &status(&done).targets[0];
+        assert_eq!((target.original_replicas, target.restored), (2, Some(Restored::LeftAsScaledByOthers)));
         assert_ne!(stand.committed().await, Some(3));
         for (kind, name) in [("Deployment", "orders"), ("OffsetReset", "replay")] {
             let told = stand.told(kind, name, Reason::ScaledUpByOthers).await;

@@ -250,6 +250,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         restored: None::<Restored>,
         refusals: 0,
         lease_left: false,
+        kind_gone_since: None,
         ready_pods: None,
     }
 }

@@ -119,6 +119,34 @@ fn one_workload_under_two_names_is_refused() {
     assert_eq!(named_twice(&targets[..1], &seen[..1]), None);
 }
 
+/// Restoring since 0 s, with the kind unserved from `since` on.
+fn unserved(since: i64, unscalable: Option<Unscalable>, now: i64) -> OffsetResetStatus {
+    let mut status = status_in(Phase::Restoring);
+    status.targets[0].kind_gone_since = Some(micro(since));
+    let target = Seen::Unknown("the API server serves no such kind".into());
+    let observed = Observed { unscalable: vec![unscalable], holds: vec![held()], ..seen(target, KafkaSeen::NotAsked) };
+    decide(Ok(&request()), &status, &observed, at(now)).status
+}
+
+#[rstest]
+#[case::not_for_long(0, Some(Unscalable::Unknown { served: vec![] }), 29, None)]
+#[case::for_half_a_minute(0, Some(Unscalable::Unknown { served: vec![] }), 30, Some(Restored::Gone))]
+#[case::only_lately_although_it_has_restored_for_long(100, Some(Unscalable::Unknown { served: vec![] }), 129, None)]
+#[case::it_has_moved_to_another_version(0, Some(Unscalable::Unknown { served: vec!["apps/v2".into()] }), 900, None)]
+#[case::it_has_lost_its_scale(0, Some(Unscalable::NoScale), 900, None)]
+#[case::nobody_could_say(0, None, 900, None)]
+fn a_target_whose_kind_is_gone_is_gone_and_no_other(
+    #[case] since: i64,
+    #[case] unscalable: Option<Unscalable>,
+    #[case] now: i64,
+    #[case] expected: Option<Restored>,
+) {
+    let counts_on = matches!(&unscalable, Some(Unscalable::Unknown { served }) if served.is_empty());
+    let status = unserved(since, unscalable, now);
+    assert_eq!((status.phase, status.targets[0].restored), (Some(Phase::Restoring), expected));
+    assert_eq!(status.targets[0].kind_gone_since.is_some(), counts_on, "what is served in between starts the time anew");
+}
+
 fn owned_by(owners: &[FieldOwner]) -> About {
     About { scalers: owners.to_vec(), ..About::default() }
 }
