@@ -4,7 +4,11 @@ use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    coordination::v1::Lease,
+    core::v1::Pod,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
@@ -238,16 +242,22 @@ async fn work(client: Client, config: &Config, context: Arc<Context>, stop: &Can
     tokio::join!(control(client, config, context, stop.clone()), holds);
 }
 
-/// The controller: OffsetResets, and whatever happens to Deployments and pods while something is held.
+/// The controller: OffsetResets, and whatever happens to Deployments, StatefulSets and pods while something is held.
+///
+/// Targets of other kinds are not watched: which kinds there will be is not known before, nor whether the operator may list them. While
+/// something is held they are looked at again every one or two seconds, and right before every commit.
 async fn control(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
     let any = watcher::Config::default;
     let controller = Controller::new(api::<Guarded>(&client, config), any());
-    let (store, others, filled) = (controller.store(), controller.store(), controller.store());
+    let (store, sets, others, filled) = (controller.store(), controller.store(), controller.store(), controller.store());
     let run = controller
         .with_config(ControllerConfig::default().concurrency(config.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .watches(api::<PartialObjectMeta<Deployment>>(&client, config), any(), move |workload| {
             touched_by(&store, workload.namespace().as_deref())
+        })
+        .watches(api::<PartialObjectMeta<StatefulSet>>(&client, config), any(), move |workload| {
+            touched_by(&sets, workload.namespace().as_deref())
         })
         .watches(api::<PartialObjectMeta<Pod>>(&client, config), any(), move |pod| {
             touched_by(&others, pod.namespace().as_deref())

@@ -23,8 +23,12 @@ fn every_example_can_be_parsed() {
     let mut count = 0;
     for entry in fs::read_dir(root().join("deploy/examples")).unwrap() {
         let path = entry.unwrap().path();
-        let reset: OffsetReset = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap())
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = fs::read_to_string(&path).unwrap();
+        // Beside the resets there are rights for kinds of workloads.
+        if text.contains("\nkind: ClusterRole\n") {
+            continue;
+        }
+        let reset: OffsetReset = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Request::parse(&reset).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         count += 1;
     }

@@ -335,6 +335,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             receipt: None,
             targets: vec![],
             holds: vec![],
+            unscalable: vec![],
             kafka,
         };
         let decision = machine::decide(Ok(&request), &status, &seen, now);

@@ -87,6 +87,14 @@ reasons! {
     InvalidSpec,
     /// A target does not exist.
     TargetNotFound,
+    /// The API server does not serve a target's kind.
+    TargetKindUnknown,
+    /// A target's kind has no scale subresource, or does not say how many replicas there are.
+    TargetNotScalable,
+    /// Another object controls a target and would scale it back: that one is to be scaled.
+    TargetControlled,
+    /// Scaling a StatefulSet to zero would delete its volumes, and the spec does not accept that.
+    VolumesWouldBeDeleted,
     /// The targets cannot be read or scaled.
     TargetUnreachable,
     /// No broker answers.

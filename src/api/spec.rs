@@ -43,8 +43,9 @@ use super::status::OffsetResetStatus;
     validation = Rule::new("duration(self.holdTimeout) > duration(self.drainTimeout)").message("holdTimeout must be longer than drainTimeout: it bounds the whole time at zero, the drain included. Raise holdTimeout")
 )]
 pub struct OffsetResetSpec {
-    /// The workloads whose pods are the consumers: all are scaled to zero, and put back afterwards.
-    /// In this namespace. Empty when the consumers run elsewhere: then the group must become empty by itself within drainTimeout.
+    /// The workloads whose pods are the consumers: all are scaled to zero, and put back afterwards. Deployments, StatefulSets,
+    /// and whatever else has a scale subresource, in this namespace. Not one that another workload controls: name that one.
+    /// Empty when the consumers run elsewhere: then the group must become empty by itself within drainTimeout.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("self.all(t, self.exists_one(u, u.apiVersion == t.apiVersion && u.kind == t.kind && u.name == t.name))").message("targetRefs names the same workload twice. Name it once"))]
@@ -141,31 +142,40 @@ fn default_hold_timeout() -> Duration {
     std::time::Duration::from_mins(10).into()
 }
 
-/// A workload in the namespace of the OffsetReset.
+/// A workload in the namespace of the OffsetReset: a Deployment, a StatefulSet, or whatever has a scale subresource.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.apiVersion == 'apps/v1' && self.kind == 'Deployment'").message("only a Deployment of apps/v1 can be a target for now. Write apiVersion: apps/v1 and kind: Deployment, or leave both out"))]
+#[x_kube(validation = Rule::new("self.apiVersion != 'apps/v1' || self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet']").message("of apps/v1, a Deployment, a StatefulSet or a ReplicaSet can be a target. For a kind of another API group write its apiVersion too, such as argoproj.io/v1alpha1 for a Rollout. A DaemonSet has no replicas: stop it yourself and leave it out of targetRefs, and the reset waits until the group is empty"))]
 pub struct TargetRef {
-    /// The API version of the workload's kind.
+    /// The API version of the workload's kind, as in the workload's own manifest.
     #[serde(default = "default_api_version")]
     #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+([a-z]+[0-9]+)?$')").message("apiVersion must be as in the workload's own manifest: group and version, such as apps/v1 or argoproj.io/v1alpha1"))]
     pub api_version: String,
 
-    /// The workload's kind.
+    /// The workload's kind, as in the workload's own manifest. Any kind that has a scale subresource. For kinds other than Deployment
+    /// and StatefulSet the operator has to be given the rights, by a ClusterRole with the label
+    /// offsetreset.dev/aggregate-to-operator: "true".
     #[serde(default = "default_kind")]
     #[schemars(length(max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Z][A-Za-z0-9]*$')").message("kind must be as in the workload's own manifest, such as StatefulSet: not a plural, not a short name"))]
     pub kind: String,
 
     /// The workload's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+
+    /// Scale a StatefulSet to zero although its persistentVolumeClaimRetentionPolicy.whenScaled is Delete: the volumes of its pods
+    /// are deleted, and the pods come back with new and empty ones. Without this such a StatefulSet is refused.
+    #[serde(default, skip_serializing_if = "super::status::is_false")]
+    pub accept_volume_deletion: bool,
 }
 
 impl TargetRef {
     /// A workload by its kind and name.
     #[must_use]
     pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
-        Self { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
+        Self { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned(), accept_volume_deletion: false }
     }
 }
 

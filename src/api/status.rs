@@ -229,6 +229,9 @@ pub struct TargetStatus {
     /// The Lease that says who holds it could not be brought up to date: the API server refused it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub lease_left: bool,
+    /// Since when, while its replicas were to be put back, the API server has served its kind under no version; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind_gone_since: Option<MicroTime>,
     /// How many of its pods were ready when last looked at after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_pods: Option<i32>,
@@ -250,6 +253,7 @@ impl TargetStatus {
             restored: None,
             refusals: 0,
             lease_left: false,
+            kind_gone_since: None,
             ready_pods: None,
         }
     }
@@ -264,7 +268,7 @@ pub enum Restored {
     NotStopped,
     /// Somebody else had given it another count meanwhile; that one stands.
     LeftAsScaledByOthers,
-    /// It does not exist any more.
+    /// It does not exist any more, or the API server has not served its kind for half a minute.
     Gone,
     /// Another workload stands under its name; that one was left alone.
     Replaced,

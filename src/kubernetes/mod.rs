@@ -2,8 +2,10 @@
 
 mod claims;
 mod events;
+mod kinds;
 pub mod leader;
 mod limit;
+mod owners;
 mod receipts;
 mod records;
 mod resets;

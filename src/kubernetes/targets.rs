@@ -1,21 +1,26 @@
-//! The workloads: their replicas through the `scale` subresource, never the workload itself, and their pods.
+//! The workloads: their replicas through the `scale` subresource, never the workload itself, their metadata, and their pods.
 
 use k8s_openapi::api::{
-    apps::v1::Deployment,
-    autoscaling::v1::{Scale, ScaleSpec},
+    apps::v1::StatefulSet,
+    autoscaling::{
+        v1::{Scale, ScaleSpec},
+        v2::HorizontalPodAutoscaler,
+    },
     core::v1::Pod as CorePod,
 };
 use kube::{
-    Api, Client,
-    api::{ListParams, PostParams},
+    Api, Client, ResourceExt,
+    api::{DynamicObject, ListParams, PostParams},
+    core::response::Status,
+    discovery::ApiResource,
 };
 
-use super::{limit::limited, words};
+use super::{kinds::Kinds, limit::limited, owners, words};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
     machine::{
         observed::Seen,
-        world::{Pod, Workload},
+        world::{About, Autoscaler, Pod, Unscalable, Workload},
     },
 };
 
@@ -23,6 +28,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Targets {
     client: Client,
+    kinds: Kinds,
 }
 
 /// How scaling ended.
@@ -36,31 +42,55 @@ pub enum Scaled {
     Refused(String),
 }
 
+/// A workload's place in the API.
+struct Place<'a> {
+    api: Api<DynamicObject>,
+    resource: ApiResource,
+    target: &'a TargetRef,
+}
+
 impl Targets {
     /// With a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { kinds: Kinds::new(client.clone()), client }
+    }
+
+    /// Whether a target's kind can be scaled at all; `None` also when that cannot be found out, which looking at it shows as well.
+    pub async fn unscalable(&self, target: &TargetRef) -> Option<Unscalable> {
+        self.kinds.resolve(target).await.ok().and_then(Result::err)
     }
 
     /// Looks at a workload, live, and at its pods when they are wanted: what brings consumers back must not wait for a list of pods.
     pub async fn look(&self, namespace: &str, target: &TargetRef, with_pods: bool) -> Seen<Workload> {
-        let scale = match limited(self.scale_api(namespace).get_scale(&target.name)).await {
-            Ok(scale) => scale,
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Seen::Missing,
-            Err(error) => return Seen::Unknown(words(&error)),
+        let place = match self.place(namespace, target).await {
+            Ok(place) => place,
+            Err(why) => return Seen::Unknown(why),
+        };
+        let (scale, unset) = match limited(place.api.get_scale(&target.name)).await {
+            Ok(scale) => (scale, None),
+            Err(kube::Error::Api(status)) if replicas_are_unset(&status) => match self.scale_of_unset(&place).await {
+                Ok(found) => found,
+                Err(error) => return self.not_seen(&place, &error),
+            },
+            Err(error) => return self.not_seen(&place, &error),
         };
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
-        let seen = |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods });
+        let about = About { unset, ..About::default() };
+        let seen = |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods, about });
         if !with_pods {
             return seen(vec![]);
         }
         let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
         if selector.is_empty() {
             // An empty selector would mean every pod of the namespace, or none: either is a guess.
-            return Seen::Unknown("its scale names no selector, so its pods cannot be told".into());
+            return Seen::Unknown(
+                "its scale names no selector, so its pods cannot be told: labelSelectorPath is missing in the kind's definition, or \
+                 its controller has not written the selector into the status yet"
+                    .into(),
+            );
         }
         match self.pods(namespace, &selector).await {
             Ok(pods) => seen(pods),
@@ -68,12 +98,62 @@ impl Targets {
         }
     }
 
+    /// Looks at everything else that a plan depends on.
+    ///
+    /// # Errors
+    /// When something of it could not be seen; in words.
+    pub async fn examine(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<(), String> {
+        let place = self.place(namespace, target).await?;
+        // What becomes of its volumes stands in a StatefulSet's spec; of every other kind only the metadata is read.
+        let metadata = if place.resource.group == "apps" && place.resource.kind == "StatefulSet" {
+            let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
+            let set = limited(api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
+            workload.about.deletes_volumes = deletes_volumes(&set);
+            set.metadata
+        } else {
+            let read = limited(place.api.get_metadata(&target.name)).await;
+            read.map_err(|error| format!("its metadata could not be read: {}", words(&error)))?.metadata
+        };
+        workload.about.controller = owners::controller(&metadata);
+        workload.about.scalers = owners::scalers(&metadata);
+        if let Err(error) = self.look_at_autoscalers(namespace, &place, workload).await {
+            // Nothing but warnings depends on them, so that a missing right is no reason to refuse; a lost answer is asked for again.
+            let what = format!("whether a HorizontalPodAutoscaler scales it could not be looked at: {}", words(&error));
+            match &error {
+                kube::Error::Api(status) if (400..429).contains(&status.code) => workload.about.unseen = Some(what),
+                _ => return Err(what),
+            }
+        }
+        workload.refusal = self.try_stop(&place, workload).await?;
+        Ok(())
+    }
+
+    /// Looks at who has scaled a workload up, or may have.
+    pub async fn look_at_scalers(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
+        let look = async {
+            let place = self.place(namespace, target).await?;
+            let found = limited(place.api.get_metadata(&target.name)).await.map_err(|error| words(&error))?;
+            workload.about.scalers = owners::scalers(&found.metadata);
+            self.look_at_autoscalers(namespace, &place, workload).await.map_err(|error| words(&error))
+        };
+        if let Err(why) = look.await {
+            workload.about.unseen = Some(format!("who scales it could not be looked at: {why}"));
+        }
+    }
+
+    async fn look_at_autoscalers(&self, namespace: &str, place: &Place<'_>, workload: &mut Workload) -> Result<(), kube::Error> {
+        let api = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), namespace);
+        let list = limited(api.list(&ListParams::default())).await?;
+        workload.about.autoscalers = list.iter().filter(|found| scales(found, place)).map(autoscaler).collect();
+        Ok(())
+    }
+
     /// Why scaling to zero would be refused, found out by a dry run through the whole API server, admission included.
     ///
     /// # Errors
     /// In words, when nobody can tell: no answer, or the API server is in trouble. That is no refusal.
-    pub async fn try_stop(&self, namespace: &str, target: &TargetRef, workload: &Workload) -> Result<Option<String>, String> {
-        match self.replace(namespace, &target.name, &workload.resource_version, 0, true).await {
+    async fn try_stop(&self, place: &Place<'_>, workload: &Workload) -> Result<Option<String>, String> {
+        match replace(place, &workload.resource_version, 0, true).await {
             // A conflict proves the right to scale as well as a success does: it is checked after the right.
             Ok(Scaled::Accepted | Scaled::Stale) => Ok(None),
             Ok(Scaled::Refused(why)) => Ok(Some(why)),
@@ -92,30 +172,52 @@ impl Targets {
         resource_version: &str,
         replicas: i32,
     ) -> Result<Scaled, kube::Error> {
-        self.replace(namespace, &target.name, resource_version, replicas, false).await
+        match self.kinds.resolve(target).await? {
+            Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, false).await,
+            // Nothing was done; the next look says what the matter is.
+            Err(_) => Ok(Scaled::Stale),
+        }
     }
 
-    async fn replace(
-        &self,
-        namespace: &str,
-        name: &str,
-        version: &str,
-        replicas: i32,
-        dry_run: bool,
-    ) -> Result<Scaled, kube::Error> {
-        let mut scale = Scale { spec: Some(ScaleSpec { replicas: Some(replicas) }), ..Scale::default() };
-        scale.metadata.name = Some(name.to_owned());
-        scale.metadata.namespace = Some(namespace.to_owned());
-        scale.metadata.resource_version = Some(version.to_owned());
-        let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
-        match limited(self.scale_api(namespace).replace_scale(name, &params, &scale)).await {
-            Ok(_) => Ok(Scaled::Accepted),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(Scaled::Stale),
-            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                Ok(Scaled::Refused(words(&kube::Error::Api(status))))
-            }
-            Err(error) => Err(error),
+    /// A custom resource whose field for the replicas is unset has no scale to be read (the API server answers with an error of its
+    /// own), but it answers to an update: one that is not stored shows the selector, and what it says that it has.
+    ///
+    /// Returned with the replicas that it says it has, or with none when somebody has set the field just now. That it was unset in the
+    /// very version that is returned is sure only because it was asked for between the two requests that are about that version: a count
+    /// that is set meanwhile must not be taken for one.
+    async fn scale_of_unset(&self, place: &Place<'_>) -> Result<(Scale, Option<i32>), kube::Error> {
+        let name = &place.target.name;
+        let found = limited(place.api.get_metadata(name)).await?;
+        match limited(place.api.get_scale(name)).await {
+            Ok(scale) => return Ok((scale, None)),
+            Err(kube::Error::Api(status)) if replicas_are_unset(&status) => {}
+            Err(error) => return Err(error),
         }
+        let version = found.resource_version().unwrap_or_default();
+        let mut scale = limited(place.api.replace_scale(name, &params(true), &wanted(place.target, &version, 1))).await?;
+        scale.metadata = found.metadata;
+        let reported = scale.status.as_ref().map_or(0, |status| status.replicas);
+        Ok((scale, Some(reported)))
+    }
+
+    /// A target that is not there is told from a kind that is not there: of that one nobody knows whether it exists.
+    fn not_seen(&self, place: &Place<'_>, error: &kube::Error) -> Seen<Workload> {
+        let kube::Error::Api(status) = error else { return Seen::Unknown(words(error)) };
+        if status.code == 404 {
+            if status.details.as_ref().is_some_and(|details| details.name == place.target.name) {
+                return Seen::Missing;
+            }
+            self.kinds.forget(place.target);
+        }
+        if status.is_forbidden() {
+            let (group, plural) = (&place.resource.group, &place.resource.plural);
+            return Seen::Unknown(format!(
+                "{}. The operator needs get on {plural}, and get and update on {plural}/scale, of API group \"{group}\": give it \
+                 these with a ClusterRole that has the label offsetreset.dev/aggregate-to-operator: \"true\"",
+                words(error)
+            ));
+        }
+        Seen::Unknown(words(error))
     }
 
     async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, kube::Error> {
@@ -123,14 +225,75 @@ impl Targets {
         Ok(limited(pods.list(&ListParams::default().labels(selector))).await?.items.into_iter().map(pod).collect())
     }
 
-    fn scale_api(&self, namespace: &str) -> Api<Deployment> {
-        Api::namespaced(self.client.clone(), namespace)
+    async fn place<'a>(&self, namespace: &str, target: &'a TargetRef) -> Result<Place<'a>, String> {
+        match self.kinds.resolve(target).await {
+            Ok(Ok(resource)) => Ok(self.at(namespace, target, resource)),
+            Ok(Err(why)) => Err(why.to_string()),
+            Err(error) => Err(format!("its kind could not be looked up: {}", words(&error))),
+        }
     }
+
+    fn at<'a>(&self, namespace: &str, target: &'a TargetRef, resource: ApiResource) -> Place<'a> {
+        Place { api: Api::namespaced_with(self.client.clone(), namespace, &resource), resource, target }
+    }
+}
+
+async fn replace(place: &Place<'_>, version: &str, replicas: i32, dry_run: bool) -> Result<Scaled, kube::Error> {
+    let scale = wanted(place.target, version, replicas);
+    match limited(place.api.replace_scale(&place.target.name, &params(dry_run), &scale)).await {
+        Ok(_) => Ok(Scaled::Accepted),
+        // Not found is also the answer for a kind that is not served (any more).
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.code == 404 => Ok(Scaled::Stale),
+        Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+            Ok(Scaled::Refused(words(&kube::Error::Api(status))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn params(dry_run: bool) -> PostParams {
+    PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) }
+}
+
+fn wanted(target: &TargetRef, version: &str, replicas: i32) -> Scale {
+    let mut scale = Scale { spec: Some(ScaleSpec { replicas: Some(replicas) }), ..Scale::default() };
+    scale.metadata.name = Some(target.name.clone());
+    scale.metadata.resource_version = Some(version.to_owned());
+    scale
 }
 
 /// Zero is left out on the wire.
 fn replicas(scale: &Scale) -> i32 {
     scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0)
+}
+
+/// The API server's answer for a custom resource whose field for the replicas does not exist. Whatever else may be behind an
+/// internal error, the operator does not guess.
+fn replicas_are_unset(status: &Status) -> bool {
+    status.code == 500 && status.message.contains("the spec replicas field") && status.message.contains("does not exist")
+}
+
+fn deletes_volumes(set: &StatefulSet) -> bool {
+    let spec = set.spec.as_ref();
+    let claims = spec.and_then(|spec| spec.volume_claim_templates.as_ref()).is_some_and(|claims| !claims.is_empty());
+    let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    claims && policy.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete")
+}
+
+fn scales(found: &HorizontalPodAutoscaler, place: &Place<'_>) -> bool {
+    let Some(spec) = &found.spec else { return false };
+    let of = &spec.scale_target_ref;
+    let group = of.api_version.as_deref().unwrap_or_default().split_once('/').map_or("", |(group, _)| group);
+    (group, &of.kind, &of.name) == (place.resource.group.as_str(), &place.resource.kind, &place.target.name)
+}
+
+fn autoscaler(found: &HorizontalPodAutoscaler) -> Autoscaler {
+    let conditions = found.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    Autoscaler {
+        name: found.name_any(),
+        min_replicas: found.spec.as_ref().and_then(|spec| spec.min_replicas).unwrap_or(1),
+        scaled_to_zero: conditions.into_iter().any(|condition| condition.type_ == "ScaledToZero" && condition.status == "True"),
+    }
 }
 
 fn pod(pod: CorePod) -> Pod {
@@ -180,5 +343,51 @@ mod tests {
     #[case::three(json!({"spec": {"replicas": 3}}), 3)]
     fn a_scale_without_replicas_has_zero(#[case] scale: Value, #[case] expected: i32) {
         assert_eq!(replicas(&serde_json::from_value(scale).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::unset(500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist", true)]
+    #[case::any_other_trouble(500, "Internal error occurred: etcdserver: request timed out", false)]
+    #[case::not_there(404, "workers.example.com \"w\" not found", false)]
+    fn only_the_api_servers_own_words_say_that_replicas_are_unset(
+        #[case] code: u16,
+        #[case] message: &str,
+        #[case] expected: bool,
+    ) {
+        let status = Status::failure(message, "InternalError").with_code(code);
+        assert_eq!(replicas_are_unset(&status), expected);
+    }
+
+    #[rstest]
+    #[case::deleted_when_scaled(json!({"whenScaled": "Delete", "whenDeleted": "Retain"}), true, true)]
+    #[case::no_volumes_to_lose(json!({"whenScaled": "Delete"}), false, false)]
+    #[case::deleted_with_the_set(json!({"whenScaled": "Retain", "whenDeleted": "Delete"}), true, false)]
+    #[case::the_default(Value::Null, true, false)]
+    fn volumes_are_deleted_when_the_policy_says_so(#[case] policy: Value, #[case] claims: bool, #[case] expected: bool) {
+        let mut set = json!({"metadata": {}, "spec": {
+            "serviceName": "s", "selector": {}, "template": {},
+            "volumeClaimTemplates": if claims { json!([{"metadata": {"name": "data"}}]) } else { json!([]) },
+        }});
+        if !policy.is_null() {
+            set["spec"]["persistentVolumeClaimRetentionPolicy"] = policy;
+        }
+        assert_eq!(deletes_volumes(&serde_json::from_value(set).unwrap()), expected);
+    }
+
+    #[test]
+    fn an_autoscaler_says_how_low_it_goes() {
+        let found = |spec: Value, status: Value| {
+            let mut spec = spec;
+            spec["maxReplicas"] = json!(9);
+            spec["scaleTargetRef"] = json!({"kind": "Deployment", "name": "c"});
+            autoscaler(&serde_json::from_value(json!({"metadata": {"name": "h"}, "spec": spec, "status": status})).unwrap())
+        };
+        let conditions =
+            |kind: &str, status: &str| json!({"desiredReplicas": 0, "conditions": [{"type": kind, "status": status}]});
+        let plain = found(json!({}), json!({"desiredReplicas": 0}));
+        assert_eq!((plain.name.as_str(), plain.min_replicas, plain.scaled_to_zero), ("h", 1, false));
+        assert!(found(json!({"minReplicas": 0}), conditions("ScaledToZero", "True")).scaled_to_zero);
+        assert!(!found(json!({"minReplicas": 0}), conditions("ScaledToZero", "False")).scaled_to_zero);
+        assert!(!found(json!({"minReplicas": 0}), conditions("ScalingActive", "True")).scaled_to_zero);
     }
 }

@@ -6,7 +6,7 @@ use super::{
     hold::Hold,
     receipt::Receipt,
     sharing::Claimant,
-    world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, Workload},
+    world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, Unscalable, Workload},
 };
 use crate::api::PartitionStatus;
 
@@ -55,6 +55,8 @@ pub struct Observed {
     pub targets: Vec<Seen<Workload>>,
     /// Who holds each of the targets at zero, in the same order. Looked at in Planning, Stopping and Restoring.
     pub holds: Vec<Seen<Hold>>,
+    /// Which of the targets are of a kind that cannot be scaled, in the same order. Looked at in Planning and Restoring; empty otherwise.
+    pub unscalable: Vec<Option<Unscalable>>,
     /// Kafka's side.
     pub kafka: KafkaSeen,
 }

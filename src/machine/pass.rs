@@ -299,7 +299,8 @@ impl<'a> Pass<'a> {
         self.again()
     }
 
-    fn say(&mut self, reason: Reason, message: impl Into<String>) {
+    /// Says where it stands, without an end of the pass.
+    pub fn say(&mut self, reason: Reason, message: impl Into<String>) {
         self.status.reason = Some(reason);
         self.status.message = Some(message.into());
     }

@@ -9,7 +9,7 @@ use super::{
     pass::{Pass, later, name, new_hold},
     plan::{self, Refusal},
     request::Request,
-    sharing, warnings,
+    sharing, targets, warnings,
 };
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
 
@@ -40,7 +40,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         Err(refusals) => return refuse(pass, &refusals),
     };
 
-    let warnings = warnings::warnings(request, &plan, seen, &pass.pods(), pass.now);
+    let warnings = warnings::warnings(request, &plan, seen, &pass.seen.targets, &pass.pods(), pass.now);
     let first = pass.status.plan_time.is_none();
     if let Some(drift) = pass.status.drift.as_mut().filter(|_| first) {
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
@@ -105,34 +105,24 @@ fn nothing_to_do(pass: &mut Pass<'_>) -> Option<Decision> {
 /// The targets with their replicas, as read live.
 fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<Refusal>> {
     let mut targets = vec![];
-    let mut refusals = vec![];
+    let mut refusals: Vec<Refusal> = targets::named_twice(&request.targets, &pass.seen.targets).into_iter().collect();
     for (index, (target, seen)) in request.targets.iter().zip(&pass.seen.targets).enumerate() {
-        let name = format!("{}/{}", target.kind, target.name);
-        let refusal = match seen {
-            Seen::Known(workload) => match &workload.refusal {
-                None => {
-                    // One that is held at zero already has the replicas that its Lease says.
-                    let held = match pass.seen.holds.get(index) {
-                        Some(Seen::Unknown(why)) => {
-                            let message = format!("the Lease that says who holds {name} cannot be read: {why}");
-                            refusals.push(Refusal::passing(Reason::TargetUnreachable, message));
-                            continue;
-                        }
-                        Some(Seen::Known(hold)) if workload.replicas == 0 && hold.uid == workload.uid => Some(hold.replicas),
-                        Some(Seen::Known(_) | Seen::Missing) | None => None,
-                    };
-                    let original_replicas = held.unwrap_or(workload.replicas);
-                    targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });
+        let unscalable = pass.seen.unscalable.get(index).and_then(Option::as_ref);
+        refusals.extend(targets::refusal(target, seen, unscalable));
+        if let Seen::Known(workload) = seen {
+            // One that is held at zero already has the replicas that its Lease says.
+            let held = match pass.seen.holds.get(index) {
+                Some(Seen::Unknown(why)) => {
+                    let message = format!("the Lease that says who holds {}/{} cannot be read: {why}", target.kind, target.name);
+                    refusals.push(Refusal::passing(Reason::TargetUnreachable, message));
                     continue;
                 }
-                Some(why) => (Reason::TargetUnreachable, format!("{name} cannot be scaled: {why}"), false),
-            },
-            Seen::Missing => {
-                (Reason::TargetNotFound, format!("{name} does not exist in this namespace. Check spec.targetRefs"), false)
-            }
-            Seen::Unknown(why) => (Reason::TargetUnreachable, format!("{name} could not be read: {why}"), true),
-        };
-        refusals.push(Refusal { reason: refusal.0, message: refusal.1, transient: refusal.2 });
+                Some(Seen::Known(hold)) if workload.replicas == 0 && hold.uid == workload.uid => Some(hold.replicas),
+                Some(Seen::Known(_) | Seen::Missing) | None => None,
+            };
+            let original_replicas = held.unwrap_or(workload.replicas);
+            targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });
+        }
     }
     if !refusals.is_empty() {
         return Err(refusals);

@@ -1,13 +1,15 @@
 //! Restoring: the original replicas back, whatever the outcome was. Needs no Kafka, and no spec that can be parsed.
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     Decision, Effect,
     hold::Hold,
     observed::Seen,
-    pass::{Pass, name},
+    pass::{Pass, later, name},
     sharing,
+    world::Unscalable,
 };
 use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored};
 
@@ -16,6 +18,10 @@ const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
 /// How soon it looks again whether another reset still needs the workload at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(500);
+
+/// For how long the API server must say that it serves a target's kind under no version, until that means that the target is gone: what
+/// one of several API servers does not know yet, or not any more while it starts, is no answer.
+const KIND_GONE: SignedDuration = SignedDuration::from_secs(30);
 
 /// How many times a target may be refused its replicas before everything else goes first.
 const REFUSED: i32 = 1;
@@ -41,7 +47,8 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         if pass.status.targets[index].restored.is_some() {
             continue;
         }
-        match step(&pass, index) {
+        let kind_gone = is_kind_gone(&mut pass, index);
+        match step(&pass, index, kind_gone) {
             Step::Unseen => unseen = true,
             Step::Shared(by) => shared = Some(by),
             Step::Settled(restored) => {
@@ -101,9 +108,26 @@ fn adopt(pass: &mut Pass<'_>) {
     }
 }
 
-fn step(pass: &Pass<'_>, index: usize) -> Step {
+/// Whether a target's kind has not been served, under no version, for long enough: with its definition all objects of a kind go, and then
+/// nobody ever says of one that it does not exist.
+fn is_kind_gone(pass: &mut Pass<'_>, index: usize) -> bool {
+    let unserved = match pass.seen.unscalable.get(index) {
+        Some(Some(Unscalable::Unknown { served })) => served.is_empty(),
+        Some(Some(Unscalable::NotNamespaced | Unscalable::NoScale) | None) | None => false,
+    };
+    let since = &mut pass.status.targets[index].kind_gone_since;
+    if !unserved {
+        *since = None;
+        return false;
+    }
+    let since = since.get_or_insert(MicroTime(pass.now)).0;
+    pass.now >= later(since, KIND_GONE)
+}
+
+fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     let target = &pass.status.targets[index];
     let workload = match pass.seen.targets.get(index) {
+        Some(Seen::Unknown(_)) if kind_gone => return Step::Settled(Restored::Gone),
         None | Some(Seen::Unknown(_)) => return Step::Unseen,
         Some(Seen::Missing) => return Step::Settled(Restored::Gone),
         Some(Seen::Known(workload)) => workload,

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{
     Decision, Effect,
     hold::{Claim, Hold},
+    managers::{self, Culprits},
     observed::Seen,
     pass::{Pass, UNSEEN_RETRY, clock, later, name},
     request::Request,
@@ -21,6 +22,9 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How soon it looks again whether a workload that another reset is stopping is at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(200);
+
+/// How long after the end of its grace a kubelet may take to kill a pod's containers and to say so.
+const KILLED_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 5;
@@ -50,7 +54,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     }
     let message = match pass.unseen_target() {
         Some(problem) => format!("cannot see whether the consumers have stopped: {problem}"),
-        None => format!("waits for the containers of {}", running(&pass.pods())),
+        None => format!("waits for the containers of {}", running(&pass.pods(), pass.now)),
     };
     pass.wait(Reason::WaitingForContainers, message, LOOK_AGAIN)
 }
@@ -109,20 +113,24 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
 /// Somebody has scaled a target up while it is held: scaled down again, but not for ever.
 fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decision> {
     let said = pass.offsets_said();
+    let held_since = pass.status.hold.as_ref().map_or(pass.now, |hold| hold.start_time.0);
     let target = &mut pass.status.targets[index];
     target.stopped = false;
     target.scaled_up_by_others += 1;
     let (times, name) = (target.scaled_up_by_others, name(target));
+    let Culprits { who, advice } = managers::culprits(&workload.about, held_since);
     if times > MAX_REHOLDS {
         let message = format!(
-            "somebody scaled {name} up {times} times while it was held at zero (now to {}). Find out who owns its replicas \
-             (an autoscaler, a GitOps tool) and make them leave spec.replicas alone. {said}",
+            "{name} was scaled up {times} times while it was held at zero, the last time by {who} to {}. {advice} Then apply the reset again \
+             under a new name. {said}",
             workload.replicas
         );
         return Some(pass.take().finish(Phase::Failed, Reason::ScaledUpByOthers, message));
     }
-    let message = format!("somebody scaled {name} up to {} while it is held at zero; it is scaled down again", workload.replicas);
-    pass.note(true, Reason::ScaledUpByOthers, message, Some(index));
+    let message =
+        format!("{who} scaled {name} up to {} while it is held at zero; it is scaled down again. {advice}", workload.replicas);
+    pass.note(true, Reason::ScaledUpByOthers, &message, Some(index));
+    pass.say(Reason::ScaledUpByOthers, message);
     None
 }
 
@@ -231,22 +239,43 @@ pub(super) fn claim_refused(pass: Pass<'_>, index: usize, why: &str) -> Decision
 }
 
 /// The pods that still run, in words that do not change while nothing changes.
-fn running(pods: &[&Pod]) -> String {
+fn running(pods: &[&Pod], now: Timestamp) -> String {
     let mut running: Vec<&&Pod> = pods.iter().filter(|pod| !pod.ended).collect();
-    running.sort_by(|a, b| a.name.cmp(&b.name));
+    // Those that need somebody come first.
+    running.sort_by_key(|pod| (!is_lost(pod, now), &pod.name));
     if running.is_empty() {
         return "the targets".to_owned();
     }
-    let mut names: Vec<String> = running
-        .iter()
-        .take(NAMED_PODS)
-        .map(|pod| match &pod.deletion {
-            Some(until) => format!("pod {} (terminating, grace until {})", pod.name, clock(&MicroTime(*until))),
-            None => format!("pod {}", pod.name),
-        })
-        .collect();
+    let mut names: Vec<String> = running.iter().take(NAMED_PODS).map(|pod| describe(pod, now)).collect();
     if running.len() > NAMED_PODS {
         names.push(format!("{} more pods", running.len() - NAMED_PODS));
     }
-    names.join(", ")
+    let names = names.join(", ");
+    if !running.iter().any(|pod| is_lost(pod, now)) {
+        return names;
+    }
+    format!(
+        "{names}. A node that does not answer cannot say whether containers there have ended. Bring it back; or make sure that the machine \
+         is off, and then delete the pod with kubectl delete pod --grace-period=0 --force. It is waited for until holdTimeout is over"
+    )
+}
+
+fn describe(pod: &Pod, now: Timestamp) -> String {
+    let node = pod.node.as_deref().unwrap_or("its node");
+    match &pod.deletion {
+        Some(until) if is_lost(pod, now) => {
+            let until = clock(&MicroTime(*until));
+            format!(
+                "pod {} (its grace was over at {until}, and node {node} has not said that its containers have ended)",
+                pod.name
+            )
+        }
+        Some(until) => format!("pod {} (terminating, grace until {})", pod.name, clock(&MicroTime(*until))),
+        None => format!("pod {}", pod.name),
+    }
+}
+
+/// It should have been killed for long: its node does not answer.
+fn is_lost(pod: &Pod, now: Timestamp) -> bool {
+    pod.deletion.is_some_and(|until| now > later(until, KILLED_WITHIN))
 }

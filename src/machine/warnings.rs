@@ -4,11 +4,12 @@ use jiff::Timestamp;
 
 use super::{
     group,
-    observed::PlanSeen,
+    observed::{PlanSeen, Seen},
     plan::Plan,
     request::Request,
     scope::name_some,
-    world::{Group, GroupMember, Pod, TopicPartition},
+    targets,
+    world::{Group, GroupMember, Pod, TopicPartition, Workload},
 };
 use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus};
 
@@ -17,8 +18,16 @@ const CLOSE: i64 = 100;
 
 /// All warnings of a plan, bounded in number.
 #[must_use]
-pub(super) fn warnings(request: &Request, plan: &Plan, seen: &PlanSeen, pods: &[&Pod], now: Timestamp) -> Vec<String> {
-    let mut warnings = plan.left_out.clone();
+pub(super) fn warnings(
+    request: &Request,
+    plan: &Plan,
+    seen: &PlanSeen,
+    workloads: &[Seen<Workload>],
+    pods: &[&Pod],
+    now: Timestamp,
+) -> Vec<String> {
+    let mut warnings = targets::warnings(&request.targets, workloads);
+    warnings.extend(plan.left_out.iter().cloned());
     let some = |wanted: &dyn Fn(&PartitionStatus) -> bool| -> Vec<TopicPartition> {
         let wanted = plan.partitions.iter().filter(|planned| wanted(planned));
         wanted.map(|planned| TopicPartition::new(&planned.topic, planned.partition)).collect()
@@ -95,7 +104,7 @@ fn strangers<'a>(group: &'a Group, pods: &[&Pod]) -> Vec<&'a GroupMember> {
 
 /// An undo takes the group back over what it has consumed since.
 fn moved_since(seen: &PlanSeen) -> Option<String> {
-    let Some(super::observed::Seen::Known(undone)) = &seen.undone else { return None };
+    let Some(Seen::Known(undone)) = &seen.undone else { return None };
     let moved: Vec<TopicPartition> = undone
         .partitions
         .iter()

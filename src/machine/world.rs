@@ -210,12 +210,83 @@ pub struct Workload {
     pub uid: String,
     /// The version that was read; writing the scale with it fails when anything changed since.
     pub resource_version: String,
-    /// `spec.replicas`. A scale without it has zero: the API server fills in the default of 1 when the workload is stored.
+    /// Its replicas; one where nobody has set them.
     pub replicas: i32,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
     pub refusal: Option<String>,
     /// The pods that belong to it.
     pub pods: Vec<Pod>,
+    /// What else is known of it.
+    pub about: About,
+}
+
+/// What is known of a workload beside its scale. While planning all of it is asked for; while it is held only who has scaled it up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Nobody has set its replicas, so they count as one; how many it says that it has.
+    pub unset: Option<i32>,
+    /// The object that controls it.
+    pub controller: Option<Controller>,
+    /// Scaling it down deletes the volumes of its pods.
+    pub deletes_volumes: bool,
+    /// Who owns its replicas, this operator left out, the latest first.
+    pub scalers: Vec<FieldOwner>,
+    /// The HorizontalPodAutoscalers that scale it.
+    pub autoscalers: Vec<Autoscaler>,
+    /// What of this could not be looked at, though nothing depends on it.
+    pub unseen: Option<String>,
+}
+
+/// An object that controls another one: its owner reference with `controller: true`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// The API version of its kind.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Who owns a field, from `metadata.managedFields`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldOwner {
+    /// The field manager's name.
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+    /// The subresource by which it was written.
+    pub subresource: Option<String>,
+    /// When it was last written so; not recorded of what is written through `scale`.
+    pub time: Option<Timestamp>,
+}
+
+/// A `HorizontalPodAutoscaler`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Autoscaler {
+    /// Its name.
+    pub name: String,
+    /// Its `minReplicas`.
+    pub min_replicas: i32,
+    /// It says that it was the one that scaled to zero: then it may also scale up from zero.
+    pub scaled_to_zero: bool,
+}
+
+/// Why a kind cannot be scaled at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unscalable {
+    /// The API server does not serve it under that version.
+    #[error("the API server serves no such kind")]
+    Unknown {
+        /// The API versions of the same group under which it does.
+        served: Vec<String>,
+    },
+    /// It is not in a namespace.
+    #[error("the kind is not namespaced")]
+    NotNamespaced,
+    /// It has no `scale` subresource.
+    #[error("the kind has no scale subresource")]
+    NoScale,
 }
 
 /// A pod of a target.

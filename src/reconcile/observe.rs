@@ -53,6 +53,7 @@ pub(super) async fn observe(
         receipt: None,
         targets: vec![],
         holds: vec![],
+        unscalable: vec![],
         kafka: KafkaSeen::NotAsked,
     };
     let mut turn = None;
@@ -86,6 +87,10 @@ pub(super) async fn observe(
         seen.others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
     }
     seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
+    if matches!(phase, Phase::Planning | Phase::Restoring) {
+        let targets = targets_of(status, request.ok());
+        seen.unscalable = join_all(targets.iter().map(|target| context.targets.unscalable(target))).await;
+    }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
         seen.holds = look_at_holds(context, &reset.namespace().unwrap_or_default(), status, &seen.targets).await;
     }
@@ -95,7 +100,16 @@ pub(super) async fn observe(
     Ok((seen, None))
 }
 
-/// The targets in the order of the status, or of the spec while there is no status of them yet.
+/// The targets, in the order of the status, or of the spec while there is no status of them yet.
+fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<TargetRef> {
+    if status.targets.is_empty() {
+        return request.map(|request| request.targets.clone()).unwrap_or_default();
+    }
+    let of = |target: &TargetStatus| TargetRef::new(&target.api_version, &target.kind, &target.name);
+    status.targets.iter().map(of).collect()
+}
+
+/// What was seen of each of them.
 async fn look_at_targets(
     context: &Context,
     reset: &OffsetReset,
@@ -104,24 +118,22 @@ async fn look_at_targets(
     phase: Phase,
 ) -> Vec<Seen<Workload>> {
     let namespace = reset.namespace().unwrap_or_default();
-    let targets: Vec<TargetRef> = if status.targets.is_empty() {
-        request.map(|request| request.targets.clone()).unwrap_or_default()
-    } else {
-        let of = |target: &TargetStatus| TargetRef::new(&target.api_version, &target.kind, &target.name);
-        status.targets.iter().map(of).collect()
-    };
-    join_all(targets.iter().map(|target| look_at_target(context, &namespace, target, phase))).await
+    let targets = targets_of(status, request);
+    let stopped = |index: usize| status.targets.get(index).is_some_and(|target| target.stopped);
+    let looks = targets.iter().enumerate();
+    join_all(looks.map(|(index, target)| look_at_target(context, &namespace, target, phase, stopped(index)))).await
 }
 
-async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase) -> Seen<Workload> {
+/// A target with what its phase needs to know; `stopped` when it was seen at zero.
+async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase, stopped: bool) -> Seen<Workload> {
     let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
-    if phase == Phase::Planning
-        && let Seen::Known(workload) = &mut seen
-    {
-        match context.targets.try_stop(namespace, target, workload).await {
-            Ok(refusal) => workload.refusal = refusal,
-            Err(why) => seen = Seen::Unknown(why),
+    let Seen::Known(workload) = &mut seen else { return seen };
+    if phase == Phase::Planning {
+        if let Err(why) = context.targets.examine(namespace, target, workload).await {
+            return Seen::Unknown(why);
         }
+    } else if phase == Phase::Stopping && stopped && workload.replicas != 0 {
+        context.targets.look_at_scalers(namespace, target, workload).await;
     }
     seen
 }

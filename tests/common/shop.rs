@@ -38,6 +38,13 @@ impl Operator {
         Self { stop, task }
     }
 
+    /// With the rights of a client.
+    pub fn start_as(client: Client, namespace: &str) -> Self {
+        let (stop, config) = (CancellationToken::new(), config(namespace));
+        let task = tokio::spawn(run::operate(client, config, stop.clone()));
+        Self { stop, task }
+    }
+
     /// One whose way to Kafka has something in it.
     pub fn start_on(admin: &Client, namespace: &str, kafka: Arc<dyn Connector>) -> Self {
         let (stop, admin, config) = (CancellationToken::new(), admin.clone(), config(namespace));

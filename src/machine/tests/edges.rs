@@ -72,7 +72,14 @@ fn unknown() -> Seen<Workload> {
 }
 
 fn replaced() -> Seen<Workload> {
-    Seen::Known(Workload { uid: "w-2".into(), resource_version: "9".into(), replicas: 3, refusal: None, pods: vec![] })
+    Seen::Known(Workload {
+        uid: "w-2".into(),
+        resource_version: "9".into(),
+        replicas: 3,
+        refusal: None,
+        pods: vec![],
+        about: About::default(),
+    })
 }
 
 fn refused() -> Seen<Workload> {
@@ -82,6 +89,7 @@ fn refused() -> Seen<Workload> {
         replicas: 3,
         refusal: Some("forbidden".into()),
         pods: vec![],
+        about: About::default(),
     })
 }
 

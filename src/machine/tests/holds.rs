@@ -173,8 +173,14 @@ fn a_lease_that_cannot_be_read_is_seen_while_the_consumers_run() {
 fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
     let mut status = status_in(Phase::Restoring);
     status.targets.push(TargetStatus { name: "second".into(), uid: "w-2".into(), ..target_status(true) });
-    let second =
-        Seen::Known(Workload { uid: "w-2".into(), resource_version: "8".into(), replicas: 0, refusal: None, pods: vec![] });
+    let second = Seen::Known(Workload {
+        uid: "w-2".into(),
+        resource_version: "8".into(),
+        replicas: 0,
+        refusal: None,
+        pods: vec![],
+        about: About::default(),
+    });
     let observed = Observed {
         targets: vec![gone(), second],
         holds: vec![held(), Seen::Known(Hold { uid: "w-2".into(), ..lease() })],
@@ -246,7 +252,7 @@ fn restore() -> Care {
 #[case::back_already(running(), vec![], 10, Care::Forget(None))]
 #[case::the_workload_is_gone(Seen::Missing, vec![], 10, Care::Forget(None))]
 #[case::the_workload_was_created_anew(
-    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![] }), vec![], 10,
+    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![], about: About::default() }), vec![], 10,
     Care::Forget(None)
 )]
 #[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, Care::Unseen("no route".into()))]

@@ -6,6 +6,7 @@ mod holds;
 mod plans;
 mod receipts;
 mod shared;
+mod targets;
 mod turns;
 mod walk;
 
@@ -19,8 +20,8 @@ use super::{
     observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
     request::{Entry, Goal, Request, Scope, Work},
     world::{
-        Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
-        PerPartition, Pod, TopicPartition, Workload,
+        About, Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError,
+        KafkaErrorKind, PerPartition, Pod, TopicPartition, Workload,
     },
 };
 use crate::api::{
@@ -45,7 +46,7 @@ pub(super) fn request() -> Request {
         name: "replay".into(),
         key: "key".into(),
         receipt: "replay-receipt-key".into(),
-        targets: vec![TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "consumer".into() }],
+        targets: vec![TargetRef::new("apps/v1", "Deployment", "consumer")],
         bootstrap_servers: "kafka:9092".into(),
         group: "g".into(),
         work: Work::Entries(vec![Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) }]),
@@ -98,7 +99,14 @@ pub(super) fn pod(name: &str, ended: bool) -> Pod {
 }
 
 pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
-    Seen::Known(Workload { uid: "w-1".into(), resource_version: "7".into(), replicas, refusal: None, pods })
+    Seen::Known(Workload {
+        uid: "w-1".into(),
+        resource_version: "7".into(),
+        replicas,
+        refusal: None,
+        pods,
+        about: About::default(),
+    })
 }
 
 pub(super) fn running() -> Seen<Workload> {
@@ -143,6 +151,7 @@ pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
         receipt: None,
         targets: vec![target],
         holds: vec![held()],
+        unscalable: vec![],
         kafka,
     }
 }
@@ -241,6 +250,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         restored: None::<Restored>,
         refusals: 0,
         lease_left: false,
+        kind_gone_since: None,
         ready_pods: None,
     }
 }

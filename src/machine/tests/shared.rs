@@ -92,6 +92,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             pods,
+            about: About::default(),
         });
         let state = if group.members == 0 { GroupState::Empty } else { GroupState::Stable };
         let described = group_in(state, usize::try_from(group.members).unwrap());

@@ -115,6 +115,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             pods,
+            about: About::default(),
         });
         let stands = Ok(Some(Committed { offset: self.offset, metadata: self.metadata.clone() }));
         let kafka = match self.stored.phase {

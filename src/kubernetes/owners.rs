@@ -1,0 +1,147 @@
+//! Who owns a workload's replicas, and who owns the workload, from its metadata.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+
+use crate::{
+    api::FIELD_MANAGER,
+    machine::world::{Controller, FieldOwner},
+};
+
+/// Everybody but this operator who owns the replicas, the latest first.
+pub(super) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let mut owners: Vec<FieldOwner> = entries.filter(|entry| owns_replicas(entry)).map(owner).collect();
+    owners.retain(|owner| owner.manager != FIELD_MANAGER);
+    owners.sort_by_key(|owner| std::cmp::Reverse(owner.time));
+    owners
+}
+
+/// What is written through `scale` is the replicas and nothing else, wherever the kind keeps them.
+fn owns_replicas(entry: &ManagedFieldsEntry) -> bool {
+    let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+    entry.subresource.as_deref() == Some("scale") || fields.is_some_and(|fields| fields.pointer("/f:spec/f:replicas").is_some())
+}
+
+fn owner(entry: &ManagedFieldsEntry) -> FieldOwner {
+    FieldOwner {
+        manager: entry.manager.clone().unwrap_or_default(),
+        operation: entry.operation.clone().unwrap_or_default(),
+        subresource: entry.subresource.clone().filter(|subresource| !subresource.is_empty()),
+        time: entry.time.as_ref().map(|time| time.0),
+    }
+}
+
+/// The object that controls it, of which there is at most one.
+pub(super) fn controller(metadata: &ObjectMeta) -> Option<Controller> {
+    let owners = metadata.owner_references.iter().flatten();
+    let controller = owners.into_iter().find(|owner| owner.controller == Some(true))?;
+    Some(Controller { api_version: controller.api_version.clone(), kind: controller.kind.clone(), name: controller.name.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn metadata(value: Value) -> ObjectMeta {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn entry(manager: &str, operation: &str, subresource: Option<&str>, time: &str, fields: &Value) -> Value {
+        let mut entry = json!({
+            "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": fields, "manager": manager, "operation": operation,
+            "time": time,
+        });
+        if let Some(subresource) = subresource {
+            entry["subresource"] = json!(subresource);
+        }
+        entry
+    }
+
+    /// What an apply of a whole Deployment owns.
+    fn applied() -> Value {
+        json!({
+            "f:metadata": {"f:labels": {"f:app": {}}},
+            "f:spec": {
+                "f:replicas": {}, "f:selector": {},
+                "f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}}}},
+            },
+        })
+    }
+
+    fn without_replicas() -> Value {
+        json!({"f:spec": {"f:selector": {}, "f:template": {"f:spec": {"f:replicas": {}}}}})
+    }
+
+    const EARLY: &str = "2026-11-24T18:00:00Z";
+    const LATE: &str = "2026-11-24T18:00:01Z";
+
+    #[rstest]
+    #[case::argo_cd_by_server_side_apply(
+        json!([entry("argocd-controller", "Apply", None, EARLY, &applied())]),
+        &["argocd-controller Apply"]
+    )]
+    #[case::flux(
+        json!([entry("kustomize-controller", "Apply", None, EARLY, &applied())]),
+        &["kustomize-controller Apply"]
+    )]
+    #[case::helm_that_left_them_out(json!([entry("helm", "Update", None, EARLY, &without_replicas())]), &[])]
+    #[case::an_autoscaler(
+        json!([
+            entry("kubectl-client-side-apply", "Update", None, EARLY, &without_replicas()),
+            entry("kube-controller-manager", "Update", Some("scale"), LATE, &json!({"f:spec": {"f:replicas": {}}})),
+            entry("kube-controller-manager", "Update", Some("status"), LATE, &json!({"f:status": {"f:replicas": {}}})),
+        ]),
+        &["kube-controller-manager Update scale"]
+    )]
+    #[case::only_ourselves(
+        json!([entry("offset-reset-operator", "Update", Some("scale"), LATE, &json!({"f:spec": {"f:replicas": {}}}))]),
+        &[]
+    )]
+    #[case::the_latest_first(
+        json!([
+            entry("argocd-controller", "Apply", None, EARLY, &applied()),
+            entry("offset-reset-operator", "Update", Some("scale"), EARLY, &json!({"f:spec": {"f:replicas": {}}})),
+            entry("kubectl-edit", "Update", None, LATE, &json!({"f:spec": {"f:replicas": {}}})),
+        ]),
+        &["kubectl-edit Update", "argocd-controller Apply"]
+    )]
+    #[case::a_kind_that_keeps_them_elsewhere(
+        json!([entry("keda", "Update", Some("scale"), LATE, &json!({"f:spec": {"f:workers": {}}}))]),
+        &["keda Update scale"]
+    )]
+    #[case::nothing_is_managed(json!([]), &[])]
+    #[case::fields_of_another_type(
+        json!([{"manager": "x", "operation": "Update", "fieldsType": "FieldsV1"}]),
+        &[]
+    )]
+    fn those_who_own_the_replicas_are_found(#[case] managed_fields: Value, #[case] expected: &[&str]) {
+        let found = scalers(&metadata(json!({"name": "w", "managedFields": managed_fields})));
+        let words: Vec<String> = found
+            .iter()
+            .map(|owner| {
+                let subresource = owner.subresource.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+                format!("{} {}{subresource}", owner.manager, owner.operation)
+            })
+            .collect();
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn only_an_owner_that_controls_it_counts() {
+        let owner = |kind: &str, controller: Option<bool>| {
+            let mut owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": "n", "uid": "u"});
+            if let Some(controller) = controller {
+                owner["controller"] = json!(controller);
+            }
+            owner
+        };
+        let owners =
+            json!({"ownerReferences": [owner("Backup", None), owner("Group", Some(false)), owner("Deployment", Some(true))]});
+        assert_eq!(controller(&metadata(owners)).unwrap().kind, "Deployment");
+        assert_eq!(controller(&metadata(json!({"ownerReferences": [owner("Backup", None)]}))), None);
+        assert_eq!(controller(&metadata(json!({}))), None);
+    }
+}
