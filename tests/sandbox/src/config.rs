@@ -62,6 +62,12 @@ impl Broker {
         format!("{}{}", self.logging.0, self.log4j(dir).display())
     }
 
+    /// Where its log is.
+    #[must_use]
+    pub fn data(&self, dir: &Path) -> PathBuf {
+        dir.join(self.part).join("data")
+    }
+
     fn log4j(&self, dir: &Path) -> PathBuf {
         dir.join(self.part).join("log4j.properties")
     }
@@ -74,7 +80,7 @@ impl Broker {
 
     fn server_properties(&self, dir: &Path) -> String {
         let (clients, controllers) = (self.bootstrap_servers(), format!("{NODE_IP}:{}", self.port + 1));
-        let (data, own) = (dir.join(self.part).join("data"), self.own);
+        let (data, own) = (self.data(dir), self.own);
         format!(
             "process.roles=broker,controller
 node.id=1
