@@ -89,6 +89,12 @@ tests() {
     --test leader --test resets --test whole --test targets --test equivalence -- --test-threads 4 --skip ten_thousand
   # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
   inside integration cargo test --features real-parts --test kills -- --nocapture
+  # Takes the broker and the API server away from everybody else; a cluster of somebody's own has no parts that could be taken away.
+  if [ "$cluster" = sandbox ]; then
+    inside integration cargo test --features real-parts --test outages -- --test-threads 1 --nocapture
+  else
+    echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
+  fi
   # Last and by itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
   inside integration cargo test --features real-parts --test whole -- ten_thousand
   keep_audit_log integration
