@@ -25,19 +25,23 @@ mod kafka;
 #[path = "../kills/kubernetes.rs"]
 mod kubernetes;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fault::{At, Whom};
 use futures::future::join_all;
-use offset_reset_operator::api::{PartitionOutcome, Phase, Reason};
+use offset_reset_operator::{
+    api::{PartitionOutcome, Phase, Reason},
+    machine::world::Group,
+};
 use serde_json::{Value, json};
 use stage::{AFTER, BEFORE, LONG, Stage, Theatre};
 use tokio::sync::Mutex;
 
 use common::{
+    broker::Broker,
     parts::{self, Away},
     shop::status,
-    within,
+    unique, within,
 };
 
 /// One at a time: what is taken away is taken away from all.
@@ -141,6 +145,30 @@ async fn a_broker_that_is_frozen_under_the_commit_past_the_hold_keeps_no_consume
     })
     .await;
     theatre.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_was_given_up_while_its_coordinator_was_looked_for_does_no_harm_when_the_broker_is_back() {
+    let _alone = ALONE.lock().await;
+    let broker = Broker::default();
+    let admin = broker.group_admin().await;
+    // Of the broker somebody has heard, so that questions are sent; of the groups nobody has asked where their coordinator is.
+    assert_eq!(admin.describe_group(&unique("known")).await, Ok(Group::NotFound));
+    let away = Away::frozen(parts::BROKER).await;
+    let second = async {
+        // So that it still waits, and keeps the client open, when the first is given up.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        admin.describe_group(&unique("second")).await
+    };
+    let first = async {
+        let answer = admin.describe_group(&unique("first")).await;
+        away.back().await;
+        answer
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(matches!(&first, Err(error) if error.kind.is_transient()), "{first:?}");
+    assert_eq!(second, Ok(Group::NotFound));
+    assert_eq!(admin.describe_group(&unique("third")).await, Ok(Group::NotFound));
 }
 
 #[tokio::test(flavor = "multi_thread")]
