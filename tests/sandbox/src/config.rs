@@ -142,6 +142,8 @@ fn kubelet(dir: &Path, cgroup: &str) -> Value {
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs", "cgroupRoot": cgroup, "failCgroupV1": false, "failSwapOn": false,
         "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local",
+        // A kubelet deletes the logs of pods that it does not know: in the usual place those of every other sandbox.
+        "podLogsDir": dir.join("pod-logs"),
         "containerRuntimeEndpoint": format!("unix://{}", dir.join("containerd.sock").display()),
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
         "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
