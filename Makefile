@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt crd image clean-sandbox
+.PHONY: help demo test soak lint fmt crd image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -9,6 +9,9 @@ demo: ## shows the main job on a real cluster and a real broker
 
 test: ## every test, with all the set-up that they need
 	@tests/run.sh test
+
+soak: ## resets for SOAK_SECONDS (600) on a real node while parts of it are killed at random; SOAK_SEED repeats one
+	@tests/run.sh soak
 
 lint: ## formatting, lints, licenses and sources of dependencies
 	@.ci/lint

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, or the demo, with all the set-up that they need. `make test` and `make demo` call this.
+# Every test, the soak, or the demo, with all the set-up that they need. `make test`, `make soak` and `make demo` call this.
 #
 #   CLUSTER=sandbox  (default) a sandbox of our own on this machine
 #   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
@@ -89,9 +89,16 @@ tests() {
     --test leader --test resets --test whole --test targets --test equivalence -- --test-threads 4 --skip ten_thousand
   # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
   inside integration cargo test --features real-parts --test kills -- --nocapture
-  # Last and by itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
+  # By itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
   inside integration cargo test --features real-parts --test whole -- ten_thousand
   keep_audit_log integration
+  # Takes the broker and the API server away from everybody else; a cluster of somebody's own has no parts that could be taken away. Not
+  # in the log, for an API server that has just come back may refuse for a moment what it will allow.
+  if [ "$cluster" = sandbox ]; then
+    inside integration cargo test --features real-parts --test outages -- --test-threads 1 --nocapture
+  else
+    echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
+  fi
   down integration
 
   step "end-to-end tests: a whole node, the operator in its pod"
@@ -112,6 +119,20 @@ tests() {
   step "all tests passed"
 }
 
+soak() {
+  if [ "$cluster" != sandbox ]; then
+    echo "the soak kills parts of the cluster, so it runs in a sandbox of its own only" >&2
+    exit 1
+  fi
+  trap 'down soak' EXIT
+  prepare
+  step "the soak: a whole node, of which parts are killed at random"
+  cargo build --features real-parts --test soak
+  up soak node
+  images soak
+  inside soak cargo test --features real-parts --test soak -- --nocapture --test-threads 1
+}
+
 demo() {
   prepare
   step "the operator"
@@ -128,9 +149,10 @@ demo() {
 
 case ${1:-} in
 test) tests ;;
+soak) soak ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test | demo" >&2
+  echo "usage: $0 test | soak | demo" >&2
   exit 1
   ;;
 esac

@@ -101,7 +101,11 @@ impl Session {
         }
         let answer = call(native);
         match &answer {
-            Err(fault) if is_silence(fault.code) => native.context().doubt(),
+            // What librdkafka still waits for goes with the client: a question about a group must not outlive it, see `ffi`.
+            Err(fault) if is_silence(fault.code) => {
+                native.context().doubt();
+                self.discard(native);
+            }
             // The client would go on looking for the coordinator of a group that it may not see.
             Err(fault) if fault.code == GROUP_NOT_AUTHORIZED => self.discard(native),
             Ok(_) | Err(_) => native.context().answered(),

@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use kube::Client;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, Client};
 use rdkafka::{
     ClientConfig, Message,
     consumer::{BaseConsumer, Consumer},
 };
 
-use super::{brokers, replicas};
+use super::brokers;
 
 /// How the consumers are.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Kind {
     pub is_static: bool,
     /// `session.timeout.ms` of the classic protocol.
     pub session_timeout_ms: Option<u32>,
+    /// They never commit, so that what the operator has committed stays and can be read.
+    pub never_commits: bool,
     /// Another broker than the one that all tests use.
     pub bootstrap_servers: Option<String>,
 }
@@ -55,6 +58,9 @@ impl Member {
             config
                 .set("session.timeout.ms", kind.session_timeout_ms.unwrap_or(10_000).to_string())
                 .set("heartbeat.interval.ms", "500");
+        }
+        if kind.never_commits {
+            config.set("enable.auto.commit", "false");
         }
         if kind.is_static {
             config.set("group.instance.id", format!("instance-{index}"));
@@ -98,7 +104,7 @@ impl Follower {
         let task = tokio::spawn(async move {
             let mut members: Vec<Member> = vec![];
             loop {
-                let wanted = usize::try_from(replicas(&client, &namespace, &deployment).await).unwrap();
+                let wanted = wanted(&client, &namespace, &deployment).await.unwrap_or(members.len());
                 while members.len() < wanted {
                     members.push(Member::start(&group, &topics, &kind, members.len(), Arc::clone(&into)));
                 }
@@ -129,6 +135,15 @@ impl Follower {
 
     pub fn count(&self) -> usize {
         self.consumed.lock().unwrap().len()
+    }
+}
+
+/// As many as it has replicas, and none when it is gone; unknown when nobody answers.
+async fn wanted(client: &Client, namespace: &str, deployment: &str) -> Option<usize> {
+    match Api::<Deployment>::namespaced(client.clone(), namespace).get_scale(deployment).await {
+        Ok(scale) => usize::try_from(scale.spec.and_then(|spec| spec.replicas).unwrap_or(0)).ok(),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Some(0),
+        Err(_) => None,
     }
 }
 

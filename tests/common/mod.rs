@@ -10,6 +10,7 @@ pub mod broker;
 pub mod consumers;
 pub mod kafka_tool;
 pub mod logs;
+pub mod parts;
 pub mod process;
 pub mod random;
 pub mod rights;

@@ -65,6 +65,16 @@ cargo sandbox --name one up --parts control-plane
 check "a sandbox of which a part has ended is replaced" "$([ "$(first one)" != "$pid" ] && echo replaced)" "replaced"
 
 pid=$(first one)
+cargo sandbox --name one kill kube-apiserver
+check "a part that was killed is named" "$(cat /run/offset-reset-sandbox/one/ended)" "kube-apiserver was killed"
+cargo sandbox --name one start kube-apiserver
+check "and serves as soon as it was started again" "$(cargo sandbox --name one exec -- kubectl get --raw /readyz)" "ok"
+cargo sandbox --name one freeze kafka
+check "a frozen part is named" "$(cat /run/offset-reset-sandbox/one/ended)" "kafka is frozen"
+cargo sandbox --name one thaw kafka
+cargo sandbox --name one up --parts control-plane
+check "after that it is whole again and stays" "$(first one)" "$pid"
+
 cargo sandbox --name one up --parts control-plane --also-kafka-3
 check "a sandbox that lacks the second broker is replaced" "$([ "$(first one)" != "$pid" ] && echo replaced)" "replaced"
 check "and has it then" "$(pgrep -P "$(first one)" -x java | wc -l)" 2

@@ -6,7 +6,7 @@ use rdkafka_sys as sys;
 
 use super::{
     Call, Fault, Handle, INVALID_ARGUMENT, Operations, c_string, check, fault, include_operations, offsets, operations, options,
-    plain, text,
+    options_of_question, plain, text,
 };
 use crate::{
     kafka::groups,
@@ -51,7 +51,7 @@ fn described<T>(
     read: impl FnOnce(*const Description) -> T,
 ) -> Result<T, Fault> {
     let call = Call::new(handle, limit)?;
-    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, limit)?;
+    let options = options_of_question(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS)?;
     if with_operations {
         include_operations(&options)?;
     }

@@ -13,7 +13,7 @@ mod topics;
 use std::{
     ffi::{CStr, CString, c_char, c_void},
     ptr::NonNull,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka_sys as sys;
@@ -184,6 +184,15 @@ fn options(handle: Handle, api: sys::rd_kafka_admin_op_t, limit: Duration) -> Re
     Ok(options)
 }
 
+/// The options of a question about a group. librdkafka must never give such a question up itself: when it does so while it looks for the
+/// group's coordinator, it takes the question up again once the broker is back, with what it has freed meanwhile, and that ends the process
+/// (2.12.1: `rd_kafka_admin_coord_request` finds the question gone, and `rd_kafka_coord_req_fail` answers it all the same). So [`Call`]
+/// alone counts the time, and whoever asks closes the client when that is over, see `Session::ask_on`.
+fn options_of_question(handle: Handle, api: sys::rd_kafka_admin_op_t) -> Result<Owned<sys::rd_kafka_AdminOptions_t>, Fault> {
+    // The longest that librdkafka accepts.
+    options(handle, api, Duration::from_hours(1))
+}
+
 /// Makes the broker say what may be done with what it describes (KIP-430).
 fn include_operations(options: &Owned<sys::rd_kafka_AdminOptions_t>) -> Result<(), Fault> {
     // SAFETY: valid options; the error is ours to free.
@@ -193,19 +202,21 @@ fn include_operations(options: &Owned<sys::rd_kafka_AdminOptions_t>) -> Result<(
 /// Sends with a queue of the call's own, and waits there for the answers.
 struct Call {
     queue: Owned<sys::rd_kafka_queue_t>,
-    limit: Duration,
+    /// librdkafka answers within the limit that it was given; a second on top is for a busy machine.
+    deadline: Instant,
 }
 
 impl Call {
     fn new(handle: Handle, limit: Duration) -> Result<Self, Fault> {
         // SAFETY: the handle's client lives.
         let queue = Owned::new(unsafe { sys::rd_kafka_queue_new(handle.0) }, sys::rd_kafka_queue_destroy)?;
-        Ok(Self { queue, limit })
+        Ok(Self { queue, deadline: Instant::now() + limit + Duration::from_secs(1) })
     }
 
-    /// The next answer. librdkafka answers every request within its limit; the second on top is for a busy machine.
+    /// The next answer.
     fn answer(&self) -> Result<Owned<sys::rd_kafka_event_t>, Fault> {
-        let millis = i32::try_from((self.limit + Duration::from_secs(1)).as_millis()).unwrap_or(i32::MAX);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: a valid queue.
         let pointer = unsafe { sys::rd_kafka_queue_poll(self.queue.get(), millis) };
         if pointer.is_null() {

@@ -5,7 +5,8 @@ use std::{ptr, time::Duration};
 use rdkafka_sys as sys;
 
 use super::{
-    Answers, Call, Fault, Handle, INVALID_ARGUMENT, Owned, c_string, check, fault, fault_of, options, silence, taken, text,
+    Answers, Call, Fault, Handle, INVALID_ARGUMENT, Owned, c_string, check, fault, fault_of, options, options_of_question,
+    silence, taken, text,
 };
 use crate::machine::world::{Committed, TopicPartition};
 
@@ -158,7 +159,7 @@ pub(in crate::kafka) fn list_committed(
     limit: Duration,
 ) -> Result<Answers<Option<Committed>>, Fault> {
     let call = Call::new(handle, limit)?;
-    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, limit)?;
+    let options = options_of_question(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS)?;
     // SAFETY: valid options; the error is ours to free.
     unsafe { taken(sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.get(), 1)) }?;
     let name = c_string(group)?;

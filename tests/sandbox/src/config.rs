@@ -62,6 +62,12 @@ impl Broker {
         format!("{}{}", self.logging.0, self.log4j(dir).display())
     }
 
+    /// Where its log is.
+    #[must_use]
+    pub fn data(&self, dir: &Path) -> PathBuf {
+        dir.join(self.part).join("data")
+    }
+
     fn log4j(&self, dir: &Path) -> PathBuf {
         dir.join(self.part).join("log4j.properties")
     }
@@ -74,7 +80,7 @@ impl Broker {
 
     fn server_properties(&self, dir: &Path) -> String {
         let (clients, controllers) = (self.bootstrap_servers(), format!("{NODE_IP}:{}", self.port + 1));
-        let (data, own) = (dir.join(self.part).join("data"), self.own);
+        let (data, own) = (self.data(dir), self.own);
         format!(
             "process.roles=broker,controller
 node.id=1
@@ -136,6 +142,8 @@ fn kubelet(dir: &Path, cgroup: &str) -> Value {
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs", "cgroupRoot": cgroup, "failCgroupV1": false, "failSwapOn": false,
         "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local",
+        // A kubelet deletes the logs of pods that it does not know: in the usual place those of every other sandbox.
+        "podLogsDir": dir.join("pod-logs"),
         "containerRuntimeEndpoint": format!("unix://{}", dir.join("containerd.sock").display()),
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
         "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,

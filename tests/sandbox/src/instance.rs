@@ -13,7 +13,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{build::Cache, config, packages};
+use crate::{
+    build::Cache,
+    config,
+    control::{self, Order},
+    packages,
+};
 
 /// What runs in a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -192,6 +197,11 @@ impl Sandbox {
             (None, _) => println!("sandbox {} is down", self.name),
         }
         Ok(())
+    }
+
+    /// Does something to a part, and waits until it is done: from in- or outside of the sandbox.
+    pub fn order(&self, order: Order, part: &str) -> Result<()> {
+        control::give(&self.dir, order, part)
     }
 
     /// The log of a part.

@@ -9,12 +9,14 @@
 //! | `pki`, `config` | certificates and configuration files |
 //! | `broker` | asks Kafka whether it serves groups yet |
 //! | `supervisor` | the first process of the namespaces: starts the parts, waits until they serve, reaps |
+//! | `control` | what the supervisor can be told meanwhile: kill, start, freeze or thaw a part |
 //! | `instance` | up, exec, status, logs, down |
 //! | `images` | images without a registry: built here, loaded into the node's containerd |
 
 mod broker;
 pub mod build;
 mod config;
+mod control;
 pub mod environment;
 pub mod images;
 pub mod instance;
@@ -22,5 +24,6 @@ pub mod packages;
 mod pki;
 pub mod supervisor;
 
+pub use control::Order;
 pub use environment::{Environment, environment};
 pub use instance::{Makeup, Parts, Sandbox};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use sandbox::{Makeup, Sandbox, build::Cache, images, supervisor};
+use sandbox::{Makeup, Order, Sandbox, build::Cache, images, supervisor};
 
 /// A real single-node Kubernetes and a real Apache Kafka on this machine, for tests, demo and benchmarks.
 #[derive(Parser)]
@@ -42,6 +42,26 @@ enum Verb {
     Status,
     /// Prints the log of a part.
     Logs {
+        /// kube-apiserver, kubelet, kafka, ...
+        part: String,
+    },
+    /// Ends a part with SIGKILL.
+    Kill {
+        /// kube-apiserver, kubelet, kafka, ...
+        part: String,
+    },
+    /// Starts a part that has ended, and waits until it serves.
+    Start {
+        /// kube-apiserver, kubelet, kafka, ...
+        part: String,
+    },
+    /// Stops a part with SIGSTOP: its connections stay, and nobody answers.
+    Freeze {
+        /// kube-apiserver, kubelet, kafka, ...
+        part: String,
+    },
+    /// Lets a frozen part go on.
+    Thaw {
         /// kube-apiserver, kubelet, kafka, ...
         part: String,
     },
@@ -106,6 +126,10 @@ fn run() -> Result<()> {
             print!("{}", sandbox.log(&part)?);
             Ok(())
         }
+        Verb::Kill { part } => sandbox.order(Order::Kill, &part),
+        Verb::Start { part } => sandbox.order(Order::Start, &part),
+        Verb::Freeze { part } => sandbox.order(Order::Freeze, &part),
+        Verb::Thaw { part } => sandbox.order(Order::Thaw, &part),
         Verb::Image { image, binary, archive_only } => {
             let archive = images::build(image, &binary)?;
             if archive_only {

@@ -3,20 +3,21 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
     net::TcpStream,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::{
     broker,
     build::Cache,
     config::{self, NODE, NODE_IP, SERVICE_CIDR, SERVICE_IP},
+    control::{Ear, Order},
     images,
     instance::{Makeup, Parts, cgroup_name},
     pki,
@@ -25,36 +26,84 @@ use crate::{
 /// How long a part may take to serve on a machine that is busy.
 const LIMIT: Duration = Duration::from_mins(2);
 
+/// How often it is looked whether something has ended, or an order was given.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 struct Supervisor {
     dir: PathBuf,
     cache: Cache,
-    children: Vec<(&'static str, Child)>,
+    parts: Vec<Part>,
     begin: Instant,
+}
+
+/// A part that was started.
+struct Part {
+    name: &'static str,
+    /// Starts it, also once more.
+    command: Command,
+    child: Child,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Up,
+    Frozen,
+    /// Somebody has told us to.
+    Killed,
+    /// By itself.
+    Ended,
+}
+
+impl State {
+    /// In the words that `up` repeats; none when all is well.
+    fn trouble(self) -> Option<&'static str> {
+        match self {
+            Self::Up => None,
+            Self::Frozen => Some("is frozen"),
+            Self::Killed => Some("was killed"),
+            Self::Ended => Some("has ended"),
+        }
+    }
+
+    fn runs(self) -> bool {
+        match self {
+            Self::Up | Self::Frozen => true,
+            Self::Killed | Self::Ended => false,
+        }
+    }
+}
+
+impl Part {
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Never to a number that may be somebody else's by now.
+    fn signal(&self, signal: Signal) -> Result<()> {
+        match self.pid() {
+            Some(pid) if self.state.runs() => Ok(kill_process(pid, signal)?),
+            Some(_) | None => bail!("it does not run"),
+        }
+    }
 }
 
 /// Runs as the first process. Returns only on failure; what went wrong is in `failed` then.
 pub fn run(name: &str, dir: &Path, makeup: Makeup) -> Result<()> {
-    let mut supervisor = Supervisor { dir: dir.to_owned(), cache: Cache::locate(), children: vec![], begin: Instant::now() };
-    if let Err(error) = supervisor.start(name, makeup) {
-        fs::write(dir.join("failed"), format!("{error:#}"))?;
-        return Err(error);
-    }
-    fs::write(dir.join("ready"), makeup.to_string())?;
-    loop {
-        // Containers' shims hand their orphans to us.
-        match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) => {
-                if let Some((part, _)) =
-                    supervisor.children.iter().find(|(_, child)| child.id() == pid.as_raw_nonzero().get().cast_unsigned())
-                {
-                    eprintln!("{part} has ended: {status:?}");
-                    // For `up`, which must not take what is left for a whole sandbox.
-                    let mut ended = fs::OpenOptions::new().create(true).append(true).open(dir.join("ended"))?;
-                    writeln!(ended, "{part} has ended")?;
-                }
-            }
-            Ok(None) | Err(_) => std::thread::sleep(Duration::from_millis(100)),
+    let mut supervisor = Supervisor { dir: dir.to_owned(), cache: Cache::locate(), parts: vec![], begin: Instant::now() };
+    let ear = match supervisor.start(name, makeup).and_then(|()| Ear::open(dir)) {
+        Ok(ear) => ear,
+        Err(error) => {
+            fs::write(dir.join("failed"), format!("{error:#}"))?;
+            return Err(error);
         }
+    };
+    fs::write(dir.join("ready"), makeup.to_string())?;
+    // One after the other on one thread: a process that an order waits for must not be collected by anybody else.
+    loop {
+        supervisor.reap()?;
+        ear.hear(|order, part| supervisor.carry_out(order, part));
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -77,30 +126,82 @@ impl Supervisor {
         if parts == Parts::Node {
             self.containerd()?;
         }
-        self.wait_for("etcd", |_| TcpStream::connect("127.0.0.1:2379").is_ok())?;
+        self.wait_for("etcd")?;
         self.kube_apiserver()?;
         if parts == Parts::Node {
-            self.wait_for("containerd", |own| own.dir.join("containerd.sock").exists())?;
+            self.wait_for("containerd")?;
             images::load_into(&self.dir, &self.cache, &images::pause_image()?)?;
         }
-        self.wait_for("kube-apiserver", |own| own.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        self.wait_for("kube-apiserver")?;
         self.kube_controller_manager()?;
         if parts == Parts::Node {
             self.kube_scheduler()?;
             self.kube_proxy()?;
             self.kubelet()?;
         }
-        self.wait_for_broker(&config::KAFKA)?;
+        self.wait_for(config::KAFKA.part)?;
         if also_kafka_3 {
-            self.wait_for_broker(&config::KAFKA_3)?;
+            self.wait_for(config::KAFKA_3.part)?;
         }
-        let accounts = ["get", "serviceaccount", "default", "-n", "default"];
-        self.wait_for("kube-controller-manager", |own| own.kubectl(&accounts).is_ok())?;
+        self.wait_for("kube-controller-manager")?;
         if parts == Parts::Node {
-            let ready = ["get", "node", NODE, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
-            self.wait_for("kubelet", |own| own.kubectl(&ready).is_ok_and(|out| out == "True"))?;
+            self.wait_for("kubelet")?;
         }
         Ok(())
+    }
+
+    /// Collects what has ended: parts, and the orphans that containers' shims hand to us.
+    fn reap(&mut self) -> Result<()> {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if let Some(part) = self.parts.iter_mut().find(|part| part.state.runs() && part.pid() == Some(pid)) {
+                eprintln!("{} has ended: {status:?}", part.name);
+                part.state = State::Ended;
+                self.report()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For `up`, which must not take what is left for a whole sandbox.
+    fn report(&self) -> Result<()> {
+        let trouble = |part: &Part| Some(format!("{} {}\n", part.name, part.state.trouble()?));
+        Ok(fs::write(self.dir.join("ended"), self.parts.iter().filter_map(trouble).collect::<String>())?)
+    }
+
+    fn carry_out(&mut self, order: Order, name: &str) -> Result<()> {
+        let names = || self.parts.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
+        let Some(index) = self.parts.iter().position(|part| part.name == name) else {
+            bail!("there is no such part; there are: {}", names())
+        };
+        let part = &mut self.parts[index];
+        match (order, part.state) {
+            (Order::Kill, _) => {
+                part.signal(Signal::KILL)?;
+                part.child.wait()?;
+                part.state = State::Killed;
+            }
+            (Order::Freeze, State::Up) => {
+                part.signal(Signal::STOP)?;
+                part.state = State::Frozen;
+            }
+            (Order::Thaw, State::Frozen) => {
+                part.signal(Signal::CONT)?;
+                part.state = State::Up;
+            }
+            (Order::Start, State::Killed | State::Ended) => {
+                part.child = part.command.spawn()?;
+                part.state = State::Up;
+                let name = part.name;
+                self.begin = Instant::now();
+                self.report()?;
+                return self.wait_for(name);
+            }
+            (Order::Start | Order::Freeze | Order::Thaw, state) => {
+                bail!("it {}", state.trouble().unwrap_or("is up already"))
+            }
+        }
+        eprintln!("{name} {}", self.parts[index].state.trouble().unwrap_or("goes on"));
+        self.report()
     }
 
     /// No name server is reachable in here. One that refuses makes a look-up fail at once, where silence would take ten seconds.
@@ -117,16 +218,13 @@ impl Supervisor {
     fn kafka(&mut self, broker: &config::Broker, libs: &Path) -> Result<()> {
         let libs = format!("{}/*", libs.display());
         let (properties, logging) = (broker.properties(&self.dir).display().to_string(), broker.logging(&self.dir));
-        // Formatting and serving are two programs of one part.
-        let script = "java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" kafka.tools.StorageTool format \
-                      -t c2FuZGJveHNhbmRib3hzYQ -c \"$3\" && exec java -Xms256m -Xmx512m -XX:+UseSerialGC $2 -cp \"$1\" kafka.Kafka \"$3\"";
+        let data = broker.data(&self.dir).display().to_string();
+        // Formatting and serving are two programs of one part; the first has nothing to do when the part is started again.
+        let script = "[ -e \"$4/meta.properties\" ] || java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" \
+                      kafka.tools.StorageTool format -t c2FuZGJveHNhbmRib3hzYQ -c \"$3\" && exec java -Xms256m -Xmx512m -XX:+UseSerialGC $2 -cp \"$1\" kafka.Kafka \"$3\"";
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, "kafka", &libs, &logging, &properties]);
+        command.args(["-c", script, "kafka", &libs, &logging, &properties, &data]);
         self.spawn(broker.part, command)
-    }
-
-    fn wait_for_broker(&mut self, broker: &config::Broker) -> Result<()> {
-        self.wait_for(broker.part, |_| broker::serves_groups(&broker.bootstrap_servers()).unwrap_or(false))
     }
 
     fn etcd(&mut self) -> Result<()> {
@@ -237,21 +335,44 @@ impl Supervisor {
         let log = File::create(self.dir.join("logs").join(format!("{part}.log")))?;
         // containerd finds its shim and the CNI plugins find iptables on the PATH.
         let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.cache.runtime.display());
-        let child = command.env("PATH", path).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
-        self.children.push((part, child.with_context(|| format!("starting {part}: {command:?}"))?));
+        command.env("PATH", path).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("starting {part}: {command:?}"))?;
+        self.parts.push(Part { name: part, command, child, state: State::Up });
         Ok(())
     }
 
-    /// Waits until a part serves; over at once when the part has ended.
-    fn wait_for(&mut self, part: &'static str, serves: impl Fn(&Self) -> bool) -> Result<()> {
+    /// Whether a part serves; of one that nobody waits for, whether it was started.
+    fn serves(&self, part: &str) -> bool {
+        let broker = [config::KAFKA, config::KAFKA_3].into_iter().find(|broker| broker.part == part);
+        match (broker, part) {
+            (Some(broker), _) => broker::serves_groups(&broker.bootstrap_servers()).unwrap_or(false),
+            (None, "etcd") => TcpStream::connect("127.0.0.1:2379").is_ok(),
+            (None, "containerd") => UnixStream::connect(self.dir.join("containerd.sock")).is_ok(),
+            (None, "kube-apiserver") => self.kubectl(&["get", "--raw", "/readyz"]).is_ok(),
+            (None, "kube-controller-manager") => self.kubectl(&["get", "serviceaccount", "default", "-n", "default"]).is_ok(),
+            (None, "kubelet") => {
+                let ready = ["get", "node", NODE, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
+                self.kubectl(&ready).is_ok_and(|out| out == "True")
+            }
+            (None, _) => true,
+        }
+    }
+
+    /// Waits until a part serves; over at once when one has ended that should run.
+    fn wait_for(&mut self, part: &'static str) -> Result<()> {
         let begin = Instant::now();
-        while !serves(self) {
-            for (name, child) in &mut self.children {
-                if let Some(status) = child.try_wait()? {
+        while !self.serves(part) {
+            for Part { name, child, state, .. } in &mut self.parts {
+                if state.runs()
+                    && let Some(status) = child.try_wait()?
+                {
+                    *state = State::Ended;
                     let log = fs::read_to_string(self.dir.join("logs").join(format!("{name}.log"))).unwrap_or_default();
                     let lines: Vec<&str> = log.lines().collect();
                     let last = lines[lines.len().saturating_sub(10)..].join("\n");
-                    bail!("{name} has ended ({status}) while {part} was awaited; the end of its log:\n{last}");
+                    let ended = format!("{name} has ended ({status}) while {part} was awaited; the end of its log:\n{last}");
+                    self.report()?;
+                    bail!(ended);
                 }
             }
             if begin.elapsed() > LIMIT {
