@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt crd image clean-sandbox
+.PHONY: help demo test test-ecosystem lint fmt crd image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -9,6 +9,9 @@ demo: ## shows the main job on a real cluster and a real broker
 
 test: ## every test, with all the set-up that they need
 	@tests/run.sh test
+
+test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter of an hour or more
+	@tests/run.sh ecosystem
 
 lint: ## formatting, lints, licenses and sources of dependencies
 	@.ci/lint

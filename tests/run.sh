@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, or the demo, with all the set-up that they need. `make test` and `make demo` call this.
+# The tests, or the demo, with all the set-up that they need. `make test`, `make test-ecosystem` and `make demo` call this.
 #
 #   CLUSTER=sandbox  (default) a sandbox of our own on this machine
 #   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
@@ -112,6 +112,22 @@ tests() {
   step "all tests passed"
 }
 
+ecosystem() {
+  if [ "$cluster" != sandbox ]; then
+    echo "beside KEDA and Flux it is tested in a sandbox only: unset CLUSTER" >&2
+    exit 1
+  fi
+  trap 'down ecosystem' EXIT
+  prepare
+  step "KEDA and Flux: built once"
+  sandbox build --ecosystem
+  cargo build --test ecosystem --features real-parts
+  step "beside the real KEDA and Flux"
+  up ecosystem control-plane --ecosystem
+  inside ecosystem cargo test --features real-parts --test ecosystem -- --test-threads 4
+  step "all tests beside KEDA and Flux passed"
+}
+
 demo() {
   prepare
   step "the operator"
@@ -128,9 +144,10 @@ demo() {
 
 case ${1:-} in
 test) tests ;;
+ecosystem) ecosystem ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test | demo" >&2
+  echo "usage: $0 test | ecosystem | demo" >&2
   exit 1
   ;;
 esac
