@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint fmt crd image clean-sandbox
+.PHONY: help demo test soak test-ecosystem lint fmt crd image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -12,6 +12,9 @@ test: ## every test, with all the set-up that they need
 
 soak: ## resets for SOAK_SECONDS (600) on a real node while parts of it are killed at random; SOAK_SEED repeats one
 	@tests/run.sh soak
+
+test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter of an hour or more
+	@tests/run.sh ecosystem
 
 lint: ## formatting, lints, licenses and sources of dependencies
 	@.ci/lint

@@ -31,7 +31,7 @@ use crate::{
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Claims, Receipts, Records, Resets, Targets, hold_in,
+        Announcer, Autoscalers, Claims, Receipts, Records, Resets, Targets, hold_in,
         leader::{self, Candidate, Leadership, Lost, Terms},
     },
     machine,
@@ -225,6 +225,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         receipts: Receipts::new(client.clone()),
         targets: Targets::new(client.clone()),
         claims: Claims::new(client.clone()),
+        autoscalers: Autoscalers::new(client.clone()),
         kafka,
         announcer: Announcer::new(client.clone(), config.instance.clone()),
         metrics,

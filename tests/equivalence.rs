@@ -336,6 +336,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             targets: vec![],
             holds: vec![],
             unscalable: vec![],
+            autoscalers: vec![],
             kafka,
         };
         let decision = machine::decide(Ok(&request), &status, &seen, now);
@@ -349,7 +350,13 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             }
             Some(Effect::AddFinalizer) => finalizer = true,
             Some(Effect::RemoveFinalizer) => finalizer = false,
-            Some(Effect::Scale { .. } | Effect::Claim { .. } | Effect::Release { .. }) => panic!("there is nothing to scale"),
+            Some(
+                Effect::Scale { .. }
+                | Effect::Claim { .. }
+                | Effect::Release { .. }
+                | Effect::Pause { .. }
+                | Effect::Resume { .. },
+            ) => panic!("there is nothing to scale"),
             Some(effect @ Effect::SettleReceipt { .. }) => {
                 next = machine::after(&next, &effect, &Answer::Done, &seen, now).status;
             }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test, the soak, or the demo, with all the set-up that they need. `make test`, `make soak` and `make demo` call this.
+# The tests, the soak, or the demo, with all the set-up that they need. `make test`, `make test-ecosystem`, `make soak` and `make demo` call
+# this.
 #
 #   CLUSTER=sandbox  (default) a sandbox of our own on this machine
 #   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
@@ -133,6 +134,22 @@ soak() {
   inside soak cargo test --features real-parts --test soak -- --nocapture --test-threads 1
 }
 
+ecosystem() {
+  if [ "$cluster" != sandbox ]; then
+    echo "beside KEDA and Flux it is tested in a sandbox only: unset CLUSTER" >&2
+    exit 1
+  fi
+  trap 'down ecosystem' EXIT
+  prepare
+  step "KEDA and Flux: built once"
+  sandbox build --ecosystem
+  cargo build --test ecosystem --features real-parts
+  step "beside the real KEDA and Flux"
+  up ecosystem control-plane --ecosystem
+  inside ecosystem cargo test --features real-parts --test ecosystem -- --test-threads 4
+  step "all tests beside KEDA and Flux passed"
+}
+
 demo() {
   prepare
   step "the operator"
@@ -150,9 +167,10 @@ demo() {
 case ${1:-} in
 test) tests ;;
 soak) soak ;;
+ecosystem) ecosystem ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test | soak | demo" >&2
+  echo "usage: $0 test | ecosystem | soak | demo" >&2
   exit 1
   ;;
 esac

@@ -16,7 +16,8 @@ pub use spec::{
     UndoSpec,
 };
 pub use status::{
-    Action, ActionKind, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Phase, Restored, TargetStatus, Verdict,
+    Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Phase, Restored,
+    TargetStatus, Verdict,
 };
 
 /// The API group.

@@ -37,6 +37,12 @@ reasons! {
     PlanMade,
     /// A target was scaled to zero; it comes back.
     ScaledToZero,
+    /// The ScaledObject that scales a target was paused; it goes on after the restore.
+    AutoscalerPaused,
+    /// The ScaledObject that scales a target is not paused by this reset any more.
+    AutoscalerResumed,
+    /// The pause of the ScaledObject that scales a target could not be taken off: it has to be done by hand.
+    AutoscalerNotResumed,
     /// Containers of the targets' pods still run.
     WaitingForContainers,
     /// The group still has members, or the broker has not said yet that it has none.
@@ -139,6 +145,8 @@ reasons! {
     HoldTimeout,
     /// Somebody scales a target up again and again.
     ScaledUpByOthers,
+    /// The ScaledObject that scales a target is not paused: KEDA does not answer, or the operator may not pause it.
+    AutoscalerNotPaused,
     /// A target was deleted, or deleted and created anew, while it was held.
     TargetReplaced,
     /// Some partitions were reset and read back, others were not; each says why.

@@ -232,6 +232,9 @@ pub struct TargetStatus {
     /// Since when, while its replicas were to be put back, the API server has served its kind under no version; absent while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind_gone_since: Option<MicroTime>,
+    /// The ScaledObject that scales it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<AutoscalerStatus>,
     /// How many of its pods were ready when last looked at after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_pods: Option<i32>,
@@ -254,9 +257,39 @@ impl TargetStatus {
             refusals: 0,
             lease_left: false,
             kind_gone_since: None,
+            autoscaler: None,
             ready_pods: None,
         }
     }
+}
+
+/// What scales a target by itself, and is paused while the target is held.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
+pub struct AutoscalerStatus {
+    /// Its kind: ScaledObject.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Somebody else had paused it before: it stays as it is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused_by_owner: bool,
+    /// How many times this reset has paused it: more than once when somebody has taken the pause off meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pauses: i32,
+    /// When this reset has paused it last, or tried to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_time: Option<MicroTime>,
+    /// It was seen paused since.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
+    /// It is not paused by this reset any more, or a reset that still needs the target at zero sees to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub resumed: bool,
+    /// It could not be let go and is still paused; an Event on the target says why, and how to do it by hand.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub left: bool,
 }
 
 /// How the restore of a target ended.
@@ -366,6 +399,10 @@ pub enum ActionKind {
     Claim,
     /// Take the claim out of the workload's Lease.
     Release,
+    /// Pause the ScaledObject that scales a workload.
+    Pause,
+    /// Let go the ScaledObject that scales a workload.
+    Resume,
     /// Say in the receipt how the run has ended, or delete it when nothing was committed.
     Settle,
 }

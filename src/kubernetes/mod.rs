@@ -1,5 +1,6 @@
 //! Kubernetes' side: the objects, the targets, what people are told, and who of several operators works.
 
+mod autoscalers;
 mod claims;
 mod events;
 mod kinds;
@@ -11,6 +12,7 @@ mod records;
 mod resets;
 mod targets;
 
+pub use autoscalers::{Autoscalers, Changed};
 pub use claims::{Claimed, Claims, hold_in, lease_name};
 pub use events::Announcer;
 pub use receipts::{End, Receipts};

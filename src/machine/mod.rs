@@ -16,6 +16,7 @@
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that
 //! status before it acts; [`after`] then says what the effect's answer means.
 
+pub mod autoscaler;
 mod clamp;
 mod draining;
 mod drift;
@@ -105,6 +106,20 @@ pub enum Effect {
         target: usize,
         /// What is to stand there, over the version that was read.
         hold: Hold,
+    },
+    /// Pause what scales a target, if it is still as it was seen.
+    Pause {
+        /// Which one, by its place in the status.
+        target: usize,
+        /// The version that was seen.
+        resource_version: String,
+    },
+    /// Take our pause off what scales a target, if it is still as it was seen.
+    Resume {
+        /// Which one, by its place in the status.
+        target: usize,
+        /// The version that was seen.
+        resource_version: String,
     },
     /// Commit these offsets, each with the marker.
     Commit(Vec<(TopicPartition, i64)>),
@@ -220,12 +235,18 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::Commit(offsets), Answer::CommitFailed(error)) => resetting::commit_failed(pass, offsets, error),
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
-            ActionKind::Stop | ActionKind::Commit | ActionKind::Claim | ActionKind::Release | ActionKind::Settle => {
-                stopping::refused(pass, *target, why)
-            }
+            ActionKind::Stop
+            | ActionKind::Commit
+            | ActionKind::Claim
+            | ActionKind::Release
+            | ActionKind::Pause
+            | ActionKind::Resume
+            | ActionKind::Settle => stopping::refused(pass, *target, why),
         },
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
+        (Effect::Pause { target, .. }, Answer::Refused(why)) => autoscaler::pause_refused(pass, *target, why),
+        (Effect::Resume { target, .. }, Answer::Refused(why)) => autoscaler::resume_refused(pass, *target, why),
         (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
         (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),
         // Nothing that the next pass does not see by itself; the second line cannot happen.
@@ -235,6 +256,8 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::Scale { .. }
             | Effect::Claim { .. }
             | Effect::Release { .. }
+            | Effect::Pause { .. }
+            | Effect::Resume { .. }
             | Effect::Commit(_)
             | Effect::SettleReceipt { .. },
             Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    autoscaler::AutoscalerSeen,
     hold::Hold,
     receipt::Receipt,
     sharing::Claimant,
@@ -57,6 +58,8 @@ pub struct Observed {
     pub holds: Vec<Seen<Hold>>,
     /// Which of the targets are of a kind that cannot be scaled, in the same order. Looked at in Planning and Restoring; empty otherwise.
     pub unscalable: Vec<Option<Unscalable>>,
+    /// What scales each of the targets, in the same order. Looked at in Planning, and in Stopping and Restoring where there is something.
+    pub autoscalers: Vec<AutoscalerSeen>,
     /// Kafka's side.
     pub kafka: KafkaSeen,
 }

@@ -243,6 +243,12 @@ impl<'a> Pass<'a> {
             Effect::Release { target, .. } => {
                 Some((ActionKind::Release, self.status.targets.get(*target).map(name).unwrap_or_default()))
             }
+            Effect::Pause { target, .. } => {
+                Some((ActionKind::Pause, self.status.targets.get(*target).map(name).unwrap_or_default()))
+            }
+            Effect::Resume { target, .. } => {
+                Some((ActionKind::Resume, self.status.targets.get(*target).map(name).unwrap_or_default()))
+            }
             Effect::SettleReceipt { .. } => {
                 Some((ActionKind::Settle, self.status.receipt.as_ref().map(|at| at.config_map.clone()).unwrap_or_default()))
             }

@@ -4,14 +4,14 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Decision, drift, group,
+    Decision, autoscaler, drift, group,
     observed::{KafkaSeen, PlanSeen, Seen},
     pass::{Pass, later, name, new_hold},
     plan::{self, Refusal},
     request::Request,
     sharing, targets, warnings,
 };
-use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
+use crate::api::{ConditionType, GroupStatus, MAX_WARNINGS, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
 
 /// How long something that may heal by itself is tried again before the reset is refused.
 pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
@@ -51,6 +51,9 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
     pass.status.warnings = warnings;
+    let hidden = autoscaler::warnings(&pass);
+    pass.status.warnings.extend(hidden);
+    pass.status.warnings.truncate(MAX_WARNINGS);
     pass.status.plan_time = Some(Time(pass.now));
     let message = summary(&pass, seen);
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, &message);
@@ -121,7 +124,11 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
                 Some(Seen::Known(_) | Seen::Missing) | None => None,
             };
             let original_replicas = held.unwrap_or(workload.replicas);
-            targets.push(TargetStatus { original_replicas, ..TargetStatus::new(target, &workload.uid) });
+            let autoscaler = pass.seen.autoscalers.get(index);
+            let name = format!("{}/{}", target.kind, target.name);
+            refusals.extend(autoscaler::refusal(autoscaler, &name, original_replicas != 0));
+            let autoscaler = autoscaler::recorded(autoscaler);
+            targets.push(TargetStatus { original_replicas, autoscaler, ..TargetStatus::new(target, &workload.uid) });
         }
     }
     if !refusals.is_empty() {

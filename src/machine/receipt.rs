@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde_json::Value;
 
 use super::{
-    Decision,
+    Decision, autoscaler,
     hold::{Claim, Hold},
     observed::Seen,
     pass::{Pass, new_hold},
@@ -192,10 +192,15 @@ fn take_up(
             Some(Seen::Known(_) | Seen::Missing | Seen::Unknown(_)) | None => return None,
         };
         let target = TargetStatus::new(target, &workload.uid);
-        targets.push(TargetStatus { original_replicas, stop_requested: was_stopped, stopped: was_stopped, ..target });
+        let autoscaler = autoscaler::recorded(pass.seen.autoscalers.get(index));
+        targets.push(TargetStatus { original_replicas, stop_requested: was_stopped, stopped: was_stopped, autoscaler, ..target });
     }
     // Where nothing is held, nobody can tell whether consumers have been back.
     let since = since?;
+    // A pause that is not known of would never be taken off.
+    if let Some(decision) = autoscaler::unseen(pass) {
+        return Some(decision);
+    }
     pass.status.targets = targets;
     pass.status.group = group.cloned();
     pass.status.partitions = partitions.to_vec();

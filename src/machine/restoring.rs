@@ -1,17 +1,18 @@
-//! Restoring: the original replicas back, whatever the outcome was. Needs no Kafka, and no spec that can be parsed.
+//! Restoring: the original replicas back, whatever the outcome was, and then what scales them let go. Needs no Kafka, and no spec that can be parsed.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     Decision, Effect,
+    autoscaler::{self, Letting},
     hold::Hold,
     observed::Seen,
     pass::{Pass, later, name},
     sharing,
     world::Unscalable,
 };
-use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored};
+use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored, TargetStatus};
 
 /// How soon it is tried again. There is no limit: consumers at zero are what must not last.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
@@ -64,15 +65,23 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         }
     }
     // What was refused before is tried again when nothing else is left to be done.
-    let release = release(&pass);
-    match next {
+    let refused = match next {
         Some((refusals, effect)) if refusals < REFUSED => return pass.act(effect),
-        // Our own writes wake us: what was just refused is not asked for again before its time.
-        Some(_) if release.is_none() && pass.was_just_tried(ActionKind::Restore, RETRY) => return pass.look_again(RETRY),
-        Some((_, effect)) if release.is_none() => return pass.act(effect),
-        Some(_) | None => {}
+        Some((_, effect)) => Some(effect),
+        None => None,
+    };
+    let letting = autoscaler::let_go(&mut pass);
+    if let Letting::Act(effect) = letting {
+        return pass.act(effect);
     }
-    if let Some(effect) = release {
+    if let Some(effect) = release(&pass) {
+        return pass.act(effect);
+    }
+    if let Some(effect) = refused {
+        // Our own writes wake us: what was just refused is not asked for again before its time.
+        if pass.was_just_tried(ActionKind::Restore, RETRY) {
+            return pass.look_again(RETRY);
+        }
         return pass.act(effect);
     }
     if unseen {
@@ -86,6 +95,9 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         let message = format!("waits with {shared}: the replicas come back when that one is done{outcome}");
         pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOther, &message);
         return pass.wait(Reason::WaitingForOther, message, SHARED);
+    }
+    if let Letting::Wait(message) = letting {
+        return pass.wait(Reason::AutoscalerNotResumed, message, RETRY);
     }
     if let Some(effect) = settle(&pass) {
         return pass.act(effect);
@@ -166,12 +178,17 @@ fn release(pass: &Pass<'_>) -> Option<Effect> {
     let uid = &pass.seen.uid;
     pass.status.targets.iter().enumerate().find_map(|(target, status)| {
         let Some(Seen::Known(hold)) = pass.seen.holds.get(target) else { return None };
-        if status.restored.is_none() || status.lease_left || !hold.is_claimed_by(uid) {
+        if status.restored.is_none() || status.lease_left || keeps_lease(status) || !hold.is_claimed_by(uid) {
             return None;
         }
         let claims = hold.claims.iter().filter(|claim| claim.uid != *uid).cloned().collect();
         Some(Effect::Release { target, hold: Hold { claims, ..hold.clone() } })
     })
+}
+
+/// Whether the Lease is still needed, because what scales the target was not let go.
+fn keeps_lease(target: &TargetStatus) -> bool {
+    autoscaler::is_held(target) || target.autoscaler.as_ref().is_some_and(|own| own.left)
 }
 
 /// Says in the receipt how the run has ended; one that has committed nothing for sure leaves none.

@@ -1,10 +1,11 @@
-//! Stopping: original replicas first recorded (status and Lease), then every target to zero, then the wait for the last container.
+//! Stopping: original replicas first recorded (status and Lease), what scales a target by itself paused, then every target to zero,
+//! then the wait for the last container.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
-    Decision, Effect,
+    Decision, Effect, autoscaler,
     hold::{Claim, Hold},
     managers::{self, Culprits},
     observed::Seen,
@@ -104,6 +105,9 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         let hold = Hold { replicas: workload.replicas, ..hold.clone() };
         target.original_replicas = workload.replicas;
         return Some(pass.take().act(Effect::Claim { target: index, hold }));
+    }
+    if let Some(decision) = autoscaler::quieten(pass, index) {
+        return Some(decision);
     }
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::{Context, Error, observe::connection};
 use crate::{
     api::{OffsetReset, TargetRef},
-    kubernetes::{Claimed, End, Recorded, Scaled, Stored},
+    kubernetes::{Changed, Claimed, End, Recorded, Scaled, Stored},
     machine::{Answer, Effect, request::Request, world::Committed},
 };
 
@@ -47,6 +47,21 @@ pub(super) async fn act(
                 Claimed::Written => Ok(Answer::Done),
                 Claimed::Stale => Ok(Answer::Stale),
                 Claimed::Refused(why) => Ok(Answer::Refused(why)),
+            }
+        }
+        Effect::Pause { target, resource_version } | Effect::Resume { target, resource_version } => {
+            let status = reset.status.as_ref().and_then(|status| status.targets.get(*target));
+            let Some(own) = status.and_then(|target| target.autoscaler.as_ref()) else { return Ok(Answer::Stale) };
+            let namespace = reset.namespace().unwrap_or_default();
+            let changed = if matches!(effect, Effect::Pause { .. }) {
+                context.autoscalers.pause(&namespace, &own.name, resource_version, &reset.name_any()).await
+            } else {
+                context.autoscalers.resume(&namespace, &own.name, resource_version).await
+            };
+            match changed.map_err(Error::Autoscaler)? {
+                Changed::Done => Ok(Answer::Done),
+                Changed::Stale => Ok(Answer::Stale),
+                Changed::Refused(why) => Ok(Answer::Refused(why)),
             }
         }
         Effect::SettleReceipt { keep } => settle(context, reset, *keep).await,

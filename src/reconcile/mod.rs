@@ -17,7 +17,7 @@ use self::store::{Outcome, Picture};
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
-    kubernetes::{Announcer, Claims, Receipts, Records, Resets, Targets, leader::Leadership},
+    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Records, Resets, Targets, leader::Leadership},
     machine::{self, Decision, observed::Observed, request::Request},
     observability::Metrics,
 };
@@ -45,6 +45,8 @@ pub struct Context {
     pub targets: Targets,
     /// Who holds which of them at zero.
     pub claims: Claims,
+    /// What scales them.
+    pub autoscalers: Autoscalers,
     /// Kafka clusters.
     pub kafka: Arc<dyn Connector>,
     /// Events.
@@ -103,6 +105,9 @@ pub enum Error {
     /// Nobody can tell whether a workload's Lease was written.
     #[error("the Lease of a workload could not be written")]
     Claim(#[source] kube::Error),
+    /// Nobody can tell whether a ScaledObject was changed.
+    #[error("the ScaledObject of a workload could not be changed")]
+    Autoscaler(#[source] kube::Error),
     /// Nobody can tell whether the receipt was written.
     #[error("the receipt could not be written")]
     Receipt(#[source] kube::Error),
@@ -129,6 +134,7 @@ impl Error {
             Self::Scale(_) => "scale",
             Self::ReadClaim(_) => "read-claim",
             Self::Claim(_) => "claim",
+            Self::Autoscaler(_) => "autoscaler",
             Self::Receipt(_) => "receipt",
             Self::NotLeading => "not-leading",
             Self::Undecodable(_) => "undecodable",
@@ -286,6 +292,7 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         | Error::Scale(_)
         | Error::ReadClaim(_)
         | Error::Claim(_)
+        | Error::Autoscaler(_)
         | Error::Receipt(_)
         | Error::NotLeading => Action::requeue(context.backoff.next(&uid(&object))),
     }

@@ -16,6 +16,7 @@ use crate::{
     kubernetes::{RecordRead, record_name},
     machine::{
         self,
+        autoscaler::AutoscalerSeen,
         hold::Hold,
         observed::{KafkaSeen, Observed, Seen, Undone},
         receipt::{Receipt, State},
@@ -54,6 +55,7 @@ pub(super) async fn observe(
         targets: vec![],
         holds: vec![],
         unscalable: vec![],
+        autoscalers: vec![],
         kafka: KafkaSeen::NotAsked,
     };
     let mut turn = None;
@@ -71,6 +73,7 @@ pub(super) async fn observe(
                 turn = Some(context.turns.of_holds(&request.namespace).await);
                 seen.targets = look_at_targets(context, reset, status, Some(request), phase).await;
                 seen.holds = look_at_holds(context, &request.namespace, status, &seen.targets).await;
+                seen.autoscalers = look_for_autoscalers(context, &request.namespace, &request.targets).await;
             }
             seen.receipt = Some(receipt);
         }
@@ -92,7 +95,12 @@ pub(super) async fn observe(
         seen.unscalable = join_all(targets.iter().map(|target| context.targets.unscalable(target))).await;
     }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
-        seen.holds = look_at_holds(context, &reset.namespace().unwrap_or_default(), status, &seen.targets).await;
+        let namespace = reset.namespace().unwrap_or_default();
+        seen.holds = look_at_holds(context, &namespace, status, &seen.targets).await;
+        seen.autoscalers = match (phase, &request) {
+            (Phase::Planning, Ok(request)) => look_for_autoscalers(context, &namespace, &request.targets).await,
+            _ => look_at_autoscalers(context, &namespace, status).await,
+        };
     }
     if let Ok(request) = request {
         seen.kafka = look_at_kafka(context, reset, status, request, phase).await;
@@ -151,6 +159,31 @@ async fn look_at_holds(
             (None, Seen::Known(workload)) => context.claims.look(namespace, &workload.uid).await,
             (None, Seen::Missing) => Seen::Missing,
             (None, Seen::Unknown(why)) => Seen::Unknown(why.clone()),
+        }
+    });
+    join_all(looks).await
+}
+
+/// What scales each of the targets, looked for by what it scales, and whether it may be paused.
+async fn look_for_autoscalers(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<AutoscalerSeen> {
+    let looks = targets.iter().map(|target| async move {
+        let mut seen = context.autoscalers.find(namespace, target).await;
+        if let AutoscalerSeen::Found(found) = &mut seen
+            && !found.paused
+        {
+            found.refusal = context.autoscalers.try_pause(namespace, found).await;
+        }
+        seen
+    });
+    join_all(looks).await
+}
+
+/// Those that were found, as they are now. Where none was found there is nothing to look at.
+async fn look_at_autoscalers(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<AutoscalerSeen> {
+    let looks = status.targets.iter().map(|target| async move {
+        match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
+            Some(own) => context.autoscalers.look(namespace, &own.name).await,
+            None => AutoscalerSeen::Nobody,
         }
     });
     join_all(looks).await

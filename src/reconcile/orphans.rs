@@ -10,8 +10,9 @@ use kube::{ResourceExt, runtime::controller::Action};
 use super::{Context, Error};
 use crate::{
     api::TargetRef,
-    kubernetes::{Claimed, Scaled, hold_in},
+    kubernetes::{Changed, Claimed, Scaled, hold_in},
     machine::{
+        autoscaler::AutoscalerSeen,
         hold::{self, Care, Hold},
         observed::Seen,
     },
@@ -72,6 +73,9 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
         Care::Keeping(claims) => write(context, namespace, &target, Hold { claims, ..hold }).await,
         Care::Restore { resource_version } => restore(context, namespace, &target, &hold, &resource_version).await,
         Care::Forget(said) => {
+            if let Some(action) = let_go(context, namespace, &target, &hold).await? {
+                return Ok(action);
+            }
             if let Some(said) = said {
                 context.announcer.announce_orphan(namespace, &target, &hold, &said).await;
             }
@@ -115,6 +119,44 @@ async fn restore(
             tracing::warn!(namespace, workload = hold.workload, said, "a workload is held for nobody");
             context.announcer.announce_orphan(namespace, target, hold, &said).await;
             Ok(Action::requeue(RETRY))
+        }
+    }
+}
+
+/// Lets go what scales a workload, when it was paused for somebody who is gone. `None` when there is nothing to let go: until then the Lease
+/// stays. An operator that may not read KEDA's objects has paused none.
+async fn let_go(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold) -> Result<Option<Action>, Error> {
+    let found = match context.autoscalers.find(namespace, target).await {
+        AutoscalerSeen::Found(found) if found.ours => found,
+        AutoscalerSeen::Found(_) | AutoscalerSeen::Nobody | AutoscalerSeen::Hidden(_) => return Ok(None),
+        AutoscalerSeen::Unknown(why) => {
+            tracing::warn!(
+                namespace,
+                workload = hold.workload,
+                why,
+                "cannot see whether a ScaledObject is still paused for nobody"
+            );
+            return Ok(Some(Action::requeue(RETRY)));
+        }
+    };
+    context.leads()?;
+    match context.autoscalers.resume(namespace, &found.name, &found.resource_version).await.map_err(Error::Autoscaler)? {
+        Changed::Done => {
+            let said =
+                format!("ScaledObject/{} was still paused for OffsetReset {}, and goes on now", found.name, hold.others(""));
+            tracing::warn!(namespace, workload = hold.workload, said, "a ScaledObject was paused for nobody");
+            context.announcer.announce_orphan(namespace, target, hold, &said).await;
+            Ok(Some(Action::requeue(Duration::ZERO)))
+        }
+        Changed::Stale => Ok(Some(Action::requeue(Duration::ZERO))),
+        Changed::Refused(why) => {
+            tracing::warn!(
+                namespace,
+                workload = hold.workload,
+                why,
+                "a ScaledObject is paused for nobody and could not be let go"
+            );
+            Ok(Some(Action::requeue(RETRY)))
         }
     }
 }

@@ -29,6 +29,10 @@ enum Then {
     Claims(i32, usize),
     /// It takes its claim out of the Lease: so many are left.
     Releases(usize),
+    /// It pauses what scales the target.
+    Pauses,
+    /// It lets go what scales the target.
+    Resumes,
     /// It closes the receipt, or deletes it.
     Settles(bool),
 }
@@ -43,6 +47,8 @@ fn then(decision: &Decision) -> Then {
         Some(Effect::Commit(offsets)) => Commits(offsets.len()),
         Some(Effect::Claim { hold, .. }) => Claims(hold.replicas, hold.claims.len()),
         Some(Effect::Release { hold, .. }) => Releases(hold.claims.len()),
+        Some(Effect::Pause { .. }) => Pauses,
+        Some(Effect::Resume { .. }) => Resumes,
         Some(Effect::SettleReceipt { keep }) => Settles(*keep),
         None => match (phase, &decision.status.verdict) {
             (Phase::Restoring, Some(verdict)) => Restores(verdict.phase, verdict.reason),

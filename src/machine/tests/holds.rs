@@ -84,6 +84,18 @@ fn nothing_is_stopped_before_the_lease_says_what_comes_back() {
 }
 
 #[test]
+fn what_goes_to_zero_before_the_lease_was_written_gets_a_lease_all_the_same() {
+    let at_zero = |holds| Observed { holds: vec![holds], ..seen(gone(), KafkaSeen::NotAsked) };
+    let mut stopping = status_in(Phase::Stopping);
+    stopping.targets[0].stop_requested = true;
+    let Some(Effect::Claim { hold, .. }) = effect(&stopping, &at_zero(Seen::Missing)) else { panic!() };
+    assert_eq!((hold.replicas, hold.claims.len()), (3, 1), "what it had when it was to be stopped comes back");
+
+    stopping.targets[0].stop_requested = false;
+    assert_eq!(effect(&stopping, &at_zero(Seen::Missing)), None, "at zero before we came");
+}
+
+#[test]
 fn a_claim_that_is_refused_ends_the_reset_and_nothing_was_stopped() {
     let observed = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &status_in(Phase::Stopping), &observed, at(3));

@@ -1,5 +1,6 @@
 //! Tables over the whole machine, and a simulated world that it must always find its way out of.
 
+mod autoscalers;
 mod edges;
 mod goals;
 mod holds;
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
+    autoscaler::{Autoscaler, AutoscalerSeen},
     hold::{Claim, Hold},
     observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
     request::{Entry, Goal, Request, Scope, Work},
@@ -138,6 +140,19 @@ pub(super) fn claim(uid: &str) -> Claim {
     Claim { uid: uid.into(), name: format!("name-of-{uid}"), key: "key".into() }
 }
 
+/// The ScaledObject of the Deployment, which nobody has paused.
+pub(super) fn scaled_object() -> Autoscaler {
+    Autoscaler {
+        name: "orders".into(),
+        resource_version: "5".into(),
+        paused: false,
+        ours: false,
+        fixed_replicas: None,
+        acknowledged: false,
+        refusal: None,
+    }
+}
+
 pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
     Observed {
         uid: "uid-1".into(),
@@ -152,6 +167,7 @@ pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
         targets: vec![target],
         holds: vec![held()],
         unscalable: vec![],
+        autoscalers: vec![],
         kafka,
     }
 }
@@ -251,6 +267,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         refusals: 0,
         lease_left: false,
         kind_gone_since: None,
+        autoscaler: None,
         ready_pods: None,
     }
 }

@@ -45,11 +45,15 @@ struct World {
     stops: usize,
     lease: Option<Hold>,
     leases: u32,
+    /// The ScaledObject, where there is one.
+    autoscaler: Option<Autoscaler>,
     groups: Vec<Group>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Turn {
+    /// KEDA looks.
+    Keda,
     Pass(usize),
     Dies(usize, bool),
     Kubelet,
@@ -63,6 +67,7 @@ fn turns(groups: usize) -> impl Strategy<Value = Vec<Turn>> {
         12 => (0..groups).prop_map(Turn::Pass),
         2 => (0..groups, any::<bool>()).prop_map(|(group, acts)| Turn::Dies(group, acts)),
         4 => Just(Turn::Kubelet),
+        4 => Just(Turn::Keda),
         6 => (0..groups).prop_map(Turn::Session),
         1 => (0..groups).prop_map(Turn::Delete),
         1 => (1..90i64).prop_map(Turn::Time),
@@ -72,6 +77,10 @@ fn turns(groups: usize) -> impl Strategy<Value = Vec<Turn>> {
 
 impl World {
     fn new(groups: usize) -> Self {
+        Self::with(groups, None)
+    }
+
+    fn with(groups: usize, autoscaler: Option<Autoscaler>) -> Self {
         let group = Group {
             stored: OffsetResetStatus::default(),
             finalizer: false,
@@ -80,7 +89,8 @@ impl World {
             metadata: String::new(),
             members: 3,
         };
-        Self { replicas: 3, pods: 3, version: 1, now: 0, stops: 0, lease: None, leases: 0, groups: vec![group; groups] }
+        let groups = vec![group; groups];
+        Self { replicas: 3, pods: 3, version: 1, now: 0, stops: 0, lease: None, leases: 0, autoscaler, groups }
     }
 
     fn observe(&self, index: usize) -> Observed {
@@ -111,9 +121,20 @@ impl World {
             deleting: group.deleting,
             finalizer: group.finalizer,
             holds: vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)],
+            autoscalers: vec![self.autoscaler.clone().map_or(AutoscalerSeen::Nobody, AutoscalerSeen::Found)],
             others,
             ..seen(target, kafka)
         }
+    }
+
+    /// Whether a reset still needs the Deployment at zero.
+    fn is_needed(&self) -> bool {
+        let holds = |group: &Group| {
+            let phase = group.stored.phase;
+            phase.is_some_and(|phase| phase != Phase::Restoring && !phase.is_terminal())
+                && group.stored.targets.iter().any(|target| target.stop_requested)
+        };
+        self.groups.iter().any(holds)
     }
 
     fn act(&mut self, index: usize, effect: &Effect) -> Answer {
@@ -125,15 +146,12 @@ impl World {
                     return Answer::Stale;
                 }
                 if *kind == ActionKind::Restore {
-                    let holds = |group: &Group| {
-                        let phase = group.stored.phase;
-                        phase.is_some_and(|phase| phase != Phase::Restoring && !phase.is_terminal())
-                            && group.stored.targets.iter().any(|target| target.stop_requested)
-                    };
-                    assert!(!self.groups.iter().any(holds), "nobody brings back what another one still needs at zero");
+                    assert!(!self.is_needed(), "nobody brings back what another one still needs at zero");
                     assert_eq!(*replicas, 3, "never zero, and never another count");
                 } else {
                     self.stops += 1;
+                    let still = self.autoscaler.as_ref().is_none_or(|keda| keda.paused && keda.acknowledged);
+                    assert!(still, "KEDA keeps still before it is stopped");
                 }
                 self.replicas = *replicas;
                 self.version += 1;
@@ -146,6 +164,18 @@ impl World {
                 self.leases += 1;
                 let written = Hold { version: self.leases.to_string(), ..hold.clone() };
                 self.lease = Some(written).filter(|hold| !hold.claims.is_empty());
+            }
+            Effect::Pause { resource_version, .. } | Effect::Resume { resource_version, .. } => {
+                let paused = matches!(effect, Effect::Pause { .. });
+                assert!(paused || !self.is_needed(), "only the last one lets it go");
+                assert!(paused || self.replicas == 3, "the replicas first");
+                assert!(self.lease.is_some(), "as long as it is paused the Lease says for whom");
+                let Some(keda) = &mut self.autoscaler else { return Answer::Stale };
+                if keda.resource_version != *resource_version {
+                    return Answer::Stale;
+                }
+                (keda.paused, keda.ours) = (paused, paused);
+                keda.resource_version.push('+');
             }
             Effect::SettleReceipt { .. } => {}
             Effect::Commit(_) => {
@@ -192,6 +222,13 @@ impl World {
                 self.pass(index, Some(acts));
             }
             Turn::Kubelet => self.pods = self.replicas,
+            Turn::Keda => {
+                if let Some(keda) = &mut self.autoscaler {
+                    assert!(self.replicas > 0 || keda.acknowledged, "KEDA never finds at zero what it may scale up");
+                    keda.acknowledged = keda.paused;
+                    keda.resource_version.push('k');
+                }
+            }
             Turn::Session(index) => self.groups[index].members = self.pods,
             Turn::Delete(index) => self.groups[index].deleting = true,
             Turn::Time(seconds) => self.now += seconds,
@@ -206,6 +243,7 @@ impl World {
                 self.turn(Turn::Session(index));
             }
             self.turn(Turn::Kubelet);
+            self.turn(Turn::Keda);
             self.turn(Turn::Time(1));
             let over = |group: &Group| {
                 let settled = group.deleting || !needs_a_look(&group.stored);
@@ -224,13 +262,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_last_one_brings_the_replicas_back(turns in turns(3)) {
-        let mut world = World::new(3);
+    fn the_last_one_brings_the_replicas_back(turns in turns(3), autoscaled in any::<bool>()) {
+        let mut world = World::with(3, autoscaled.then(scaled_object));
         for turn in turns {
             world.turn(turn);
         }
         world.settle();
         prop_assert_eq!(world.replicas, 3);
+        prop_assert!(!world.autoscaler.is_some_and(|keda| keda.paused || keda.ours), "nothing stays paused");
         for group in &world.groups {
             prop_assert!(group.stored.phase != Some(Phase::Succeeded) || group.metadata == MARKER);
         }

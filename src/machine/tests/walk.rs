@@ -24,6 +24,9 @@ struct World {
     /// The workload's Lease, and how often it was written.
     lease: Option<Hold>,
     leases: u32,
+    /// The ScaledObject, where there is one.
+    autoscaler: Option<Autoscaler>,
+    scaled_by_others: bool,
     /// The receipt, from the first commit on.
     receipt: bool,
     stored: OffsetResetStatus,
@@ -57,6 +60,8 @@ enum Turn {
     Delete,
     /// Time goes by, in seconds.
     Time(i64),
+    /// KEDA looks.
+    Keda,
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
@@ -66,6 +71,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         2 => Just(Turn::DiesAfterActing),
         4 => Just(Turn::Kubelet),
         4 => Just(Turn::Session),
+        4 => Just(Turn::Keda),
         3 => Just(Turn::Consume),
         1 => (0..6).prop_map(Turn::SomebodyScales),
         1 => any::<bool>().prop_map(Turn::Kafka),
@@ -76,7 +82,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 impl World {
-    fn new(goal: Goal) -> Self {
+    fn new(goal: Goal, autoscaled: bool) -> Self {
         Self {
             goal,
             expected: None,
@@ -90,6 +96,8 @@ impl World {
             deleting: false,
             finalizer: false,
             lease: None,
+            autoscaler: autoscaled.then(scaled_object),
+            scaled_by_others: false,
             leases: 0,
             receipt: false,
             stored: OffsetResetStatus::default(),
@@ -128,7 +136,8 @@ impl World {
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
-        Observed { deleting: self.deleting, finalizer: self.finalizer, holds, ..seen(target, kafka) }
+        let autoscalers = vec![self.autoscaler.clone().map_or(AutoscalerSeen::Nobody, AutoscalerSeen::Found)];
+        Observed { deleting: self.deleting, finalizer: self.finalizer, holds, autoscalers, ..seen(target, kafka) }
     }
 
     /// Does what was decided, as the real parts would: bound to the version, and refused by the broker beside members.
@@ -146,6 +155,9 @@ impl World {
                     count.is_some_and(|count| count > 0),
                     "recorded in the Lease before it was stopped, and until it is back"
                 );
+                if let Some(keda) = &self.autoscaler {
+                    assert!(keda.paused && keda.acknowledged || *replicas > 0, "KEDA keeps still before it is stopped");
+                }
                 assert!(*replicas == 0 || Some(*replicas) == count, "never another count than was found");
                 self.replicas = *replicas;
                 self.version += 1;
@@ -158,6 +170,17 @@ impl World {
                 self.leases += 1;
                 let written = Hold { version: self.leases.to_string(), ..hold.clone() };
                 self.lease = Some(written).filter(|hold| !hold.claims.is_empty());
+            }
+            Effect::Pause { resource_version, .. } | Effect::Resume { resource_version, .. } => {
+                let Some(keda) = &mut self.autoscaler else { return Answer::Stale };
+                if keda.resource_version != *resource_version {
+                    return Answer::Stale;
+                }
+                let paused = matches!(effect, Effect::Pause { .. });
+                assert!(self.lease.is_some(), "as long as it is paused the Lease says for whom");
+                assert!(paused || self.stored.targets[0].restored.is_some(), "the replicas first");
+                (keda.paused, keda.ours) = (paused, paused);
+                keda.resource_version.push('+');
             }
             Effect::SettleReceipt { keep } => {
                 assert!(*keep || self.metadata != MARKER || self.expected.is_none(), "what was committed leaves a receipt");
@@ -238,12 +261,21 @@ impl World {
             }
             Turn::Consume => {}
             Turn::SomebodyScales(replicas) => {
+                self.scaled_by_others = true;
                 self.replicas = replicas;
                 self.version += 1;
             }
             Turn::Kafka(up) => self.kafka_up = up,
             Turn::Delete => self.deleting = true,
             Turn::Time(seconds) => self.now += seconds,
+            Turn::Keda => {
+                if let Some(keda) = &mut self.autoscaler {
+                    let fights = self.replicas == 0 && !keda.acknowledged;
+                    assert!(!fights || self.scaled_by_others, "KEDA never finds at zero what it may scale up");
+                    keda.acknowledged = keda.paused;
+                    keda.resource_version.push('k');
+                }
+            }
         }
     }
 }
@@ -252,8 +284,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_replicas_come_back(turns in turns(), goal in prop_oneof![Just(Goal::Offset(10)), Just(Goal::ShiftBy(-5))]) {
-        let mut world = World::new(goal);
+    fn whatever_happens_the_replicas_come_back(
+        turns in turns(),
+        goal in prop_oneof![Just(Goal::Offset(10)), Just(Goal::ShiftBy(-5))],
+        autoscaled in any::<bool>(),
+    ) {
+        let mut world = World::new(goal, autoscaled);
         let mut others = false;
         for turn in turns {
             others |= matches!(turn, Turn::SomebodyScales(_));
@@ -264,6 +300,7 @@ proptest! {
             world.turn(Turn::Pass);
             world.turn(Turn::Kubelet);
             world.turn(Turn::Session);
+            world.turn(Turn::Keda);
             world.turn(Turn::Time(1));
             if world.is_settled() {
                 break;
@@ -272,6 +309,7 @@ proptest! {
         prop_assert!(world.deleting || world.stored.phase.is_some_and(Phase::is_terminal), "it ends: {:?}", world.stored.phase);
         prop_assert!(!world.finalizer, "nothing keeps the object");
         prop_assert_eq!(&world.lease, &None, "nobody is said to hold anything");
+        prop_assert!(!world.autoscaler.is_some_and(|keda| keda.paused || keda.ours), "nothing stays paused");
         if !others {
             prop_assert_eq!(world.replicas, 3, "invariant 2");
         }

@@ -126,14 +126,14 @@ fn kafka_jars(into: &Path, work: &Path) -> Command {
     maven
 }
 
-fn go_build(into: &Path, work: &Path) -> Command {
+pub(crate) fn go_build(into: &Path, work: &Path) -> Command {
     let mut go = Command::new("go");
     go.current_dir(work).args(["build", "-trimpath", "-mod=readonly", "-o"]).arg(format!("{}/", into.display()));
     go
 }
 
 /// Builds one part into a directory of its own and renames it into place: half a part is never found.
-fn part(name: &str, into: &Path, files: &[(&str, &str)], build: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
+pub(crate) fn part(name: &str, into: &Path, files: &[(&str, &str)], build: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
     if into.exists() {
         return Ok(());
     }
@@ -165,7 +165,7 @@ fn part(name: &str, into: &Path, files: &[(&str, &str)], build: impl Fn(&Path, &
 }
 
 /// Runs a long command, and says every now and then that it still does.
-fn run(what: &str, expect: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn run(what: &str, expect: &str, command: &mut Command) -> Result<()> {
     eprintln!("sandbox: building {what} (once; expect {expect})");
     let log = tempfile()?;
     let mut child =

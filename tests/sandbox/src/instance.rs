@@ -17,6 +17,7 @@ use crate::{
     build::Cache,
     config,
     control::{self, Order},
+    ecosystem::Ecosystem,
     packages,
 };
 
@@ -49,27 +50,34 @@ pub struct Makeup {
     /// A second broker beside the first, of an older line: Kafka 3.
     #[arg(long)]
     pub also_kafka_3: bool,
+    /// KEDA's operator and Flux's kustomize-controller, beside Kubernetes.
+    #[arg(long)]
+    pub ecosystem: bool,
 }
 
 impl Makeup {
     /// Whether it has all that another one has.
     fn covers(self, other: Self) -> bool {
-        self.parts >= other.parts && self.also_kafka_3 >= other.also_kafka_3
+        self.parts >= other.parts && self.also_kafka_3 >= other.also_kafka_3 && self.ecosystem >= other.ecosystem
     }
 
     fn parse(text: &str) -> Option<Self> {
+        let (text, ecosystem) = text.strip_suffix(AND_ECOSYSTEM).map_or((text, false), |rest| (rest, true));
         let (parts, also_kafka_3) = text.strip_suffix(AND_KAFKA_3).map_or((text, false), |parts| (parts, true));
-        Some(Self { parts: Parts::from_str(parts, false).ok()?, also_kafka_3 })
+        Some(Self { parts: Parts::from_str(parts, false).ok()?, also_kafka_3, ecosystem })
     }
 }
 
 impl fmt::Display for Makeup {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}{}", self.parts.as_str(), if self.also_kafka_3 { AND_KAFKA_3 } else { "" })
+        let kafka_3 = if self.also_kafka_3 { AND_KAFKA_3 } else { "" };
+        let ecosystem = if self.ecosystem { AND_ECOSYSTEM } else { "" };
+        write!(formatter, "{}{kafka_3}{ecosystem}", self.parts.as_str())
     }
 }
 
 const AND_KAFKA_3: &str = ", kafka-3";
+const AND_ECOSYSTEM: &str = ", ecosystem";
 
 /// A sandbox, by its name.
 #[derive(Clone, Debug)]
@@ -119,6 +127,9 @@ impl Sandbox {
         self.down()?;
         let cache = Cache::locate();
         cache.ensure()?;
+        if makeup.ecosystem {
+            Ecosystem::locate().ensure()?;
+        }
         let begin = Instant::now();
         fs::create_dir_all(self.dir.join("logs"))?;
         make_cgroups(&self.name)?;
@@ -129,6 +140,7 @@ impl Sandbox {
             .arg(std::env::current_exe()?)
             .args(["supervise", "--name", &self.name, "--parts", makeup.parts.as_str()])
             .args(makeup.also_kafka_3.then_some("--also-kafka-3"))
+            .args(makeup.ecosystem.then_some("--ecosystem"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -177,6 +189,9 @@ impl Sandbox {
         if makeup.also_kafka_3 {
             nsenter.env("KAFKA_3_BOOTSTRAP_SERVERS", config::KAFKA_3.bootstrap_servers());
             nsenter.env("KAFKA_3_LIBS", cache.kafka_3.join("libs"));
+        }
+        if makeup.ecosystem {
+            nsenter.env("SANDBOX_ECOSYSTEM", "1");
         }
         Ok(nsenter)
     }
@@ -385,17 +400,27 @@ mod tests {
 
     #[test]
     fn a_node_has_all_that_a_control_plane_has() {
-        let [node, control_plane] = [Parts::Node, Parts::ControlPlane].map(|parts| Makeup { parts, also_kafka_3: false });
+        let [node, control_plane] = [Parts::Node, Parts::ControlPlane].map(plain);
         assert!(node.covers(control_plane) && !control_plane.covers(node));
     }
 
     #[test]
-    fn what_runs_is_read_as_it_was_written_and_kafka_3_is_no_part_of_a_node() {
+    fn what_runs_is_read_as_it_was_written_and_what_comes_beside_is_no_part_of_a_node() {
         for parts in [Parts::ControlPlane, Parts::Node] {
-            let [with, without] = [true, false].map(|also_kafka_3| Makeup { parts, also_kafka_3 });
-            assert_eq!(Makeup::parse(&with.to_string()), Some(with));
+            let without = plain(parts);
+            for with in [
+                Makeup { also_kafka_3: true, ..without },
+                Makeup { ecosystem: true, ..without },
+                Makeup { also_kafka_3: true, ecosystem: true, ..without },
+            ] {
+                assert_eq!(Makeup::parse(&with.to_string()), Some(with));
+                assert!(with.covers(without) && !without.covers(with));
+            }
             assert_eq!(Makeup::parse(&without.to_string()), Some(without));
-            assert!(with.covers(without) && !without.covers(with));
         }
+    }
+
+    fn plain(parts: Parts) -> Makeup {
+        Makeup { parts, also_kafka_3: false, ecosystem: false }
     }
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `environment` | what tests ask: which cluster and which broker, explicitly given and never guessed |
 //! | `build` | builds the pinned parts once, into a cache outside the checkout |
+//! | `ecosystem` | KEDA and Flux, which only some tests need, in the same cache |
 //! | `packages` | installs what is missing of the system, or says what is missing |
 //! | `pki`, `config` | certificates and configuration files |
 //! | `broker` | asks Kafka whether it serves groups yet |
@@ -17,6 +18,7 @@ mod broker;
 pub mod build;
 mod config;
 mod control;
+mod ecosystem;
 pub mod environment;
 pub mod images;
 pub mod instance;
@@ -25,5 +27,6 @@ mod pki;
 pub mod supervisor;
 
 pub use control::Order;
+pub use ecosystem::Ecosystem;
 pub use environment::{Environment, environment};
 pub use instance::{Makeup, Parts, Sandbox};

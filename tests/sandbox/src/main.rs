@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{Makeup, Order, Sandbox, build::Cache, images, supervisor};
+use sandbox::{Ecosystem, Makeup, Order, Sandbox, build::Cache, images, supervisor};
 
 /// A real single-node Kubernetes and a real Apache Kafka on this machine, for tests, demo and benchmarks.
 #[derive(Parser)]
@@ -20,7 +20,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Builds the parts into the cache: once, a quarter of an hour on two cores.
-    Build,
+    Build {
+        /// KEDA and Flux as well: another quarter of an hour or more.
+        #[arg(long)]
+        ecosystem: bool,
+        /// Builds nothing; fails when something is missing.
+        #[arg(long, requires = "ecosystem")]
+        check: bool,
+    },
     /// Builds Kafka's tools only, for a cluster of one's own, and prints the directory with the commands.
     KafkaTools {
         /// Those of the older line, Kafka 3, which has no commands: prints the directory with its jars.
@@ -106,7 +113,18 @@ fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let sandbox = Sandbox::new(&arguments.name)?;
     match arguments.command {
-        Verb::Build => Cache::locate().ensure(),
+        Verb::Build { check: true, .. } => {
+            let ecosystem = Ecosystem::locate();
+            if !ecosystem.is_built() {
+                bail!("KEDA and Flux are not built; `cargo sandbox build --ecosystem` builds them");
+            }
+            println!("KEDA is in {}, Flux in {}", ecosystem.keda.display(), ecosystem.flux.display());
+            Ok(())
+        }
+        Verb::Build { ecosystem, check: false } => {
+            Cache::locate().ensure()?;
+            if ecosystem { Ecosystem::locate().ensure() } else { Ok(()) }
+        }
         Verb::KafkaTools { kafka_3: true } => {
             let cache = Cache::locate();
             cache.ensure_kafka_3()?;

@@ -18,6 +18,7 @@ use crate::{
     build::Cache,
     config::{self, NODE, NODE_IP, SERVICE_CIDR, SERVICE_IP},
     control::{Ear, Order},
+    ecosystem::{Ecosystem, flux_sources},
     images,
     instance::{Makeup, Parts, cgroup_name},
     pki,
@@ -28,6 +29,13 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// How often it is looked whether something has ended, or an order was given.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+const KEDA: &str = "keda-operator";
+const FLUX: &str = "kustomize-controller";
+
+/// Where they say whether they are well; in the sandbox's own network.
+const KEDA_HEALTH: &str = "127.0.0.1:8081";
+const FLUX_HEALTH: &str = "127.0.0.1:9440";
 
 struct Supervisor {
     dir: PathBuf,
@@ -108,7 +116,7 @@ pub fn run(name: &str, dir: &Path, makeup: Makeup) -> Result<()> {
 }
 
 impl Supervisor {
-    fn start(&mut self, name: &str, Makeup { parts, also_kafka_3 }: Makeup) -> Result<()> {
+    fn start(&mut self, name: &str, Makeup { parts, also_kafka_3, ecosystem }: Makeup) -> Result<()> {
         network()?;
         self.resolver()?;
         let names =
@@ -146,6 +154,12 @@ impl Supervisor {
         self.wait_for("kube-controller-manager")?;
         if parts == Parts::Node {
             self.wait_for("kubelet")?;
+        }
+        if ecosystem {
+            self.keda()?;
+            self.flux()?;
+            self.wait_for(KEDA)?;
+            self.wait_for(FLUX)?;
         }
         Ok(())
     }
@@ -315,6 +329,53 @@ impl Supervisor {
         self.spawn("containerd", command)
     }
 
+    /// As a process beside Kubernetes' own, with an admin's rights. Without its metrics adapter an HPA cannot go from 1 to more; from 0
+    /// to 1 and back is the operator's own work.
+    fn keda(&mut self) -> Result<()> {
+        let from = Ecosystem::locate().keda;
+        self.definitions(&from.join("crds"))?;
+        // For its adapter's connection, which nobody opens here.
+        let certificates = self.dir.join("keda");
+        fs::create_dir_all(&certificates)?;
+        for (own, file) in [("ca.crt", "ca.crt"), ("apiserver.crt", "tls.crt"), ("apiserver.key", "tls.key")] {
+            fs::copy(self.dir.join("pki").join(own), certificates.join(file))?;
+        }
+        let mut command = Command::new(from.join("operator"));
+        command
+            .args(["--metrics-bind-address=0", "--metrics-service-bind-address=127.0.0.1:9666"])
+            .args(["--enable-webhook-patching=false", "--enable-apiservice-patching=false"])
+            .arg(format!("--health-probe-bind-address={KEDA_HEALTH}"))
+            .arg(format!("--cert-dir={}", certificates.display()))
+            .env("KUBECONFIG", self.dir.join("kubeconfig"))
+            .envs([("WATCH_NAMESPACE", ""), ("POD_NAMESPACE", "default"), ("KEDA_CLUSTER_OBJECT_NAMESPACE", "default")]);
+        self.spawn(KEDA, command)
+    }
+
+    /// Likewise. Its sources are `ExternalArtifact`s, which anybody may write.
+    fn flux(&mut self) -> Result<()> {
+        let from = Ecosystem::locate().flux;
+        self.definitions(&from.join("crds"))?;
+        let sources = self.dir.join("flux-sources.json");
+        fs::write(&sources, flux_sources().to_string())?;
+        self.definitions(&sources)?;
+        let mut command = Command::new(from.join("kustomize-controller"));
+        command
+            .args(["--feature-gates=ExternalArtifact=true", "--metrics-addr=0", "--interval-jitter-percentage=0"])
+            .args(["--concurrent=8", "--requeue-dependency=1s"])
+            .arg(format!("--health-addr={FLUX_HEALTH}"))
+            .env("KUBECONFIG", self.dir.join("kubeconfig"))
+            .env("RUNTIME_NAMESPACE", "default");
+        self.spawn(FLUX, command)
+    }
+
+    /// Applies definitions of resources, and waits until they are served.
+    fn definitions(&self, of: &Path) -> Result<()> {
+        let file = of.display().to_string();
+        self.kubectl(&["apply", "--server-side", "--filename", &file])?;
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", &file])?;
+        Ok(())
+    }
+
     fn kubernetes(&self, program: &str) -> Command {
         Command::new(self.cache.kubernetes.join(program))
     }
@@ -354,6 +415,8 @@ impl Supervisor {
                 let ready = ["get", "node", NODE, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
                 self.kubectl(&ready).is_ok_and(|out| out == "True")
             }
+            (None, KEDA) => TcpStream::connect(KEDA_HEALTH).is_ok(),
+            (None, FLUX) => TcpStream::connect(FLUX_HEALTH).is_ok(),
             (None, _) => true,
         }
     }
