@@ -1,7 +1,10 @@
 //! A stage for one reset: a namespace, a Deployment with real members of a group in the place of its pods, and an operator that is held
 //! at one place. And what everything is like afterwards, asked of the API server and of the broker themselves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -221,11 +224,16 @@ impl Stage {
 
     /// The broker says that all consumers are in the group.
     pub async fn members_are_back(&self) -> Result<(), String> {
+        let last = Mutex::new(String::new());
         let back = async || {
-            let group = self.admin.describe_group(&self.group).await.ok()?;
+            let group = self.admin.describe_group(&self.group).await;
+            *last.lock().unwrap() = format!("{group:?}");
+            let group = group.ok()?;
             (group::members(&group) == MEMBERS && !group::is_rebalancing(&group)).then_some(())
         };
-        eventually("with all its members", back).await
+        let found = eventually("with all its members", back).await;
+        let replicas = self.replicas().await;
+        found.map_err(|why| format!("{why}: {replicas:?} replicas, and the broker says {}", last.lock().unwrap()))
     }
 
     async fn committed(&self) -> Result<[Committed; 4], String> {
