@@ -157,6 +157,18 @@ impl Stage {
         eventually("over and let go", async || self.resets.get(NAME).await.ok().filter(is_over)).await
     }
 
+    /// Waits until it was refused, with nothing touched.
+    pub async fn has_given_up(&self) {
+        let refused = async || {
+            let status = self.resets.get(NAME).await.ok()?.status?;
+            (status.phase == Some(Phase::Failed) && status.hold.is_none()).then_some(())
+        };
+        // It may never be; whoever waits for this waits for something else too.
+        if eventually("refused", refused).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// It has succeeded, as if nothing had been; or the broker was away for so long while it planned that it has given up, and nothing
     /// was touched.
     pub async fn has_ended_well(&self) -> Result<String, String> {
