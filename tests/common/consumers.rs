@@ -17,7 +17,10 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 
-use super::brokers;
+use super::{brokers, within};
+
+/// How long consumers may take to end before others are started.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How the consumers are.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +117,10 @@ impl Follower {
                     for member in &leaving {
                         member.stop.store(true, Ordering::Relaxed);
                     }
-                    tokio::task::spawn_blocking(move || drop(leaving)).await.unwrap();
+                    // And as a kubelet, it waits no longer than a grace: closing may wait for a broker that is silent.
+                    if let Some(closed) = within(GRACE, tokio::task::spawn_blocking(move || drop(leaving))).await {
+                        closed.unwrap();
+                    }
                 }
                 // There is no event for a thread to follow; a kubelet takes longer than this.
                 tokio::time::sleep(Duration::from_millis(50)).await;

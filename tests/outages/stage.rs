@@ -1,7 +1,10 @@
 //! A stage for one reset: a namespace, a Deployment with real members of a group in the place of its pods, and an operator that is held
 //! at one place. And what everything is like afterwards, asked of the API server and of the broker themselves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -154,6 +157,18 @@ impl Stage {
         eventually("over and let go", async || self.resets.get(NAME).await.ok().filter(is_over)).await
     }
 
+    /// Waits until it was refused, with nothing touched.
+    pub async fn has_given_up(&self) {
+        let refused = async || {
+            let status = self.resets.get(NAME).await.ok()?.status?;
+            (status.phase == Some(Phase::Failed) && status.hold.is_none()).then_some(())
+        };
+        // It may never be; whoever waits for this waits for something else too.
+        if eventually("refused", refused).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// It has succeeded, as if nothing had been; or the broker was away for so long while it planned that it has given up, and nothing
     /// was touched.
     pub async fn has_ended_well(&self) -> Result<String, String> {
@@ -221,11 +236,16 @@ impl Stage {
 
     /// The broker says that all consumers are in the group.
     pub async fn members_are_back(&self) -> Result<(), String> {
+        let last = Mutex::new(String::new());
         let back = async || {
-            let group = self.admin.describe_group(&self.group).await.ok()?;
+            let group = self.admin.describe_group(&self.group).await;
+            *last.lock().unwrap() = format!("{group:?}");
+            let group = group.ok()?;
             (group::members(&group) == MEMBERS && !group::is_rebalancing(&group)).then_some(())
         };
-        eventually("with all its members", back).await
+        let found = eventually("with all its members", back).await;
+        let replicas = self.replicas().await;
+        found.map_err(|why| format!("{why}: {replicas:?} replicas, and the broker says {}", last.lock().unwrap()))
     }
 
     async fn committed(&self) -> Result<[Committed; 4], String> {
