@@ -3,6 +3,7 @@
 mod edges;
 mod goals;
 mod holds;
+mod model;
 mod plans;
 mod receipts;
 mod shared;
