@@ -1,5 +1,6 @@
 //! Is the group free? The broker is the lock; unknown is never empty.
 
+use super::guards::Guard;
 use super::world::{Group, GroupDescription, GroupState, GroupType, Pod};
 use crate::api::{GroupStatus, MemberStatus};
 
@@ -9,13 +10,13 @@ const NAMED_MEMBERS: usize = 10;
 /// Whether the broker would accept a commit from somebody who is not a member: Empty, Dead or not found, and no member listed.
 #[must_use]
 pub fn is_free(group: &Group) -> bool {
-    match group {
+    Guard::GroupFree.holds(match group {
         Group::NotFound => true,
         Group::Found(found) => match found.state {
             GroupState::Empty | GroupState::Dead => found.members.is_empty(),
             GroupState::Stable | GroupState::PreparingRebalance | GroupState::CompletingRebalance | GroupState::Unknown => false,
         },
-    }
+    })
 }
 
 /// Whether the group is one that exists: it has members, or is Empty, or has commits (a 3.x broker calls an unknown group Dead).

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::{observed::Seen, sharing::Claimant, world::Workload};
+use super::{guards::Guard, observed::Seen, sharing::Claimant, world::Workload};
 
 /// What is recorded about a workload that is held at zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,8 @@ pub enum Care {
 /// not among them: nobody carries it out, so it must not keep consumers at zero.
 #[must_use]
 pub fn care_for(hold: &Hold, workload: &Seen<Workload>, resets: &[Claimant], now: Timestamp) -> Care {
-    let alive: Vec<Claim> = hold.claims.iter().filter(|claim| is_alive(claim, hold, resets, now)).cloned().collect();
+    let is_alive = |claim: &&Claim| Guard::ClaimOfNobody.stops(is_alive(claim, hold, resets, now));
+    let alive: Vec<Claim> = hold.claims.iter().filter(is_alive).cloned().collect();
     if !alive.is_empty() {
         return if alive.len() == hold.claims.len() { Care::Keep } else { Care::Keeping(alive) };
     }

@@ -21,6 +21,7 @@ mod clamp;
 mod draining;
 mod drift;
 pub mod group;
+mod guards;
 pub mod hold;
 mod managers;
 pub mod observed;
@@ -49,6 +50,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 
 use self::{
+    guards::Guard,
     hold::Hold,
     observed::Observed,
     pass::Pass,
@@ -172,7 +174,7 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         return pass.begin_anew();
     }
     let phase = pass.begin(request.is_ok_and(|request| request.dry_run));
-    if phase.is_terminal() {
+    if Guard::NotOver.stops(phase.is_terminal()) {
         return resumed::decide(pass);
     }
     if phase == Phase::Restoring {
@@ -191,8 +193,7 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     if let Some(verdict) = pass.hold_deadline_passed() {
         return pass.finish(Phase::Failed, Reason::HoldTimeout, verdict);
     }
-    if phase == Phase::Pending
-        && !request.dry_run
+    if Guard::NoReceipt.stops(phase == Phase::Pending && !request.dry_run)
         && let Some(decision) = receipt::found(&mut pass, request)
     {
         return decision;

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
     Decision, Effect, Note,
+    guards::Guard,
     observed::{Observed, Seen},
     plan, sharing,
     world::{Pod, Workload},
@@ -97,7 +98,7 @@ impl<'a> Pass<'a> {
     /// The message when the consumers have been held for as long as they may be.
     pub fn hold_deadline_passed(&self) -> Option<String> {
         let hold = self.status.hold.as_ref()?;
-        (self.now >= hold.deadline.0).then(|| {
+        Guard::HoldNotOver.stops(self.now >= hold.deadline.0).then(|| {
             let phase = self.status.phase.map_or("", Phase::as_str);
             let last = self.status.message.as_deref().unwrap_or_default();
             let said = self.offsets_said();
@@ -164,7 +165,9 @@ impl<'a> Pass<'a> {
         self.seen.targets.len() == self.status.targets.len()
             && self.targets().all(|(target, seen)| match seen {
                 Seen::Known(workload) => {
-                    workload.uid == target.uid && workload.replicas == 0 && workload.pods.iter().all(|pod| pod.ended)
+                    workload.uid == target.uid
+                        && Guard::AtZero.holds(workload.replicas == 0)
+                        && Guard::ContainersEnded.holds(workload.pods.iter().all(|pod| pod.ended))
                 }
                 Seen::Unknown(_) | Seen::Missing => false,
             })
@@ -264,7 +267,7 @@ impl<'a> Pass<'a> {
     pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<String>) -> Decision {
         let message = message.into();
         let verdict = Verdict { phase, reason, message };
-        if self.status.hold.is_some() {
+        if Guard::RestoredFirst.stops(self.status.hold.is_some()) {
             let message = format!("the replicas are being put back. {}: {}", verdict.phase.as_str(), verdict.message);
             self.status.verdict = Some(verdict);
             return self.go_on(Phase::Restoring, Reason::Restoring, message);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, pass::Pass, request::Request};
+use super::{Decision, guards::Guard, pass::Pass, request::Request};
 use crate::api::{Phase, Reason};
 
 /// How soon it looks again whether the other one is over: resets take seconds, and those that wait are few.
@@ -49,7 +49,7 @@ pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
         return pass.wait(Reason::WaitingForOther, other, LOOK_AGAIN);
     }
     match &pass.seen.blocker {
-        Some(blocker) if !request.dry_run => {
+        Some(blocker) if Guard::NobodyFirst.stops(!request.dry_run) => {
             let message =
                 format!("waits for OffsetReset {}, which works on the same {}; the consumers run", blocker.name, blocker.shared);
             pass.wait(Reason::WaitingForOther, message, LOOK_AGAIN)

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{
     clamp::{clamp_offset, resolve_timestamp},
     group,
+    guards::Guard,
     observed::PlanSeen,
     policy,
     request::{Goal, Request},
@@ -194,7 +195,7 @@ pub fn settle(
 /// Moves a final target into the bounds when the log has moved since: retention may delete records at any time. Whether it had to.
 pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
     let (target, clamped) = clamp_offset(planned.target, bounds);
-    let moved = target != planned.target;
+    let moved = Guard::WithinTheLog.stops(target != planned.target);
     if moved {
         planned.target = target;
         planned.clamped = clamped;

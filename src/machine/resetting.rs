@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::{
     Decision, Effect, group,
+    guards::Guard,
     observed::{CommitSeen, KafkaSeen},
     pass::Pass,
     plan::{self, Refusal, kafka_reason},
@@ -50,7 +51,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         let message = format!("a consumer joined group {} before the commit; waits until the group is free again", request.group);
         return joined(pass, &message);
     }
-    if pass.status.final_plan_time.is_none() {
+    if Guard::PlanFinal.stops(pass.status.final_plan_time.is_none()) {
         return make_final(pass, request, seen);
     }
     // One that an earlier version of the operator had begun to commit has none yet.
@@ -143,7 +144,8 @@ fn read_back<'a>(
     seen: &'a CommitSeen,
 ) -> Result<bool, Trouble<'a>> {
     let found = answered(&seen.committed, at)?.as_ref();
-    if found.is_some_and(|found| found.offset == partition.target && found.metadata == request.marker) {
+    let stands = found.is_some_and(|found| found.offset == partition.target && found.metadata == request.marker);
+    if Guard::ReadBack.holds(stands) {
         partition.outcome = PartitionOutcome::Reset;
         partition.after = Some(partition.target);
         partition.message = None;
@@ -272,7 +274,7 @@ pub(super) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decis
 
 /// A commit that failed as a whole: the next pass reads back what became of it.
 pub(super) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)], error: &KafkaError) -> Decision {
-    if !leaves_open(error.kind) {
+    if Guard::RefusedForSure.holds(!leaves_open(error.kind)) {
         pass.status.commits_refused += 1;
         let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();
         for partition in &mut pass.status.partitions {

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{
     Decision, Effect,
     autoscaler::{self, Letting},
+    guards::Guard,
     hold::Hold,
     observed::Seen,
     pass::{Pass, later, name},
@@ -144,7 +145,7 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
         Some(Seen::Missing) => return Step::Settled(Restored::Gone),
         Some(Seen::Known(workload)) => workload,
     };
-    if workload.uid != target.uid {
+    if Guard::SameWorkload.stops(workload.uid != target.uid) {
         return Step::Settled(Restored::Replaced);
     }
     if !target.stop_requested {
@@ -153,7 +154,7 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     if workload.replicas == target.original_replicas {
         return Step::Settled(Restored::Original);
     }
-    if workload.replicas != 0 {
+    if Guard::StillAtZero.stops(workload.replicas != 0) {
         return Step::Settled(Restored::LeftAsScaledByOthers);
     }
     if let Some(other) = sharing::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {
@@ -194,7 +195,7 @@ fn keeps_lease(target: &TargetStatus) -> bool {
 /// Says in the receipt how the run has ended; one that has committed nothing for sure leaves none.
 fn settle(pass: &Pass<'_>) -> Option<Effect> {
     pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
-    Some(Effect::SettleReceipt { keep: pass.may_have_committed() })
+    Some(Effect::SettleReceipt { keep: Guard::NothingCommitted.stops(pass.may_have_committed()) })
 }
 
 /// The receipt says it, or cannot.

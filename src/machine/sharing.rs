@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{observed::Blocker, pass::later, receipt};
+use super::{guards::Guard, observed::Blocker, pass::later, receipt};
 use crate::api::{FINALIZER, OffsetReset, Phase, Reason, TargetStatus};
 
 /// For how long a reset that was just created, and that the operator has not taken up yet, is waited for.
@@ -174,7 +174,7 @@ pub(super) fn group_holder<'a>(own_uid: &str, group: &str, cluster_id: &str, oth
     others
         .iter()
         .filter(|other| other.uid != own_uid && other.finalizer && other.is_active())
-        .find(|other| other.group == group && other.cluster_id.as_deref() == Some(cluster_id))
+        .find(|other| Guard::GroupOfNoOther.stops(other.group == group && other.cluster_id.as_deref() == Some(cluster_id)))
 }
 
 /// Another reset of the same workloads that is still planning: worth waiting for while the consumers run, so that one stop serves both.
@@ -203,5 +203,5 @@ pub(super) fn still_needed_by<'a>(own_uid: &str, workload_uid: &str, others: &'a
     others
         .iter()
         .filter(|other| other.uid != own_uid && other.phase != Some(Phase::Restoring))
-        .find(|other| other.holds(workload_uid).is_some())
+        .find(|other| Guard::NeededByNoOther.stops(other.holds(workload_uid).is_some()))
 }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     Decision, Effect, autoscaler,
+    guards::Guard,
     hold::{Claim, Hold},
     managers::{self, Culprits},
     observed::Seen,
@@ -33,14 +34,14 @@ const NAMED_PODS: usize = 5;
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     // Only with the finalizer on can the object not go away while something is held for it. It is also what others of the same group
     // look for: the caller lets one in at a time.
-    if !pass.seen.finalizer {
+    if Guard::FinalizerFirst.stops(!pass.seen.finalizer) {
         return let_in(pass);
     }
     for index in 0..pass.status.targets.len() {
         match pass.seen.targets.get(index) {
             None | Some(Seen::Unknown(_)) => {}
             Some(Seen::Missing) => return replaced(pass, index, "does not exist any more"),
-            Some(Seen::Known(workload)) if workload.uid != pass.status.targets[index].uid => {
+            Some(Seen::Known(workload)) if Guard::SameWorkloadToStop.stops(workload.uid != pass.status.targets[index].uid) => {
                 return replaced(pass, index, "was deleted and created anew");
             }
             Some(Seen::Known(workload)) => {
@@ -84,7 +85,7 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         }
         None => return None,
     };
-    let Some(hold) = hold.filter(|hold| hold.is_claimed_by(&pass.seen.uid)) else {
+    let Some(hold) = hold.filter(|hold| Guard::ClaimedFirst.holds(hold.is_claimed_by(&pass.seen.uid))) else {
         return claim(pass, request, index, workload, hold);
     };
     // The Lease's count is the one that comes back, whoever has written it.
@@ -95,11 +96,14 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         target.stopped = true;
         return None;
     }
-    if target.stopped {
+    if Guard::NotSeenAtZero.stops(target.stopped) {
         if let Some(decision) = scaled_up(pass, index, workload) {
             return Some(decision);
         }
-    } else if target.scaled_up_by_others == 0 && workload.replicas != hold.replicas && hold.claims.len() == 1 {
+    } else if Guard::NotHeldAgain.holds(target.scaled_up_by_others == 0)
+        && workload.replicas != hold.replicas
+        && hold.claims.len() == 1
+    {
         // Until it was seen at zero, the count that counts is the one that is there now: an autoscaler may have changed it meanwhile. The
         // stop is bound to the version that was read together with the count.
         let hold = Hold { replicas: workload.replicas, ..hold.clone() };

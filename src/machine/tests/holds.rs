@@ -61,6 +61,18 @@ fn what_somebody_else_scales_to_zero_before_it_is_claimed_stays_there(#[case] de
     assert_eq!(end.status.targets[0].restored, Some(Restored::NotStopped));
 }
 
+/// The rule that the model has shown to be one: a zero that somebody else sets between the look and the stop cannot be told from the
+/// operator's own stop whose answer was lost. What stands in the Lease comes back then, rather than consumers that stay away for ever.
+#[test]
+fn from_the_lease_on_zero_is_the_holds() {
+    let observed = seen(gone(), KafkaSeen::NotAsked);
+    let next = decide(Ok(&request()), &status_in(Phase::Stopping), &observed, at(3)).status;
+    let target = &next.targets[0];
+    assert_eq!((target.stop_requested, target.stopped, target.original_replicas), (true, true, 3));
+    let over = decide(Ok(&request()), &next, &observed, at(601)).status;
+    assert!(matches!(effect(&over, &observed), Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })));
+}
+
 /// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows the count, and the Lease is made again.
 #[test]
 fn what_was_held_and_has_lost_its_lease_comes_back_all_the_same() {

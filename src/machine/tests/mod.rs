@@ -4,6 +4,7 @@ mod autoscalers;
 mod edges;
 mod goals;
 mod holds;
+mod model;
 mod plans;
 mod receipts;
 mod shared;

@@ -1,0 +1,137 @@
+//! What of a status counts.
+//!
+//! A status is stored without what the machine only says and never reads again: messages, times that are only shown, conditions but for
+//! the one that keeps a finished reset looked at. That is what keeps the number of states finite and small; a field that a decision comes
+//! to depend on must be taken out of [`essence`].
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+
+use crate::{
+    api::{ConditionType, OffsetResetStatus, PartitionOutcome, Phase, Reason, Restored},
+    machine::{
+        self,
+        tests::{at, micro},
+    },
+};
+
+/// The words of a verdict that say that nothing was changed; all others are forgotten.
+const NOTHING_CHANGED: &str = "No offset was changed";
+
+/// What the properties and the clock want to know of a status.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
+pub struct Facts {
+    pub phase: Option<Phase>,
+    pub verdict: Option<(Phase, Reason)>,
+    pub says_nothing_changed: bool,
+    pub needs_a_look: bool,
+    pub is_over: bool,
+    pub planning_ends: Option<u16>,
+    pub hold_ends: Option<u16>,
+    pub drain_ends: Option<u16>,
+    pub look_ends: Option<u16>,
+    pub holds: bool,
+    pub target_uid: u8,
+    pub stop_requested: bool,
+    pub stopped: bool,
+    pub restored: Option<Restored>,
+    pub outcome: Option<PartitionOutcome>,
+    pub target: u8,
+    pub after: Option<u8>,
+    pub plan_is_final: bool,
+}
+
+pub fn seconds(time: Timestamp) -> u16 {
+    u16::try_from(time.as_second() - at(0).as_second()).unwrap()
+}
+
+/// A status without what the machine only says.
+pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
+    let always = || micro(0);
+    status.reason = status.reason.filter(|reason| *reason == Reason::WaitingForOther);
+    status.message = None;
+    status.observed_generation = None;
+    status.start_time = None;
+    status.completion_time = None;
+    status.last_action = None;
+    status.totals = None;
+    status.warnings.clear();
+    status.plan_time = status.plan_time.map(|_| Time(at(0)));
+    status.final_plan_time = status.final_plan_time.map(|_| always());
+    if status.phase != Some(Phase::Planning) {
+        status.phase_start_time = None;
+    }
+    status.conditions.retain(|condition| condition.type_ == ConditionType::ConsumersResumed.as_str());
+    let looks = machine::needs_a_look(&status);
+    for condition in &mut status.conditions {
+        condition.message = String::new();
+        condition.reason = String::new();
+        condition.last_transition_time = Time(at(0));
+    }
+    if let Some(verdict) = &mut status.verdict {
+        let kept = verdict.message.to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
+        verdict.message = if kept { NOTHING_CHANGED.to_owned() } else { String::new() };
+    }
+    if let Some(hold) = &mut status.hold {
+        hold.containers_ended_time = None;
+        hold.session_end_time = None;
+        hold.group_empty_time = None;
+        hold.downtime = None;
+        hold.end_time = hold.end_time.take().filter(|_| looks);
+        if status.phase != Some(Phase::Draining) && status.phase != Some(Phase::Resetting) {
+            hold.drain_deadline = None;
+        }
+    }
+    if let Some(group) = &mut status.group {
+        group.group_type.clear();
+        group.state.clear();
+        group.members = 0;
+        group.member_details.clear();
+    }
+    for target in &mut status.targets {
+        target.ready_pods = None;
+    }
+    for partition in &mut status.partitions {
+        partition.before = None;
+        partition.before_metadata = None;
+        (partition.log_start, partition.log_end) = (0, 0);
+        (partition.headroom, partition.replayed, partition.skipped) = (0, 0, 0);
+        partition.message = None;
+        partition.clamped = None;
+        if partition.requested_shift.is_some() {
+            partition.requested_offset = None;
+        }
+    }
+    status
+}
+
+pub fn facts(status: &OffsetResetStatus) -> Facts {
+    let at = |time: &MicroTime| seconds(time.0);
+    let later = |time: &MicroTime, by: SignedDuration| seconds(time.0) + u16::try_from(by.as_secs()).unwrap();
+    let live = status.phase.is_some_and(|phase| !phase.is_terminal());
+    let hold = status.hold.as_ref();
+    let target = status.targets.first();
+    let partition = status.partitions.first();
+    let needs_a_look = machine::needs_a_look(status);
+    Facts {
+        phase: status.phase,
+        verdict: status.verdict.as_ref().map(|verdict| (verdict.phase, verdict.reason)),
+        says_nothing_changed: status.verdict.as_ref().is_some_and(|verdict| verdict.message == NOTHING_CHANGED),
+        needs_a_look,
+        is_over: machine::is_over(status, false),
+        planning_ends: status.phase_start_time.as_ref().map(|time| later(time, machine::PLANNING_TIMEOUT)),
+        hold_ends: hold.filter(|_| live).map(|hold| at(&hold.deadline)),
+        drain_ends: hold.and_then(|hold| hold.drain_deadline.as_ref()).map(at),
+        look_ends: hold.and_then(|hold| hold.end_time.as_ref()).map(|time| later(time, machine::RESUME_TIMEOUT)),
+        holds: hold.is_some(),
+        target_uid: target.map_or(0, |target| target.uid.strip_prefix("w-").unwrap().parse().unwrap()),
+        stop_requested: target.is_some_and(|target| target.stop_requested),
+        stopped: target.is_some_and(|target| target.stopped),
+        restored: target.and_then(|target| target.restored),
+        outcome: partition.map(|partition| partition.outcome),
+        target: partition.map_or(0, |partition| u8::try_from(partition.target).unwrap_or(u8::MAX)),
+        after: partition.and_then(|partition| partition.after).map(|after| u8::try_from(after).unwrap_or(u8::MAX)),
+        plan_is_final: status.final_plan_time.is_some(),
+    }
+}

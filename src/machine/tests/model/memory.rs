@@ -1,0 +1,254 @@
+//! The machine, asked: `decide`, `after` and `care_for` themselves, each question once, and a status by its number.
+
+use std::collections::{HashMap, HashSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    essence::{Facts, essence, facts, seconds},
+    properties::Rule,
+    scenarios::Scenario,
+    translate::{
+        DRAIN_TIMEOUT, HOLD_TIMEOUT, SPEC, answer_of, code_of, committed, described, effect_of, hold_of, key_of, looked, name_of,
+        namespace_of, one, plan_seen, request_of, uid_of, workload_of,
+    },
+    world::{Deed, Kafka, LOG_END, Lease, Look, Object, RESETS, Receipt, Reply, Verdict, View, Workload, code},
+};
+use crate::{
+    api::{ActionKind, FINALIZER, OffsetReset, OffsetResetStatus, Phase},
+    machine::{
+        self, Decision, Effect, guards,
+        hold::{self, Hold},
+        observed::{CommitSeen, KafkaSeen, Observed, Seen},
+        receipt,
+        sharing::{self, Claimant},
+        tests::{at, error},
+        world::{Bounds, KafkaErrorKind, PerPartition},
+    },
+};
+
+/// The number of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id(pub u16);
+
+impl Id {
+    /// No status at all.
+    pub const NONE: Self = Self(0);
+}
+
+/// Which reset, its status, what was done and heard, and when.
+type Answered = (usize, Id, Deed, Reply, u16);
+
+/// Everything that was asked so far.
+#[derive(Default)]
+pub struct Memory {
+    statuses: Vec<(OffsetResetStatus, Facts)>,
+    ids: HashMap<String, Id>,
+    verdicts: HashMap<(usize, View), Verdict>,
+    afters: HashMap<Answered, (Id, bool)>,
+    claimants: HashMap<(usize, Object), Claimant>,
+    /// What is known to end well, in each future: see `properties`.
+    pub well: [HashSet<u64>; 2],
+    /// What was broken on the way to an end.
+    pub ends_badly: Option<Rule>,
+}
+
+impl Memory {
+    pub fn new() -> Self {
+        let mut memory = Self::default();
+        memory.keep(OffsetResetStatus::default());
+        memory
+    }
+
+    pub fn facts(&self, id: Id) -> &Facts {
+        &self.statuses[usize::from(id.0)].1
+    }
+
+    pub fn status(&self, id: Id) -> &OffsetResetStatus {
+        &self.statuses[usize::from(id.0)].0
+    }
+
+    pub fn statuses(&self) -> usize {
+        self.statuses.len()
+    }
+
+    fn keep(&mut self, status: OffsetResetStatus) -> Id {
+        let status = essence(status);
+        let text = serde_json::to_string(&status).unwrap();
+        if let Some(&id) = self.ids.get(&text) {
+            return id;
+        }
+        let id = Id(u16::try_from(self.statuses.len()).unwrap());
+        let facts = facts(&status);
+        self.statuses.push((status, facts));
+        self.ids.insert(text, id);
+        id
+    }
+
+    /// What a pass decides on what it has seen.
+    pub fn decide(&mut self, scenario: &Scenario, reset: usize, view: &View) -> Verdict {
+        if let Some(verdict) = self.verdicts.get(&(reset, *view)) {
+            return *verdict;
+        }
+        let request = request_of(scenario, reset, view.object.run);
+        let seen = self.observed(scenario, reset, view);
+        let status = self.status(view.object.status).clone();
+        let decision = guards::without(scenario.away, || machine::decide(Ok(&request), &status, &seen, at(view.now.into())));
+        let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view));
+        // As `reconcile::store` does it.
+        let first_commit = status.commits == 0 || status.receipt.is_none();
+        let opens = first_commit
+            && decision.status.commits > 0
+            && decision.status.final_plan_time.is_some()
+            && decision.status.receipt.as_ref().is_some_and(|receipt| !receipt.settled);
+        let sleeps = decision.requeue.is_none();
+        let next = self.keep(decision.status);
+        let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer));
+        let verdict = Verdict { next, deed, writes: said || next != view.object.status, opens, sleeps };
+        self.verdicts.insert((reset, *view), verdict);
+        verdict
+    }
+
+    fn deed(&self, effect: &Effect, view: &View) -> Deed {
+        let lease_of = |hold: &Hold| Lease {
+            uid: hold.uid.strip_prefix("w-").unwrap().parse().unwrap(),
+            replicas: u8::try_from(hold.replicas).unwrap(),
+            since: seconds(hold.since),
+            until: seconds(hold.until),
+            claims: hold.claims.iter().map(|claim| 1 << code_of(&claim.uid)).sum(),
+        };
+        match effect {
+            Effect::AddFinalizer => Deed::AddFinalizer,
+            Effect::RemoveFinalizer => Deed::RemoveFinalizer,
+            Effect::Scale { replicas, kind, .. } => {
+                Deed::Scale { replicas: u8::try_from(*replicas).unwrap(), restore: *kind == ActionKind::Restore }
+            }
+            Effect::Claim { hold, .. } => Deed::Claim { lease: lease_of(hold), new: hold.version.is_empty() },
+            Effect::Release { hold, .. } => Deed::Release { lease: lease_of(hold) },
+            Effect::Commit(offsets) => {
+                let target = self.facts(view.object.status).target_uid;
+                let gone = match view.workload {
+                    Look::Known(workload) => workload.uid == target && workload.replicas == 0 && workload.pods == 0,
+                    Look::Not => true,
+                    Look::Unknown | Look::Missing => false,
+                };
+                let Kafka::Seen { group, log_start } = view.kafka else { unreachable!("a commit needs a look at Kafka") };
+                let [(_, offset)] = offsets[..] else { unreachable!("there is one partition") };
+                Deed::Commit { offset: u8::try_from(offset).unwrap_or(u8::MAX), gone, free: group.is_free(), log_start }
+            }
+            Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
+            Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),
+        }
+    }
+
+    /// What follows from an answer, and whether it has to be written.
+    pub fn after(&mut self, scenario: &Scenario, reset: usize, id: Id, deed: Deed, reply: Reply, now: u16) -> (Id, bool) {
+        let key = (reset, id, deed, reply, now);
+        if let Some(&known) = self.afters.get(&key) {
+            return known;
+        }
+        let status = self.status(id).clone();
+        let (effect, answer) = (effect_of(deed), answer_of(reply));
+        let object = Object { run: 0, status: id, finalizer: true, deleting: false };
+        let view =
+            View { object, workload: Look::Not, lease: Look::Not, others: None, receipt: Look::Not, kafka: Kafka::NotAsked, now };
+        let seen = self.observed(scenario, reset, &view);
+        let Decision { status, .. } =
+            guards::without(scenario.away, || machine::after(&status, &effect, &answer, &seen, at(now.into())));
+        let next = self.keep(status);
+        self.afters.insert(key, (next, next != id));
+        (next, next != id)
+    }
+
+    /// What becomes of the Lease.
+    pub fn care(
+        &mut self,
+        scenario: &Scenario,
+        lease: Lease,
+        workload: Workload,
+        objects: [Option<Object>; RESETS],
+        now: u16,
+    ) -> hold::Care {
+        let resets: Vec<Claimant> =
+            self.claimants(scenario, objects).into_iter().filter(|other| other.namespace == "shop").collect();
+        let hold = hold_of(lease);
+        let seen = Seen::Known(workload_of(workload));
+        guards::without(scenario.away, || hold::care_for(&hold, &seen, &resets, at(now.into())))
+    }
+
+    fn claimants(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<Claimant> {
+        let present = objects.iter().enumerate().filter_map(|(reset, object)| Some((reset, (*object)?)));
+        present.map(|(reset, object)| self.claimant(scenario, reset, object)).collect()
+    }
+
+    fn claimant(&mut self, scenario: &Scenario, reset: usize, object: Object) -> Claimant {
+        if let Some(known) = self.claimants.get(&(reset, object)) {
+            return known.clone();
+        }
+        let mut made = OffsetReset::new(&name_of(reset), SPEC.clone());
+        made.spec.group = format!("g{}", scenario.group_of(reset));
+        made.spec.hold_timeout = std::time::Duration::from_secs(HOLD_TIMEOUT.unsigned_abs()).into();
+        made.spec.drain_timeout = std::time::Duration::from_secs(DRAIN_TIMEOUT.unsigned_abs()).into();
+        if !scenario.has_workload(reset) {
+            made.spec.target_refs.clear();
+            // Another name for the same broker: the specs alone do not tell that it is one cluster.
+            made.spec.kafka.bootstrap_servers = "elsewhere:9092".into();
+        }
+        made.metadata.namespace = Some(namespace_of(scenario, reset).into());
+        made.metadata.uid = Some(uid_of(code(reset, object.run)));
+        made.metadata.creation_timestamp = Some(Time(at(-100 + i64::from(object.run))));
+        made.metadata.deletion_timestamp = object.deleting.then(|| Time(at(0)));
+        made.metadata.finalizers = object.finalizer.then(|| vec![FINALIZER.to_owned()]);
+        made.status = Some(self.status(object.status).clone());
+        // The key is a hash of the spec; that it tells specs apart has its own tests.
+        let claimant = Claimant { key: key_of(reset), ..Claimant::from(&made) };
+        self.claimants.insert((reset, object), claimant.clone());
+        claimant
+    }
+
+    fn observed(&mut self, scenario: &Scenario, reset: usize, view: &View) -> Observed {
+        let own = self.claimant(scenario, reset, view.object);
+        let others = view.others.map(|objects| self.claimants(scenario, objects)).unwrap_or_default();
+        let is_pending = self.facts(view.object.status).phase.is_none_or(|phase| phase == Phase::Pending);
+        let blocker = if is_pending { sharing::blocker(&own, &others, at(view.now.into())) } else { None };
+        let phase = self.facts(view.object.status).phase;
+        let kafka = match (view.kafka, phase) {
+            (Kafka::Away, _) => KafkaSeen::Failed(error(KafkaErrorKind::Unreachable)),
+            (Kafka::Seen { group, log_start }, Some(Phase::Planning)) => {
+                KafkaSeen::ForPlan(Box::new(plan_seen(scenario, group, log_start)))
+            }
+            (Kafka::Seen { group, log_start }, Some(Phase::Resetting)) => KafkaSeen::ForCommit(CommitSeen {
+                bounds: one(Bounds { start: log_start.into(), end: LOG_END.into() }),
+                stable_ends: PerPartition::new(),
+                committed: one(Some(committed(group))),
+                group: described(group),
+            }),
+            (Kafka::Seen { group, .. }, _) => KafkaSeen::Group(described(group)),
+            (Kafka::NotAsked, _) => KafkaSeen::NotAsked,
+        };
+        let receipt = looked(view.receipt, |Receipt { code, over, plan }| {
+            let OffsetResetStatus { partitions, group, .. } = self.status(plan).clone();
+            let state = match over {
+                None => receipt::State::Committing { final_plan_time: at(0), partitions, group },
+                Some(phase) => receipt::State::Over { phase, at: at(0), message: String::new() },
+            };
+            receipt::Receipt { uid: uid_of(code), state }
+        });
+        Observed {
+            uid: uid_of(code(reset, view.object.run)),
+            group: format!("g{}", scenario.group_of(reset)),
+            deleting: view.object.deleting,
+            finalizer: view.object.finalizer,
+            generation: None,
+            blocker,
+            others,
+            record_lost: None,
+            receipt: receipt.into_iter().next(),
+            targets: looked(view.workload, workload_of),
+            unscalable: vec![],
+            autoscalers: vec![],
+            holds: looked(view.lease, hold_of),
+            kafka,
+        }
+    }
+}

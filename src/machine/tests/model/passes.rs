@@ -1,0 +1,270 @@
+//! A pass of the operator, in as many steps as it makes requests: as `reconcile` does it.
+
+use super::{
+    Machine,
+    essence::Facts,
+    properties,
+    scenarios::Fence,
+    world::{Care, Deed, FRESH, IDLE, Kafka, Lease, Look, Object, Pass, Receipt, Reply, Running, State, Turn, View, code},
+};
+use crate::{api::Phase, machine::hold};
+
+pub fn begins(machine: &Machine, state: &mut State, reset: usize, blind: bool) -> Option<()> {
+    let object = state.objects[reset]?;
+    let facts = *machine.memory().facts(object.status);
+    if facts.is_over && !object.finalizer {
+        return None;
+    }
+    let takes_up = state.receipts[reset].is_some_and(|receipt| receipt.over.is_none());
+    let turn = machine.scenario.turn(facts.phase, object.finalizer, takes_up, reset);
+    if !state.is_free(turn) && machine.scenario.has(Fence::Turns) {
+        return None;
+    }
+    let view = look(machine, state, object, &facts, reset, blind);
+    let asks = matches!(view.kafka, Kafka::Seen { .. });
+    let pass = Pass::Looked(View { kafka: Kafka::NotAsked, ..view });
+    state.running[reset] = Running { object: Some(object), pass, turn, fresh: FRESH };
+    if !asks {
+        return decides(machine, state, reset, view);
+    }
+    // What Kafka says is asked in a step of its own.
+    Some(())
+}
+
+/// What `reconcile::observe` looks at in each phase. `Kafka::Seen` stands for: it is to be asked.
+fn look(machine: &Machine, state: &State, object: Object, facts: &Facts, reset: usize, blind: bool) -> View {
+    let mut view = View {
+        object,
+        workload: Look::Not,
+        lease: Look::Not,
+        others: None,
+        receipt: Look::Not,
+        kafka: Kafka::NotAsked,
+        now: state.now,
+    };
+    let phase = facts.phase.unwrap_or(Phase::Pending);
+    let mut targets = machine.scenario.has_workload(reset);
+    let mut leases = false;
+    if phase == Phase::Pending {
+        view.others = Some(state.objects);
+        view.receipt = state.receipts[reset].map_or(Look::Missing, Look::Known);
+        leases = state.receipts[reset].is_some_and(|receipt| receipt.over.is_none());
+        targets &= leases;
+    } else {
+        let overdue = facts.holds && facts.hold_ends.is_some_and(|end| end <= state.now);
+        let ends = (object.deleting || overdue) && phase != Phase::Restoring && !phase.is_terminal();
+        if ends || (phase.is_terminal() && (object.deleting || !facts.needs_a_look)) {
+            return view;
+        }
+        if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
+            view.others = Some(state.objects);
+            leases = true;
+        }
+        if !matches!(phase, Phase::Stopping | Phase::Restoring | Phase::Planned) {
+            view.kafka = Kafka::Seen { group: state.groups[machine.scenario.group_of(reset)], log_start: state.log_start };
+        }
+    }
+    if targets {
+        view.workload = if blind { Look::Unknown } else { Look::Known(state.workload) };
+        if leases {
+            // The Lease is named after the workload that was recorded, or else after the one that is there.
+            let uid = if facts.target_uid == 0 { state.workload.uid } else { facts.target_uid };
+            let found = state.lease.filter(|lease| lease.uid == uid).map_or(Look::Missing, Look::Known);
+            view.lease = if blind && facts.target_uid == 0 { Look::Unknown } else { found };
+        }
+    }
+    view
+}
+
+pub fn asks(machine: &Machine, state: &mut State, reset: usize) {
+    let Pass::Looked(mut view) = state.running[reset].pass else { return };
+    view.kafka = if state.kafka_up {
+        Kafka::Seen { group: state.groups[machine.scenario.group_of(reset)], log_start: state.log_start }
+    } else {
+        Kafka::Away
+    };
+    view.now = state.now;
+    if decides(machine, state, reset, view).is_none() {
+        state.running[reset] = IDLE;
+    }
+}
+
+/// `None` when nothing follows.
+fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Option<()> {
+    let mut memory = machine.memory();
+    let verdict = memory.decide(&machine.scenario, reset, &view);
+    let before = *memory.facts(view.object.status);
+    let after = *memory.facts(verdict.next);
+    drop(memory);
+    properties::decided(state, &before, &after, &verdict);
+    if !verdict.writes && verdict.deed.is_none() && state.witness.broken.is_none() {
+        return None;
+    }
+    state.running[reset].pass = match verdict.deed {
+        // Nothing to write before that.
+        Some(deed) if !verdict.writes && !verdict.opens => Pass::Recorded { deed },
+        Some(_) | None => Pass::Decided { verdict, opened: false, saw: view.kafka },
+    };
+    Some(())
+}
+
+pub fn writes(machine: &Machine, state: &mut State, reset: usize) {
+    let Pass::Decided { verdict, opened, saw } = state.running[reset].pass else { return };
+    let mut running = state.running[reset];
+    let Some(own) = running.object else { return };
+    if verdict.opens && !opened {
+        // It is made over whatever stands there; whose object is gone meanwhile makes it all the same.
+        state.receipts[reset] = Some(Receipt { code: code(reset, own.run), over: None, plan: verdict.next });
+        state.running[reset].pass = Pass::Decided { verdict, opened: true, saw };
+        return;
+    }
+    if verdict.writes {
+        let over = state.objects[reset].filter(|_| running.fresh.object || !machine.scenario.has(Fence::StatusVersion));
+        let Some(over) = over else {
+            state.running[reset] = IDLE;
+            return;
+        };
+        let memory = machine.memory();
+        let (before, after) = (*memory.facts(own.status), *memory.facts(verdict.next));
+        drop(memory);
+        properties::recorded(&machine.scenario, state, reset, own, &before, &after, saw);
+        running.object = Some(Object { status: verdict.next, ..own });
+        state.objects[reset] = Some(Object { status: verdict.next, ..over });
+    }
+    if matches!(running.turn, Turn::Admission { until_recorded: true } | Turn::TakeUp(_)) {
+        running.turn = Turn::None;
+    }
+    state.running[reset] = match verdict.deed {
+        Some(deed) => Running { pass: Pass::Recorded { deed }, ..running },
+        None => IDLE,
+    };
+}
+
+pub fn acts(machine: &Machine, state: &mut State, reset: usize, heard: bool) {
+    let Running { object: Some(own), pass: Pass::Recorded { deed }, fresh, .. } = state.running[reset] else { return };
+    properties::acting(state, own, deed);
+    let reply = match deed {
+        Deed::AddFinalizer | Deed::RemoveFinalizer if fresh.object => {
+            state.put(reset, Object { finalizer: deed == Deed::AddFinalizer, ..own });
+            Reply::Done
+        }
+        Deed::Scale { replicas, restore } if fresh.workload || !machine.scenario.has(Fence::ScaleVersion) => {
+            scale(machine, state, Some(code(reset, own.run)), replicas, restore);
+            Reply::Done
+        }
+        Deed::Claim { lease, .. } | Deed::Release { lease } if fresh.lease => {
+            let held = Some(lease).filter(|lease| lease.claims != 0 && lease.uid == state.workload.uid);
+            write_lease(state, held);
+            if state.workload.replicas == 0 && !state.witness.seen_at_zero {
+                // Scaled to zero since the look that the Lease was made from. As above: from the Lease on, zero is the hold's.
+                state.witness.held = held.map(|lease| lease.replicas);
+            }
+            Reply::Done
+        }
+        Deed::AddFinalizer | Deed::RemoveFinalizer | Deed::Scale { .. } | Deed::Claim { .. } | Deed::Release { .. } => {
+            Reply::Stale
+        }
+        Deed::Commit { offset, .. } => commit(machine, state, reset, own, offset),
+        Deed::Settle { keep } => settle(machine, state, reset, own, keep),
+    };
+    let reply = if heard { reply } else { Reply::Timeout };
+    let (_, writes) = machine.memory().after(&machine.scenario, reset, own.status, deed, reply, state.now);
+    if writes {
+        state.running[reset].pass = Pass::Answered { deed, reply };
+    } else {
+        state.running[reset] = IDLE;
+    }
+}
+
+fn scale(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, restore: bool) {
+    properties::scaling(machine, state, by, replicas, restore);
+    state.workload.replicas = replicas;
+    state.workload_changed();
+    if by.is_none() {
+        // A commit that is under way when its object loses its finalizer and goes: only the broker can keep it out now.
+        state.running.iter_mut().for_each(|running| running.fresh.undisturbed = false);
+    }
+}
+
+fn write_lease(state: &mut State, lease: Option<Lease>) {
+    state.lease = lease;
+    state.lease_changed();
+    match lease {
+        None => (state.witness.held, state.witness.changed, state.witness.seen_at_zero) = (None, None, false),
+        Some(lease) => state.witness.seen_at_zero |= lease.claims.count_ones() > 1,
+    }
+}
+
+fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offset: u8) -> Reply {
+    let group = machine.scenario.group_of(reset);
+    if !state.kafka_up {
+        return Reply::Unreachable;
+    }
+    if !state.groups[group].is_free() && machine.scenario.has(Fence::Broker) {
+        return Reply::BesideMembers;
+    }
+    properties::committing(machine, state, reset, own, offset);
+    state.groups[group].offset = offset;
+    state.groups[group].marker = code(reset, own.run);
+    Reply::Committed
+}
+
+/// As `kubernetes::Receipts` does it.
+fn settle(machine: &Machine, state: &mut State, reset: usize, own: Object, keep: bool) -> Reply {
+    let verdict = machine.memory().facts(own.status).verdict;
+    let Some((phase, _)) = verdict else { return Reply::Stale };
+    let own = code(reset, own.run);
+    match (state.receipts[reset], keep) {
+        (Some(receipt), true) => state.receipts[reset] = Some(Receipt { code: own, over: Some(phase), ..receipt }),
+        (None, true) => return Reply::Refused,
+        (Some(receipt), false) if receipt.code != own => return Reply::Refused,
+        (Some(_), false) => state.receipts[reset] = None,
+        (None, false) => {}
+    }
+    Reply::Done
+}
+
+pub fn notes(machine: &Machine, state: &mut State, reset: usize) {
+    let Running { pass, fresh, .. } = state.running[reset];
+    let Pass::Answered { deed, reply } = pass else { return };
+    state.running[reset] = IDLE;
+    // What changes the object itself is written over the version from before: only an answer that changes nothing is written.
+    let Some(object) = state.objects[reset].filter(|_| fresh.object) else { return };
+    let mut memory = machine.memory();
+    let (next, writes) = memory.after(&machine.scenario, reset, object.status, deed, reply, state.now);
+    let (before, after) = (*memory.facts(object.status), *memory.facts(next));
+    drop(memory);
+    if writes {
+        properties::recorded(&machine.scenario, state, reset, object, &before, &after, Kafka::NotAsked);
+        state.objects[reset] = Some(Object { status: next, ..object });
+    }
+}
+
+/// `None` when there is nothing to do.
+pub fn cares(machine: &Machine, state: &mut State) -> Option<()> {
+    let lease = state.lease?;
+    if !state.is_free(Turn::Holds(0)) && machine.scenario.has(Fence::Turns) {
+        return None;
+    }
+    let care = machine.memory().care(&machine.scenario, lease, state.workload, state.objects, state.now);
+    state.care = match care {
+        hold::Care::Keep | hold::Care::Unseen(_) => return None,
+        hold::Care::Keeping(claims) => {
+            let claims = claims.iter().map(|claim| 1 << claim.uid.strip_prefix("uid-").unwrap().parse::<u8>().unwrap()).sum();
+            Care::Writes(Lease { claims, ..lease })
+        }
+        hold::Care::Forget(_) => Care::Writes(Lease { claims: 0, ..lease }),
+        hold::Care::Restore { .. } => Care::Restores(lease.replicas),
+    };
+    state.care_fresh = FRESH;
+    Some(())
+}
+
+pub fn cares_on(machine: &Machine, state: &mut State) {
+    match state.care {
+        Care::Writes(lease) if state.care_fresh.lease => write_lease(state, Some(lease).filter(|lease| lease.claims != 0)),
+        Care::Restores(replicas) if state.care_fresh.workload => scale(machine, state, None, replicas, true),
+        Care::Idle | Care::Writes(_) | Care::Restores(_) => {}
+    }
+    (state.care, state.care_fresh) = (Care::Idle, FRESH);
+}

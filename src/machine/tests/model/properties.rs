@@ -1,0 +1,318 @@
+//! What must hold: the invariants of the design, seen from outside of the machine.
+
+use super::{
+    Machine,
+    actions::{self, Happening},
+    essence::Facts,
+    scenarios::{Aim, Budget, Scenario},
+    world::{Care, Deed, Kafka, Object, Pass, State, Verdict, code},
+};
+use crate::api::{PartitionOutcome, Phase, Reason};
+
+/// A rule, by what breaking it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// 1: a commit while a container of the targets runs.
+    CommitsWhileRunning,
+    /// 1: a commit though the broker did not call the group free.
+    CommitsBesideMembers,
+    /// 2: a stop that the Lease does not tell of, or with another count.
+    StopsUnrecorded,
+    /// 2: a stop for an object that may go away.
+    StopsUnguarded,
+    /// 2: another count than was found before the first stop.
+    PutsBackAnother,
+    /// 2: over a count that somebody else has set.
+    PutsBackOverOthers,
+    /// 2: to a workload that was not stopped.
+    PutsBackAnotherWorkload,
+    /// 2: what another reset still needs at zero.
+    TakesFromAnother,
+    /// 2: an end while the replicas are not back.
+    EndsHolding,
+    /// 3: the same name and spec moves offsets a second time.
+    MovesTwice,
+    /// 3: another offset than was right when the consumers had stopped.
+    MovesElsewhere,
+    /// 3: an offset outside of the bounds that held right before.
+    MovesOutside,
+    /// 5: what is over goes on.
+    GoesOn,
+    /// 6: two resets work on one group.
+    TwoAtOnce,
+    /// 7: the status says more than was read back, or less than was done.
+    SaysWrong,
+    /// It waits for nothing that could wake it.
+    Sleeps,
+    /// 2, 8: with all faults over it does not end well.
+    NeverEnds,
+    /// 2, 8: with Kafka gone and the pods hanging it does not end well.
+    NeverEndsAlone,
+}
+
+fn require(state: &mut State, holds: bool, rule: Rule) {
+    if !holds && state.witness.broken.is_none() {
+        state.witness.broken = Some(rule);
+    }
+}
+
+/// A decision was made.
+pub fn decided(state: &mut State, before: &Facts, after: &Facts, verdict: &Verdict) {
+    let over = |facts: &Facts| facts.phase.is_some_and(Phase::is_terminal);
+    let inert = matches!(verdict.deed, None | Some(Deed::RemoveFinalizer));
+    require(state, !over(before) || inert, Rule::GoesOn);
+    require(state, !verdict.sleeps || over(after), Rule::Sleeps);
+}
+
+/// A status is being written.
+pub fn recorded(scenario: &Scenario, state: &mut State, reset: usize, object: Object, before: &Facts, after: &Facts, saw: Kafka) {
+    let over = |facts: &Facts| facts.phase.is_some_and(Phase::is_terminal);
+    let own = code(reset, object.run);
+    require(state, !over(before) || before.phase == after.phase, Rule::GoesOn);
+    let ends = over(after) && !over(before);
+    require(state, !ends || !after.stop_requested || after.restored.is_some(), Rule::EndsHolding);
+    let new_verdict = after.verdict.filter(|_| before.verdict.is_none());
+    let reset_now = after.outcome == Some(PartitionOutcome::Reset) && before.outcome != after.outcome;
+    if reset_now || new_verdict == Some((Phase::Succeeded, Reason::Succeeded)) {
+        let read_back = matches!(saw, Kafka::Seen { group, .. } if (group.offset, group.marker) == (after.target, own));
+        require(state, read_back && after.after == Some(after.target), Rule::SaysWrong);
+    }
+    if let Some((_, reason)) = new_verdict
+        && after.says_nothing_changed
+        && reason != Reason::AlreadyApplied
+    {
+        require(state, state.witness.committers[reset] & (1 << own) == 0, Rule::SaysWrong);
+    }
+    if ends && state.witness.committed[reset].is_some() {
+        state.witness.over[reset] = true;
+    }
+    if after.stopped && !before.stopped {
+        state.witness.seen_at_zero = true;
+    }
+    // A relative target counts from where the group stood at the last look before the first commit.
+    if let Kafka::Seen { group, .. } = saw
+        && after.plan_is_final
+        && !before.plan_is_final
+        && state.witness.committed[reset].is_none()
+    {
+        state.witness.expected[reset] = Some(aimed(scenario, group.offset));
+    }
+}
+
+/// A pass is about to act.
+pub fn acting(state: &mut State, own: Object, deed: Deed) {
+    match deed {
+        Deed::Commit { gone, free, .. } => {
+            require(state, gone, Rule::CommitsWhileRunning);
+            require(state, free, Rule::CommitsBesideMembers);
+        }
+        Deed::Claim { .. } | Deed::Scale { restore: false, .. } => {
+            require(state, own.finalizer, Rule::StopsUnguarded);
+        }
+        Deed::Scale { restore: true, .. }
+        | Deed::AddFinalizer
+        | Deed::RemoveFinalizer
+        | Deed::Release { .. }
+        | Deed::Settle { .. } => {}
+    }
+}
+
+/// The workload is scaled by us: by a reset, or by whoever cares for Leases.
+pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, restore: bool) {
+    let before = state.workload.replicas;
+    if !restore {
+        let witness = state.witness;
+        let counts = witness.held.is_some() && witness.seen_at_zero;
+        let lease = state.lease;
+        let recorded = by.is_none_or(|own| {
+            lease.is_some_and(|lease| {
+                lease.is_claimed_by(own) && lease.uid == state.workload.uid && (counts || lease.replicas == before)
+            })
+        });
+        require(state, recorded || witness.unleashed, Rule::StopsUnrecorded);
+        if !counts {
+            state.witness.held = Some(before);
+        }
+        return;
+    }
+    require(state, before == 0, Rule::PutsBackOverOthers);
+    let Some(count) = state.witness.held else {
+        require(state, false, Rule::PutsBackAnotherWorkload);
+        return;
+    };
+    require(state, replicas == count || Some(replicas) == state.witness.changed, Rule::PutsBackAnother);
+    let memory = machine.memory();
+    let needs = |(index, object): (usize, &Option<Object>)| {
+        let Some(object) = object else { return false };
+        let facts = memory.facts(object.status);
+        Some(code(index, object.run)) != by
+            && matches!(facts.phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting))
+            && facts.stop_requested
+            && facts.restored.is_none()
+            // One whose time is over is about to bring it back itself.
+            && facts.hold_ends.is_none_or(|end| state.now < end)
+            && facts.target_uid == state.workload.uid
+    };
+    let needed = state.objects.iter().enumerate().any(needs);
+    drop(memory);
+    require(state, !needed, Rule::TakesFromAnother);
+    state.witness.put_back = Some(replicas);
+    (state.witness.held, state.witness.changed, state.witness.seen_at_zero) = (None, None, false);
+    for reset in 0..state.objects.len() {
+        state.witness.back_since[reset] |= state.witness.committed[reset].is_some();
+    }
+}
+
+fn aimed(scenario: &Scenario, from: u8) -> u8 {
+    match scenario.aim {
+        Aim::Offset(offset) => offset,
+        Aim::Back(by) => from.saturating_sub(by),
+    }
+}
+
+/// The broker accepts a commit.
+pub fn committing(machine: &Machine, state: &mut State, reset: usize, object: Object, offset: u8) {
+    let undisturbed = state.running[reset].fresh.undisturbed;
+    let runs = state.workload.replicas > 0 || state.workload.pods > 0;
+    require(state, !(machine.scenario.has_workload(reset) && runs && undisturbed), Rule::CommitsWhileRunning);
+    let witness = state.witness;
+    require(state, state.groups[machine.scenario.group_of(reset)].is_free(), Rule::CommitsBesideMembers);
+    let twice = witness.over[reset] || (witness.committed[reset].is_some() && witness.back_since[reset]);
+    require(state, !twice, Rule::MovesTwice);
+    let now = state.groups[machine.scenario.group_of(reset)].offset;
+    let expected = *state.witness.expected[reset].get_or_insert(aimed(&machine.scenario, now));
+    let Pass::Recorded { deed: Deed::Commit { log_start, .. } } = state.running[reset].pass else { return };
+    require(state, offset >= log_start, Rule::MovesOutside);
+    require(state, offset == expected || (offset > expected && offset <= state.log_start), Rule::MovesElsewhere);
+    let own = code(reset, object.run);
+    state.witness.committed[reset].get_or_insert(own);
+    state.witness.committers[reset] |= 1 << own;
+}
+
+/// What must hold in every state.
+pub fn look(machine: &Machine, state: &mut State) {
+    if machine.scenario.resets < 2 || !machine.scenario.one_group {
+        return;
+    }
+    let memory = machine.memory();
+    let works = |object: &Option<Object>| {
+        object.is_some_and(|object| {
+            let phase = memory.facts(object.status).phase;
+            let working = matches!(phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring));
+            object.finalizer && working
+        })
+    };
+    let both = state.objects.iter().all(works);
+    drop(memory);
+    require(state, !both, Rule::TwoAtOnce);
+}
+
+/// How the world goes on once nobody wants anything bad any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Future {
+    /// All faults are over.
+    Heals,
+    /// Kafka stays away, a consumer that is none of ours stays in the group, and no pod ends.
+    StaysBroken,
+}
+
+/// The most passes that a run may need to its end.
+const PATIENCE: usize = 400;
+
+/// What is broken when every actor gets its turn until nothing happens any more. Nothing is, when every reset is over, nothing is held and
+/// the count is back.
+pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rule> {
+    let never = if future == Future::Heals { Rule::NeverEnds } else { Rule::NeverEndsAlone };
+    let mut state = *from;
+    // What may still go wrong does not any more.
+    state.budget = Budget::default();
+    state.kafka_up &= future == Future::Heals;
+    let mut path = vec![];
+    for _ in 0..PATIENCE {
+        let print = state.print();
+        if machine.memory().well[future as usize].contains(&print) {
+            machine.memory().well[future as usize].extend(path);
+            return None;
+        }
+        path.push(print);
+        let Some(next) = fair_step(machine, &state, future) else {
+            let well = is_well(machine, &state);
+            if well {
+                machine.memory().well[future as usize].extend(path);
+            }
+            return (!well).then_some(never);
+        };
+        state = next;
+        if state.witness.broken.is_some() {
+            return state.witness.broken;
+        }
+    }
+    Some(never)
+}
+
+/// The one thing that happens next: every actor comes to its turn, because whoever goes before it comes to rest.
+fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> {
+    let step = |happening| actions::next(machine, state, happening);
+    let resets = 0..machine.scenario.resets;
+    for reset in resets.clone() {
+        match state.running[reset].pass {
+            Pass::Idle => {}
+            Pass::Looked(_) => return step(Happening::Asks(reset)),
+            Pass::Decided { .. } => return step(Happening::Writes(reset)),
+            Pass::Recorded { .. } => return step(Happening::Acts(reset)),
+            Pass::Answered { .. } => return step(Happening::Notes(reset)),
+        }
+    }
+    if state.care != Care::Idle {
+        return step(Happening::CaresOn);
+    }
+    if future == Future::Heals {
+        let healing = [
+            Happening::KafkaComes,
+            Happening::Kubelet,
+            Happening::Leave(0),
+            Happening::Leave(1),
+            Happening::Join(0),
+            Happening::Join(1),
+            Happening::StrangerLeaves(0),
+            Happening::StrangerLeaves(1),
+        ];
+        if let Some(next) = healing.into_iter().find_map(step) {
+            return Some(next);
+        }
+    }
+    resets
+        .clone()
+        .find_map(|reset| whole_pass(machine, state, reset))
+        .or_else(|| step(Happening::Cares))
+        .or_else(|| step(Happening::Time))
+}
+
+/// A pass that runs through; `None` when it changes nothing.
+fn whole_pass(machine: &Machine, state: &State, reset: usize) -> Option<State> {
+    let mut next = actions::next(machine, state, Happening::Begins(reset))?;
+    loop {
+        let happening = match next.running[reset].pass {
+            Pass::Idle => break,
+            Pass::Looked(_) => Happening::Asks(reset),
+            Pass::Decided { .. } => Happening::Writes(reset),
+            Pass::Recorded { .. } => Happening::Acts(reset),
+            Pass::Answered { .. } => Happening::Notes(reset),
+        };
+        next = actions::next(machine, &next, happening)?;
+        if next.witness.broken.is_some() {
+            break;
+        }
+    }
+    (next != *state).then_some(next)
+}
+
+fn is_well(machine: &Machine, state: &State) -> bool {
+    let memory = machine.memory();
+    let over = |object: &Object| memory.facts(object.status).phase.is_some_and(Phase::is_terminal) && !object.finalizer;
+    let counts = [Some(state.witness.meant), state.witness.put_back];
+    state.objects.iter().flatten().all(over)
+        && state.lease.is_none()
+        && counts.contains(&Some(state.workload.replicas))
+        && (state.workload.replicas > 0 || state.witness.meant == 0)
+}

@@ -1,0 +1,271 @@
+//! What is explored: which resets there are, and what may go wrong how often.
+
+use super::world::Turn;
+use crate::{api::Phase, machine::guards::Guard};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aim {
+    Offset(u8),
+    Back(u8),
+}
+
+/// How often each thing may happen that nobody wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// The operator dies, with all that it has in flight.
+    pub crashes: u8,
+    /// One request fails, or its answer is lost.
+    pub losses: u8,
+    /// Somebody scales the workload.
+    pub scales: u8,
+    /// Somebody changes something else of the workload.
+    pub touches: u8,
+    /// Somebody who is in no pod of the workload joins the group.
+    pub joins: u8,
+    /// Kafka goes away.
+    pub outages: u8,
+    /// The OffsetReset is deleted.
+    pub deletions: u8,
+    /// Its finalizer is taken off by hand.
+    pub strips: u8,
+    /// Its status is wiped.
+    pub wipes: u8,
+    /// The Lease of the workload is deleted by hand.
+    pub unleashings: u8,
+    /// It is created again with the same name and spec.
+    pub recreations: u8,
+    /// The workload is deleted and created anew.
+    pub replacements: u8,
+    /// The workload cannot be read.
+    pub blinks: u8,
+    /// Members consume a record and commit.
+    pub records: u8,
+    /// Retention deletes records.
+    pub retentions: u8,
+    /// The clock goes to the next time that means something while anything of this happens; `None` for without a bound.
+    pub deadlines: Option<u8>,
+}
+
+/// One configuration that is explored as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub aim: Aim,
+    pub resets: usize,
+    /// Both are about one group; otherwise about two groups of the same workload.
+    pub one_group: bool,
+    /// The second one lives in another namespace, and has no workload to stop.
+    pub elsewhere: bool,
+    /// The cluster has an id of its own.
+    pub cluster_id: bool,
+    pub budget: Budget,
+    /// What is taken away from the machine.
+    pub away: Option<Guard>,
+    /// What is taken away from those around it.
+    pub down: Option<Fence>,
+}
+
+/// What the machine relies on and does not do itself. The version of a Lease is none of them: among the passes of one operator the turns do
+/// what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fence {
+    /// `reconcile::Turns`: one pass at a time where others must see what is recorded.
+    Turns,
+    /// A status is written over the version that was read only.
+    StatusVersion,
+    /// So is a workload's scale.
+    ScaleVersion,
+    /// The broker takes no commit beside members.
+    Broker,
+}
+
+impl Fence {
+    pub const ALL: [Self; 4] = [Self::Turns, Self::StatusVersion, Self::ScaleVersion, Self::Broker];
+}
+
+impl Scenario {
+    pub fn has(&self, fence: Fence) -> bool {
+        self.down != Some(fence)
+    }
+
+    pub fn group_of(&self, reset: usize) -> usize {
+        if self.one_group { 0 } else { reset }
+    }
+
+    pub fn has_workload(&self, reset: usize) -> bool {
+        !(self.elsewhere && reset == 1)
+    }
+
+    /// Namespaces have their own turns.
+    fn namespace(&self, reset: usize) -> u8 {
+        u8::from(self.elsewhere && reset == 1)
+    }
+
+    /// The turn that a pass needs, as `reconcile::Turns` hands it out.
+    pub fn turn(&self, phase: Option<Phase>, let_in: bool, takes_up: bool, reset: usize) -> Turn {
+        match phase {
+            None | Some(Phase::Pending) if takes_up => Turn::TakeUp(self.namespace(reset)),
+            None | Some(Phase::Pending) => Turn::Admission { until_recorded: true },
+            Some(Phase::Stopping) if !let_in => Turn::Admission { until_recorded: false },
+            Some(Phase::Stopping | Phase::Restoring) => Turn::Holds(self.namespace(reset)),
+            Some(
+                Phase::Planning
+                | Phase::Draining
+                | Phase::Resetting
+                | Phase::Succeeded
+                | Phase::Failed
+                | Phase::Cancelled
+                | Phase::Planned,
+            ) => Turn::None,
+        }
+    }
+}
+
+pub const NOTHING: Budget = Budget {
+    crashes: 0,
+    losses: 0,
+    scales: 0,
+    touches: 0,
+    joins: 0,
+    outages: 0,
+    deletions: 0,
+    strips: 0,
+    unleashings: 0,
+    wipes: 0,
+    recreations: 0,
+    replacements: 0,
+    blinks: 0,
+    records: 0,
+    retentions: 0,
+    deadlines: None,
+};
+
+pub const ONE: Scenario = Scenario {
+    name: "one reset",
+    aim: Aim::Offset(10),
+    resets: 1,
+    one_group: true,
+    elsewhere: false,
+    cluster_id: true,
+    budget: NOTHING,
+    away: None,
+    down: None,
+};
+
+/// Every time that passes multiplies the states of two resets.
+pub const TWO: Scenario = Scenario { name: "two resets", resets: 2, budget: AT_ONCE, ..ONE };
+
+const AT_ONCE: Budget = Budget { deadlines: Some(0), ..NOTHING };
+
+const SHIFT: Scenario = Scenario { aim: Aim::Back(5), ..ONE };
+
+/// Explored each time.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "a death, another one, a lost answer", budget: Budget { crashes: 2, losses: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a death, and somebody scales", budget: Budget { crashes: 1, scales: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a lost answer, and a stranger joins", budget: Budget { losses: 1, joins: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a death, and Kafka goes", budget: Budget { crashes: 1, outages: 1, ..NOTHING }, ..ONE },
+    Scenario {
+        name: "a death, a lost answer, a deletion",
+        budget: Budget { crashes: 1, losses: 1, deletions: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "a shift: a lost answer, and a record is consumed",
+        budget: Budget { losses: 1, records: 1, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario { name: "a death, and retention", budget: Budget { crashes: 1, retentions: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a lost answer, and another workload", budget: Budget { losses: 1, replacements: 1, ..NOTHING }, ..ONE },
+    Scenario {
+        name: "a lost answer, and a workload that changes and is not seen",
+        budget: Budget { losses: 1, touches: 1, blinks: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario { name: "a shift: deleted and created again", budget: Budget { deletions: 1, recreations: 1, ..NOTHING }, ..SHIFT },
+    Scenario {
+        name: "a shift: without finalizer, deleted and created again",
+        budget: Budget { strips: 1, deletions: 1, recreations: 1, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario {
+        name: "a shift: a death, and a status that is wiped",
+        budget: Budget { crashes: 1, wipes: 1, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario { name: "a death, and a Lease that is deleted", budget: Budget { crashes: 1, unleashings: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "two resets of one group", ..TWO },
+    Scenario { name: "two resets of one group by other names of the broker", elsewhere: true, ..TWO },
+    Scenario { name: "two groups of one workload", one_group: false, ..TWO },
+];
+
+/// What takes too long for each time.
+pub const LARGE: &[Scenario] = &[
+    Scenario { name: "somebody scales again and again", budget: Budget { losses: 1, scales: 4, ..NOTHING }, ..ONE },
+    Scenario {
+        name: "a death, a stranger, Kafka goes, a deletion",
+        budget: Budget { crashes: 1, joins: 1, outages: 1, deletions: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "somebody scales, a stranger, a deletion",
+        budget: Budget { scales: 1, joins: 1, deletions: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "a shift: a death, a lost answer, a stranger, records are consumed",
+        budget: Budget { crashes: 1, losses: 1, joins: 1, records: 2, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario {
+        name: "a death, a lost answer, a stranger, retention",
+        budget: Budget { crashes: 1, losses: 1, joins: 1, retentions: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "somebody scales, another workload, a death",
+        budget: Budget { crashes: 1, scales: 1, replacements: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "a shift: a death, a record is consumed, deleted and created again",
+        budget: Budget { crashes: 1, deletions: 1, recreations: 1, records: 1, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario {
+        name: "a shift: a record is consumed, without finalizer, deleted and created again",
+        budget: Budget { strips: 1, deletions: 1, recreations: 1, records: 1, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario {
+        name: "a shift: a death, a stranger, a record is consumed, a status that is wiped",
+        budget: Budget { crashes: 1, joins: 1, wipes: 1, records: 1, ..NOTHING },
+        ..SHIFT
+    },
+    Scenario {
+        name: "a Lease that is deleted, and somebody scales",
+        budget: Budget { unleashings: 1, scales: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "two resets of one group: a death, a deletion",
+        budget: Budget { crashes: 1, deletions: 1, ..AT_ONCE },
+        ..TWO
+    },
+    Scenario { name: "two resets of one group, whose cluster has no id", cluster_id: false, ..TWO },
+    Scenario { name: "two resets of one group, and time passes", budget: Budget { deadlines: Some(2), ..NOTHING }, ..TWO },
+    Scenario {
+        name: "two groups of one workload, and time passes",
+        one_group: false,
+        budget: Budget { deadlines: Some(2), ..NOTHING },
+        ..TWO
+    },
+    Scenario {
+        name: "two resets of one group by other names of the broker: a death",
+        elsewhere: true,
+        budget: Budget { crashes: 1, ..AT_ONCE },
+        ..TWO
+    },
+    Scenario { name: "two groups of one workload: a death", one_group: false, budget: Budget { crashes: 1, ..AT_ONCE }, ..TWO },
+];

@@ -1,0 +1,172 @@
+//! The little world of the model in the machine's own words.
+
+use std::sync::LazyLock;
+
+use jiff::SignedDuration;
+
+use super::{
+    scenarios::{Aim, Scenario},
+    world::{Deed, Group, LOG_END, Lease, Look, Reply, USUAL, Workload, code, of_code},
+};
+use crate::{
+    api::{ActionKind, OffsetResetSpec},
+    machine::{
+        self, Answer, Effect,
+        hold::{Claim, Hold},
+        observed::{PlanSeen, Seen},
+        request::{Goal, Request, Work},
+        tests::{at, error, group_in, pod, request, tp},
+        world::{About, Bounds, Committed, GroupState, KafkaErrorKind, PerPartition},
+    },
+};
+
+/// How long consumers may be held, and how long the group may take, in seconds.
+pub const HOLD_TIMEOUT: i64 = 200;
+pub const DRAIN_TIMEOUT: i64 = 60;
+
+pub fn looked<T, U>(look: Look<T>, known: impl Fn(T) -> U) -> Vec<Seen<U>> {
+    match look {
+        Look::Not => vec![],
+        Look::Unknown => vec![Seen::Unknown("no route to host".into())],
+        Look::Missing => vec![Seen::Missing],
+        Look::Known(found) => vec![Seen::Known(known(found))],
+    }
+}
+
+pub fn workload_of(workload: Workload) -> machine::world::Workload {
+    machine::world::Workload {
+        uid: format!("w-{}", workload.uid),
+        resource_version: "seen".into(),
+        replicas: workload.replicas.into(),
+        refusal: None,
+        pods: (0..workload.pods).map(|n| pod(&format!("p{n}"), false)).collect(),
+        about: About::default(),
+    }
+}
+
+pub fn hold_of(lease: Lease) -> Hold {
+    let codes = (0..8).filter(|code| lease.is_claimed_by(*code));
+    let claim = |code| {
+        let (reset, _) = of_code(code);
+        Claim { uid: uid_of(code), name: name_of(reset), key: key_of(reset) }
+    };
+    Hold {
+        version: "seen".into(),
+        workload: "Deployment/consumer".into(),
+        uid: format!("w-{}", lease.uid),
+        replicas: lease.replicas.into(),
+        since: at(lease.since.into()),
+        until: at(lease.until.into()),
+        claims: codes.map(claim).collect(),
+    }
+}
+
+pub fn effect_of(deed: Deed) -> Effect {
+    match deed {
+        Deed::AddFinalizer => Effect::AddFinalizer,
+        Deed::RemoveFinalizer => Effect::RemoveFinalizer,
+        Deed::Scale { replicas, restore } => Effect::Scale {
+            target: 0,
+            resource_version: "seen".into(),
+            replicas: replicas.into(),
+            kind: if restore { ActionKind::Restore } else { ActionKind::Stop },
+        },
+        Deed::Claim { lease, .. } => Effect::Claim { target: 0, hold: hold_of(lease) },
+        Deed::Release { lease } => Effect::Release { target: 0, hold: hold_of(lease) },
+        Deed::Commit { offset, .. } => Effect::Commit(vec![(tp(0), offset.into())]),
+        Deed::Settle { keep } => Effect::SettleReceipt { keep },
+    }
+}
+
+pub fn answer_of(reply: Reply) -> Answer {
+    let beside = || error(KafkaErrorKind::UnknownMember);
+    match reply {
+        Reply::Done => Answer::Done,
+        Reply::Stale => Answer::Stale,
+        Reply::Refused => Answer::Refused("somebody else's".into()),
+        Reply::Committed => Answer::Committed(one(())),
+        Reply::BesideMembers => Answer::Committed([(tp(0), Err(beside()))].into()),
+        Reply::Unreachable => Answer::CommitFailed(error(KafkaErrorKind::Unreachable)),
+        Reply::Timeout => Answer::CommitFailed(error(KafkaErrorKind::Timeout)),
+    }
+}
+
+pub fn one<T>(value: T) -> PerPartition<T> {
+    [(tp(0), Ok(value))].into()
+}
+
+pub fn committed(group: Group) -> Committed {
+    let metadata = if group.marker == 0 { String::new() } else { marker_of(group.marker) };
+    Committed { offset: group.offset.into(), metadata }
+}
+
+pub fn described(group: Group) -> machine::world::Group {
+    let members = usize::from(group.joined) * usize::from(USUAL) + usize::from(group.stranger);
+    group_in(if members == 0 { GroupState::Empty } else { GroupState::Stable }, members)
+}
+
+pub fn plan_seen(scenario: &Scenario, group: Group, log_start: u8) -> PlanSeen {
+    PlanSeen {
+        cluster_id: scenario.cluster_id.then(|| "cluster-1".to_owned()),
+        group: described(group),
+        committed: one(Some(committed(group))),
+        topics: [("orders".to_owned(), Ok(vec![0]))].into(),
+        bounds: one(Bounds { start: log_start.into(), end: LOG_END.into() }),
+        ..crate::machine::tests::plan_seen()
+    }
+}
+
+pub static SPEC: LazyLock<OffsetResetSpec> = LazyLock::new(|| {
+    let spec =
+        serde_json::json!({"targetRefs": [{"name": "consumer"}], "kafka": {"bootstrapServers": "kafka:9092"}, "group": "g"});
+    serde_json::from_value(spec).unwrap()
+});
+
+pub fn request_of(scenario: &Scenario, reset: usize, run: u8) -> Request {
+    let goal = match scenario.aim {
+        Aim::Offset(offset) => Goal::Offset(offset.into()),
+        Aim::Back(by) => Goal::ShiftBy(-i64::from(by)),
+    };
+    let mut request = Request {
+        namespace: namespace_of(scenario, reset).into(),
+        name: name_of(reset),
+        key: key_of(reset),
+        receipt: format!("receipt-{reset}"),
+        group: format!("g{}", scenario.group_of(reset)),
+        hold_timeout: SignedDuration::from_secs(HOLD_TIMEOUT),
+        drain_timeout: SignedDuration::from_secs(DRAIN_TIMEOUT),
+        marker: marker_of(code(reset, run)),
+        ..request()
+    };
+    if let Work::Entries(entries) = &mut request.work {
+        entries[0].goal = goal;
+    }
+    if !scenario.has_workload(reset) {
+        request.targets.clear();
+    }
+    request
+}
+
+pub fn namespace_of(scenario: &Scenario, reset: usize) -> &'static str {
+    if scenario.has_workload(reset) { "shop" } else { "elsewhere" }
+}
+
+pub fn name_of(reset: usize) -> String {
+    format!("r{reset}")
+}
+
+pub fn key_of(reset: usize) -> String {
+    format!("key-{reset}")
+}
+
+pub fn uid_of(code: u8) -> String {
+    format!("uid-{code}")
+}
+
+pub fn code_of(uid: &str) -> u8 {
+    uid.strip_prefix("uid-").unwrap().parse().unwrap()
+}
+
+pub fn marker_of(code: u8) -> String {
+    format!("offset-reset/{}", uid_of(code))
+}
