@@ -36,7 +36,7 @@ use crate::{
     },
     machine,
     observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, Context, Turns, care_for as care_for_hold, error_policy, orphan_error_policy, reconcile},
+    reconcile::{Backoff, Commits, Context, Turns, care_for as care_for_hold, error_policy, orphan_error_policy, reconcile},
 };
 
 type Guarded = DeserializeGuard<OffsetReset>;
@@ -233,6 +233,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         backoff: Backoff::default(),
         clock: now,
         turns: Turns::default(),
+        commits: Commits::default(),
         leadership,
     }
 }

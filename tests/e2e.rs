@@ -318,9 +318,13 @@ async fn two_resets_of_one_group_run_one_after_the_other_whatever_they_call_the_
             assert!(message.contains("same group of the same cluster"), "{message}");
             let first = wait_for_comeback(&consumers.api, "first").await;
             succeeded(&first, 1);
-            // Its consumers are back in the group by then, and nobody stops them for the second one.
+            // Nobody stops its consumers for the second one, which comes to its commit before they have joined, or ends without one.
             let second = common::wait_for_end(&others, "second").await;
-            assert_eq!(status(&second).reason, Some(Reason::GroupNotEmpty), "{:?}", status(&second).message);
+            assert!(
+                matches!(status(&second).reason, Some(Reason::Succeeded | Reason::GroupNotEmpty)),
+                "{:?}",
+                status(&second).message
+            );
             let hold = |reset: &OffsetReset| status(reset).hold.clone().unwrap();
             assert!(hold(&second).start_time >= hold(&first).end_time.unwrap(), "one after the other");
         })

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 
 use super::{Context, Error, observe::connection};
 use crate::{
-    api::{OffsetReset, TargetRef},
+    api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{Changed, Claimed, End, Recorded, Scaled, Stored},
     machine::{Answer, Effect, request::Request, world::Committed},
 };
@@ -25,10 +25,14 @@ pub(super) async fn act(
                 Stored::Stale => Ok(Answer::Stale),
             }
         }
-        Effect::Scale { target, resource_version, replicas, .. } => {
+        Effect::Scale { target, resource_version, replicas, kind } => {
             let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
                 return Ok(Answer::Stale);
             };
+            // Of somebody who shared the stop, and is gone: looked at again until it has ended.
+            if *kind == ActionKind::Restore && context.commits.rely_on(&target.uid) {
+                return Ok(Answer::Stale);
+            }
             let workload = TargetRef::new(&target.api_version, &target.kind, &target.name);
             let namespace = reset.namespace().unwrap_or_default();
             match context.targets.scale(&namespace, &workload, resource_version, *replicas).await.map_err(Error::Scale)? {
@@ -78,6 +82,8 @@ pub(super) async fn act(
             // Connecting may have taken a while. Asked again for each request that commits, see `kafka::Allowance`.
             context.leads()?;
             // Awaited to its end: a commit that was begun must not land after the consumers are back.
+            let targets = reset.status.iter().flat_map(|status| &status.targets);
+            let _under_way = context.commits.begin(targets.map(|target| target.uid.clone()).collect());
             match admin.commit(&request.group, &offsets).await {
                 Ok(answers) => {
                     let accepted = answers.values().filter(|answer| answer.is_ok()).count();

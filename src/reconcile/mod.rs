@@ -2,6 +2,7 @@
 
 mod act;
 mod backoff;
+mod commits;
 mod observe;
 mod orphans;
 mod questions;
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use backoff::Backoff;
+pub use commits::Commits;
 pub use orphans::{care_for, error_policy as orphan_error_policy};
 pub use questions::look;
 pub use turns::Turns;
@@ -61,6 +63,8 @@ pub struct Context {
     pub clock: fn() -> Timestamp,
     /// One pass at a time where others must see what is recorded.
     pub turns: Turns,
+    /// The commits that are under way.
+    pub commits: Commits,
     /// Whether this operator is the one that works.
     pub leadership: Leadership,
 }

@@ -71,6 +71,8 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
             Ok(Action::requeue(Duration::try_from(left).unwrap_or(RETRY)))
         }
         Care::Keeping(claims) => write(context, namespace, &target, Hold { claims, ..hold }).await,
+        // Of one whose object is gone: what it has begun must not land after the consumers are back.
+        Care::Restore { .. } if context.commits.rely_on(&hold.uid) => Ok(Action::requeue(RETRY)),
         Care::Restore { resource_version } => restore(context, namespace, &target, &hold, &resource_version).await,
         Care::Forget(said) => {
             if let Some(action) = let_go(context, namespace, &target, &hold).await? {

@@ -30,6 +30,8 @@ pub enum Fault {
     NeverSent,
     /// It is carried out, and its answer never comes.
     AnswerLost,
+    /// It is sent only when this is told.
+    Late(Arc<Notify>),
     /// A consumer joins right before it; kept here, so that it stays.
     MemberJoins(Joined),
 }
@@ -125,6 +127,11 @@ impl GroupAdmin for Client {
                 assert!(answers.values().all(Result::is_ok), "{answers:?}");
                 self.happened.notify_one();
                 std::future::pending().await
+            }
+            Fault::Late(told) => {
+                self.happened.notify_one();
+                told.notified().await;
+                self.real.commit(group, offsets).await
             }
             Fault::MemberJoins(joined) => {
                 let topics = [offsets[0].0.topic.clone()];

@@ -1,5 +1,7 @@
 //! What is held at zero for nobody comes back: its `OffsetReset` was deleted with its finalizer taken off by hand.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api,
@@ -7,14 +9,17 @@ use kube::{
 };
 use offset_reset_operator::api::Phase;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::{
     PATIENCE, Stand,
     common::{
         consumers::{Consumed, Kind, Member},
+        deployment, replicas,
         shop::Operator,
         unique, wait_for_phase, wait_until_gone, with_namespace, within,
     },
+    faults::{Fault, Faulty},
 };
 
 pub async fn take_off_finalizer(stand: &Stand, name: &str) {
@@ -36,14 +41,25 @@ async fn a_hold(stand: &Stand) -> Member {
     member
 }
 
-/// Waits until the Deployment has its replicas back, and looks whether that was said on it.
-async fn it_comes_back(stand: &Stand) {
+/// Deletes a reset and what keeps it from going before its replicas are back.
+async fn delete_by_force(stand: &Stand, name: &str) {
+    take_off_finalizer(stand, name).await;
+    stand.api.delete(name, &DeleteParams::default()).await.unwrap();
+    wait_until_gone(&stand.api, name).await;
+}
+
+async fn has_two_replicas(stand: &Stand, name: &str) {
     let back = async {
-        while stand.replicas().await != 2 {
+        while replicas(&stand.client, &stand.namespace, name).await != 2 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
     within(PATIENCE, back).await.expect("it comes back");
+}
+
+/// Waits until the Deployment has its replicas back, and looks whether that was said on it.
+async fn it_comes_back(stand: &Stand) {
+    has_two_replicas(stand, "consumer").await;
     stand.no_leases().await;
     let said = Api::<Event>::namespaced(stand.client.clone(), &stand.namespace).list(&ListParams::default()).await.unwrap();
     let said = said.items.into_iter().find(|event| event.reason.as_deref() == Some("HeldForNobody")).expect("an Event");
@@ -60,9 +76,7 @@ async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start()
         let operator = Operator::start(&stand.client, &stand.namespace);
         let member = a_hold(&stand).await;
         operator.kill().await;
-        take_off_finalizer(&stand, "orphan").await;
-        stand.api.delete("orphan", &DeleteParams::default()).await.unwrap();
-        wait_until_gone(&stand.api, "orphan").await;
+        delete_by_force(&stand, "orphan").await;
         assert_eq!(stand.replicas().await, 0, "held for nobody");
 
         let operator = Operator::start(&stand.client, &stand.namespace);
@@ -77,10 +91,39 @@ async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start()
 async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_at_zero() {
     Stand::with(async |stand| {
         let member = a_hold(stand).await;
-        take_off_finalizer(stand, "orphan").await;
-        stand.api.delete("orphan", &DeleteParams::default()).await.unwrap();
-        wait_until_gone(&stand.api, "orphan").await;
+        delete_by_force(stand, "orphan").await;
         it_comes_back(stand).await;
+        tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+    })
+    .await;
+}
+
+/// What became nobody's in the middle of its commit comes back when that has ended, and not before: it would land beside consumers.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_nobodys_in_the_middle_of_its_commit_comes_back_when_that_has_ended() {
+    with_namespace(async |client, namespace| {
+        let stand = Stand::open(client, namespace).await;
+        let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
+        deployment(&stand.client, &stand.namespace, "late", 2, pod).await;
+        let (topic, group) = (stand.topic().await, unique("late"));
+        stand.commit(&group, &topic, &[(0, 50)]).await;
+        let told = Arc::new(Notify::new());
+        let entries = json!([{"topic": topic, "partition": 0, "offset": 30}]);
+        let apply = stand.apply("late", &group, entries, json!({"targetRefs": [{"name": "late"}]}));
+        let operator = Faulty::new(Fault::Late(Arc::clone(&told))).start(&stand, apply).await;
+        delete_by_force(&stand, "late").await;
+        // Another one that became nobody's later: once that is back, the first one was looked at as well.
+        let member = a_hold(&stand).await;
+        delete_by_force(&stand, "orphan").await;
+        has_two_replicas(&stand, "consumer").await;
+        assert_eq!(replicas(&stand.client, &stand.namespace, "late").await, 0, "its commit may still land");
+        assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);
+
+        told.notify_one();
+        has_two_replicas(&stand, "late").await;
+        assert_eq!(stand.committed(&group, &topic).await, [Some(30), None, None]);
+        stand.no_leases().await;
+        operator.end().await;
         tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
     })
     .await;
