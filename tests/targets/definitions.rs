@@ -1,5 +1,7 @@
 //! Kinds of the tests' own: installed once for all tests, or by a test for itself.
 
+use std::time::Duration;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, ResourceExt,
@@ -7,6 +9,8 @@ use kube::{
     runtime::{conditions, wait::await_condition},
 };
 use serde_json::{Value, json};
+
+use crate::{PATIENCE, common::within};
 
 /// The group of the kinds that all tests share.
 pub const GROUP: &str = "tests.offsetreset.dev";
@@ -45,6 +49,21 @@ pub async fn install(client: &Client, definition: &Value) {
     let definition: CustomResourceDefinition = serde_json::from_value(definition.clone()).unwrap();
     crds.patch(&definition.name_any(), &PatchParams::apply("tests").force(), &Patch::Apply(&definition)).await.unwrap();
     await_condition(crds, &definition.name_any(), conditions::is_crd_established()).await.unwrap();
+    // Established is what its names are; that it is served, discovery says, a moment later.
+    let spec = &definition.spec;
+    for version in spec.versions.iter().filter(|version| version.served) {
+        let api_version = format!("{}/{}", spec.group, version.name);
+        let served = async {
+            loop {
+                let found = client.list_api_group_resources(&api_version).await;
+                if found.is_ok_and(|found| found.resources.iter().any(|resource| resource.name == spec.names.plural)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(PATIENCE, served).await.expect("the kind is served");
+    }
 }
 
 /// The kinds that all tests share: Worker, Crew (which keeps its replicas elsewhere), Plain (which has no scale), and Fleet (which is in
