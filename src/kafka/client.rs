@@ -83,7 +83,11 @@ fn about(group: &str) -> String {
 }
 
 fn no_coordinator_fault<T>(answers: &Answers<T>) -> bool {
-    !answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(session::is_coordinator))
+    coordinator_fault(answers).is_none()
+}
+
+fn coordinator_fault<T>(answers: &Answers<T>) -> Option<&Fault> {
+    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|fault| session::is_coordinator(fault))
 }
 
 /// The answers to one kind of question about offsets, for every partition.
@@ -132,7 +136,8 @@ fn list_offsets(
     Ok(questions::complete(asked.keys(), answers))
 }
 
-/// Commits chunk by chunk. Once a chunk stays without any answer, the ones after it are not sent.
+/// Commits chunk by chunk. Once a chunk stays without any answer, or the coordinator could not take it after all attempts, the ones after it
+/// are not sent: consumers wait at zero meanwhile.
 ///
 /// Every request asks first whether it is still allowed, and has no more time than that: librdkafka goes by the same clock, and
 /// what waits in there for a coordinator or a connection when the process is frozen is out of time when it goes on.
@@ -160,7 +165,10 @@ fn commit(
             left => ffi::alter(handle(native), group, chunk, left.min(REQUEST_LIMIT)),
         };
         match session.with_coordinator(group, ask, no_coordinator_fault) {
-            Ok(found) => answers.extend(questions::complete(asked(), found)),
+            Ok(found) => {
+                silence = coordinator_fault(&found).map(|fault| errors::error(fault, &about(group)));
+                answers.extend(questions::complete(asked(), found));
+            }
             Err(fault) => {
                 let error = errors::error(&fault, &about(group));
                 if answers.is_empty() {

@@ -27,6 +27,10 @@ const PROBED_TOPIC: &str = "__consumer_offsets";
 const COORDINATOR_ATTEMPTS: u32 = 20;
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(250);
 
+/// But not begun again after that long: the coordinator may take seconds to say that it cannot write (15, when too few of its replicas
+/// are in sync), and whoever waits may have consumers at zero.
+const COORDINATOR_LIMIT: Duration = Duration::from_secs(20);
+
 /// Every so many of these attempts begin with a new client, see [`Session::with_coordinator`].
 const ATTEMPTS_PER_CLIENT: u32 = 4;
 
@@ -123,7 +127,7 @@ impl Session {
         ask: impl Fn(&Native) -> Result<T, Fault>,
         is_settled: impl Fn(&T) -> bool,
     ) -> Result<T, Fault> {
-        let mut attempt = 1;
+        let (mut attempt, begin) = (1, Instant::now());
         loop {
             let native = self.native(Some(group))?;
             let answer = self.ask_on(&native, &ask);
@@ -131,7 +135,7 @@ impl Session {
                 Ok(value) => is_settled(value),
                 Err(fault) => !is_coordinator(fault),
             };
-            if settled || attempt >= COORDINATOR_ATTEMPTS {
+            if settled || attempt >= COORDINATOR_ATTEMPTS || begin.elapsed() >= COORDINATOR_LIMIT {
                 return answer;
             }
             if attempt % ATTEMPTS_PER_CLIENT == 1 {

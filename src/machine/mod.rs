@@ -187,7 +187,9 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     let request = match request {
         Ok(request) => request,
         Err(invalid) => {
-            return pass.finish(Phase::Failed, Reason::InvalidSpec, format!("{invalid}. The consumers were not touched"));
+            // An earlier version of the operator may have accepted it, and have begun.
+            let said = if pass.status.hold.is_some() { pass.offsets_said() } else { "The consumers were not touched".to_owned() };
+            return pass.finish(Phase::Failed, Reason::InvalidSpec, format!("{invalid}. {said}"));
         }
     };
     if let Some(verdict) = pass.hold_deadline_passed() {

@@ -19,7 +19,7 @@ use super::{
     Decision, autoscaler,
     hold::{Claim, Hold},
     observed::Seen,
-    pass::{Pass, new_hold},
+    pass::{Pass, UNSEEN_RETRY, new_hold},
     request::Request,
     world::Workload,
 };
@@ -118,7 +118,7 @@ pub(super) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> 
         Seen::Unknown(why) => {
             let message =
                 format!("it cannot be told whether the same reset has run before: {why}. Nothing was touched; it is tried again");
-            return Some(pass.take().wait(Reason::RecordUnavailable, message, super::pass::UNSEEN_RETRY));
+            return Some(pass.take().wait(Reason::RecordUnavailable, message, UNSEEN_RETRY));
         }
         Seen::Known(receipt) => receipt,
     };
@@ -147,6 +147,8 @@ pub(super) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> 
             );
             return Some(pass.take().wait(Reason::WaitingForOther, message, BLOCKED));
         }
+        // Not before it may begin; what keeps it from that is said as for any other.
+        State::Committing { .. } if request.suspended => return None,
         State::Committing { final_plan_time, partitions, group } => {
             if let Some(decision) = take_up(pass, request, receipt, *final_plan_time, partitions, group.as_ref()) {
                 return Some(decision);
@@ -176,6 +178,12 @@ fn take_up(
     partitions: &[PartitionStatus],
     group: Option<&GroupStatus>,
 ) -> Option<Decision> {
+    // Whether consumers have been back is said for good, so it must be known.
+    if let Some(why) = unseen(pass) {
+        let message =
+            format!("it cannot be told whether what an earlier run of the same name and spec had begun can be taken up: {why}");
+        return Some(pass.take().wait(Reason::TargetUnreachable, message, UNSEEN_RETRY));
+    }
     let mut targets = vec![];
     let mut since: Option<Timestamp> = None;
     for (index, target) in request.targets.iter().enumerate() {
@@ -222,6 +230,19 @@ fn take_up(
     let message =
         "takes up the plan that an earlier run of the same name and spec had begun to commit; the consumers are held since";
     Some(pass.take().go_on(Phase::Stopping, Reason::PlanMade, message))
+}
+
+/// Why a target, or who holds it, could not be seen.
+fn unseen(pass: &Pass<'_>) -> Option<String> {
+    let targets = pass.seen.targets.iter().map(|seen| match seen {
+        Seen::Unknown(why) => Some(why),
+        Seen::Known(_) | Seen::Missing => None,
+    });
+    let holds = pass.seen.holds.iter().map(|seen| match seen {
+        Seen::Unknown(why) => Some(why),
+        Seen::Known(_) | Seen::Missing => None,
+    });
+    targets.chain(holds).flatten().next().cloned()
 }
 
 /// At zero ever since, for that run: by its UID, or by its name and spec when the receipt was written anew by one that took it up.

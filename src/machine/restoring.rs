@@ -195,6 +195,8 @@ fn keeps_lease(target: &TargetStatus) -> bool {
 /// Says in the receipt how the run has ended; one that has committed nothing for sure leaves none.
 fn settle(pass: &Pass<'_>) -> Option<Effect> {
     pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
+    // Somebody has taken it out of the status: then the receipt stays as it is.
+    pass.status.verdict.as_ref()?;
     Some(Effect::SettleReceipt { keep: Guard::NothingCommitted.stops(pass.may_have_committed()) })
 }
 

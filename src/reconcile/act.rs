@@ -29,9 +29,9 @@ pub(super) async fn act(
             let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
                 return Ok(Answer::Stale);
             };
-            // Of somebody who shared the stop, and is gone: looked at again until it has ended.
+            // Of somebody who shared the stop, and is gone.
             if *kind == ActionKind::Restore && context.commits.rely_on(&target.uid) {
-                return Ok(Answer::Stale);
+                return Err(Error::CommitUnderWay);
             }
             let workload = TargetRef::new(&target.api_version, &target.kind, &target.name);
             let namespace = reset.namespace().unwrap_or_default();
@@ -82,8 +82,6 @@ pub(super) async fn act(
             // Connecting may have taken a while. Asked again for each request that commits, see `kafka::Allowance`.
             context.leads()?;
             // Awaited to its end: a commit that was begun must not land after the consumers are back.
-            let targets = reset.status.iter().flat_map(|status| &status.targets);
-            let _under_way = context.commits.begin(targets.map(|target| target.uid.clone()).collect());
             match admin.commit(&request.group, &offsets).await {
                 Ok(answers) => {
                     let accepted = answers.values().filter(|answer| answer.is_ok()).count();

@@ -115,6 +115,9 @@ pub enum Error {
     /// Nobody can tell whether the receipt was written.
     #[error("the receipt could not be written")]
     Receipt(#[source] kube::Error),
+    /// Somebody else's commit relies on the workload's being at zero.
+    #[error("the replicas do not come back yet: a commit of an OffsetReset that is gone is still under way")]
+    CommitUnderWay,
     /// The lease could not be renewed in time, so another operator may be at work.
     #[error("this operator does not lead for certain any more: nothing was begun, whoever leads goes on")]
     NotLeading,
@@ -141,6 +144,7 @@ impl Error {
             Self::Autoscaler(_) => "autoscaler",
             Self::Receipt(_) => "receipt",
             Self::NotLeading => "not-leading",
+            Self::CommitUnderWay => "commit-under-way",
             Self::Undecodable(_) => "undecodable",
         }
     }
@@ -191,6 +195,11 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
 
     let picture = store::load(context, &reset).await?;
     let request = Request::parse(&reset);
+    // From before the look that a commit relies on until it has landed.
+    let _commits = (picture.status.phase == Some(Phase::Resetting)).then(|| {
+        let targets = picture.status.targets.iter();
+        context.commits.begin(targets.map(|target| target.uid.clone()).collect())
+    });
     let (seen, seen_in_turn) = Box::pin(observe::observe(context, &reset, &picture, request.as_ref())).await?;
     let decision = machine::decide(request.as_ref(), &picture.status, &seen, (context.clock)());
 
@@ -298,6 +307,7 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         | Error::Claim(_)
         | Error::Autoscaler(_)
         | Error::Receipt(_)
+        | Error::CommitUnderWay
         | Error::NotLeading => Action::requeue(context.backoff.next(&uid(&object))),
     }
 }

@@ -510,6 +510,11 @@ fn a_spec_that_means_nothing_is_refused_without_touching_anything() {
     let observed = Observed { finalizer: false, targets: vec![], ..seen(unknown(), KafkaSeen::NotAsked) };
     let decision = decide(Err(&invalid), &OffsetResetStatus::default(), &observed, at(0));
     assert_eq!(then(&decision), In(Phase::Failed, Reason::InvalidSpec));
+    assert!(decision.status.message.unwrap().ends_with("The consumers were not touched"));
+    // An earlier version had accepted it, and had stopped them.
+    let held = decide(Err(&invalid), &status_in(Phase::Draining), &seen(gone(), KafkaSeen::NotAsked), at(3));
+    assert_eq!(then(&held), Restores(Phase::Failed, Reason::InvalidSpec));
+    assert!(held.status.verdict.unwrap().message.ends_with("No offset was changed"));
     spec["spec"]["resets"][0]["timestamp"] = 1_571_812_144.into();
     assert_eq!(parse(&spec).unwrap().entries()[0].goal, Goal::Timestamp(1_571_812_144_000));
 }

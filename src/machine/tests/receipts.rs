@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    api::ReceiptStatus,
+    api::{ReceiptStatus, Restored},
     machine::{
         Answer, Decision, Effect, after, decide,
         observed::Blocker,
@@ -94,7 +94,6 @@ fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
 #[case::the_consumers_are_back(running(), held())]
 #[case::the_consumers_were_back(gone(), Seen::Missing)]
 #[case::somebody_else_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
-#[case::nobody_knows(Seen::Unknown("no route".into()), held())]
 fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
     #[case] target: Seen<Workload>,
     #[case] hold: Seen<Hold>,
@@ -102,6 +101,39 @@ fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
     let decision = pending(of("uid-1", committing()), target, hold);
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AlreadyApplied)));
     assert!(decision.status.message.unwrap().contains("replay-receipt-key has its plan"));
+}
+
+/// What is said of it is said for good, so it is not said while it is not known.
+#[rstest]
+#[case::the_target_is_not_seen(Seen::Unknown("no route".into()), held())]
+#[case::nor_who_holds_it(gone(), Seen::Unknown("no route".into()))]
+fn what_was_being_committed_waits_while_nobody_knows_whether_consumers_have_been_back(
+    #[case] target: Seen<Workload>,
+    #[case] hold: Seen<Hold>,
+) {
+    let decision = pending(of("uid-1", committing()), target, hold);
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Pending), Some(Reason::TargetUnreachable)));
+    assert!(decision.effect.is_none() && decision.requeue.is_some());
+}
+
+#[test]
+fn what_is_suspended_takes_nothing_up() {
+    let request = Request { suspended: true, ..request() };
+    let observed =
+        Observed { receipt: Some(of("uid-1", committing())), holds: vec![held()], ..seen(gone(), KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request), &OffsetResetStatus::default(), &observed, at(0));
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Pending), Some(Reason::Suspended)));
+}
+
+#[test]
+fn a_run_whose_verdict_somebody_has_taken_out_ends_and_its_receipt_stays() {
+    let mut status = status_in(Phase::Restoring);
+    (status.verdict, status.commits) = (None, 1);
+    status.receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
+    status.targets[0].restored = Some(Restored::Original);
+    let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request()), &status, &back, at(20));
+    assert!(decision.status.phase.unwrap().is_terminal() && !matches!(decision.effect, Some(Effect::SettleReceipt { .. })));
 }
 
 #[test]
