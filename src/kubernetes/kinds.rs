@@ -48,9 +48,21 @@ impl Kinds {
         Ok(Ok(resource))
     }
 
+    /// The resource of a target's kind, under another version of it where the target's own is not served any more: what is held at zero
+    /// comes back through whichever version there is.
+    ///
+    /// # Errors
+    /// When the API server does not say.
+    pub async fn resolve_under_any_version(&self, target: &TargetRef) -> Result<Result<ApiResource, Unscalable>, Error> {
+        let found = self.resolve(target).await?;
+        let Err(Unscalable::Unknown { served }) = &found else { return Ok(found) };
+        let Some(other) = served.first() else { return Ok(found) };
+        self.resolve(&TargetRef::new(other, &target.kind, &target.name)).await
+    }
+
     /// What was known of a target's kind does not hold any more.
-    pub fn forget(&self, target: &TargetRef) {
-        let key = (target.api_version.clone(), target.kind.clone());
+    pub fn forget(&self, resource: &ApiResource) {
+        let key = (resource.api_version.clone(), resource.kind.clone());
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 

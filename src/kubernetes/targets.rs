@@ -172,7 +172,7 @@ impl Targets {
         resource_version: &str,
         replicas: i32,
     ) -> Result<Scaled, kube::Error> {
-        match self.kinds.resolve(target).await? {
+        match self.kinds.resolve_under_any_version(target).await? {
             Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, false).await,
             // Nothing was done; the next look says what the matter is.
             Err(_) => Ok(Scaled::Stale),
@@ -207,7 +207,7 @@ impl Targets {
             if status.details.as_ref().is_some_and(|details| details.name == place.target.name) {
                 return Seen::Missing;
             }
-            self.kinds.forget(place.target);
+            self.kinds.forget(&place.resource);
         }
         if status.is_forbidden() {
             let (group, plural) = (&place.resource.group, &place.resource.plural);
@@ -226,7 +226,7 @@ impl Targets {
     }
 
     async fn place<'a>(&self, namespace: &str, target: &'a TargetRef) -> Result<Place<'a>, String> {
-        match self.kinds.resolve(target).await {
+        match self.kinds.resolve_under_any_version(target).await {
             Ok(Ok(resource)) => Ok(self.at(namespace, target, resource)),
             Ok(Err(why)) => Err(why.to_string()),
             Err(error) => Err(format!("its kind could not be looked up: {}", words(&error))),

@@ -51,6 +51,21 @@ impl Hold {
         let names: Vec<&str> = self.claims.iter().filter(|claim| claim.uid != uid).map(|claim| claim.name.as_str()).collect();
         names.join(", ")
     }
+
+    /// Nobody needs the workload at zero any more: each claim's reset is over, or is gone.
+    pub(super) fn is_over(&self, resets: &[Claimant], now: Timestamp) -> bool {
+        !self.claims.iter().any(|claim| is_alive(claim, self, resets, now))
+    }
+
+    /// The workload had its replicas back already: each claim's reset says so, and only the record has stayed, because it could not be
+    /// written, or because what scales the workload could not be let go. Zero is its owner's then.
+    pub(super) fn was_restored(&self, resets: &[Claimant]) -> bool {
+        let said = |claim: &Claim| {
+            let reset = resets.iter().find(|reset| reset.uid == claim.uid);
+            reset.is_some_and(|reset| reset.targets.iter().any(|target| target.uid == self.uid && target.restored.is_some()))
+        };
+        self.claims.iter().all(said)
+    }
 }
 
 /// What becomes of a hold.
@@ -84,6 +99,7 @@ pub fn care_for(hold: &Hold, workload: &Seen<Workload>, resets: &[Claimant], now
         Seen::Unknown(why) => Care::Unseen(why.clone()),
         Seen::Missing => Care::Forget(None),
         Seen::Known(found) if found.uid != hold.uid => Care::Forget(None),
+        Seen::Known(_) if hold.was_restored(resets) => Care::Forget(None),
         Seen::Known(found) if found.replicas == 0 && hold.replicas > 0 => {
             Care::Restore { resource_version: found.resource_version.clone() }
         }

@@ -177,9 +177,12 @@ impl<'a> Pass<'a> {
     pub fn group_holder(&self) -> Option<String> {
         let (group, cluster_id) = (&self.seen.group, self.status.group.as_ref()?.cluster_id.as_deref()?);
         let other = sharing::group_holder(&self.seen.uid, group, cluster_id, &self.seen.others)?;
+        let held = self.status.targets.iter().any(|target| target.stop_requested);
         Some(format!(
-            "Waits for OffsetReset {}/{}, which works on the same group of the same cluster; the consumers run",
-            other.namespace, other.name
+            "Waits for OffsetReset {}/{}, which works on the same group of the same cluster; the consumers {}",
+            other.namespace,
+            other.name,
+            if held { "are held at zero since an earlier run" } else { "run" }
         ))
     }
 

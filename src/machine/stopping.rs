@@ -64,6 +64,10 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
 /// Puts the finalizer on, unless somebody has come first since the plan.
 fn let_in(mut pass: Pass<'_>) -> Decision {
     let Some(other) = pass.group_holder() else { return pass.act(Effect::AddFinalizer) };
+    // What was taken up is held already, and its hold stays what bounds it.
+    if pass.status.targets.iter().any(|target| target.stop_requested) {
+        return pass.wait(Reason::WaitingForOther, other, SHARED);
+    }
     pass.status.hold = None;
     pass.go_on(Phase::Pending, Reason::WaitingForOther, other)
 }
@@ -146,6 +150,12 @@ fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<D
 fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload, hold: Option<&Hold>) -> Option<Decision> {
     let own = Claim { uid: pass.seen.uid.clone(), name: request.name.clone(), key: request.key.clone() };
     let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
+    // What was left of a hold that is over is in nobody's way: this one is written over it.
+    let left = hold.filter(|hold| hold.is_over(&pass.seen.others, pass.now));
+    let (hold, version) = match left {
+        Some(left) if workload.replicas != 0 || left.was_restored(&pass.seen.others) => (None, left.version.clone()),
+        Some(_) | None => (hold, String::new()),
+    };
     let target = &mut pass.status.targets[index];
     let name = name(target);
     // Held already, with a count that is saved and a Lease that is missing: deleted by hand, or never made by an earlier version.
@@ -158,7 +168,7 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             return None;
         }
         None => Hold {
-            version: String::new(),
+            version,
             workload: name.clone(),
             uid: workload.uid.clone(),
             replicas: saved.unwrap_or(workload.replicas),

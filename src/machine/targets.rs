@@ -77,7 +77,8 @@ fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
         );
         return Some(Refusal::lasting(Reason::TargetControlled, message));
     }
-    if about.deletes_volumes && workload.replicas > 0 && !target.accept_volume_deletion {
+    // At zero as well: somebody may scale it up between the plan and the stop.
+    if about.deletes_volumes && !target.accept_volume_deletion {
         let message = format!(
             "{name} would lose its volumes: its spec.persistentVolumeClaimRetentionPolicy.whenScaled is Delete. Set that to Retain, or, if \
              its pods may come back with empty volumes, set acceptVolumeDeletion: true on this targetRef"

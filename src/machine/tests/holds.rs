@@ -37,8 +37,23 @@ fn other(uid: &str, phase: Option<Phase>) -> Claimant {
     }
 }
 
+/// Over, with the replicas back.
+fn restored(uid: &str) -> Claimant {
+    let target = TargetStatus { restored: Some(Restored::Original), ..target_status(true) };
+    Claimant { targets: vec![target], ..other(uid, Some(Phase::Succeeded)) }
+}
+
 fn claimed_by(uids: &[&str]) -> Seen<Hold> {
     Seen::Known(Hold { claims: uids.iter().map(|uid| claim(uid)).collect(), ..lease() })
+}
+
+/// With the id of its cluster known.
+fn with_cluster(status: OffsetResetStatus) -> OffsetResetStatus {
+    let group = GroupStatus {
+        cluster_id: Some("cluster-1".into()),
+        ..crate::machine::group::status(&group_in(GroupState::Stable, 1), None, &[])
+    };
+    OffsetResetStatus { group: Some(group), ..status }
 }
 
 fn effect(status: &OffsetResetStatus, observed: &Observed) -> Option<Effect> {
@@ -119,7 +134,8 @@ fn a_claim_that_is_refused_ends_the_reset_and_nothing_was_stopped() {
 
 #[test]
 fn who_shares_a_stop_takes_the_count_that_the_lease_has() {
-    let with = |target, hold| Observed { holds: vec![hold], ..seen(target, KafkaSeen::NotAsked) };
+    let others = vec![other("uid-2", Some(Phase::Stopping))];
+    let with = |target, hold| Observed { holds: vec![hold], others: others.clone(), ..seen(target, KafkaSeen::NotAsked) };
     let stopping = status_in(Phase::Stopping);
     // The other one is just stopping it, or stops it again: joined at zero, it has one count only.
     let decision = decide(Ok(&request()), &stopping, &with(workload(7, vec![]), claimed_by(&["uid-2"])), at(3));
@@ -133,6 +149,40 @@ fn who_shares_a_stop_takes_the_count_that_the_lease_has() {
     other_count.targets[0].original_replicas = 5;
     let settled = decide(Ok(&request()), &other_count, &with(gone(), claimed_by(&["uid-2", "uid-1"])), at(4));
     assert_eq!(settled.status.targets[0].original_replicas, 3);
+}
+
+/// A Lease may stay when it cannot be written, or when KEDA's object cannot be let go.
+#[rstest]
+#[case::it_runs(running(), vec![restored("uid-2")], Some(3))]
+#[case::it_runs_and_nobody_knows_the_other(workload(7, vec![]), vec![], Some(7))]
+#[case::its_owner_has_scaled_it_to_zero(gone(), vec![restored("uid-2")], None)]
+fn what_is_left_of_a_hold_that_is_over_is_in_nobodys_way(
+    #[case] target: Seen<Workload>,
+    #[case] others: Vec<Claimant>,
+    #[case] held_from: Option<i32>,
+) {
+    let observed = Observed { holds: vec![claimed_by(&["uid-2"])], others, ..seen(target, KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request()), &status_in(Phase::Stopping), &observed, at(3));
+    let claimed = decision.effect.map(|effect| match effect {
+        Effect::Claim { hold, .. } => (hold.is_claimed_by("uid-1"), hold.version, hold.replicas, hold.claims.len()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(claimed, held_from.map(|replicas| (true, lease().version, replicas, 1)));
+}
+
+/// What was taken up is held at zero while another one, let in meanwhile, works on the group: it waits where it is, bounded by its hold.
+#[test]
+fn what_is_held_already_waits_for_the_group_where_it_is() {
+    let mut stopping = with_cluster(status_in(Phase::Stopping));
+    stopping.targets[0] = target_status(true);
+    let others = vec![other("uid-2", Some(Phase::Draining))];
+    let observed = Observed { finalizer: false, others, ..seen(gone(), KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request()), &stopping, &observed, at(3));
+    assert_eq!((decision.effect, decision.status.phase, &decision.status.hold), (None, Some(Phase::Stopping), &stopping.hold));
+    assert!(decision.requeue.unwrap().is_positive() && decision.status.message.unwrap().contains("are held at zero"));
+    let alone = Observed { others: vec![], ..observed.clone() };
+    assert_eq!(effect(&stopping, &alone), Some(Effect::AddFinalizer));
+    assert_eq!(decide(Ok(&request()), &stopping, &observed, at(600)).status.phase, Some(Phase::Restoring));
 }
 
 #[test]
@@ -231,11 +281,7 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
 #[case::another_cluster(Claimant { cluster_id: Some("cluster-2".into()), ..other("uid-2", Some(Phase::Draining)) }, false)]
 #[case::another_group(Claimant { group: "h".into(), ..other("uid-2", Some(Phase::Draining)) }, false)]
 fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant, #[case] waits: bool) {
-    let group = GroupStatus {
-        cluster_id: Some("cluster-1".into()),
-        ..crate::machine::group::status(&group_in(GroupState::Stable, 1), None, &[])
-    };
-    let stopping = OffsetResetStatus { group: Some(group), ..status_in(Phase::Stopping) };
+    let stopping = with_cluster(status_in(Phase::Stopping));
     let observed = Observed { finalizer: false, others: vec![other.clone()], ..seen(running(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &stopping, &observed, at(3));
     if waits {
@@ -273,6 +319,7 @@ fn restore() -> Care {
 #[case::created_again_with_another_spec(
     gone(), vec![Claimant { name: "name-of-uid-1".into(), key: "other".into(), ..other("uid-2", None) }], 10, restore()
 )]
+#[case::scaled_to_zero_after_it_was_back(gone(), vec![restored("uid-1")], 10, Care::Forget(None))]
 #[case::back_already(running(), vec![], 10, Care::Forget(None))]
 #[case::the_workload_is_gone(Seen::Missing, vec![], 10, Care::Forget(None))]
 #[case::the_workload_was_created_anew(

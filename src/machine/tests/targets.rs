@@ -80,6 +80,12 @@ fn unset(reported: i32) -> About {
 )]
 #[case::controlled_at_zero(with(0, controlled()), None, Reason::TargetControlled, "Rollout/orders")]
 #[case::volumes(known(volatile()), None, Reason::VolumesWouldBeDeleted, "set acceptVolumeDeletion: true on this targetRef")]
+#[case::volumes_of_one_that_may_be_scaled_up_before_the_stop(
+    with(0, volatile()),
+    None,
+    Reason::VolumesWouldBeDeleted,
+    "set acceptVolumeDeletion: true on this targetRef"
+)]
 #[case::unset_but_many(known(unset(2)), None, Reason::TargetNotScalable, "Set its replicas")]
 fn what_must_not_be_stopped_is_refused_with_what_to_do(
     #[case] seen: Seen<Workload>,
@@ -95,7 +101,6 @@ fn what_must_not_be_stopped_is_refused_with_what_to_do(
 #[rstest]
 #[case::plain(known(About::default()), false)]
 #[case::volumes_may_go(known(volatile()), true)]
-#[case::volumes_are_gone_already(with(0, volatile()), false)]
 #[case::unset_is_one(with(1, unset(0)), false)]
 #[case::unset_is_one_and_there_is_one(with(1, unset(1)), false)]
 fn what_may_be_stopped_is_not_refused(#[case] seen: Seen<Workload>, #[case] accept_volume_deletion: bool) {
