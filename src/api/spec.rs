@@ -161,8 +161,16 @@ pub struct TargetRef {
     #[x_kube(validation = Rule::new("self.matches('^[A-Z][A-Za-z0-9]*$')").message("kind must be as in the workload's own manifest, such as StatefulSet: not a plural, not a short name"))]
     pub kind: String,
 
+    /// How the API server calls the kind's resource, where that is not the kind in lower case with an "s": proxies for Proxy;
+    /// `kubectl api-resources` shows it. Whoever creates an OffsetReset must be allowed to scale that very resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("resource must be as kubectl api-resources shows it under NAME, such as proxies: without the API group, without a subresource"))]
+    pub resource: Option<String>,
+
     /// The workload's name.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("name must be the workload's metadata.name: small letters, digits, '-' and '.'"))]
     pub name: String,
 
     /// Scale a StatefulSet to zero although its persistentVolumeClaimRetentionPolicy.whenScaled is Delete: the volumes of its pods
@@ -175,7 +183,14 @@ impl TargetRef {
     /// A workload by its kind and name.
     #[must_use]
     pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
-        Self { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned(), accept_volume_deletion: false }
+        let (api_version, kind, name) = (api_version.to_owned(), kind.to_owned(), name.to_owned());
+        Self { api_version, kind, resource: None, name, accept_volume_deletion: false }
+    }
+
+    /// The resource whose `scale` the creator's rights are checked for, by the same rule as in deploy/policies.yaml.
+    #[must_use]
+    pub fn checked_resource(&self) -> String {
+        self.resource.clone().unwrap_or_else(|| format!("{}s", self.kind.to_ascii_lowercase()))
     }
 }
 
@@ -204,6 +219,7 @@ pub struct UndoSpec {
     /// The name of an OffsetReset in this namespace that has committed offsets for the same group. Each partition that it has set goes
     /// back to the offset that was committed before it, within the log's bounds; a partition that had none is left as it is.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("undo.name must be the metadata.name of an OffsetReset in this namespace"))]
     pub name: String,
 }
 

@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{limit::limited, words};
+use super::{is_ours, labels, limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
     machine::{
@@ -65,6 +65,7 @@ pub fn lease_name(workload_uid: &str) -> String {
 /// # Errors
 /// In words, when it is none of ours or somebody has broken it.
 pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
+    is_ours(&lease.metadata)?;
     let owner = lease.owner_references().first().ok_or("it belongs to no workload")?;
     let annotation = |name: &str| lease.annotations().get(name).ok_or_else(|| format!("it has no annotation {name}"));
     let replicas: i32 = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is no number"))?;
@@ -100,10 +101,7 @@ fn lease_for(workload: &TargetRef, hold: &Hold) -> Lease {
     let mut lease = Lease::default();
     lease.metadata.name = Some(lease_name(&hold.uid));
     lease.metadata.resource_version = Some(hold.version.clone()).filter(|version| !version.is_empty());
-    lease.metadata.labels = Some(BTreeMap::from([
-        ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned()),
-        (LEASE_LABEL.to_owned(), "hold".to_owned()),
-    ]));
+    lease.metadata.labels = Some(labels(Some((LEASE_LABEL, "hold"))));
     // Without blockOwnerDeletion, which some clusters allow only to those who may set finalizers on the owner.
     lease.metadata.owner_references = Some(vec![OwnerReference {
         api_version: workload.api_version.clone(),
@@ -231,6 +229,8 @@ mod tests {
         assert_eq!(hold_in(&renamed).unwrap_err(), "a Lease of that workload is called offset-reset-w-1");
         let nobodys = lease_for(&workload, &Hold { claims: vec![], ..hold.clone() });
         assert!(hold_in(&nobodys).unwrap_err().contains("is empty"));
+        let foreign = Lease { metadata: ObjectMeta { labels: None, ..lease.metadata.clone() }, ..lease.clone() };
+        assert!(hold_in(&foreign).unwrap_err().contains("anybody may have written it"), "what is not reserved is not acted upon");
         broken.metadata.owner_references = None;
         assert_eq!(hold_in(&broken).unwrap_err(), "it belongs to no workload");
     }

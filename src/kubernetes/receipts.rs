@@ -10,6 +10,7 @@ use kube::{
 };
 
 use super::{
+    is_ours, labels,
     limit::limited,
     records::{Files, PARTITIONS, Recorded, partitions_in},
     words,
@@ -155,10 +156,7 @@ impl Receipts {
 fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     let mut config_map = ConfigMap::default();
     config_map.metadata.name = Some(name.to_owned());
-    config_map.metadata.labels = Some(BTreeMap::from([
-        ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned()),
-        (LABEL.to_owned(), "receipt".to_owned()),
-    ]));
+    config_map.metadata.labels = Some(labels(Some((LABEL, "receipt"))));
     config_map.data =
         Some(BTreeMap::from([(UID.to_owned(), reset.uid().unwrap_or_default()), (NAME.to_owned(), reset.name_any())]));
     config_map
@@ -170,6 +168,7 @@ fn is_file(name: &str) -> bool {
 }
 
 fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
+    is_ours(&config_map.metadata)?;
     let line =
         |name: &str| config_map.data.as_ref().and_then(|data| data.get(name)).ok_or_else(|| format!("it has no line {name}"));
     let time = |name: &str| line(name)?.parse().map_err(|_| format!("its {name} is no time"));
@@ -220,7 +219,8 @@ mod tests {
     use super::*;
 
     fn config_map(data: &Value) -> ConfigMap {
-        serde_json::from_value(json!({ "data": data })).unwrap()
+        let labels = json!({"app.kubernetes.io/managed-by": "offset-reset-operator"});
+        serde_json::from_value(json!({ "metadata": { "labels": labels }, "data": data })).unwrap()
     }
 
     #[test]
@@ -244,5 +244,8 @@ mod tests {
         ] {
             assert!(receipt_in(&config_map(&broken)).is_err(), "{broken}");
         }
+        let over = json!({"uid": "u", "name": "n", "state": "Succeeded", "endTime": "2026-11-24T00:00:00Z", "message": "m"});
+        let planted: ConfigMap = serde_json::from_value(json!({ "data": over })).unwrap();
+        assert!(receipt_in(&planted).unwrap_err().contains("anybody may have written it"));
     }
 }

@@ -6,7 +6,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 
-use super::{limit::limited, words};
+use super::{is_ours, labels, limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
     machine::record::{AFTER, BEFORE, after_csv, before_csv},
@@ -177,6 +177,9 @@ impl Records {
             let why = format!("ConfigMap {} is not of this OffsetReset", found.name_any());
             return Ok(RecordRead::Unreadable { version: None, why });
         }
+        if let Err(why) = is_ours(&found.metadata) {
+            return Ok(RecordRead::Unreadable { version: None, why: format!("ConfigMap {}: {why}", found.name_any()) });
+        }
         let version = found.resource_version().unwrap_or_default();
         Ok(match partitions_in(&found) {
             Ok(partitions) => RecordRead::Found(Record { version, partitions }),
@@ -195,8 +198,7 @@ impl Records {
         // Without blockOwnerDeletion, which some clusters allow only to those who may set finalizers.
         let owner = reset.controller_owner_ref(&()).map(|owner| OwnerReference { block_owner_deletion: None, ..owner });
         config_map.metadata.owner_references = Some(owner.into_iter().collect());
-        config_map.metadata.labels =
-            Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned())]));
+        config_map.metadata.labels = Some(labels(None));
         config_map.data = Some(files.plain).filter(|files| !files.is_empty());
         let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());

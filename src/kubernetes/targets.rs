@@ -61,6 +61,19 @@ impl Targets {
         self.kinds.resolve(target).await.ok().and_then(Result::err)
     }
 
+    /// Whether a target that a user names must not be scaled for them, whatever it is: its kind cannot be scaled, or its resource is not the
+    /// one for which their rights were checked when they created the reset.
+    ///
+    /// # Errors
+    /// When that could not be found out, in words.
+    pub async fn barred(&self, target: &TargetRef) -> Result<Option<Unscalable>, String> {
+        Ok(match self.kinds.resolve(target).await.map_err(|error| words(&error))? {
+            Err(why) => Some(why),
+            Ok(found) if found.plural != target.checked_resource() => Some(Unscalable::OtherResource { resource: found.plural }),
+            Ok(_) => None,
+        })
+    }
+
     /// Looks at a workload, live, and at its pods when they are wanted: what brings consumers back must not wait for a list of pods.
     pub async fn look(&self, namespace: &str, target: &TargetRef, with_pods: bool) -> Seen<Workload> {
         let place = match self.place(namespace, target).await {

@@ -126,7 +126,7 @@ fn adopt(pass: &mut Pass<'_>) {
 fn is_kind_gone(pass: &mut Pass<'_>, index: usize) -> bool {
     let unserved = match pass.seen.unscalable.get(index) {
         Some(Some(Unscalable::Unknown { served })) => served.is_empty(),
-        Some(Some(Unscalable::NotNamespaced | Unscalable::NoScale) | None) | None => false,
+        Some(Some(Unscalable::NotNamespaced | Unscalable::NoScale | Unscalable::OtherResource { .. }) | None) | None => false,
     };
     let since = &mut pass.status.targets[index].kind_gone_since;
     if !unserved {

@@ -64,6 +64,14 @@ fn of_its_kind(target: &TargetRef, why: &Unscalable) -> (Reason, String) {
             );
             (Reason::TargetNotScalable, message)
         }
+        Unscalable::OtherResource { resource } => {
+            let message = format!(
+                "{name}: the resource of kind {kind} of {api_version} is called {resource}, and whether the creator of this OffsetReset may \
+                 scale it was checked for {}. Write resource: {resource} in this targetRef",
+                target.checked_resource()
+            );
+            (Reason::TargetKindUnknown, message)
+        }
     }
 }
 

@@ -287,6 +287,12 @@ pub enum Unscalable {
     /// It has no `scale` subresource.
     #[error("the kind has no scale subresource")]
     NoScale,
+    /// Its resource is not the one for which the rights of the reset's creator were checked.
+    #[error("the kind's resource is called {resource}")]
+    OtherResource {
+        /// What it is called.
+        resource: String,
+    },
 }
 
 /// A pod of a target.

@@ -90,9 +90,26 @@ pub(super) async fn observe(
         seen.others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
     }
     seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
-    if matches!(phase, Phase::Planning | Phase::Restoring) {
-        let targets = targets_of(status, request.ok());
-        seen.unscalable = join_all(targets.iter().map(|target| context.targets.unscalable(target))).await;
+    match (phase, &request) {
+        (Phase::Planning, Ok(request)) => {
+            let barred = join_all(request.targets.iter().map(|target| context.targets.barred(target))).await;
+            seen.unscalable = barred
+                .into_iter()
+                .zip(&mut seen.targets)
+                .map(|(barred, target)| {
+                    // Unknown is never taken for allowed.
+                    barred.unwrap_or_else(|why| {
+                        *target = Seen::Unknown(why);
+                        None
+                    })
+                })
+                .collect();
+        }
+        (Phase::Restoring, _) => {
+            let targets = targets_of(status, request.ok());
+            seen.unscalable = join_all(targets.iter().map(|target| context.targets.unscalable(target))).await;
+        }
+        _ => {}
     }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
         let namespace = reset.namespace().unwrap_or_default();

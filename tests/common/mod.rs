@@ -11,6 +11,7 @@ pub mod consumers;
 pub mod kafka_tool;
 pub mod logs;
 pub mod parts;
+pub mod people;
 pub mod process;
 pub mod random;
 pub mod rights;

@@ -11,7 +11,7 @@ use crate::machine::{
 
 fn target(kind: &str) -> TargetRef {
     let (api_version, name) = ("apps/v1".into(), "consumer".into());
-    TargetRef { api_version, kind: kind.into(), name, accept_volume_deletion: false }
+    TargetRef { api_version, kind: kind.into(), resource: None, name, accept_volume_deletion: false }
 }
 
 fn known(about: About) -> Seen<Workload> {
@@ -70,6 +70,12 @@ fn unset(reported: i32) -> About {
     Some(Unscalable::NotNamespaced),
     Reason::TargetNotScalable,
     "is not in a namespace"
+)]
+#[case::checked_for_another_resource(
+    known(About::default()),
+    Some(Unscalable::OtherResource { resource: "workerz".into() }),
+    Reason::TargetKindUnknown,
+    "is called workerz, and whether the creator of this OffsetReset may scale it was checked for workers. Write resource: workerz in"
 )]
 #[case::not_there(Seen::Missing, None, Reason::TargetNotFound, "Worker/consumer does not exist in this namespace")]
 #[case::controlled(

@@ -286,7 +286,8 @@ impl Supervisor {
     fn kube_controller_manager(&mut self) -> Result<()> {
         let pki = self.dir.join("pki");
         let mut command = self.kubernetes("kube-controller-manager");
-        command.args(["--leader-elect=false", "--bind-address=127.0.0.1", "--use-service-account-credentials=false"]).args([
+        // Each controller is an account of its own with its own rights, as on a real cluster: what policies refuse them shows.
+        command.args(["--leader-elect=false", "--bind-address=127.0.0.1", "--use-service-account-credentials=true"]).args([
             format!("--kubeconfig={}", self.dir.join("kubeconfig").display()),
             format!("--root-ca-file={}", pki.join("ca.crt").display()),
             format!("--service-account-private-key-file={}", pki.join("service-accounts.key").display()),
