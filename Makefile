@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem model lint fmt crd image clean-sandbox
+.PHONY: help demo test soak test-ecosystem model lint audit sbom fmt crd image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,13 @@ model: ## explores the model of the machine with more that goes wrong than `make
 
 lint: ## formatting, lints, licenses and sources of dependencies
 	@.ci/lint
+
+audit: ## looks for known weaknesses in the dependencies (RustSec); ADVISORY_DB names a copy of the database, where it cannot be fetched
+	@.ci/tool cargo-audit 0.22.2 audit $(if $(ADVISORY_DB),--db $(ADVISORY_DB) --no-fetch --stale)
+
+sbom: ## writes target/sbom.json: what the operator is made of, as CycloneDX; for a release
+	@.ci/tool cargo-cyclonedx 0.5.9 cyclonedx --quiet --format json --spec-version 1.5 --override-filename sbom
+	@mkdir -p target && rm -f tests/sandbox/sbom.json && mv sbom.json target/sbom.json && echo target/sbom.json
 
 fmt: ## formats the code
 	cargo fmt --all

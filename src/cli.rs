@@ -1,6 +1,6 @@
 //! The command line, read once. Nothing else reads arguments or the environment.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -29,9 +29,15 @@ pub enum Command {
 /// How the operator runs.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Watch this namespace only; all of them when absent.
-    #[arg(long, env = "OFFSET_RESET_NAMESPACE")]
-    pub namespace: Option<String>,
+    /// Watch these namespaces only, separated by commas, and ask for nothing outside of them; all of them when absent.
+    #[arg(
+        long = "namespace",
+        visible_alias = "namespaces",
+        env = "OFFSET_RESET_NAMESPACES",
+        value_delimiter = ',',
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub namespaces: Vec<String>,
 
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "OFFSET_RESET_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
@@ -94,6 +100,15 @@ pub struct Election {
     pub retry_period: Duration,
 }
 
+impl Config {
+    /// What is watched: each of some namespaces, once, or all of them together.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<Option<String>> {
+        let named: BTreeSet<&String> = self.namespaces.iter().collect();
+        if named.is_empty() { vec![None] } else { named.into_iter().cloned().map(Some).collect() }
+    }
+}
+
 /// As in the resource: 15s, 1m30s, 500ms.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration = text.parse().map_err(|_| "not a duration such as 15s, 1m30s or 500ms".to_owned())?;
@@ -124,6 +139,19 @@ mod tests {
     }
 
     #[rstest]
+    #[case::all(&[], &[None])]
+    #[case::one(&["--namespace", "shop"], &[Some("shop")])]
+    #[case::several(&["--namespaces", "shop,payments"], &[Some("payments"), Some("shop")])]
+    #[case::each_by_itself(&["--namespace", "shop", "--namespace", "payments"], &[Some("payments"), Some("shop")])]
+    #[case::one_twice(&["--namespace", "shop,shop"], &[Some("shop")])]
+    fn each_namespace_is_watched_once(#[case] words: &[&str], #[case] expected: &[Option<&str>]) {
+        let words = [&["offset-reset-operator", "run"], words].concat();
+        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!("it was told to run") };
+        let scopes = config.scopes();
+        assert_eq!(scopes.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    }
+
+    #[rstest]
     #[case::defaults(&["run"], true)]
     #[case::everything(&["run", "--namespace", "shop", "--http-address", "[::]:80", "--concurrency", "4", "--log-format", "json"], true)]
     #[case::the_definition(&["crd"], true)]
@@ -131,6 +159,8 @@ mod tests {
     #[case::no_leader_election(&["run", "--leader-election=false", "--lease-namespace", "shop"], true)]
     #[case::a_duration_without_a_unit(&["run", "--lease-duration", "15"], false)]
     #[case::a_duration_that_has_passed(&["run", "--retry-period=-2s"], false)]
+    #[case::no_namespace(&["run", "--namespace", ""], false)]
+    #[case::an_empty_namespace(&["run", "--namespace", "shop,"], false)]
     #[case::nothing(&[], false)]
     #[case::no_workers(&["run", "--concurrency", "0"], false)]
     #[case::no_port(&["run", "--http-address", "localhost"], false)]

@@ -2,7 +2,7 @@
 
 use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -23,6 +23,7 @@ use kube::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +148,8 @@ async fn operate_as(
     leadership: Leadership,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace.as_deref().unwrap_or("all"), "starting");
+    let namespaces = if config.namespaces.is_empty() { "all".to_owned() } else { config.namespaces.join(",") };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces, "starting");
     let candidate = candidate(&client, &config)?;
     let metrics = Metrics::new();
     let readiness = Readiness::waiting_for(if candidate.is_some() { &["crd", "lease"] } else { &["crd"] });
@@ -229,7 +231,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         kafka,
         announcer: Announcer::new(client.clone(), config.instance.clone()),
         metrics,
-        namespace: config.namespace.clone(),
+        scopes: config.scopes(),
         backoff: Backoff::default(),
         clock: now,
         turns: Turns::default(),
@@ -238,33 +240,74 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
     }
 }
 
-/// Both controllers, until they have ended in order.
+/// Both controllers of everything that is watched, until they have ended in order.
 async fn work(client: Client, config: &Config, context: Arc<Context>, stop: &CancellationToken) {
-    let holds = care_for_holds(client.clone(), config, Arc::clone(&context), stop.clone());
-    tokio::join!(control(client, config, context, stop.clone()), holds);
+    // Of several namespaces each has its own controllers: a watch is of one namespace or of all.
+    let concurrency = config.concurrency;
+    let [resets, holds] = [(); 2].map(|()| Arc::new(Semaphore::new(concurrency.into())));
+    let each = config.scopes().into_iter().map(|scope| {
+        let place = |permits: &Arc<Semaphore>| Place {
+            client: client.clone(),
+            scope: scope.clone(),
+            concurrency,
+            permits: Arc::clone(permits),
+        };
+        let controllers = (
+            control(place(&resets), Arc::clone(&context), stop.clone()),
+            care_for_holds(place(&holds), Arc::clone(&context), stop.clone()),
+        );
+        async { tokio::join!(controllers.0, controllers.1) }
+    });
+    join_all(each).await;
+}
+
+/// What a controller watches.
+struct Place {
+    client: Client,
+    /// A namespace; all of them when absent.
+    scope: Option<String>,
+    /// How many passes there may be at once.
+    concurrency: u16,
+    /// The same, over all namespaces.
+    permits: Arc<Semaphore>,
+}
+
+impl Place {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        api(&self.client, self.scope.as_deref())
+    }
+}
+
+/// A pass, once it may be: the semaphore is never closed.
+async fn permitted<T>(permits: Arc<Semaphore>, pass: impl Future<Output = T>) -> T {
+    let _permit = permits.acquire().await;
+    pass.await
 }
 
 /// The controller: OffsetResets, and whatever happens to Deployments, StatefulSets and pods while something is held.
 ///
 /// Targets of other kinds are not watched: which kinds there will be is not known before, nor whether the operator may list them. While
 /// something is held they are looked at again every one or two seconds, and right before every commit.
-async fn control(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
+async fn control(place: Place, context: Arc<Context>, stop: CancellationToken) {
     let any = watcher::Config::default;
-    let controller = Controller::new(api::<Guarded>(&client, config), any());
+    let controller = Controller::new(place.api::<Guarded>(), any());
     let (store, sets, others, filled) = (controller.store(), controller.store(), controller.store(), controller.store());
+    let permits = Arc::clone(&place.permits);
     let run = controller
-        .with_config(ControllerConfig::default().concurrency(config.concurrency))
+        .with_config(ControllerConfig::default().concurrency(place.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(api::<PartialObjectMeta<Deployment>>(&client, config), any(), move |workload| {
+        .watches(place.api::<PartialObjectMeta<Deployment>>(), any(), move |workload| {
             touched_by(&store, workload.namespace().as_deref())
         })
-        .watches(api::<PartialObjectMeta<StatefulSet>>(&client, config), any(), move |workload| {
+        .watches(place.api::<PartialObjectMeta<StatefulSet>>(), any(), move |workload| {
             touched_by(&sets, workload.namespace().as_deref())
         })
-        .watches(api::<PartialObjectMeta<Pod>>(&client, config), any(), move |pod| {
-            touched_by(&others, pod.namespace().as_deref())
-        })
-        .run(reconcile, error_policy, context)
+        .watches(place.api::<PartialObjectMeta<Pod>>(), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
+        .run(move |object, context| permitted(Arc::clone(&permits), reconcile(object, context)), error_policy, context)
         .for_each(|result| async {
             match result {
                 // An object may go away between the event and the pass.
@@ -304,14 +347,15 @@ where
 }
 
 /// The second controller: the Leases that say who holds what, so that nothing stays at zero for an OffsetReset that is gone.
-async fn care_for_holds(client: Client, config: &Config, context: Arc<Context>, stop: CancellationToken) {
+async fn care_for_holds(place: Place, context: Arc<Context>, stop: CancellationToken) {
     let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
-    let controller = Controller::new(api::<Lease>(&client, config), holds);
+    let controller = Controller::new(place.api::<Lease>(), holds);
     let (store, filled) = (controller.store(), controller.store());
+    let permits = Arc::clone(&place.permits);
     let run = controller
-        .with_config(ControllerConfig::default().concurrency(config.concurrency))
+        .with_config(ControllerConfig::default().concurrency(place.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(api::<PartialObjectMeta<OffsetReset>>(&client, config), watcher::Config::default(), move |reset| {
+        .watches(place.api::<PartialObjectMeta<OffsetReset>>(), watcher::Config::default(), move |reset| {
             let claimed = |lease: &Arc<Lease>| {
                 lease.namespace() == reset.namespace()
                     && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset.name_any()))
@@ -323,7 +367,7 @@ async fn care_for_holds(client: Client, config: &Config, context: Arc<Context>, 
                 .map(|lease| ObjectRef::from_obj(lease.as_ref()))
                 .collect::<Vec<_>>()
         })
-        .run(care_for_hold, orphan_error_policy, context)
+        .run(move |lease, context| permitted(Arc::clone(&permits), care_for_hold(lease, context)), orphan_error_policy, context)
         .for_each(|result| async {
             match result {
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
@@ -352,25 +396,32 @@ fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<
         .collect()
 }
 
-fn api<K>(client: &Client, config: &Config) -> Api<K>
+fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     K::DynamicType: Default,
 {
-    match &config.namespace {
+    match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
 }
 
-/// Waits until OffsetResets can be listed. False when it was stopped before.
+/// Waits until OffsetResets can be listed, in any of the namespaces that are watched: one that cannot be looked into, because it is not there
+/// yet or its Role is not, is looked at again by its watch, and keeps nobody else waiting. False when it was stopped before.
 async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken) -> bool {
     loop {
-        match api::<Guarded>(client, config).list(&ListParams::default().limit(1)).await {
-            Ok(_) => return true,
-            Err(error) => {
-                tracing::warn!(%error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?");
+        let mut listed = false;
+        for scope in config.scopes() {
+            match api::<Guarded>(client, scope.as_deref()).list(&ListParams::default().limit(1)).await {
+                Ok(_) => listed = true,
+                Err(error) => {
+                    tracing::warn!(namespace = scope, %error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?");
+                }
             }
+        }
+        if listed {
+            return true;
         }
         tokio::select! {
             () = stop.cancelled() => return false,

@@ -1,5 +1,6 @@
 //! The `OffsetReset` objects themselves: read live, written only over what was read.
 
+use futures::future::join_all;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -41,6 +42,30 @@ impl Resets {
     /// When the API server does not answer with it.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<OffsetReset>, kube::Error> {
         limited(self.api(namespace).get_opt(name)).await
+    }
+
+    /// Every `OffsetReset` of what is watched, see [`Resets::claimants`]. Of several namespaces, one that may not be looked into does not keep
+    /// the others waiting: every pass begins with reading its object, so nothing of such a namespace is worked on.
+    ///
+    /// # Errors
+    /// When the API server does not answer with them.
+    pub async fn all_claimants(&self, scopes: &[Option<String>]) -> Result<Vec<Claimant>, kube::Error> {
+        let lists = join_all(scopes.iter().map(|scope| self.claimants(scope.as_deref()))).await;
+        let mut all = vec![];
+        for (scope, list) in scopes.iter().zip(lists) {
+            match list {
+                Ok(list) => all.extend(list),
+                Err(kube::Error::Api(status)) if status.is_forbidden() && scopes.len() > 1 => {
+                    tracing::warn!(
+                        namespace = scope,
+                        why = status.message,
+                        "a namespace may not be looked into; nothing there is worked on"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     /// Every `OffsetReset` of the cluster or of a namespace, as one that wants a group and workloads.

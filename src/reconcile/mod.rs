@@ -55,8 +55,8 @@ pub struct Context {
     pub announcer: Announcer,
     /// Measurements.
     pub metrics: Metrics,
-    /// The namespace that is watched; all of them when absent.
-    pub namespace: Option<String>,
+    /// The namespaces that are watched; all of them together where one is absent.
+    pub scopes: Vec<Option<String>>,
     /// Consecutive failures, per object.
     pub backoff: Backoff,
     /// The time.

@@ -61,7 +61,7 @@ pub(super) async fn observe(
     let mut turn = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
-        let others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
+        let others = context.resets.all_claimants(&context.scopes).await.map_err(Error::List)?;
         seen.blocker = sharing::blocker(&Claimant::from(reset), &others, (context.clock)());
         seen.others = others;
         if let Ok(request) = request
@@ -87,7 +87,7 @@ pub(super) async fn observe(
         return Ok((seen, None));
     }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
-        seen.others = context.resets.claimants(context.namespace.as_deref()).await.map_err(Error::List)?;
+        seen.others = context.resets.all_claimants(&context.scopes).await.map_err(Error::List)?;
     }
     seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
     match (phase, &request) {
