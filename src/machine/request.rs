@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
 use super::{receipt, timestamp};
-use crate::api::{Isolation, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
+use crate::api::{Isolation, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
 
 /// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
 const PATTERN_SIZE: usize = 1 << 20;
@@ -149,7 +149,7 @@ impl Request {
         Ok(Self {
             namespace: reset.metadata.namespace.clone().unwrap_or_default(),
             targets: spec.target_refs.clone(),
-            bootstrap_servers: spec.kafka.bootstrap_servers.clone(),
+            bootstrap_servers: bootstrap_servers(&spec.kafka)?,
             group: spec.group.clone(),
             work,
             out_of_range: spec.out_of_range,
@@ -203,6 +203,20 @@ impl Goal {
             Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
         }
     }
+}
+
+/// The brokers. What else the schema knows of a connection is refused until it is followed: never ignored.
+fn bootstrap_servers(kafka: &KafkaSpec) -> Result<String, InvalidSpec> {
+    let unknown = [
+        ("tls", kafka.tls.is_some()),
+        ("authentication", kafka.authentication.is_some()),
+        ("binding", kafka.binding.is_some()),
+        ("config", !kafka.config.is_empty()),
+    ];
+    if let Some((field, _)) = unknown.iter().find(|(_, given)| *given) {
+        return Err(InvalidSpec::new(format!("kafka.{field}"), "this version of the operator cannot follow it"));
+    }
+    kafka.bootstrap_servers.clone().ok_or_else(|| InvalidSpec::new("kafka", "needs either bootstrapServers or binding"))
 }
 
 fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {
