@@ -32,7 +32,7 @@ pub struct KafkaSpec {
 
     /// Who the operator is to the brokers: best the user of the consumers themselves. Without this, nobody in particular.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<AuthenticationSpec>,
+    pub authentication: Option<Box<AuthenticationSpec>>,
 
     /// Instead of bootstrapServers, tls and authentication: a Secret that holds the whole connection, after the Service Binding
     /// specification, as Strimzi's access operator writes it.

@@ -52,7 +52,7 @@ pub struct OffsetResetSpec {
     pub target_refs: Vec<TargetRef>,
 
     /// The Kafka cluster that the group lives on.
-    pub kafka: KafkaSpec,
+    pub kafka: Box<KafkaSpec>,
 
     /// The consumer group: its group.id. It must be known to the broker, so that a typo never makes a new one; see allowNewGroup.
     #[schemars(length(min = 1, max = 255))]
