@@ -32,7 +32,7 @@ use crate::{
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Autoscalers, Claims, Receipts, Records, Resets, Targets, hold_in,
+        Announcer, Autoscalers, Claims, Receipts, Records, Resets, Secrets, Targets, hold_in,
         leader::{self, Candidate, Leadership, Lost, Terms},
     },
     machine,
@@ -228,6 +228,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         targets: Targets::new(client.clone()),
         claims: Claims::new(client.clone()),
         autoscalers: Autoscalers::new(client.clone()),
+        secrets: Secrets::new(client.clone()),
         kafka,
         announcer: Announcer::new(client.clone(), config.instance.clone()),
         metrics,

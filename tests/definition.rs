@@ -30,9 +30,40 @@ fn one(entry: &Value) -> Value {
     json!({ "resets": [entry] })
 }
 
+/// `kafka` with something more, or less.
+fn kafka(change: &Value) -> Value {
+    let mut kafka = json!({"bootstrapServers": "kafka:9092"});
+    for (key, value) in change.as_object().unwrap() {
+        kafka[key] = value.clone();
+    }
+    json!({ "kafka": kafka })
+}
+
+fn tls(source: &Value) -> Value {
+    kafka(&json!({"tls": {"trustedCertificates": [source]}}))
+}
+
+fn authentication(authentication: &Value) -> Value {
+    kafka(&json!({"tls": {}, "authentication": authentication}))
+}
+
+fn config(config: &Value) -> Value {
+    kafka(&json!({ "config": config }))
+}
+
 /// What must be refused, with words that must be in the answer.
 fn refusals() -> Vec<(Value, &'static str)> {
     let timestamp = |value: Value| one(&json!({"topic": "orders", "timestamp": value}));
+    let (scram, certificate) = (
+        json!({"type": "scram-sha-512", "username": "u", "passwordSecret": {"secretName": "s", "password": "p"}}),
+        json!({"secretName": "s", "certificate": "user.crt", "key": "user.key"}),
+    );
+    let (password, client_secret) = (json!({"secretName": "s", "password": "p"}), json!({"secretName": "s", "key": "k"}));
+    let oauth = |endpoint: &str, more: &Value| {
+        let mut oauth = json!({"type": "oauth", "tokenEndpointUri": endpoint, "clientId": "c", "clientSecret": client_secret});
+        oauth.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        authentication(&oauth)
+    };
     let units = "timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone";
     vec![
         (one(&json!({"topic": "orders"})), "write one of offset, timestamp, position, shiftBy, duration and fromGroup"),
@@ -76,6 +107,67 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (json!({"kafka": {"bootstrapServers": "kafka"}}), "bootstrapServers must be host:port"),
         (json!({"kafka": {"bootstrapServers": "kafka:9092, other:9092"}}), "bootstrapServers must be host:port"),
         (json!({"kafka": {"bootstrapServers": "SSL://kafka:9092"}}), "bootstrapServers must be host:port"),
+        (kafka(&json!({"bootstrapServers": null})), "kafka needs either bootstrapServers"),
+        (kafka(&json!({"binding": {"secretName": "b"}})), "kafka needs either bootstrapServers"),
+        (json!({"kafka": {"binding": {"secretName": "b"}, "tls": {}}}), "kafka.binding is a whole connection"),
+        (json!({"kafka": {"binding": {"secretName": "b"}, "authentication": scram}}), "kafka.binding is a whole connection"),
+        (json!({"kafka": {"binding": {"secretName": ""}}}), "kafka.binding.secretName"),
+        (tls(&json!({"secretName": "s"})), "needs either certificate (one key of the Secret, such as ca.crt) or pattern"),
+        (tls(&json!({"secretName": "s", "certificate": "a", "pattern": "*"})), "needs either certificate"),
+        (tls(&json!({"secretName": "s", "pattern": "a/*"})), "pattern matches keys of the Secret"),
+        (tls(&json!({"secretName": "", "certificate": "a"})), "secretName"),
+        (tls(&json!({"certificate": "a"})), "secretName"),
+        (
+            json!({"kafka": {"bootstrapServers": "k:9092", "tls": {"trustedCertificates": vec![json!({"secretName": "s", "certificate": "a"}); 17]}}}),
+            "trustedCertificates",
+        ),
+        (authentication(&json!({"type": "kerberos"})), "authentication.type"),
+        (authentication(&json!({"type": "tls"})), "type tls needs certificateAndKey, and nothing else"),
+        (
+            authentication(&json!({"type": "tls", "certificateAndKey": certificate, "username": "u"})),
+            "type tls needs certificateAndKey, and nothing else",
+        ),
+        (kafka(&json!({"authentication": {"type": "tls", "certificateAndKey": certificate}})), "write tls too"),
+        (
+            authentication(&json!({"type": "tls", "certificateAndKey": {"secretName": "s", "certificate": "c"}})),
+            "authentication.certificateAndKey.key",
+        ),
+        (
+            authentication(&json!({"type": "scram-sha-512", "username": "u"})),
+            "needs username and passwordSecret, and nothing else",
+        ),
+        (authentication(&json!({"type": "scram-sha-256", "passwordSecret": password})), "needs username and passwordSecret"),
+        (authentication(&json!({"type": "plain"})), "needs username and passwordSecret"),
+        (
+            authentication(&json!({"type": "plain", "username": "u", "passwordSecret": password, "scope": "s"})),
+            "needs username and passwordSecret, and nothing else",
+        ),
+        (authentication(&json!({"type": "plain", "username": "", "passwordSecret": password})), "authentication.username"),
+        (
+            authentication(&json!({"type": "oauth", "clientId": "c", "clientSecret": client_secret})),
+            "type oauth needs tokenEndpointUri, clientId and clientSecret",
+        ),
+        (oauth("https://idp/token", &json!({"username": "u"})), "type oauth needs tokenEndpointUri, clientId and clientSecret"),
+        (oauth("http://idp/token", &json!({})), "tokenEndpointUri must be an https:// address"),
+        (oauth("https://user:secret@idp/token", &json!({})), "tokenEndpointUri must be an https:// address"),
+        (oauth("https://idp/token?to=https://other", &json!({})), "tokenEndpointUri must be an https:// address"),
+        (config(&json!({"ssl.ca.location": "/etc/passwd"})), "config cannot set TLS and SASL"),
+        (config(&json!({"sasl.kerberos.kinit.cmd": "sh"})), "config cannot set TLS and SASL"),
+        (config(&json!({"sasl.oauthbearer.token.endpoint.url": "https://x"})), "config cannot set TLS and SASL"),
+        (config(&json!({"ssl.endpoint.identification.algorithm": "none"})), "config cannot set TLS and SASL"),
+        (config(&json!({"enable.ssl.certificate.verification": "false"})), "config cannot set TLS and SASL"),
+        (config(&json!({"security.protocol": "plaintext"})), "config cannot set TLS and SASL"),
+        (config(&json!({"bootstrap.servers": "other:9092"})), "config cannot name brokers"),
+        (config(&json!({"plugin.library.paths": "x.so"})), "config has a property that is not on the list"),
+        (config(&json!({"group.id": "g"})), "config has a property that is not on the list"),
+        (config(&json!({"request.timeout.ms": "soon"})), "config has a time that is no number of milliseconds"),
+        (config(&json!({"request.timeout.ms": "1000000"})), "config has a time that is no number of milliseconds"),
+        (config(&json!({"request.timeout.ms": 1000})), "config.request.timeout.ms"),
+        (config(&json!({"socket.keepalive.enable": "yes"})), "are \"true\" or \"false\""),
+        (config(&json!({"broker.address.family": "v5"})), "broker.address.family is any, v4 or v6"),
+        (config(&json!({"client.dns.lookup": "never"})), "client.dns.lookup is use_all_dns_ips or"),
+        (config(&json!({"client.id": "a b"})), "client.id is made of letters"),
+        (config(&json!({"client.id": "a".repeat(256)})), "config.client.id"),
         (json!({"targetRefs": [{"name": "a"}, {"name": "a"}]}), "names the same workload twice"),
         (json!({"targetRefs": [{"kind": "DaemonSet", "name": "a"}]}), "A DaemonSet has no replicas: stop it yourself"),
         (json!({"targetRefs": [{"kind": "Rollout", "name": "a"}]}), "write its apiVersion too, such as argoproj.io/v1alpha1"),
@@ -143,6 +235,21 @@ async fn what_makes_sense_is_accepted() {
             json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolation": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
             json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),
             json!({"kafka": {"bootstrapServers": "[::1]:9092"}}),
+            json!({"kafka": {"binding": {"secretName": "orders-kafka"}}}),
+            kafka(&json!({"tls": {}})),
+            tls(&json!({"secretName": "shop-cluster-ca-cert", "certificate": "ca.crt"})),
+            tls(&json!({"secretName": "shop-cluster-ca-cert", "pattern": "*.crt"})),
+            authentication(&json!({"type": "tls", "certificateAndKey": {"secretName": "orders", "certificate": "user.crt", "key": "user.key"}})),
+            authentication(&json!({"type": "scram-sha-512", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}})),
+            kafka(&json!({"authentication": {"type": "plain", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}}})),
+            authentication(&json!({
+                "type": "oauth", "tokenEndpointUri": "https://idp.example.com:8443/oauth2/token", "clientId": "orders", "scope": "kafka read",
+                "clientSecret": {"secretName": "orders", "key": "secret"}, "tlsTrustedCertificates": [{"secretName": "idp", "certificate": "ca.crt"}],
+            })),
+            config(&json!({
+                "client.id": "replay.orders_1-a", "request.timeout.ms": "20000", "broker.address.family": "v4", "socket.keepalive.enable": "true",
+                "client.dns.lookup": "use_all_dns_ips", "retry.backoff.ms": "0",
+            })),
             json!({"runId": "2026-11-25.1"}),
             json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
         ] {

@@ -420,7 +420,7 @@ async fn hold_against(tool: &mut KafkaTool, admin: &dyn GroupAdmin, line: Line, 
     let _ = std::fs::remove_file(&file);
 
     let mut new = reset("twin", &own, &spec.0, &spec.1);
-    new.spec.kafka.bootstrap_servers = line.bootstrap_servers();
+    new.spec.kafka.bootstrap_servers = Some(line.bootstrap_servers());
     let status = match ours {
         Ours::Machine => {
             new.metadata.uid = Some("uid".into());

@@ -25,7 +25,7 @@ type Cluster = MockCluster<'static, DefaultProducerContext>;
 async fn cluster(brokers: i32, partitions: i32) -> (Cluster, Arc<dyn GroupAdmin>) {
     let cluster = MockCluster::new(brokers).unwrap();
     cluster.create_topic("orders", partitions, 1).unwrap();
-    let connection = Connection { bootstrap_servers: cluster.bootstrap_servers() };
+    let connection = Connection::plain(cluster.bootstrap_servers());
     let admin = Pool::default().connect(&connection).await.unwrap();
     (cluster, admin)
 }

@@ -572,7 +572,7 @@ async fn a_commit_is_sent_only_within_the_time_that_the_lease_has_left() {
     in_idle(async |idle| {
         for (left, sent) in [(Duration::ZERO, false), (Duration::from_millis(99), false), (Duration::from_secs(30), true)] {
             let allowance: Allowance = Arc::new(move || left);
-            let connection = Connection { bootstrap_servers: common::brokers() };
+            let connection = Connection::plain(common::brokers());
             let admin = Pool::allowing(allowance).connect(&connection).await.unwrap();
             let wanted = Committed { offset: 60, metadata: "late".into() };
             let answer = admin.commit(&idle.group, &[(idle.at(), wanted)]).await;

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod crd;
+mod kafka;
 mod partitions;
 mod reason;
 mod spec;
@@ -9,11 +10,14 @@ mod status;
 
 pub use conditions::{ConditionType, set_condition};
 pub use crd::{crd, crd_yaml};
+pub use kafka::{
+    AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, KafkaSpec,
+    PasswordSecret, SecretKey, TlsSpec,
+};
 pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, RecordStatus, Totals};
 pub use reason::Reason;
 pub use spec::{
-    Isolation, KafkaSpec, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec,
-    UndoSpec,
+    Isolation, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec, UndoSpec,
 };
 pub use status::{
     Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Phase, Restored,

@@ -105,6 +105,10 @@ reasons! {
     TargetUnreachable,
     /// No broker answers.
     BrokerUnreachable,
+    /// A Secret that spec.kafka names cannot be read, lacks what is named, or holds something else.
+    SecretUnavailable,
+    /// TLS with the broker fails: its certificate is not trusted, is for another name or has expired, or it wants another client certificate.
+    TlsFailed,
     /// The broker refuses who the operator is.
     AuthenticationFailed,
     /// The broker refuses what the operator asks for.

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::status::OffsetResetStatus;
+use super::{kafka::KafkaSpec, status::OffsetResetStatus};
 
 /// Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero,
 /// waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens.
@@ -52,7 +52,7 @@ pub struct OffsetResetSpec {
     pub target_refs: Vec<TargetRef>,
 
     /// The Kafka cluster that the group lives on.
-    pub kafka: KafkaSpec,
+    pub kafka: Box<KafkaSpec>,
 
     /// The consumer group: its group.id. It must be known to the broker, so that a typo never makes a new one; see allowNewGroup.
     #[schemars(length(min = 1, max = 255))]
@@ -200,16 +200,6 @@ fn default_api_version() -> String {
 
 fn default_kind() -> String {
     "Deployment".into()
-}
-
-/// How the Kafka cluster is reached.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct KafkaSpec {
-    /// The brokers to ask first, as host:port, comma separated; as in the consumers' own configuration.
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^[^,:/ ]+:[0-9]{1,5}(,[^,:/ ]+:[0-9]{1,5})*$') || self.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$')").message("bootstrapServers must be host:port, several separated by commas without spaces, such as kafka-bootstrap.kafka:9092"))]
-    pub bootstrap_servers: String,
 }
 
 /// The OffsetReset to take back.

@@ -24,9 +24,13 @@ pub(super) fn may_read(answer: Result<Operations, Fault>) -> Result<Option<bool>
     };
     match errors::kind(fault.code) {
         KafkaErrorKind::Authorization => Ok(Some(false)),
-        KafkaErrorKind::Unreachable | KafkaErrorKind::Timeout | KafkaErrorKind::Authentication | KafkaErrorKind::Coordinator => {
-            Err(fault)
-        }
+        KafkaErrorKind::Unreachable
+        | KafkaErrorKind::Timeout
+        | KafkaErrorKind::SecretUnavailable
+        | KafkaErrorKind::SecretInvalid
+        | KafkaErrorKind::Tls
+        | KafkaErrorKind::Authentication
+        | KafkaErrorKind::Coordinator => Err(fault),
         KafkaErrorKind::UnknownMember
         | KafkaErrorKind::UnknownTopicOrPartition
         | KafkaErrorKind::Leader

@@ -2,6 +2,9 @@
 //!
 //! librdkafka tells the cause of a failed connection in words only. What is not recognised is passed on without its decoration.
 
+/// The end of what is said when a connection was closed and nobody knows why.
+pub(super) const CLOSED: &str = "closed the connection";
+
 /// Says in few words what a line of librdkafka about a failed connection means.
 ///
 /// A line looks like `[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to ipv4#192.0.2.1:9092 failed: Connection refused
@@ -18,6 +21,18 @@ pub(super) fn cause(line: &str) -> String {
         format!("no route to {broker}")
     } else if has("Connection setup timed out") || has("Connection timed out") {
         format!("{broker} does not answer")
+    } else if has("certificate verify failed") {
+        // Which of these it is librdkafka does not say.
+        format!(
+            "the certificate of {broker} could not be verified: its authority is not among spec.kafka.tls.trustedCertificates (or not a \
+             public one, when there are none), or it is for another name than this, or it has expired"
+        )
+    } else if has("certificate required") || has("handshake failure") || has("bad certificate") || has("unknown ca") {
+        format!(
+            "{broker} does not accept our client certificate, or wants one: see spec.kafka.authentication of type tls ({words})"
+        )
+    } else if has("wrong version number") || has("connecting to a PLAINTEXT broker listener") {
+        format!("{broker} does not speak TLS there: leave out spec.kafka.tls, or use its TLS port ({words})")
     } else if has("SSL handshake failed") || has("SSL handshake error") {
         format!("the TLS handshake with {broker} failed: {words}")
     } else if has("Authentication failed") || has("SASL") && has("fail") {
@@ -25,12 +40,19 @@ pub(super) fn cause(line: &str) -> String {
     } else if has("connecting to a SSL listener") || has("might require SASL authentication") {
         format!("{broker} closed the connection at once: it may expect TLS or SASL there, or be no Kafka broker")
     } else if has("Disconnected") || has("Connection reset") || has("Receive failed") {
-        format!("{broker} closed the connection")
+        format!("{broker} {CLOSED}")
     } else if broker.is_empty() {
         words.to_owned()
     } else {
         format!("{broker}: {words}")
     }
+}
+
+/// Whether a line tells of TLS that will not come about by waiting.
+pub(super) fn is_tls(line: &str) -> bool {
+    let lasting =
+        ["verify failed", "certificate required", "handshake failure", "bad certificate", "unknown ca", "wrong version number"];
+    line.contains("SSL") && lasting.iter().any(|words| line.contains(words))
 }
 
 /// The broker as `host:port`, empty when the line names none, and what is said about it.
@@ -76,7 +98,7 @@ mod tests {
     )]
     #[case::tls(
         "ssl://kafka:9093/bootstrap: SSL handshake failed: certificate verify failed (after 2ms in state SSL_HANDSHAKE)",
-        "the TLS handshake with kafka:9093 failed: SSL handshake failed: certificate verify failed"
+        "the certificate of kafka:9093 could not be verified: its authority is not among spec.kafka.tls.trustedCertificates (or not a public one, when there are none), or it is for another name than this, or it has expired"
     )]
     #[case::closed("kafka:9092/1: Disconnected (after 600000ms in state UP)", "kafka:9092 closed the connection")]
     #[case::plain_to_a_tls_port(

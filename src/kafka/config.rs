@@ -1,4 +1,4 @@
-//! From a connection to librdkafka's properties; the one place where they are set. TLS and SASL belong here too.
+//! From a connection to librdkafka's properties; the one place where they are set. Certificates and keys go in as text, never as files.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use rdkafka::{
     error::{KafkaError as RdKafkaError, RDKafkaErrorCode},
 };
 
-use super::{Connection, causes};
+use super::{Authentication, Connection, Mechanism, Tls, causes};
 
 /// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.
 ///
@@ -35,10 +35,50 @@ pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<Bas
         .set("connections.max.idle.ms", "180000")
         // Why a connection failed is told in log lines only.
         .set_log_level(RDKafkaLogLevel::Info);
+    for (name, value) in &connection.config {
+        // Kafka's own clients have another name for it.
+        config.set(if name == "request.timeout.ms" { "socket.timeout.ms" } else { name }, value);
+    }
+    secure(&mut config, connection);
     if let Some(group) = group {
         config.set("group.id", group);
     }
     config.create_with_context(Context { brokers: connection.bootstrap_servers.clone(), health: Mutex::default() })
+}
+
+/// TLS, and who we are.
+fn secure(config: &mut ClientConfig, connection: &Connection) {
+    let password = matches!(connection.authentication, Some(Authentication::Password { .. }));
+    let protocol = match (&connection.tls, password) {
+        (None, false) => "plaintext",
+        (None, true) => "sasl_plaintext",
+        (Some(_), false) => "ssl",
+        (Some(_), true) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    match &connection.tls {
+        None => {}
+        // Where the machine has them: OpenSSL is linked in and knows no place of its own.
+        Some(Tls::Public) => _ = config.set("ssl.ca.location", "probe"),
+        Some(Tls::Trusted(certificates)) => _ = config.set("ssl.ca.pem", certificates),
+    }
+    if connection.tls.is_some() {
+        config.set("enable.ssl.certificate.verification", "true").set("ssl.endpoint.identification.algorithm", "https");
+    }
+    match &connection.authentication {
+        None => {}
+        Some(Authentication::Certificate { certificate, key }) => {
+            config.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key.reveal());
+        }
+        Some(Authentication::Password { mechanism, username, password }) => {
+            let mechanism = match mechanism {
+                Mechanism::ScramSha256 => "SCRAM-SHA-256",
+                Mechanism::ScramSha512 => "SCRAM-SHA-512",
+                Mechanism::Plain => "PLAIN",
+            };
+            config.set("sasl.mechanisms", mechanism).set("sasl.username", username).set("sasl.password", password.reveal());
+        }
+    }
 }
 
 /// Hears what librdkafka logs: into our logs, and what it says about the brokers for messages.
@@ -56,6 +96,18 @@ pub(super) struct Health {
     pub cause: Option<String>,
     /// The brokers did not accept who we are; waiting does not help.
     pub rejected: bool,
+    /// The brokers' certificates are not what they should be, or ours is not accepted; waiting does not help.
+    pub distrusted: bool,
+}
+
+impl Health {
+    /// Takes a line as the cause. That a connection was closed says less than what was said before.
+    fn hear(&mut self, line: &str) {
+        let cause = causes::cause(line);
+        if self.cause.is_none() || !cause.ends_with(causes::CLOSED) {
+            self.cause = Some(cause);
+        }
+    }
 }
 
 impl Context {
@@ -71,7 +123,7 @@ impl Context {
 
     /// A broker has answered.
     pub fn answered(&self) {
-        *self.lock() = Health { answers: true, cause: None, rejected: false };
+        *self.lock() = Health { answers: true, ..Health::default() };
     }
 
     /// A call ended without an answer: the next one looks first whether there is a broker.
@@ -87,7 +139,9 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            self.lock().cause = Some(causes::cause(message));
+            let mut health = self.lock();
+            health.hear(message);
+            health.distrusted = causes::is_tls(message);
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -111,7 +165,7 @@ impl ClientContext for Context {
                 health.rejected = true;
                 health.cause = Some(causes::cause(reason));
             }
-            _ => health.cause = Some(causes::cause(reason)),
+            _ => health.hear(reason),
         }
     }
 }

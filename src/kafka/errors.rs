@@ -22,8 +22,9 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
         88 => KafkaErrorKind::UnstableOffset,
         // Timed out: at the broker, here, as a message, in a queue; and a client that was closed under the call.
         7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
-        // Network exception, transport, resolve, all brokers down, TLS.
-        13 | -195 | -193 | -187 | -181 => KafkaErrorKind::Unreachable,
+        -181 => KafkaErrorKind::Tls,
+        // Network exception, transport, resolve, all brokers down.
+        13 | -195 | -193 | -187 => KafkaErrorKind::Unreachable,
         _ => KafkaErrorKind::Other,
     }
 }
@@ -32,7 +33,13 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
 pub(super) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
     match error.rdkafka_error_code() {
         Some(code) => ffi::fault_of(code as i32),
-        None => Fault { code: ffi::INVALID_ARGUMENT, text: error.to_string() },
+        // Never the value: it may be a password or a key.
+        None => match error {
+            rdkafka::error::KafkaError::ClientConfig(_, _, name, _) => {
+                Fault { code: ffi::INVALID_ARGUMENT, text: format!("librdkafka does not take the value of {name}") }
+            }
+            other => Fault { code: ffi::INVALID_ARGUMENT, text: other.to_string() },
+        },
     }
 }
 
@@ -85,7 +92,7 @@ mod tests {
     #[case::timed_out_in_a_queue(-166, KafkaErrorKind::Timeout, true)]
     #[case::timed_out_at_the_broker(7, KafkaErrorKind::Timeout, true)]
     #[case::client_closed(-197, KafkaErrorKind::Timeout, true)]
-    #[case::tls(-181, KafkaErrorKind::Unreachable, true)]
+    #[case::tls(-181, KafkaErrorKind::Tls, false)]
     #[case::unknown_to_the_metadata(-190, KafkaErrorKind::UnknownTopicOrPartition, false)]
     #[case::concurrent_transactions(51, KafkaErrorKind::Other, false)]
     #[case::unknown_server_error(-1, KafkaErrorKind::Other, false)]

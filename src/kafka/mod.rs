@@ -13,15 +13,17 @@ mod groups;
 mod others;
 mod pool;
 mod questions;
+mod secret;
 mod session;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::machine::world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition};
 
 pub use pool::Pool;
+pub use secret::Secret;
 
 /// What one reset needs of a Kafka cluster. One implementation serves every group of the cluster.
 #[async_trait]
@@ -101,11 +103,66 @@ pub trait GroupAdmin: Send + Sync {
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError>;
 }
 
-/// How a cluster is reached. Two resets with equal connections share one client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// How a cluster is reached, with what the Secrets hold. Two resets with equal connections share one client; when a Secret is renewed,
+/// the connection is another one, and so is its client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Connection {
     /// `host:port`, comma separated.
     pub bootstrap_servers: String,
+    /// Over TLS; otherwise nothing is encrypted.
+    pub tls: Option<Tls>,
+    /// Who we are.
+    pub authentication: Option<Authentication>,
+    /// More properties, by their names in the resource.
+    pub config: BTreeMap<String, String>,
+}
+
+impl Connection {
+    /// Without TLS and without authentication.
+    pub fn plain(bootstrap_servers: impl Into<String>) -> Self {
+        Self { bootstrap_servers: bootstrap_servers.into(), ..Self::default() }
+    }
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Tls {
+    /// Those of the public authorities, as the machine has them.
+    Public,
+    /// Those of these authorities and no others, as PEM.
+    Trusted(String),
+}
+
+/// Who we are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Authentication {
+    /// The holder of a client certificate.
+    Certificate {
+        /// The certificate, and those between it and its authority, as PEM.
+        certificate: String,
+        /// Its key, as PEM.
+        key: Secret,
+    },
+    /// A user with a password.
+    Password {
+        /// How the password is shown.
+        mechanism: Mechanism,
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// How a password is shown to a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// Proved, not sent.
+    ScramSha256,
+    /// Proved, not sent.
+    ScramSha512,
+    /// Sent as it is.
+    Plain,
 }
 
 /// For how long from now commits may be under way; zero when none may be sent. Asked right before each request that commits,

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn connection(brokers: &str) -> Connection {
-        Connection { bootstrap_servers: brokers.into() }
+        Connection::plain(brokers)
     }
 
     #[tokio::test]

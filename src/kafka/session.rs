@@ -40,6 +40,7 @@ const GROUP_NOT_AUTHORIZED: i32 = 30;
 /// librdkafka's codes for "no broker" and "not accepted".
 const ALL_BROKERS_DOWN: i32 = -187;
 const NOT_AUTHENTICATED: i32 = -169;
+const TLS: i32 = -181;
 
 pub(super) type Native = BaseConsumer<Context>;
 
@@ -159,7 +160,12 @@ pub(super) fn is_coordinator(fault: &Fault) -> bool {
 /// Whether a code means that no answer came, so that what was asked may or may not have been done.
 pub(super) fn is_silence(code: i32) -> bool {
     match errors::kind(code) {
-        KafkaErrorKind::Unreachable | KafkaErrorKind::Timeout | KafkaErrorKind::Authentication => true,
+        KafkaErrorKind::Unreachable
+        | KafkaErrorKind::Timeout
+        | KafkaErrorKind::SecretUnavailable
+        | KafkaErrorKind::SecretInvalid
+        | KafkaErrorKind::Tls
+        | KafkaErrorKind::Authentication => true,
         KafkaErrorKind::Authorization
         | KafkaErrorKind::Coordinator
         | KafkaErrorKind::UnknownMember
@@ -187,6 +193,10 @@ fn reach(native: &Native) -> Result<(), Fault> {
         if health.rejected {
             let why = health.cause.unwrap_or_else(|| "the credentials were not accepted".into());
             return Err(Fault { code: NOT_AUTHENTICATED, text: why });
+        }
+        if health.distrusted {
+            let why = health.cause.unwrap_or_else(|| "TLS failed".into());
+            return Err(Fault { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") });
         }
         // A few attempts see a broker that is just being restarted; with a cause there is no point in the whole wait.
         let limit = if health.cause.is_some() { REACH_LIMIT_WITH_CAUSE } else { REACH_LIMIT };

@@ -10,6 +10,7 @@ mod owners;
 mod receipts;
 mod records;
 mod resets;
+mod secrets;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use events::Announcer;
 pub use receipts::{End, Receipts};
 pub use records::{Files, Record, RecordRead, Recorded, Records, record_name};
 pub use resets::{Resets, Stored};
+pub use secrets::{Material, Secrets};
 pub use targets::{Scaled, Targets};
 
 /// The label of what the operator has written.

@@ -51,6 +51,8 @@ impl Refusal {
 pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
     match kind {
         KafkaErrorKind::Unreachable | KafkaErrorKind::Timeout => Reason::BrokerUnreachable,
+        KafkaErrorKind::SecretUnavailable | KafkaErrorKind::SecretInvalid => Reason::SecretUnavailable,
+        KafkaErrorKind::Tls => Reason::TlsFailed,
         KafkaErrorKind::Authentication => Reason::AuthenticationFailed,
         KafkaErrorKind::Authorization => Reason::AuthorizationFailed,
         KafkaErrorKind::UnknownTopicOrPartition => Reason::TopicNotFound,

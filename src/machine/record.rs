@@ -77,9 +77,12 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], pla
 }
 
 fn command(request: &Request) -> String {
+    let kafka = &request.kafka;
+    // Where the passwords are that it needs only its user knows.
+    let config = if kafka.tls.is_some() || kafka.authentication.is_some() { " --command-config client.properties" } else { "" };
     format!(
-        "kafka-consumer-groups --bootstrap-server {} --group {} --reset-offsets",
-        quoted(&request.bootstrap_servers),
+        "kafka-consumer-groups --bootstrap-server {}{config} --group {} --reset-offsets",
+        quoted(kafka.bootstrap_servers.as_deref().unwrap_or_default()),
         quoted(&request.group)
     )
 }

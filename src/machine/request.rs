@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
 use super::{receipt, timestamp};
-use crate::api::{Isolation, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
+use crate::api::{AuthenticationType, Isolation, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
 
 /// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
 const PATTERN_SIZE: usize = 1 << 20;
@@ -20,8 +20,8 @@ pub struct Request {
     pub key: String,
     /// The workloads to stop.
     pub targets: Vec<TargetRef>,
-    /// The brokers to ask first.
-    pub bootstrap_servers: String,
+    /// How the cluster is reached.
+    pub kafka: KafkaSpec,
     /// The consumer group.
     pub group: String,
     /// What to reset, and where to.
@@ -149,7 +149,7 @@ impl Request {
         Ok(Self {
             namespace: reset.metadata.namespace.clone().unwrap_or_default(),
             targets: spec.target_refs.clone(),
-            bootstrap_servers: spec.kafka.bootstrap_servers.clone(),
+            kafka: followed(&spec.kafka)?,
             group: spec.group.clone(),
             work,
             out_of_range: spec.out_of_range,
@@ -203,6 +203,20 @@ impl Goal {
             Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
         }
     }
+}
+
+/// How the cluster is reached. What the schema knows and this version cannot follow is refused: never ignored.
+fn followed(kafka: &KafkaSpec) -> Result<KafkaSpec, InvalidSpec> {
+    let oauth = kafka.authentication.as_ref().is_some_and(|authentication| authentication.kind == AuthenticationType::OAuth);
+    for (field, given) in [("authentication of type oauth", oauth), ("binding", kafka.binding.is_some())] {
+        if given {
+            return Err(InvalidSpec::new(format!("kafka.{field}"), "this version of the operator cannot follow it"));
+        }
+    }
+    if kafka.bootstrap_servers.is_none() {
+        return Err(InvalidSpec::new("kafka", "needs either bootstrapServers or binding"));
+    }
+    Ok(kafka.clone())
 }
 
 fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {

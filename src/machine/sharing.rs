@@ -86,10 +86,11 @@ impl From<&OffsetReset> for Claimant {
     }
 }
 
-/// The brokers that a reset names, in lower case.
+/// The brokers that a reset names, in lower case; none when a binding names them.
 #[must_use]
 pub fn brokers(reset: &OffsetReset) -> Vec<String> {
-    reset.spec.kafka.bootstrap_servers.to_lowercase().split(',').map(str::to_owned).collect()
+    let Some(brokers) = &reset.spec.kafka.bootstrap_servers else { return vec![] };
+    brokers.to_lowercase().split(',').map(str::to_owned).collect()
 }
 
 impl Claimant {

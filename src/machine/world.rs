@@ -128,6 +128,12 @@ pub enum Group {
 pub enum KafkaErrorKind {
     /// No broker answered: name not resolved, connection refused, or silence until the limit.
     Unreachable,
+    /// A Secret that says how the cluster is reached cannot be read, or lacks what is named.
+    SecretUnavailable,
+    /// What such a Secret holds is not what it should be.
+    SecretInvalid,
+    /// The broker is not who it should be, or its TLS is none that we can speak.
+    Tls,
     /// The broker did not accept who we are.
     Authentication,
     /// The broker knows us, and we may not do this (29, 30, 31).
@@ -160,10 +166,16 @@ impl KafkaErrorKind {
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Unreachable | Self::Coordinator | Self::UnknownMember | Self::Leader | Self::UnstableOffset | Self::Timeout => {
-                true
-            }
-            Self::Authentication
+            Self::Unreachable
+            | Self::SecretUnavailable
+            | Self::Coordinator
+            | Self::UnknownMember
+            | Self::Leader
+            | Self::UnstableOffset
+            | Self::Timeout => true,
+            Self::SecretInvalid
+            | Self::Tls
+            | Self::Authentication
             | Self::Authorization
             | Self::UnknownTopicOrPartition
             | Self::GroupNotFound

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 
-use super::{Context, Error, observe::connection};
+use super::{Context, Error, connection::connection};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{Changed, Claimed, End, Recorded, Scaled, Stored},
@@ -75,7 +75,8 @@ pub(super) async fn act(
                 .iter()
                 .map(|(at, offset)| (at.clone(), Committed { offset: *offset, metadata: request.marker.clone() }))
                 .collect();
-            let admin = match context.kafka.connect(&connection(request)).await {
+            let connected = async { context.kafka.connect(&Box::pin(connection(context, request)).await?).await };
+            let admin = match connected.await {
                 Ok(admin) => admin,
                 Err(error) => return Ok(Answer::CommitFailed(error)),
             };

@@ -3,6 +3,7 @@
 mod act;
 mod backoff;
 mod commits;
+mod connection;
 mod observe;
 mod orphans;
 mod questions;
@@ -18,7 +19,7 @@ use self::store::{Outcome, Picture};
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
-    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Records, Resets, Targets, leader::Leadership},
+    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Records, Resets, Secrets, Targets, leader::Leadership},
     machine::{self, Decision, observed::Observed, request::Request},
     observability::Metrics,
 };
@@ -49,6 +50,8 @@ pub struct Context {
     pub claims: Claims,
     /// What scales them.
     pub autoscalers: Autoscalers,
+    /// What the specs name to reach Kafka.
+    pub secrets: Secrets,
     /// Kafka clusters.
     pub kafka: Arc<dyn Connector>,
     /// Events.

@@ -6,13 +6,14 @@ use futures::future::join_all;
 use kube::ResourceExt;
 
 use super::{
-    Context, Error, questions,
+    Context, Error,
+    connection::connection,
+    questions,
     store::{self, Picture},
     turns::Turn,
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef, TargetStatus},
-    kafka::Connection,
     kubernetes::{RecordRead, record_name},
     machine::{
         self,
@@ -28,11 +29,6 @@ use crate::{
 
 /// The longest that one look at Kafka may take; what is seen after that is "unknown", and the next pass looks again.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
-
-/// How the request's cluster is reached.
-pub(super) fn connection(request: &Request) -> Connection {
-    Connection { bootstrap_servers: request.bootstrap_servers.clone() }
-}
 
 /// Looks at everything that this pass needs. With it comes the turn that what was seen relies on, when it needs one of its own.
 pub(super) async fn observe(
@@ -220,11 +216,12 @@ async fn look_at_kafka(
     let now = (context.clock)();
     let hold = status.hold.as_ref().filter(|hold| hold.end_time.is_none());
     let left = hold.map_or(LOOK_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
-    let look = async {
-        let admin = context.kafka.connect(&connection(request)).await?;
+    // On the heap: what is asked of Kafka while planning is much.
+    let look = Box::pin(async {
+        let admin = context.kafka.connect(&Box::pin(connection(context, request)).await?).await?;
         let undone = if phase == Phase::Planning { look_at_undone(context, reset, request).await } else { None };
         questions::look(admin.as_ref(), phase, request, status, undone).await
-    };
+    });
     within(left.min(LOOK_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
 }
 

@@ -62,7 +62,7 @@ impl Broker {
 
     /// The operator's own view of it.
     pub async fn group_admin(&self) -> Arc<dyn GroupAdmin> {
-        Pool::default().connect(&Connection { bootstrap_servers: self.bootstrap_servers.clone() }).await.unwrap()
+        Pool::default().connect(&Connection::plain(self.bootstrap_servers.clone())).await.unwrap()
     }
 
     /// A topic with so many partitions, whose name begins like this.

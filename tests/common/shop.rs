@@ -122,7 +122,7 @@ impl Shop {
 
     /// Writes more records to a partition, and waits until the consumers have committed past them.
     pub async fn produce(&self, partition: i32, records: i64) {
-        let admin = Pool::default().connect(&Connection { bootstrap_servers: super::brokers() }).await.unwrap();
+        let admin = Pool::default().connect(&Connection::plain(super::brokers())).await.unwrap();
         produce(&self.topic, partition, &vec![(T0 + 1_000) * 1000; usize::try_from(records).unwrap()]).await;
         let at = TopicPartition::new(&self.topic, partition);
         let waiting = async {
@@ -147,7 +147,7 @@ impl Shop {
     }
 
     pub async fn caught_up(&self) {
-        let admin = Pool::default().connect(&Connection { bootstrap_servers: super::brokers() }).await.unwrap();
+        let admin = Pool::default().connect(&Connection::plain(super::brokers())).await.unwrap();
         let first = TopicPartition::new(&self.topic, 0);
         let waiting = async {
             loop {

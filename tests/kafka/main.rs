@@ -24,7 +24,7 @@ async fn admin() -> Arc<dyn GroupAdmin> {
 }
 
 async fn connect(brokers: &str) -> Arc<dyn GroupAdmin> {
-    Pool::default().connect(&Connection { bootstrap_servers: brokers.into() }).await.unwrap()
+    Pool::default().connect(&Connection::plain(brokers)).await.unwrap()
 }
 
 fn tp(topic: &str, partition: i32) -> TopicPartition {

@@ -50,7 +50,7 @@ pub(super) fn request() -> Request {
         key: "key".into(),
         receipt: "replay-receipt-key".into(),
         targets: vec![TargetRef::new("apps/v1", "Deployment", "consumer")],
-        bootstrap_servers: "kafka:9092".into(),
+        kafka: crate::api::KafkaSpec { bootstrap_servers: Some("kafka:9092".into()), ..Default::default() },
         group: "g".into(),
         work: Work::Entries(vec![Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) }]),
         out_of_range: OutOfRange::Clamp,

@@ -192,7 +192,7 @@ impl Memory {
         if !scenario.has_workload(reset) {
             made.spec.target_refs.clear();
             // Another name for the same broker: the specs alone do not tell that it is one cluster.
-            made.spec.kafka.bootstrap_servers = "elsewhere:9092".into();
+            made.spec.kafka.bootstrap_servers = Some("elsewhere:9092".into());
         }
         made.metadata.namespace = Some(namespace_of(scenario, reset).into());
         made.metadata.uid = Some(uid_of(code(reset, object.run)));
