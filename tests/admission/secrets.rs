@@ -14,13 +14,17 @@ const ANYTHING: &str = "anything.tests.offsetreset.dev";
 const MOST: usize = 24;
 
 /// Each place in the spec that names a Secret.
-const PLACES: [&str; 5] = [
+const PLACES: [&str; 6] = [
     "/kafka/tls/trustedCertificates/0/secretName",
     "/kafka/authentication/certificateAndKey/secretName",
     "/kafka/authentication/passwordSecret/secretName",
     "/kafka/authentication/clientSecret/secretName",
-    "/kafka/binding/secretName",
+    "/kafka/authentication/tlsTrustedCertificates/0/secretName",
+    BINDING,
 ];
+
+/// A whole connection in one Secret.
+const BINDING: &str = "/kafka/binding/secretName";
 
 /// Installs the stand-in and the policy for it, and waits until it counts.
 async fn stand_in(admin: &Client, namespace: &str) {
@@ -62,7 +66,7 @@ async fn stand_in(admin: &Client, namespace: &str) {
     let nobody = Person::new("nobody").await.may(admin, namespace, &[CREATE]).await;
     let counts = async {
         loop {
-            let probe = named(&unique("probe"), PLACES[4], "somebodys");
+            let probe = named(&unique("probe"), BINDING, "somebodys");
             match create(&nobody.client, namespace, &probe).await {
                 Err(why) if why.contains("may not read Secret") => return,
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -132,7 +136,7 @@ async fn each_of_as_many_secrets_as_can_be_asked_about_is_and_more_are_refused()
         stand_in(admin, namespace).await;
         let secret = |index: usize| format!("{}{index}", "s".repeat(250));
         let object = |name: &str, count: usize| {
-            let mut object = named(name, PLACES[4], &secret(0));
+            let mut object = named(name, BINDING, &secret(0));
             let certificates: Vec<Value> = (1..count).map(|index| json!({"secretName": secret(index)})).collect();
             object["spec"]["kafka"]["tls"]["trustedCertificates"] = json!(certificates);
             object
