@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 
-use super::{Context, Error, connection::connection};
+use super::{Context, Error, connection::connect};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{Changed, Claimed, End, Recorded, Scaled, Stored},
@@ -75,8 +75,7 @@ pub(super) async fn act(
                 .iter()
                 .map(|(at, offset)| (at.clone(), Committed { offset: *offset, metadata: request.marker.clone() }))
                 .collect();
-            let connected = async { context.kafka.connect(&Box::pin(connection(context, request)).await?).await };
-            let admin = match connected.await {
+            let admin = match connect(context, request).await {
                 Ok(admin) => admin,
                 Err(error) => return Ok(Answer::CommitFailed(error)),
             };

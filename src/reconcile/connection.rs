@@ -1,11 +1,11 @@
 //! From what the spec names to a connection: the Secrets are read anew each time, so that what was renewed takes effect by itself.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::Context;
 use crate::{
     api::{AuthenticationSpec, AuthenticationType, CertificateSource},
-    kafka::{Authentication, Connection, Mechanism, Secret, Tls},
+    kafka::{Authentication, Connection, GroupAdmin, Mechanism, Secret, Tls},
     kubernetes::Material,
     machine::{
         request::Request,
@@ -13,11 +13,20 @@ use crate::{
     },
 };
 
+/// The way to the request's cluster.
+///
+/// # Errors
+/// As [`connection`] has them, and when no client can be made.
+pub(super) async fn connect(context: &Context, request: &Request) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
+    // On the heap: the futures of whoever waits for it are large enough.
+    context.kafka.connect(&Box::pin(connection(context, request)).await?).await
+}
+
 /// How the request's cluster is reached.
 ///
 /// # Errors
 /// When a Secret cannot be read, lacks what is named, or holds something else; the message names the field, the Secret and the key.
-pub(super) async fn connection(context: &Context, request: &Request) -> Result<Connection, KafkaError> {
+async fn connection(context: &Context, request: &Request) -> Result<Connection, KafkaError> {
     let mut secrets = Read { context, namespace: &request.namespace, known: HashMap::new() };
     let kafka = &request.kafka;
     let tls = match &kafka.tls {

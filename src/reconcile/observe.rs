@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::{
     Context, Error,
-    connection::connection,
+    connection::connect,
     questions,
     store::{self, Picture},
     turns::Turn,
@@ -218,7 +218,7 @@ async fn look_at_kafka(
     let left = hold.map_or(LOOK_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
     // On the heap: what is asked of Kafka while planning is much.
     let look = Box::pin(async {
-        let admin = context.kafka.connect(&Box::pin(connection(context, request)).await?).await?;
+        let admin = connect(context, request).await?;
         let undone = if phase == Phase::Planning { look_at_undone(context, reset, request).await } else { None };
         questions::look(admin.as_ref(), phase, request, status, undone).await
     });
