@@ -185,6 +185,8 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (json!({"drainTimeout": "ten"}), "drainTimeout must be a duration"),
         (json!({"drainTimeout": "10m"}), "holdTimeout must be longer than drainTimeout"),
         (json!({"holdTimeout": "1"}), "holdTimeout must be a duration"),
+        (json!({"leftMembers": "Kill"}), "Unsupported value: \"Kill\": supported values: \"Wait\", \"Evict\""),
+        (json!({"targetRefs": [], "leftMembers": "Evict"}), "targetRefs names none. Name the workloads, or write Wait"),
     ]
 }
 
@@ -284,6 +286,7 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("runId", json!("2")),
             ("isolation", json!("ReadCommitted")),
             ("allowNewGroup", json!(true)),
+            ("leftMembers", json!("Evict")),
             ("sessionTimeout", json!("11s")),
             ("drainTimeout", json!("121s")),
             ("holdTimeout", json!("601s")),

@@ -354,6 +354,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
                 Effect::Scale { .. }
                 | Effect::Claim { .. }
                 | Effect::Release { .. }
+                | Effect::Evict(_)
                 | Effect::Pause { .. }
                 | Effect::Resume { .. },
             ) => panic!("there is nothing to scale"),

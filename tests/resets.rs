@@ -125,6 +125,39 @@ async fn static_members_are_waited_for_until_the_broker_forgets_them() {
     .await;
 }
 
+/// Their session would last for two minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn static_members_are_taken_out_of_the_group_when_the_spec_says_so() {
+    let kind = Kind { is_static: true, session_timeout_ms: Some(120_000), ..Kind::default() };
+    in_a_shop(kind, async |shop| {
+        let spec = json!({"leftMembers": "Evict", "drainTimeout": "50s"});
+        shop.apply_with("evict", json!([{"partition": 0, "offset": 50}]), spec).await;
+        let done = shop.run("evict").await;
+        succeeded(&done);
+        assert_eq!(status(&done).evictions, 1);
+    })
+    .await;
+}
+
+/// One that runs elsewhere joins again, so that nothing is committed beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_member_that_is_taken_out_joins_again_and_keeps_the_offsets_as_they_are() {
+    in_a_shop(Kind::default(), async |shop| {
+        let topics = std::slice::from_ref(&shop.topic);
+        let stranger =
+            common::consumers::Member::start(&shop.group, topics, &Kind::default(), 7, common::consumers::Consumed::default());
+        let spec = json!({"leftMembers": "Evict", "sessionTimeout": "1s", "drainTimeout": "12s"});
+        shop.apply_with("stuck", json!([{"offset": 0}]), spec).await;
+        let done = wait_for_end(&shop.api, "stuck").await;
+        assert_eq!((status(&done).phase, status(&done).reason), (Some(Phase::Failed), Some(Reason::GroupNotEmpty)));
+        assert_eq!(status(&done).evictions, 3, "not for ever");
+        assert!(status(&done).message.as_ref().unwrap().contains("No offset was changed"));
+        assert_eq!(shop.replicas().await, 2);
+        tokio::task::spawn_blocking(move || drop(stranger)).await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn members_that_never_leave_end_the_wait_and_the_replicas_come_back() {
     in_a_shop(Kind::default(), async |shop| {
@@ -305,7 +338,7 @@ async fn the_hold_ends_at_its_deadline_whatever_the_broker_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_reset_is_inert_also_for_a_new_operator() {
     with_namespace(async |client, namespace| {
-        let mut shop = Shop::open(client.clone(), namespace.clone(), &Kind::default()).await;
+        let mut shop = Box::pin(Shop::open(client.clone(), namespace.clone(), &Kind::default())).await;
         shop.apply("done", json!([{"partition": 0, "offset": 50}])).await;
         shop.run("done").await;
         let waits_for_pods =

@@ -17,7 +17,8 @@ pub use kafka::{
 pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, RecordStatus, Totals};
 pub use reason::Reason;
 pub use spec::{
-    Isolation, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec, UndoSpec,
+    Isolation, LeftMembers, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec,
+    UndoSpec,
 };
 pub use status::{
     Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Phase, Restored,

@@ -47,6 +47,8 @@ reasons! {
     WaitingForContainers,
     /// The group still has members, or the broker has not said yet that it has none.
     WaitingForGroup,
+    /// Members that were left after the last container had ended are taken out of the group, as leftMembers: Evict says.
+    EvictingMembers,
     /// Offsets are being committed and read back.
     Committing,
     /// The replicas are being put back.

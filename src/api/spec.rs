@@ -35,10 +35,11 @@ use super::{kafka::KafkaSpec, status::OffsetResetStatus};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.leftMembers == oldSelf.leftMembers && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
     validation = Rule::new("self.dryRun == oldSelf.dryRun || oldSelf.dryRun").message("dryRun can only be changed from true to false: a reset that may have run cannot become a dry run. Create another OffsetReset under a new name"),
     validation = Rule::new("has(self.undo) != (self.resets.size() > 0)").message("write either resets (what to reset, and where to) or undo (the name of the OffsetReset to take back)"),
     validation = Rule::new("self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)").message("fromGroup must name another group than spec.group. To repair the group's own offsets where they are out of range, write position: Current"),
+    validation = Rule::new("self.leftMembers != 'Evict' || self.targetRefs.size() > 0").message("leftMembers: Evict is for members that are left when the targets have stopped, and targetRefs names none. Name the workloads, or write Wait"),
     validation = Rule::new("duration(self.drainTimeout) >= duration(self.sessionTimeout)").message("drainTimeout must be at least sessionTimeout: the broker frees the group of a stopped consumer only then. Raise drainTimeout"),
     validation = Rule::new("duration(self.holdTimeout) > duration(self.drainTimeout)").message("holdTimeout must be longer than drainTimeout: it bounds the whole time at zero, the drain included. Raise holdTimeout")
 )]
@@ -122,6 +123,12 @@ pub struct OffsetResetSpec {
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('24h')").message("drainTimeout must be a duration of up to 24h, such as 2m"))]
     #[schemars(length(max = 32))]
     pub drain_timeout: Duration,
+
+    /// What becomes of members that are still in the group after the last container of the targets has ended: static ones (group.instance.id),
+    /// and those whose pods were killed. Wait: until the broker ends their session. Evict: they are taken out of the group at once, all
+    /// that are left, whoever they are; one that still runs elsewhere joins again. Without effect on groups of the new protocol (KIP-848).
+    #[serde(default)]
+    pub left_members: LeftMembers,
 
     /// How long the consumers may be held at zero in all, whatever happens, such as 10m. After that the replicas come back.
     #[serde(default = "default_hold_timeout")]
@@ -223,6 +230,16 @@ pub enum OutOfRange {
     Fail,
     /// The partition is left as it is.
     Skip,
+}
+
+/// What becomes of members that are left in the group when no container of the targets runs any more.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum LeftMembers {
+    /// The broker ends their session in its time.
+    #[default]
+    Wait,
+    /// They are taken out of the group.
+    Evict,
 }
 
 /// How transactions that are still open count for position: Latest.

@@ -94,6 +94,10 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptStatus>,
 
+    /// How many times members that were left in the group were taken out of it, see leftMembers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub evictions: i32,
+
     /// When the plan was checked against the logs for the last time and became final, right before the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_plan_time: Option<MicroTime>,
@@ -391,6 +395,8 @@ pub struct Action {
 pub enum ActionKind {
     /// Scale a workload to zero.
     Stop,
+    /// Take members that are left out of the group.
+    Evict,
     /// Commit offsets.
     Commit,
     /// Put a workload's replicas back.

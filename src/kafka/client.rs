@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 
 use super::{
-    Allowance, Connection, GroupAdmin, access, errors,
+    Allowance, Connection, GroupAdmin, access, errors, evict,
     ffi::{self, Answers, Fault, Handle, Isolation, Leaders},
     groups::{self, Described},
     questions::{self, PARTITIONS_PER_QUESTION, Questions},
     session::{self, Native, Session},
 };
 use crate::machine::world::{
-    Access, Bounds, Committed, Group, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+    Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
 };
 
 /// How long one request may take.
@@ -39,12 +39,14 @@ const TIMED_OUT: i32 = -185;
 pub(super) struct Client {
     /// Only absent while it is being closed.
     session: Option<Arc<Session>>,
+    /// For what librdkafka has no call for.
+    connection: Connection,
     allowance: Allowance,
 }
 
 impl Client {
     pub fn new(connection: &Connection, allowance: Allowance) -> Result<Self, Fault> {
-        Ok(Self { session: Some(Arc::new(Session::open(connection)?)), allowance })
+        Ok(Self { session: Some(Arc::new(Session::open(connection)?)), connection: connection.clone(), allowance })
     }
 
     /// Runs blocking calls to their end on a thread of their own, also when nobody waits for them any more.
@@ -325,6 +327,10 @@ impl GroupAdmin for Client {
         });
         answered.extend(committed.await?);
         Ok(answered)
+    }
+
+    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+        evict::evict(&self.connection, group, members).await
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

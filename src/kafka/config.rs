@@ -9,7 +9,7 @@ use rdkafka::{
     error::{KafkaError as RdKafkaError, RDKafkaErrorCode},
 };
 
-use super::{Authentication, Connection, Mechanism, Tls, causes};
+use super::{Authentication, Connection, Tls, causes};
 
 /// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.
 ///
@@ -71,12 +71,10 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
             config.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key.reveal());
         }
         Some(Authentication::Password { mechanism, username, password }) => {
-            let mechanism = match mechanism {
-                Mechanism::ScramSha256 => "SCRAM-SHA-256",
-                Mechanism::ScramSha512 => "SCRAM-SHA-512",
-                Mechanism::Plain => "PLAIN",
-            };
-            config.set("sasl.mechanisms", mechanism).set("sasl.username", username).set("sasl.password", password.reveal());
+            config
+                .set("sasl.mechanisms", mechanism.name())
+                .set("sasl.username", username)
+                .set("sasl.password", password.reveal());
         }
     }
 }

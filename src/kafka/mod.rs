@@ -8,6 +8,7 @@ mod causes;
 mod client;
 mod config;
 mod errors;
+mod evict;
 mod ffi;
 mod groups;
 mod others;
@@ -20,7 +21,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::machine::world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition};
+use crate::machine::world::{
+    Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition,
+};
 
 pub use pool::Pool;
 pub use secret::Secret;
@@ -94,6 +97,13 @@ pub trait GroupAdmin: Send + Sync {
     /// leave open whether it was: read back. A negative offset is an error of its partition and is never sent.
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError>;
 
+    /// Takes members out of a classic group, as if they had left. Each by its member id, so that a later incarnation of a static member is
+    /// never meant; one that is not in it any more is no error. Needs Read on the group, Kafka 2.4 or newer.
+    ///
+    /// # Errors
+    /// When one of them could not be taken out, or nobody knows.
+    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError>;
+
     /// Whether we may read the group and the topics, which is what a commit needs, from the operations that the broker lists
     /// when it describes them (KIP-430, Kafka 2.3). Changes nothing: neither is created by asking. Where the broker refuses the
     /// question itself, reading is refused too, for whoever may read may describe.
@@ -163,6 +173,17 @@ pub enum Mechanism {
     ScramSha512,
     /// Sent as it is.
     Plain,
+}
+
+impl Mechanism {
+    /// Its name in SASL.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::Plain => "PLAIN",
+        }
+    }
 }
 
 /// For how long from now commits may be under way; zero when none may be sent. Asked right before each request that commits,

@@ -1,15 +1,16 @@
 //! Draining: the broker is asked until it calls the group free. The session timeout is a bound that is reported, not a sleep.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Decision, group,
+    Decision, Effect, group,
     observed::KafkaSeen,
     pass::{Pass, clock},
     plan::{Refusal, kafka_reason},
     request::Request,
+    world::{Group, GroupType},
 };
-use crate::api::{ConditionType, Phase, Reason};
+use crate::api::{ActionKind, ConditionType, LeftMembers, Phase, Reason};
 
 /// How often the broker is asked right after the last container has ended, when members that leave are just leaving.
 const OFTEN: SignedDuration = SignedDuration::from_millis(250);
@@ -19,6 +20,15 @@ const OFTEN_FOR: SignedDuration = SignedDuration::from_secs(5);
 
 /// How often it is asked after that: what is left waits for a session timeout.
 const LESS_OFTEN: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long members may take to leave by themselves after the last container has ended, before they are taken out.
+const LEAVE_BY_THEMSELVES: SignedDuration = SignedDuration::from_secs(1);
+
+/// How soon what is still left is taken out again: a live member joins again at once.
+const EVICT_AGAIN: SignedDuration = SignedDuration::from_secs(3);
+
+/// How many times members are taken out. Whoever has joined again after that is alive, and is not of the targets.
+const MAX_EVICTIONS: i32 = 3;
 
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
@@ -55,6 +65,9 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
                 );
                 return pass.finish(Phase::Failed, Reason::GroupNotEmpty, message);
             }
+            if let Some(effect) = evict(&mut pass, request, seen, ended, &members) {
+                return pass.act(effect);
+            }
             let message = waiting(&pass, &state, &members);
             pass.wait(Reason::WaitingForGroup, message, interval)
         }
@@ -68,6 +81,31 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         }
         KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::ForCommit(_) => pass.again(),
     }
+}
+
+/// Takes out of a classic group whoever is left in it, when the spec says so.
+fn evict(pass: &mut Pass<'_>, request: &Request, seen: &Group, ended: Timestamp, members: &str) -> Option<Effect> {
+    let Group::Found(found) = seen else { return None };
+    // Of the new protocol the broker lets nobody be taken out by others.
+    if request.left_members == LeftMembers::Wait || found.group_type != GroupType::Classic || found.members.is_empty() {
+        return None;
+    }
+    let too_early = pass.now.duration_since(ended) < LEAVE_BY_THEMSELVES || pass.was_just_tried(ActionKind::Evict, EVICT_AGAIN);
+    if too_early || pass.status.evictions >= MAX_EVICTIONS {
+        return None;
+    }
+    pass.status.evictions += 1;
+    let message = format!("takes out of group {} who is left in it: {members}", request.group);
+    pass.note(false, Reason::EvictingMembers, message.clone(), None);
+    pass.say(Reason::EvictingMembers, message);
+    Some(Effect::Evict(found.members.clone()))
+}
+
+/// They could not be taken out: it is waited for them, as without.
+pub(super) fn evict_refused(mut pass: Pass<'_>, why: &str) -> Decision {
+    let message = format!("members that are left could not be taken out of the group: {why}. Their sessions are waited for");
+    pass.note(true, Reason::EvictingMembers, message, None);
+    pass.again()
 }
 
 /// Who is waited for and until when, in words that do not change while nothing changes.

@@ -55,7 +55,7 @@ use self::{
     observed::Observed,
     pass::Pass,
     request::{InvalidSpec, Request},
-    world::{KafkaError, PerPartition, TopicPartition},
+    world::{GroupMember, KafkaError, PerPartition, TopicPartition},
 };
 use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
@@ -123,6 +123,8 @@ pub enum Effect {
         /// The version that was seen.
         resource_version: String,
     },
+    /// Take these members out of the group: no container of theirs runs any more.
+    Evict(Vec<GroupMember>),
     /// Commit these offsets, each with the marker.
     Commit(Vec<(TopicPartition, i64)>),
     /// Say in the receipt how the run has ended, or delete it.
@@ -239,6 +241,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
             ActionKind::Stop
+            | ActionKind::Evict
             | ActionKind::Commit
             | ActionKind::Claim
             | ActionKind::Release
@@ -250,6 +253,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
         (Effect::Pause { target, .. }, Answer::Refused(why)) => autoscaler::pause_refused(pass, *target, why),
         (Effect::Resume { target, .. }, Answer::Refused(why)) => autoscaler::resume_refused(pass, *target, why),
+        (Effect::Evict(_), Answer::Refused(why)) => draining::evict_refused(pass, why),
         (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
         (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),
         // Nothing that the next pass does not see by itself; the second line cannot happen.
@@ -261,6 +265,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::Release { .. }
             | Effect::Pause { .. }
             | Effect::Resume { .. }
+            | Effect::Evict(_)
             | Effect::Commit(_)
             | Effect::SettleReceipt { .. },
             Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),

@@ -258,6 +258,7 @@ impl<'a> Pass<'a> {
             Effect::SettleReceipt { .. } => {
                 Some((ActionKind::Settle, self.status.receipt.as_ref().map(|at| at.config_map.clone()).unwrap_or_default()))
             }
+            Effect::Evict(members) => Some((ActionKind::Evict, format!("{} members", members.len()))),
             Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
         };
         if let Some((kind, subject)) = fence {

@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
 use super::{receipt, timestamp};
-use crate::api::{AuthenticationType, Isolation, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
+use crate::api::{
+    AuthenticationType, Isolation, KafkaSpec, LeftMembers, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef,
+};
 
 /// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
 const PATTERN_SIZE: usize = 1 << 20;
@@ -42,6 +44,8 @@ pub struct Request {
     pub isolation: Isolation,
     /// A group that the broker does not know may be created.
     pub allow_new_group: bool,
+    /// What becomes of members that are left when no container runs any more.
+    pub left_members: LeftMembers,
     /// What the consumers' session timeout is said to be.
     pub session_timeout: SignedDuration,
     /// How long the group may take to become empty.
@@ -160,6 +164,7 @@ impl Request {
             not_after: spec.not_after.as_ref().map(|at| at.0),
             isolation: spec.isolation,
             allow_new_group: spec.allow_new_group,
+            left_members: spec.left_members,
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,

@@ -9,9 +9,9 @@ use super::{
     request::Request,
     scope::name_some,
     targets,
-    world::{Group, GroupMember, Pod, TopicPartition, Workload},
+    world::{Group, GroupMember, GroupType, Pod, TopicPartition, Workload},
 };
-use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus};
+use crate::api::{LeftMembers, MAX_WARNINGS, PartitionOutcome, PartitionStatus};
 
 /// A target is close to the log's start when less than this part of the log lies before it.
 const CLOSE: i64 = 100;
@@ -67,6 +67,15 @@ pub(super) fn warnings(
         warnings.push(
             "the members are of Kafka Streams: their state stores and internal topics are not reset with the offsets, and may \
              no longer fit them. Kafka's application reset tool cleans them too"
+                .to_owned(),
+        );
+    }
+    if request.left_members == LeftMembers::Evict
+        && matches!(&seen.group, Group::Found(found) if found.group_type == GroupType::Consumer)
+    {
+        warnings.push(
+            "leftMembers: Evict has no effect: the group is of the new protocol (KIP-848), whose members nobody else can take out. Those that do not \
+             leave are waited for until the broker ends their session"
                 .to_owned(),
         );
     }

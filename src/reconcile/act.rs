@@ -69,6 +69,11 @@ pub(super) async fn act(
             }
         }
         Effect::SettleReceipt { keep } => settle(context, reset, *keep).await,
+        Effect::Evict(members) => {
+            let Some(request) = request else { return Ok(Answer::Stale) };
+            let evicted = async { connect(context, request).await?.evict(&request.group, members).await };
+            Ok(evicted.await.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done))
+        }
         Effect::Commit(offsets) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
             let offsets: Vec<_> = offsets

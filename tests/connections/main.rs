@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod left;
 mod stand;
 
 use std::time::Duration;
@@ -75,6 +76,7 @@ async fn topic_and_group() -> (String, String) {
 async fn each_kind_of_connection_resets_and_each_failure_says_what_to_do() {
     let broker = Secured::start().await;
     let (topic, group) = topic_and_group().await;
+    left::members_are_taken_out(&broker, &topic).await;
     with_namespace(async |client, namespace| {
         let operator = Operator::start(&client, &namespace);
         // As Strimzi's cluster CA, its KafkaUsers and cert-manager name their keys.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
     machine::world::{
-        Access, Bounds, Committed, Group, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+        Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
     },
 };
 
@@ -89,6 +89,10 @@ impl GroupAdmin for Client {
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
         self.ask("commit", self.real.commit(group, offsets)).await
+    }
+
+    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+        self.ask("evict", self.real.evict(group, members)).await
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

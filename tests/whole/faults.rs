@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
     machine::group,
-    machine::world::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch, TopicPartition},
+    machine::world::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -110,6 +110,10 @@ impl GroupAdmin for Client {
 
     async fn all_committed(&self, group: &str) -> Result<PerPartition<Option<Committed>>, KafkaError> {
         self.real.all_committed(group).await
+    }
+
+    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+        self.real.evict(group, members).await
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    api::ActionKind,
+    api::{ActionKind, LeftMembers},
     machine::{
         Answer, Decision, Effect, MAX_COMMITS, MAX_REHOLDS, RESUME_TIMEOUT, after, decide, observed::Blocker, pass::later,
     },
@@ -33,6 +33,8 @@ enum Then {
     Pauses,
     /// It lets go what scales the target.
     Resumes,
+    /// It takes so many members out of the group.
+    Evicts(usize),
     /// It closes the receipt, or deletes it.
     Settles(bool),
 }
@@ -49,6 +51,7 @@ fn then(decision: &Decision) -> Then {
         Some(Effect::Release { hold, .. }) => Releases(hold.claims.len()),
         Some(Effect::Pause { .. }) => Pauses,
         Some(Effect::Resume { .. }) => Resumes,
+        Some(Effect::Evict(members)) => Evicts(members.len()),
         Some(Effect::SettleReceipt { keep }) => Settles(*keep),
         None => match (phase, &decision.status.verdict) {
             (Phase::Restoring, Some(verdict)) => Restores(verdict.phase, verdict.reason),
@@ -287,6 +290,44 @@ fn who_scales_up_again_and_again_is_given_way_to_and_named() {
 #[case::password_changed(kafka_failed(KafkaErrorKind::Authentication), 6, Restores(Phase::Failed, Reason::AuthenticationFailed))]
 fn draining_leaves_the_moment_the_broker_says_free(#[case] kafka: KafkaSeen, #[case] now: i64, #[case] expected: Then) {
     assert_eq!(then(&run(&status_in(Phase::Draining), &seen(gone(), kafka), now)), expected);
+}
+
+/// Those that have not left by themselves are taken out, a few times: whoever is back after that is alive.
+#[rstest]
+#[case::they_may_leave_by_themselves(5, 0, stable(), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::they_have_not(6, 0, stable(), Evicts(3))]
+#[case::they_joined_again(8, 1, stable(), Evicts(3))]
+#[case::they_joined_again_and_again(60, 3, stable(), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::nobody_is_left(6, 0, empty(), In(Phase::Resetting, Reason::Committing))]
+#[case::nobody_is_named(6, 0, group_in(GroupState::Unknown, 0), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::of_the_new_protocol(6, 0, of_the_new_protocol(), In(Phase::Draining, Reason::WaitingForGroup))]
+fn members_that_are_left_are_taken_out_when_the_spec_says_so(
+    #[case] now: i64,
+    #[case] evictions: i32,
+    #[case] group: Group,
+    #[case] expected: Then,
+) {
+    let request = Request { left_members: LeftMembers::Evict, ..request() };
+    let status = OffsetResetStatus { evictions, ..status_in(Phase::Draining) };
+    let observed = seen(gone(), KafkaSeen::Group(group));
+    let decision = decide(Ok(&request), &status, &observed, at(now));
+    assert_eq!(then(&decision), expected);
+    let Some(effect) = decision.effect else { return };
+    assert_eq!(decision.status.evictions, evictions + 1);
+    assert!(
+        decision.notes.iter().any(|note| note.reason == Reason::EvictingMembers && note.message.contains("consumer at 10.0.0.1"))
+    );
+    let moment = decide(Ok(&request), &decision.status, &observed, at(now + 1));
+    assert_eq!(then(&moment), In(Phase::Draining, Reason::WaitingForGroup), "the broker is given a moment");
+    // Where it is refused it is said, and waited for as without.
+    let refused = after(&decision.status, &effect, &Answer::Refused("not authorized".into()), &observed, at(now));
+    assert_eq!((refused.status.phase, refused.notes.len()), (Some(Phase::Draining), 1));
+    assert!(refused.notes[0].warning && refused.notes[0].message.contains("not authorized"));
+}
+
+fn of_the_new_protocol() -> Group {
+    let Group::Found(found) = stable() else { unreachable!() };
+    Group::Found(GroupDescription { group_type: GroupType::Consumer, ..found })
 }
 
 fn final_plan(phase: Phase) -> OffsetResetStatus {

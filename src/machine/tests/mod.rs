@@ -61,6 +61,7 @@ pub(super) fn request() -> Request {
         not_after: None,
         isolation: Isolation::ReadUncommitted,
         allow_new_group: false,
+        left_members: crate::api::LeftMembers::Wait,
         session_timeout: SignedDuration::from_secs(10),
         drain_timeout: SignedDuration::from_secs(120),
         hold_timeout: SignedDuration::from_secs(600),

@@ -177,6 +177,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
+            Effect::Evict(_) => unreachable!("nobody asks for it in here"),
             Effect::SettleReceipt { .. } => {}
             Effect::Commit(_) => {
                 assert_eq!((self.replicas, self.pods), (0, 0), "no consumer runs while offsets are committed");

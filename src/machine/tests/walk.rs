@@ -182,6 +182,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
+            Effect::Evict(_) => unreachable!("nobody asks for it in here"),
             Effect::SettleReceipt { keep } => {
                 assert!(*keep || self.metadata != MARKER || self.expected.is_none(), "what was committed leaves a receipt");
                 self.receipt = *keep;

@@ -138,6 +138,7 @@ impl Memory {
             }
             Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
             Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),
+            Effect::Evict(_) => unreachable!("nobody asks for it in here"),
         }
     }
 

@@ -1,0 +1,90 @@
+//! Members that are left are taken out over a connection that librdkafka has no part in: of each kind.
+
+use std::{slice, time::Duration};
+
+use offset_reset_operator::{
+    kafka::{Authentication, Connection, Connector, GroupAdmin, Mechanism, Pool, Secret, Tls},
+    machine::{
+        group,
+        world::{Group, GroupMember, KafkaErrorKind},
+    },
+};
+
+use crate::{
+    common::{
+        PATIENCE,
+        consumers::{Consumed, Kind, Member},
+        unique, within,
+    },
+    stand::{CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, Secured, WRONG_PASSWORD},
+};
+
+async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<GroupMember> {
+    let there = async {
+        loop {
+            let found = admin.describe_group(group).await.unwrap();
+            if group::members(&found) == count && !group::is_rebalancing(&found) {
+                return match found {
+                    Group::NotFound => vec![],
+                    Group::Found(found) => found.members,
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(PATIENCE, there).await.expect("so many members")
+}
+
+/// A static member that has stopped, and whose session would last for minutes.
+async fn left(admin: &dyn GroupAdmin, topic: &str, group: &str) -> Vec<GroupMember> {
+    let kind =
+        Kind { is_static: true, session_timeout_ms: Some(300_000), bootstrap_servers: Some(CLEAR.into()), ..Kind::default() };
+    let member = Member::start(group, slice::from_ref(&topic.to_owned()), &kind, 0, Consumed::default());
+    let found = members(admin, group, 1).await;
+    tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+    found
+}
+
+pub async fn members_are_taken_out(broker: &Secured, topic: &str) {
+    let trusted = || Some(Tls::Trusted(broker.authority.certificate.clone()));
+    let (certificate, key) = broker.authority.sign("orders", None);
+    let password = |mechanism, password: &str| {
+        Some(Authentication::Password { mechanism, username: "orders".into(), password: Secret::new(password.into()) })
+    };
+    let connection = |servers: &str, tls, authentication| Connection {
+        bootstrap_servers: servers.into(),
+        tls,
+        authentication,
+        ..Connection::default()
+    };
+    let certificate = Some(Authentication::Certificate { certificate, key: Secret::new(key) });
+    let (pool, group) = (Pool::default(), unique("left"));
+    let clear = pool.connect(&connection(CLEAR, None, None)).await.unwrap();
+    let mut found = vec![];
+    for (kind, connection) in [
+        ("in clear", connection(CLEAR, None, None)),
+        ("client certificate", connection(MUTUAL, trusted(), certificate)),
+        ("SCRAM-SHA-256", connection(PASSWORDS, trusted(), password(Mechanism::ScramSha256, SCRAM_PASSWORD))),
+        ("SCRAM-SHA-512", connection(PASSWORDS, trusted(), password(Mechanism::ScramSha512, SCRAM_PASSWORD))),
+        ("PLAIN", connection(PASSWORDS, trusted(), password(Mechanism::Plain, PLAIN_PASSWORD))),
+    ] {
+        let before = found;
+        found = left(clear.as_ref(), topic, &group).await;
+        let admin = pool.connect(&connection).await.unwrap();
+        // An earlier incarnation of the static member: what is there now is not meant.
+        admin.evict(&group, &before).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        members(clear.as_ref(), &group, 1).await;
+        admin.evict(&group, &found).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        members(clear.as_ref(), &group, 0).await;
+    }
+    for (tls, authentication, kind, words) in [
+        (trusted(), password(Mechanism::ScramSha512, WRONG_PASSWORD), KafkaErrorKind::Authentication, "did not accept"),
+        (trusted(), password(Mechanism::Plain, WRONG_PASSWORD), KafkaErrorKind::Authentication, "did not accept"),
+        (Some(Tls::Public), password(Mechanism::Plain, PLAIN_PASSWORD), KafkaErrorKind::Unreachable, "certificate"),
+    ] {
+        let admin = pool.connect(&connection(PASSWORDS, tls, authentication)).await.unwrap();
+        let refused = admin.evict(&group, &found).await.unwrap_err();
+        assert!(refused.kind == kind && refused.message.contains(words), "{refused:?}");
+        assert!(!refused.message.contains("planted"), "{refused:?}");
+    }
+}
