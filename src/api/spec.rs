@@ -5,7 +5,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{kafka::KafkaSpec, status::OffsetResetStatus};
 
@@ -90,7 +90,9 @@ pub struct OffsetResetSpec {
 
     /// A time, such as 2026-11-24T18:00:00Z, after which the reset never begins: it ends as Failed with reason Expired, and nothing is
     /// touched. Keeps an old manifest inert when it is applied again to a rebuilt cluster. What has begun to stop consumers goes on.
+    // The API server reads the time itself for a rule; the format alone lets through what nobody can read, such as a zone of +99:99.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self < timestamp('9999-01-01T00:00:00Z')").message("notAfter must be a time after 1970, such as 2026-11-24T18:00:00Z"))]
     pub not_after: Option<Time>,
 
     /// What tells this run from another one of the same name and spec. The same name and spec never move offsets twice, also when the object
@@ -112,14 +114,14 @@ pub struct OffsetResetSpec {
 
     /// What the consumers' session.timeout.ms is, as a duration such as 10s. A consumer that did not leave the group counts as a member
     /// until then. A bound for what is reported, not a sleep: the moment the broker calls the group free, the reset goes on.
-    #[serde(default = "default_session_timeout")]
+    #[serde(default = "default_session_timeout", deserialize_with = "a_duration")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('30m')").message("sessionTimeout must be a duration from 1ms to 30m, such as 10s or 1m30s"))]
     #[schemars(length(max = 32))]
     pub session_timeout: Duration,
 
     /// How long the group may take to become empty, counted from the end of the last container, such as 2m. At least sessionTimeout.
     /// After that nothing is reset and the replicas come back.
-    #[serde(default = "default_drain_timeout")]
+    #[serde(default = "default_drain_timeout", deserialize_with = "a_duration")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('24h')").message("drainTimeout must be a duration of up to 24h, such as 2m"))]
     #[schemars(length(max = 32))]
     pub drain_timeout: Duration,
@@ -131,10 +133,32 @@ pub struct OffsetResetSpec {
     pub left_members: LeftMembers,
 
     /// How long the consumers may be held at zero in all, whatever happens, such as 10m. After that the replicas come back.
-    #[serde(default = "default_hold_timeout")]
+    #[serde(default = "default_hold_timeout", deserialize_with = "a_duration")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('24h')").message("holdTimeout must be a duration of up to 24h, such as 10m"))]
     #[schemars(length(max = 32))]
     pub hold_timeout: Duration,
+}
+
+/// How many digits a number in a duration may have before its point: enough for a hundred thousand years of hours.
+const DIGITS_OF_A_DURATION: usize = 9;
+
+/// The crate that makes durations panics on one that is too long, or negative in its middle (kube 5.0), and an object that ends the operator must
+/// not be decoded by luck only: the definition's rules refuse these, but another version of it may be installed.
+fn a_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let positive = text.strip_prefix('-').unwrap_or(&text);
+    let only_numbers_and_units = positive.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    let whole_numbers = positive.split(|of: char| of.is_ascii_alphabetic()).map(|number| number.split('.').next().unwrap_or(""));
+    if !only_numbers_and_units || whole_numbers.map(str::len).any(|digits| digits > DIGITS_OF_A_DURATION) || text.len() > 100 {
+        return Err(D::Error::custom(format!("'{text:.100}' is no duration, such as 10s or 1m30s")));
+    }
+    text.parse().map_err(D::Error::custom)
+}
+
+fn perhaps_a_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "a_duration")] Duration);
+    Ok(Option::<Given>::deserialize(deserializer)?.map(|given| given.0))
 }
 
 fn default_session_timeout() -> Duration {
@@ -289,7 +313,7 @@ pub struct ResetSpec {
 
     /// The partition's number, or -1 for all partitions that the topic has when the plan is made.
     #[serde(default = "default_partition")]
-    #[x_kube(validation = Rule::new("self >= -1").message("partition must be a partition's number from 0, or -1 for all partitions"))]
+    #[x_kube(validation = Rule::new("self >= -1 && self <= 2147483647").message("partition must be a partition's number from 0, or -1 for all partitions"))]
     pub partition: i32,
 
     /// The offset to go to. Below the smallest it becomes the smallest, above the largest the largest; the status says so.
@@ -317,7 +341,7 @@ pub struct ResetSpec {
     pub shift_by: Option<i64>,
 
     /// Go to the first record of at most this long before the reset was taken up, such as 1h30m. Resolved to a time once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "perhaps_a_duration")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')").message("duration must be a duration such as 90m or 36h: how long ago. Days are not known, write hours"))]
     #[schemars(length(max = 32))]
     pub duration: Option<Duration>,
@@ -366,5 +390,30 @@ impl JsonSchema for TimestampSpec {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "x-kubernetes-int-or-string": true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("1m30s", Some(90_000))]
+    #[case("1.5h", Some(5_400_000))]
+    #[case("999999999h", Some(3_599_999_996_400_000))]
+    #[case("-5s", Some(5_000))]
+    #[case("99999999999999999999999h", None)]
+    #[case("1h-5m", None)]
+    #[case("1h+5m", None)]
+    #[case("infs", None)]
+    #[case("1e30s", None)]
+    #[case("ten", None)]
+    fn a_duration_is_read_or_refused_and_never_ends_the_operator(#[case] text: &str, #[case] millis: Option<u128>) {
+        #[derive(Deserialize)]
+        struct Read(#[serde(deserialize_with = "a_duration")] Duration);
+        let read: Result<Read, _> = serde_json::from_value(serde_json::json!(text));
+        assert_eq!(read.ok().map(|read| std::time::Duration::from(read.0).as_millis()), millis);
     }
 }

@@ -61,7 +61,8 @@ impl Client {
         match tokio::task::spawn_blocking(move || calls(&session)).await {
             Ok(result) => result,
             Err(error) => {
-                Err(KafkaError::new(KafkaErrorKind::Other, format!("the call to librdkafka ended abnormally: {error}")))
+                // Nobody knows how far it has come.
+                Err(KafkaError::new(KafkaErrorKind::Timeout, format!("the call to librdkafka ended abnormally: {error}")))
             }
         }
     }

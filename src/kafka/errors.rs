@@ -22,11 +22,18 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
         88 => KafkaErrorKind::UnstableOffset,
         // Timed out: at the broker, here, as a message, in a queue; and a client that was closed under the call.
         7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
+        unreadable if is_unreadable(unreadable) => KafkaErrorKind::Timeout,
         -181 => KafkaErrorKind::Tls,
         // Network exception, transport, resolve, all brokers down.
         13 | -195 | -193 | -187 => KafkaErrorKind::Unreachable,
         _ => KafkaErrorKind::Other,
     }
+}
+
+/// An answer that cannot be read (a bad message, bad compression, too short), or whose broker's handle went before it was: none that counts,
+/// for what was asked may have been done. But nothing waits for it any more.
+pub(super) fn is_unreadable(code: i32) -> bool {
+    matches!(code, -199 | -198 | -155 | -137)
 }
 
 /// The fault in an error of rdkafka.
@@ -47,7 +54,9 @@ pub(super) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
 pub(super) fn error(fault: &Fault, about: &str) -> KafkaError {
     let words = fault.text.trim_start_matches("Broker: ").trim_start_matches("Local: ");
     let mut words = words.to_owned();
-    if let Some(first) = words.get_mut(..1) {
+    // Not where it begins with a name in capitals.
+    let in_capitals = words.chars().nth(1).is_some_and(char::is_uppercase);
+    if let Some(first) = words.get_mut(..1).filter(|_| !in_capitals) {
         first.make_ascii_lowercase();
     }
     let message = if about.is_empty() {
@@ -92,6 +101,10 @@ mod tests {
     #[case::timed_out_in_a_queue(-166, KafkaErrorKind::Timeout, true)]
     #[case::timed_out_at_the_broker(7, KafkaErrorKind::Timeout, true)]
     #[case::client_closed(-197, KafkaErrorKind::Timeout, true)]
+    #[case::broker_closed(-137, KafkaErrorKind::Timeout, true)]
+    #[case::unreadable(-199, KafkaErrorKind::Timeout, true)]
+    #[case::badly_compressed(-198, KafkaErrorKind::Timeout, true)]
+    #[case::too_short(-155, KafkaErrorKind::Timeout, true)]
     #[case::tls(-181, KafkaErrorKind::Tls, false)]
     #[case::unknown_to_the_metadata(-190, KafkaErrorKind::UnknownTopicOrPartition, false)]
     #[case::concurrent_transactions(51, KafkaErrorKind::Other, false)]
@@ -109,5 +122,7 @@ mod tests {
     fn a_message_says_what_it_is_about_in_lower_case() {
         let fault = Fault { code: 3, text: "Broker: Unknown topic or partition".into() };
         assert_eq!(error(&fault, "partition orders-3").message, "partition orders-3: unknown topic or partition (code 3)");
+        let fault = Fault { code: -155, text: "LISTOFFSETS worker failed".into() };
+        assert_eq!(error(&fault, "").message, "LISTOFFSETS worker failed (code -155)");
     }
 }

@@ -45,6 +45,15 @@ impl Announcer {
         }
     }
 
+    /// Tells on an `OffsetReset` that it cannot be decoded: it has no other way to say so, not even a status.
+    pub async fn announce_undecodable(&self, on: &ObjectReference, why: &str) {
+        let message = format!(
+            "it cannot be decoded, so it says something that no OffsetReset can say: {why}. Nothing is done with it. Delete it and create it anew"
+        );
+        let note = Note { warning: true, reason: Reason::InvalidSpec, message, target: None };
+        self.publish(&note, on).await;
+    }
+
     /// Tells on a workload what became of it, when no `OffsetReset` is there any more to tell it on.
     pub async fn announce_orphan(&self, namespace: &str, workload: &TargetRef, hold: &Hold, message: &str) {
         let on = ObjectReference {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
-use super::{receipt, timestamp};
+use super::{check::check, receipt, timestamp};
 use crate::api::{
     AuthenticationType, Isolation, KafkaSpec, LeftMembers, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef,
 };
@@ -123,7 +123,7 @@ pub struct InvalidSpec {
 }
 
 impl InvalidSpec {
-    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
@@ -135,6 +135,7 @@ impl Request {
     /// When it asks for something that no reset can follow; the message says what to write instead.
     pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
         let spec = &reset.spec;
+        check(spec)?;
         let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
         // One that was never stored has no time to count from, and is not refused for that.
         let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::MAX, |at| at.0);

@@ -168,7 +168,13 @@ fn uid(object: &DeserializeGuard<OffsetReset>) -> String {
 }
 
 async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Result<Action, Error> {
-    let cached = object.0.as_ref().map_err(|invalid| Error::Undecodable(invalid.error.clone()))?;
+    let cached = match &object.0 {
+        Ok(cached) => cached,
+        Err(invalid) => {
+            context.announcer.announce_undecodable(&object.object_ref(&()), &invalid.error).await;
+            return Err(Error::Undecodable(invalid.error.clone()));
+        }
+    };
     let pass = context.metrics.reconcile_pass();
     // What is over is over: a cache may be behind, but nothing ever leads back from here.
     let is_over = cached.status.as_ref().is_some_and(|status| machine::is_over(status, cached.spec.dry_run));
@@ -182,7 +188,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
         return Ok(Action::await_change());
     };
     let let_in = first.finalizers().iter().any(|name| name == crate::api::FINALIZER);
-    let turn = context.turns.take(phase_of(&first), let_in, &namespace).await;
+    let turn = context.turns.take(phase_of(&first), let_in, &namespace, &first.spec.group).await;
     let reset = if turn.is_some() {
         // What was read before the turn came does not count.
         match context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? {

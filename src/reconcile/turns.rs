@@ -12,8 +12,8 @@ use crate::api::Phase;
 /// Hands out turns. In this process only: one operator at a time is at work.
 #[derive(Default)]
 pub struct Turns {
-    admission: Arc<Mutex<()>>,
-    namespaces: StdMutex<HashMap<String, Weak<Mutex<()>>>>,
+    groups: Locks,
+    namespaces: Locks,
 }
 
 /// A turn, until it is dropped.
@@ -25,16 +25,12 @@ pub(super) struct Turn {
 
 impl Turns {
     /// Waits for the turn that a phase needs. Beginning, and being let in (when the finalizer is put on, before anything is stopped): one
-    /// in all, because groups do not know namespaces. Stopping and restoring: one per namespace, because several may share a workload, and the
-    /// last one brings it back.
-    pub(super) async fn take(&self, phase: Option<Phase>, let_in: bool, namespace: &str) -> Option<Turn> {
+    /// per name of a group in all namespaces, because groups do not know namespaces. Stopping and restoring: one per namespace, because
+    /// several may share a workload, and the last one brings it back.
+    pub(super) async fn take(&self, phase: Option<Phase>, let_in: bool, namespace: &str, group: &str) -> Option<Turn> {
         match phase {
-            None | Some(Phase::Pending) => {
-                Some(Turn { _guard: Arc::clone(&self.admission).lock_owned().await, until_recorded: true })
-            }
-            Some(Phase::Stopping) if !let_in => {
-                Some(Turn { _guard: Arc::clone(&self.admission).lock_owned().await, until_recorded: false })
-            }
+            None | Some(Phase::Pending) => Some(Turn { _guard: self.groups.lock(group).await, until_recorded: true }),
+            Some(Phase::Stopping) if !let_in => Some(Turn { _guard: self.groups.lock(group).await, until_recorded: false }),
             Some(Phase::Stopping | Phase::Restoring) => Some(self.of_holds(namespace).await),
             Some(
                 Phase::Planning
@@ -50,17 +46,27 @@ impl Turns {
 
     /// The turn of whoever changes what is held in a namespace.
     pub(super) async fn of_holds(&self, namespace: &str) -> Turn {
-        Turn { _guard: self.of_namespace(namespace).lock_owned().await, until_recorded: false }
+        Turn { _guard: self.namespaces.lock(namespace).await, until_recorded: false }
+    }
+}
+
+/// A lock for each name; those that nobody uses are forgotten.
+#[derive(Default)]
+struct Locks(StdMutex<HashMap<String, Weak<Mutex<()>>>>);
+
+impl Locks {
+    async fn lock(&self, name: &str) -> OwnedMutexGuard<()> {
+        self.of(name).lock_owned().await
     }
 
-    fn of_namespace(&self, namespace: &str) -> Arc<Mutex<()>> {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = namespaces.get(namespace).and_then(Weak::upgrade) {
+    fn of(&self, name: &str) -> Arc<Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(name).and_then(Weak::upgrade) {
             return lock;
         }
-        namespaces.retain(|_, lock| lock.strong_count() > 0);
+        locks.retain(|_, lock| lock.strong_count() > 0);
         let lock = Arc::default();
-        namespaces.insert(namespace.to_owned(), Arc::downgrade(&lock));
+        locks.insert(name.to_owned(), Arc::downgrade(&lock));
         lock
     }
 }

@@ -6,6 +6,7 @@
     reason = "each test file uses its part of it, and a test may panic"
 )]
 
+pub mod any_spec;
 pub mod broker;
 pub mod consumers;
 pub mod kafka_tool;
@@ -14,6 +15,7 @@ pub mod parts;
 pub mod people;
 pub mod process;
 pub mod random;
+pub mod refusals;
 pub mod rights;
 pub mod shop;
 
