@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem model lint audit sbom fmt crd image clean-sandbox
+.PHONY: help demo test soak test-ecosystem model lint audit fuzz sbom fmt crd image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,10 @@ lint: ## formatting, lints, licenses and sources of dependencies
 
 audit: ## looks for known weaknesses in the dependencies (RustSec); ADVISORY_DB names a copy of the database, where it cannot be fetched
 	@.ci/tool cargo-audit 0.22.2 audit $(if $(ADVISORY_DB),--db $(ADVISORY_DB) --no-fetch --stale)
+
+# cargo-fuzz needs a nightly compiler. What it finds is kept in fuzz/artifacts.
+fuzz: ## lets a fuzzer try the parser and the planner for FUZZ_SECONDS (60)
+	cd fuzz && ../.ci/tool cargo-fuzz 0.13.1 fuzz run spec --fuzz-dir . -- -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=4096
 
 sbom: ## writes target/sbom.json: what the operator is made of, as CycloneDX; for a release
 	@.ci/tool cargo-cyclonedx 0.5.9 cyclonedx --quiet --format json --spec-version 1.5 --override-filename sbom

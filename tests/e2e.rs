@@ -355,10 +355,47 @@ async fn the_operator_runs_restricted_and_says_how_it_is() {
     ]);
     let pods = pods.await;
     assert_eq!(pods.split(' ').count(), 2, "one works, one stands by: {pods}");
+    for container in containers().await {
+        let limits = &container["resources"]["limits"];
+        assert!(limits["cpu"].is_string() && limits["memory"].is_string(), "{limits}");
+    }
     for pod in pods.split(' ') {
         for (at, expected) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "offset_reset_leader ")] {
             let answer = kubectl(&["get", "--raw", &path(at).replace("{pod}", pod)]).await;
             assert!(answer.contains(expected), "{at} of {pod}: {answer}");
         }
+    }
+}
+
+/// The operator's containers, as they run.
+async fn containers() -> Vec<Value> {
+    let selector = "app.kubernetes.io/name=offset-reset-operator";
+    let pods: Value = serde_json::from_str(&kubectl(&["-n", SYSTEM, "get", "pod", "-l", selector, "-o", "json"]).await).unwrap();
+    let pods = pods["items"].as_array().unwrap();
+    pods.iter().flat_map(|pod| pod["spec"]["containers"].as_array().unwrap().clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_gets_into_the_operators_container_finds_no_shell_and_no_package_manager() {
+    installed().await;
+    let _undisturbed = PODS.lock().await;
+    let run = async |program: &str| {
+        let kubeconfig = common::environment().kubeconfig;
+        let output = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["-n", SYSTEM, "exec", "deployment/offset-reset-operator", "--", program, "--version"])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        let words = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&words).into_owned())
+    };
+    let (ran, words) = run("/usr/local/bin/offset-reset-operator").await;
+    assert!(ran && words.contains("offset-reset-operator "), "what is there can be run: {words}");
+    for program in ["sh", "bash", "dash", "ash", "busybox", "apt-get", "dpkg", "apk", "rpm", "perl", "python3", "curl", "wget"] {
+        let (ran, words) = run(program).await;
+        assert!(!ran && words.contains("executable file not found"), "{program}: {words}");
     }
 }

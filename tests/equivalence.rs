@@ -23,10 +23,11 @@ use std::{
 };
 
 use common::{
+    any_logs::any_cleanup,
     broker::Broker,
     kafka_tool::{KafkaTool, Line},
     logs::{Built, TopicSpec, build},
-    random::{Random, any_cleanup},
+    random::Random,
     reset, resets,
     shop::Operator,
     unique, wait_for_end, with_namespace,

@@ -7,10 +7,11 @@ mod common;
 use std::time::Instant;
 
 use common::{
+    any_logs::any_cleanup,
     broker::{Broker, Record},
     kafka_tool::Line,
     logs::{Built, Cleanup, Ending, PartitionSpec, Step, TopicSpec, build},
-    random::{Random, any_cleanup},
+    random::Random,
 };
 use offset_reset_operator::machine::world::{Bounds, TimestampMatch, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};

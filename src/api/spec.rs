@@ -225,6 +225,13 @@ impl TargetRef {
     }
 }
 
+/// The workload that a status is about.
+impl From<&super::TargetStatus> for TargetRef {
+    fn from(target: &super::TargetStatus) -> Self {
+        Self::new(&target.api_version, &target.kind, &target.name)
+    }
+}
+
 fn default_api_version() -> String {
     "apps/v1".into()
 }

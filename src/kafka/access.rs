@@ -38,6 +38,7 @@ pub(super) fn may_read(answer: Result<Operations, Fault>) -> Result<Option<bool>
         | KafkaErrorKind::WrongGroupType
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
+        | KafkaErrorKind::Server
         | KafkaErrorKind::Other => Ok(None),
     }
 }

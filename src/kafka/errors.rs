@@ -26,6 +26,8 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
         -181 => KafkaErrorKind::Tls,
         // Network exception, transport, resolve, all brokers down.
         13 | -195 | -193 | -187 => KafkaErrorKind::Unreachable,
+        // UNKNOWN_SERVER_ERROR: an exception that nobody at the broker had expected.
+        -1 => KafkaErrorKind::Server,
         _ => KafkaErrorKind::Other,
     }
 }
@@ -108,7 +110,7 @@ mod tests {
     #[case::tls(-181, KafkaErrorKind::Tls, false)]
     #[case::unknown_to_the_metadata(-190, KafkaErrorKind::UnknownTopicOrPartition, false)]
     #[case::concurrent_transactions(51, KafkaErrorKind::Other, false)]
-    #[case::unknown_server_error(-1, KafkaErrorKind::Other, false)]
+    #[case::unknown_server_error(-1, KafkaErrorKind::Server, true)]
     #[case::invalid_commit_size(28, KafkaErrorKind::Other, false)]
     #[case::no_error_is_no_meaning(0, KafkaErrorKind::Other, false)]
     #[case::metadata_too_large(12, KafkaErrorKind::Other, false)]

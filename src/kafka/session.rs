@@ -175,6 +175,7 @@ pub(super) fn is_silence(code: i32) -> bool {
         | KafkaErrorKind::WrongGroupType
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
+        | KafkaErrorKind::Server
         | KafkaErrorKind::Other => false,
     }
 }

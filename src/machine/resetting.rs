@@ -293,7 +293,7 @@ pub(super) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)
 /// Whether a commit that ended with this may have been carried out all the same: nobody has said that it was not. A coordinator says 15
 /// also when the record was appended and not replicated in time (REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
 fn leaves_open(kind: KafkaErrorKind) -> bool {
-    matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator)
+    matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator | KafkaErrorKind::Server)
 }
 
 fn fail(partition: &mut PartitionStatus, why: String) {

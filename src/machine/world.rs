@@ -157,6 +157,8 @@ pub enum KafkaErrorKind {
     UnstableOffset,
     /// A call ended without an answer: whether it was carried out is not known.
     Timeout,
+    /// The broker failed while it worked on the request (-1): whether it was carried out is not known.
+    Server,
     /// Anything else; the message says what.
     Other,
 }
@@ -172,6 +174,7 @@ impl KafkaErrorKind {
             | Self::UnknownMember
             | Self::Leader
             | Self::UnstableOffset
+            | Self::Server
             | Self::Timeout => true,
             Self::SecretInvalid
             | Self::Tls

@@ -33,7 +33,7 @@ pub(super) async fn act(
             if *kind == ActionKind::Restore && context.commits.rely_on(&target.uid) {
                 return Err(Error::CommitUnderWay);
             }
-            let workload = TargetRef::new(&target.api_version, &target.kind, &target.name);
+            let workload = TargetRef::from(target);
             let namespace = reset.namespace().unwrap_or_default();
             match context.targets.scale(&namespace, &workload, resource_version, *replicas).await.map_err(Error::Scale)? {
                 Scaled::Accepted => Ok(Answer::Done),
@@ -45,7 +45,7 @@ pub(super) async fn act(
             let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
                 return Ok(Answer::Stale);
             };
-            let workload = TargetRef::new(&target.api_version, &target.kind, &target.name);
+            let workload = TargetRef::from(target);
             let namespace = reset.namespace().unwrap_or_default();
             match context.claims.write(&namespace, &workload, hold).await.map_err(Error::Claim)? {
                 Claimed::Written => Ok(Answer::Done),

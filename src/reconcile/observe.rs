@@ -13,7 +13,7 @@ use super::{
     turns::Turn,
 };
 use crate::{
-    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef, TargetStatus},
+    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
     kubernetes::{RecordRead, record_name},
     machine::{
         self,
@@ -126,8 +126,7 @@ fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<Targ
     if status.targets.is_empty() {
         return request.map(|request| request.targets.clone()).unwrap_or_default();
     }
-    let of = |target: &TargetStatus| TargetRef::new(&target.api_version, &target.kind, &target.name);
-    status.targets.iter().map(of).collect()
+    status.targets.iter().map(TargetRef::from).collect()
 }
 
 /// What was seen of each of them.

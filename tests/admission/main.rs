@@ -17,6 +17,7 @@ mod memory;
 mod names;
 mod secrets;
 mod stopping;
+mod theft;
 mod updates;
 
 use std::{fs, path::Path, time::Duration};

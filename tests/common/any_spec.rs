@@ -3,10 +3,10 @@
 use offset_reset_operator::{api::OffsetReset, machine::request::Request};
 use serde_json::{Value, json};
 
-use super::{random::Random, refusals};
+use super::{any_plan, random::Random, refusals};
 
 /// Where something is put, as a JSON pointer into a spec.
-const PLACES: [&str; 30] = [
+const PLACES: [&str; 39] = [
     "",
     "/targetRefs",
     "/targetRefs/0",
@@ -16,6 +16,15 @@ const PLACES: [&str; 30] = [
     "/targetRefs/0/acceptVolumeDeletion",
     "/kafka",
     "/kafka/bootstrapServers",
+    "/kafka/tls",
+    "/kafka/tls/trustedCertificates",
+    "/kafka/authentication",
+    "/kafka/authentication/type",
+    "/kafka/authentication/username",
+    "/kafka/authentication/passwordSecret",
+    "/kafka/binding",
+    "/kafka/config",
+    "/kafka/config/client.id",
     "/group",
     "/resets",
     "/resets/0",
@@ -99,12 +108,31 @@ fn thing(random: &mut Random) -> Value {
         1 << 53,
         42,
     ];
+    // Some fit, so that what is inside of them is reached.
+    const JSON: [&str; 16] = [
+        "[]",
+        "{}",
+        "[{}]",
+        "1e300",
+        "0.5",
+        "[[[[]]]]",
+        r#"{"secretName": "s"}"#,
+        r#"{"secretName": "s", "password": "p"}"#,
+        r#"{"trustedCertificates": [{"secretName": "s", "certificate": "ca.crt"}]}"#,
+        r#"{"type": "plain", "username": "u", "passwordSecret": {"secretName": "s", "password": "p"}}"#,
+        r#"{"type": "tls", "certificateAndKey": {"secretName": "s", "certificate": "c", "key": "k"}}"#,
+        r#"{"type": "oauth", "tokenEndpointUri": "https://a/b", "clientId": "c", "clientSecret": {"secretName": "s", "key": "k"}}"#,
+        r#"{"client.id": "c"}"#,
+        r#"{"ssl.ca.location": "/etc/passwd"}"#,
+        r#"{"request.timeout.ms": "1000"}"#,
+        r#"{"plugin.library.paths": "/tmp/a.so"}"#,
+    ];
     match random.within(0..=9) {
         0..=4 => json!(random.one_of(&TEXTS)),
         5 | 6 => json!(random.one_of(&NUMBERS)),
         7 => random.one_of(&[Some(true), Some(false), None]).map_or(Value::Null, Value::Bool),
         8 => json!(random.one_of(&TEXTS).repeat(usize::try_from(random.within(1..=300)).unwrap())),
-        _ => random.one_of(&[&"[]", &"{}", &"[{}]", &"1e300", &"0.5", &"[[[[]]]]"]).parse().unwrap(),
+        _ => random.one_of(&JSON).parse().unwrap(),
     }
 }
 
@@ -145,11 +173,12 @@ pub fn parsed(spec: &Value) -> Result<Request, String> {
     })
 }
 
-/// The same from the bytes of a fuzzer: as they are, and as the source of chance.
+/// The same from the bytes of a fuzzer: as they are, and as the source of chance; and what is a request is planned, whatever Kafka says.
 pub fn from_bytes(bytes: &[u8]) {
-    if let Ok(spec) = serde_json::from_slice::<Value>(bytes) {
-        let _ = parsed(&spec);
-    }
     let seed = bytes.iter().fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-    let _ = parsed(&any_spec(&mut Random(seed)));
+    let mut random = Random(seed);
+    let specs = [serde_json::from_slice::<Value>(bytes).ok(), Some(any_spec(&mut random))];
+    for request in specs.iter().flatten().filter_map(|spec| parsed(spec).ok()) {
+        _ = any_plan::planned(&request, &any_plan::any_seen(&mut random, &request));
+    }
 }

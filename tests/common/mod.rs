@@ -6,6 +6,8 @@
     reason = "each test file uses its part of it, and a test may panic"
 )]
 
+pub mod any_logs;
+pub mod any_plan;
 pub mod any_spec;
 pub mod broker;
 pub mod consumers;

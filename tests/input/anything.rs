@@ -5,10 +5,11 @@ use kube::{Api, api::PostParams, core::DynamicObject, discovery::ApiResource};
 use offset_reset_operator::api::OffsetReset;
 use serde_json::{Value, json};
 
-use crate::common::{any_spec, random::Random, unique, with_namespace};
+use crate::common::{any_plan, any_spec, random::Random, unique, with_namespace};
 
-/// How many specs go through the parser, and through the API server.
+/// How many specs go through the parser, through the planner, and through the API server.
 const PARSED: usize = 50_000;
+const PLANNED: usize = 20_000;
 const APPLIED: usize = 600;
 
 fn seed() -> u64 {
@@ -33,6 +34,21 @@ fn any_spec_is_a_request_or_is_refused_in_words() {
     println!("{requests} requests, {refused} refused, {undecodable} that cannot be decoded");
     assert!(requests > PARSED / 100 && refused > PARSED / 100 && undecodable > PARSED / 100);
     any_spec::from_bytes(b"{\"group\": 7}");
+}
+
+#[test]
+fn any_request_has_a_sound_plan_or_is_refused_in_words_whatever_kafka_says() {
+    let mut random = Random(seed());
+    let (mut plans, mut refused) = (0, std::collections::BTreeMap::<_, usize>::new());
+    for _ in 0..PLANNED {
+        let request = any_plan::any_request(&mut random);
+        match any_plan::planned(&request, &any_plan::any_seen(&mut random, &request)) {
+            Ok(_) => plans += 1,
+            Err(refusals) => *refused.entry(refusals[0].reason.as_str()).or_default() += 1,
+        }
+    }
+    println!("{plans} plans; refused: {refused:?}");
+    assert!(plans > PLANNED / 20 && refused.len() > 5);
 }
 
 /// Whether a spec was accepted, and whether it is refused, by then at the latest.

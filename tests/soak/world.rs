@@ -32,7 +32,7 @@ use tokio::{process::Command, task::JoinHandle};
 use crate::{
     Log,
     common::{
-        self,
+        self, PATIENCE,
         broker::Broker,
         consumers::{Consumed, Kind, Member},
         deployment,
@@ -275,7 +275,8 @@ async fn kubectl(arguments: &[&str]) {
 pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> Result<T, String> {
     let asking = async {
         loop {
-            if let Some(answer) = ask().await {
+            // A kubelet that is asked for a log while its API server goes away may keep the question, and never answer.
+            if let Some(Some(answer)) = within(PATIENCE, ask()).await {
                 return answer;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
