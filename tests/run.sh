@@ -78,7 +78,7 @@ images() {
 
 tests() {
   # Also when a test fails: nothing that was started here stays.
-  trap 'down integration; down e2e' EXIT
+  trap 'down integration; down outages; down e2e' EXIT
   prepare
   step "unit tests"
   cargo test --workspace --features real-parts --lib --bins --test committed --test kafka_faults -- --skip model::
@@ -89,21 +89,25 @@ tests() {
   : >"$target/audit.log"
 
   step "integration tests: a real API server, a real broker of each line of Kafka"
+  # Takes the broker and the API server away, so it has a sandbox of its own; and it waits most of the time, so the others run meanwhile.
+  if [ "$cluster" = sandbox ]; then
+    outages >"$target/outages.log" 2>&1 &
+    outages=$!
+  fi
   up integration control-plane --also-kafka-3
   inside integration cargo test --features real-parts --test kafka --test connections --test kafka_tool --test logs --test definition --test input --test process \
     --test leader --test resets --test whole --test targets --test admission --test namespaced --test equivalence --no-fail-fast -- --test-threads 4 --skip ten_thousand
+  if [ "$cluster" = sandbox ]; then
+    wait "$outages" || { cat "$target/outages.log"; exit 1; }
+    cat "$target/outages.log"
+  else
+    echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
+  fi
   # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
   inside integration cargo test --features real-parts --test kills -- --nocapture
   # By itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
   inside integration cargo test --features real-parts --test whole -- ten_thousand
   keep_audit_log integration
-  # Takes the broker and the API server away from everybody else; a cluster of somebody's own has no parts that could be taken away. Not
-  # in the log, for an API server that has just come back may refuse for a moment what it will allow.
-  if [ "$cluster" = sandbox ]; then
-    inside integration cargo test --features real-parts --test outages -- --test-threads 1 --nocapture
-  else
-    echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
-  fi
   down integration
 
   step "end-to-end tests: a whole node, the operator in its pod"
@@ -122,6 +126,13 @@ tests() {
     echo "not tested: whether the operator's rights are exactly what it uses; only the sandbox's API server has a log of that"
   fi
   step "all tests passed"
+}
+
+# Not in the audit log, for an API server that has just come back may refuse for a moment what it will allow.
+outages() {
+  up outages control-plane
+  inside outages cargo test --features real-parts --test outages -- --test-threads 1 --nocapture
+  down outages
 }
 
 soak() {
