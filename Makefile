@@ -29,7 +29,7 @@ audit: ## looks for known weaknesses in the dependencies (RustSec); ADVISORY_DB 
 
 # cargo-fuzz needs a nightly compiler. What it finds is kept in fuzz/artifacts.
 fuzz: ## lets a fuzzer try the parser and the planner for FUZZ_SECONDS (60)
-	cd fuzz && ../.ci/tool cargo-fuzz 0.13.1 fuzz run spec --fuzz-dir . -- -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=4096
+	cd fuzz && RUSTUP_TOOLCHAIN=nightly ../.ci/tool cargo-fuzz 0.13.1 fuzz run spec --fuzz-dir . -- -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=4096
 
 sbom: ## writes target/sbom.json: what the operator is made of, as CycloneDX; for a release
 	@.ci/tool cargo-cyclonedx 0.5.9 cyclonedx --quiet --format json --spec-version 1.5 --override-filename sbom

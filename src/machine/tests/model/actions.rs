@@ -191,10 +191,11 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
         }
         Scales(replicas) if next.workload.replicas != replicas => {
             if replicas == 0
-                && let Some(lease) = next.lease
+                && let Some(count) = next.lease.map(|lease| lease.replicas).or(next.witness.unleashed)
             {
-                // Nobody can tell this from the operator's own stop whose answer was lost: from the Lease on, zero is the hold's.
-                next.witness.held = Some(lease.replicas);
+                // Nobody can tell this from the operator's own stop whose answer was lost: from the Lease on, zero is the hold's. And so it
+                // is when the Lease was deleted since, for a status may ask for the stop already.
+                next.witness.held = Some(count);
                 next.witness.changed = Some(next.workload.replicas).filter(|_| !next.witness.seen_at_zero);
             }
             next.budget.scales -= 1;
@@ -246,9 +247,9 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.put(reset, object);
         }
         Unleashed => {
+            let lease = next.lease.take()?;
             next.budget.unleashings -= 1;
-            next.lease = None;
-            next.witness.unleashed = true;
+            next.witness.unleashed = Some(lease.replicas);
             next.lease_changed();
         }
         Recreated(reset) => {

@@ -129,7 +129,7 @@ pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u
                 lease.is_claimed_by(own) && lease.uid == state.workload.uid && (counts || lease.replicas == before)
             })
         });
-        require(state, recorded || witness.unleashed, Rule::StopsUnrecorded);
+        require(state, recorded || witness.unleashed.is_some(), Rule::StopsUnrecorded);
         if !counts {
             state.witness.held = Some(before);
         }

@@ -258,8 +258,8 @@ pub struct Witness {
     pub over: [bool; RESETS],
     /// Per name: the operator itself has brought the consumers back since the commit.
     pub back_since: [bool; RESETS],
-    /// Somebody has deleted the Lease: it is made again, but a stop may be under way.
-    pub unleashed: bool,
+    /// Somebody has deleted the Lease, which said this count: it is made again, but a stop may be under way.
+    pub unleashed: Option<u8>,
     /// What has been broken.
     pub broken: Option<super::properties::Rule>,
 }
@@ -314,7 +314,7 @@ impl State {
                 expected: [None; RESETS],
                 over: [false; RESETS],
                 back_since: [false; RESETS],
-                unleashed: false,
+                unleashed: None,
                 broken: None,
             },
         }
