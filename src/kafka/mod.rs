@@ -13,6 +13,7 @@ mod ffi;
 mod groups;
 mod others;
 mod pool;
+mod probe;
 mod questions;
 mod secret;
 mod session;

@@ -41,7 +41,8 @@ impl Refusal {
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
     #[must_use]
     pub fn from_kafka(error: &KafkaError, about: &str) -> Self {
-        let message = if about.is_empty() { error.message.clone() } else { format!("{about}: {}", error.message) };
+        let said = about.is_empty() || error.message.starts_with(about);
+        let message = if said { error.message.clone() } else { format!("{about}: {}", error.message) };
         Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient() }
     }
 }
