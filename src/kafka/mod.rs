@@ -12,6 +12,7 @@ mod evict;
 mod ffi;
 mod groups;
 mod others;
+pub mod pem;
 mod pool;
 mod probe;
 mod questions;

@@ -6,7 +6,10 @@
 mod acls;
 #[path = "../common/mod.rs"]
 mod common;
+mod held;
+mod leaderless;
 mod left;
+mod planted;
 mod stand;
 mod tls;
 mod unreachable;

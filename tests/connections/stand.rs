@@ -18,7 +18,10 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::common::{PATIENCE, broker::Broker, kafka_tool::Line, unique, within};
+use crate::{
+    common::{PATIENCE, broker::Broker, kafka_tool::Line, unique, within},
+    leaderless,
+};
 
 /// In clear, over TLS with client certificates, and with passwords over TLS.
 pub const CLEAR: &str = "127.0.0.1:9492";
@@ -30,7 +33,10 @@ pub const PASSWORDS_IN_CLEAR: &str = "127.0.0.1:9499";
 pub const OTHER_NAME: &str = "127.0.0.1:9496";
 pub const EXPIRED: &str = "127.0.0.1:9497";
 pub const EARLY: &str = "127.0.0.1:9498";
-const CONTROLLER: &str = "127.0.0.1:9495";
+pub const CONTROLLER: &str = "127.0.0.1:9495";
+
+/// The cluster's id.
+pub const CLUSTER: &str = "c2VjdXJlZHNlY3VyZWRzZQ";
 
 /// Each listener: its name, its protocol, its address.
 const LISTENERS: [(&str, &str, &str); 7] = [
@@ -49,7 +55,9 @@ pub const PLAIN_PASSWORD: &str = "planted-plain-77ab";
 pub const WRONG_PASSWORD: &str = "planted-wrong-90de";
 
 /// Users with SCRAM, all with the same password. One may do everything: admin.
-const USERS: [&str; 3] = ["orders", "admin", crate::acls::USER];
+const USERS: [&str; 4] = ["orders", "admin", ROTATING, crate::acls::USER];
+/// Whose password one test changes.
+pub const ROTATING: &str = "rotating";
 
 /// The names of topics and groups on which everybody may do everything begin like this.
 const OPEN: &str = "secured";
@@ -122,6 +130,7 @@ impl Secured {
         within(PATIENCE, up).await.unwrap_or_else(|| panic!("no broker: {:?}", fs::read_to_string(dir.join("log"))));
         let everybody = ["--allow-principal", "User:*", "--operation", "All", "--resource-pattern-type", "prefixed"];
         acls(&[&["--add"], &everybody[..], &["--topic", OPEN, "--group", OPEN]].concat());
+        leaderless::make_topic().await;
         Self { authority, _shell: shell }
     }
 }
@@ -129,9 +138,9 @@ impl Secured {
 /// Runs it, and ends and removes it when this process ends, however that is: the shell's standard input is closed then.
 fn run(dir: &Path, properties: &Path) -> Child {
     let script = r#"
-        dir=$1 properties=$2 libs=$3; shift 3
+        dir=$1 properties=$2 libs=$3 cluster=$4; shift 4
         kafka() { exec java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs" "$@"; }
-        (kafka kafka.tools.StorageTool format -t c2VjdXJlZHNlY3VyZWRzZQ -c "$properties" "$@") || exit
+        (kafka kafka.tools.StorageTool format -t "$cluster" -c "$properties" "$@") || exit
         exec 3<&0
         kafka kafka.Kafka "$properties" &
         cat <&3 >/dev/null
@@ -140,7 +149,7 @@ fn run(dir: &Path, properties: &Path) -> Child {
     let log = fs::File::create(dir.join("log")).unwrap();
     let libs = format!("{}/*", Line::Current.libs().display());
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", script, "secured"]).arg(dir).arg(properties).arg(libs);
+    shell.args(["-c", script, "secured"]).arg(dir).arg(properties).arg(libs).arg(CLUSTER);
     for user in USERS {
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
             shell.args(["--add-scram", &format!("{mechanism}=[name={user},password={SCRAM_PASSWORD}]")]);
