@@ -90,8 +90,10 @@ tests() {
 
   step "integration tests: a real API server, a real broker of each line of Kafka"
   up integration control-plane --also-kafka-3
-  inside integration cargo test --features real-parts --test kafka --test connections --test kafka_tool --test logs --test definition --test input --test process \
+  inside integration cargo test --features real-parts --test kafka --test kafka_tool --test logs --test definition --test input --test process \
     --test leader --test resets --test whole --test targets --test admission --test namespaced --test equivalence --no-fail-fast -- --test-threads 4 --skip ten_thousand
+  # Most of them wait for half a minute until something is given up, so all of them at once.
+  inside integration cargo test --features real-parts --test connections -- --test-threads 16
   # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
   inside integration cargo test --features real-parts --test kills -- --nocapture
   # By itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
