@@ -95,8 +95,10 @@ tests() {
     outages=$!
   fi
   up integration control-plane --also-kafka-3
-  inside integration cargo test --features real-parts --test kafka --test connections --test kafka_tool --test logs --test definition --test input --test process \
+  inside integration cargo test --features real-parts --test kafka --test kafka_tool --test logs --test definition --test input --test process \
     --test leader --test resets --test whole --test targets --test admission --test namespaced --test equivalence --no-fail-fast -- --test-threads 4 --skip ten_thousand
+  # Most of them wait for half a minute until something is given up, so all of them at once.
+  inside integration cargo test --features real-parts --test connections -- --test-threads 16
   if [ "$cluster" = sandbox ]; then
     wait "$outages" || { cat "$target/outages.log"; exit 1; }
     cat "$target/outages.log"

@@ -93,6 +93,12 @@ fn coordinator_fault<T>(answers: &Answers<T>) -> Option<&Fault> {
     answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|fault| session::is_coordinator(fault))
 }
 
+fn leaderless() -> Fault {
+    let text =
+        "has no leader: no broker that has a copy of it is up (kafka-topics.sh --describe --unavailable-partitions lists such)";
+    Fault { code: LEADERLESS, text: text.into() }
+}
+
 /// The answers to one kind of question about offsets, for every partition.
 ///
 /// The leaders are asked for first, and only a partition that has one is asked about. That is no courtesy: when librdkafka
@@ -118,7 +124,7 @@ fn list_offsets(
                         led.push((at.clone(), *question));
                         continue;
                     }
-                    Some(false) => ffi::fault_of(LEADERLESS),
+                    Some(false) => leaderless(),
                     None => ffi::fault_of(ffi::UNKNOWN),
                 },
                 Some(Err(fault)) => fault.clone(),
@@ -131,7 +137,7 @@ fn list_offsets(
         // A chunk without any answer: its leaders were lost meanwhile.
         let known: HashSet<&TopicPartition> = found.iter().map(|(at, _)| at).collect();
         let lost: Vec<_> = led.iter().filter(|(at, _)| !known.contains(at)).map(|(at, _)| at.clone()).collect();
-        found.extend(lost.into_iter().map(|at| (at, Err(ffi::fault_of(LEADERLESS)))));
+        found.extend(lost.into_iter().map(|at| (at, Err(leaderless()))));
         answers.extend(found);
         Ok(answers)
     };

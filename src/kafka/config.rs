@@ -9,7 +9,10 @@ use rdkafka::{
     error::{KafkaError as RdKafkaError, RDKafkaErrorCode},
 };
 
-use super::{Authentication, Connection, Tls, causes};
+use super::{
+    Authentication, Connection, Tls,
+    causes::{Cause, Kind},
+};
 
 /// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.
 ///
@@ -43,7 +46,7 @@ pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<Bas
     if let Some(group) = group {
         config.set("group.id", group);
     }
-    config.create_with_context(Context { brokers: connection.bootstrap_servers.clone(), health: Mutex::default() })
+    config.create_with_context(Context { health: Mutex::default() })
 }
 
 /// TLS, and who we are.
@@ -81,7 +84,6 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
 
 /// Hears what librdkafka logs: into our logs, and what it says about the brokers for messages.
 pub(super) struct Context {
-    brokers: String,
     health: Mutex<Health>,
 }
 
@@ -90,30 +92,23 @@ pub(super) struct Context {
 pub(super) struct Health {
     /// A call was answered, and nothing has been heard since that all brokers are gone.
     pub answers: bool,
-    /// Why the last connection failed, in few words.
-    pub cause: Option<String>,
+    /// Why the last connection failed.
+    pub cause: Option<Cause>,
     /// The brokers did not accept who we are; waiting does not help.
     pub rejected: bool,
-    /// The brokers' certificates are not what they should be, or ours is not accepted; waiting does not help.
-    pub distrusted: bool,
 }
 
 impl Health {
     /// Takes a line as the cause. That a connection was closed says less than what was said before.
     fn hear(&mut self, line: &str) {
-        let cause = causes::cause(line);
-        if self.cause.is_none() || !cause.ends_with(causes::CLOSED) {
+        let cause = Cause::of(line);
+        if self.cause.is_none() || cause.kind != Kind::Closed {
             self.cause = Some(cause);
         }
     }
 }
 
 impl Context {
-    /// The brokers that are asked first.
-    pub fn brokers(&self) -> &str {
-        &self.brokers
-    }
-
     /// What is known about the brokers.
     pub fn health(&self) -> Health {
         self.lock().clone()
@@ -137,9 +132,7 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            let mut health = self.lock();
-            health.hear(message);
-            health.distrusted = causes::is_tls(message);
+            self.lock().hear(message);
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -161,7 +154,7 @@ impl ClientContext for Context {
             Some(RDKafkaErrorCode::Authentication) => {
                 health.answers = false;
                 health.rejected = true;
-                health.cause = Some(causes::cause(reason));
+                health.cause = Some(Cause::of(reason));
             }
             _ => health.hear(reason),
         }

@@ -3,6 +3,9 @@
 use super::ffi::{self, Fault};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
+/// No broker, TLS, credentials: what looking for a broker ends with.
+const CONNECTION: [i32; 3] = [-187, -181, -169];
+
 /// What stands behind a code; librdkafka's own are negative. Total: a code that nobody knows yet is [`KafkaErrorKind::Other`].
 pub(super) fn kind(code: i32) -> KafkaErrorKind {
     match code {
@@ -54,14 +57,20 @@ pub(super) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
 
 /// An error about something: a group, a topic, a partition.
 pub(super) fn error(fault: &Fault, about: &str) -> KafkaError {
-    let words = fault.text.trim_start_matches("Broker: ").trim_start_matches("Local: ");
-    let mut words = words.to_owned();
+    // What is wrong with the connection itself is about nothing else, and its code is librdkafka's own.
+    let is_connection = CONNECTION.contains(&fault.code);
+    // Where librdkafka tells which of its workers passed on what the broker has said, only the latter counts.
+    let words = fault.text.rsplit_once(": Broker: ").map_or(fault.text.as_str(), |(_, words)| words);
+    let words = words.trim_start_matches("Broker: ").trim_start_matches("Local: ");
+    let mut words = if is_connection { fault.text.clone() } else { words.to_owned() };
     // Not where it begins with a name in capitals.
     let in_capitals = words.chars().nth(1).is_some_and(char::is_uppercase);
     if let Some(first) = words.get_mut(..1).filter(|_| !in_capitals) {
         first.make_ascii_lowercase();
     }
-    let message = if about.is_empty() {
+    let message = if is_connection {
+        words
+    } else if about.is_empty() {
         format!("{words} (code {})", fault.code)
     } else {
         format!("{about}: {words} (code {})", fault.code)
@@ -126,5 +135,13 @@ mod tests {
         assert_eq!(error(&fault, "partition orders-3").message, "partition orders-3: unknown topic or partition (code 3)");
         let fault = Fault { code: -155, text: "LISTOFFSETS worker failed".into() };
         assert_eq!(error(&fault, "").message, "LISTOFFSETS worker failed (code -155)");
+        let text =
+            "LISTCONSUMERGROUPOFFSETS worker failed to parse response: response failure: Broker: Group authorization failed";
+        assert_eq!(
+            error(&Fault { code: 30, text: text.into() }, "group g").message,
+            "group g: group authorization failed (code 30)"
+        );
+        let fault = Fault { code: -187, text: "no broker of kafka:9092 answers: why".into() };
+        assert_eq!(error(&fault, "the cluster").message, "no broker of kafka:9092 answers: why");
     }
 }

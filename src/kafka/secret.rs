@@ -7,6 +7,8 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use super::pem::{self, Flaw};
+
 /// A secret text. Shows nothing of itself, and is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
@@ -16,6 +18,14 @@ impl Secret {
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
+    }
+
+    /// Whether this is the private key of a certificate.
+    ///
+    /// # Errors
+    /// When it is not, or one of them cannot be read.
+    pub fn check_pair(&self, certificate: &str) -> Result<(), Flaw> {
+        pem::check_pair(certificate, &self.0)
     }
 
     /// The text; only for whoever hands it to librdkafka.

@@ -8,10 +8,12 @@ use std::{
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::{
-    Connection,
+    Authentication, Connection,
+    causes::{Cause, Kind},
     config::{self, Context},
     errors,
     ffi::{self, Fault, Handle},
+    probe,
 };
 use crate::machine::world::KafkaErrorKind;
 
@@ -102,7 +104,7 @@ impl Session {
     fn ask_on<T>(&self, native: &Arc<Native>, call: impl FnOnce(&Native) -> Result<T, Fault>) -> Result<T, Fault> {
         hear(native);
         if !native.context().health().answers {
-            reach(native)?;
+            reach(native, &self.connection)?;
         }
         let answer = call(native);
         match &answer {
@@ -181,7 +183,7 @@ pub(super) fn is_silence(code: i32) -> bool {
 }
 
 /// Whether any broker answers, found out within seconds; the fault says why not.
-fn reach(native: &Native) -> Result<(), Fault> {
+fn reach(native: &Native, connection: &Connection) -> Result<(), Fault> {
     let begin = Instant::now();
     loop {
         if ffi::topic_leaders(Handle::new(native.client().native_ptr()), PROBED_TOPIC, REACH_ATTEMPT).is_ok() {
@@ -190,22 +192,60 @@ fn reach(native: &Native) -> Result<(), Fault> {
         }
         hear(native);
         let health = native.context().health();
-        let brokers = native.context().brokers();
         if health.rejected {
-            let why = health.cause.unwrap_or_else(|| "the credentials were not accepted".into());
+            let why = health.cause.map_or_else(|| "the credentials were not accepted".into(), |cause| cause.words);
             return Err(Fault { code: NOT_AUTHENTICATED, text: why });
-        }
-        if health.distrusted {
-            let why = health.cause.unwrap_or_else(|| "TLS failed".into());
-            return Err(Fault { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") });
         }
         // A few attempts see a broker that is just being restarted; with a cause there is no point in the whole wait.
         let limit = if health.cause.is_some() { REACH_LIMIT_WITH_CAUSE } else { REACH_LIMIT };
-        if begin.elapsed() >= limit {
-            let why = health.cause.unwrap_or_else(|| format!("silence for {} seconds", limit.as_secs()));
-            return Err(Fault { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") });
+        if begin.elapsed() >= limit || health.cause.as_ref().is_some_and(Cause::is_lasting) {
+            return Err(unreached(health.cause, connection, limit));
         }
     }
+}
+
+/// Why no broker was reached. Where librdkafka leaves it open, it is looked at.
+fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> Fault {
+    let brokers = &connection.bootstrap_servers;
+    let tls = |why: String| Fault { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") };
+    let gone = |why: String| Fault { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") };
+    let Some(Cause { kind, broker, words }) = cause else {
+        let silence = format!(
+            "silence for {} seconds. What is there accepts no connection, or does not answer as Kafka does",
+            limit.as_secs()
+        );
+        return gone(silence);
+    };
+    match (kind, &connection.tls) {
+        (Kind::Certificate, Some(trusted)) => tls(probe::certificate(&broker, trusted).unwrap_or(words)),
+        (Kind::ClientCertificate, _) => tls(format!("{broker} {}", about_ours(&words, connection))),
+        (Kind::Stranger | Kind::Closed, None) if probe::speaks_tls(&broker) => Fault {
+            code: TLS,
+            text: format!(
+                "{broker} speaks TLS, and spec.kafka says nothing of it: write spec.kafka.tls with the trustedCertificates of its authority \
+                 (tls: {{}} for a public one)"
+            ),
+        },
+        (Kind::Stranger, Some(_)) if probe::speaks_clear(&broker) => tls(format!(
+            "{broker} speaks no TLS but Kafka in clear: use the port of its TLS listener, or leave out spec.kafka.tls, and then nothing is \
+             encrypted"
+        )),
+        (Kind::Certificate, None) | (Kind::Passing | Kind::Closed | Kind::Stranger, _) => gone(words),
+    }
+}
+
+/// What a broker's alert means, and what to do about our certificate.
+fn about_ours(alert: &str, connection: &Connection) -> String {
+    let Some(Authentication::Certificate { certificate, .. }) = &connection.authentication else {
+        return format!(
+            "wants a client certificate ({alert}): write spec.kafka.authentication of type tls, with certificateAndKey"
+        );
+    };
+    let why = match probe::expired(certificate) {
+        Some(time) => format!("has expired at {time}: renew it"),
+        None => "does not come from an authority that the broker trusts, or is not meant for clients".to_owned(),
+    };
+    format!("does not accept our client certificate ({alert}): that of spec.kafka.authentication.certificateAndKey {why}")
 }
 
 /// Takes what librdkafka has to say out of its queue, to the client's context: causes of failures come no other way,

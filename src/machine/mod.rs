@@ -16,6 +16,7 @@
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that
 //! status before it acts; [`after`] then says what the effect's answer means.
 
+mod acls;
 pub mod autoscaler;
 mod check;
 mod clamp;

@@ -41,7 +41,13 @@ impl Refusal {
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
     #[must_use]
     pub fn from_kafka(error: &KafkaError, about: &str) -> Self {
-        let message = if about.is_empty() { error.message.clone() } else { format!("{about}: {}", error.message) };
+        // What an error is about it may have said itself, with or without the word that says what that is.
+        let name = about.rsplit_once(' ').map_or(about, |(_, name)| name);
+        let message = match error.message.strip_prefix(name) {
+            _ if about.is_empty() || error.message.starts_with(about) => error.message.clone(),
+            Some(rest) if rest.starts_with(": ") => format!("{about}{rest}"),
+            Some(_) | None => format!("{about}: {}", error.message),
+        };
         Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient() }
     }
 }

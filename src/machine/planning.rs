@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Decision, autoscaler, drift, group,
+    Decision, acls, autoscaler, drift, group,
     observed::{KafkaSeen, PlanSeen, Seen},
     pass::{Pass, later, name, new_hold},
     plan::{self, Refusal},
@@ -25,19 +25,23 @@ const SIBLING: SignedDuration = SignedDuration::from_millis(200);
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     let targets = match targets(&pass, request) {
         Ok(targets) => targets,
-        Err(refusals) => return refuse(pass, &refusals),
+        Err(refusals) => return refuse(pass, &refusals, None),
     };
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForPlan(seen) => seen,
         KafkaSeen::Failed(error) => {
             let refusal = Refusal::from_kafka(error, "");
-            return refuse(pass, &[refusal]);
+            let advice = acls::advice(request, &pass.seen.kafka);
+            return refuse(pass, &[refusal], advice);
         }
         KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => return pass.again(),
     };
     let plan = match plan::plan(request, seen) {
         Ok(plan) => plan,
-        Err(refusals) => return refuse(pass, &refusals),
+        Err(refusals) => {
+            let advice = acls::advice(request, &pass.seen.kafka);
+            return refuse(pass, &refusals, advice);
+        }
     };
 
     let warnings = warnings::warnings(request, &plan, seen, &pass.seen.targets, &pass.pods(), pass.now);
@@ -141,8 +145,9 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
     Ok(targets)
 }
 
-/// No plan: tried again for a while when it may heal, refused otherwise. The reasons that will not heal come first.
-fn refuse(mut pass: Pass<'_>, refusals: &[Refusal]) -> Decision {
+/// No plan: tried again for a while when it may heal, refused otherwise. The reasons that will not heal come first; `advice` is said at
+/// the end, for it may hold a command.
+fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> Decision {
     let lasting = refusals.iter().find(|refusal| !refusal.transient);
     let Some(first) = lasting.or_else(|| refusals.first()) else { return pass.again() };
     let message = refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ");
@@ -150,7 +155,8 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal]) -> Decision {
     let give_up = later(pass.phase_start(), PLANNING_TIMEOUT);
     if lasting.is_some() || pass.now >= give_up {
         let refused = if lasting.is_some() { "refused" } else { "refused after several attempts" };
-        let message = format!("{refused}: {message}. Nothing was stopped and no offset was changed");
+        let advice = advice.map(|advice| format!(". {advice}")).unwrap_or_default();
+        let message = format!("{refused}: {message}. Nothing was stopped and no offset was changed{advice}");
         pass.condition(ConditionType::Planned, Some(false), first.reason, &message);
         return pass.finish(Phase::Failed, first.reason, message);
     }

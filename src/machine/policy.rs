@@ -34,15 +34,11 @@ fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
 pub(super) fn denials(request: &Request, access: &Access) -> Vec<Refusal> {
     let mut refusals = vec![];
     if access.group_read == Some(false) {
-        let message = format!(
-            "the broker does not allow to commit for group {}. Grant Read on the group to the user of spec.kafka",
-            request.group
-        );
+        let message = format!("the broker does not allow to commit for group {}", request.group);
         refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
     }
     for (topic, _) in access.topics_read.iter().filter(|(_, read)| **read == Some(false)) {
-        let message =
-            format!("the broker does not allow to commit for topic {topic}. Grant Read on the topic to the user of spec.kafka");
+        let message = format!("the broker does not allow to commit for topic {topic}");
         refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
     }
     refusals

@@ -113,7 +113,7 @@ fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
 }
 
 /// For a shell: in single quotes where a name is not plain.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:,/[]".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use super::Context;
 use crate::{
     api::{AuthenticationSpec, AuthenticationType, CertificateSource},
-    kafka::{Authentication, Connection, GroupAdmin, Mechanism, Secret, Tls},
+    kafka::{
+        Authentication, Connection, GroupAdmin, Mechanism, Secret, Tls,
+        pem::{self, Flaw},
+    },
     kubernetes::Material,
     machine::{
         request::Request,
@@ -54,7 +57,7 @@ impl Read<'_> {
     async fn material(&mut self, field: &str, name: &str) -> Result<&Material, KafkaError> {
         if !self.known.contains_key(name) {
             let found = self.context.secrets.read(self.namespace, name).await;
-            let about = format!("Secret {}/{name}, which spec.kafka.{field} names,", self.namespace);
+            let about = self.about(field, name);
             let material = match found {
                 Ok(Some(material)) => material,
                 Ok(None) => return Err(KafkaError::new(KafkaErrorKind::SecretUnavailable, format!("{about} does not exist"))),
@@ -69,9 +72,8 @@ impl Read<'_> {
 
     /// The text under a key.
     async fn text(&mut self, field: &str, name: &str, key: &str) -> Result<String, KafkaError> {
-        let namespace = self.namespace.to_owned();
+        let about = self.about(field, name);
         let material = self.material(field, name).await?;
-        let about = format!("Secret {namespace}/{name}, which spec.kafka.{field} names,");
         let Some(bytes) = material.get(key) else {
             let keys = material.keys().collect::<Vec<_>>().join(", ");
             let message = format!("{about} has no key {key}; it has: {keys}");
@@ -83,6 +85,10 @@ impl Read<'_> {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(invalid(&about, key, "is no text in UTF-8")),
         }
+    }
+
+    fn about(&self, field: &str, name: &str) -> String {
+        format!("Secret {}/{name}, which spec.kafka.{field} names,", self.namespace)
     }
 
     async fn certificates(&mut self, field: &str, sources: &[CertificateSource]) -> Result<String, KafkaError> {
@@ -104,6 +110,9 @@ impl Read<'_> {
             };
             for key in keys {
                 let text = self.pem(field, name, &key, "CERTIFICATE").await?;
+                if !pem::are_certificates(&text) {
+                    return Err(invalid(&self.about(field, name), &key, "holds a certificate that cannot be read"));
+                }
                 all.push_str(text.trim_end());
                 all.push('\n');
             }
@@ -114,7 +123,7 @@ impl Read<'_> {
     /// A PEM with a block of this kind. What else may be wrong with it is librdkafka's to say.
     async fn pem(&mut self, field: &str, name: &str, key: &str, kind: &str) -> Result<String, KafkaError> {
         let text = self.text(field, name, key).await?;
-        let about = format!("Secret {}/{name}, which spec.kafka.{field} names,", self.namespace);
+        let about = self.about(field, name);
         let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----"));
         if !text.lines().any(begins) {
             return Err(invalid(&about, key, &format!("is no PEM: it has no line -----BEGIN {kind}-----")));
@@ -136,6 +145,14 @@ impl Read<'_> {
                 let named = spec.certificate_and_key.as_ref().ok_or_else(|| missing(field))?;
                 let certificate = self.pem(field, &named.secret_name, &named.certificate, "CERTIFICATE").await?;
                 let key = Secret::new(self.pem(field, &named.secret_name, &named.key, "PRIVATE KEY").await?);
+                key.check_pair(&certificate).map_err(|flaw| {
+                    let (key, problem) = match flaw {
+                        Flaw::Certificate => (&named.certificate, "holds a certificate that cannot be read"),
+                        Flaw::Key => (&named.key, "holds a private key that cannot be read"),
+                        Flaw::Pair => (&named.key, "is the private key of another certificate"),
+                    };
+                    invalid(&self.about(field, &named.secret_name), key, problem)
+                })?;
                 return Ok(Authentication::Certificate { certificate, key });
             }
             AuthenticationType::ScramSha256 => Mechanism::ScramSha256,

@@ -41,6 +41,14 @@ impl Process {
         Self { child, address: address.to_owned() }
     }
 
+    /// Starts it on an address; what it logs goes into a file.
+    pub fn start_into(log: std::fs::File, address: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--http-address", address]).args(arguments).env("KUBECONFIG", environment().kubeconfig);
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        Self { child, address: address.to_owned() }
+    }
+
     /// What it answers; `None` when it does not.
     pub async fn ask(&self, path: &str) -> Option<String> {
         within(Duration::from_secs(5), ask(&self.address, path)).await.flatten()

@@ -16,7 +16,7 @@ use crate::{
         consumers::{Consumed, Kind, Member},
         unique, within,
     },
-    stand::{CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, Secured, WRONG_PASSWORD},
+    stand::{CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, secured, topic_and_group},
 };
 
 async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<GroupMember> {
@@ -36,7 +36,7 @@ async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<Group
 }
 
 /// A static member that has stopped, and whose session would last for minutes.
-async fn left(admin: &dyn GroupAdmin, topic: &str, group: &str) -> Vec<GroupMember> {
+pub async fn left(admin: &dyn GroupAdmin, topic: &str, group: &str) -> Vec<GroupMember> {
     let kind =
         Kind { is_static: true, session_timeout_ms: Some(300_000), bootstrap_servers: Some(CLEAR.into()), ..Kind::default() };
     let member = Member::start(group, slice::from_ref(&topic.to_owned()), &kind, 0, Consumed::default());
@@ -45,9 +45,11 @@ async fn left(admin: &dyn GroupAdmin, topic: &str, group: &str) -> Vec<GroupMemb
     found
 }
 
-pub async fn members_are_taken_out(broker: &Secured, topic: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_taken_out_over_each_kind_of_connection() {
+    let (broker, (topic, _)) = (secured().await, topic_and_group().await);
     let trusted = || Some(Tls::Trusted(broker.authority.certificate.clone()));
-    let (certificate, key) = broker.authority.sign("orders", None);
+    let (certificate, key) = broker.authority.sign("orders");
     let password = |mechanism, password: &str| {
         Some(Authentication::Password { mechanism, username: "orders".into(), password: Secret::new(password.into()) })
     };
@@ -58,7 +60,7 @@ pub async fn members_are_taken_out(broker: &Secured, topic: &str) {
         ..Connection::default()
     };
     let certificate = Some(Authentication::Certificate { certificate, key: Secret::new(key) });
-    let (pool, group) = (Pool::default(), unique("left"));
+    let (pool, group) = (Pool::default(), unique("secured-left"));
     let clear = pool.connect(&connection(CLEAR, None, None)).await.unwrap();
     let mut found = vec![];
     for (kind, connection) in [
@@ -69,7 +71,7 @@ pub async fn members_are_taken_out(broker: &Secured, topic: &str) {
         ("PLAIN", connection(PASSWORDS, trusted(), password(Mechanism::Plain, PLAIN_PASSWORD))),
     ] {
         let before = found;
-        found = left(clear.as_ref(), topic, &group).await;
+        found = left(clear.as_ref(), &topic, &group).await;
         let admin = pool.connect(&connection).await.unwrap();
         // An earlier incarnation of the static member: what is there now is not meant.
         admin.evict(&group, &before).await.unwrap_or_else(|error| panic!("{kind}: {error}"));

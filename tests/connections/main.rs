@@ -3,114 +3,103 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
 
+mod acls;
 #[path = "../common/mod.rs"]
 mod common;
+mod held;
+mod leaderless;
 mod left;
+mod planted;
 mod stand;
-
-use std::time::Duration;
+mod tls;
+mod unreachable;
 
 use common::{
-    PATIENCE,
-    broker::Broker,
     reset, resets,
     shop::{Operator, status},
-    unique, wait_for_end, with_namespace, within,
+    wait_for_end, with_namespace,
 };
-use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
-use kube::{
-    Api, Client,
-    api::{ListParams, Patch, PatchParams, PostParams},
-};
-use offset_reset_operator::{
-    api::{OffsetReset, Phase, Reason},
-    machine::world::{Committed, TopicPartition},
-};
+use kube::{Api, Client, api::PostParams};
+use offset_reset_operator::api::{OffsetReset, Phase, Reason};
 use serde_json::{Value, json};
-use stand::{Authority, CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, Secured, WRONG_PASSWORD};
+use stand::{
+    CLEAR, MUTUAL, PASSWORDS, PASSWORDS_IN_CLEAR, PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, certificate, kafka, password,
+    secret, secured, topic_and_group, trust,
+};
 
-/// Writes a Secret, or writes it anew.
-async fn secret(client: &Client, namespace: &str, name: &str, data: Value) {
-    let secret: Secret = serde_json::from_value(json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
-    }))
-    .unwrap();
-    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-    secrets.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(&secret)).await.unwrap();
+/// A reset that cannot be.
+struct Case {
+    name: &'static str,
+    kafka: Value,
+    reason: Reason,
+    /// The message says each of these.
+    words: Vec<String>,
+    /// It ends with the first attempt.
+    at_once: bool,
 }
 
-fn password(kind: &str, secret: &str) -> Value {
-    json!({"type": kind, "username": "orders", "passwordSecret": {"secretName": secret, "password": "password"}})
-}
+impl Case {
+    /// One that ends with the first attempt.
+    fn new<const N: usize>(name: &'static str, kafka: Value, reason: Reason, words: [&str; N]) -> Self {
+        Self { name, kafka, reason, words: words.map(str::to_owned).into(), at_once: true }
+    }
 
-fn certificate(secret: &str, certificate: &str, key: &str) -> Value {
-    json!({"type": "tls", "certificateAndKey": {"secretName": secret, "certificate": certificate, "key": key}})
-}
+    /// One that is tried again for half a minute, for it might heal.
+    fn passing<const N: usize>(name: &'static str, kafka: Value, reason: Reason, words: [&str; N]) -> Self {
+        Self { at_once: false, ..Self::new(name, kafka, reason, words) }
+    }
 
-/// What a person sees must hold none of these, nor what they are in base64.
-fn holds_no_secret(seen: &str, planted: &[&str]) {
-    for secret in planted {
-        assert!(!seen.contains(secret), "{secret} was seen in: {seen}");
+    /// What is wrong with its end.
+    fn check(&self, done: &OffsetReset) -> Option<String> {
+        let (status, message) = (status(done), status(done).message.clone().unwrap_or_default());
+        eprintln!("{}: {}: {message}", self.name, status.reason.map(Reason::as_str).unwrap_or_default());
+        let begin = if self.at_once { "refused: " } else { "refused after several attempts: " };
+        let right = status.phase == Some(Phase::Failed)
+            && status.reason == Some(self.reason)
+            && message.starts_with(begin)
+            && message.ends_with(". Nothing was stopped and no offset was changed")
+            && self.words.iter().all(|words| message.contains(words));
+        let found = format!("{}: {:?} {:?}: {message}", self.name, status.phase, status.reason);
+        (!right).then(|| format!("{found}\n  instead of {}: {begin}{:?}", self.reason, self.words))
     }
 }
 
-/// A topic of ten records and a group at its end, on the broker of the test.
-async fn topic_and_group() -> (String, String) {
-    let up = async {
-        while tokio::net::TcpStream::connect(CLEAR).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    within(PATIENCE, up).await.expect("the broker is up");
-    let broker = Broker::new(CLEAR);
-    let (topic, group) = (broker.topic("secured", 1).await, unique("secured"));
-    broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-    let at_end = [(TopicPartition::new(&topic, 0), Committed { offset: 10, metadata: String::new() })];
-    let committed = broker.group_admin().await.commit(&group, &at_end).await.unwrap();
-    assert!(committed.values().all(Result::is_ok), "{committed:?}");
-    (topic, group)
+/// Runs all of them at the same time, each for a group of its own, so that none waits for another.
+async fn each_fails(client: &Client, namespace: &str, topic: &str, cases: &[Case]) {
+    let api = resets(client, namespace);
+    let entries = json!([{"topic": topic, "partition": 0, "offset": 9}]);
+    let runs = cases.iter().map(|case| run(&api, case.name, case.name, &entries, &case.kafka));
+    let ended = futures::future::join_all(runs).await;
+    let wrong: Vec<String> = cases.iter().zip(&ended).filter_map(|(case, done)| case.check(done)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs a reset without targets to its end.
+async fn run(api: &Api<OffsetReset>, name: &str, group: &str, entries: &Value, kafka: &Value) -> OffsetReset {
+    let spec = json!({"targetRefs": [], "kafka": kafka});
+    api.create(&PostParams::default(), &reset(name, group, entries, &spec)).await.unwrap();
+    wait_for_end(api, name).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[allow(clippy::too_many_lines, reason = "two tables on one broker, which takes seconds to start")]
-async fn each_kind_of_connection_resets_and_each_failure_says_what_to_do() {
-    let broker = Secured::start().await;
-    let (topic, group) = topic_and_group().await;
-    left::members_are_taken_out(&broker, &topic).await;
+async fn each_kind_of_connection_resets_and_a_renewed_secret_takes_effect() {
+    let (broker, (topic, group)) = (secured().await, topic_and_group().await);
     with_namespace(async |client, namespace| {
         let operator = Operator::start(&client, &namespace);
         // As Strimzi's cluster CA, its KafkaUsers and cert-manager name their keys.
         let ca = &broker.authority.certificate;
-        let (user, user_key) = broker.authority.sign("orders", None);
-        let (strange, strange_key) = Authority::new("strange-ca").sign("orders", None);
+        let (user, user_key) = broker.authority.sign("orders");
         secret(&client, &namespace, "shop-cluster-ca-cert", json!({"ca.crt": ca, "ca.password": "x"})).await;
-        secret(&client, &namespace, "strange-ca", json!({"ca.crt": Authority::new("strange-ca").certificate})).await;
-        secret(&client, &namespace, "no-pem", json!({"ca.crt": "not a certificate"})).await;
         secret(&client, &namespace, "orders-tls", json!({"ca.crt": ca, "user.crt": user, "user.key": user_key})).await;
         secret(&client, &namespace, "cert-manager", json!({"ca.crt": ca, "tls.crt": user, "tls.key": user_key})).await;
-        secret(&client, &namespace, "strange-tls", json!({"user.crt": strange, "user.key": strange_key})).await;
         secret(&client, &namespace, "orders", json!({"password": SCRAM_PASSWORD})).await;
         secret(&client, &namespace, "orders-plain", json!({"password": PLAIN_PASSWORD})).await;
         secret(&client, &namespace, "rotated", json!({"password": WRONG_PASSWORD})).await;
 
-        let trusted = json!({"trustedCertificates": [{"secretName": "shop-cluster-ca-cert", "certificate": "ca.crt"}]});
+        let trusted = trust("shop-cluster-ca-cert");
         let by_pattern = json!({"trustedCertificates": [{"secretName": "shop-cluster-ca-cert", "pattern": "*.crt"}]});
-        let kafka = |servers: &str, tls: &Value, authentication: &Value| {
-            let mut kafka = json!({"bootstrapServers": servers});
-            for (key, value) in [("tls", tls), ("authentication", authentication)] {
-                if !value.is_null() {
-                    kafka[key] = value.clone();
-                }
-            }
-            kafka
-        };
         let api = resets(&client, &namespace);
-        let run = async |name: &str, group: &str, offset: i64, kafka: Value| -> OffsetReset {
-            let entries = json!([{"topic": topic, "partition": 0, "offset": offset}]);
-            let spec = json!({"targetRefs": [], "kafka": kafka});
-            api.create(&PostParams::default(), &reset(name, group, &entries, &spec)).await.unwrap();
-            wait_for_end(&api, name).await
-        };
+        let to = |offset: i64| json!([{"topic": topic, "partition": 0, "offset": offset}]);
 
         let works = [
             ("in-clear", kafka(CLEAR, &Value::Null, &Value::Null)),
@@ -118,94 +107,58 @@ async fn each_kind_of_connection_resets_and_each_failure_says_what_to_do() {
             ("of-cert-manager", kafka(MUTUAL, &by_pattern, &certificate("cert-manager", "tls.crt", "tls.key"))),
             ("scram-256", kafka(PASSWORDS, &trusted, &password("scram-sha-256", "orders"))),
             ("scram-512", kafka(PASSWORDS, &trusted, &password("scram-sha-512", "orders"))),
+            ("plain-in-clear", kafka(PASSWORDS_IN_CLEAR, &Value::Null, &password("plain", "orders-plain"))),
             ("plain", kafka(PASSWORDS, &trusted, &password("plain", "orders-plain"))),
         ];
         for (offset, (name, kafka)) in (1..).zip(works) {
-            let done = run(name, &group, offset, kafka).await;
+            let done = run(&api, name, &group, &to(offset), &kafka).await;
             let status = status(&done);
             assert_eq!(status.phase, Some(Phase::Succeeded), "{name}: {:?}", status.message);
             assert_eq!(status.partitions[0].after, Some(offset), "{name}");
         }
 
-        let fails = [
-            (
-                "wrong-password",
-                kafka(PASSWORDS, &trusted, &password("scram-sha-512", "rotated")),
-                Reason::AuthenticationFailed,
-                "did not accept the credentials",
-            ),
-            (
-                "unknown-authority",
-                kafka(
-                    PASSWORDS,
-                    &json!({"trustedCertificates": [{"secretName": "strange-ca", "certificate": "ca.crt"}]}),
-                    &password("plain", "orders-plain"),
-                ),
-                Reason::TlsFailed,
-                "could not be verified: its authority is not among",
-            ),
-            (
-                "public-authorities",
-                kafka(PASSWORDS, &json!({}), &password("plain", "orders-plain")),
-                Reason::TlsFailed,
-                "could not be verified: its authority is not among",
-            ),
-            ("no-client-certificate", kafka(MUTUAL, &trusted, &Value::Null), Reason::TlsFailed, "client certificate"),
-            (
-                "strange-client-certificate",
-                kafka(MUTUAL, &trusted, &certificate("strange-tls", "user.crt", "user.key")),
-                Reason::TlsFailed,
-                "client certificate",
-            ),
-            ("tls-to-clear", kafka(CLEAR, &trusted, &Value::Null), Reason::BrokerUnreachable, "does not speak TLS"),
-            ("clear-to-tls", kafka(MUTUAL, &Value::Null, &Value::Null), Reason::BrokerUnreachable, "closed the connection"),
-            (
+        let rotated = kafka(PASSWORDS, &trusted, &password("scram-sha-512", "rotated"));
+        let done = run(&api, "before-rotation", &group, &to(8), &rotated).await;
+        assert_eq!(status(&done).reason, Some(Reason::AuthenticationFailed), "{:?}", status(&done).message);
+        // The same Secret with another value, and nobody was restarted.
+        secret(&client, &namespace, "rotated", json!({"password": SCRAM_PASSWORD})).await;
+        let done = run(&api, "after-rotation", &group, &to(8), &rotated).await;
+        assert_eq!(status(&done).phase, Some(Phase::Succeeded), "{:?}", status(&done).message);
+        operator.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_not_as_it_should_be_is_named_with_its_key_and_its_field() {
+    let broker = secured().await;
+    with_namespace(async |client, namespace| {
+        let operator = Operator::start(&client, &namespace);
+        secret(&client, &namespace, "cluster-ca", json!({"ca.crt": broker.authority.certificate})).await;
+        secret(&client, &namespace, "no-pem", json!({"ca.crt": "not a certificate"})).await;
+        secret(&client, &namespace, "orders", json!({"password": SCRAM_PASSWORD})).await;
+        let trusted = trust("cluster-ca");
+        let cases = [
+            Case::passing(
                 "no-secret",
                 kafka(PASSWORDS, &trusted, &password("plain", "nobody")),
                 Reason::SecretUnavailable,
-                "nobody, which spec.kafka.authentication.passwordSecret names, does not exist",
+                ["nobody, which spec.kafka.authentication.passwordSecret names, does not exist"],
             ),
-            (
+            Case::passing(
                 "no-key",
                 kafka(PASSWORDS, &trusted, &certificate("orders", "user.crt", "user.key")),
                 Reason::SecretUnavailable,
-                "which spec.kafka.authentication.certificateAndKey names, has no key user.crt; it has: password",
+                ["which spec.kafka.authentication.certificateAndKey names, has no key user.crt; it has: password"],
             ),
-            (
+            Case::new(
                 "no-pem",
-                kafka(
-                    PASSWORDS,
-                    &json!({"trustedCertificates": [{"secretName": "no-pem", "certificate": "ca.crt"}]}),
-                    &Value::Null,
-                ),
+                kafka(PASSWORDS, &trust("no-pem"), &Value::Null),
                 Reason::SecretUnavailable,
-                "which spec.kafka.tls.trustedCertificates names, is not as it should be: key ca.crt is no PEM",
+                ["which spec.kafka.tls.trustedCertificates names, is not as it should be: key ca.crt is no PEM"],
             ),
         ];
-        // Each for a group of its own, so that none waits for another.
-        let ended = futures::future::join_all(fails.iter().map(|(name, kafka, ..)| run(name, name, 9, kafka.clone()))).await;
-        let mut wrong = vec![];
-        for ((name, _, reason, words), done) in fails.iter().zip(&ended) {
-            let (status, message) = (status(done), status(done).message.clone().unwrap_or_default());
-            eprintln!("{name}: {message}");
-            if status.phase != Some(Phase::Failed) || status.reason != Some(*reason) || !message.contains(words) {
-                wrong.push(format!("{name}: {:?} {:?}: {message}\n  instead of {reason}: {words}", status.phase, status.reason));
-            }
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-
-        // The same Secret with another value, and nobody was restarted.
-        secret(&client, &namespace, "rotated", json!({"password": SCRAM_PASSWORD})).await;
-        let done = run("after-rotation", &group, 8, kafka(PASSWORDS, &trusted, &password("scram-sha-512", "rotated"))).await;
-        assert_eq!(status(&done).phase, Some(Phase::Succeeded), "{:?}", status(&done).message);
-
-        let planted = [SCRAM_PASSWORD, PLAIN_PASSWORD, WRONG_PASSWORD, "cGxhbnRlZC", &user_key, "PRIVATE KEY"];
-        for reset in api.list(&ListParams::default()).await.unwrap() {
-            holds_no_secret(&serde_json::to_string(&reset).unwrap(), &planted);
-        }
-        for event in Api::<Event>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await.unwrap() {
-            holds_no_secret(&serde_json::to_string(&event).unwrap(), &planted);
-        }
+        each_fails(&client, &namespace, "whatever", &cases).await;
         operator.end().await;
     })
     .await;
