@@ -17,7 +17,7 @@
 //! status before it acts; [`after`] then says what the effect's answer means.
 
 pub mod autoscaler;
-mod check;
+pub(crate) mod check;
 mod clamp;
 mod draining;
 mod drift;

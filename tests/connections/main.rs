@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
 
+mod binding;
 #[path = "../common/mod.rs"]
 mod common;
 mod left;
@@ -10,6 +11,7 @@ mod stand;
 
 use std::time::Duration;
 
+use binding::Bindings;
 use common::{
     PATIENCE,
     broker::Broker,
@@ -76,6 +78,7 @@ async fn topic_and_group() -> (String, String) {
 async fn each_kind_of_connection_resets_and_each_failure_says_what_to_do() {
     let broker = Secured::start().await;
     let (topic, group) = topic_and_group().await;
+    let bindings = tokio::spawn(Bindings::new(&broker, &topic).try_all());
     left::members_are_taken_out(&broker, &topic).await;
     with_namespace(async |client, namespace| {
         let operator = Operator::start(&client, &namespace);
@@ -209,4 +212,5 @@ async fn each_kind_of_connection_resets_and_each_failure_says_what_to_do() {
         operator.end().await;
     })
     .await;
+    bindings.await.unwrap();
 }
