@@ -35,7 +35,8 @@ pub struct KafkaSpec {
     pub authentication: Option<Box<AuthenticationSpec>>,
 
     /// Instead of bootstrapServers, tls and authentication: a Secret that holds the whole connection, after the Service Binding
-    /// specification, as Strimzi's access operator writes it.
+    /// specification, as Strimzi's access operator writes it: type (kafka), bootstrapServers, securityProtocol, and as that wants it
+    /// saslMechanism, username and password, ssl.truststore.crt, ssl.keystore.crt and ssl.keystore.key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingSpec>,
 

@@ -115,6 +115,8 @@ reasons! {
     AuthenticationFailed,
     /// The broker refuses what the operator asks for.
     AuthorizationFailed,
+    /// spec.kafka leads to another cluster than when the plan was made: its binding or its brokers' names have changed.
+    ClusterChanged,
     /// The broker does not know the group.
     GroupNotFound,
     /// The group is no consumer group: a share, Streams or Connect group; the message names the right tool.

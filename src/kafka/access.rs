@@ -36,6 +36,7 @@ pub(super) fn may_read(answer: Result<Operations, Fault>) -> Result<Option<bool>
         | KafkaErrorKind::Leader
         | KafkaErrorKind::GroupNotFound
         | KafkaErrorKind::WrongGroupType
+        | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
         | KafkaErrorKind::Server

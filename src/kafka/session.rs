@@ -175,6 +175,7 @@ pub(super) fn is_silence(code: i32) -> bool {
         | KafkaErrorKind::Leader
         | KafkaErrorKind::GroupNotFound
         | KafkaErrorKind::WrongGroupType
+        | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
         | KafkaErrorKind::Server

@@ -140,7 +140,7 @@ fn is_value(name: &str, value: &str) -> bool {
 }
 
 /// `host:port`, or an IPv6 address in brackets and a port.
-fn names_a_broker(broker: &str) -> bool {
+pub(crate) fn names_a_broker(broker: &str) -> bool {
     let Some((host, port)) = broker.rsplit_once(':') else { return false };
     let port = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -148,7 +148,7 @@ fn names_a_broker(broker: &str) -> bool {
         Some(address) => {
             !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         }
-        None => !host.is_empty() && !host.contains([':', '/', ' ', ',', '\0']),
+        None => !host.is_empty() && !host.contains([':', '/', ',', '\0']) && !host.contains(char::is_whitespace),
     }
 }
 

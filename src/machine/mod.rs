@@ -18,7 +18,7 @@
 
 mod acls;
 pub mod autoscaler;
-mod check;
+pub(crate) mod check;
 mod clamp;
 mod draining;
 mod drift;

@@ -111,7 +111,9 @@ pub struct Undone {
     pub name: String,
     /// Its group.
     pub group: String,
-    /// Whether it named one of the brokers that this reset names.
+    /// The id of its cluster, where it has recorded one.
+    pub cluster_id: Option<String>,
+    /// Whether it named one of the brokers that this reset names. What a binding names nobody has recorded.
     pub same_brokers: bool,
     /// What it has recorded.
     pub partitions: Vec<PartitionStatus>,

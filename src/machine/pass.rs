@@ -175,7 +175,7 @@ impl<'a> Pass<'a> {
 
     /// Who works on the group already, in words, when somebody does: seen by the cluster's own id, however its brokers are named.
     pub fn group_holder(&self) -> Option<String> {
-        let (group, cluster_id) = (&self.seen.group, self.status.group.as_ref()?.cluster_id.as_deref()?);
+        let (group, cluster_id) = (&self.seen.group, self.status.group.as_ref()?.cluster_id.as_deref());
         let other = sharing::group_holder(&self.seen.uid, group, cluster_id, &self.seen.others)?;
         let held = self.status.targets.iter().any(|target| target.stop_requested);
         Some(format!(

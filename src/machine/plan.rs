@@ -65,6 +65,7 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::Leader => Reason::NoLeader,
         KafkaErrorKind::GroupNotFound => Reason::GroupNotFound,
         KafkaErrorKind::WrongGroupType => Reason::WrongGroupType,
+        KafkaErrorKind::OtherCluster => Reason::ClusterChanged,
         KafkaErrorKind::UnsupportedForMessageFormat => Reason::TimestampsUnsupported,
         KafkaErrorKind::UnknownMember => Reason::GroupNotEmpty,
         KafkaErrorKind::Coordinator | KafkaErrorKind::UnstableOffset | KafkaErrorKind::Server | KafkaErrorKind::Other => {

@@ -36,6 +36,12 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         }
         KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => return pass.again(),
     };
+    if request.kafka.binding.is_some() && seen.cluster_id.is_none() {
+        // What a binding names no other reset can know: only by the cluster's id are two of one group told to be on one cluster.
+        let message = "no broker says the cluster's id, which is needed with spec.kafka.binding: without it nobody could tell whether \
+                       another OffsetReset works on the same group of the same cluster";
+        return refuse(pass, &[Refusal::passing(Reason::BrokerUnreachable, message.to_owned())], None);
+    }
     let plan = match plan::plan(request, seen) {
         Ok(plan) => plan,
         Err(refusals) => {

@@ -79,13 +79,22 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], pla
 fn command(request: &Request) -> String {
     let kafka = &request.kafka;
     // Where the passwords are that it needs only its user knows.
-    let config = if kafka.tls.is_some() || kafka.authentication.is_some() { " --command-config client.properties" } else { "" };
-    format!(
-        "kafka-consumer-groups --bootstrap-server {}{config} --group {} --reset-offsets",
-        quoted(kafka.bootstrap_servers.as_deref().unwrap_or_default()),
-        quoted(&request.group)
-    )
+    let secured = kafka.tls.is_some() || kafka.authentication.is_some() || kafka.binding.is_some();
+    let config = if secured { " --command-config client.properties" } else { "" };
+    let brokers = match &kafka.binding {
+        Some(binding) => format!(
+            "\"$(kubectl -n {} get secret {} -o go-template='{BOOTSTRAP_SERVERS}')\"",
+            quoted(&request.namespace),
+            quoted(&binding.secret_name)
+        ),
+        None => quoted(kafka.bootstrap_servers.as_deref().unwrap_or_default()),
+    };
+    format!("kafka-consumer-groups --bootstrap-server {brokers}{config} --group {} --reset-offsets", quoted(&request.group))
 }
+
+/// The brokers that a binding names, under whichever of its names for them.
+const BOOTSTRAP_SERVERS: &str = "{{or .data.bootstrapServers (index .data \"bootstrap.servers\") (index .data \"bootstrap-servers\") \
+                                 | base64decode}}";
 
 /// One entry as a command; `None` where Kafka's tool has no word for it.
 fn entry_command(request: &Request, entry: &Entry) -> Option<String> {

@@ -214,12 +214,10 @@ impl Goal {
 /// How the cluster is reached. What the schema knows and this version cannot follow is refused: never ignored.
 fn followed(kafka: &KafkaSpec) -> Result<KafkaSpec, InvalidSpec> {
     let oauth = kafka.authentication.as_ref().is_some_and(|authentication| authentication.kind == AuthenticationType::OAuth);
-    for (field, given) in [("authentication of type oauth", oauth), ("binding", kafka.binding.is_some())] {
-        if given {
-            return Err(InvalidSpec::new(format!("kafka.{field}"), "this version of the operator cannot follow it"));
-        }
+    if oauth {
+        return Err(InvalidSpec::new("kafka.authentication of type oauth", "this version of the operator cannot follow it"));
     }
-    if kafka.bootstrap_servers.is_none() {
+    if kafka.bootstrap_servers.is_some() == kafka.binding.is_some() {
         return Err(InvalidSpec::new("kafka", "needs either bootstrapServers or binding"));
     }
     Ok(kafka.clone())

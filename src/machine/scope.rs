@@ -268,8 +268,13 @@ impl<'a> Expansion<'a> {
                 format!("OffsetReset {name} was about group {}, and this one is about {group}. Name its group", undone.group);
             return self.refuse(Reason::CannotUndo, message);
         }
-        if !undone.same_brokers {
-            let message = format!("OffsetReset {name} named other brokers: make sure that they are of the same cluster");
+        let same_cluster = match (&undone.cluster_id, &self.seen.cluster_id) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            (None, _) | (_, None) => undone.same_brokers,
+        };
+        if !same_cluster {
+            let message =
+                format!("OffsetReset {name} was about another cluster, or about other brokers: make sure that this is the one");
             self.scoped.left_out.push(message);
         }
         let (mut any, mut without, mut gone) = (false, vec![], vec![]);

@@ -86,7 +86,8 @@ impl From<&OffsetReset> for Claimant {
     }
 }
 
-/// The brokers that a reset names, in lower case; none when a binding names them.
+/// The brokers that a reset names, in lower case; none when a binding names them: what is in a Secret is nobody else's to know, and may
+/// change. Then only the cluster's id tells.
 #[must_use]
 pub fn brokers(reset: &OffsetReset) -> Vec<String> {
     let Some(brokers) = &reset.spec.kafka.bootstrap_servers else { return vec![] };
@@ -171,11 +172,23 @@ pub fn blocker(own: &Claimant, others: &[Claimant], now: Timestamp) -> Option<Bl
 ///
 /// The caller must let no two resets in at the same time: who has been let in is only seen once its finalizer is on.
 #[must_use]
-pub(super) fn group_holder<'a>(own_uid: &str, group: &str, cluster_id: &str, others: &'a [Claimant]) -> Option<&'a Claimant> {
+pub(super) fn group_holder<'a>(
+    own_uid: &str,
+    group: &str,
+    cluster_id: Option<&str>,
+    others: &'a [Claimant],
+) -> Option<&'a Claimant> {
+    let same_cluster = |other: &Claimant| match (cluster_id, other.cluster_id.as_deref()) {
+        (Some(own), Some(other)) => own == other,
+        // Unknown never counts as another one.
+        (Some(_), None) => true,
+        // Then the brokers' names have told, before either was let in; but for those that a binding names.
+        (None, _) => other.brokers.is_empty(),
+    };
     others
         .iter()
         .filter(|other| other.uid != own_uid && other.finalizer && other.is_active())
-        .find(|other| Guard::GroupOfNoOther.stops(other.group == group && other.cluster_id.as_deref() == Some(cluster_id)))
+        .find(|other| Guard::GroupOfNoOther.stops(other.group == group && same_cluster(other)))
 }
 
 /// Another reset of the same workloads that is still planning: worth waiting for while the consumers run, so that one stop serves both.

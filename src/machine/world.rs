@@ -151,6 +151,8 @@ pub enum KafkaErrorKind {
     /// The group is none of consumers but of something else: share, Kafka Streams (KIP-1071), Kafka Connect. The message says
     /// what resets those.
     WrongGroupType,
+    /// The brokers are those of another cluster than the one that the plan is for.
+    OtherCluster,
     /// The broker's log format has no times (43).
     UnsupportedForMessageFormat,
     /// A transactional commit is still pending on the partition (88).
@@ -183,6 +185,7 @@ impl KafkaErrorKind {
             | Self::UnknownTopicOrPartition
             | Self::GroupNotFound
             | Self::WrongGroupType
+            | Self::OtherCluster
             | Self::UnsupportedForMessageFormat
             | Self::Other => false,
         }

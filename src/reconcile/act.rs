@@ -71,7 +71,7 @@ pub(super) async fn act(
         Effect::SettleReceipt { keep } => settle(context, reset, *keep).await,
         Effect::Evict(members) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
-            let evicted = async { connect(context, request).await?.evict(&request.group, members).await };
+            let evicted = async { connect(context, request, reset.status.as_ref()).await?.evict(&request.group, members).await };
             Ok(evicted.await.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done))
         }
         Effect::Commit(offsets) => {
@@ -80,7 +80,7 @@ pub(super) async fn act(
                 .iter()
                 .map(|(at, offset)| (at.clone(), Committed { offset: *offset, metadata: request.marker.clone() }))
                 .collect();
-            let admin = match connect(context, request).await {
+            let admin = match connect(context, request, reset.status.as_ref()).await {
                 Ok(admin) => admin,
                 Err(error) => return Ok(Answer::CommitFailed(error)),
             };

@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::Context;
+use super::{
+    Context,
+    binding::{self, Bound},
+    found::Found,
+};
 use crate::{
-    api::{AuthenticationSpec, AuthenticationType, CertificateSource},
-    kafka::{
-        Authentication, Connection, GroupAdmin, Mechanism, Secret, Tls,
-        pem::{self, Flaw},
-    },
+    api::{AuthenticationSpec, AuthenticationType, CertificateSource, OffsetResetStatus, Phase},
+    kafka::{Authentication, Connection, GroupAdmin, Mechanism, Secret, Tls},
     kubernetes::Material,
     machine::{
         request::Request,
@@ -16,13 +17,35 @@ use crate::{
     },
 };
 
-/// The way to the request's cluster.
+/// The way to the request's cluster, which is the one of the plan once there is one.
 ///
 /// # Errors
-/// As [`connection`] has them, and when no client can be made.
-pub(super) async fn connect(context: &Context, request: &Request) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
+/// As [`connection`] has them, when no client can be made, and when another cluster is there now: a binding may name another one since,
+/// and a plan is for one cluster alone.
+pub(super) async fn connect(
+    context: &Context,
+    request: &Request,
+    status: Option<&OffsetResetStatus>,
+) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
     // On the heap: the futures of whoever waits for it are large enough.
-    context.kafka.connect(&Box::pin(connection(context, request)).await?).await
+    let admin = context.kafka.connect(&Box::pin(connection(context, request)).await?).await?;
+    // While planning it is found out anew.
+    let planned = status.filter(|status| !matches!(status.phase, None | Some(Phase::Pending | Phase::Planning)));
+    if let Some(planned) = planned.and_then(|status| status.group.as_ref()?.cluster_id.as_deref()) {
+        match admin.cluster_id().await? {
+            Some(found) if found == planned => {}
+            Some(found) => {
+                let message =
+                    format!("the plan is for the cluster {planned}, and spec.kafka leads to the cluster {found} by now");
+                return Err(KafkaError::new(KafkaErrorKind::OtherCluster, message));
+            }
+            None => {
+                let message = format!("no broker says whether this is the cluster {planned}, for which the plan is");
+                return Err(KafkaError::new(KafkaErrorKind::Unreachable, message));
+            }
+        }
+    }
+    Ok(admin)
 }
 
 /// How the request's cluster is reached.
@@ -32,6 +55,12 @@ pub(super) async fn connect(context: &Context, request: &Request) -> Result<Arc<
 async fn connection(context: &Context, request: &Request) -> Result<Connection, KafkaError> {
     let mut secrets = Read { context, namespace: &request.namespace, known: HashMap::new() };
     let kafka = &request.kafka;
+    let config = kafka.config.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+    if let Some(named) = &kafka.binding {
+        let found = secrets.found("binding", &named.secret_name).await?;
+        let Bound { bootstrap_servers, tls, authentication } = binding::read(&found)?;
+        return Ok(Connection { bootstrap_servers, tls, authentication, config });
+    }
     let tls = match &kafka.tls {
         None => None,
         Some(tls) if tls.trusted_certificates.is_empty() => Some(Tls::Public),
@@ -41,7 +70,6 @@ async fn connection(context: &Context, request: &Request) -> Result<Connection, 
         None => None,
         Some(authentication) => Some(secrets.authentication(authentication).await?),
     };
-    let config = kafka.config.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
     let bootstrap_servers = kafka.bootstrap_servers.clone().unwrap_or_default();
     Ok(Connection { bootstrap_servers, tls, authentication, config })
 }
@@ -54,88 +82,42 @@ struct Read<'a> {
 }
 
 impl Read<'_> {
-    async fn material(&mut self, field: &str, name: &str) -> Result<&Material, KafkaError> {
-        if !self.known.contains_key(name) {
-            let found = self.context.secrets.read(self.namespace, name).await;
-            let about = self.about(field, name);
-            let material = match found {
+    /// A Secret that a field of `spec.kafka` names.
+    async fn found(&mut self, field: &str, name: &str) -> Result<Found<'_>, KafkaError> {
+        let about = format!("Secret {}/{name}, which spec.kafka.{field} names,", self.namespace);
+        let unavailable = |why: String| KafkaError::new(KafkaErrorKind::SecretUnavailable, format!("{about} {why}"));
+        let material = match self.known.remove(name) {
+            Some(material) => material,
+            None => match self.context.secrets.read(self.namespace, name).await {
                 Ok(Some(material)) => material,
-                Ok(None) => return Err(KafkaError::new(KafkaErrorKind::SecretUnavailable, format!("{about} does not exist"))),
-                Err(why) => {
-                    return Err(KafkaError::new(KafkaErrorKind::SecretUnavailable, format!("{about} cannot be read: {why}")));
-                }
-            };
-            self.known.insert(name.to_owned(), material);
-        }
-        self.known.get(name).ok_or_else(|| KafkaError::new(KafkaErrorKind::SecretUnavailable, "a Secret was lost"))
-    }
-
-    /// The text under a key.
-    async fn text(&mut self, field: &str, name: &str, key: &str) -> Result<String, KafkaError> {
-        let about = self.about(field, name);
-        let material = self.material(field, name).await?;
-        let Some(bytes) = material.get(key) else {
-            let keys = material.keys().collect::<Vec<_>>().join(", ");
-            let message = format!("{about} has no key {key}; it has: {keys}");
-            return Err(KafkaError::new(KafkaErrorKind::SecretUnavailable, message));
+                Ok(None) => return Err(unavailable("does not exist".into())),
+                Err(why) => return Err(unavailable(format!("cannot be read: {why}"))),
+            },
         };
-        match std::str::from_utf8(bytes) {
-            Ok(text) if text.contains('\0') => Err(invalid(&about, key, "holds a NUL byte")),
-            Ok("") => Err(invalid(&about, key, "is empty")),
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(invalid(&about, key, "is no text in UTF-8")),
-        }
-    }
-
-    fn about(&self, field: &str, name: &str) -> String {
-        format!("Secret {}/{name}, which spec.kafka.{field} names,", self.namespace)
+        Ok(Found::new(about, self.known.entry(name.to_owned()).or_insert(material)))
     }
 
     async fn certificates(&mut self, field: &str, sources: &[CertificateSource]) -> Result<String, KafkaError> {
         let mut all = String::new();
         for source in sources {
-            let name = &source.secret_name;
+            let found = self.found(field, &source.secret_name).await?;
             let keys = match (&source.certificate, &source.pattern) {
                 (Some(key), _) => vec![key.clone()],
                 (None, pattern) => {
                     let pattern = pattern.as_deref().unwrap_or("*");
-                    let material = self.material(field, name).await?;
-                    let keys: Vec<String> = material.keys().filter(|key| matches(pattern, key)).map(str::to_owned).collect();
+                    let keys: Vec<String> = found.keys().filter(|key| matches(pattern, key)).map(str::to_owned).collect();
                     if keys.is_empty() {
-                        let message = format!("no key of Secret {name}, which spec.kafka.{field} names, matches {pattern}");
-                        return Err(KafkaError::new(KafkaErrorKind::SecretUnavailable, message));
+                        return Err(found.lacks(&format!("that matches {pattern}")));
                     }
                     keys
                 }
             };
             for key in keys {
-                let text = self.pem(field, name, &key, "CERTIFICATE").await?;
-                if !pem::are_certificates(&text) {
-                    return Err(invalid(&self.about(field, name), &key, "holds a certificate that cannot be read"));
-                }
-                all.push_str(text.trim_end());
+                all.push_str(found.certificates(&key)?.trim_end());
                 all.push('\n');
             }
         }
         Ok(all)
-    }
-
-    /// A PEM with a block of this kind. What else may be wrong with it is librdkafka's to say.
-    async fn pem(&mut self, field: &str, name: &str, key: &str, kind: &str) -> Result<String, KafkaError> {
-        let text = self.text(field, name, key).await?;
-        let about = self.about(field, name);
-        let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----"));
-        if !text.lines().any(begins) {
-            return Err(invalid(&about, key, &format!("is no PEM: it has no line -----BEGIN {kind}-----")));
-        }
-        if kind == "PRIVATE KEY" && text.contains("ENCRYPTED") {
-            return Err(invalid(
-                &about,
-                key,
-                "is an encrypted private key; store it unencrypted, as Strimzi and cert-manager do",
-            ));
-        }
-        Ok(text)
     }
 
     async fn authentication(&mut self, spec: &AuthenticationSpec) -> Result<Authentication, KafkaError> {
@@ -143,16 +125,8 @@ impl Read<'_> {
             AuthenticationType::Tls => {
                 let field = "authentication.certificateAndKey";
                 let named = spec.certificate_and_key.as_ref().ok_or_else(|| missing(field))?;
-                let certificate = self.pem(field, &named.secret_name, &named.certificate, "CERTIFICATE").await?;
-                let key = Secret::new(self.pem(field, &named.secret_name, &named.key, "PRIVATE KEY").await?);
-                key.check_pair(&certificate).map_err(|flaw| {
-                    let (key, problem) = match flaw {
-                        Flaw::Certificate => (&named.certificate, "holds a certificate that cannot be read"),
-                        Flaw::Key => (&named.key, "holds a private key that cannot be read"),
-                        Flaw::Pair => (&named.key, "is the private key of another certificate"),
-                    };
-                    invalid(&self.about(field, &named.secret_name), key, problem)
-                })?;
+                let found = self.found(field, &named.secret_name).await?;
+                let (certificate, key) = found.pair(&named.certificate, &named.key)?;
                 return Ok(Authentication::Certificate { certificate, key });
             }
             AuthenticationType::ScramSha256 => Mechanism::ScramSha256,
@@ -163,13 +137,9 @@ impl Read<'_> {
         let field = "authentication.passwordSecret";
         let named = spec.password_secret.as_ref().ok_or_else(|| missing(field))?;
         let username = spec.username.clone().ok_or_else(|| missing("authentication.username"))?;
-        let password = Secret::new(self.text(field, &named.secret_name, &named.password).await?);
+        let password = Secret::new(self.found(field, &named.secret_name).await?.text(&named.password)?);
         Ok(Authentication::Password { mechanism, username, password })
     }
-}
-
-fn invalid(about: &str, key: &str, problem: &str) -> KafkaError {
-    KafkaError::new(KafkaErrorKind::SecretInvalid, format!("{about} is not as it should be: key {key} {problem}"))
 }
 
 /// What the schema does not let through.

@@ -2,8 +2,10 @@
 
 mod act;
 mod backoff;
+mod binding;
 mod commits;
 mod connection;
+mod found;
 mod observe;
 mod orphans;
 mod questions;

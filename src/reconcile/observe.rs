@@ -217,7 +217,7 @@ async fn look_at_kafka(
     let left = hold.map_or(LOOK_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
     // On the heap: what is asked of Kafka while planning is much.
     let look = Box::pin(async {
-        let admin = connect(context, request).await?;
+        let admin = connect(context, request, Some(status)).await?;
         let undone = if phase == Phase::Planning { look_at_undone(context, reset, request).await } else { None };
         questions::look(admin.as_ref(), phase, request, status, undone).await
     });
@@ -248,7 +248,8 @@ async fn look_at_undone(context: &Context, reset: &OffsetReset, request: &Reques
             }
         };
         let same_brokers = sharing::brokers(reset).iter().any(|broker| sharing::brokers(&undone).contains(broker));
-        Ok(Seen::Known(Undone { name: name.clone(), group: undone.spec.group, same_brokers, partitions }))
+        let cluster_id = status.group.and_then(|group| group.cluster_id);
+        Ok(Seen::Known(Undone { name: name.clone(), group: undone.spec.group, cluster_id, same_brokers, partitions }))
     };
     Some(look.await.unwrap_or_else(Seen::Unknown))
 }

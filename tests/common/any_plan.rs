@@ -135,7 +135,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
         .collect();
     let commits = |random: &mut Random| per_partition(random, &all, |random, _| any_commit(random));
     let mut seen = PlanSeen {
-        cluster_id: None,
+        cluster_id: random.percent(50).then(|| random.one_of(&["cluster", "another"]).into()),
         group: any_group(random),
         access: Access::default(),
         committed: commits(random),
@@ -159,7 +159,8 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
             partition.outcome = random.one_of(&[PartitionOutcome::Reset, PartitionOutcome::Sent, PartitionOutcome::Failed]);
         }
         let group = if random.percent(90) { request.group.clone() } else { "another".into() };
-        Seen::Known(Undone { name: "other".into(), group, same_brokers: random.percent(90), partitions })
+        let cluster_id = random.percent(50).then(|| "another".into());
+        Seen::Known(Undone { name: "other".into(), group, cluster_id, same_brokers: random.percent(90), partitions })
     });
     for topic in scope::topics(request, &seen) {
         let partitions = if random.percent(97) { Ok(vec![0, 1, 2]) } else { Err(any_error(random)) };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
 
 mod acls;
+mod binding;
 #[path = "../common/mod.rs"]
 mod common;
 mod held;

@@ -137,7 +137,7 @@ fn what_cannot_be_taken_back_is_refused(#[case] seen: Seen<Undone>, #[case] tran
 fn undone(outcome: PartitionOutcome) -> Undone {
     let set = PartitionStatus { before: Some(70), after: Some(10), outcome, ..planned_partition(0) };
     let without = PartitionStatus { before: None, after: Some(10), outcome, ..planned_partition(1) };
-    Undone { name: "replay".into(), group: "g".into(), same_brokers: true, partitions: vec![set, without] }
+    Undone { name: "replay".into(), group: "g".into(), cluster_id: None, same_brokers: true, partitions: vec![set, without] }
 }
 
 #[test]

@@ -279,6 +279,7 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
 #[case::not_let_in_yet(Claimant { finalizer: false, ..other("uid-2", Some(Phase::Stopping)) }, false)]
 #[case::over(other("uid-2", Some(Phase::Succeeded)), false)]
 #[case::another_cluster(Claimant { cluster_id: Some("cluster-2".into()), ..other("uid-2", Some(Phase::Draining)) }, false)]
+#[case::a_cluster_that_nobody_knows(Claimant { cluster_id: None, ..other("uid-2", Some(Phase::Draining)) }, true)]
 #[case::another_group(Claimant { group: "h".into(), ..other("uid-2", Some(Phase::Draining)) }, false)]
 fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant, #[case] waits: bool) {
     let stopping = with_cluster(status_in(Phase::Stopping));

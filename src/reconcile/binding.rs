@@ -1,0 +1,239 @@
+//! PURE: a whole connection from one Secret after the Service Binding specification (servicebinding.io), with the entries that Strimzi's
+//! access operator writes.
+//!
+//! | entry | also written | is |
+//! |---|---|---|
+//! | `type` | | `kafka` |
+//! | `bootstrapServers` | `bootstrap.servers`, `bootstrap-servers` | host:port, several separated by commas |
+//! | `securityProtocol` | `security.protocol` | PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL |
+//! | `saslMechanism` | `sasl.mechanism` | SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, when the protocol has SASL |
+//! | `username`, `password` | `user` | when the protocol has SASL |
+//! | `ssl.truststore.crt` | | the authorities, as PEM, when the protocol has SSL; the public ones when it is absent |
+//! | `ssl.keystore.crt`, `ssl.keystore.key` | | a client certificate and its key, as PEM, when the protocol is SSL and brokers want one |
+//!
+//! The protocol is never guessed: a password must not go over the wire in clear because an entry was forgotten. Where two spellings of one
+//! entry contradict each other, none is followed. Other entries, such as `provider` and `sasl.jaas.config`, are for others.
+
+use super::found::Found;
+use crate::{
+    kafka::{Authentication, Mechanism, Secret, Tls},
+    machine::{check::names_a_broker, world::KafkaError},
+};
+
+const BOOTSTRAP_SERVERS: &[&str] = &["bootstrapServers", "bootstrap.servers", "bootstrap-servers"];
+const SECURITY_PROTOCOL: &[&str] = &["securityProtocol", "security.protocol"];
+const SASL_MECHANISM: &[&str] = &["saslMechanism", "sasl.mechanism"];
+const USERNAME: &[&str] = &["username", "user"];
+const PASSWORD: &str = "password";
+const TRUSTSTORE: &str = "ssl.truststore.crt";
+const CERTIFICATE: &str = "ssl.keystore.crt";
+const KEY: &str = "ssl.keystore.key";
+
+/// What a binding says.
+pub(super) struct Bound {
+    pub bootstrap_servers: String,
+    pub tls: Option<Tls>,
+    pub authentication: Option<Authentication>,
+}
+
+/// Reads a binding.
+///
+/// # Errors
+/// When an entry is missing or is not what it should be.
+pub(super) fn read(secret: &Found<'_>) -> Result<Bound, KafkaError> {
+    if secret.text("type")?.trim() != "kafka" {
+        return Err(secret.invalid("type", "is not kafka: it is a binding to something else, or none"));
+    }
+    let bootstrap_servers = bootstrap_servers(secret)?;
+    let (key, protocol) = entry(secret, SECURITY_PROTOCOL)?;
+    let (encrypted, with_password) = match protocol.as_str() {
+        "PLAINTEXT" => (false, false),
+        "SSL" => (true, false),
+        "SASL_PLAINTEXT" => (false, true),
+        "SASL_SSL" => (true, true),
+        _ => return Err(secret.invalid(key, "is none of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL")),
+    };
+    let tls = match (encrypted, secret.has(TRUSTSTORE)) {
+        (false, _) => None,
+        (true, false) => Some(Tls::Public),
+        (true, true) => Some(Tls::Trusted(secret.certificates(TRUSTSTORE)?)),
+    };
+    let authentication = if with_password {
+        Some(password(secret)?)
+    } else if encrypted && (secret.has(CERTIFICATE) || secret.has(KEY)) {
+        let (certificate, key) = secret.pair(CERTIFICATE, KEY)?;
+        Some(Authentication::Certificate { certificate, key })
+    } else {
+        None
+    };
+    Ok(Bound { bootstrap_servers, tls, authentication })
+}
+
+fn bootstrap_servers(secret: &Found<'_>) -> Result<String, KafkaError> {
+    let (key, list) = entry(secret, BOOTSTRAP_SERVERS)?;
+    let brokers: Vec<&str> = list.split(',').map(str::trim).collect();
+    // The same as the definition wants it of spec.kafka.bootstrapServers.
+    if !brokers.iter().copied().all(names_a_broker) {
+        return Err(secret.invalid(key, "is not host:port, several separated by commas, such as kafka-bootstrap.kafka:9093"));
+    }
+    Ok(brokers.join(","))
+}
+
+fn password(secret: &Found<'_>) -> Result<Authentication, KafkaError> {
+    let (key, mechanism) = entry(secret, SASL_MECHANISM)?;
+    let mechanism = match mechanism.as_str() {
+        "SCRAM-SHA-512" => Mechanism::ScramSha512,
+        "SCRAM-SHA-256" => Mechanism::ScramSha256,
+        "PLAIN" => Mechanism::Plain,
+        _ => {
+            let problem = "is none of SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN, which is what can be followed from a binding";
+            return Err(secret.invalid(key, problem));
+        }
+    };
+    let (_, username) = entry(secret, USERNAME)?;
+    // As it stands: a space at its end may be meant.
+    Ok(Authentication::Password { mechanism, username, password: Secret::new(secret.text(PASSWORD)?) })
+}
+
+/// What is under one of these names, and under which. Spaces and line ends around it do not count.
+fn entry(secret: &Found<'_>, names: &[&'static str]) -> Result<(&'static str, String), KafkaError> {
+    let mut found: Option<(&'static str, String)> = None;
+    for &name in names.iter().filter(|name| secret.has(name)) {
+        let text = secret.text(name)?.trim().to_owned();
+        match &found {
+            None => found = Some((name, text)),
+            Some((_, first)) if *first == text => {}
+            Some((first, _)) => return Err(secret.invalid(name, &format!("contradicts key {first}, which should say the same"))),
+        }
+    }
+    found.ok_or_else(|| secret.lacks(names.first().copied().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{ByteString, api::core::v1::Secret as SecretObject};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{kubernetes::Material, machine::world::KafkaErrorKind};
+
+    const CA: &str = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n";
+    const KEY_PEM: &str = "-----BEGIN PRIVATE KEY-----\nYQ==\n-----END PRIVATE KEY-----\n";
+
+    /// As Strimzi's access operator (0.3) writes it for a listener with TLS and a KafkaUser of type scram-sha-512.
+    const SCRAM: &[(&str, &str)] = &[
+        ("type", "kafka"),
+        ("provider", "strimzi"),
+        ("bootstrap.servers", "shop-kafka-bootstrap.kafka.svc:9093"),
+        ("bootstrapServers", "shop-kafka-bootstrap.kafka.svc:9093"),
+        ("bootstrap-servers", "shop-kafka-bootstrap.kafka.svc:9093"),
+        ("security.protocol", "SASL_SSL"),
+        ("securityProtocol", "SASL_SSL"),
+        ("ssl.truststore.crt", CA),
+        ("username", "orders"),
+        ("user", "orders"),
+        ("password", "planted "),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("saslMechanism", "SCRAM-SHA-512"),
+        ("sasl.jaas.config", "org.apache.kafka.common.security.scram.ScramLoginModule required ...;"),
+    ];
+
+    /// And for one of type tls.
+    const CERTIFICATES: &[(&str, &str)] = &[
+        ("type", "kafka"),
+        ("provider", "strimzi"),
+        ("bootstrapServers", "a:9093, b:9093\n"),
+        ("security.protocol", "SSL"),
+        ("ssl.truststore.crt", CA),
+        ("ssl.keystore.crt", CA),
+        ("ssl.keystore.key", KEY_PEM),
+    ];
+
+    fn bound(entries: &[(&str, &str)], changes: &[(&str, Option<&str>)]) -> Result<Bound, KafkaError> {
+        let mut data: std::collections::BTreeMap<String, ByteString> =
+            entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
+        for (key, value) in changes {
+            match value {
+                Some(value) => _ = data.insert((*key).to_owned(), ByteString(value.as_bytes().to_vec())),
+                None => _ = data.remove(*key),
+            }
+        }
+        let material = Material::from(SecretObject { data: Some(data), ..SecretObject::default() });
+        read(&Found::new("Secret shop/b, which spec.kafka.binding names,".into(), &material))
+    }
+
+    #[test]
+    fn what_strimzis_access_operator_writes_is_understood() {
+        let found = bound(SCRAM, &[]).unwrap();
+        assert_eq!(found.bootstrap_servers, "shop-kafka-bootstrap.kafka.svc:9093");
+        assert_eq!(found.tls, Some(Tls::Trusted(CA.into())));
+        let password = Secret::new("planted ".into());
+        let expected = Authentication::Password { mechanism: Mechanism::ScramSha512, username: "orders".into(), password };
+        assert_eq!(found.authentication, Some(expected));
+
+        let found = bound(CERTIFICATES, &[]).unwrap();
+        assert_eq!(found.bootstrap_servers, "a:9093,b:9093");
+        let key = Secret::new(KEY_PEM.into());
+        assert_eq!(found.authentication, Some(Authentication::Certificate { certificate: CA.into(), key }));
+    }
+
+    #[rstest]
+    #[case::in_clear(&[("security.protocol", Some("PLAINTEXT"))], None, false)]
+    #[case::public_authorities(&[("ssl.truststore.crt", None), ("ssl.keystore.crt", None), ("ssl.keystore.key", None)], Some(Tls::Public), false)]
+    #[case::a_certificate_for_public_authorities(&[("ssl.truststore.crt", None)], Some(Tls::Public), true)]
+    fn the_protocol_decides_what_counts(#[case] changes: &[(&str, Option<&str>)], #[case] tls: Option<Tls>, #[case] shown: bool) {
+        let found = bound(CERTIFICATES, changes).unwrap();
+        assert_eq!((found.tls, found.authentication.is_some()), (tls, shown));
+    }
+
+    #[rstest]
+    #[case::no_type("type", None, "has no key type; it has: bootstrap-servers, bootstrap.servers, bootstrapServers, password")]
+    #[case::of_something_else("type", Some("postgresql"), "key type is not kafka")]
+    #[case::no_brokers("bootstrapServers", Some("kafka"), "key bootstrap.servers contradicts key bootstrapServers")]
+    #[case::no_password("password", None, "has no key password")]
+    #[case::an_empty_password("password", Some(""), "key password is empty")]
+    #[case::an_authority_that_is_none("ssl.truststore.crt", Some("x"), "key ssl.truststore.crt is no PEM")]
+    fn a_binding_that_cannot_be_followed_says_which_entry(
+        #[case] key: &str,
+        #[case] value: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        let error = bound(SCRAM, &[(key, value)]).err().unwrap();
+        assert!(error.message.contains(expected), "{error}");
+        assert!(error.message.starts_with("Secret shop/b, which spec.kafka.binding names,"), "{error}");
+        let kind = if value.is_none() { KafkaErrorKind::SecretUnavailable } else { KafkaErrorKind::SecretInvalid };
+        assert_eq!(error.kind, kind);
+    }
+
+    #[rstest]
+    #[case::brokers(&["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], None, "has no key bootstrapServers")]
+    #[case::protocol(&["securityProtocol", "security.protocol"], None, "has no key securityProtocol")]
+    #[case::mechanism(&["saslMechanism", "sasl.mechanism"], None, "has no key saslMechanism")]
+    #[case::user(&["username", "user"], None, "has no key username")]
+    #[case::token(&["saslMechanism", "sasl.mechanism"], Some("OAUTHBEARER"), "key saslMechanism is none of SCRAM-SHA-512")]
+    #[case::protocol_of_its_own(&["securityProtocol", "security.protocol"], Some("TLS"), "key securityProtocol is none of PLAINTEXT")]
+    #[case::an_address(
+        &["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], Some("SASL_SSL://kafka:9093"), "is not host:port"
+    )]
+    #[case::no_port(&["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], Some("kafka"), "is not host:port")]
+    #[case::a_gap(&["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], Some("kafka:9093,"), "is not host:port")]
+    fn an_entry_is_missing_only_under_all_its_names(#[case] keys: &[&str], #[case] value: Option<&str>, #[case] expected: &str) {
+        if value.is_none() {
+            for key in keys {
+                assert!(bound(SCRAM, &[(key, None)]).is_ok(), "the other spelling stands");
+            }
+        }
+        let changes: Vec<_> = keys.iter().map(|key| (*key, value)).collect();
+        let error = bound(SCRAM, &changes).err().unwrap();
+        assert!(error.message.contains(expected), "{error}");
+        assert!(!error.message.contains("planted"), "{error}");
+    }
+
+    #[rstest]
+    #[case::certificate("ssl.keystore.crt")]
+    #[case::key("ssl.keystore.key")]
+    fn a_client_certificate_is_whole_or_refused(#[case] key: &str) {
+        let error = bound(CERTIFICATES, &[(key, None)]).err().unwrap();
+        assert!(error.message.contains(&format!("has no key {key}")), "{error}");
+    }
+}
