@@ -59,6 +59,11 @@ pub struct Config {
     #[arg(long, env = "OFFSET_RESET_INSTANCE")]
     pub instance: Option<String>,
 
+    /// The token endpoints that OffsetResets with authentication of type oauth may name, separated by commas, each by its exact address such
+    /// as https://idp.example.com/oauth2/token; none when absent. What is on the list the operator asks for whoever may create OffsetResets.
+    #[arg(long, env = "OFFSET_RESET_OAUTH_TOKEN_ENDPOINTS", value_delimiter = ',', value_parser = token_endpoint)]
+    pub oauth_token_endpoints: Vec<String>,
+
     /// Of several instances, who works.
     #[command(flatten)]
     pub election: Election,
@@ -106,6 +111,18 @@ impl Config {
     pub fn scopes(&self) -> Vec<Option<String>> {
         let named: BTreeSet<&String> = self.namespaces.iter().collect();
         if named.is_empty() { vec![None] } else { named.into_iter().cloned().map(Some).collect() }
+    }
+}
+
+/// An address as the resource may name it: compared as it stands, so nothing in it may be ambiguous.
+fn token_endpoint(text: &str) -> Result<String, String> {
+    let uri: Option<http::Uri> = text.parse().ok();
+    let authority = uri.as_ref().filter(|uri| uri.scheme_str() == Some("https")).and_then(http::Uri::authority);
+    let sound = authority.is_some_and(|authority| !authority.as_str().contains('@')) && !text.contains(['?', '#', '*']);
+    if text.starts_with("https://") && sound {
+        Ok(text.to_owned())
+    } else {
+        Err("not an https:// address without user, query and fragment, such as https://idp.example.com/oauth2/token".into())
     }
 }
 
@@ -161,6 +178,11 @@ mod tests {
     #[case::a_duration_that_has_passed(&["run", "--retry-period=-2s"], false)]
     #[case::no_namespace(&["run", "--namespace", ""], false)]
     #[case::an_empty_namespace(&["run", "--namespace", "shop,"], false)]
+    #[case::token_endpoints(&["run", "--oauth-token-endpoints", "https://idp.example.com/oauth2/token,https://other:8443/token"], true)]
+    #[case::a_token_endpoint_in_clear(&["run", "--oauth-token-endpoints", "http://idp.example.com/token"], false)]
+    #[case::a_token_endpoint_with_a_user(&["run", "--oauth-token-endpoints", "https://idp.example.com@other/token"], false)]
+    #[case::a_token_endpoint_with_a_query(&["run", "--oauth-token-endpoints", "https://idp.example.com/token?x=y"], false)]
+    #[case::a_pattern(&["run", "--oauth-token-endpoints", "https://*/token"], false)]
     #[case::nothing(&[], false)]
     #[case::no_workers(&["run", "--concurrency", "0"], false)]
     #[case::no_port(&["run", "--http-address", "localhost"], false)]

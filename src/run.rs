@@ -229,6 +229,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         claims: Claims::new(client.clone()),
         autoscalers: Autoscalers::new(client.clone()),
         secrets: Secrets::new(client.clone()),
+        token_endpoints: config.oauth_token_endpoints.clone(),
         kafka,
         announcer: Announcer::new(client.clone(), config.instance.clone()),
         metrics,

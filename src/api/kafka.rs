@@ -126,7 +126,7 @@ pub struct AuthenticationSpec {
     pub password_secret: Option<PasswordSecret>,
 
     /// For type oauth: where tokens are given out, by the grant of client credentials. Must be on the list that whoever runs the operator
-    /// has set, which is empty by default.
+    /// has set (--oauth-token-endpoints), exactly as it stands there; by default there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https://[^ @#?/]+(/[^ @#?]*)?$')").message("tokenEndpointUri must be an https:// address without user, query and fragment, such as https://idp.example.com/oauth2/token"))]

@@ -109,9 +109,13 @@ reasons! {
     BrokerUnreachable,
     /// A Secret that spec.kafka names cannot be read, lacks what is named, or holds something else.
     SecretUnavailable,
-    /// TLS with the broker fails: its certificate is not trusted, is for another name or has expired, or it wants another client certificate.
+    /// No token is given by the token endpoint of spec.kafka.authentication: it cannot be reached, or does not answer as one.
+    TokenEndpointFailed,
+    /// Whoever runs the operator has not allowed it to ask the token endpoint of spec.kafka.authentication.
+    TokenEndpointNotAllowed,
+    /// TLS with the broker or the token endpoint fails: its certificate is not trusted, is for another name or has expired, or it wants another client certificate.
     TlsFailed,
-    /// The broker refuses who the operator is.
+    /// The broker refuses who the operator is, or the token endpoint does.
     AuthenticationFailed,
     /// The broker refuses what the operator asks for.
     AuthorizationFailed,

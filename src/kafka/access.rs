@@ -29,6 +29,8 @@ pub(super) fn may_read(answer: Result<Operations, Fault>) -> Result<Option<bool>
         | KafkaErrorKind::SecretUnavailable
         | KafkaErrorKind::SecretInvalid
         | KafkaErrorKind::Tls
+        | KafkaErrorKind::TokenEndpoint
+        | KafkaErrorKind::NotAllowed
         | KafkaErrorKind::Authentication
         | KafkaErrorKind::Coordinator => Err(fault),
         KafkaErrorKind::UnknownMember

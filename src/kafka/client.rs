@@ -56,7 +56,7 @@ impl Client {
         F: FnOnce(&Session) -> Result<T, KafkaError> + Send + 'static,
     {
         let Some(session) = self.session.clone() else {
-            return Err(KafkaError::new(KafkaErrorKind::Unreachable, "the client is being closed"));
+            return Err(closing());
         };
         match tokio::task::spawn_blocking(move || calls(&session)).await {
             Ok(result) => result,
@@ -75,6 +75,10 @@ impl Drop for Client {
             runtime.spawn_blocking(move || drop(session));
         }
     }
+}
+
+fn closing() -> KafkaError {
+    KafkaError::new(KafkaErrorKind::Unreachable, "the client is being closed")
 }
 
 fn handle(native: &Native) -> Handle {
@@ -337,7 +341,13 @@ impl GroupAdmin for Client {
     }
 
     async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
-        evict::evict(&self.connection, group, members).await
+        let session = self.session.as_ref().ok_or_else(closing)?;
+        let token = session.token().await.map_err(|fault| errors::error(&fault, &about(group)))?;
+        let evicted = evict::evict(&self.connection, token.as_deref(), group, members).await;
+        if let (Some(token), Err(KafkaError { kind: KafkaErrorKind::Authentication, .. })) = (&token, &evicted) {
+            session.refused(token).await;
+        }
+        evicted
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

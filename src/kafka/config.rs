@@ -1,6 +1,6 @@
 //! From a connection to librdkafka's properties; the one place where they are set. Certificates and keys go in as text, never as files.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::{
     ClientConfig, ClientContext,
@@ -12,6 +12,8 @@ use rdkafka::{
 use super::{
     Authentication, Connection, Tls,
     causes::{Cause, Kind},
+    ffi::Fault,
+    oauth::Token,
 };
 
 /// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.
@@ -46,13 +48,13 @@ pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<Bas
     if let Some(group) = group {
         config.set("group.id", group);
     }
-    config.create_with_context(Context { health: Mutex::default() })
+    config.create_with_context(Context { health: Mutex::default(), shown: Mutex::default() })
 }
 
 /// TLS, and who we are.
 fn secure(config: &mut ClientConfig, connection: &Connection) {
-    let password = matches!(connection.authentication, Some(Authentication::Password { .. }));
-    let protocol = match (&connection.tls, password) {
+    let sasl = matches!(connection.authentication, Some(Authentication::Password { .. } | Authentication::Token(_)));
+    let protocol = match (&connection.tls, sasl) {
         (None, false) => "plaintext",
         (None, true) => "sasl_plaintext",
         (Some(_), false) => "ssl",
@@ -73,6 +75,8 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
         Some(Authentication::Certificate { certificate, key }) => {
             config.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key.reveal());
         }
+        // Given to it before each call.
+        Some(Authentication::Token(_)) => _ = config.set("sasl.mechanisms", "OAUTHBEARER"),
         Some(Authentication::Password { mechanism, username, password }) => {
             config
                 .set("sasl.mechanisms", mechanism.name())
@@ -85,6 +89,8 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
 /// Hears what librdkafka logs: into our logs, and what it says about the brokers for messages.
 pub(super) struct Context {
     health: Mutex<Health>,
+    /// The token that the client has.
+    shown: Mutex<Option<Arc<Token>>>,
 }
 
 /// What is known about whether the brokers answer.
@@ -112,6 +118,16 @@ impl Context {
     /// What is known about the brokers.
     pub fn health(&self) -> Health {
         self.lock().clone()
+    }
+
+    /// Lets the client have a token, by `give`, when it has another one or none.
+    pub fn show(&self, token: &Arc<Token>, give: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, token)) {
+            give()?;
+            *shown = Some(Arc::clone(token));
+        }
+        Ok(())
     }
 
     /// A broker has answered.

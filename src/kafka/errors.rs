@@ -3,8 +3,15 @@
 use super::ffi::{self, Fault};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
+/// librdkafka's codes for "not accepted" and for TLS.
+pub(super) const NOT_AUTHENTICATED: i32 = -169;
+pub(super) const TLS: i32 = -181;
+
 /// No broker, TLS, credentials: what looking for a broker ends with.
-const CONNECTION: [i32; 3] = [-187, -181, -169];
+const CONNECTION: [i32; 3] = [-187, TLS, NOT_AUTHENTICATED];
+
+/// A code of ours, which neither Kafka nor librdkafka has: no token was given, and not because of who asked.
+pub(super) const TOKEN_ENDPOINT: i32 = -10_000;
 
 /// What stands behind a code; librdkafka's own are negative. Total: a code that nobody knows yet is [`KafkaErrorKind::Other`].
 pub(super) fn kind(code: i32) -> KafkaErrorKind {
@@ -19,14 +26,15 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
         // in whatever words, the group has members.
         22 | 25 | 27 | 82 | 110 | 113 => KafkaErrorKind::UnknownMember,
         29..=31 => KafkaErrorKind::Authorization,
-        33 | 34 | 58 | -169 => KafkaErrorKind::Authentication,
+        33 | 34 | 58 | NOT_AUTHENTICATED => KafkaErrorKind::Authentication,
         43 => KafkaErrorKind::UnsupportedForMessageFormat,
         69 => KafkaErrorKind::GroupNotFound,
         88 => KafkaErrorKind::UnstableOffset,
         // Timed out: at the broker, here, as a message, in a queue; and a client that was closed under the call.
         7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
         unreadable if is_unreadable(unreadable) => KafkaErrorKind::Timeout,
-        -181 => KafkaErrorKind::Tls,
+        TLS => KafkaErrorKind::Tls,
+        TOKEN_ENDPOINT => KafkaErrorKind::TokenEndpoint,
         // Network exception, transport, resolve, all brokers down.
         13 | -195 | -193 | -187 => KafkaErrorKind::Unreachable,
         // UNKNOWN_SERVER_ERROR: an exception that nobody at the broker had expected.

@@ -11,6 +11,7 @@ mod errors;
 mod evict;
 mod ffi;
 mod groups;
+mod oauth;
 mod others;
 pub mod pem;
 mod pool;
@@ -27,6 +28,7 @@ use crate::machine::world::{
     Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition,
 };
 
+pub use oauth::ClientCredentials;
 pub use pool::Pool;
 pub use secret::Secret;
 
@@ -155,6 +157,8 @@ pub enum Authentication {
         /// Its key, as PEM.
         key: Secret,
     },
+    /// Whoever an OAuth token says, which is given for a client's id and secret.
+    Token(ClientCredentials),
     /// A user with a password.
     Password {
         /// How the password is shown.

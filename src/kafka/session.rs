@@ -6,13 +6,15 @@ use std::{
 };
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::runtime::Handle as Runtime;
 
 use super::{
     Authentication, Connection,
     causes::{Cause, Kind},
     config::{self, Context},
-    errors,
+    errors::{self, NOT_AUTHENTICATED, TLS},
     ffi::{self, Fault, Handle},
+    oauth::{Token, Tokens},
     probe,
 };
 use crate::machine::world::KafkaErrorKind;
@@ -39,16 +41,15 @@ const ATTEMPTS_PER_CLIENT: u32 = 4;
 /// `GROUP_AUTHORIZATION_FAILED`.
 const GROUP_NOT_AUTHORIZED: i32 = 30;
 
-/// librdkafka's codes for "no broker" and "not accepted".
+/// librdkafka's code for "no broker".
 const ALL_BROKERS_DOWN: i32 = -187;
-const NOT_AUTHENTICATED: i32 = -169;
-const TLS: i32 = -181;
 
 pub(super) type Native = BaseConsumer<Context>;
 
 /// What stands behind a port: at most one client at a time. All methods block.
 pub(super) struct Session {
     connection: Connection,
+    tokens: Option<Tokens>,
     current: Mutex<Option<Current>>,
 }
 
@@ -67,7 +68,11 @@ impl Session {
         if connection.bootstrap_servers.split(',').all(|broker| broker.trim().is_empty()) {
             return Err(Fault { code: ffi::INVALID_ARGUMENT, text: "no bootstrap server is named".into() });
         }
-        let session = Self { connection: connection.clone(), current: Mutex::default() };
+        let tokens = match &connection.authentication {
+            Some(Authentication::Token(credentials)) => Some(Tokens::new(credentials.clone())),
+            Some(Authentication::Certificate { .. } | Authentication::Password { .. }) | None => None,
+        };
+        let session = Self { connection: connection.clone(), tokens, current: Mutex::default() };
         session.native(None)?;
         Ok(session)
     }
@@ -102,11 +107,21 @@ impl Session {
     }
 
     fn ask_on<T>(&self, native: &Arc<Native>, call: impl FnOnce(&Native) -> Result<T, Fault>) -> Result<T, Fault> {
+        let token = self.authorize(native)?;
         hear(native);
-        if !native.context().health().answers {
-            reach(native, &self.connection)?;
+        if !native.context().health().answers
+            && let Err(fault) = reach(native, &self.connection)
+        {
+            let Some(token) = token.filter(|_| fault.code == NOT_AUTHENTICATED) else { return Err(fault) };
+            Runtime::current().block_on(self.refused(&token));
+            self.discard(native);
+            let why = format!("the brokers did not accept the token that the token endpoint has given: {}", fault.text);
+            return Err(Fault { text: why, ..fault });
         }
         let answer = call(native);
+        if let (Some(token), Err(Fault { code: NOT_AUTHENTICATED, .. })) = (&token, &answer) {
+            Runtime::current().block_on(self.refused(token));
+        }
         match &answer {
             // What librdkafka still waits for goes with the client: a question about a group must not outlive it, see `ffi`.
             Err(fault) if is_silence(fault.code) => {
@@ -149,6 +164,35 @@ impl Session {
         }
     }
 
+    /// The token that is to be shown, where that is how we say who we are.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn token(&self) -> Result<Option<Arc<Token>>, Fault> {
+        match &self.tokens {
+            Some(tokens) => tokens.fresh().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives a client the token that it shows to the brokers, when it has not got it yet. Before each call, and not when librdkafka asks for
+    /// one: so that the call itself ends with what is wrong with it, and a client that nobody uses asks for none.
+    fn authorize(&self, native: &Native) -> Result<Option<Arc<Token>>, Fault> {
+        let Some(tokens) = &self.tokens else { return Ok(None) };
+        let token = Runtime::current().block_on(tokens.fresh())?;
+        native.context().show(&token, || {
+            ffi::set_token(Handle::new(native.client().native_ptr()), token.reveal(), token.expires, tokens.principal())
+        })?;
+        Ok(Some(token))
+    }
+
+    /// The brokers did not accept it: the next call shows another one.
+    pub async fn refused(&self, token: &Arc<Token>) {
+        if let Some(tokens) = &self.tokens {
+            tokens.refused(token).await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,6 +211,8 @@ pub(super) fn is_silence(code: i32) -> bool {
         | KafkaErrorKind::SecretUnavailable
         | KafkaErrorKind::SecretInvalid
         | KafkaErrorKind::Tls
+        | KafkaErrorKind::TokenEndpoint
+        | KafkaErrorKind::NotAllowed
         | KafkaErrorKind::Authentication => true,
         KafkaErrorKind::Authorization
         | KafkaErrorKind::Coordinator

@@ -59,6 +59,8 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::Unreachable | KafkaErrorKind::Timeout => Reason::BrokerUnreachable,
         KafkaErrorKind::SecretUnavailable | KafkaErrorKind::SecretInvalid => Reason::SecretUnavailable,
         KafkaErrorKind::Tls => Reason::TlsFailed,
+        KafkaErrorKind::TokenEndpoint => Reason::TokenEndpointFailed,
+        KafkaErrorKind::NotAllowed => Reason::TokenEndpointNotAllowed,
         KafkaErrorKind::Authentication => Reason::AuthenticationFailed,
         KafkaErrorKind::Authorization => Reason::AuthorizationFailed,
         KafkaErrorKind::UnknownTopicOrPartition => Reason::TopicNotFound,

@@ -4,9 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
 use super::{check::check, receipt, timestamp};
-use crate::api::{
-    AuthenticationType, Isolation, KafkaSpec, LeftMembers, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef,
-};
+use crate::api::{Isolation, KafkaSpec, LeftMembers, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
 
 /// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
 const PATTERN_SIZE: usize = 1 << 20;
@@ -154,7 +152,7 @@ impl Request {
         Ok(Self {
             namespace: reset.metadata.namespace.clone().unwrap_or_default(),
             targets: spec.target_refs.clone(),
-            kafka: followed(&spec.kafka)?,
+            kafka: *spec.kafka.clone(),
             group: spec.group.clone(),
             work,
             out_of_range: spec.out_of_range,
@@ -209,18 +207,6 @@ impl Goal {
             Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
         }
     }
-}
-
-/// How the cluster is reached. What the schema knows and this version cannot follow is refused: never ignored.
-fn followed(kafka: &KafkaSpec) -> Result<KafkaSpec, InvalidSpec> {
-    let oauth = kafka.authentication.as_ref().is_some_and(|authentication| authentication.kind == AuthenticationType::OAuth);
-    if oauth {
-        return Err(InvalidSpec::new("kafka.authentication of type oauth", "this version of the operator cannot follow it"));
-    }
-    if kafka.bootstrap_servers.is_some() == kafka.binding.is_some() {
-        return Err(InvalidSpec::new("kafka", "needs either bootstrapServers or binding"));
-    }
-    Ok(kafka.clone())
 }
 
 fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {

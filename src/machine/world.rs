@@ -132,9 +132,13 @@ pub enum KafkaErrorKind {
     SecretUnavailable,
     /// What such a Secret holds is not what it should be.
     SecretInvalid,
-    /// The broker is not who it should be, or its TLS is none that we can speak.
+    /// The broker, or the token endpoint, is not who it should be, or its TLS is none that we can speak.
     Tls,
-    /// The broker did not accept who we are.
+    /// The token endpoint gives no token: it cannot be reached, or does not answer as one.
+    TokenEndpoint,
+    /// Whoever runs the operator has not allowed this.
+    NotAllowed,
+    /// The broker, or the token endpoint, did not accept who we are.
     Authentication,
     /// The broker knows us, and we may not do this (29, 30, 31).
     Authorization,
@@ -172,6 +176,7 @@ impl KafkaErrorKind {
         match self {
             Self::Unreachable
             | Self::SecretUnavailable
+            | Self::TokenEndpoint
             | Self::Coordinator
             | Self::UnknownMember
             | Self::Leader
@@ -180,6 +185,7 @@ impl KafkaErrorKind {
             | Self::Timeout => true,
             Self::SecretInvalid
             | Self::Tls
+            | Self::NotAllowed
             | Self::Authentication
             | Self::Authorization
             | Self::UnknownTopicOrPartition

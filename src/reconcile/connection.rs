@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{AuthenticationSpec, AuthenticationType, CertificateSource, OffsetResetStatus, Phase},
-    kafka::{Authentication, Connection, GroupAdmin, Mechanism, Secret, Tls},
+    kafka::{Authentication, ClientCredentials, Connection, GroupAdmin, Mechanism, Secret, Tls},
     kubernetes::Material,
     machine::{
         request::Request,
@@ -120,6 +120,28 @@ impl Read<'_> {
         Ok(all)
     }
 
+    /// What is shown to a token endpoint; nothing is read before it is certain that this one may be asked.
+    async fn client_credentials(&mut self, spec: &AuthenticationSpec) -> Result<ClientCredentials, KafkaError> {
+        let endpoint = spec.token_endpoint_uri.clone().ok_or_else(|| missing("authentication.tokenEndpointUri"))?;
+        if !self.context.token_endpoints.contains(&endpoint) {
+            let message = format!(
+                "this operator may not ask the token endpoint {endpoint}, which spec.kafka.authentication.tokenEndpointUri names. Whoever \
+                 runs it allows that by adding exactly this address to its --oauth-token-endpoints (OFFSET_RESET_OAUTH_TOKEN_ENDPOINTS), \
+                 which is empty unless somebody has set it"
+            );
+            return Err(KafkaError::new(KafkaErrorKind::NotAllowed, message));
+        }
+        let client_id = spec.client_id.clone().ok_or_else(|| missing("authentication.clientId"))?;
+        let field = "authentication.clientSecret";
+        let named = spec.client_secret.as_ref().ok_or_else(|| missing(field))?;
+        let client_secret = Secret::new(self.found(field, &named.secret_name).await?.text(&named.key)?);
+        let tls = match spec.tls_trusted_certificates.as_deref() {
+            None | Some([]) => Tls::Public,
+            Some(sources) => Tls::Trusted(self.certificates("authentication.tlsTrustedCertificates", sources).await?),
+        };
+        Ok(ClientCredentials { endpoint, tls, client_id, client_secret, scope: spec.scope.clone() })
+    }
+
     async fn authentication(&mut self, spec: &AuthenticationSpec) -> Result<Authentication, KafkaError> {
         let mechanism = match spec.kind {
             AuthenticationType::Tls => {
@@ -132,7 +154,7 @@ impl Read<'_> {
             AuthenticationType::ScramSha256 => Mechanism::ScramSha256,
             AuthenticationType::ScramSha512 => Mechanism::ScramSha512,
             AuthenticationType::Plain => Mechanism::Plain,
-            AuthenticationType::OAuth => return Err(missing("authentication of another type than oauth")),
+            AuthenticationType::OAuth => return Ok(Authentication::Token(self.client_credentials(spec).await?)),
         };
         let field = "authentication.passwordSecret";
         let named = spec.password_secret.as_ref().ok_or_else(|| missing(field))?;

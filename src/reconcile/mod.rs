@@ -54,6 +54,8 @@ pub struct Context {
     pub autoscalers: Autoscalers,
     /// What the specs name to reach Kafka.
     pub secrets: Secrets,
+    /// The token endpoints that may be asked, each by its exact address.
+    pub token_endpoints: Vec<String>,
     /// Kafka clusters.
     pub kafka: Arc<dyn Connector>,
     /// Events.

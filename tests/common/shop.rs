@@ -32,7 +32,12 @@ pub struct Operator {
 impl Operator {
     /// With the rights that `deploy/` gives it, and no others. `admin` is who installs those.
     pub fn start(admin: &Client, namespace: &str) -> Self {
-        let (stop, admin, config) = (CancellationToken::new(), admin.clone(), config(namespace));
+        Self::start_configured(admin, config(namespace))
+    }
+
+    /// As [`Self::start`], otherwise configured.
+    pub fn start_configured(admin: &Client, config: Config) -> Self {
+        let (stop, admin) = (CancellationToken::new(), admin.clone());
         let stopper = stop.clone();
         let task = tokio::spawn(async move { run::operate(rights::operators_client(&admin).await, config, stopper).await });
         Self { stop, task }

@@ -19,7 +19,7 @@ use crate::{
     stand::{CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, secured, topic_and_group},
 };
 
-async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<GroupMember> {
+pub async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<GroupMember> {
     let there = async {
         loop {
             let found = admin.describe_group(group).await.unwrap();

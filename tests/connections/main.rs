@@ -10,9 +10,11 @@ mod common;
 mod held;
 mod leaderless;
 mod left;
+mod oauth;
 mod planted;
 mod stand;
 mod tls;
+mod tokens;
 mod unreachable;
 
 use common::{

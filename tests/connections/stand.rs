@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +22,7 @@ use tokio::sync::OnceCell;
 use crate::{
     common::{PATIENCE, broker::Broker, kafka_tool::Line, unique, within},
     leaderless,
+    tokens::{self, Signer},
 };
 
 /// In clear, over TLS with client certificates, and with passwords over TLS.
@@ -70,7 +72,7 @@ pub struct Authority {
 
 /// For how long a certificate is valid, in years.
 type Years = (i32, i32);
-const VALID: Years = (2020, 2100);
+pub const VALID: Years = (2020, 2100);
 
 impl Authority {
     pub fn new(name: &str) -> Self {
@@ -106,6 +108,8 @@ pub struct Secured {
     pub authority: Authority,
     /// Its standard input is open until this process ends.
     _shell: Child,
+    /// Whose tokens it believes.
+    pub signer: Arc<Signer>,
 }
 
 /// The one of this process: starting it takes seconds.
@@ -120,7 +124,8 @@ impl Secured {
         fs::create_dir_all(&dir).unwrap();
         let authority = Authority::new("cluster-ca");
         let properties = dir.join("server.properties");
-        fs::write(&properties, server_properties(&dir, &authority)).unwrap();
+        let signer = Arc::new(Signer::new());
+        fs::write(&properties, tokens::with_listener(&server_properties(&dir, &authority), &dir, &signer)).unwrap();
         let shell = run(&dir, &properties);
         let up = async {
             while tokio::net::TcpStream::connect(CLEAR).await.is_err() {
@@ -131,7 +136,7 @@ impl Secured {
         let everybody = ["--allow-principal", "User:*", "--operation", "All", "--resource-pattern-type", "prefixed"];
         acls(&[&["--add"], &everybody[..], &["--topic", OPEN, "--group", OPEN]].concat());
         leaderless::make_topic().await;
-        Self { authority, _shell: shell }
+        Self { authority, _shell: shell, signer }
     }
 }
 
@@ -149,6 +154,8 @@ fn run(dir: &Path, properties: &Path) -> Child {
     let log = fs::File::create(dir.join("log")).unwrap();
     let libs = format!("{}/*", Line::Current.libs().display());
     let mut shell = Command::new("/bin/sh");
+    // What the virtual machine may read besides.
+    shell.env("JAVA_TOOL_OPTIONS", tokens::allowed(dir).join(" "));
     shell.args(["-c", script, "secured"]).arg(dir).arg(properties).arg(libs).arg(CLUSTER);
     for user in USERS {
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {

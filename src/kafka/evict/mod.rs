@@ -2,7 +2,7 @@
 //! the few requests that it takes go over a connection of their own, which is opened for it and closed after it.
 
 mod scram;
-mod tls;
+pub(super) mod tls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use self::scram::{Hash, Scram};
-use super::{Authentication, Connection, Mechanism, errors, ffi};
+use super::{Authentication, Connection, Mechanism, errors, ffi, oauth::Token};
 use crate::machine::world::{GroupMember, KafkaError, KafkaErrorKind};
 
 /// How long a connection, and each answer, may take.
@@ -53,9 +53,14 @@ const FENCED: i16 = 82;
 ///
 /// # Errors
 /// When one of them could not be taken out, or nobody knows.
-pub(super) async fn evict(connection: &Connection, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
-    let (host, port) = coordinator(connection, group).await?;
-    let mut broker = Broker::connect(connection, &format!("{host}:{port}")).await?;
+pub(super) async fn evict(
+    connection: &Connection,
+    token: Option<&Token>,
+    group: &str,
+    members: &[GroupMember],
+) -> Result<(), KafkaError> {
+    let (host, port) = coordinator(connection, token, group).await?;
+    let mut broker = Broker::connect(connection, token, &format!("{host}:{port}")).await?;
     let members = members.iter().map(|member| {
         MemberIdentity::default()
             .with_member_id(text(&member.member_id))
@@ -71,13 +76,15 @@ pub(super) async fn evict(connection: &Connection, group: &str, members: &[Group
 }
 
 /// Where the group's coordinator is, from the first bootstrap server that says it.
-async fn coordinator(connection: &Connection, group: &str) -> Result<(String, i32), KafkaError> {
+async fn coordinator(connection: &Connection, token: Option<&Token>, group: &str) -> Result<(String, i32), KafkaError> {
     let mut last = KafkaError::new(KafkaErrorKind::Unreachable, "no bootstrap server is named");
     for address in connection.bootstrap_servers.split(',').map(str::trim).filter(|address| !address.is_empty()) {
         let found = async {
             let request = FindCoordinatorRequest::default().with_key(text(group));
-            let answer: FindCoordinatorResponse =
-                Broker::connect(connection, address).await?.ask(ApiKey::FindCoordinator, FIND_COORDINATOR, &request).await?;
+            let answer: FindCoordinatorResponse = Broker::connect(connection, token, address)
+                .await?
+                .ask(ApiKey::FindCoordinator, FIND_COORDINATOR, &request)
+                .await?;
             refused(answer.error_code, group)?;
             Ok((answer.host.to_string(), answer.port))
         };
@@ -109,7 +116,7 @@ struct Broker {
 }
 
 impl Broker {
-    async fn connect(connection: &Connection, address: &str) -> Result<Self, KafkaError> {
+    async fn connect(connection: &Connection, token: Option<&Token>, address: &str) -> Result<Self, KafkaError> {
         let stream = within(address, TcpStream::connect(address)).await?;
         let stream: Box<dyn Stream> = match &connection.tls {
             None => Box::new(stream),
@@ -123,18 +130,33 @@ impl Broker {
             }
         };
         let mut broker = Self { address: address.to_owned(), stream };
-        if let Some(Authentication::Password { mechanism, username, password }) = &connection.authentication {
-            broker.authenticate(*mechanism, username, password.reveal()).await?;
+        match (&connection.authentication, token) {
+            (Some(Authentication::Password { mechanism, username, password }), _) => {
+                broker.authenticate(*mechanism, username, password.reveal()).await?;
+            }
+            (Some(Authentication::Token(_)), Some(token)) => broker.show_token(token).await?,
+            (Some(Authentication::Token(_)), None) => return Err(broker.unauthenticated("there is no token")),
+            (Some(Authentication::Certificate { .. }) | None, _) => {}
         }
         Ok(broker)
     }
 
-    async fn authenticate(&mut self, mechanism: Mechanism, username: &str, password: &str) -> Result<(), KafkaError> {
-        let request = SaslHandshakeRequest::default().with_mechanism(text(mechanism.name()));
+    /// Says how it will be shown who we are.
+    async fn choose(&mut self, mechanism: &str) -> Result<(), KafkaError> {
+        let request = SaslHandshakeRequest::default().with_mechanism(text(mechanism));
         let answer: SaslHandshakeResponse = self.ask(ApiKey::SaslHandshake, SASL_HANDSHAKE, &request).await?;
-        if answer.error_code != 0 {
-            return Err(self.unauthenticated(&format!("it does not offer {}", mechanism.name())));
-        }
+        if answer.error_code == 0 { Ok(()) } else { Err(self.unauthenticated(&format!("it does not offer {mechanism}"))) }
+    }
+
+    /// RFC 7628: one message, and an answer that is empty unless something is wrong.
+    async fn show_token(&mut self, token: &Token) -> Result<(), KafkaError> {
+        self.choose("OAUTHBEARER").await?;
+        let answer = self.show(format!("n,,\x01auth=Bearer {}\x01\x01", token.reveal())).await?;
+        if answer.is_empty() { Ok(()) } else { Err(self.unauthenticated("it does not accept the token")) }
+    }
+
+    async fn authenticate(&mut self, mechanism: Mechanism, username: &str, password: &str) -> Result<(), KafkaError> {
+        self.choose(mechanism.name()).await?;
         let hash = match mechanism {
             Mechanism::Plain => {
                 self.show(format!("\0{username}\0{password}")).await?;

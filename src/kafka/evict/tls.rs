@@ -15,7 +15,7 @@ use crate::kafka::{Authentication, Tls};
 ///
 /// # Errors
 /// In words, when a certificate or a key is none.
-pub(super) fn settings(tls: &Tls, authentication: Option<&Authentication>) -> Result<ClientConfig, String> {
+pub(in crate::kafka) fn settings(tls: &Tls, authentication: Option<&Authentication>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match tls {
         Tls::Public => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),

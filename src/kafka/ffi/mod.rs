@@ -8,6 +8,7 @@
 
 mod groups;
 mod offsets;
+mod token;
 mod topics;
 
 use std::{
@@ -22,6 +23,7 @@ use crate::machine::world::TopicPartition;
 
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use offsets::{Isolation, alter, list_committed, list_offsets};
+pub(super) use token::set_token;
 pub(super) use topics::{Leaders, cluster_id, topic_leaders, topic_operations};
 
 /// An error with its code, before anybody has thought about what it means.

@@ -1,0 +1,454 @@
+//! Tokens by OAuth 2.0's grant of client credentials (RFC 6749, 4.4): asked for at the endpoint, kept until most of their life is over.
+//!
+//! Each request has a connection of its own, over TLS and to that address alone: no redirect is followed, no proxy is used, and answer and time
+//! are bounded. Which endpoints may be asked at all is for the caller to know.
+
+use std::{
+    fmt::Write,
+    io,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::{net::TcpStream, sync::Mutex};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{self, CertificateError, pki_types::ServerName},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Secret, Tls,
+    errors::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
+    evict::tls,
+    ffi::Fault,
+};
+
+/// How long a request may take in all.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest answer that is read, in bytes. A token must fit into the broker's limit for one, which is smaller.
+const LARGEST_ANSWER: usize = 256 << 10;
+
+/// How long a token counts as valid whose life the endpoint does not tell.
+const LIFETIME: Duration = Duration::from_mins(1);
+
+/// The longest life that is believed.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
+
+/// How much is repeated of what an endpoint says about an error, in bytes.
+const REPEATED: usize = 200;
+
+/// Who asks for tokens, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCredentials {
+    /// The token endpoint, as `https://host[:port]/path`.
+    pub endpoint: String,
+    /// Whose certificates are trusted there.
+    pub tls: Tls,
+    /// The client.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// What is asked for, if anything in particular.
+    pub scope: Option<String>,
+}
+
+/// A token.
+pub(super) struct Token {
+    text: Secret,
+    /// When it was asked for, and how long it lives from then on.
+    asked: Instant,
+    lifetime: Duration,
+    /// When it ends, in milliseconds since the epoch.
+    pub expires: i64,
+}
+
+impl Token {
+    /// The token itself; only for whoever shows it to a broker.
+    pub fn reveal(&self) -> &str {
+        self.text.reveal()
+    }
+
+    fn is_valid(&self, now: Instant) -> bool {
+        now.duration_since(self.asked) < self.lifetime
+    }
+
+    /// Whether it lasts long enough to be shown to a broker: four fifths of its life.
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.duration_since(self.asked) < self.lifetime * 4 / 5
+    }
+}
+
+/// The token of a connection.
+pub(super) struct Tokens {
+    credentials: ClientCredentials,
+    current: Mutex<Option<Arc<Token>>>,
+}
+
+impl Tokens {
+    pub fn new(credentials: ClientCredentials) -> Self {
+        Self { credentials, current: Mutex::default() }
+    }
+
+    /// Whose they are.
+    pub fn principal(&self) -> &str {
+        &self.credentials.client_id
+    }
+
+    /// A token that can be shown, asked for when there is none; one at a time.
+    ///
+    /// # Errors
+    /// When the endpoint gives none, and the last one is over.
+    pub async fn fresh(&self) -> Result<Arc<Token>, Fault> {
+        let mut current = self.current.lock().await;
+        if let Some(token) = current.as_ref().filter(|token| token.is_fresh(Instant::now())) {
+            return Ok(Arc::clone(token));
+        }
+        match fetch(&self.credentials).await {
+            Ok(token) => Ok(Arc::clone(current.insert(Arc::new(token)))),
+            Err(fault) => match current.as_ref().filter(|token| token.is_valid(Instant::now())) {
+                Some(token) => {
+                    tracing::warn!(error = fault.text, "no new token; the last one is used for as long as it is valid");
+                    Ok(Arc::clone(token))
+                }
+                None => Err(fault),
+            },
+        }
+    }
+
+    /// Lets go of a token that a broker did not accept.
+    pub async fn refused(&self, token: &Arc<Token>) {
+        self.current.lock().await.take_if(|current| Arc::ptr_eq(current, token));
+    }
+}
+
+async fn fetch(credentials: &ClientCredentials) -> Result<Token, Fault> {
+    let endpoint = Endpoint::parse(&credentials.endpoint)?;
+    let asked = (Instant::now(), SystemTime::now());
+    let Ok(answer) = tokio::time::timeout(LIMIT, endpoint.ask(credentials)).await else {
+        return Err(endpoint.fault(&format!("does not answer within {} seconds", LIMIT.as_secs())));
+    };
+    let (status, body) = answer?;
+    let (text, lifetime) = endpoint.understand(status, &body, credentials)?;
+    let expires = asked.1.duration_since(UNIX_EPOCH).unwrap_or_default() + lifetime;
+    Ok(Token { text, asked: asked.0, lifetime, expires: i64::try_from(expires.as_millis()).unwrap_or(i64::MAX) })
+}
+
+/// A token endpoint, taken apart.
+struct Endpoint<'a> {
+    address: &'a str,
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl<'a> Endpoint<'a> {
+    fn parse(address: &'a str) -> Result<Self, Fault> {
+        let uri: Option<Uri> = address.parse().ok();
+        let found = uri.as_ref().filter(|uri| uri.scheme_str() == Some("https")).and_then(Uri::authority);
+        let (Some(uri), Some(authority)) = (&uri, found.filter(|authority| !authority.as_str().contains('@'))) else {
+            return Err(Fault { code: TOKEN_ENDPOINT, text: format!("{address} is no address of a token endpoint") });
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let host = authority.host().trim_matches(['[', ']']);
+        let port = authority.port_u16().unwrap_or(443);
+        Ok(Self { address, host: host.to_owned(), port, authority: authority.to_string(), path: path.to_owned() })
+    }
+
+    /// Something is wrong there, and may heal by itself.
+    fn fault(&self, why: &str) -> Fault {
+        Fault { code: TOKEN_ENDPOINT, text: format!("token endpoint {} {why}", self.address) }
+    }
+
+    /// It did not accept who we are.
+    fn refusal(&self, why: &str) -> Fault {
+        Fault { code: NOT_AUTHENTICATED, text: format!("token endpoint {} did not accept the client: {why}", self.address) }
+    }
+
+    async fn ask(&self, credentials: &ClientCredentials) -> Result<(StatusCode, Bytes), Fault> {
+        let garbled = |error: &dyn std::fmt::Display| self.fault(&format!("does not speak HTTP as it should: {error}"));
+        let stream = TokioIo::new(self.connect(&credentials.tls).await?);
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| garbled(&error))?;
+        // It ends with the sender; why, the sender says as well.
+        tokio::spawn(async { _ = connection.await });
+        let request = self.request(credentials).map_err(|error| garbled(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
+        Ok((status, body.map_err(|error| garbled(&error))?.to_bytes()))
+    }
+
+    async fn connect(
+        &self,
+        trusted: &Tls,
+    ) -> Result<impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + use<>, Fault> {
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<_> = addresses
+            .map_err(|_| self.fault(&format!("cannot be reached: the host name {} cannot be resolved", self.host)))?
+            .collect();
+        let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => self.fault("cannot be reached: the connection is refused"),
+            _ => self.fault(&format!("cannot be reached: {error}")),
+        })?;
+        let tls = |why: &str| Fault { code: TLS, text: format!("token endpoint {}: {why}", self.address) };
+        let settings = tls::settings(trusted, None).map_err(|why| tls(&why))?;
+        let name = ServerName::try_from(self.host.clone()).map_err(|_| tls("its host name can be in no certificate"))?;
+        TlsConnector::from(Arc::new(settings)).connect(name, stream).await.map_err(|error| {
+            match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
+                Some(error) => tls(&distrust(error, trusted)),
+                None => self.fault(&format!("ends the connection during the TLS handshake: {error}")),
+            }
+        })
+    }
+
+    fn request(&self, credentials: &ClientCredentials) -> http::Result<Request<Full<Bytes>>> {
+        let client = Zeroizing::new(format!(
+            "{}:{}",
+            encoded(&credentials.client_id),
+            &*Zeroizing::new(encoded(credentials.client_secret.reveal()))
+        ));
+        let authorization = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(client.as_bytes())));
+        let mut authorization = header::HeaderValue::from_str(&authorization)?;
+        authorization.set_sensitive(true);
+        let mut form = "grant_type=client_credentials".to_owned();
+        if let Some(scope) = &credentials.scope {
+            form.push_str("&scope=");
+            form.push_str(&encoded(scope));
+        }
+        Request::post(&self.path)
+            .header(header::HOST, &self.authority)
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, "offset-reset-operator")
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(form)))
+    }
+
+    /// The token in an answer, and its life; or what is wrong.
+    fn understand(&self, status: StatusCode, body: &[u8], credentials: &ClientCredentials) -> Result<(Secret, Duration), Fault> {
+        if status == StatusCode::OK {
+            return given(body).map_err(|why| self.fault(&format!("gives no token: its answer {why}")));
+        }
+        let said = serde_json::from_slice::<Refusal>(body).ok().and_then(|refusal| refusal.words(&credentials.client_secret));
+        let code = status.as_u16();
+        match (status.is_client_error(), said) {
+            // RFC 6749, 5.2: what is wrong is what was sent.
+            (true, Some(said)) if status != StatusCode::TOO_MANY_REQUESTS => Err(self.refusal(&said)),
+            (true, None) if matches!(code, 401 | 403) => Err(self.refusal(&format!("it answers {code} without a reason"))),
+            (_, said) if status.is_redirection() || said.is_none() => {
+                let hint = if status.is_redirection() { ", and no redirect is followed" } else { "" };
+                Err(self.fault(&format!("answers {code}{hint}")))
+            }
+            (_, said) => Err(self.fault(&format!("answers {code}: {}", said.unwrap_or_default()))),
+        }
+    }
+}
+
+/// RFC 6749, 5.1. What else it may say does not matter here.
+#[derive(Deserialize)]
+struct Given {
+    access_token: String,
+    token_type: Option<String>,
+    expires_in: Option<serde_json::Value>,
+}
+
+fn given(body: &[u8]) -> Result<(Secret, Duration), &'static str> {
+    // Never in its words: they may repeat what is in it.
+    let given: Given = serde_json::from_slice(body).map_err(|_| "is no JSON with an access_token")?;
+    if given.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err("has a token that is no bearer token");
+    }
+    // RFC 6750, 2.1.
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if given.access_token.is_empty() || !given.access_token.bytes().all(legal) {
+        return Err("has a token that no header could carry");
+    }
+    let seconds = match &given.expires_in {
+        None | Some(serde_json::Value::Null) => Some(LIFETIME.as_secs()),
+        // A number as it should be; some write it in quotes.
+        Some(value) => value.as_u64().or_else(|| value.as_str()?.parse().ok()),
+    };
+    let lifetime = Duration::from_secs(seconds.filter(|seconds| *seconds > 0).ok_or("has a token whose expires_in is no time")?);
+    Ok((Secret::new(given.access_token), lifetime.min(LONGEST_LIFETIME)))
+}
+
+/// RFC 6749, 5.2.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    error_description: Option<String>,
+}
+
+impl Refusal {
+    /// In its own words, unless they repeat the secret.
+    fn words(&self, secret: &Secret) -> Option<String> {
+        let said = [Some(&self.error), self.error_description.as_ref()].into_iter().flatten();
+        let said: Vec<String> = said.map(|text| plain(text)).filter(|text| !text.is_empty()).collect();
+        let said = said.join(": ");
+        let secret = secret.reveal();
+        let repeated = [secret.to_owned(), encoded(secret), BASE64_STANDARD.encode(secret)];
+        if repeated.iter().any(|secret| !secret.is_empty() && said.contains(secret.as_str())) {
+            return Some("it repeats the secret in its answer, which is therefore not shown".into());
+        }
+        Some(said).filter(|said| !said.is_empty())
+    }
+}
+
+/// The characters that RFC 6749 allows there, and not too many of them.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, ' '..='~')).take(REPEATED).collect()
+}
+
+/// As in a form (RFC 6749, appendix B).
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Nothing can go wrong when a text is written to.
+            _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// Why its certificate is not trusted, and what to do.
+fn distrust(error: &rustls::Error, trusted: &Tls) -> String {
+    let rustls::Error::InvalidCertificate(flaw) = error else { return format!("the TLS handshake fails: {error}") };
+    match flaw {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match trusted {
+            Tls::Trusted(_) => "the authority of its certificate is not among tlsTrustedCertificates".into(),
+            Tls::Public => "the authority of its certificate is not a public one: write tlsTrustedCertificates".into(),
+        },
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name".into()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".into(),
+        other => format!("its certificate is not accepted: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const ENDPOINT: &str = "https://idp.example.com/oauth2/token";
+
+    fn credentials() -> ClientCredentials {
+        ClientCredentials {
+            endpoint: ENDPOINT.into(),
+            tls: Tls::Public,
+            client_id: "orders".into(),
+            client_secret: Secret::new("planted secret".into()),
+            scope: Some("kafka read".into()),
+        }
+    }
+
+    fn understand(status: u16, body: &str) -> Result<(Secret, Duration), Fault> {
+        let (status, credentials) = (StatusCode::from_u16(status).unwrap(), credentials());
+        Endpoint::parse(ENDPOINT).unwrap().understand(status, body.as_bytes(), &credentials)
+    }
+
+    #[rstest]
+    #[case::as_it_should_be(r#"{"access_token":"a.b.c","token_type":"Bearer","expires_in":300,"scope":"x"}"#, 300)]
+    #[case::in_quotes(r#"{"access_token":"a.b.c","token_type":"bearer","expires_in":"300"}"#, 300)]
+    #[case::not_told(r#"{"access_token":"a.b.c"}"#, 60)]
+    #[case::for_ever(r#"{"access_token":"a.b.c","expires_in":99999999999}"#, 86_400)]
+    fn a_token_is_given(#[case] body: &str, #[case] seconds: u64) {
+        let (token, lifetime) = understand(200, body).unwrap();
+        assert_eq!((token.reveal(), lifetime), ("a.b.c", Duration::from_secs(seconds)));
+    }
+
+    #[rstest]
+    #[case::a_page(200, "<html>planted</html>", TOKEN_ENDPOINT, "gives no token: its answer is no JSON with an access_token")]
+    #[case::another_kind(200, r#"{"access_token":"a","token_type":"mac"}"#, TOKEN_ENDPOINT, "no bearer token")]
+    #[case::a_gap(200, r#"{"access_token":"a b"}"#, TOKEN_ENDPOINT, "no header could carry")]
+    #[case::empty(200, r#"{"access_token":""}"#, TOKEN_ENDPOINT, "no header could carry")]
+    #[case::a_control_character(200, "{\"access_token\":\"a\\u0001b\"}", TOKEN_ENDPOINT, "no header could carry")]
+    #[case::over_at_once(200, r#"{"access_token":"a","expires_in":0}"#, TOKEN_ENDPOINT, "expires_in is no time")]
+    #[case::never_begun(200, r#"{"access_token":"a","expires_in":-5}"#, TOKEN_ENDPOINT, "expires_in is no time")]
+    #[case::wrong_secret(
+        401,
+        r#"{"error":"invalid_client","error_description":"Bad secret"}"#,
+        NOT_AUTHENTICATED,
+        "did not accept the client: invalid_client: Bad secret"
+    )]
+    #[case::wrong_scope(400, r#"{"error":"invalid_scope"}"#, NOT_AUTHENTICATED, "did not accept the client: invalid_scope")]
+    #[case::without_words(401, "", NOT_AUTHENTICATED, "it answers 401 without a reason")]
+    #[case::an_echo(
+        400,
+        r#"{"error":"invalid_request","error_description":"secret is planted secret"}"#,
+        NOT_AUTHENTICATED,
+        "not shown"
+    )]
+    #[case::an_encoded_echo(400, r#"{"error":"cGxhbnRlZCBzZWNyZXQ="}"#, NOT_AUTHENTICATED, "not shown")]
+    #[case::elsewhere(302, "", TOKEN_ENDPOINT, "answers 302, and no redirect is followed")]
+    #[case::a_wrong_path(404, "planted", TOKEN_ENDPOINT, "answers 404")]
+    #[case::too_often(429, r#"{"error":"slow_down"}"#, TOKEN_ENDPOINT, "answers 429: slow_down")]
+    #[case::broken(503, r#"{"error":"temporarily_unavailable"}"#, TOKEN_ENDPOINT, "answers 503: temporarily_unavailable")]
+    fn what_gives_no_token_is_told_apart(#[case] status: u16, #[case] body: &str, #[case] code: i32, #[case] words: &str) {
+        let fault = understand(status, body).unwrap_err();
+        assert_eq!(fault.code, code, "{fault:?}");
+        assert!(fault.text.contains(words) && fault.text.contains(ENDPOINT) && !fault.text.contains("planted"), "{fault:?}");
+    }
+
+    #[test]
+    fn an_endpoints_words_are_bounded_and_plain() {
+        let error = format!("{}\u{1b}[31m\r\n{}", "x".repeat(10), "y".repeat(10_000));
+        let fault = understand(400, &serde_json::json!({ "error": error }).to_string()).unwrap_err();
+        assert!(fault.text.len() < 400 && fault.text.chars().all(|c| matches!(c, ' '..='~')), "{fault:?}");
+    }
+
+    #[rstest]
+    #[case("https://idp.example.com/oauth2/token", "idp.example.com", 443, "/oauth2/token")]
+    #[case("https://idp.example.com:8443", "idp.example.com", 8443, "/")]
+    #[case("https://[2001:db8::1]:8443/token", "2001:db8::1", 8443, "/token")]
+    fn an_address_is_taken_apart(#[case] address: &str, #[case] host: &str, #[case] port: u16, #[case] path: &str) {
+        let endpoint = Endpoint::parse(address).unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.port, endpoint.path.as_str()), (host, port, path));
+    }
+
+    #[rstest]
+    #[case("http://idp.example.com/token")]
+    #[case("https://user@idp.example.com/token")]
+    #[case("https:///token")]
+    #[case("idp.example.com")]
+    #[case("https://idp.example.com/a b")]
+    fn what_is_no_address_is_refused(#[case] address: &str) {
+        assert!(Endpoint::parse(address).is_err());
+    }
+
+    #[test]
+    fn the_request_is_as_the_standard_has_it() {
+        let credentials = credentials();
+        let request = Endpoint::parse(ENDPOINT).unwrap().request(&credentials).unwrap();
+        assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), ("POST", "/oauth2/token"));
+        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("host"), "idp.example.com");
+        assert_eq!(header("authorization"), format!("Basic {}", BASE64_STANDARD.encode("orders:planted%20secret")));
+        assert!(!format!("{request:?}").contains("Basic"), "{request:?}");
+        assert_eq!(encoded("kafka read&x=é"), "kafka%20read%26x%3D%C3%A9");
+    }
+
+    #[test]
+    fn a_token_is_fresh_for_most_of_its_life() {
+        let asked = Instant::now();
+        let token = Token { text: Secret::new("planted".into()), asked, lifetime: Duration::from_secs(10), expires: 0 };
+        let at = |seconds: u64| asked + Duration::from_secs(seconds);
+        assert_eq!([0, 7, 8, 9, 10].map(|second| token.is_fresh(at(second))), [true, true, false, false, false]);
+        assert_eq!([9, 10].map(|second| token.is_valid(at(second))), [true, false]);
+    }
+}
