@@ -111,14 +111,31 @@ fn entry(secret: &Found<'_>, names: &[&'static str]) -> Result<(&'static str, St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use k8s_openapi::{ByteString, api::core::v1::Secret as SecretObject};
+    use rcgen::{CertificateParams, KeyPair};
     use rstest::rstest;
 
     use super::*;
     use crate::{kubernetes::Material, machine::world::KafkaErrorKind};
 
-    const CA: &str = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n";
-    const KEY_PEM: &str = "-----BEGIN PRIVATE KEY-----\nYQ==\n-----END PRIVATE KEY-----\n";
+    /// Stand for a certificate and its key, see [`real`].
+    const CA: &str = "a certificate";
+    const KEY_PEM: &str = "its key";
+
+    /// A certificate or its key, where one of them is meant.
+    fn real(text: &str) -> String {
+        static PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
+            let key = KeyPair::generate().unwrap();
+            (CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem(), key.serialize_pem())
+        });
+        match text {
+            CA => PAIR.0.clone(),
+            KEY_PEM => PAIR.1.clone(),
+            other => other.to_owned(),
+        }
+    }
 
     /// As Strimzi's access operator (0.3) writes it for a listener with TLS and a KafkaUser of type scram-sha-512.
     const SCRAM: &[(&str, &str)] = &[
@@ -151,7 +168,7 @@ mod tests {
 
     fn bound(entries: &[(&str, &str)], changes: &[(&str, Option<&str>)]) -> Result<Bound, KafkaError> {
         let mut data: std::collections::BTreeMap<String, ByteString> =
-            entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
+            entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString(real(value).into_bytes()))).collect();
         for (key, value) in changes {
             match value {
                 Some(value) => _ = data.insert((*key).to_owned(), ByteString(value.as_bytes().to_vec())),
@@ -166,15 +183,15 @@ mod tests {
     fn what_strimzis_access_operator_writes_is_understood() {
         let found = bound(SCRAM, &[]).unwrap();
         assert_eq!(found.bootstrap_servers, "shop-kafka-bootstrap.kafka.svc:9093");
-        assert_eq!(found.tls, Some(Tls::Trusted(CA.into())));
+        assert_eq!(found.tls, Some(Tls::Trusted(real(CA))));
         let password = Secret::new("planted ".into());
         let expected = Authentication::Password { mechanism: Mechanism::ScramSha512, username: "orders".into(), password };
         assert_eq!(found.authentication, Some(expected));
 
         let found = bound(CERTIFICATES, &[]).unwrap();
         assert_eq!(found.bootstrap_servers, "a:9093,b:9093");
-        let key = Secret::new(KEY_PEM.into());
-        assert_eq!(found.authentication, Some(Authentication::Certificate { certificate: CA.into(), key }));
+        let key = Secret::new(real(KEY_PEM));
+        assert_eq!(found.authentication, Some(Authentication::Certificate { certificate: real(CA), key }));
     }
 
     #[rstest]
