@@ -10,6 +10,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The name of an object: it becomes part of an address, where anything else could lead elsewhere.
+const NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+
 /// How the Kafka cluster is reached. The Secrets that are named here are read in the namespace of the OffsetReset, each time when they are
 /// needed, so that what was renewed takes effect by itself.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +85,7 @@ pub struct TlsSpec {
 #[x_kube(validation = Rule::new("has(self.certificate) != has(self.pattern)").message("each entry of trustedCertificates needs either certificate (one key of the Secret, such as ca.crt) or pattern (several, such as \"*.crt\")"))]
 pub struct CertificateSource {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub secret_name: String,
 
     /// The key in the Secret: ca.crt in the Secrets of Strimzi's cluster CA and of cert-manager. PEM; several certificates in one are fine.
@@ -189,7 +192,7 @@ impl fmt::Display for AuthenticationType {
 #[serde(rename_all = "camelCase")]
 pub struct CertificateAndKey {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub secret_name: String,
     /// The key in the Secret under which the certificate is, with those between it and the authority, as PEM.
     #[schemars(length(min = 1, max = 253))]
@@ -204,7 +207,7 @@ pub struct CertificateAndKey {
 #[serde(rename_all = "camelCase")]
 pub struct PasswordSecret {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub secret_name: String,
     /// The key in the Secret under which the password is.
     #[schemars(length(min = 1, max = 253))]
@@ -216,7 +219,7 @@ pub struct PasswordSecret {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKey {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub secret_name: String,
     /// The key in the Secret.
     #[schemars(length(min = 1, max = 253))]
@@ -228,6 +231,6 @@ pub struct SecretKey {
 #[serde(rename_all = "camelCase")]
 pub struct BindingSpec {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub secret_name: String,
 }

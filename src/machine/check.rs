@@ -84,6 +84,9 @@ fn check_kafka(kafka: &KafkaSpec) -> Result<(), (String, String)> {
             return wrong(".authentication", &format!("does not have what type {} needs, or has more", authentication.kind));
         }
     }
+    if let Some(name) = secrets(kafka).into_iter().find(|name| !is_name(name)) {
+        return wrong("", &format!("names a Secret '{name}', which is not the name of an object"));
+    }
     let trusted = kafka.tls.iter().flat_map(|tls| &tls.trusted_certificates);
     let more = kafka.authentication.iter().filter_map(|own| own.tls_trusted_certificates.as_ref()).flatten();
     for source in trusted.chain(more) {
@@ -99,6 +102,19 @@ fn check_kafka(kafka: &KafkaSpec) -> Result<(), (String, String)> {
         }
     }
     Ok(())
+}
+
+/// The names of all Secrets.
+fn secrets(kafka: &KafkaSpec) -> Vec<&str> {
+    let own = kafka.authentication.as_deref();
+    let trusted = kafka.tls.iter().flat_map(|tls| &tls.trusted_certificates);
+    let more = own.and_then(|own| own.tls_trusted_certificates.as_ref()).into_iter().flatten();
+    let mut names: Vec<&str> = trusted.chain(more).map(|source| source.secret_name.as_str()).collect();
+    names.extend(kafka.binding.as_ref().map(|binding| binding.secret_name.as_str()));
+    names.extend(own.and_then(|own| own.certificate_and_key.as_ref()).map(|named| named.secret_name.as_str()));
+    names.extend(own.and_then(|own| own.password_secret.as_ref()).map(|named| named.secret_name.as_str()));
+    names.extend(own.and_then(|own| own.client_secret.as_ref()).map(|named| named.secret_name.as_str()));
+    names
 }
 
 /// The fields that belong to the type, all of them and no others.
@@ -211,4 +227,38 @@ fn bounded(field: &str, value: kube::core::Duration, most: Duration) -> Result<D
         format!("must be a duration of up to {} minutes, such as 10s or 1m30s", most.as_secs() / 60)
     })?;
     Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::certificates(json!({"tls": {"trustedCertificates": [{"secretName": "NAME", "certificate": "c"}]}}))]
+    #[case::certificate_and_key(
+        json!({"tls": {}, "authentication": {"type": "tls", "certificateAndKey": {"secretName": "NAME", "certificate": "c", "key": "k"}}})
+    )]
+    #[case::password(json!({"authentication": {"type": "plain", "username": "u", "passwordSecret": {"secretName": "NAME", "password": "p"}}}))]
+    #[case::client_secret(json!({"authentication": {
+        "type": "oauth", "tokenEndpointUri": "https://a", "clientId": "c", "clientSecret": {"secretName": "NAME", "key": "k"},
+    }}))]
+    #[case::authorities_of_the_token_endpoint(json!({"authentication": {
+        "type": "oauth", "tokenEndpointUri": "https://a", "clientId": "c", "clientSecret": {"secretName": "s", "key": "k"},
+        "tlsTrustedCertificates": [{"secretName": "NAME", "certificate": "c"}],
+    }}))]
+    #[case::binding(json!({"bootstrapServers": null, "binding": {"secretName": "NAME"}}))]
+    fn a_secret_has_a_name_and_no_path(#[case] change: Value) {
+        let checked = |name: &str| {
+            let mut spec = json!({"bootstrapServers": "a:1"});
+            spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            check_kafka(&serde_json::from_str(&spec.to_string().replace("NAME", name)).unwrap())
+        };
+        assert_eq!(checked("orders.kafka-1"), Ok(()));
+        for path in ["../other", "a/b", "a?b", "A", "", "-a", "a%2Fb"] {
+            assert!(checked(path).is_err_and(|(_, why)| why.contains("names a Secret")), "{path}");
+        }
+    }
 }

@@ -90,6 +90,7 @@ fn breaches(schema: &Value, place: &Place, found: &mut Vec<Breach>) {
             ("maxItems", _) => {
                 (json!(vec![refusals::sound()[&place[0]][0].clone(); size() + 1]), format!("must have at most {value} items"))
             }
+            ("pattern", _) => (json!("../other"), "should match".into()),
             ("minItems", _) => (json!([]), format!("should have at least {value} items")),
             ("maxProperties", _) => {
                 let many: serde_json::Map<_, _> = (0..=size()).map(|number| (format!("p{number}"), json!("v"))).collect();
