@@ -139,8 +139,8 @@ async fn static_members_are_taken_out_of_the_group_when_the_spec_says_so() {
     .await;
 }
 
-/// One that runs elsewhere joins again, so that nothing is committed beside it. The group is free for a moment, and may be found so: then the
-/// member commits over what was committed, and that is said.
+/// One that runs elsewhere joins again as soon as it hears of it. Until then the group is free, and may be found so: then the reset succeeds, and
+/// the member begins where it says. What is said is true either way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_member_that_is_taken_out_joins_again_and_what_became_of_the_offsets_is_said() {
     in_a_shop(Kind::default(), async |shop| {
@@ -150,14 +150,22 @@ async fn a_live_member_that_is_taken_out_joins_again_and_what_became_of_the_offs
         let spec = json!({"leftMembers": "Evict", "sessionTimeout": "1s", "drainTimeout": "12s"});
         shop.apply_with("stuck", json!([{"offset": 0}]), spec).await;
         let done = wait_for_end(&shop.api, "stuck").await;
-        assert_eq!((status(&done).phase, status(&done).reason), (Some(Phase::Failed), Some(Reason::GroupNotEmpty)));
-        assert_eq!(status(&done).evictions, 3, "not for ever");
-        let message = status(&done).message.clone().unwrap();
-        if message.contains("No offset was changed") {
-            assert!(status(&done).partitions.iter().all(|p| p.after.is_none()), "{message}");
-        } else {
-            let said = ["none of them stands any more", "were set and read back"];
-            assert!(said.iter().any(|words| message.contains(words)), "{message}");
+        let (status, message) = (status(&done), status(&done).message.clone().unwrap());
+        match (status.phase.unwrap(), status.reason.unwrap()) {
+            (Phase::Succeeded, Reason::Succeeded) => {
+                assert!((1..=3).contains(&status.evictions), "{message}");
+                assert!(status.partitions.iter().all(|p| p.after == Some(p.target)), "{message}");
+            }
+            (Phase::Failed, Reason::GroupNotEmpty) => {
+                assert_eq!(status.evictions, 3, "not for ever: {message}");
+                if message.contains("No offset was changed") {
+                    assert!(status.partitions.iter().all(|p| p.after.is_none()), "{message}");
+                } else {
+                    let said = ["none of them stands any more", "were set and read back"];
+                    assert!(said.iter().any(|words| message.contains(words)), "{message}");
+                }
+            }
+            other => panic!("{other:?}: {message}"),
         }
         assert_eq!(shop.replicas().await, 2);
         tokio::task::spawn_blocking(move || drop(stranger)).await.unwrap();
