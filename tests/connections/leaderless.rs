@@ -11,6 +11,7 @@ use kafka_protocol::{
     protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
 };
 use offset_reset_operator::api::Reason;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -24,7 +25,7 @@ use tokio::{
 
 use crate::{
     Case,
-    common::{broker::Broker, shop::Operator, with_namespace},
+    common::{PATIENCE, broker::Broker, shop::Operator, with_namespace, within},
     each_fails,
     stand::{CLEAR, CLUSTER, CONTROLLER, commit, kafka, secured, topic_and_group},
 };
@@ -69,11 +70,20 @@ pub async fn make_topic() {
         let heard: BrokerHeartbeatResponse = ask(&mut controller, ApiKey::BrokerHeartbeat, HEARTBEAT, &beat).await;
         assert!(heard.error_code == 0 && heard.is_fenced == is_lost, "{heard:?}");
     };
-    beat(false).await;
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", CLEAR).create().unwrap();
     let on_it = [&[LOST][..]];
-    let topic = NewTopic::new(LEADERLESS, 1, TopicReplication::Variable(&on_it));
-    admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    // A broker that has just begun, on a machine that is busy, may be too slow for a client's patience; what it does is done all the same.
+    let created = async {
+        loop {
+            beat(false).await;
+            let topic = NewTopic::new(LEADERLESS, 1, TopicReplication::Variable(&on_it));
+            let answer = admin.create_topics(&[topic], &AdminOptions::new()).await;
+            if let Ok([Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) = answer.as_deref() {
+                return;
+            }
+        }
+    };
+    within(PATIENCE, created).await.expect("the topic is created");
     beat(true).await;
 }
 
