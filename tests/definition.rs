@@ -4,27 +4,10 @@
 
 mod common;
 
-use common::{client, install_crd, resets, unique, with_namespace};
+use common::{client, install_crd, refusals::changed, resets, unique, with_namespace};
 use kube::{Api, ResourceExt, api::PostParams, core::DynamicObject, discovery::ApiResource};
 use offset_reset_operator::api::OffsetReset;
 use serde_json::{Value, json};
-
-fn spec(change: &Value) -> Value {
-    let mut spec = json!({
-        "targetRefs": [{"name": "consumer"}],
-        "kafka": {"bootstrapServers": "kafka:9092"},
-        "group": "g",
-        "resets": [{"topic": "orders", "offset": 10}],
-    });
-    for (key, value) in change.as_object().unwrap() {
-        if value.is_null() {
-            spec.as_object_mut().unwrap().remove(key);
-        } else {
-            spec[key] = value.clone();
-        }
-    }
-    spec
-}
 
 fn one(entry: &Value) -> Value {
     json!({ "resets": [entry] })
@@ -202,7 +185,7 @@ async fn what_cannot_be_is_refused_at_apply_in_words_that_say_what_to_write() {
         let resource = ApiResource::erase::<OffsetReset>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
         for (change, words) in refusals() {
-            match create(&api, spec(&change)).await {
+            match create(&api, changed(&change)).await {
                 Ok(_) => panic!("accepted: {change}"),
                 Err(error) => assert!(error.contains(words), "{change}\n  was refused with: {error}\n  instead of: {words}"),
             }
@@ -255,7 +238,7 @@ async fn what_makes_sense_is_accepted() {
             json!({"runId": "2026-11-25.1"}),
             json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
         ] {
-            if let Err(error) = create(&api, spec(&change)).await {
+            if let Err(error) = create(&api, changed(&change)).await {
                 panic!("{change} was refused: {error}");
             }
         }

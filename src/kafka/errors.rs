@@ -3,12 +3,13 @@
 use super::ffi::{self, Fault};
 use crate::machine::world::{KafkaError, KafkaErrorKind};
 
-/// librdkafka's codes for "not accepted" and for TLS.
+/// librdkafka's codes for "no broker", for "not accepted" and for TLS.
+pub(super) const ALL_BROKERS_DOWN: i32 = -187;
 pub(super) const NOT_AUTHENTICATED: i32 = -169;
 pub(super) const TLS: i32 = -181;
 
 /// No broker, TLS, credentials: what looking for a broker ends with.
-const CONNECTION: [i32; 3] = [-187, TLS, NOT_AUTHENTICATED];
+const CONNECTION: [i32; 3] = [ALL_BROKERS_DOWN, TLS, NOT_AUTHENTICATED];
 
 /// A code of ours, which neither Kafka nor librdkafka has: no token was given, and not because of who asked.
 pub(super) const TOKEN_ENDPOINT: i32 = -10_000;
@@ -36,7 +37,7 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
         TLS => KafkaErrorKind::Tls,
         TOKEN_ENDPOINT => KafkaErrorKind::TokenEndpoint,
         // Network exception, transport, resolve, all brokers down.
-        13 | -195 | -193 | -187 => KafkaErrorKind::Unreachable,
+        13 | -195 | -193 | ALL_BROKERS_DOWN => KafkaErrorKind::Unreachable,
         // UNKNOWN_SERVER_ERROR: an exception that nobody at the broker had expected.
         -1 => KafkaErrorKind::Server,
         _ => KafkaErrorKind::Other,

@@ -19,6 +19,7 @@ mod probe;
 mod questions;
 mod secret;
 mod session;
+mod tls;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -27,8 +27,8 @@ use zeroize::Zeroizing;
 use super::{
     Secret, Tls,
     errors::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
-    evict::tls,
     ffi::Fault,
+    tls,
 };
 
 /// How long a request may take in all.

@@ -12,7 +12,7 @@ use super::{
     Authentication, Connection,
     causes::{Cause, Kind},
     config::{self, Context},
-    errors::{self, NOT_AUTHENTICATED, TLS},
+    errors::{self, ALL_BROKERS_DOWN, NOT_AUTHENTICATED, TLS},
     ffi::{self, Fault, Handle},
     oauth::{Token, Tokens},
     probe,
@@ -40,9 +40,6 @@ const ATTEMPTS_PER_CLIENT: u32 = 4;
 
 /// `GROUP_AUTHORIZATION_FAILED`.
 const GROUP_NOT_AUTHORIZED: i32 = 30;
-
-/// librdkafka's code for "no broker".
-const ALL_BROKERS_DOWN: i32 = -187;
 
 pub(super) type Native = BaseConsumer<Context>;
 

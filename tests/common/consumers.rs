@@ -12,12 +12,19 @@ use std::{
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
+use offset_reset_operator::{
+    kafka::GroupAdmin,
+    machine::{
+        group,
+        world::{Group, GroupMember},
+    },
+};
 use rdkafka::{
     ClientConfig, Message,
     consumer::{BaseConsumer, Consumer},
 };
 
-use super::{brokers, within};
+use super::{PATIENCE, brokers, within};
 
 /// How long consumers may take to end before others are started.
 const GRACE: Duration = Duration::from_secs(10);
@@ -157,4 +164,21 @@ impl Drop for Follower {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Waits until a group has so many members, and is not being rebalanced.
+pub async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<GroupMember> {
+    let there = async {
+        loop {
+            let found = admin.describe_group(group).await.unwrap();
+            if group::members(&found) == count && !group::is_rebalancing(&found) {
+                return match found {
+                    Group::NotFound => vec![],
+                    Group::Found(found) => found.members,
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(PATIENCE, there).await.expect("so many members")
 }

@@ -1,26 +1,22 @@
 //! A whole connection from one Secret, as Strimzi's access operator writes it.
 
-use std::{slice, time::Duration};
+use std::slice;
 
 use kube::{
     Client,
     api::{ListParams, PostParams},
 };
-use offset_reset_operator::{
-    api::{OffsetReset, Phase, Reason},
-    machine::group,
-};
+use offset_reset_operator::api::{OffsetReset, Phase, Reason};
 use serde_json::{Value, json};
 
 use crate::{
     common::{
-        PATIENCE,
         broker::Broker,
         brokers,
-        consumers::{Consumed, Kind, Member},
+        consumers::{Consumed, Kind, Member, members},
         reset, resets,
         shop::{Operator, status},
-        unique, wait_for, wait_for_end, wait_for_phase, with_namespace, within,
+        unique, wait_for, wait_for_end, wait_for_phase, with_namespace,
     },
     planted::all_forms,
     stand::{CLEAR, MUTUAL, PASSWORDS, SCRAM_PASSWORD, Secured, secret, secured, topic_and_group},
@@ -161,12 +157,7 @@ impl Bindings {
         let kind = Kind { bootstrap_servers: Some(CLEAR.into()), never_commits: true, ..Kind::default() };
         let member = Member::start(&group, slice::from_ref(&self.topic), &kind, 0, Consumed::default());
         let admin = Broker::new(CLEAR).group_admin().await;
-        let joined = async {
-            while group::members(&admin.describe_group(&group).await.unwrap()) == 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(PATIENCE, joined).await.expect("a member");
+        members(admin.as_ref(), &group, 1).await;
         let (first, second) = (resets(client, namespace), resets(client, other));
         secret(client, namespace, "changes", self.scram.clone()).await;
         self.create(client, namespace, "changes", &group, json!({"binding": {"secretName": "changes"}})).await;

@@ -1,39 +1,19 @@
 //! Members that are left are taken out over a connection that librdkafka has no part in: of each kind.
 
-use std::{slice, time::Duration};
+use std::slice;
 
 use offset_reset_operator::{
     kafka::{Authentication, Connection, Connector, GroupAdmin, Mechanism, Pool, Secret, Tls},
-    machine::{
-        group,
-        world::{Group, GroupMember, KafkaErrorKind},
-    },
+    machine::world::{GroupMember, KafkaErrorKind},
 };
 
 use crate::{
     common::{
-        PATIENCE,
-        consumers::{Consumed, Kind, Member},
-        unique, within,
+        consumers::{Consumed, Kind, Member, members},
+        unique,
     },
     stand::{CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, secured, topic_and_group},
 };
-
-pub async fn members(admin: &dyn GroupAdmin, group: &str, count: usize) -> Vec<GroupMember> {
-    let there = async {
-        loop {
-            let found = admin.describe_group(group).await.unwrap();
-            if group::members(&found) == count && !group::is_rebalancing(&found) {
-                return match found {
-                    Group::NotFound => vec![],
-                    Group::Found(found) => found.members,
-                };
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    within(PATIENCE, there).await.expect("so many members")
-}
 
 /// A static member that has stopped, and whose session would last for minutes.
 pub async fn left(admin: &dyn GroupAdmin, topic: &str, group: &str) -> Vec<GroupMember> {

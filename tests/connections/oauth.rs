@@ -1,6 +1,6 @@
 //! Tokens from a real token endpoint, and a broker that wants them.
 
-use std::{slice, sync::Arc, time::Duration};
+use std::{slice, sync::Arc};
 
 use k8s_openapi::api::events::v1::Event;
 use kube::{
@@ -10,7 +10,6 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
     kafka::{Authentication, ClientCredentials, Connection, Connector, Pool, Secret, Tls},
-    machine::group,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ use crate::{
     common::{
         PATIENCE,
         broker::Broker,
-        consumers::{Consumed, Kind, Member},
+        consumers::{Consumed, Kind, Member, members},
         reset, resets,
         shop::{Operator, config, status},
         unique, wait_for_end, wait_for_phase, with_namespace, within,
@@ -126,12 +125,7 @@ impl OAuth {
         let kind = Kind { bootstrap_servers: Some(CLEAR.into()), never_commits: true, ..Kind::default() };
         let member = Member::start(&group, slice::from_ref(&self.topic), &kind, 0, Consumed::default());
         let admin = Broker::new(CLEAR).group_admin().await;
-        let joined = async {
-            while group::members(&admin.describe_group(&group).await.unwrap()) == 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(PATIENCE, joined).await.expect("a member");
+        members(admin.as_ref(), &group, 1).await;
         self.create(client, namespace, "short", &group, &self.kafka("short", &json!({}))).await;
         let api = resets(client, namespace);
         wait_for_phase(&api, "short", Phase::Draining).await;
@@ -209,6 +203,6 @@ impl OAuth {
         holds_no_secret(&format!("{refused:?}"), &PLANTED);
         let admin = pool.connect(&connection(token("orders"))).await.unwrap();
         admin.evict(&group, &found).await.unwrap();
-        left::members(clear.as_ref(), &group, 0).await;
+        members(clear.as_ref(), &group, 0).await;
     }
 }

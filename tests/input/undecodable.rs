@@ -12,16 +12,13 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, Phase},
     kafka::{Connection, Connector, Pool},
-    machine::{
-        group,
-        world::{Committed, TopicPartition},
-    },
+    machine::world::{Committed, TopicPartition},
 };
 use serde_json::json;
 
 use crate::common::{
     PATIENCE, brokers,
-    consumers::{Consumed, Kind, Member},
+    consumers::{Consumed, Kind, Member, members},
     deployment, produce, refusals, replicas, reset, resets,
     shop::{Operator, status},
     topic, unique, wait_for_end, wait_for_phase, with_namespace, within,
@@ -94,12 +91,7 @@ async fn what_is_held_for_one_that_cannot_be_decoded_any_more_comes_back() {
         let kind = Kind::default();
         let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());
         let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
-        let joined = async {
-            while group::members(&admin.describe_group(&group).await.unwrap()) == 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(PATIENCE, joined).await.expect("it joins");
+        members(admin.as_ref(), &group, 1).await;
         deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
         let (api, operator) = (resets(&client, &namespace), Operator::start(&client, &namespace));
         let entries = json!([{"topic": topic, "offset": 4}]);

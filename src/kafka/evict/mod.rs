@@ -2,7 +2,6 @@
 //! the few requests that it takes go over a connection of their own, which is opened for it and closed after it.
 
 mod scram;
-pub(super) mod tls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +23,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use self::scram::{Hash, Scram};
-use super::{Authentication, Connection, Mechanism, errors, ffi, oauth::Token};
+use super::{Authentication, Connection, Mechanism, errors, ffi, oauth::Token, tls};
 use crate::machine::world::{GroupMember, KafkaError, KafkaErrorKind};
 
 /// How long a connection, and each answer, may take.
