@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests, the soak, or the demo, with all the set-up that they need. `make test`, `make test-ecosystem`, `make soak` and `make demo` call
-# this.
+# The tests, the soak, a benchmark, or the demo, with all the set-up that they need. `make test`, `make test-ecosystem`, `make soak`,
+# `make bench-flood` and `make demo` call this.
 #
 #   CLUSTER=sandbox  (default) a sandbox of our own on this machine
 #   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
@@ -107,6 +107,8 @@ tests() {
   fi
   # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
   inside integration cargo test --features real-parts --test kills -- --nocapture
+  # By itself, and said aloud, for it prints how long a sound reset took beside a flood of others.
+  inside integration cargo test --features real-parts --test flood -- --nocapture --test-threads 1
   # By itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
   inside integration cargo test --features real-parts --test whole -- ten_thousand
   keep_audit_log integration
@@ -151,6 +153,19 @@ soak() {
   inside soak cargo test --features real-parts --test soak -- --nocapture --test-threads 1
 }
 
+bench_flood() {
+  trap 'down bench' EXIT
+  prepare
+  step "the operator, built for release"
+  cargo build --release --bin offset-reset-operator
+  cargo build --features real-parts --test flood
+  up bench control-plane
+  step "the flood"
+  OPERATOR=$(realpath "$target/release/offset-reset-operator")
+  export OPERATOR FLOOD=long
+  inside bench cargo test --features real-parts --test flood -- --nocapture --test-threads 1
+}
+
 ecosystem() {
   if [ "$cluster" != sandbox ]; then
     echo "beside KEDA and Flux it is tested in a sandbox only: unset CLUSTER" >&2
@@ -184,10 +199,11 @@ demo() {
 case ${1:-} in
 test) tests ;;
 soak) soak ;;
+bench-flood) bench_flood ;;
 ecosystem) ecosystem ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test | ecosystem | soak | demo" >&2
+  echo "usage: $0 test | ecosystem | soak | bench-flood | demo" >&2
   exit 1
   ;;
 esac

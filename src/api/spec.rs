@@ -139,8 +139,9 @@ pub struct OffsetResetSpec {
     pub hold_timeout: Duration,
 }
 
-/// How many digits a number in a duration may have before its point: enough for a hundred thousand years of hours.
-const DIGITS_OF_A_DURATION: usize = 9;
+/// How many digits a number in a duration may have before its point: as many as a duration has that the definition takes as hours and that is
+/// written in seconds, as every client does that reads an object and writes it back.
+const DIGITS_OF_A_DURATION: usize = 13;
 
 /// The crate that makes durations panics on one that is too long, or negative in its middle (kube 5.0), and an object that ends the operator must
 /// not be decoded by luck only: the definition's rules refuse these, but another version of it may be installed.
@@ -410,6 +411,7 @@ mod tests {
     #[case("1m30s", Some(90_000))]
     #[case("1.5h", Some(5_400_000))]
     #[case("999999999h", Some(3_599_999_996_400_000))]
+    #[case("9999999999999h", Some(35_999_999_999_996_400_000))]
     #[case("-5s", Some(5_000))]
     #[case("99999999999999999999999h", None)]
     #[case("1h-5m", None)]
@@ -422,5 +424,15 @@ mod tests {
         struct Read(#[serde(deserialize_with = "a_duration")] Duration);
         let read: Result<Read, _> = serde_json::from_value(serde_json::json!(text));
         assert_eq!(read.ok().map(|read| std::time::Duration::from(read.0).as_millis()), millis);
+    }
+
+    #[test]
+    fn the_longest_duration_that_the_definition_takes_is_read_as_it_is_written() {
+        #[derive(Serialize, Deserialize)]
+        struct Read(#[serde(deserialize_with = "a_duration")] Duration);
+        let read: Read = serde_json::from_value(serde_json::json!("2562047h")).unwrap();
+        let written = serde_json::to_value(&read).unwrap();
+        assert_eq!(written, "9223369200s");
+        assert_eq!(serde_json::from_value::<Read>(written).unwrap().0, read.0);
     }
 }

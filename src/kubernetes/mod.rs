@@ -4,6 +4,7 @@ mod autoscalers;
 mod claims;
 mod events;
 mod kinds;
+mod known;
 pub mod leader;
 mod limit;
 mod owners;

@@ -1,14 +1,23 @@
 //! The `OffsetReset` objects themselves: read live, written only over what was read.
 
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
 use futures::future::join_all;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
     core::DeserializeGuard,
+    runtime::reflector::Store,
 };
 use serde_json::json;
 
-use super::limit::limited;
+use super::{
+    known::{Known, Name},
+    limit::limited,
+};
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
     machine::sharing::Claimant,
@@ -18,7 +27,11 @@ use crate::{
 #[derive(Clone)]
 pub struct Resets {
     client: Client,
+    known: Arc<Known>,
 }
+
+/// How many are read one by one; where there are more, all are listed. Of one group or workload there are rarely that many.
+const FEW: usize = 8;
 
 /// How a write ended.
 #[derive(Clone, Debug)]
@@ -33,7 +46,7 @@ impl Resets {
     /// With a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, known: Arc::default() }
     }
 
     /// The object as it is now; a cache may be behind.
@@ -44,25 +57,72 @@ impl Resets {
         limited(self.api(namespace).get_opt(name)).await
     }
 
-    /// Every `OffsetReset` of what is watched, see [`Resets::claimants`]. Of several namespaces, one that may not be looked into does not keep
-    /// the others waiting: every pass begins with reading its object, so nothing of such a namespace is worked on.
+    /// A namespace, or all of them, is watched from now on: what is in the store need not be listed any more, see [`Known`].
+    pub fn watched(&self, scope: Option<String>, store: Store<DeserializeGuard<OffsetReset>>) {
+        self.known.watched(scope, store);
+    }
+
+    /// Of what is watched, those that are `wanted`, and `also` those of some names; others may be among them. `wanted` is asked about what may be
+    /// behind, and says who is first; what is returned is as it is now. When there are many, and the first of them are enough, those.
+    ///
+    /// Of several namespaces, one that may not be looked into does not keep the others waiting: every pass begins with reading its object, so
+    /// nothing of such a namespace is worked on.
     ///
     /// # Errors
     /// When the API server does not answer with them.
-    pub async fn all_claimants(&self, scopes: &[Option<String>]) -> Result<Vec<Claimant>, kube::Error> {
+    pub async fn rivals<K: Ord>(
+        &self,
+        scopes: &[Option<String>],
+        also: impl IntoIterator<Item = Name>,
+        wanted: impl Fn(&OffsetReset) -> Option<K>,
+        are_enough: impl Fn(&[Claimant]) -> bool,
+    ) -> Result<Vec<Claimant>, kube::Error> {
+        let (mut wishes, mut unknown) = (BTreeSet::new(), vec![]);
+        for scope in scopes {
+            match self.known.names(scope.as_deref(), &wanted) {
+                Some(found) => wishes.extend(found.into_iter().map(|(first, name)| (Some(first), name))),
+                None => unknown.push(scope.clone()),
+            }
+        }
+        wishes.extend(also.into_iter().map(|name| (None, name)));
+        let tolerant = scopes.len() > 1;
+        let mut all = self.listed(&unknown, tolerant).await?;
+        let mut had: HashSet<Name> = all.iter().map(|listed| (listed.namespace.clone(), listed.name.clone())).collect();
+        let names: Vec<&Name> = wishes.iter().map(|(_, name)| name).filter(|&name| had.insert(name.clone())).collect();
+        let few = self.named(names.iter().take(FEW).copied(), tolerant).await?;
+        all.extend(few);
+        if names.len() > FEW && !are_enough(&all) { self.listed(scopes, tolerant).await } else { Ok(all) }
+    }
+
+    /// Those of some names that are there, as they are now.
+    async fn named<'a>(&self, names: impl Iterator<Item = &'a Name>, tolerant: bool) -> Result<Vec<Claimant>, kube::Error> {
+        let read = names.map(|(namespace, name)| async move {
+            let api: Api<DeserializeGuard<OffsetReset>> = Api::namespaced(self.client.clone(), namespace);
+            let found = match limited(api.get_opt(name)).await {
+                Err(error) if tolerant && hides(namespace, &error) => None,
+                found => found?,
+            };
+            Ok(found.and_then(|guard| guard.0.ok()).map(|reset| Claimant::from(&reset)))
+        });
+        join_all(read).await.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Those of one namespace that have these names.
+    ///
+    /// # Errors
+    /// When the API server does not answer with them.
+    pub async fn of_names(&self, namespace: &str, names: impl Iterator<Item = &str>) -> Result<Vec<Claimant>, kube::Error> {
+        let names: BTreeSet<Name> = names.map(|name| (namespace.to_owned(), name.to_owned())).collect();
+        self.named(names.iter(), false).await
+    }
+
+    async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<Claimant>, kube::Error> {
         let lists = join_all(scopes.iter().map(|scope| self.claimants(scope.as_deref()))).await;
         let mut all = vec![];
         for (scope, list) in scopes.iter().zip(lists) {
             match list {
-                Ok(list) => all.extend(list),
-                Err(kube::Error::Api(status)) if status.is_forbidden() && scopes.len() > 1 => {
-                    tracing::warn!(
-                        namespace = scope,
-                        why = status.message,
-                        "a namespace may not be looked into; nothing there is worked on"
-                    );
-                }
-                Err(error) => return Err(error),
+                Err(error) if tolerant && hides(scope.as_deref().unwrap_or_default(), &error) => {}
+                list => all.extend(list?),
             }
         }
         Ok(all)
@@ -113,6 +173,17 @@ impl Resets {
 
     fn api(&self, namespace: &str) -> Api<OffsetReset> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Whether an error says that a namespace may not be looked into; that is logged.
+fn hides(namespace: &str, error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            tracing::warn!(namespace, why = status.message, "a namespace may not be looked into; nothing there is worked on");
+            true
+        }
+        _ => false,
     }
 }
 

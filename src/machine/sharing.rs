@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{guards::Guard, observed::Blocker, pass::later, receipt};
-use crate::api::{FINALIZER, OffsetReset, Phase, Reason, TargetStatus};
+use crate::api::{FINALIZER, OffsetReset, Phase, Reason, TargetRef, TargetStatus};
 
 /// For how long a reset that was just created, and that the operator has not taken up yet, is waited for.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
@@ -119,7 +119,8 @@ impl Claimant {
     }
 
     /// Under way: it may hold a workload or commit at any moment.
-    fn is_active(&self) -> bool {
+    #[must_use]
+    pub fn is_active(&self) -> bool {
         !self.dry_run && self.phase.is_some_and(|phase| phase != Phase::Pending && !phase.is_terminal())
     }
 
@@ -140,6 +141,18 @@ impl Claimant {
         let held = |target: &&TargetStatus| target.uid == uid && target.stop_requested && target.restored.is_none();
         self.targets.iter().find(held).filter(|_| self.is_active())
     }
+}
+
+/// Whether one reset may stand in the other's way, by what never changes of them: a group of the same name, wherever it is, or a workload.
+/// All of the rules here are about such, or about those that have a claim on a hold.
+#[must_use]
+pub fn may_meet(own: &OffsetReset, other: &OffsetReset) -> bool {
+    let same_workload = || {
+        let named =
+            |target: &TargetRef| own.spec.target_refs.iter().any(|own| own.kind == target.kind && own.name == target.name);
+        own.metadata.namespace == other.metadata.namespace && other.spec.target_refs.iter().any(named)
+    };
+    own.spec.group == other.spec.group || same_workload()
 }
 
 /// Who goes before `own`: one that is under way, or the oldest that waits as well. On a group one after the other; on a workload together,

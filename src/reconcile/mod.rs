@@ -6,8 +6,10 @@ mod binding;
 mod commits;
 mod connection;
 mod found;
+mod lines;
 mod observe;
 mod orphans;
+mod places;
 mod questions;
 mod store;
 mod turns;
@@ -15,9 +17,17 @@ mod turns;
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
+use kube::{
+    Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
 
-use self::store::{Outcome, Picture};
+use self::{
+    lines::Rank,
+    observe::has_finalizer,
+    store::{Outcome, Picture},
+};
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
@@ -29,6 +39,7 @@ use crate::{
 pub use backoff::Backoff;
 pub use commits::Commits;
 pub use orphans::{care_for, error_policy as orphan_error_policy};
+pub use places::Places;
 pub use questions::look;
 pub use turns::Turns;
 
@@ -68,6 +79,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// The time.
     pub clock: fn() -> Timestamp,
+    /// Which passes are made at once.
+    pub places: Places,
     /// One pass at a time where others must see what is recorded.
     pub turns: Turns,
     /// The commits that are under way.
@@ -162,9 +175,55 @@ impl Error {
 /// # Errors
 /// When something could not be read or written that must be; it is tried again, ever more slowly.
 pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<Context>) -> Result<Action, Error> {
-    let action = Box::pin(pass(&object, &context)).await?;
-    context.backoff.reset(&uid(&object));
-    Ok(action)
+    match Box::pin(pass(&object, &context)).await {
+        Ok(action) => {
+            context.backoff.reset(&uid(&object));
+            Ok(action)
+        }
+        Err(error) => {
+            if matches!(error, Error::Undecodable(_)) {
+                // Nobody carries it out, and nothing says when it goes.
+                context.places.forget(&place_of(&object));
+            } else {
+                context.places.has_failed(&place_of(&object));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Under which an object's place in the order of passes is kept.
+fn place_of(object: &DeserializeGuard<OffsetReset>) -> ObjectRef<OffsetReset> {
+    let meta = object.meta();
+    ObjectRef::new(meta.name.as_deref().unwrap_or_default()).within(meta.namespace.as_deref().unwrap_or_default())
+}
+
+/// What a pass is for, as far as that is known before it begins; what is read here may be behind, and nothing but the order relies on it.
+fn rank_before(context: &Context, object: &ObjectRef<OffsetReset>, cached: &OffsetReset) -> Rank {
+    let known = context.places.rank(object);
+    if may_hold(cached, phase_of(cached)) || known == Some(Rank::Holding) {
+        Rank::Holding
+    } else if Request::parse(cached).is_err() {
+        Rank::Refused
+    } else {
+        known.unwrap_or(Rank::New)
+    }
+}
+
+/// What the next pass is for.
+fn rank_after(reset: &OffsetReset, old: &OffsetResetStatus, status: &OffsetResetStatus) -> Rank {
+    if may_hold(reset, status.phase) {
+        Rank::Holding
+    } else if status.phase != old.phase || status.plan_time != old.plan_time {
+        Rank::Begun
+    } else {
+        Rank::Again
+    }
+}
+
+fn may_hold(reset: &OffsetReset, phase: Option<Phase>) -> bool {
+    let holds = matches!(phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring));
+    holds || has_finalizer(reset)
 }
 
 fn uid(object: &DeserializeGuard<OffsetReset>) -> String {
@@ -179,20 +238,25 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
             return Err(Error::Undecodable(invalid.error.clone()));
         }
     };
-    let pass = context.metrics.reconcile_pass();
     // What is over is over: a cache may be behind, but nothing ever leads back from here.
     let is_over = cached.status.as_ref().is_some_and(|status| machine::is_over(status, cached.spec.dry_run));
-    if is_over && !cached.finalizers().iter().any(|name| name == crate::api::FINALIZER) {
-        pass.completed();
+    let (namespace, own) = (cached.namespace().unwrap_or_default(), place_of(object));
+    if is_over && !has_finalizer(cached) {
+        context.places.forget(&own);
+        context.metrics.reconcile_pass().completed();
         return Ok(Action::await_change());
     }
-    let namespace = cached.namespace().unwrap_or_default();
+    let rank = rank_before(context, &own, cached);
+    // The operator ends: whoever takes over begins with all of them.
+    let Some(mut place) = context.places.take(rank, &namespace).await else { return Ok(Action::await_change()) };
+    let pass = context.metrics.reconcile_pass();
     let Some(first) = context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? else {
+        context.places.forget(&own);
         pass.completed();
         return Ok(Action::await_change());
     };
-    let let_in = first.finalizers().iter().any(|name| name == crate::api::FINALIZER);
-    let turn = context.turns.take(phase_of(&first), let_in, &namespace, &first.spec.group).await;
+    let turn = context.turns.take(phase_of(&first), has_finalizer(&first), &namespace, &first.spec.group);
+    let turn = place.outside(turn).await;
     let reset = if turn.is_some() {
         // What was read before the turn came does not count.
         match context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? {
@@ -213,7 +277,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
         let targets = picture.status.targets.iter();
         context.commits.begin(targets.map(|target| target.uid.clone()).collect())
     });
-    let (seen, seen_in_turn) = Box::pin(observe::observe(context, &reset, &picture, request.as_ref())).await?;
+    let (seen, seen_in_turn) = Box::pin(observe::observe(context, &reset, &picture, request.as_ref(), &mut place)).await?;
     let decision = machine::decide(request.as_ref(), &picture.status, &seen, (context.clock)());
 
     let old = picture.status.clone();
@@ -225,6 +289,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
     };
     drop(seen_in_turn);
     let turn = turn.filter(|turn| !turn.until_recorded);
+    context.places.remember(&own, rank_after(&reset, &old, &picture.status));
     let Some(effect) = &decision.effect else {
         pass.completed();
         return Ok(requeue(&decision, picture.status != old));

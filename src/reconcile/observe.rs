@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::{
     Context, Error,
     connection::connect,
+    places::Place,
     questions,
     store::{self, Picture},
     turns::Turn,
@@ -30,19 +31,25 @@ use crate::{
 /// The longest that one look at Kafka may take; what is seen after that is "unknown", and the next pass looks again.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
 
+/// Whether our finalizer is on an object.
+pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
+    reset.finalizers().iter().any(|name| name == FINALIZER)
+}
+
 /// Looks at everything that this pass needs. With it comes the turn that what was seen relies on, when it needs one of its own.
 pub(super) async fn observe(
     context: &Context,
     reset: &OffsetReset,
     picture: &Picture,
     request: Result<&Request, &InvalidSpec>,
+    place: &mut Place<'_>,
 ) -> Result<(Observed, Option<Turn>), Error> {
     let status = &picture.status;
     let mut seen = Observed {
         uid: reset.uid().unwrap_or_default(),
         group: reset.spec.group.clone(),
         deleting: reset.metadata.deletion_timestamp.is_some(),
-        finalizer: reset.finalizers().iter().any(|name| name == FINALIZER),
+        finalizer: has_finalizer(reset),
         generation: reset.metadata.generation,
         blocker: None,
         others: vec![],
@@ -57,18 +64,21 @@ pub(super) async fn observe(
     let mut turn = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
-        let others = context.resets.all_claimants(&context.scopes).await.map_err(Error::List)?;
-        seen.blocker = sharing::blocker(&Claimant::from(reset), &others, (context.clock)());
-        seen.others = others;
+        let (own, now) = (Claimant::from(reset), (context.clock)());
+        // Whoever waits for one of many need not look at the others.
+        let are_enough = |others: &[Claimant]| sharing::blocker(&own, others, now).is_some();
+        seen.others = look_at_others(context, reset, &[], are_enough).await?;
+        seen.blocker = sharing::blocker(&own, &seen.others, now);
         if let Ok(request) = request
             && !request.dry_run
         {
             let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
             if matches!(&receipt, Seen::Known(Receipt { state: State::Committing { .. }, .. })) {
                 // What is taken up must not be brought back meanwhile.
-                turn = Some(context.turns.of_holds(&request.namespace).await);
+                turn = Some(place.outside(context.turns.of_holds(&request.namespace)).await);
                 seen.targets = look_at_targets(context, reset, status, Some(request), phase).await;
                 seen.holds = look_at_holds(context, &request.namespace, status, &seen.targets).await;
+                seen.others = look_at_others(context, reset, &seen.holds, |_| false).await?;
                 seen.autoscalers = look_for_autoscalers(context, &request.namespace, &request.targets).await;
             }
             seen.receipt = Some(receipt);
@@ -81,9 +91,6 @@ pub(super) async fn observe(
     }
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
         return Ok((seen, None));
-    }
-    if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
-        seen.others = context.resets.all_claimants(&context.scopes).await.map_err(Error::List)?;
     }
     seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
     match (phase, &request) {
@@ -110,15 +117,39 @@ pub(super) async fn observe(
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
         let namespace = reset.namespace().unwrap_or_default();
         seen.holds = look_at_holds(context, &namespace, status, &seen.targets).await;
+        seen.others = look_at_others(context, reset, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {
             (Phase::Planning, Ok(request)) => look_for_autoscalers(context, &namespace, &request.targets).await,
             _ => look_at_autoscalers(context, &namespace, status).await,
         };
     }
     if let Ok(request) = request {
-        seen.kafka = look_at_kafka(context, reset, status, request, phase).await;
+        let look = look_at_kafka(context, reset, status, request, phase);
+        // What a commit relies on is not to become older while somebody waits for a place.
+        seen.kafka = if phase == Phase::Resetting { look.await } else { place.outside(look).await };
     }
     Ok((seen, None))
+}
+
+/// The resets that this one may meet, and those that have claims on what it meets; when there are many, and the first of them are enough,
+/// those. The first are those that are under way, and then the oldest.
+async fn look_at_others(
+    context: &Context,
+    own: &OffsetReset,
+    holds: &[Seen<Hold>],
+    are_enough: impl Fn(&[Claimant]) -> bool,
+) -> Result<Vec<Claimant>, Error> {
+    let namespace = own.namespace().unwrap_or_default();
+    let claims = holds.iter().flat_map(|hold| if let Seen::Known(hold) = hold { hold.claims.as_slice() } else { &[] });
+    let claimants = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
+    let named = claimants.map(|claim| (namespace.clone(), claim.name.clone()));
+    let wanted = |other: &OffsetReset| {
+        let status = other.status.as_ref();
+        let is_over = status.is_some_and(|status| machine::is_over(status, other.spec.dry_run)) && !has_finalizer(other);
+        let wanted = !is_over && other.metadata.uid != own.metadata.uid && sharing::may_meet(own, other);
+        wanted.then(|| (!Claimant::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
+    };
+    context.resets.rivals(&context.scopes, named, wanted, are_enough).await.map_err(Error::List)
 }
 
 /// The targets, in the order of the status, or of the spec while there is no status of them yet.

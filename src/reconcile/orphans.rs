@@ -50,7 +50,12 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
             return Ok(Action::await_change());
         }
     };
-    let resets = context.resets.claimants(Some(namespace)).await.map_err(Error::List)?;
+    let resets = match context.resets.of_names(namespace, hold.claims.iter().map(|claim| claim.name.as_str())).await {
+        // All of them are there.
+        Ok(named) if hold.claims.iter().all(|claim| named.iter().any(|reset| reset.uid == claim.uid)) => named,
+        Ok(_) => context.resets.claimants(Some(namespace)).await.map_err(Error::List)?,
+        Err(error) => return Err(Error::List(error)),
+    };
     let now = (context.clock)();
     let seen = if hold.claims.iter().all(|claim| resets.iter().any(|reset| reset.uid == claim.uid)) {
         // Not needed while all is in order.

@@ -13,7 +13,10 @@ use tokio::{
 
 use super::{PATIENCE, environment, within};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_offset-reset-operator");
+/// The one that was built for the test, or another one, such as one built for release.
+fn program() -> String {
+    std::env::var("OPERATOR").unwrap_or_else(|_| env!("CARGO_BIN_EXE_offset-reset-operator").into())
+}
 
 /// One that runs, or has run; it goes with this.
 pub struct Process {
@@ -34,7 +37,7 @@ impl Process {
 
     /// Starts it with a kubeconfig of its own.
     pub fn start_with(kubeconfig: &Path, address: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(["run", "--http-address", address]).args(arguments).env("KUBECONFIG", kubeconfig);
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -43,7 +46,7 @@ impl Process {
 
     /// Starts it on an address; what it logs goes into a file.
     pub fn start_into(log: std::fs::File, address: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(["run", "--http-address", address]).args(arguments).env("KUBECONFIG", environment().kubeconfig);
         let child = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         Self { child, address: address.to_owned() }
@@ -79,6 +82,13 @@ impl Process {
     pub async fn signal(&self, signal: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
+    }
+
+    /// What it weighs now, and what it has weighed at most.
+    pub fn memory(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        format!("{} (at most {})", line("VmRSS:"), line("VmHWM:"))
     }
 
     /// Waits until it has ended.

@@ -1,43 +1,28 @@
 //! Wires everything together, and takes it down in order.
 
-use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
+mod controllers;
 
-use futures::{FutureExt, StreamExt, future::join_all};
+use std::{sync::Arc, time::Duration};
+
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    coordination::v1::Lease,
-    core::v1::Pod,
-};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::ListParams,
-    core::{DeserializeGuard, PartialObjectMeta},
-    runtime::{
-        Controller,
-        controller::{Config as ControllerConfig, Error as ControllerError},
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
-};
+use kube::{Api, Client, Resource, api::ListParams, core::DeserializeGuard};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
+use self::controllers::work;
 use crate::{
-    api::{LEASE_LABEL, OffsetReset, Phase},
+    api::OffsetReset,
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Autoscalers, Claims, Receipts, Records, Resets, Secrets, Targets, hold_in,
+        Announcer, Autoscalers, Claims, Receipts, Records, Resets, Secrets, Targets,
         leader::{self, Candidate, Leadership, Lost, Terms},
     },
-    machine,
     observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, Commits, Context, Turns, care_for as care_for_hold, error_policy, orphan_error_policy, reconcile},
+    reconcile::{Backoff, Commits, Context, Places, Turns},
 };
 
 type Guarded = DeserializeGuard<OffsetReset>;
@@ -236,166 +221,11 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         scopes: config.scopes(),
         backoff: Backoff::default(),
         clock: now,
+        places: Places::new(config.concurrency),
         turns: Turns::default(),
         commits: Commits::default(),
         leadership,
     }
-}
-
-/// Both controllers of everything that is watched, until they have ended in order.
-async fn work(client: Client, config: &Config, context: Arc<Context>, stop: &CancellationToken) {
-    // Of several namespaces each has its own controllers: a watch is of one namespace or of all.
-    let concurrency = config.concurrency;
-    let [resets, holds] = [(); 2].map(|()| Arc::new(Semaphore::new(concurrency.into())));
-    let each = config.scopes().into_iter().map(|scope| {
-        let place = |permits: &Arc<Semaphore>| Place {
-            client: client.clone(),
-            scope: scope.clone(),
-            concurrency,
-            permits: Arc::clone(permits),
-        };
-        let controllers = (
-            control(place(&resets), Arc::clone(&context), stop.clone()),
-            care_for_holds(place(&holds), Arc::clone(&context), stop.clone()),
-        );
-        async { tokio::join!(controllers.0, controllers.1) }
-    });
-    join_all(each).await;
-}
-
-/// What a controller watches.
-struct Place {
-    client: Client,
-    /// A namespace; all of them when absent.
-    scope: Option<String>,
-    /// How many passes there may be at once.
-    concurrency: u16,
-    /// The same, over all namespaces.
-    permits: Arc<Semaphore>,
-}
-
-impl Place {
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        api(&self.client, self.scope.as_deref())
-    }
-}
-
-/// A pass, once it may be: the semaphore is never closed.
-async fn permitted<T>(permits: Arc<Semaphore>, pass: impl Future<Output = T>) -> T {
-    let _permit = permits.acquire().await;
-    pass.await
-}
-
-/// The controller: OffsetResets, and whatever happens to Deployments, StatefulSets and pods while something is held.
-///
-/// Targets of other kinds are not watched: which kinds there will be is not known before, nor whether the operator may list them. While
-/// something is held they are looked at again every one or two seconds, and right before every commit.
-async fn control(place: Place, context: Arc<Context>, stop: CancellationToken) {
-    let any = watcher::Config::default;
-    let controller = Controller::new(place.api::<Guarded>(), any());
-    let (store, sets, others, filled) = (controller.store(), controller.store(), controller.store(), controller.store());
-    let permits = Arc::clone(&place.permits);
-    let run = controller
-        .with_config(ControllerConfig::default().concurrency(place.concurrency))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(place.api::<PartialObjectMeta<Deployment>>(), any(), move |workload| {
-            touched_by(&store, workload.namespace().as_deref())
-        })
-        .watches(place.api::<PartialObjectMeta<StatefulSet>>(), any(), move |workload| {
-            touched_by(&sets, workload.namespace().as_deref())
-        })
-        .watches(place.api::<PartialObjectMeta<Pod>>(), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
-        .run(move |object, context| permitted(Arc::clone(&permits), reconcile(object, context)), error_policy, context)
-        .for_each(|result| async {
-            match result {
-                // An object may go away between the event and the pass.
-                Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-                Err(ControllerError::ReconcilerFailed(error, object)) => {
-                    tracing::warn!(
-                        namespace = object.namespace,
-                        name = object.name,
-                        category = error.category(),
-                        error = chain(&error),
-                        "a pass failed"
-                    );
-                }
-                Err(error) => tracing::warn!(error = chain(&error), "the watch had trouble; it goes on"),
-            }
-        });
-    until_stopped(filled, stop, run).await;
-}
-
-/// Runs a controller until it has ended after `stop`, its passes finished. One that has not heard by then what there is has not begun a
-/// pass, and is dropped: it would wait for ever (kube-runtime 5.0: its runner waits for a store that nobody fills any more).
-async fn until_stopped<K>(filled: Store<K>, stop: CancellationToken, run: impl Future<Output = ()>)
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    let never_began = async {
-        stop.cancelled().await;
-        if filled.wait_until_ready().now_or_never().is_some() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = run => {}
-        () = never_began => {}
-    }
-}
-
-/// The second controller: the Leases that say who holds what, so that nothing stays at zero for an OffsetReset that is gone.
-async fn care_for_holds(place: Place, context: Arc<Context>, stop: CancellationToken) {
-    let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
-    let controller = Controller::new(place.api::<Lease>(), holds);
-    let (store, filled) = (controller.store(), controller.store());
-    let permits = Arc::clone(&place.permits);
-    let run = controller
-        .with_config(ControllerConfig::default().concurrency(place.concurrency))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(place.api::<PartialObjectMeta<OffsetReset>>(), watcher::Config::default(), move |reset| {
-            let claimed = |lease: &Arc<Lease>| {
-                lease.namespace() == reset.namespace()
-                    && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset.name_any()))
-            };
-            store
-                .state()
-                .iter()
-                .filter(|lease| claimed(lease))
-                .map(|lease| ObjectRef::from_obj(lease.as_ref()))
-                .collect::<Vec<_>>()
-        })
-        .run(move |lease, context| permitted(Arc::clone(&permits), care_for_hold(lease, context)), orphan_error_policy, context)
-        .for_each(|result| async {
-            match result {
-                Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(error = chain(&error), "looking after a held workload failed; it is tried again"),
-            }
-        });
-    until_stopped(filled, stop, run).await;
-}
-
-/// The resets of a namespace that wait for something there to happen.
-fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<Guarded>> {
-    let waits = |reset: &OffsetReset| {
-        let Some(status) = &reset.status else { return false };
-        match status.phase {
-            Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring) => true,
-            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
-            Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,
-        }
-    };
-    store
-        .state()
-        .iter()
-        .filter(|guard| guard.meta().namespace.as_deref() == namespace)
-        .filter(|guard| guard.0.as_ref().is_ok_and(waits))
-        .map(|guard| ObjectRef::from_obj(guard.as_ref()))
-        .collect()
 }
 
 fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
