@@ -1,8 +1,8 @@
 //! The command line, read once. Nothing else reads arguments or the environment.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::observability::LogFormat;
 
@@ -24,6 +24,21 @@ pub enum Command {
     Run(Config),
     /// Prints the CustomResourceDefinition.
     Crd,
+    /// Is the Kafka client of an operator that has started this: see `kafka::serve`.
+    #[command(hide = true)]
+    KafkaClient(Logs),
+}
+
+/// What the operator passes on to the clients that it starts.
+#[derive(Clone, Debug, Args)]
+pub struct Logs {
+    /// What is logged.
+    #[arg(long)]
+    pub log: String,
+
+    /// How it is logged.
+    #[arg(long, value_enum)]
+    pub log_format: LogFormat,
 }
 
 /// How the operator runs.
@@ -68,6 +83,11 @@ pub struct Config {
     /// Of several instances, who works.
     #[command(flatten)]
     pub election: Election,
+
+    /// The program of which each Kafka client is a process: this one. Without it clients are in the operator's own process, where an answer that no
+    /// Kafka broker gives can end it.
+    #[arg(skip)]
+    pub program: Option<PathBuf>,
 }
 
 /// Leader election, on the protocol and with the usual times of client-go.
@@ -107,6 +127,13 @@ pub struct Election {
 }
 
 impl Config {
+    /// What a Kafka client's process is started with.
+    #[must_use]
+    pub fn client_arguments(&self) -> Vec<String> {
+        let format = self.log_format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        vec!["kafka-client".into(), format!("--log={}", self.log), format!("--log-format={format}")]
+    }
+
     /// What is watched: each of some namespaces, once, or all of them together.
     #[must_use]
     pub fn scopes(&self) -> Vec<Option<String>> {
@@ -154,6 +181,15 @@ mod tests {
         };
         let times = [election.lease_duration, election.renew_deadline, election.retry_period];
         assert_eq!((election.leader_election, times), (false, [15, 10, 2].map(Duration::from_secs)));
+    }
+
+    #[test]
+    fn a_client_is_started_with_what_it_takes() {
+        let words = ["offset-reset-operator", "run", "--log", "info,librdkafka=debug", "--log-format", "json"];
+        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!("it was told to run") };
+        let words = std::iter::once("offset-reset-operator".to_owned()).chain(config.client_arguments());
+        let Command::KafkaClient(logs) = Arguments::parse_from(words).command else { unreachable!("it was told to be a client") };
+        assert_eq!((logs.log, logs.log_format), (config.log, config.log_format));
     }
 
     #[rstest]

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`api`] | the resource: spec, status, conditions and reasons; its documentation is the user's manual |
 //! | [`machine`] | PURE: what to do next, planning and clamping; [`machine::world`] is the vocabulary in which the world is described |
-//! | [`kafka`] | a port of a few methods, and rdkafka behind it; the only `unsafe` is in one file there |
+//! | [`kafka`] | a port of a few methods, and rdkafka behind it, in a process of its own for each cluster; the only `unsafe` is in one directory there |
 //! | [`kubernetes`] | the objects, the targets through `scale`, events |
 //! | [`mod@reconcile`] | the pass, with all the I/O around the machine |
 //! | [`observability`] | logs, metrics, health |

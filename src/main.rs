@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use offset_reset_operator::{
     api,
-    cli::{Arguments, Command, Config},
-    observability, run,
+    cli::{Arguments, Command, Config, Logs},
+    kafka,
+    observability::{self, LogTo},
+    run,
 };
 
 fn main() -> ExitCode {
@@ -18,12 +20,29 @@ fn main() -> ExitCode {
             }
             Err(error) => fail(&error),
         },
-        Command::Run(config) => operate(config),
+        Command::Run(config) => {
+            // The program that runs, also when there is another one under its name by now.
+            operate(Config { program: Some("/proc/self/exe".into()), ..config })
+        }
+        Command::KafkaClient(logs) => be_a_client(&logs),
+    }
+}
+
+fn be_a_client(logs: &Logs) -> ExitCode {
+    if let Err(error) = observability::init(logs.log_format, &logs.log, LogTo::Error) {
+        return fail(error.as_ref());
+    }
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => match runtime.block_on(kafka::serve()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Err(error) => fail(&error),
     }
 }
 
 fn operate(config: Config) -> ExitCode {
-    if let Err(error) = observability::init(config.log_format, &config.log) {
+    if let Err(error) = observability::init(config.log_format, &config.log, LogTo::Output) {
         return fail(error.as_ref());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -20,7 +20,7 @@ use common::{
     PATIENCE,
     broker::Broker,
     deployment,
-    process::{Process, free_address},
+    process::{Process, clients, clients_with, configured, free_address},
     random::Random,
     replicas, reset, resets,
     shop::{Operator, Shop, T0, status, succeeded},
@@ -34,7 +34,7 @@ use kube::{
 };
 use offset_reset_operator::{
     api::{ActionKind, OffsetReset, Phase},
-    cli::{Arguments, Command, Config},
+    cli::Config,
     kafka::{Allowance, Connection, Connector, GroupAdmin, Pool},
     kubernetes::leader::{Leadership, Lost},
     machine::world::{Committed, KafkaError, TopicPartition},
@@ -412,10 +412,7 @@ async fn one_that_is_cut_off_from_the_api_server_ends_before_the_other_takes_ove
 }
 
 fn config(namespace: &str, terms: &[&str]) -> Config {
-    use clap::Parser;
-    let words = [&["offset-reset-operator", "run", "--http-address", "127.0.0.1:0"], &arguments(namespace, terms)[..]].concat();
-    let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!() };
-    config
+    configured(&arguments(namespace, terms))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -478,7 +475,7 @@ async fn whoever_does_not_lead_for_certain_records_nothing_and_begins_no_effect(
     in_idle(async |idle| {
         let leadership = Leadership::none_yet();
         let kafka = Arc::new(Lapsing {
-            pool: Pool::default(),
+            pool: clients(),
             leadership: leadership.clone(),
             armed: AtomicBool::new(false),
             asked: AtomicBool::new(false),
@@ -511,7 +508,7 @@ async fn whoever_does_not_lead_for_certain_records_nothing_and_begins_no_effect(
         assert_eq!(idle.committed().await, Committed { offset: 100, metadata: "ours".into() }, "and did not");
 
         // Whoever leads finds the intent, reads back that nothing came of it, and does it.
-        let next = context(idle, Arc::new(Pool::default()), &Leadership::unconditional());
+        let next = context(idle, Arc::new(clients()), &Leadership::unconditional());
         let until_over = async {
             while idle.api.get("late").await.unwrap().status.unwrap_or_default().completion_time.is_none() {
                 pass(idle, "late", &next).await.unwrap();
@@ -533,7 +530,7 @@ async fn whoever_does_not_lead_for_certain_brings_back_nothing_that_is_held_for_
         let kind = common::consumers::Kind::default();
         let member = common::consumers::Member::start(&idle.group, &topics, &kind, 0, common::consumers::Consumed::default());
         let leadership = Leadership::unconditional();
-        let leads = context(idle, Arc::new(Pool::default()), &leadership);
+        let leads = context(idle, Arc::new(clients()), &leadership);
         idle.apply("orphan", json!({"offset": 60})).await;
         let until_held = async {
             while replicas(&idle.client, &idle.namespace, "consumer").await != 0 {
@@ -548,7 +545,7 @@ async fn whoever_does_not_lead_for_certain_brings_back_nothing_that_is_held_for_
 
         let leases = leases(&idle.client, &idle.namespace);
         let held = leases.list(&ListParams::default().labels("offsetreset.dev/lease=hold")).await.unwrap().items.remove(0);
-        let late = context(idle, Arc::new(Pool::default()), &Leadership::none_yet());
+        let late = context(idle, Arc::new(clients()), &Leadership::none_yet());
         let refused = Box::pin(care_for(Arc::new(held.clone()), late)).await.unwrap_err();
         assert!(matches!(refused, PassError::NotLeading), "{refused:?}");
         let still = leases.get(&held.name_any()).await.unwrap();
@@ -573,7 +570,7 @@ async fn a_commit_is_sent_only_within_the_time_that_the_lease_has_left() {
         for (left, sent) in [(Duration::ZERO, false), (Duration::from_millis(99), false), (Duration::from_secs(30), true)] {
             let allowance: Allowance = Arc::new(move || left);
             let connection = Connection::plain(common::brokers());
-            let admin = Pool::allowing(allowance).connect(&connection).await.unwrap();
+            let admin = clients_with(&[], allowance).connect(&connection).await.unwrap();
             let wanted = Committed { offset: 60, metadata: "late".into() };
             let answer = admin.commit(&idle.group, &[(idle.at(), wanted)]).await;
             if sent {

@@ -15,10 +15,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use clap::Parser;
 use common::{
     broker::Broker,
-    deployment, replicas, reset, resets,
+    deployment,
+    process::configured,
+    replicas, reset, resets,
     shop::{Operator, succeeded},
     unique, wait_for_end, with_namespace,
 };
@@ -34,7 +35,6 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use offset_reset_operator::{
-    cli,
     machine::world::{Committed, TopicPartition},
     run,
 };
@@ -160,9 +160,7 @@ async fn roles_in_two_namespaces_are_enough_and_nothing_is_asked_of_any_other() 
         }
         let requests = Requests::default();
         let both = format!("{first},{second}");
-        let words = ["offset-reset-operator", "run", "--namespaces", &both, "--http-address", "127.0.0.1:0", "--leader-election"];
-        let words = [&words[..], &["--lease-namespace", &home]].concat();
-        let cli::Command::Run(config) = cli::Arguments::parse_from(words).command else { unreachable!() };
+        let config = configured(&["--namespaces", &both, "--leader-election", "--lease-namespace", &home]);
         let stop = CancellationToken::new();
         let operator = Operator { task: tokio::spawn(run::operate(remembering(&client, &requests), config, stop.clone())), stop };
         for name in [&first, &second] {

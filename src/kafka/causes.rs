@@ -33,6 +33,28 @@ const ALERTS: [&str; 6] =
     ["certificate required", "handshake failure", "bad certificate", "unknown ca", "certificate unknown", "certificate expired"];
 
 impl Cause {
+    /// A broker whose name nobody knows.
+    pub fn unresolved(broker: &str) -> Self {
+        let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
+        let words = format!(
+            "host name {host} cannot be resolved: check spec.kafka.bootstrapServers, and what the brokers give as their addresses \
+             (advertised.listeners)"
+        );
+        Self { kind: Kind::Passing, broker: broker.to_owned(), words }
+    }
+
+    /// A broker at whose port nobody listens.
+    pub fn refused(broker: &str) -> Self {
+        let words = format!("connection refused by {broker}: nothing listens at that port");
+        Self { kind: Kind::Passing, broker: broker.to_owned(), words }
+    }
+
+    /// A broker from which nothing comes back.
+    pub fn silent(broker: &str) -> Self {
+        let words = format!("{broker} does not answer: it is down, or a firewall or NetworkPolicy is in the way");
+        Self { kind: Kind::Passing, broker: broker.to_owned(), words }
+    }
+
     /// What a line of librdkafka about a failed connection means.
     ///
     /// A line looks like `[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to ipv4#192.0.2.1:9092 failed: Connection refused
@@ -41,18 +63,13 @@ impl Cause {
         let (broker, said) = parts(line);
         let has = |needle: &str| said.contains(needle);
         let (kind, words) = if has("Failed to resolve") {
-            let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
-            let words = format!(
-                "host name {host} cannot be resolved: check spec.kafka.bootstrapServers, and what the brokers give as their addresses \
-                 (advertised.listeners)"
-            );
-            (Kind::Passing, words)
+            return Self::unresolved(broker);
         } else if has("Connection refused") {
-            (Kind::Passing, format!("connection refused by {broker}: nothing listens at that port"))
+            return Self::refused(broker);
         } else if has("Network is unreachable") || has("No route to host") {
             (Kind::Passing, format!("no route to {broker}"))
         } else if has("timed out in state CONNECT") || has("Connection timed out") {
-            (Kind::Passing, format!("{broker} does not answer: it is down, or a firewall or NetworkPolicy is in the way"))
+            return Self::silent(broker);
         } else if has("Connection setup timed out") {
             let words = format!(
                 "{broker} accepts the connection and then says nothing: it hangs, or something else than a Kafka broker listens there"

@@ -1,9 +1,12 @@
 //! Kafka behind a port of a few methods in our own words ([`GroupAdmin`]), and rdkafka behind that.
 //!
+//! In the operator, rdkafka runs in a process of its own for each connection ([`serve`]).
+//!
 //! Every call is bounded in time. No call is ever abandoned half-way: librdkafka's work does not stop when a
 //! future is dropped, so a call that was begun is awaited to its end or its own time limit.
 
 mod access;
+mod apart;
 mod causes;
 mod client;
 mod config;
@@ -24,11 +27,14 @@ mod tls;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+use self::secret::revealed;
 use crate::machine::world::{
     Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition,
 };
 
+pub use apart::serve;
 pub use oauth::ClientCredentials;
 pub use pool::Pool;
 pub use secret::Secret;
@@ -120,7 +126,7 @@ pub trait GroupAdmin: Send + Sync {
 
 /// How a cluster is reached, with what the Secrets hold. Two resets with equal connections share one client; when a Secret is renewed,
 /// the connection is another one, and so is its client.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Connection {
     /// `host:port`, comma separated.
     pub bootstrap_servers: String,
@@ -140,7 +146,7 @@ impl Connection {
 }
 
 /// Whose certificates are trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tls {
     /// Those of the public authorities, as the machine has them.
     Public,
@@ -149,13 +155,14 @@ pub enum Tls {
 }
 
 /// Who we are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Authentication {
     /// The holder of a client certificate.
     Certificate {
         /// The certificate, and those between it and its authority, as PEM.
         certificate: String,
         /// Its key, as PEM.
+        #[serde(with = "revealed")]
         key: Secret,
     },
     /// Whoever an OAuth token says, which is given for a client's id and secret.
@@ -167,12 +174,13 @@ pub enum Authentication {
         /// The user.
         username: String,
         /// The password.
+        #[serde(with = "revealed")]
         password: Secret,
     },
 }
 
 /// How a password is shown to a broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mechanism {
     /// Proved, not sent.
     ScramSha256,

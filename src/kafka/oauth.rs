@@ -16,7 +16,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::Mutex};
 use tokio_rustls::{
     TlsConnector,
@@ -28,6 +28,7 @@ use super::{
     Secret, Tls,
     errors::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
     ffi::Fault,
+    secret::revealed,
     tls,
 };
 
@@ -47,7 +48,7 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 const REPEATED: usize = 200;
 
 /// Who asks for tokens, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClientCredentials {
     /// The token endpoint, as `https://host[:port]/path`.
     pub endpoint: String,
@@ -56,6 +57,7 @@ pub struct ClientCredentials {
     /// The client.
     pub client_id: String,
     /// Its secret.
+    #[serde(with = "revealed")]
     pub client_secret: Secret,
     /// What is asked for, if anything in particular.
     pub scope: Option<String>,

@@ -1,20 +1,36 @@
 //! One client per connection, shared, and closed when nobody has used it for a while.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Allowance, Connection, Connector, GroupAdmin, client::Client};
-use crate::machine::world::{KafkaError, KafkaErrorKind};
+use super::{
+    Allowance, Connection, Connector, GroupAdmin,
+    apart::{Apart, Launcher},
+    client::Client,
+    questions,
+};
+use crate::machine::world::KafkaError;
 
 /// How long an unused client is kept.
 const IDLE: Duration = Duration::from_mins(2);
 
+/// A client, and when it was used last.
+type Used = (Arc<dyn GroupAdmin>, Instant);
+
 /// The clients that are open.
 pub struct Pool {
-    clients: Mutex<HashMap<Connection, (Arc<Client>, Instant)>>,
-    allowance: Allowance,
+    clients: Mutex<HashMap<Connection, Used>>,
+    place: Place,
+}
+
+/// Where clients are.
+enum Place {
+    /// In this process.
+    Here(Allowance),
+    /// Each in one of its own.
+    Apart(Arc<Launcher>),
 }
 
 impl Default for Pool {
@@ -28,7 +44,14 @@ impl Pool {
     /// One whose commits may be sent only while they are allowed.
     #[must_use]
     pub fn allowing(allowance: Allowance) -> Self {
-        Self { clients: Mutex::default(), allowance }
+        Self { clients: Mutex::default(), place: Place::Here(allowance) }
+    }
+
+    /// The same, with each client in a process of its own: `program` with these arguments, which is to [`super::serve`].
+    #[must_use]
+    pub fn apart(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
+        let launcher = Arc::new(Launcher::new(program, arguments, allowance));
+        Self { clients: Mutex::default(), place: Place::Apart(launcher) }
     }
 
     /// Closes what nobody uses any more; called now and then, so that the last client goes too.
@@ -40,15 +63,19 @@ impl Pool {
         self.clients.lock().await.retain(|_, (client, used)| Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE);
     }
 
-    async fn client_at(&self, connection: &Connection, now: Instant) -> Result<Arc<Client>, KafkaError> {
+    async fn client_at(&self, connection: &Connection, now: Instant) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
         let mut clients = self.clients.lock().await;
         if let Some((client, used)) = clients.get_mut(connection) {
             *used = now;
             return Ok(Arc::clone(client));
         }
-        let client = Client::new(connection, Arc::clone(&self.allowance))
-            .map_err(|fault| KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text)))?;
-        let client = Arc::new(client);
+        let client = match &self.place {
+            Place::Here(allowance) => {
+                Client::new(connection, Arc::clone(allowance)).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>)
+            }
+            Place::Apart(launcher) => Apart::new(connection, launcher).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>),
+        };
+        let client = client.map_err(|fault| questions::no_client(&fault))?;
         clients.insert(connection.clone(), (Arc::clone(&client), now));
         Ok(client)
     }
@@ -57,8 +84,7 @@ impl Pool {
 #[async_trait]
 impl Connector for Pool {
     async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
-        let client: Arc<dyn GroupAdmin> = self.client_at(connection, Instant::now()).await?;
-        Ok(client)
+        self.client_at(connection, Instant::now()).await
     }
 }
 

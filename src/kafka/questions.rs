@@ -108,6 +108,16 @@ pub(super) fn commit_chunks<'a>(
     chunks
 }
 
+/// The answer for a partition for which there is none.
+pub(super) fn not_answered(at: &TopicPartition) -> KafkaError {
+    KafkaError::new(KafkaErrorKind::Timeout, format!("{at}: the broker did not answer for it"))
+}
+
+/// From a connection of which no client can be made.
+pub(super) fn no_client(fault: &Fault) -> KafkaError {
+    KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text))
+}
+
 /// An answer for every partition that was asked about, whatever the broker left out or added.
 pub(super) fn complete<'a, T>(asked: impl Iterator<Item = &'a TopicPartition>, answers: Answers<T>) -> PerPartition<T> {
     let mut found: BTreeMap<TopicPartition, Result<T, Fault>> = answers.into_iter().collect();
@@ -116,7 +126,7 @@ pub(super) fn complete<'a, T>(asked: impl Iterator<Item = &'a TopicPartition>, a
             let answer = match found.remove(at) {
                 Some(Ok(value)) => Ok(value),
                 Some(Err(fault)) => Err(errors::error(&fault, &at.to_string())),
-                None => Err(KafkaError::new(KafkaErrorKind::Timeout, format!("{at}: the broker did not answer for it"))),
+                None => Err(not_answered(at)),
             };
             (at.clone(), answer)
         })

@@ -48,6 +48,8 @@ pub(super) struct Session {
     connection: Connection,
     tokens: Option<Tokens>,
     current: Mutex<Option<Current>>,
+    /// How the last look whether any broker answers has failed, and when. Held while somebody looks.
+    unreached: Mutex<Option<(Instant, Fault)>>,
 }
 
 struct Current {
@@ -61,15 +63,13 @@ impl Session {
     /// # Errors
     /// When the connection's properties make no client.
     pub fn open(connection: &Connection) -> Result<Self, Fault> {
-        // librdkafka makes a client without any broker to ask, and waits.
-        if connection.bootstrap_servers.split(',').all(|broker| broker.trim().is_empty()) {
-            return Err(Fault { code: ffi::INVALID_ARGUMENT, text: "no bootstrap server is named".into() });
-        }
+        names_brokers(connection)?;
         let tokens = match &connection.authentication {
             Some(Authentication::Token(credentials)) => Some(Tokens::new(credentials.clone())),
             Some(Authentication::Certificate { .. } | Authentication::Password { .. }) | None => None,
         };
-        let session = Self { connection: connection.clone(), tokens, current: Mutex::default() };
+        let (current, unreached) = (Mutex::default(), Mutex::default());
+        let session = Self { connection: connection.clone(), tokens, current, unreached };
         session.native(None)?;
         Ok(session)
     }
@@ -107,7 +107,7 @@ impl Session {
         let token = self.authorize(native)?;
         hear(native);
         if !native.context().health().answers
-            && let Err(fault) = reach(native, &self.connection)
+            && let Err(fault) = self.reach(native)
         {
             let Some(token) = token.filter(|_| fault.code == NOT_AUTHENTICATED) else { return Err(fault) };
             Runtime::current().block_on(self.refused(&token));
@@ -183,6 +183,21 @@ impl Session {
         Ok(Some(token))
     }
 
+    /// Whether any broker answers. One looks at a time; those that have waited for it meanwhile take what it has found.
+    fn reach(&self, native: &Native) -> Result<(), Fault> {
+        let asked = Instant::now();
+        let mut last = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+        if native.context().health().answers {
+            return Ok(());
+        }
+        if let Some((_, fault)) = last.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(fault.clone());
+        }
+        let found = reach(native, &self.connection);
+        *last = found.as_ref().err().map(|fault| (Instant::now(), fault.clone()));
+        found
+    }
+
     /// The brokers did not accept it: the next call shows another one.
     pub async fn refused(&self, token: &Arc<Token>) {
         if let Some(tokens) = &self.tokens {
@@ -193,6 +208,18 @@ impl Session {
     fn lock(&self) -> MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// librdkafka makes a client without any broker to ask, and waits.
+///
+/// # Errors
+/// When no bootstrap server is named.
+pub(super) fn names_brokers(connection: &Connection) -> Result<(), Fault> {
+    let brokers = &connection.bootstrap_servers;
+    if brokers.contains('\0') || brokers.split(',').all(|broker| broker.trim().is_empty()) {
+        return Err(Fault { code: ffi::INVALID_ARGUMENT, text: "no bootstrap server is named".into() });
+    }
+    Ok(())
 }
 
 /// Whether a fault is about a group's coordinator: nothing was done, and asking again soon may help.
@@ -249,7 +276,7 @@ fn reach(native: &Native, connection: &Connection) -> Result<(), Fault> {
 }
 
 /// Why no broker was reached. Where librdkafka leaves it open, it is looked at.
-fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> Fault {
+pub(super) fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> Fault {
     let brokers = &connection.bootstrap_servers;
     let tls = |why: String| Fault { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") };
     let gone = |why: String| Fault { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") };

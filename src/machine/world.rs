@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// One partition of one topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {
     /// The topic's name.
     pub topic: String,
@@ -31,7 +32,7 @@ impl fmt::Display for TopicPartition {
 }
 
 /// The first and the next offset of a partition's log, read together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// The log start offset: the smallest that can be consumed. Includes tiered storage.
     pub start: i64,
@@ -40,7 +41,7 @@ pub struct Bounds {
 }
 
 /// The first record at or after a time: what `ListOffsets` by timestamp answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimestampMatch {
     /// The record's offset.
     pub offset: i64,
@@ -49,7 +50,7 @@ pub struct TimestampMatch {
 }
 
 /// A committed offset of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// The offset that a consumer would start from.
     pub offset: i64,
@@ -58,7 +59,7 @@ pub struct Committed {
 }
 
 /// Which protocol a group speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupType {
     /// The classic protocol: the consumers assign the partitions.
     Classic,
@@ -69,7 +70,7 @@ pub enum GroupType {
 }
 
 /// A group's state, in the words of the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupState {
     /// No members; committed offsets may exist.
     Empty,
@@ -86,7 +87,7 @@ pub enum GroupState {
 }
 
 /// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupMember {
     /// The member id that the coordinator gave.
     pub member_id: String,
@@ -101,7 +102,7 @@ pub struct GroupMember {
 }
 
 /// A group that the broker knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDescription {
     /// The protocol it speaks.
     pub group_type: GroupType,
@@ -115,7 +116,7 @@ pub struct GroupDescription {
 }
 
 /// The broker's answer about a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Group {
     /// `GROUP_ID_NOT_FOUND`: the broker (4.x) does not know it (KIP-1043).
     NotFound,
@@ -124,7 +125,7 @@ pub enum Group {
 }
 
 /// What stands behind an error of Kafka, in a closed set: the reason that an admin sees follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KafkaErrorKind {
     /// No broker answered: name not resolved, connection refused, or silence until the limit.
     Unreachable,
@@ -199,7 +200,7 @@ impl KafkaErrorKind {
 }
 
 /// An error of Kafka: of a whole call, or of one partition in it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct KafkaError {
     /// What stands behind it.
@@ -219,7 +220,7 @@ impl KafkaError {
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
 
 /// Whether the operator may read a group and topics: what a commit needs (KIP-430). `None` where the broker does not say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// The group. Kafka (measured: 4.3.1) says it also for a group that does not exist yet.
     pub group_read: Option<bool>,

@@ -6,4 +6,4 @@ mod telemetry;
 
 pub use health::{Readiness, serve};
 pub use metrics::{Metrics, PassGuard};
-pub use telemetry::{LogFormat, init};
+pub use telemetry::{LogFormat, LogTo, init};

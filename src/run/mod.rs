@@ -105,7 +105,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
 pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
     let leadership = leadership(&config);
     let allowed = leadership.clone();
-    let pool = Arc::new(Pool::allowing(Arc::new(move || allowed.left())));
+    let allowance = Arc::new(move || allowed.left());
+    let pool = Arc::new(match &config.program {
+        Some(program) => Pool::apart(program.clone(), config.client_arguments(), allowance),
+        None => Pool::allowing(allowance),
+    });
     let care = tokio::spawn(care_for(Arc::clone(&pool), stop.clone()));
     let result = operate_as(client, config, pool, leadership, stop.clone()).await;
     stop.cancel();

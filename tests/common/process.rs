@@ -3,9 +3,14 @@
 use std::{
     path::Path,
     process::{Output, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use offset_reset_operator::{
+    cli::{self, Arguments, Config},
+    kafka::{Allowance, Pool},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
@@ -16,6 +21,26 @@ use super::{PATIENCE, environment, within};
 /// The one that was built for the test, or another one, such as one built for release.
 fn program() -> String {
     std::env::var("OPERATOR").unwrap_or_else(|_| env!("CARGO_BIN_EXE_offset-reset-operator").into())
+}
+
+/// How an operator in the test's own process is configured: its Kafka clients are processes of their own all the same.
+pub fn configured(words: &[&str]) -> Config {
+    use clap::Parser;
+    let words = [&["offset-reset-operator", "run", "--http-address", "127.0.0.1:0"], words].concat();
+    let cli::Command::Run(config) = Arguments::parse_from(&words).command else { unreachable!("it was told to run") };
+    // What the clients log is nothing that the test framework could keep to itself.
+    let log = if words.contains(&"--log") { config.log.clone() } else { "off".into() };
+    Config { program: Some(program().into()), log, ..config }
+}
+
+/// Kafka clients as the operator has them: each is a process of its own.
+pub fn clients() -> Pool {
+    clients_with(&[], Arc::new(|| Duration::MAX))
+}
+
+/// The same, with more words for the processes, and commits only while they are allowed.
+pub fn clients_with(words: &[&str], allowance: Allowance) -> Pool {
+    Pool::apart(program().into(), configured(words).client_arguments(), allowance)
 }
 
 /// One that runs, or has run; it goes with this.
@@ -84,6 +109,11 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
     }
 
+    /// Its Kafka clients' processes.
+    pub fn clients(&self) -> Vec<u32> {
+        clients_of(self.child.id().expect("it runs"))
+    }
+
     /// What it weighs now, and what it has weighed at most.
     pub fn memory(&self) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
@@ -95,6 +125,25 @@ impl Process {
     pub async fn ended(self) -> Output {
         within(PATIENCE, self.child.wait_with_output()).await.expect("it ends").unwrap()
     }
+}
+
+/// The processes of the Kafka clients that a process has started.
+pub fn clients_of(parent: u32) -> Vec<u32> {
+    let (parent, is_number) = (parent.to_string(), |name: &str| name.bytes().all(|byte| byte.is_ascii_digit()));
+    let all = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_client = |pid: &String| {
+        let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        // After the program's name, in brackets, come the state and the parent.
+        let stat = read("stat");
+        let its_parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        its_parent == Some(&parent) && read("cmdline").contains("\0kafka-client\0")
+    };
+    all.filter(|name| is_number(name)).filter(is_client).map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Kills a process as nothing can be answered to.
+pub async fn kill(pid: u32) {
+    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().await.unwrap().success());
 }
 
 /// A port that was free a moment ago.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kube::{Api, Client, ResourceExt, api::PostParams};
 use offset_reset_operator::{
     api::{Clamp, FINALIZER, OffsetReset, OffsetResetStatus, PartitionOutcome, Phase, Reason},
-    cli::{Arguments, Command, Config},
+    cli::Config,
     kafka::{Connection, Connector, Pool},
     machine::{group, world::TopicPartition},
     run,
@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     PATIENCE, condition,
     consumers::{Follower, Kind},
-    delete_records, deployment, produce, replicas, reset, resets, rights, topic, unique, wait_for_end, with_namespace, within,
+    delete_records, deployment,
+    process::configured,
+    produce, replicas, reset, resets, rights, topic, unique, wait_for_end, with_namespace, within,
 };
 
 /// A Unix time in seconds, as the first example of the API has it.
@@ -74,10 +76,7 @@ impl Operator {
 
 /// For one namespace.
 pub fn config(namespace: &str) -> Config {
-    use clap::Parser;
-    let words = ["offset-reset-operator", "run", "--namespace", namespace, "--http-address", "127.0.0.1:0"];
-    let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!() };
-    config
+    configured(&["--namespace", namespace])
 }
 
 /// A namespace with the operator, a Deployment `consumer` of two replicas, and its consumers, which have consumed all there is.

@@ -3,13 +3,14 @@
 use std::slice;
 
 use offset_reset_operator::{
-    kafka::{Authentication, Connection, Connector, GroupAdmin, Mechanism, Pool, Secret, Tls},
+    kafka::{Authentication, Connection, Connector, GroupAdmin, Mechanism, Secret, Tls},
     machine::world::{GroupMember, KafkaErrorKind},
 };
 
 use crate::{
     common::{
         consumers::{Consumed, Kind, Member, members},
+        process::clients,
         unique,
     },
     stand::{CLEAR, MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, secured, topic_and_group},
@@ -40,7 +41,7 @@ async fn members_are_taken_out_over_each_kind_of_connection() {
         ..Connection::default()
     };
     let certificate = Some(Authentication::Certificate { certificate, key: Secret::new(key) });
-    let (pool, group) = (Pool::default(), unique("secured-left"));
+    let (pool, group) = (clients(), unique("secured-left"));
     let clear = pool.connect(&connection(CLEAR, None, None)).await.unwrap();
     let mut found = vec![];
     for (kind, connection) in [

@@ -9,7 +9,7 @@ use kube::{
 };
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
-    kafka::{Authentication, ClientCredentials, Connection, Connector, Pool, Secret, Tls},
+    kafka::{Authentication, ClientCredentials, Connection, Connector, Secret, Tls},
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::{
         PATIENCE,
         broker::Broker,
         consumers::{Consumed, Kind, Member, members},
+        process::clients,
         reset, resets,
         shop::{Operator, config, status},
         unique, wait_for_end, wait_for_phase, with_namespace, within,
@@ -194,7 +195,7 @@ impl OAuth {
             authentication,
             ..Connection::default()
         };
-        let (pool, group) = (Pool::default(), unique("secured-left-with-token"));
+        let (pool, group) = (clients(), unique("secured-left-with-token"));
         let clear = Broker::new(CLEAR).group_admin().await;
         let found = left::left(clear.as_ref(), &self.topic, &group).await;
         let strange = pool.connect(&connection(token("strange"))).await.unwrap();

@@ -7,6 +7,7 @@ mod common;
 
 mod anything;
 mod hostile;
+mod killed;
 mod limits;
 mod rules;
 mod undecodable;

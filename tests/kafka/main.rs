@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
 
 mod access;
+mod apart;
 #[path = "../common/mod.rs"]
 mod common;
 mod edges;
@@ -15,7 +16,7 @@ mod wire;
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use offset_reset_operator::{
-    kafka::{Connection, Connector, GroupAdmin, Pool},
+    kafka::{Connection, Connector, GroupAdmin},
     machine::world::{Committed, Group, KafkaErrorKind, TopicPartition},
 };
 
@@ -24,7 +25,7 @@ async fn admin() -> Arc<dyn GroupAdmin> {
 }
 
 async fn connect(brokers: &str) -> Arc<dyn GroupAdmin> {
-    Pool::default().connect(&Connection::plain(brokers)).await.unwrap()
+    common::process::clients().connect(&Connection::plain(brokers)).await.unwrap()
 }
 
 fn tp(topic: &str, partition: i32) -> TopicPartition {
