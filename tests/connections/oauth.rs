@@ -66,9 +66,10 @@ impl OAuth {
     async fn try_all(self) {
         let whole = Box::pin(with_namespace(async |client, namespace| {
             // Nobody listens there.
-            let nowhere = "https://127.0.0.1:1/oauth2/token";
+            let nowhere = ["https://127.0.0.1:1/oauth2/token", "https://no-such-host.invalid/oauth2/token"];
             let mut config = config(&namespace);
-            config.oauth_token_endpoints = vec![self.listed.address.clone(), nowhere.into()];
+            config.oauth_token_endpoints =
+                [&[self.listed.address.as_str()], &nowhere[..]].concat().into_iter().map(str::to_owned).collect();
             let operator = Operator::start_configured(&client, config);
             secret(&client, &namespace, "authorities", json!({"ca.crt": self.authority, "strange.crt": self.strange})).await;
             secret(&client, &namespace, "client", json!({"secret": CLIENT_SECRET, "wrong": "planted-client-wrong"})).await;
@@ -139,7 +140,7 @@ impl OAuth {
         assert_eq!(status(&done).phase, Some(Phase::Succeeded), "{:?}", status(&done).message);
     }
 
-    async fn refused(&self, client: &Client, namespace: &str, nowhere: &str) {
+    async fn refused(&self, client: &Client, namespace: &str, [nowhere, nobody]: [&str; 2]) {
         let wrong = json!({"clientSecret": {"secretName": "client", "key": "wrong"}});
         let strange = json!({"tlsTrustedCertificates": [{"secretName": "authorities", "certificate": "strange.crt"}]});
         let at = |address: &str| json!({"tokenEndpointUri": address});
@@ -162,6 +163,13 @@ impl OAuth {
             ("busy", "busy", json!({}), Reason::TokenEndpointFailed, "answers 503: temporarily_unavailable"),
             ("a-page", "page", json!({}), Reason::TokenEndpointFailed, "gives no token: its answer is no JSON"),
             ("nowhere", "orders", at(nowhere), Reason::TokenEndpointFailed, "the connection is refused"),
+            (
+                "no-such-name",
+                "orders",
+                at(nobody),
+                Reason::TokenEndpointFailed,
+                "cannot be reached: the host name no-such-host.invalid cannot be resolved",
+            ),
             ("not-listed", "orders", at(&self.other.address), Reason::TokenEndpointNotAllowed, "--oauth-token-endpoints"),
             ("alike", "orders", at(&alike), Reason::TokenEndpointNotAllowed, "--oauth-token-endpoints"),
         ];

@@ -1,7 +1,7 @@
 //! Passwords and keys are seen nowhere: resets that go well and resets that fail, an operator that logs all it can, and then everything
 //! that a person may read is searched for what was planted in the Secrets, also as base64, percent-encoded, escaped and in hexadecimal.
 
-use std::{fmt::Write, fs::File, path::Path};
+use std::{fmt::Write, fs::File, path::Path, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::api::{
@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::ListParams};
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
-    kafka::{Authentication, Connection, Mechanism, Secret as Planted},
+    kafka::{Authentication, ClientCredentials, Connection, Mechanism, Secret as Planted, Tls},
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ use crate::{
     stand::{
         MUTUAL, PASSWORDS, PLAIN_PASSWORD, SCRAM_PASSWORD, certificate, kafka, password, secret, secured, topic_and_group, trust,
     },
+    tokens::{CLIENT_SECRET, Endpoint, TOKENS},
 };
 
 /// Wrong, and of characters that look different in an address, in JSON and in a shell.
@@ -106,19 +107,29 @@ where
 }
 
 /// The operator, with all that it can log, into a file.
-fn operator(log: &Path, address: &str, namespace: &str) -> Process {
-    let arguments = ["--namespace", namespace, "--log", "trace", "--log-format", "json"];
+fn operator(log: &Path, address: &str, namespace: &str, token_endpoint: &str) -> Process {
+    let arguments =
+        ["--namespace", namespace, "--log", "trace", "--log-format", "json", "--oauth-token-endpoints", token_endpoint];
     Process::start_into(File::create(log).unwrap(), address, &arguments)
 }
 
 /// What becomes of each: the one that goes well first.
-fn connections() -> Vec<(&'static str, Value, Reason)> {
+fn connections(token_endpoint: &str) -> Vec<(&'static str, Value, Reason)> {
     let (trusted, failed) = (trust("cluster-ca"), Reason::AuthenticationFailed);
     let of = |secret: &str| certificate(secret, "user.crt", "user.key");
     let unusable = Reason::SecretUnavailable;
+    let token = |secret: &str| {
+        json!({
+            "type": "oauth", "tokenEndpointUri": token_endpoint, "clientId": "orders", "scope": "kafka",
+            "clientSecret": {"secretName": secret, "key": "password"},
+            "tlsTrustedCertificates": [{"secretName": "cluster-ca", "certificate": "ca.crt"}],
+        })
+    };
     vec![
         ("scram", kafka(PASSWORDS, &trusted, &password("scram-sha-512", "orders")), Reason::Succeeded),
         ("plain", kafka(PASSWORDS, &trusted, &password("plain", "orders-plain")), Reason::Succeeded),
+        ("token", kafka(TOKENS, &trusted, &token("client")), Reason::Succeeded),
+        ("wrong-client-secret", kafka(TOKENS, &trusted, &token("odd")), failed),
         ("mutual", kafka(MUTUAL, &trusted, &of("orders-tls")), Reason::Succeeded),
         ("wrong-scram", kafka(PASSWORDS, &trusted, &password("scram-sha-256", "odd")), failed),
         ("wrong-plain", kafka(PASSWORDS, &trusted, &password("plain", "odd")), failed),
@@ -145,6 +156,7 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
             ("orders", json!({"password": SCRAM_PASSWORD})),
             ("orders-plain", json!({"password": PLAIN_PASSWORD})),
             ("odd", json!({"password": ODD_PASSWORD})),
+            ("client", json!({"password": CLIENT_SECRET})),
             ("orders-tls", pair(&user, &key)),
             ("key-of-another", pair(&user, &another)),
             ("broken-key", json!({"ca.crt": BROKEN_KEY, "user.crt": user, "user.key": BROKEN_KEY})),
@@ -153,8 +165,9 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
         ] {
             secret(&client, &namespace, name, data).await;
         }
-        let process = operator(&log, &free_address().await, &namespace);
-        let (api, connections) = (resets(&client, &namespace), connections());
+        let endpoint = Endpoint::start(&broker.authority, Arc::clone(&broker.signer)).await;
+        let process = operator(&log, &free_address().await, &namespace, &endpoint.address);
+        let (api, connections) = (resets(&client, &namespace), connections(&endpoint.address));
         for (offset, (name, kafka, reason)) in (1..).zip(&connections) {
             let entries = json!([{"topic": topic, "partition": 0, "offset": offset}]);
             let done = run(&api, name, &group, &entries, kafka).await;
@@ -171,6 +184,13 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
         let authentication = [
             Authentication::Password { mechanism: Mechanism::Plain, username: "orders".into(), password: password() },
             Authentication::Certificate { certificate: user.clone(), key: Planted::new(key.clone()) },
+            Authentication::Token(ClientCredentials {
+                endpoint: endpoint.address.clone(),
+                tls: Tls::Public,
+                client_id: "orders".into(),
+                client_secret: Planted::new(CLIENT_SECRET.into()),
+                scope: None,
+            }),
         ];
         let connections = authentication
             .map(|authentication| Connection { authentication: Some(authentication), ..Connection::plain("orders") });
@@ -190,6 +210,7 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
             SCRAM_PASSWORD,
             PLAIN_PASSWORD,
             ODD_PASSWORD,
+            CLIENT_SECRET,
             &key,
             &another,
             BROKEN_KEY,
@@ -199,7 +220,8 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
         let forms = all_forms(&planted);
         for (place, text, known) in &seen {
             assert!(text.contains(known), "{place}: {known} is not there");
-            let found = forms.iter().find(|form| text.contains(*form));
+            // Every token begins so.
+            let found = forms.iter().map(String::as_str).chain(["eyJ"]).find(|form| text.contains(form));
             assert!(found.is_none(), "{place}: {found:?} is there");
         }
         // And each is found where it is.
