@@ -14,7 +14,7 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex as SyncMutex, PoisonError, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -64,19 +64,13 @@ impl Launcher {
 
     /// Starts a process, where need be in the place of an idle one.
     async fn start(&self, connection: &Connection) -> Result<Arc<Process>, KafkaError> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let waiting = async {
-            let mut place = std::pin::pin!(place);
-            loop {
-                match tokio::time::timeout(PLACE_LOOK, &mut place).await {
-                    Ok(place) => return place,
-                    Err(_) => self.end_an_idle_one(),
-                }
+        let mut place = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
+        let place = loop {
+            match tokio::time::timeout(PLACE_LOOK, &mut place).await {
+                // Never closed.
+                Ok(place) => break place.map_err(|_| no_place())?,
+                Err(_) => self.end_an_idle_one(),
             }
-        };
-        let Ok(Ok(place)) = tokio::time::timeout(PLACE_LIMIT, waiting).await else {
-            let message = format!("{PROCESSES} Kafka clusters are being asked, and more are not at once; it is tried again");
-            return Err(KafkaError::new(KafkaErrorKind::Unreachable, message));
         };
         let process = Arc::new(Process::start(self, connection, place)?);
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,28 +113,23 @@ impl Apart {
         // Never closed.
         let _call = self.calls.acquire().await;
         let (limit, what) = (call.limit(), call.what());
-        let is_commit = matches!(call, Call::Commit { .. });
+        // When it is to be told again for how long it may be.
+        let again = if matches!(call, Call::Commit { .. }) { ALLOWED_AGAIN } else { Duration::MAX };
         let (process, mut answer) = loop {
             let process = self.process().await?;
             // As late as can be: what was waited for a process counts no longer.
             if let Call::Commit { allowed_until, .. } = &mut call {
                 *allowed_until = until(&self.launcher.allowance);
             }
-            match process.ask(call).await {
+            match process.ask(call, limit).await {
                 Ok(answer) => break (process, answer),
                 // It has ended before it was asked, so nothing has happened.
                 Err(unasked) => call = unasked,
             }
         };
-        let limit = Instant::now() + limit;
         let answer = loop {
-            let wait = limit.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(if is_commit { wait.min(ALLOWED_AGAIN) } else { wait }, &mut answer).await {
+            match tokio::time::timeout(again, &mut answer).await {
                 Ok(answer) => break answer.unwrap_or_else(|_| Err(process.why_it_ended(what))),
-                Err(_) if wait.is_zero() => {
-                    process.end("it had not answered within its time");
-                    break Err(process.why_it_ended(what));
-                }
                 Err(_) => process.allow(until(&self.launcher.allowance)),
             }
         };
@@ -168,14 +157,23 @@ impl Apart {
             return Ok(Arc::clone(process));
         }
         knock::knock(&self.connection).await.map_err(|fault| errors::error(&fault, "the cluster"))?;
-        let mut current = self.process.lock().await;
-        if let Some(process) = current.as_ref().filter(|process| process.lives()) {
-            return Ok(Arc::clone(process));
-        }
-        let process = self.launcher.start(&self.connection).await?;
-        *current = Some(Arc::clone(&process));
-        Ok(process)
+        // One starts it, and the others wait for that, no longer than it may take: not one after the other.
+        let started = async {
+            let mut current = self.process.lock().await;
+            if let Some(process) = current.as_ref().filter(|process| process.lives()) {
+                return Ok(Arc::clone(process));
+            }
+            let process = self.launcher.start(&self.connection).await?;
+            *current = Some(Arc::clone(&process));
+            Ok(process)
+        };
+        tokio::time::timeout(PLACE_LIMIT, started).await.unwrap_or_else(|_| Err(no_place()))
     }
+}
+
+fn no_place() -> KafkaError {
+    let message = format!("{PROCESSES} Kafka clusters are being asked, and more are not at once; it is tried again");
+    KafkaError::new(KafkaErrorKind::Unreachable, message)
 }
 
 fn keys<T>(pairs: &[(TopicPartition, T)]) -> Vec<TopicPartition> {

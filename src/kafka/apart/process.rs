@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -29,6 +29,9 @@ use crate::machine::world::{KafkaError, KafkaErrorKind};
 /// How many questions wait to be written.
 const QUESTIONS: usize = 64;
 
+/// How often it is looked whether something has waited for its answer for too long.
+const OVERDUE_LOOK: Duration = Duration::from_secs(1);
+
 /// What of the operator's environment its clients have: where the public authorities' certificates are.
 const ENVIRONMENT: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
@@ -43,9 +46,16 @@ pub(super) struct Process {
     tended: AbortOnDropHandle<()>,
 }
 
+/// Something that was asked.
+struct Question {
+    answer: oneshot::Sender<Answer>,
+    /// When the answer is to be there at the latest.
+    until: Instant,
+}
+
 /// Who waits for an answer.
 struct Waiting {
-    questions: HashMap<u64, oneshot::Sender<Answer>>,
+    questions: HashMap<u64, Question>,
     /// A broker has answered.
     has_answered: bool,
     /// When the last answer came.
@@ -93,17 +103,18 @@ impl Process {
         lock(&self.waiting).ended.is_none()
     }
 
-    /// Asks, and returns where the answer will come; nothing comes when the process ends before. Where it has ended already, the question
-    /// comes back.
-    pub async fn ask(&self, call: Call) -> Result<oneshot::Receiver<Answer>, Call> {
+    /// Asks, and returns where the answer will come; nothing comes when the process ends before, and it ends when the answer is not there
+    /// within `limit`, also when nobody waits for it any more: it would hang for whoever asks next. Where it has ended already, the
+    /// question comes back.
+    pub async fn ask(&self, call: Call, limit: Duration) -> Result<oneshot::Receiver<Answer>, Call> {
         let Ok(place) = self.questions.reserve().await else { return Err(call) };
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
+        let (answer, receiver) = oneshot::channel();
         let mut waiting = lock(&self.waiting);
         if waiting.ended.is_some() {
             return Err(call);
         }
-        waiting.questions.insert(number, sender);
+        waiting.questions.insert(number, Question { answer, until: Instant::now() + limit });
         place.send(Told::Asked(number, call));
         Ok(receiver)
     }
@@ -128,12 +139,6 @@ impl Process {
         let _ = self.questions.try_send(Told::Allowed(until));
     }
 
-    /// Ends it, whoever else has asked it something.
-    pub fn end(&self, how: &str) {
-        lock(&self.waiting).end(how.to_owned());
-        self.tended.abort();
-    }
-
     /// Nobody knows how far it has come.
     pub fn why_it_ended(&self, what: &str) -> KafkaError {
         let how = lock(&self.waiting).ended.clone().unwrap_or_else(|| "it is being ended".into());
@@ -154,6 +159,7 @@ async fn tend(mut child: Child, connection: Connection, asked: mpsc::Receiver<To
             tokio::select! {
                 how = listen(output, waiting) => how,
                 how = tell(input, connection, asked) => how,
+                how = overdue(waiting) => Some(how),
             }
         }
         _ => Some("it has no input or output".into()),
@@ -176,7 +182,7 @@ async fn listen(output: ChildStdout, waiting: &Mutex<Waiting>) -> Option<String>
                 waiting.has_answered |= !matches!(&answer, Err(error) if is_nobodys(error.kind));
                 // Nobody waits where what was asked was given up.
                 if let Some(who) = waiting.questions.remove(&number) {
-                    let _ = who.send(answer);
+                    let _ = who.answer.send(answer);
                 }
             }
             Ok(None) => return None,
@@ -211,6 +217,17 @@ fn is_nobodys(kind: KafkaErrorKind) -> bool {
     }
 }
 
+/// Waits until something was not answered within its time.
+async fn overdue(waiting: &Mutex<Waiting>) -> String {
+    loop {
+        let now = Instant::now();
+        if lock(waiting).questions.values().any(|question| question.until <= now) {
+            return "it had not answered within its time".into();
+        }
+        tokio::time::sleep(OVERDUE_LOOK).await;
+    }
+}
+
 /// Why nothing is told any more. It does not say how the process ended, which is known in a moment.
 async fn tell(mut input: ChildStdin, connection: Connection, mut asked: mpsc::Receiver<Told>) -> Option<String> {
     if write(&mut input, &connection).await.is_err() {
@@ -229,4 +246,25 @@ async fn tell(mut input: ChildStdin, connection: Connection, mut asked: mpsc::Re
 
 fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_answer_is_ended_also_when_nobody_waits_for_the_answer_any_more() {
+        let launcher = Launcher::new("sleep".into(), vec!["1000".into()], Arc::new(|| Duration::MAX));
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let mut process = Process::start(&launcher, &Connection::plain("nobody:9092"), place).unwrap();
+        let patient = process.ask(Call::ClusterId, Duration::MAX / 4).await;
+        drop(process.ask(Call::ClusterId, Duration::ZERO).await);
+        assert!(process.idle().is_none(), "it is asked something");
+        tokio::time::timeout(Duration::from_mins(1), &mut process.tended).await.expect("it is ended").unwrap();
+        assert!(!process.lives());
+        assert!(patient.ok().expect("it was asked").await.is_err(), "whoever else waits is told");
+        assert!(process.why_it_ended("waiting").message.contains("it had not answered within its time"));
+    }
 }
