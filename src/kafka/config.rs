@@ -36,6 +36,10 @@ pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<Bas
         .set("enable.metrics.push", "false")
         // How long a topic's partitions and leaders are believed: a partition that was added since would be unknown till then.
         .set("metadata.max.age.ms", "10000")
+        // The largest answer, in bytes. Room is made for it as soon as its length has come, whatever follows, and many clients may be made to. What
+        // is asked for is far smaller; a group of thousands of members comes nearest. We fetch no records, but that must not be larger.
+        .set("receive.message.max.bytes", "33554432")
+        .set("fetch.max.bytes", "1048576")
         // An idle connection costs the broker more than a new one costs us.
         .set("connections.max.idle.ms", "180000")
         // Why a connection failed is told in log lines only.

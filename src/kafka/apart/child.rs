@@ -31,7 +31,8 @@ const MOST_MEMORY: u64 = 384 << 20;
 /// # Errors
 /// When it cannot begin; otherwise it ends by itself.
 pub async fn serve() -> std::io::Result<()> {
-    // What is in its memory is nobody's to find on a disk; and whatever a broker answers, it fills not the memory of the operator beside it.
+    // What is in its memory is nobody's to find on a disk; and whatever a broker answers, it alone does not fill the memory that the operator has
+    // beside it.
     for (resource, most) in [(Resource::Core, 0), (Resource::Data, MOST_MEMORY)] {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }

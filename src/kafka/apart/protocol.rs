@@ -85,7 +85,7 @@ pub(super) fn until(allowance: &Allowance) -> u64 {
     now.saturating_add(u64::try_from(allowance().as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Writes a message. It may hold secrets, so nothing of it stays in memory.
+/// Writes a message. It may hold secrets, so it is overwritten afterwards.
 pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
     let bytes = Zeroizing::new(serde_json::to_vec(message)?);
     let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MOST_BYTES);
