@@ -59,7 +59,7 @@ pub struct Config {
     pub http_address: SocketAddr,
 
     /// How many OffsetResets that may hold consumers at zero are worked on at the same time, and how many Leases. Of the others at most a quarter
-    /// of that, and at most a sixteenth while anything is held: those with consumers at zero come first.
+    /// of that, and one of 32 while anything is held: those with consumers at zero come first.
     #[arg(long, env = "OFFSET_RESET_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
 
