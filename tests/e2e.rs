@@ -13,8 +13,8 @@ mod common;
 use std::{process::Stdio, time::Duration};
 
 use common::{
-    PATIENCE, condition, deployment, produce, replicas, resets, topic, unique, wait_for, wait_for_comeback, wait_for_phase,
-    wait_until_gone, with_namespace, within,
+    PATIENCE, broker::Broker, condition, consumers::members, deployment, produce, replicas, resets, topic, unique, wait_for,
+    wait_for_comeback, wait_for_phase, wait_until_gone, with_namespace, within,
 };
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
 use kube::{
@@ -125,6 +125,9 @@ impl Consumers {
         let api = resets(&client, &namespace);
         let consumers = Self { client, namespace, topic, group, api };
         consumers.consumed("after the start", |lines| lines.len() >= 200).await;
+        // One of them alone may have consumed all of that.
+        let admin = Broker::default().group_admin().await;
+        members(admin.as_ref(), &consumers.group, usize::try_from(replicas).unwrap()).await;
         consumers
     }
 
