@@ -171,6 +171,15 @@ impl Phase {
         }
     }
 
+    /// Whether consumers may be at zero.
+    #[must_use]
+    pub fn may_hold(self) -> bool {
+        match self {
+            Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring => true,
+            Self::Pending | Self::Planning | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Planned => false,
+        }
+    }
+
     /// The name as it stands in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {

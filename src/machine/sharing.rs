@@ -110,7 +110,7 @@ impl Claimant {
 
     /// Something may be held for it right now.
     pub(super) fn is_holding(&self) -> bool {
-        matches!(self.phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring))
+        self.phase.is_some_and(Phase::may_hold)
     }
 
     /// It is not over, and no dry run: what it finds at zero with its claim on it, it may go on with.

@@ -25,7 +25,7 @@ use kube::{
 
 use self::{
     lines::Rank,
-    observe::has_finalizer,
+    observe::{has_finalizer, is_done},
     store::{Outcome, Picture},
 };
 use crate::{
@@ -222,8 +222,7 @@ fn rank_after(reset: &OffsetReset, old: &OffsetResetStatus, status: &OffsetReset
 }
 
 fn may_hold(reset: &OffsetReset, phase: Option<Phase>) -> bool {
-    let holds = matches!(phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring));
-    holds || has_finalizer(reset)
+    phase.is_some_and(Phase::may_hold) || has_finalizer(reset)
 }
 
 fn uid(object: &DeserializeGuard<OffsetReset>) -> String {
@@ -238,10 +237,8 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
             return Err(Error::Undecodable(invalid.error.clone()));
         }
     };
-    // What is over is over: a cache may be behind, but nothing ever leads back from here.
-    let is_over = cached.status.as_ref().is_some_and(|status| machine::is_over(status, cached.spec.dry_run));
     let (namespace, own) = (cached.namespace().unwrap_or_default(), place_of(object));
-    if is_over && !has_finalizer(cached) {
+    if is_done(cached) {
         context.places.forget(&own);
         context.metrics.reconcile_pass().completed();
         return Ok(Action::await_change());

@@ -36,6 +36,12 @@ pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
     reset.finalizers().iter().any(|name| name == FINALIZER)
 }
 
+/// What is over is over, and nothing is held for it: what is read may be behind, but nothing ever leads back from here.
+pub(super) fn is_done(reset: &OffsetReset) -> bool {
+    let is_over = reset.status.as_ref().is_some_and(|status| machine::is_over(status, reset.spec.dry_run));
+    is_over && !has_finalizer(reset)
+}
+
 /// Looks at everything that this pass needs. With it comes the turn that what was seen relies on, when it needs one of its own.
 pub(super) async fn observe(
     context: &Context,
@@ -144,9 +150,7 @@ async fn look_at_others(
     let claimants = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
     let named = claimants.map(|claim| (namespace.clone(), claim.name.clone()));
     let wanted = |other: &OffsetReset| {
-        let status = other.status.as_ref();
-        let is_over = status.is_some_and(|status| machine::is_over(status, other.spec.dry_run)) && !has_finalizer(other);
-        let wanted = !is_over && other.metadata.uid != own.metadata.uid && sharing::may_meet(own, other);
+        let wanted = !is_done(other) && other.metadata.uid != own.metadata.uid && sharing::may_meet(own, other);
         wanted.then(|| (!Claimant::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
     };
     context.resets.rivals(&context.scopes, named, wanted, are_enough).await.map_err(Error::List)
