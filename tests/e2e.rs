@@ -203,11 +203,11 @@ fn succeeded(reset: &OffsetReset, replicas: i32) {
         "{:#?}",
         status(reset)
     );
-    assert_eq!(condition(reset, "ConsumersResumed"), ("True".into(), "ConsumersBack".into()));
+    assert_eq!(condition(reset, "ConsumersResumed"), ("True".into(), "ConsumersReady".into()));
     let target = &status(reset).targets[0];
     assert_eq!((target.original_replicas, target.ready_pods), (replicas, Some(replicas)));
     assert_eq!(status(reset).group.as_ref().unwrap().members, replicas);
-    assert!(status(reset).partitions.iter().all(|partition| partition.after == Some(partition.target)));
+    assert!(status(reset).partitions.iter().all(|partition| partition.after == Some(partition.target_offset)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +260,7 @@ async fn consumers_that_are_killed_never_leave_and_are_waited_for() {
         let done = wait_for_comeback(&consumers.api, "killed").await;
         succeeded(&done, 1);
         let hold = status(&done).hold.clone().unwrap();
-        let waited = hold.group_empty_time.unwrap().0.duration_since(hold.containers_ended_time.unwrap().0);
+        let waited = hold.group_empty_time.unwrap().0.duration_since(hold.containers_terminated_time.unwrap().0);
         assert!(waited.as_secs() >= 3, "the wait was real: {waited}");
         consumers.consumed_again_from(0, 50).await;
     })
@@ -314,7 +314,7 @@ async fn two_resets_of_one_group_run_one_after_the_other_whatever_they_call_the_
             let second = common::reset("second", &consumers.group, &json!([{"topic": consumers.topic, "offset": 5}]), &spec);
             others.create(&PostParams::default(), &second).await.unwrap();
             let waiting = wait_for(&others, "second", "waiting for the first", |reset| {
-                reset.status.as_ref().is_some_and(|status| status.reason == Some(Reason::WaitingForOther))
+                reset.status.as_ref().is_some_and(|status| status.reason == Some(Reason::WaitingForOtherReset))
             });
             let waiting = waiting.await;
             let message = status(&waiting).message.clone().unwrap();

@@ -176,7 +176,7 @@ impl Case {
             5 => {
                 let seconds = ago(random, built, now);
                 if all_topics {
-                    // Records of the other topics may be near that time.
+                    // Reports of the other topics may be near that time.
                     ("earliest", vec!["--to-earliest".into()], json!({"position": "Earliest"}))
                 } else {
                     (
@@ -332,7 +332,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             generation: Some(1),
             blocker: None,
             others: vec![],
-            record_lost: None,
+            report_lost: None,
             receipt: None,
             targets: vec![],
             holds: vec![],
@@ -355,7 +355,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
                 Effect::Scale { .. }
                 | Effect::Claim { .. }
                 | Effect::Release { .. }
-                | Effect::Evict(_)
+                | Effect::RemoveMembers(_)
                 | Effect::Pause { .. }
                 | Effect::Resume { .. },
             ) => panic!("there is nothing to scale"),

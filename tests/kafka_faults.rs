@@ -113,7 +113,7 @@ async fn a_coordinator_that_moves_under_many_portions_fails_none_of_them() {
     }
 }
 
-/// librdkafka leaves such a partition without an error, and with an offset that reads as "no record that young": the end.
+/// librdkafka leaves such a partition without an error, and with an offset that reads as "no report that young": the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_does_not_answer_is_an_error_and_never_no_such_record() {
     let (cluster, admin) = cluster(1, 2).await;

@@ -119,7 +119,7 @@ async fn static_members_are_waited_for_until_the_broker_forgets_them() {
         let done = shop.run("static").await;
         succeeded(&done);
         let hold = status(&done).hold.clone().unwrap();
-        let (ended, free) = (hold.containers_ended_time.unwrap().0, hold.group_empty_time.unwrap().0);
+        let (ended, free) = (hold.containers_terminated_time.unwrap().0, hold.group_empty_time.unwrap().0);
         assert!(free.duration_since(ended).as_secs() >= 2, "the wait was real: {ended} to {free}");
     })
     .await;
@@ -130,11 +130,11 @@ async fn static_members_are_waited_for_until_the_broker_forgets_them() {
 async fn static_members_are_taken_out_of_the_group_when_the_spec_says_so() {
     let kind = Kind { is_static: true, session_timeout_ms: Some(120_000), ..Kind::default() };
     in_a_shop(kind, async |shop| {
-        let spec = json!({"leftMembers": "Evict", "drainTimeout": "50s"});
+        let spec = json!({"remainingMembers": "Remove", "drainTimeout": "50s"});
         shop.apply_with("evict", json!([{"partition": 0, "offset": 50}]), spec).await;
         let done = shop.run("evict").await;
         succeeded(&done);
-        assert_eq!(status(&done).evictions, 1);
+        assert_eq!(status(&done).member_removals, 1);
     })
     .await;
 }
@@ -147,17 +147,17 @@ async fn a_live_member_that_is_taken_out_joins_again_and_what_became_of_the_offs
         let topics = std::slice::from_ref(&shop.topic);
         let stranger =
             common::consumers::Member::start(&shop.group, topics, &Kind::default(), 7, common::consumers::Consumed::default());
-        let spec = json!({"leftMembers": "Evict", "sessionTimeout": "1s", "drainTimeout": "12s"});
+        let spec = json!({"remainingMembers": "Remove", "sessionTimeout": "1s", "drainTimeout": "12s"});
         shop.apply_with("stuck", json!([{"offset": 0}]), spec).await;
         let done = wait_for_end(&shop.api, "stuck").await;
         let (status, message) = (status(&done), status(&done).message.clone().unwrap());
         match (status.phase.unwrap(), status.reason.unwrap()) {
             (Phase::Succeeded, Reason::Succeeded) => {
-                assert!((1..=3).contains(&status.evictions), "{message}");
-                assert!(status.partitions.iter().all(|p| p.after == Some(p.target)), "{message}");
+                assert!((1..=3).contains(&status.member_removals), "{message}");
+                assert!(status.partitions.iter().all(|p| p.after == Some(p.target_offset)), "{message}");
             }
             (Phase::Failed, Reason::GroupNotEmpty) => {
-                assert_eq!(status.evictions, 3, "not for ever: {message}");
+                assert_eq!(status.member_removals, 3, "not for ever: {message}");
                 if message.contains("No offset was changed") {
                     assert!(status.partitions.iter().all(|p| p.after.is_none()), "{message}");
                 } else {
@@ -218,7 +218,7 @@ async fn what_could_be_seen_to_fail_stops_nothing() {
                 "twice",
                 json!([{"offset": 10}, {"partition": 1, "offset": 3}]),
                 json!({}),
-                Reason::PartitionTwice,
+                Reason::DuplicatePartition,
                 "resets[0] and resets[1]",
             ),
             (

@@ -14,15 +14,15 @@ pub use kafka::{
     AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, KafkaSpec,
     PasswordSecret, SecretKey, TlsSpec,
 };
-pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, RecordStatus, Totals};
+pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, ReportStatus, Totals};
 pub use reason::Reason;
 pub use spec::{
-    Isolation, LeftMembers, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, ResetSpec, TargetRef, TimestampSpec,
-    UndoSpec,
+    IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
+    TimestampSpec, UndoSpec,
 };
 pub use status::{
-    Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Phase, Restored,
-    TargetStatus, Verdict,
+    Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase, Restored,
+    TargetStatus,
 };
 
 /// The API group.
@@ -37,10 +37,10 @@ pub const LEASE_LABEL: &str = "offsetreset.dev/lease";
 /// The name under which the operator writes fields and events.
 pub const FIELD_MANAGER: &str = "offset-reset-operator";
 
-/// The most partitions that one `OffsetReset` may reset: the record of the plan must fit into a ConfigMap.
+/// The most partitions that one `OffsetReset` may reset: the report of the plan must fit into a ConfigMap.
 pub const MAX_PARTITIONS: usize = 20_000;
 
-/// The most partitions that the status lists; the record has them all.
+/// The most partitions that the status lists; the report has them all.
 pub const MAX_LISTED_PARTITIONS: usize = 250;
 
 /// The most warnings that the status lists.

@@ -21,7 +21,7 @@ pub struct Totals {
     pub reset: i64,
     /// Partitions for which a commit was sent that was not read back: they may or may not have been reset.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
-    pub sent: i64,
+    pub unconfirmed: i64,
     /// Partitions that could not be reset.
     pub failed: i64,
     /// Partitions whose target was moved into the log's bounds.
@@ -29,9 +29,9 @@ pub struct Totals {
     /// Partitions that are left as they are: out of range with outOfRange: Skip, or in range with position: Current.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub left_alone: i64,
-    /// Records that will be consumed again, over the partitions with a committed offset before.
+    /// Reports that will be consumed again, over the partitions with a committed offset before.
     pub replayed: i64,
-    /// Records that will not be consumed, over the partitions with a committed offset before.
+    /// Reports that will not be consumed, over the partitions with a committed offset before.
     pub skipped: i64,
 }
 
@@ -69,7 +69,7 @@ pub struct PartitionStatus {
     /// The largest offset of the partition (one past the last record) when the target was last computed.
     pub log_end: i64,
     /// The offset to commit; of a partition that is left alone, what it would have been.
-    pub target: i64,
+    pub target_offset: i64,
     /// How many records lie between the log's start and the target: what retention may take before the consumers are at risk.
     #[serde(default)]
     pub headroom: i64,
@@ -114,7 +114,7 @@ pub enum PartitionOutcome {
     Planned,
     /// A commit was sent, and it was not read back whether it stands: in between for a moment, and at the end only of a reset that was
     /// cut short. The offset is either before or target.
-    Sent,
+    Unconfirmed,
     /// Committed and read back.
     Reset,
     /// Not reset; the message says why.
@@ -158,10 +158,10 @@ pub struct ReceiptStatus {
     pub settled: bool,
 }
 
-/// Where the whole record is.
+/// Where the whole report is.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RecordStatus {
+pub struct ReportStatus {
     /// A ConfigMap in this namespace, which goes with the OffsetReset.
     pub config_map: String,
     /// Its files are compressed: they end in .gz and stand in binaryData.

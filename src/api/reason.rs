@@ -28,7 +28,7 @@ macro_rules! reasons {
 reasons! {
     // In progress.
     /// Another OffsetReset works on the group or on a workload; it goes first.
-    WaitingForOther,
+    WaitingForOtherReset,
     /// suspend is true: it waits, and nothing was touched.
     Suspended,
     /// The plan is being made; the consumers run.
@@ -47,8 +47,8 @@ reasons! {
     WaitingForContainers,
     /// The group still has members, or the broker has not said yet that it has none.
     WaitingForGroup,
-    /// Members that were left after the last container had ended are taken out of the group, as leftMembers: Evict says.
-    EvictingMembers,
+    /// Members that were left after the last container had ended are taken out of the group, as remainingMembers: Remove says.
+    RemovingMembers,
     /// Offsets are being committed and read back.
     Committing,
     /// The replicas are being put back.
@@ -58,11 +58,11 @@ reasons! {
 
     // Milestones reached.
     /// No container of the targets' pods runs any more.
-    ContainersEnded,
+    ContainersTerminated,
     /// The broker calls the group free.
-    GroupFree,
+    GroupEmpty,
     /// Every offset was read back as planned.
-    OffsetsReadBack,
+    OffsetsVerified,
     /// The replicas were accepted by the API server.
     ReplicasAccepted,
     /// Nothing was stopped, so nothing had to be put back.
@@ -70,19 +70,19 @@ reasons! {
     /// A target is gone, was created anew, or was scaled by somebody else: it was left alone.
     TargetLeftAlone,
     /// In Events on workloads only: it was held at zero for an OffsetReset that is gone.
-    HeldForNobody,
+    OrphanedHold,
     /// Pods ready, members back.
-    ConsumersBack,
+    ConsumersReady,
     /// The targets were at zero before, or there are none: no comeback is expected.
-    NoComebackExpected,
+    NoConsumersExpected,
     /// The consumers did not come back within the stated time.
-    ConsumersNotBack,
+    ConsumersNotReady,
 
     // Final.
     /// A dry run has ended: the plan stands, and nothing was touched.
     DryRun,
     /// Every partition is in range already: there was nothing to repair, and nothing was stopped.
-    NothingToRepair,
+    AlreadyInRange,
     /// Every offset was read back as planned, and the replicas were accepted.
     Succeeded,
     /// The OffsetReset was deleted before it was done.
@@ -100,7 +100,7 @@ reasons! {
     /// A target's kind has no scale subresource, or does not say how many replicas there are.
     TargetNotScalable,
     /// Another object controls a target and would scale it back: that one is to be scaled.
-    TargetControlled,
+    TargetHasController,
     /// Scaling a StatefulSet to zero would delete its volumes, and the spec does not accept that.
     VolumesWouldBeDeleted,
     /// The targets cannot be read or scaled.
@@ -124,13 +124,13 @@ reasons! {
     /// The broker does not know the group.
     GroupNotFound,
     /// The group is no consumer group: a share, Streams or Connect group; the message names the right tool.
-    WrongGroupType,
+    UnsupportedGroupType,
     /// A topic does not exist.
     TopicNotFound,
     /// A partition does not exist.
     PartitionNotFound,
     /// Two entries mean the same partition.
-    PartitionTwice,
+    DuplicatePartition,
     /// A partition has no committed offset, and what was asked for starts from one.
     NoCommittedOffset,
     /// No partition is left to be reset.
@@ -140,11 +140,11 @@ reasons! {
     /// The plan replays or skips more than limits allow.
     LimitExceeded,
     /// The OffsetReset to take back does not exist, is about another group, or has committed nothing.
-    CannotUndo,
+    UndoNotPossible,
     /// The plan has more partitions than one OffsetReset may have.
     TooManyPartitions,
-    /// The record of the plan could not be stored or found.
-    RecordUnavailable,
+    /// The report of the plan could not be stored or found.
+    ReportUnavailable,
     /// A partition has no leader.
     NoLeader,
     /// The broker cannot look up times in a partition.
@@ -164,7 +164,7 @@ reasons! {
     /// Some partitions were reset and read back, others were not; each says why.
     PartiallyReset,
     /// No partition could be reset; each says why.
-    NothingReset,
+    AllPartitionsFailed,
 }
 
 impl fmt::Display for Reason {

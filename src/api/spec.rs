@@ -19,7 +19,6 @@ use super::{kafka::KafkaSpec, status::OffsetResetStatus};
     kind = "OffsetReset",
     namespaced,
     shortname = "ofr",
-    category = "kafka",
     status = "OffsetResetStatus",
     doc = "Moves the committed offsets of a Kafka consumer group, once: plans while the consumers still run, scales them to zero, waits until the broker calls the group free, commits, reads back, and puts the replicas back, whatever happens. A one-shot, like a Job: of the spec only suspend can be changed, and dryRun from true to false. Delete it to cancel; replicas come back first.",
     derive = "PartialEq",
@@ -35,11 +34,11 @@ use super::{kafka::KafkaSpec, status::OffsetResetStatus};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolation == oldSelf.isolation && self.allowNewGroup == oldSelf.allowNewGroup && self.leftMembers == oldSelf.leftMembers && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolationLevel == oldSelf.isolationLevel && self.allowNewGroup == oldSelf.allowNewGroup && self.remainingMembers == oldSelf.remainingMembers && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
     validation = Rule::new("self.dryRun == oldSelf.dryRun || oldSelf.dryRun").message("dryRun can only be changed from true to false: a reset that may have run cannot become a dry run. Create another OffsetReset under a new name"),
     validation = Rule::new("has(self.undo) != (self.resets.size() > 0)").message("write either resets (what to reset, and where to) or undo (the name of the OffsetReset to take back)"),
     validation = Rule::new("self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)").message("fromGroup must name another group than spec.group. To repair the group's own offsets where they are out of range, write position: Current"),
-    validation = Rule::new("self.leftMembers != 'Evict' || self.targetRefs.size() > 0").message("leftMembers: Evict is for members that are left when the targets have stopped, and targetRefs names none. Name the workloads, or write Wait"),
+    validation = Rule::new("self.remainingMembers != 'Remove' || self.targetRefs.size() > 0").message("remainingMembers: Remove is for members that are left when the targets have stopped, and targetRefs names none. Name the workloads, or write Wait"),
     validation = Rule::new("duration(self.drainTimeout) >= duration(self.sessionTimeout)").message("drainTimeout must be at least sessionTimeout: the broker frees the group of a stopped consumer only then. Raise drainTimeout"),
     validation = Rule::new("duration(self.holdTimeout) > duration(self.drainTimeout)").message("holdTimeout must be longer than drainTimeout: it bounds the whole time at zero, the drain included. Raise holdTimeout")
 )]
@@ -105,7 +104,7 @@ pub struct OffsetResetSpec {
     /// What position: Latest is. ReadUncommitted: the end of the log, as Kafka's own tool takes it; records of a transaction that is
     /// still open are skipped. ReadCommitted: before the first record of a transaction that is still open.
     #[serde(default)]
-    pub isolation: Isolation,
+    pub isolation_level: IsolationLevel,
 
     /// Let the reset create the group when the broker does not know it. Without this an unknown group is refused, because
     /// committing offsets would create it, and a typo would look like a success.
@@ -127,10 +126,10 @@ pub struct OffsetResetSpec {
     pub drain_timeout: Duration,
 
     /// What becomes of members that are still in the group after the last container of the targets has ended: static ones (group.instance.id),
-    /// and those whose pods were killed. Wait: until the broker ends their session. Evict: they are taken out of the group at once, all
+    /// and those whose pods were killed. Wait: until the broker ends their session. Remove: they are taken out of the group at once, all
     /// that are left, whoever they are; one that still runs elsewhere joins again. Without effect on groups of the new protocol (KIP-848).
     #[serde(default)]
-    pub left_members: LeftMembers,
+    pub remaining_members: RemainingMembers,
 
     /// How long the consumers may be held at zero in all, whatever happens, such as 10m. After that the replicas come back.
     #[serde(default = "default_hold_timeout", deserialize_with = "a_duration")]
@@ -266,17 +265,17 @@ pub enum OutOfRange {
 
 /// What becomes of members that are left in the group when no container of the targets runs any more.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum LeftMembers {
+pub enum RemainingMembers {
     /// The broker ends their session in its time.
     #[default]
     Wait,
     /// They are taken out of the group.
-    Evict,
+    Remove,
 }
 
 /// How transactions that are still open count for position: Latest.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum Isolation {
+pub enum IsolationLevel {
     /// The end of the log.
     #[default]
     ReadUncommitted,
@@ -339,7 +338,7 @@ pub struct ResetSpec {
     #[x_kube(validation = Rule::new("(self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999) || (self.size() <= 40 && ((self.size() >= 20 && (self.endsWith('Z') || self.endsWith('z'))) || (self.size() >= 25 && (self.endsWith(':00') || self.endsWith(':30') || self.endsWith(':45')))))").message("timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone in quotes, such as \"2019-10-23T13:22:24Z\""))]
     pub timestamp: Option<TimestampSpec>,
 
-    /// Earliest: the first record that is kept, tiered storage included. Latest: the end, so that only new records are consumed; see isolation.
+    /// Earliest: the first record that is kept, tiered storage included. Latest: the end, so that only new records are consumed; see isolationLevel.
     /// Current: where the group is, so that only what is out of range changes (after a topic was created anew, or records have expired).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DriftStatus, PartitionStatus, Reason, ReceiptStatus, RecordStatus, TargetRef, Totals};
+use super::{DriftStatus, PartitionStatus, Reason, ReceiptStatus, ReportStatus, TargetRef, Totals};
 
 /// What happened and what is happening.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -40,7 +40,7 @@ pub struct OffsetResetStatus {
 
     /// What the run has come to; decided before the replicas are put back, and final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
+    pub outcome: Option<Outcome>,
 
     /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored, ConsumersResumed,
     /// the outcome Complete or Failed, and Ready, Reconciling, Stalled for tools that wait.
@@ -85,18 +85,18 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equivalent_command: Option<String>,
 
-    /// Where the whole record is: every partition, and before and after as files for kafka-consumer-groups --reset-offsets --from-file.
+    /// Where the whole report is: every partition, and before and after as files for kafka-consumer-groups --reset-offsets --from-file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<RecordStatus>,
+    pub report: Option<ReportStatus>,
 
     /// The receipt: what remains when this OffsetReset is deleted, so that the same name and spec never move offsets twice. Written before the
     /// first commit; kept when anything was or may have been committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptStatus>,
 
-    /// How many times members that were left in the group were taken out of it, see leftMembers.
+    /// How many times members that were left in the group were taken out of it, see remainingMembers.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub evictions: i32,
+    pub member_removals: i32,
 
     /// When the plan was checked against the logs for the last time and became final, right before the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,12 +111,12 @@ pub struct OffsetResetStatus {
     pub commits_refused: i32,
 
     /// The partitions of the plan: what stood there before, what was asked for, what was set. When they are many, those that failed or
-    /// were clamped come first, and the rest is only in the record.
+    /// were clamped come first, and the rest is only in the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 250))]
     pub partitions: Vec<PartitionStatus>,
 
-    /// How many partitions of the plan are not listed here; all are in the record.
+    /// How many partitions of the plan are not listed here; all are in the report.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub partitions_omitted: i32,
 
@@ -201,7 +201,7 @@ impl Phase {
 /// What a run has come to.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Verdict {
+pub struct Outcome {
     /// The terminal phase that follows once the replicas are back.
     pub phase: Phase,
     /// Why.
@@ -330,7 +330,7 @@ pub struct HoldStatus {
     pub deadline: MicroTime,
     /// When the last container had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub containers_ended_time: Option<MicroTime>,
+    pub containers_terminated_time: Option<MicroTime>,
     /// When consumers that did not leave the group are forgotten by the broker, if sessionTimeout is what they have:
     /// the end of the last container plus sessionTimeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -405,7 +405,7 @@ pub enum ActionKind {
     /// Scale a workload to zero.
     Stop,
     /// Take members that are left out of the group.
-    Evict,
+    RemoveMembers,
     /// Commit offsets.
     Commit,
     /// Put a workload's replicas back.

@@ -37,7 +37,7 @@ pub(super) fn may_read(answer: Result<Operations, Fault>) -> Result<Option<bool>
         | KafkaErrorKind::UnknownTopicOrPartition
         | KafkaErrorKind::Leader
         | KafkaErrorKind::GroupNotFound
-        | KafkaErrorKind::WrongGroupType
+        | KafkaErrorKind::UnsupportedGroupType
         | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset

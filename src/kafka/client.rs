@@ -215,7 +215,7 @@ impl GroupAdmin for Client {
                 Ok(Described::Consumers(found)) => Ok(found),
                 Ok(Described::Others(others)) => {
                     let message = format!("{}: {}", about(&group), others.explain());
-                    Err(KafkaError::new(KafkaErrorKind::WrongGroupType, message))
+                    Err(KafkaError::new(KafkaErrorKind::UnsupportedGroupType, message))
                 }
                 Err(fault) => Err(errors::error(&fault, &about(&group))),
             }
@@ -340,10 +340,10 @@ impl GroupAdmin for Client {
         Ok(answered)
     }
 
-    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+    async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         let session = self.session.as_ref().ok_or_else(closing)?;
         let token = session.token().await.map_err(|fault| errors::error(&fault, &about(group)))?;
-        let evicted = evict::evict(&self.connection, token.as_deref(), group, members).await;
+        let evicted = evict::remove_members(&self.connection, token.as_deref(), group, members).await;
         if let (Some(token), Err(KafkaError { kind: KafkaErrorKind::Authentication, .. })) = (&token, &evicted) {
             session.refused(token).await;
         }

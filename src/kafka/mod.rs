@@ -52,7 +52,7 @@ pub trait GroupAdmin: Send + Sync {
     ///
     /// # Errors
     /// The call's own error. A group that the broker does not know is not an error but [`Group::NotFound`]; a group of another
-    /// kind (share, Streams, Kafka Connect) is one, `WrongGroupType`, and the message says what it is and what resets it. A live
+    /// kind (share, Streams, Kafka Connect) is one, `UnsupportedGroupType`, and the message says what it is and what resets it. A live
     /// group is never described as Empty or Dead, and never not found.
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError>;
 
@@ -113,7 +113,7 @@ pub trait GroupAdmin: Send + Sync {
     ///
     /// # Errors
     /// When one of them could not be taken out, or nobody knows.
-    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError>;
+    async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError>;
 
     /// Whether we may read the group and the topics, which is what a commit needs, from the operations that the broker lists
     /// when it describes them (KIP-430, Kafka 2.3). Changes nothing: neither is created by asking. Where the broker refuses the

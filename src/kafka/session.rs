@@ -244,7 +244,7 @@ pub(super) fn is_silence(code: i32) -> bool {
         | KafkaErrorKind::UnknownTopicOrPartition
         | KafkaErrorKind::Leader
         | KafkaErrorKind::GroupNotFound
-        | KafkaErrorKind::WrongGroupType
+        | KafkaErrorKind::UnsupportedGroupType
         | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset

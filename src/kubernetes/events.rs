@@ -64,7 +64,7 @@ impl Announcer {
             uid: Some(hold.uid.clone()),
             ..ObjectReference::default()
         };
-        let note = Note { warning: true, reason: Reason::HeldForNobody, message: message.to_owned(), target: None };
+        let note = Note { warning: true, reason: Reason::OrphanedHold, message: message.to_owned(), target: None };
         self.publish(&note, &on).await;
     }
 

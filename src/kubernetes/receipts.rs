@@ -12,7 +12,7 @@ use kube::{
 use super::{
     is_ours, labels,
     limit::limited,
-    records::{Files, PARTITIONS, Recorded, partitions_in},
+    reports::{Files, PARTITIONS, ReportWrite, partitions_in},
     words,
 };
 use crate::{
@@ -85,15 +85,15 @@ impl Receipts {
         name: &str,
         at: Timestamp,
         status: &OffsetResetStatus,
-    ) -> Result<Recorded, kube::Error> {
+    ) -> Result<ReportWrite, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let found = limited(api.get_opt(name)).await?;
         if let Some(Err(why)) = found.as_ref().map(receipt_in) {
-            return Ok(Recorded::Refused(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}")));
+            return Ok(ReportWrite::Refused(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}")));
         }
         let files = match Files::of(&status.partitions) {
             Ok(files) => files,
-            Err(why) => return Ok(Recorded::Refused(why)),
+            Err(why) => return Ok(ReportWrite::Refused(why)),
         };
         let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.and_then(|found| found.resource_version());
@@ -111,10 +111,10 @@ impl Receipts {
     ///
     /// # Errors
     /// When nobody can tell whether it was written.
-    pub async fn close(&self, reset: &OffsetReset, name: &str, end: End<'_>) -> Result<Recorded, kube::Error> {
+    pub async fn close(&self, reset: &OffsetReset, name: &str, end: End<'_>) -> Result<ReportWrite, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let Some(found) = limited(api.get_opt(name)).await? else {
-            return Ok(Recorded::Refused("somebody has deleted it".into()));
+            return Ok(ReportWrite::Refused("somebody has deleted it".into()));
         };
         let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.resource_version();
@@ -135,11 +135,11 @@ impl Receipts {
     ///
     /// # Errors
     /// When nobody can tell whether it was deleted.
-    pub async fn delete(&self, reset: &OffsetReset, name: &str) -> Result<Recorded, kube::Error> {
+    pub async fn delete(&self, reset: &OffsetReset, name: &str) -> Result<ReportWrite, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
-        let Some(found) = limited(api.get_opt(name)).await? else { return Ok(Recorded::Written(String::new())) };
+        let Some(found) = limited(api.get_opt(name)).await? else { return Ok(ReportWrite::Written(String::new())) };
         if found.data.as_ref().and_then(|data| data.get(UID)) != reset.metadata.uid.as_ref() {
-            return Ok(Recorded::Refused("it is of another run".into()));
+            return Ok(ReportWrite::Refused("it is of another run".into()));
         }
         let preconditions = Preconditions { resource_version: found.resource_version(), uid: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -201,12 +201,12 @@ async fn put(api: &Api<ConfigMap>, name: &str, config_map: &ConfigMap) -> Result
     Ok(written.resource_version().unwrap_or_default())
 }
 
-fn recorded(written: Result<String, kube::Error>) -> Result<Recorded, kube::Error> {
+fn recorded(written: Result<String, kube::Error>) -> Result<ReportWrite, kube::Error> {
     match written {
-        Ok(version) => Ok(Recorded::Written(version)),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Recorded::Stale),
+        Ok(version) => Ok(ReportWrite::Written(version)),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(ReportWrite::Stale),
         Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-            Ok(Recorded::Refused(words(&kube::Error::Api(status))))
+            Ok(ReportWrite::Refused(words(&kube::Error::Api(status))))
         }
         Err(error) => Err(error),
     }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::request::InvalidSpec;
-use crate::api::{AuthenticationSpec, AuthenticationType, KafkaSpec, LeftMembers, OffsetResetSpec, ResetSpec, TargetRef};
+use crate::api::{AuthenticationSpec, AuthenticationType, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef};
 
 const DAY: Duration = Duration::from_hours(24);
 
 /// Why a spec cannot be followed, as the rules of `src/api` have it; what an entry's target has to be is seen where it is parsed.
 pub(super) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpec> {
     check_kafka(&spec.kafka).map_err(|(field, problem)| InvalidSpec::new(format!("kafka{field}"), problem))?;
-    ensure(spec.left_members == LeftMembers::Wait || !spec.target_refs.is_empty(), "leftMembers", || {
+    ensure(spec.remaining_members == RemainingMembers::Wait || !spec.target_refs.is_empty(), "remainingMembers", || {
         "Evict is for members that are left when the targets have stopped, and targetRefs names none".into()
     })?;
     ensure((1..=255).contains(&spec.group.len()), "group", || "must be the name of a group, of up to 255 characters".into())?;

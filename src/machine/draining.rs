@@ -10,7 +10,7 @@ use super::{
     request::Request,
     world::{Group, GroupType},
 };
-use crate::api::{ActionKind, ConditionType, LeftMembers, Phase, Reason};
+use crate::api::{ActionKind, ConditionType, Phase, Reason, RemainingMembers};
 
 /// How often the broker is asked right after the last container has ended, when members that leave are just leaving.
 const OFTEN: SignedDuration = SignedDuration::from_millis(250);
@@ -25,16 +25,16 @@ const LESS_OFTEN: SignedDuration = SignedDuration::from_secs(1);
 const LEAVE_BY_THEMSELVES: SignedDuration = SignedDuration::from_secs(1);
 
 /// How soon what is still left is taken out again: a live member joins again at once.
-const EVICT_AGAIN: SignedDuration = SignedDuration::from_secs(3);
+const REMOVE_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// How many times members are taken out. Whoever has joined again after that is alive, and is not of the targets.
-const MAX_EVICTIONS: i32 = 3;
+const MAX_REMOVALS: i32 = 3;
 
 pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
         return pass.not_gone();
     }
-    let ended = pass.status.hold.as_ref().and_then(|hold| hold.containers_ended_time.as_ref()).map_or(pass.now, |at| at.0);
+    let ended = pass.status.hold.as_ref().and_then(|hold| hold.containers_terminated_time.as_ref()).map_or(pass.now, |at| at.0);
     let often = pass.now.duration_since(ended) < OFTEN_FOR;
     let interval = if often { OFTEN } else { LESS_OFTEN };
     let over =
@@ -53,7 +53,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
                     hold.group_empty_time = Some(at);
                 }
                 let message = format!("the broker calls group {} {state}", request.group);
-                pass.condition(ConditionType::GroupEmpty, Some(true), Reason::GroupFree, message);
+                pass.condition(ConditionType::GroupEmpty, Some(true), Reason::GroupEmpty, message);
                 return pass.go_on(Phase::Resetting, Reason::Committing, "the group is free; offsets are about to be committed");
             }
             if over {
@@ -65,7 +65,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
                 );
                 return pass.finish(Phase::Failed, Reason::GroupNotEmpty, message);
             }
-            if let Some(effect) = evict(&mut pass, request, seen, ended, &members) {
+            if let Some(effect) = remove_members(&mut pass, request, seen, ended, &members) {
                 return pass.act(effect);
             }
             let message = waiting(&pass, &state, &members);
@@ -84,27 +84,28 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
 }
 
 /// Takes out of a classic group whoever is left in it, when the spec says so.
-fn evict(pass: &mut Pass<'_>, request: &Request, seen: &Group, ended: Timestamp, members: &str) -> Option<Effect> {
+fn remove_members(pass: &mut Pass<'_>, request: &Request, seen: &Group, ended: Timestamp, members: &str) -> Option<Effect> {
     let Group::Found(found) = seen else { return None };
     // Of the new protocol the broker lets nobody be taken out by others.
-    if request.left_members == LeftMembers::Wait || found.group_type != GroupType::Classic || found.members.is_empty() {
+    if request.remaining_members == RemainingMembers::Wait || found.group_type != GroupType::Classic || found.members.is_empty() {
         return None;
     }
-    let too_early = pass.now.duration_since(ended) < LEAVE_BY_THEMSELVES || pass.was_just_tried(ActionKind::Evict, EVICT_AGAIN);
-    if too_early || pass.status.evictions >= MAX_EVICTIONS {
+    let too_early =
+        pass.now.duration_since(ended) < LEAVE_BY_THEMSELVES || pass.was_just_tried(ActionKind::RemoveMembers, REMOVE_AGAIN);
+    if too_early || pass.status.member_removals >= MAX_REMOVALS {
         return None;
     }
-    pass.status.evictions += 1;
+    pass.status.member_removals += 1;
     let message = format!("takes out of group {} who is left in it: {members}", request.group);
-    pass.note(false, Reason::EvictingMembers, message.clone(), None);
-    pass.say(Reason::EvictingMembers, message);
-    Some(Effect::Evict(found.members.clone()))
+    pass.note(false, Reason::RemovingMembers, message.clone(), None);
+    pass.say(Reason::RemovingMembers, message);
+    Some(Effect::RemoveMembers(found.members.clone()))
 }
 
 /// They could not be taken out: it is waited for them, as without.
-pub(super) fn evict_refused(mut pass: Pass<'_>, why: &str) -> Decision {
+pub(super) fn removal_refused(mut pass: Pass<'_>, why: &str) -> Decision {
     let message = format!("members that are left could not be taken out of the group: {why}. Their sessions are waited for");
-    pass.note(true, Reason::EvictingMembers, message, None);
+    pass.note(true, Reason::RemovingMembers, message, None);
     pass.again()
 }
 

@@ -14,7 +14,7 @@ pub(super) fn compare(drift: &DriftStatus, first: &[PartitionStatus], now: &[Par
         match before.remove(&key(planned)) {
             Some(old) => {
                 drift.moved += i64::from(old.before != planned.before);
-                drift.retargeted += i64::from(old.target != planned.target);
+                drift.retargeted += i64::from(old.target_offset != planned.target_offset);
             }
             None => drift.added += 1,
         }
@@ -55,11 +55,11 @@ mod tests {
         let now = [
             planned_partition(0),
             PartitionStatus { before: Some(60), ..planned_partition(1) },
-            PartitionStatus { target: 11, ..planned_partition(3) },
+            PartitionStatus { target_offset: 11, ..planned_partition(3) },
         ];
         let drift = compare(&none, &first, &now);
         assert_eq!((drift.moved, drift.retargeted, drift.added, drift.removed), (1, 0, 1, 1));
-        let retargeted = [PartitionStatus { target: 11, ..planned_partition(0) }];
+        let retargeted = [PartitionStatus { target_offset: 11, ..planned_partition(0) }];
         assert_eq!(compare(&none, &first[..1], &retargeted).retargeted, 1);
     }
 }

@@ -10,7 +10,7 @@ const NAMED_MEMBERS: usize = 10;
 /// Whether the broker would accept a commit from somebody who is not a member: Empty, Dead or not found, and no member listed.
 #[must_use]
 pub fn is_free(group: &Group) -> bool {
-    Guard::GroupFree.holds(match group {
+    Guard::GroupEmpty.holds(match group {
         Group::NotFound => true,
         Group::Found(found) => match found.state {
             GroupState::Empty | GroupState::Dead => found.members.is_empty(),

@@ -10,9 +10,9 @@ pub enum Guard {
     /// The targets are at zero before the group is looked at and before offsets are committed.
     AtZero,
     /// And every container of theirs has ended before the group is looked at and before offsets are committed.
-    ContainersEnded,
+    ContainersTerminated,
     /// The broker calls the group free before offsets are committed.
-    GroupFree,
+    GroupEmpty,
     /// The finalizer is on before anything is stopped.
     FinalizerFirst,
     /// Our claim stands in the Lease, which says from how many replicas the workload is held, before it is stopped.
@@ -60,8 +60,8 @@ impl Guard {
     /// All of them.
     pub const ALL: [Self; 23] = [
         Self::AtZero,
-        Self::ContainersEnded,
-        Self::GroupFree,
+        Self::ContainersTerminated,
+        Self::GroupEmpty,
         Self::FinalizerFirst,
         Self::ClaimedFirst,
         Self::NotSeenAtZero,

@@ -11,7 +11,7 @@ use super::{guards::Guard, observed::Seen, sharing::Claimant, world::Workload};
 /// What is recorded about a workload that is held at zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The version of the record that was read.
+    /// The version of the report that was read.
     pub version: String,
     /// The workload's kind and name, for messages.
     pub workload: String,
@@ -80,7 +80,7 @@ pub enum Care {
         /// The version of the workload that was seen.
         resource_version: String,
     },
-    /// Nothing is held: the record goes. In words, what is to be said about the workload, when something is.
+    /// Nothing is held: the report goes. In words, what is to be said about the workload, when something is.
     Forget(Option<String>),
     /// It cannot be seen; looked at again.
     Unseen(String),

@@ -126,7 +126,7 @@ pub enum Effect {
         resource_version: String,
     },
     /// Take these members out of the group: no container of theirs runs any more.
-    Evict(Vec<GroupMember>),
+    RemoveMembers(Vec<GroupMember>),
     /// Commit these offsets, each with the marker.
     Commit(Vec<(TopicPartition, i64)>),
     /// Say in the receipt how the run has ended, or delete it.
@@ -196,8 +196,8 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
             return pass.finish(Phase::Failed, Reason::InvalidSpec, format!("{invalid}. {said}"));
         }
     };
-    if let Some(verdict) = pass.hold_deadline_passed() {
-        return pass.finish(Phase::Failed, Reason::HoldTimeout, verdict);
+    if let Some(outcome) = pass.hold_deadline_passed() {
+        return pass.finish(Phase::Failed, Reason::HoldTimeout, outcome);
     }
     if Guard::NoReceipt.stops(phase == Phase::Pending && !request.dry_run)
         && let Some(decision) = receipt::found(&mut pass, request)
@@ -219,12 +219,12 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     }
 }
 
-/// The record that the decision relies on could not be stored, and would not be the next time either: nothing is done without it.
+/// The report that the decision relies on could not be stored, and would not be the next time either: nothing is done without it.
 #[must_use]
-pub fn record_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, now: Timestamp) -> Decision {
+pub fn report_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, now: Timestamp) -> Decision {
     let pass = Pass::new(status, seen, now);
-    let message = format!("the record of the plan could not be stored: {why}. {}", pass.offsets_said());
-    pass.finish(Phase::Failed, Reason::RecordUnavailable, message)
+    let message = format!("the report of the plan could not be stored: {why}. {}", pass.offsets_said());
+    pass.finish(Phase::Failed, Reason::ReportUnavailable, message)
 }
 
 /// Whether an object is over and done with: nothing will follow unless its spec says so.
@@ -243,7 +243,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
             ActionKind::Stop
-            | ActionKind::Evict
+            | ActionKind::RemoveMembers
             | ActionKind::Commit
             | ActionKind::Claim
             | ActionKind::Release
@@ -255,7 +255,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
         (Effect::Pause { target, .. }, Answer::Refused(why)) => autoscaler::pause_refused(pass, *target, why),
         (Effect::Resume { target, .. }, Answer::Refused(why)) => autoscaler::resume_refused(pass, *target, why),
-        (Effect::Evict(_), Answer::Refused(why)) => draining::evict_refused(pass, why),
+        (Effect::RemoveMembers(_), Answer::Refused(why)) => draining::removal_refused(pass, why),
         (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
         (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),
         // Nothing that the next pass does not see by itself; the second line cannot happen.
@@ -267,7 +267,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::Release { .. }
             | Effect::Pause { .. }
             | Effect::Resume { .. }
-            | Effect::Evict(_)
+            | Effect::RemoveMembers(_)
             | Effect::Commit(_)
             | Effect::SettleReceipt { .. },
             Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),

@@ -48,8 +48,8 @@ pub struct Observed {
     pub blocker: Option<Blocker>,
     /// All resets that this operator looks after, as ones that want groups and workloads. Looked at in Planning, Stopping and Restoring.
     pub others: Vec<Claimant>,
-    /// Why the record of the plan is not there, when it is needed and is not.
-    pub record_lost: Option<String>,
+    /// Why the report of the plan is not there, when it is needed and is not.
+    pub report_lost: Option<String>,
     /// The receipt of an earlier run of the same name and spec. Looked at in Pending only.
     pub receipt: Option<Seen<Receipt>>,
     /// The targets, in the order of the spec.

@@ -11,7 +11,7 @@ use super::{
     world::{Pod, Workload},
 };
 use crate::api::{
-    Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Phase, Reason, TargetStatus, Totals, Verdict,
+    Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Outcome, Phase, Reason, TargetStatus, Totals,
     set_condition,
 };
 
@@ -55,10 +55,10 @@ impl<'a> Pass<'a> {
             added: 0,
             removed: 0,
         });
-        // The record of the dry run's plan stays until the new one is made.
+        // The report of the dry run's plan stays until the new one is made.
         self.status.partitions = old.partitions;
         self.status.partitions_omitted = old.partitions_omitted;
-        self.status.record = old.record;
+        self.status.report = old.report;
         self.begin(false);
         self.go_on(Phase::Pending, Reason::Planning, "the dry run is over and it is to run; the plan is made anew")
     }
@@ -130,14 +130,14 @@ impl<'a> Pass<'a> {
             (Some(receipt), true) => format!("ConfigMap {} keeps the offsets from before", receipt.config_map),
             (_, _) => "An OffsetReset with undo takes all of them back".to_owned(),
         };
-        match (totals.reset, totals.sent) {
+        match (totals.reset, totals.unconfirmed) {
             (0, 0) if !self.may_have_committed() => "No offset was changed".to_owned(),
             (0, 0) => {
                 format!("Offsets were committed, and none of them stands any more: something has committed over them. {back}")
             }
             (reset, 0) => format!("{reset} offsets were set and read back before: the partitions that are marked Reset. {back}"),
             (reset, sent) => format!(
-                "{reset} offsets were set and read back, and {sent} more may have been set: the partitions that are marked Sent. {back}"
+                "{reset} offsets were set and read back, and {sent} more may have been set: the partitions that are marked Unconfirmed. {back}"
             ),
         }
     }
@@ -167,7 +167,7 @@ impl<'a> Pass<'a> {
                 Seen::Known(workload) => {
                     workload.uid == target.uid
                         && Guard::AtZero.holds(workload.replicas == 0)
-                        && Guard::ContainersEnded.holds(workload.pods.iter().all(|pod| pod.ended))
+                        && Guard::ContainersTerminated.holds(workload.pods.iter().all(|pod| pod.ended))
                 }
                 Seen::Unknown(_) | Seen::Missing => false,
             })
@@ -258,7 +258,7 @@ impl<'a> Pass<'a> {
             Effect::SettleReceipt { .. } => {
                 Some((ActionKind::Settle, self.status.receipt.as_ref().map(|at| at.config_map.clone()).unwrap_or_default()))
             }
-            Effect::Evict(members) => Some((ActionKind::Evict, format!("{} members", members.len()))),
+            Effect::RemoveMembers(members) => Some((ActionKind::RemoveMembers, format!("{} members", members.len()))),
             Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
         };
         if let Some((kind, subject)) = fence {
@@ -270,45 +270,45 @@ impl<'a> Pass<'a> {
     /// The run has come to something: the replicas come back if they were taken, and that is the end.
     pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<String>) -> Decision {
         let message = message.into();
-        let verdict = Verdict { phase, reason, message };
+        let outcome = Outcome { phase, reason, message };
         if Guard::RestoredFirst.stops(self.status.hold.is_some()) {
-            let message = format!("the replicas are being put back. {}: {}", verdict.phase.as_str(), verdict.message);
-            self.status.verdict = Some(verdict);
+            let message = format!("the replicas are being put back. {}: {}", outcome.phase.as_str(), outcome.message);
+            self.status.outcome = Some(outcome);
             return self.go_on(Phase::Restoring, Reason::Restoring, message);
         }
-        self.status.verdict = Some(verdict);
+        self.status.outcome = Some(outcome);
         self.complete()
     }
 
     /// The end, after the replicas are back or when none were taken.
     pub fn complete(mut self) -> Decision {
-        let verdict = self.status.verdict.clone().unwrap_or(Verdict {
+        let outcome = self.status.outcome.clone().unwrap_or(Outcome {
             phase: Phase::Failed,
             reason: Reason::InvalidSpec,
-            message: "the status had lost its verdict: somebody has edited it".into(),
+            message: "the status had lost its outcome: somebody has edited it".into(),
         });
-        self.enter(verdict.phase);
+        self.enter(outcome.phase);
         self.status.completion_time = Some(Time(self.now));
         if let Some(hold) = &mut self.status.hold {
             hold.end_time = Some(MicroTime(self.now));
             hold.downtime = Some(seconds(self.now.duration_since(hold.start_time.0)));
         }
-        let complete = verdict.phase == Phase::Succeeded;
-        let failed = !complete && verdict.phase != Phase::Planned;
+        let complete = outcome.phase == Phase::Succeeded;
+        let failed = !complete && outcome.phase != Phase::Planned;
         if failed {
             for milestone in
                 [ConditionType::Planned, ConditionType::ConsumersStopped, ConditionType::GroupEmpty, ConditionType::OffsetsReset]
             {
                 if self.condition_status(milestone) != Some("True") {
-                    self.condition(milestone, Some(false), verdict.reason, &verdict.message);
+                    self.condition(milestone, Some(false), outcome.reason, &outcome.message);
                     break;
                 }
             }
         }
-        self.condition(ConditionType::Complete, Some(complete), verdict.reason, &verdict.message);
-        self.condition(ConditionType::Failed, Some(failed), verdict.reason, &verdict.message);
-        self.note(failed, verdict.reason, &verdict.message, None);
-        self.say(verdict.reason, verdict.message);
+        self.condition(ConditionType::Complete, Some(complete), outcome.reason, &outcome.message);
+        self.condition(ConditionType::Failed, Some(failed), outcome.reason, &outcome.message);
+        self.note(failed, outcome.reason, &outcome.message, None);
+        self.say(outcome.reason, outcome.message);
         self.again()
     }
 
@@ -347,7 +347,7 @@ pub(super) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStat
     HoldStatus {
         start_time: MicroTime(now),
         deadline: MicroTime(later(now, hold_timeout)),
-        containers_ended_time: None,
+        containers_terminated_time: None,
         session_end_time: None,
         drain_deadline: None,
         group_empty_time: None,

@@ -46,13 +46,13 @@ pub(super) fn stay_away(mut pass: Pass<'_>, request: &Request, why: NotNow) -> D
 pub(super) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
     // Known since it planned: whose turn it is by the cluster itself, whatever its brokers are called.
     if let Some(other) = pass.group_holder().filter(|_| !request.dry_run) {
-        return pass.wait(Reason::WaitingForOther, other, LOOK_AGAIN);
+        return pass.wait(Reason::WaitingForOtherReset, other, LOOK_AGAIN);
     }
     match &pass.seen.blocker {
         Some(blocker) if Guard::NobodyFirst.stops(!request.dry_run) => {
             let message =
                 format!("waits for OffsetReset {}, which works on the same {}; the consumers run", blocker.name, blocker.shared);
-            pass.wait(Reason::WaitingForOther, message, LOOK_AGAIN)
+            pass.wait(Reason::WaitingForOtherReset, message, LOOK_AGAIN)
         }
         Some(_) | None => pass.go_on(Phase::Planning, Reason::Planning, "the plan is being made; the consumers run"),
     }

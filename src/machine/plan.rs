@@ -12,7 +12,7 @@ use super::{
     scope::{self, commit_of},
     world::{Bounds, Committed, KafkaError, KafkaErrorKind, TopicPartition},
 };
-use crate::api::{Isolation, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason, Totals};
+use crate::api::{IsolationLevel, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason, Totals};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::UnknownTopicOrPartition => Reason::TopicNotFound,
         KafkaErrorKind::Leader => Reason::NoLeader,
         KafkaErrorKind::GroupNotFound => Reason::GroupNotFound,
-        KafkaErrorKind::WrongGroupType => Reason::WrongGroupType,
+        KafkaErrorKind::UnsupportedGroupType => Reason::UnsupportedGroupType,
         KafkaErrorKind::OtherCluster => Reason::ClusterChanged,
         KafkaErrorKind::UnsupportedForMessageFormat => Reason::TimestampsUnsupported,
         KafkaErrorKind::UnknownMember => Reason::GroupNotEmpty,
@@ -128,7 +128,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         matched_timestamp: None,
         log_start: bounds.start,
         log_end: bounds.end,
-        target: bounds.end,
+        target_offset: bounds.end,
         headroom: 0,
         replayed: 0,
         skipped: 0,
@@ -151,11 +151,11 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
             found = *answered(seen.times.get(at), &about)?;
             planned.requested_timestamp = micro_time(*millis);
             planned.matched_timestamp = found.and_then(|found| micro_time(found.timestamp));
-            (planned.target, planned.clamped) = resolve_timestamp(*millis, found, bounds);
+            (planned.target_offset, planned.clamped) = resolve_timestamp(*millis, found, bounds);
         }
     }
     let stable_end = match goal {
-        Goal::Position(Position::Latest) if request.isolation == Isolation::ReadCommitted => {
+        Goal::Position(Position::Latest) if request.isolation_level == IsolationLevel::ReadCommitted => {
             Some(*answered(seen.stable_ends.get(at), &about)?)
         }
         _ => None,
@@ -190,13 +190,13 @@ pub fn settle(
         let before = planned.before.ok_or("there is no committed offset")?;
         planned.requested_offset = Some(before);
     }
-    (planned.target, planned.clamped) = match (planned.requested_offset, planned.requested_position) {
+    (planned.target_offset, planned.clamped) = match (planned.requested_offset, planned.requested_position) {
         (Some(requested), _) => clamp_offset(requested, bounds),
         (None, Some(Position::Earliest)) => (bounds.start, None),
         // An open transaction may begin before the log does by now: its first records have expired.
         (None, Some(Position::Latest)) => (stable_end.unwrap_or(bounds.end).clamp(bounds.start, bounds.end), None),
         (None, Some(Position::Current) | None) => {
-            let (target, clamped) = clamp_offset(planned.target, bounds);
+            let (target, clamped) = clamp_offset(planned.target_offset, bounds);
             (target, clamped.or(planned.clamped))
         }
     };
@@ -207,10 +207,10 @@ pub fn settle(
 
 /// Moves a final target into the bounds when the log has moved since: retention may delete records at any time. Whether it had to.
 pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
-    let (target, clamped) = clamp_offset(planned.target, bounds);
-    let moved = Guard::WithinTheLog.stops(target != planned.target);
+    let (target, clamped) = clamp_offset(planned.target_offset, bounds);
+    let moved = Guard::WithinTheLog.stops(target != planned.target_offset);
     if moved {
-        planned.target = target;
+        planned.target_offset = target;
         planned.clamped = clamped;
         measure(planned, bounds);
     }
@@ -221,9 +221,9 @@ pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
 fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
     planned.log_start = bounds.start;
     planned.log_end = bounds.end;
-    planned.headroom = planned.target.saturating_sub(bounds.start).max(0);
+    planned.headroom = planned.target_offset.saturating_sub(bounds.start).max(0);
     let before = planned.before.filter(|_| planned.outcome == PartitionOutcome::Planned);
-    let forward = before.map_or(0, |before| planned.target.saturating_sub(clamp_offset(before, bounds).0));
+    let forward = before.map_or(0, |before| planned.target_offset.saturating_sub(clamp_offset(before, bounds).0));
     planned.replayed = forward.saturating_neg().max(0);
     planned.skipped = forward.max(0);
 }
@@ -236,7 +236,7 @@ pub fn totals(partitions: &[PartitionStatus]) -> Totals {
         match partition.outcome {
             PartitionOutcome::Planned => {}
             PartitionOutcome::Reset => totals.reset += 1,
-            PartitionOutcome::Sent => totals.sent += 1,
+            PartitionOutcome::Unconfirmed => totals.unconfirmed += 1,
             PartitionOutcome::Failed => {
                 totals.failed += 1;
                 continue;

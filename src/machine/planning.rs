@@ -75,7 +75,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
         return decision;
     }
     if let Some(other) = pass.group_holder() {
-        return pass.go_on(Phase::Pending, Reason::WaitingForOther, other);
+        return pass.go_on(Phase::Pending, Reason::WaitingForOtherReset, other);
     }
     let workloads: Vec<String> = pass.status.targets.iter().map(name).collect();
     if let Some(other) = sharing::planning_too(&pass.seen.uid, &request.namespace, &workloads, &pass.seen.others, pass.now)
@@ -85,7 +85,7 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
             "{message}. Waits for the plan of OffsetReset {}/{}, so that one stop serves both; the consumers run",
             other.namespace, other.name
         );
-        return pass.wait(Reason::WaitingForOther, message, SIBLING);
+        return pass.wait(Reason::WaitingForOtherReset, message, SIBLING);
     }
     pass.status.hold = Some(new_hold(pass.now, request.hold_timeout));
     pass.note(false, Reason::PlanMade, &message, None);
@@ -106,7 +106,7 @@ fn nothing_to_do(pass: &mut Pass<'_>) -> Option<Decision> {
     let count = partitions.len();
     if partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged) {
         let message = format!("all {count} committed offsets are in range: there is nothing to repair, and nothing was stopped");
-        return Some(pass.take().finish(Phase::Succeeded, Reason::NothingToRepair, message));
+        return Some(pass.take().finish(Phase::Succeeded, Reason::AlreadyInRange, message));
     }
     let message = format!(
         "refused: no partition would be reset, because the targets of all {count} are out of range or need no repair, and \

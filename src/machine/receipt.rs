@@ -118,7 +118,7 @@ pub(super) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> 
         Seen::Unknown(why) => {
             let message =
                 format!("it cannot be told whether the same reset has run before: {why}. Nothing was touched; it is tried again");
-            return Some(pass.take().wait(Reason::RecordUnavailable, message, UNSEEN_RETRY));
+            return Some(pass.take().wait(Reason::ReportUnavailable, message, UNSEEN_RETRY));
         }
         Seen::Known(receipt) => receipt,
     };
@@ -145,7 +145,7 @@ pub(super) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> 
                 "waits for OffsetReset {}; then it looks whether what an earlier run of the same name and spec had begun can be taken up",
                 other.unwrap_or_default()
             );
-            return Some(pass.take().wait(Reason::WaitingForOther, message, BLOCKED));
+            return Some(pass.take().wait(Reason::WaitingForOtherReset, message, BLOCKED));
         }
         // Not before it may begin; what keeps it from that is said as for any other.
         State::Committing { .. } if request.suspended => return None,
@@ -214,7 +214,7 @@ fn take_up(
     pass.status.partitions = partitions.to_vec();
     for partition in &mut pass.status.partitions {
         if matches!(partition.outcome, PartitionOutcome::Planned | PartitionOutcome::Reset) {
-            partition.outcome = PartitionOutcome::Sent;
+            partition.outcome = PartitionOutcome::Unconfirmed;
             partition.after = None;
         }
     }

@@ -1,4 +1,4 @@
-//! The record of a reset as files that Kafka's own tool reads, and the same reset as a command for it.
+//! The report of a reset as files that Kafka's own tool reads, and the same reset as a command for it.
 //!
 //! The format is that of `kafka-consumer-groups --reset-offsets --export` and `--from-file`: `topic,partition,offset`, one line each.
 
@@ -13,7 +13,7 @@ pub const BEFORE: &str = "before.csv";
 /// The file with the offsets that are or were to be committed.
 pub const AFTER: &str = "after.csv";
 
-/// A command that is longer than this is replaced by the one that reads the record.
+/// A command that is longer than this is replaced by the one that reads the report.
 const LONGEST_COMMAND: usize = 2_000;
 
 /// The offsets before the reset; partitions without a commit have no line.
@@ -26,9 +26,9 @@ pub fn before_csv(partitions: &[PartitionStatus]) -> String {
 #[must_use]
 pub fn after_csv(partitions: &[PartitionStatus]) -> String {
     let set = |planned: &&PartitionStatus| {
-        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Sent | PartitionOutcome::Reset)
+        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset)
     };
-    csv(partitions.iter().filter(set).map(|planned| (planned, planned.target)))
+    csv(partitions.iter().filter(set).map(|planned| (planned, planned.target_offset)))
 }
 
 // A topic's name holds nothing that would have to be quoted.
@@ -40,7 +40,7 @@ fn csv<'a>(lines: impl Iterator<Item = (&'a PartitionStatus, i64)>) -> String {
     })
 }
 
-/// Where the record is, for the command that reads it.
+/// Where the report is, for the command that reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The namespace.
@@ -52,7 +52,7 @@ pub struct Place<'a> {
 }
 
 /// The same with Kafka's own tool, once the consumers have been stopped: one command for each entry where that says it all,
-/// and otherwise one that reads the record.
+/// and otherwise one that reads the report.
 #[must_use]
 pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], place: Place<'_>) -> String {
     let left_alone = |planned: &PartitionStatus| {
@@ -111,7 +111,7 @@ fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
             format!("--to-datetime {text}")
         }
         Goal::Position(Position::Earliest) => "--to-earliest".to_owned(),
-        Goal::Position(Position::Latest) if request.isolation == crate::api::Isolation::ReadUncommitted => {
+        Goal::Position(Position::Latest) if request.isolation_level == crate::api::IsolationLevel::ReadUncommitted => {
             "--to-latest".to_owned()
         }
         Goal::ShiftBy(shift) => format!("--shift-by {shift}"),
@@ -137,7 +137,7 @@ mod tests {
         tests::{planned_partition, request},
     };
 
-    const PLACE: Place<'_> = Place { namespace: "shop", config_map: "replay-record", compressed: false };
+    const PLACE: Place<'_> = Place { namespace: "shop", config_map: "replay-report", compressed: false };
     const BEGIN: &str = "kafka-consumer-groups --bootstrap-server kafka:9092 --group g --reset-offsets";
 
     fn entry(partition: Option<i32>, goal: Goal) -> Entry {
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(
             equivalent_command(&request, &[planned_partition(0)], PLACE),
             format!(
-                "kubectl -n shop get configmap replay-record -o 'jsonpath={{.data.after\\.csv}}' > after.csv\n{BEGIN} --from-file after.csv --execute"
+                "kubectl -n shop get configmap replay-report -o 'jsonpath={{.data.after\\.csv}}' > after.csv\n{BEGIN} --from-file after.csv --execute"
             )
         );
         let compressed = Place { compressed: true, ..PLACE };

@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
 use super::{check::check, receipt, timestamp};
-use crate::api::{Isolation, KafkaSpec, LeftMembers, LimitsSpec, OffsetReset, OutOfRange, Position, ResetSpec, TargetRef};
+use crate::api::{
+    IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
+};
 
 /// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
 const PATTERN_SIZE: usize = 1 << 20;
@@ -39,11 +41,11 @@ pub struct Request {
     /// After that it must not begin any more.
     pub not_after: Option<Timestamp>,
     /// What the latest position is.
-    pub isolation: Isolation,
+    pub isolation_level: IsolationLevel,
     /// A group that the broker does not know may be created.
     pub allow_new_group: bool,
     /// What becomes of members that are left when no container runs any more.
-    pub left_members: LeftMembers,
+    pub remaining_members: RemainingMembers,
     /// What the consumers' session timeout is said to be.
     pub session_timeout: SignedDuration,
     /// How long the group may take to become empty.
@@ -161,9 +163,9 @@ impl Request {
             dry_run: spec.dry_run,
             suspended: spec.suspend,
             not_after: spec.not_after.as_ref().map(|at| at.0),
-            isolation: spec.isolation,
+            isolation_level: spec.isolation_level,
             allow_new_group: spec.allow_new_group,
-            left_members: spec.left_members,
+            remaining_members: spec.remaining_members,
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,

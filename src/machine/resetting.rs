@@ -15,7 +15,7 @@ use super::{
     world::{KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
 };
 use crate::api::{
-    ConditionType, Isolation, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus,
+    ConditionType, IsolationLevel, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus,
 };
 
 /// How many commits are sent before what is still not as planned counts as failed: something commits over us.
@@ -31,9 +31,9 @@ pub(super) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_gone() {
         return pass.not_gone();
     }
-    if let Some(why) = &pass.seen.record_lost {
-        let message = format!("the record of the plan is needed and not there: {why}. {}", pass.offsets_said());
-        return pass.finish(Phase::Failed, Reason::RecordUnavailable, message);
+    if let Some(why) = &pass.seen.report_lost {
+        let message = format!("the report of the plan is needed and not there: {why}. {}", pass.offsets_said());
+        return pass.finish(Phase::Failed, Reason::ReportUnavailable, message);
     }
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForCommit(seen) => seen,
@@ -98,7 +98,8 @@ fn settle<'a>(
 ) -> Result<(), Trouble<'a>> {
     let bounds = *answered(&seen.bounds, at)?;
     let committed = answered(&seen.committed, at)?.as_ref();
-    let stable = partition.requested_position == Some(Position::Latest) && request.isolation == Isolation::ReadCommitted;
+    let stable =
+        partition.requested_position == Some(Position::Latest) && request.isolation_level == IsolationLevel::ReadCommitted;
     let stable_end = if stable { Some(*answered(&seen.stable_ends, at)?) } else { None };
     plan::settle(partition, bounds, stable_end, committed, request.out_of_range).map_err(Trouble::Refused)
 }
@@ -109,15 +110,15 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     let mut waits_for = None;
     let attempts = pass.status.commits;
     let wanted = |planned: &&mut PartitionStatus| {
-        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Sent | PartitionOutcome::Reset)
+        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset)
     };
     for partition in pass.status.partitions.iter_mut().filter(wanted) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
         match read_back(partition, &at, request, attempts, seen) {
             Ok(true) => {
                 // Recorded before it is sent: from here on nobody may say that nothing was committed.
-                partition.outcome = PartitionOutcome::Sent;
-                offsets.push((at, partition.target));
+                partition.outcome = PartitionOutcome::Unconfirmed;
+                offsets.push((at, partition.target_offset));
             }
             Ok(false) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
@@ -132,7 +133,7 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     if let Some(problem) = waits_for {
         return pass.wait(Reason::Committing, format!("cannot read back yet: {problem}"), RETRY);
     }
-    verdict(pass)
+    conclude(pass)
 }
 
 /// Reads one partition back; whether it has to be committed, within the bounds as they are now.
@@ -144,10 +145,10 @@ fn read_back<'a>(
     seen: &'a CommitSeen,
 ) -> Result<bool, Trouble<'a>> {
     let found = answered(&seen.committed, at)?.as_ref();
-    let stands = found.is_some_and(|found| found.offset == partition.target && found.metadata == request.marker);
+    let stands = found.is_some_and(|found| found.offset == partition.target_offset && found.metadata == request.marker);
     if Guard::ReadBack.holds(stands) {
         partition.outcome = PartitionOutcome::Reset;
-        partition.after = Some(partition.target);
+        partition.after = Some(partition.target_offset);
         partition.message = None;
         return Ok(false);
     }
@@ -163,7 +164,7 @@ fn read_back<'a>(
         });
         return Ok(false);
     }
-    let planned = partition.target;
+    let planned = partition.target_offset;
     if plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?) && request.out_of_range != OutOfRange::Clamp {
         let policy = if request.out_of_range == OutOfRange::Fail { "Fail" } else { "Skip" };
         return Err(Trouble::Refused(format!(
@@ -194,7 +195,7 @@ fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<
 }
 
 /// Every partition is decided: what the run has come to.
-fn verdict(mut pass: Pass<'_>) -> Decision {
+fn conclude(mut pass: Pass<'_>) -> Decision {
     let totals = plan::totals(&pass.status.partitions);
     let left_alone = if totals.left_alone > 0 { format!("; {} left as they were", totals.left_alone) } else { String::new() };
     if totals.failed == 0 && totals.reset == 0 {
@@ -203,15 +204,15 @@ fn verdict(mut pass: Pass<'_>) -> Decision {
         pass.condition(ConditionType::OffsetsReset, Some(false), Reason::NothingToReset, &message);
         let repaired = pass.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged);
         return if repaired {
-            pass.finish(Phase::Succeeded, Reason::NothingToRepair, message)
+            pass.finish(Phase::Succeeded, Reason::AlreadyInRange, message)
         } else {
             pass.finish(Phase::Failed, Reason::NothingToReset, message)
         };
     }
     if totals.failed == 0 {
         let message = format!("all {} partitions were committed and read back{left_alone}", totals.reset);
-        pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsReadBack, &message);
-        pass.note(false, Reason::OffsetsReadBack, &message, None);
+        pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsVerified, &message);
+        pass.note(false, Reason::OffsetsVerified, &message, None);
         let clamped = if totals.clamped > 0 { format!(" ({} clamped into the log)", totals.clamped) } else { String::new() };
         let message = format!(
             "{} partitions reset and read back{clamped}: {} records to be consumed again, {} skipped{left_alone}",
@@ -219,7 +220,7 @@ fn verdict(mut pass: Pass<'_>) -> Decision {
         );
         return pass.finish(Phase::Succeeded, Reason::Succeeded, message);
     }
-    let reason = if totals.reset > 0 { Reason::PartiallyReset } else { Reason::NothingReset };
+    let reason = if totals.reset > 0 { Reason::PartiallyReset } else { Reason::AllPartitionsFailed };
     let first = pass.status.partitions.iter().find(|partition| partition.outcome == PartitionOutcome::Failed);
     let why = first.map(|partition| {
         format!("{}-{}: {}", partition.topic, partition.partition, partition.message.as_deref().unwrap_or_default())
@@ -291,7 +292,7 @@ pub(super) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)
 }
 
 /// Whether a commit that ended with this may have been carried out all the same: nobody has said that it was not. A coordinator says 15
-/// also when the record was appended and not replicated in time (REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
+/// also when the report was appended and not replicated in time (REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
 fn leaves_open(kind: KafkaErrorKind) -> bool {
     matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator | KafkaErrorKind::Server)
 }

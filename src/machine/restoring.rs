@@ -92,10 +92,10 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
         return pass.wait(Reason::TargetUnreachable, message, RETRY);
     }
     if let Some(shared) = shared {
-        let outcome = pass.status.verdict.as_ref().map(|verdict| format!(". {}", verdict.message)).unwrap_or_default();
+        let outcome = pass.status.outcome.as_ref().map(|outcome| format!(". {}", outcome.message)).unwrap_or_default();
         let message = format!("waits with {shared}: the replicas come back when that one is done{outcome}");
-        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOther, &message);
-        return pass.wait(Reason::WaitingForOther, message, SHARED);
+        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOtherReset, &message);
+        return pass.wait(Reason::WaitingForOtherReset, message, SHARED);
     }
     if let Letting::Wait(message) = letting {
         return pass.wait(Reason::AutoscalerNotResumed, message, RETRY);
@@ -196,7 +196,7 @@ fn keeps_lease(target: &TargetStatus) -> bool {
 fn settle(pass: &Pass<'_>) -> Option<Effect> {
     pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
     // Somebody has taken it out of the status: then the receipt stays as it is.
-    pass.status.verdict.as_ref()?;
+    pass.status.outcome.as_ref()?;
     Some(Effect::SettleReceipt { keep: Guard::NothingCommitted.stops(pass.may_have_committed()) })
 }
 
@@ -257,7 +257,7 @@ fn done(mut pass: Pass<'_>) -> Decision {
         pass.condition(ConditionType::ConsumersResumed, None, Reason::WaitingForConsumers, message);
     } else {
         let message = "no target was brought back from zero by this reset";
-        pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::NoComebackExpected, message);
+        pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::NoConsumersExpected, message);
     }
     pass.complete()
 }

@@ -30,8 +30,8 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
     if missing.is_empty() {
         let members = pass.status.group.as_ref().map_or(0, |group| group.members);
         let message = format!("all pods are ready and the group has {members} members");
-        pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::ConsumersBack, &message);
-        pass.note(false, Reason::ConsumersBack, message, None);
+        pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::ConsumersReady, &message);
+        pass.note(false, Reason::ConsumersReady, message, None);
         return pass.wait_for_change();
     }
     let missing = missing.join("; ");
@@ -41,8 +41,8 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Decision {
              the offsets stand as this status says",
             clock(&end)
         );
-        pass.condition(ConditionType::ConsumersResumed, Some(false), Reason::ConsumersNotBack, &message);
-        pass.note(true, Reason::ConsumersNotBack, message, None);
+        pass.condition(ConditionType::ConsumersResumed, Some(false), Reason::ConsumersNotReady, &message);
+        pass.note(true, Reason::ConsumersNotReady, message, None);
         return pass.wait_for_change();
     }
     let deadline = clock(&MicroTime(deadline));

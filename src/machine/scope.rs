@@ -55,7 +55,8 @@ fn with_commits<'a>(goal: &Goal, seen: &'a PlanSeen) -> impl Iterator<Item = &'a
 
 /// The partitions that a reset has set or may have set, each with what was committed before.
 fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<i64>)> {
-    let set = undone.partitions.iter().filter(|done| matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Sent));
+    let set =
+        undone.partitions.iter().filter(|done| matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Unconfirmed));
     set.map(|partition| (TopicPartition::new(&partition.topic, partition.partition), partition.before))
 }
 
@@ -162,7 +163,7 @@ impl<'a> Expansion<'a> {
     fn mean(&mut self, index: usize, at: TopicPartition, goal: Goal) {
         if let Some(first) = self.meant_by.get(&at) {
             let message = format!("resets[{first}] and resets[{index}] both mean partition {at}; leave it out of one of them");
-            self.refuse(Reason::PartitionTwice, message);
+            self.refuse(Reason::DuplicatePartition, message);
         } else {
             self.meant_by.insert(at.clone(), index);
             self.scoped.goals.insert(at, goal);
@@ -250,23 +251,23 @@ impl<'a> Expansion<'a> {
             Some(Seen::Known(undone)) => undone,
             Some(Seen::Missing) => {
                 let message = format!(
-                    "OffsetReset {name}, which is to be taken back, does not exist in this namespace (its record goes with it)"
+                    "OffsetReset {name}, which is to be taken back, does not exist in this namespace (its report goes with it)"
                 );
-                return self.refuse(Reason::CannotUndo, message);
+                return self.refuse(Reason::UndoNotPossible, message);
             }
             Some(Seen::Unknown(why)) => {
                 let message = format!("OffsetReset {name}, which is to be taken back, could not be read: {why}");
-                return self.refusals.push(Refusal::passing(Reason::CannotUndo, message));
+                return self.refusals.push(Refusal::passing(Reason::UndoNotPossible, message));
             }
             None => {
                 let message = format!("OffsetReset {name}, which is to be taken back, was not looked at");
-                return self.refusals.push(Refusal::passing(Reason::CannotUndo, message));
+                return self.refusals.push(Refusal::passing(Reason::UndoNotPossible, message));
             }
         };
         if undone.group != group {
             let message =
                 format!("OffsetReset {name} was about group {}, and this one is about {group}. Name its group", undone.group);
-            return self.refuse(Reason::CannotUndo, message);
+            return self.refuse(Reason::UndoNotPossible, message);
         }
         let same_cluster = match (&undone.cluster_id, &self.seen.cluster_id) {
             (Some(theirs), Some(ours)) => theirs == ours,
@@ -293,7 +294,7 @@ impl<'a> Expansion<'a> {
             }
         }
         if !any {
-            self.refuse(Reason::CannotUndo, format!("OffsetReset {name} has set no offset: there is nothing to take back"));
+            self.refuse(Reason::UndoNotPossible, format!("OffsetReset {name} has set no offset: there is nothing to take back"));
         }
         if !without.is_empty() {
             let message =

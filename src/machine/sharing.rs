@@ -72,7 +72,7 @@ impl From<&OffsetReset> for Claimant {
             dry_run: reset.spec.dry_run,
             // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
             phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
-            waits: status.reason == Some(Reason::WaitingForOther),
+            waits: status.reason == Some(Reason::WaitingForOtherReset),
             planned: status.plan_time.is_some(),
             group: reset.spec.group.clone(),
             brokers: brokers(reset),

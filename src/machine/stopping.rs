@@ -66,10 +66,10 @@ fn let_in(mut pass: Pass<'_>) -> Decision {
     let Some(other) = pass.group_holder() else { return pass.act(Effect::AddFinalizer) };
     // What was taken up is held already, and its hold stays what bounds it.
     if pass.status.targets.iter().any(|target| target.stop_requested) {
-        return pass.wait(Reason::WaitingForOther, other, SHARED);
+        return pass.wait(Reason::WaitingForOtherReset, other, SHARED);
     }
     pass.status.hold = None;
-    pass.go_on(Phase::Pending, Reason::WaitingForOther, other)
+    pass.go_on(Phase::Pending, Reason::WaitingForOtherReset, other)
 }
 
 /// Takes one target a step towards zero; `None` when it needs none.
@@ -179,7 +179,7 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
         // Whoever holds it is just stopping it, or stops it again. Joined at zero, it has one count only.
         Some(hold) if workload.replicas != 0 => {
             let message = format!("waits until {name} is at zero for {}, to share that stop", hold.others(&pass.seen.uid));
-            return Some(pass.take().wait(Reason::WaitingForOther, message, SHARED));
+            return Some(pass.take().wait(Reason::WaitingForOtherReset, message, SHARED));
         }
         Some(hold) => {
             let mut claims = hold.claims.clone();
@@ -222,7 +222,7 @@ fn gone(mut pass: Pass<'_>, request: &Request) -> Decision {
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
     let session_end = MicroTime(later(now, request.session_timeout));
     let drain_deadline = MicroTime(later(now, request.drain_timeout).min(hold.deadline.0));
-    hold.containers_ended_time = Some(MicroTime(now));
+    hold.containers_terminated_time = Some(MicroTime(now));
     hold.session_end_time = Some(session_end);
     hold.drain_deadline = Some(drain_deadline);
     let message = if pass.status.targets.is_empty() {
@@ -230,7 +230,7 @@ fn gone(mut pass: Pass<'_>, request: &Request) -> Decision {
     } else {
         "the last container of the targets has ended"
     };
-    pass.condition(ConditionType::ConsumersStopped, Some(true), Reason::ContainersEnded, message);
+    pass.condition(ConditionType::ConsumersStopped, Some(true), Reason::ContainersTerminated, message);
     pass.go_on(Phase::Draining, Reason::WaitingForGroup, "asks the broker whether the group is free")
 }
 

@@ -83,7 +83,7 @@ fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
              subresource; otherwise stop it by its own means and leave {name} out of targetRefs",
             owner.kind, owner.name, owner.api_version
         );
-        return Some(Refusal::lasting(Reason::TargetControlled, message));
+        return Some(Refusal::lasting(Reason::TargetHasController, message));
     }
     // At zero as well: somebody may scale it up between the plan and the stop.
     if about.deletes_volumes && !target.accept_volume_deletion {

@@ -11,7 +11,7 @@ use super::{
     targets,
     world::{Group, GroupMember, GroupType, Pod, TopicPartition, Workload},
 };
-use crate::api::{LeftMembers, MAX_WARNINGS, PartitionOutcome, PartitionStatus};
+use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
 
 /// A target is close to the log's start when less than this part of the log lies before it.
 const CLOSE: i64 = 100;
@@ -70,11 +70,11 @@ pub(super) fn warnings(
                 .to_owned(),
         );
     }
-    if request.left_members == LeftMembers::Evict
+    if request.remaining_members == RemainingMembers::Remove
         && matches!(&seen.group, Group::Found(found) if found.group_type == GroupType::Consumer)
     {
         warnings.push(
-            "leftMembers: Evict has no effect: the group is of the new protocol (KIP-848), whose members nobody else can take out. Those that do not \
+            "remainingMembers: Remove has no effect: the group is of the new protocol (KIP-848), whose members nobody else can take out. Those that do not \
              leave are waited for until the broker ends their session"
                 .to_owned(),
         );
@@ -99,7 +99,7 @@ fn is_close_to_the_start(planned: &PartitionStatus) -> bool {
     let length = planned.log_end.saturating_sub(planned.log_start);
     planned.outcome == PartitionOutcome::Planned
         && planned.log_start > 0
-        && planned.target < planned.log_end
+        && planned.target_offset < planned.log_end
         && planned.headroom.saturating_mul(CLOSE) < length
 }
 

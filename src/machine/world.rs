@@ -155,7 +155,7 @@ pub enum KafkaErrorKind {
     GroupNotFound,
     /// The group is none of consumers but of something else: share, Kafka Streams (KIP-1071), Kafka Connect. The message says
     /// what resets those.
-    WrongGroupType,
+    UnsupportedGroupType,
     /// The brokers are those of another cluster than the one that the plan is for.
     OtherCluster,
     /// The broker's log format has no times (43).
@@ -191,7 +191,7 @@ impl KafkaErrorKind {
             | Self::Authorization
             | Self::UnknownTopicOrPartition
             | Self::GroupNotFound
-            | Self::WrongGroupType
+            | Self::UnsupportedGroupType
             | Self::OtherCluster
             | Self::UnsupportedForMessageFormat
             | Self::Other => false,

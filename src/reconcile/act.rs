@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::{Context, Error, connection::connect};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
-    kubernetes::{Changed, Claimed, End, Recorded, Scaled, Stored},
+    kubernetes::{Changed, Claimed, End, ReportWrite, Scaled, Stored},
     machine::{Answer, Effect, request::Request, world::Committed},
 };
 
@@ -69,9 +69,10 @@ pub(super) async fn act(
             }
         }
         Effect::SettleReceipt { keep } => settle(context, reset, *keep).await,
-        Effect::Evict(members) => {
+        Effect::RemoveMembers(members) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
-            let evicted = async { connect(context, request, reset.status.as_ref()).await?.evict(&request.group, members).await };
+            let evicted =
+                async { connect(context, request, reset.status.as_ref()).await?.remove_members(&request.group, members).await };
             Ok(evicted.await.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done))
         }
         Effect::Commit(offsets) => {
@@ -102,20 +103,20 @@ pub(super) async fn act(
 /// Says in the receipt how the run has ended, or deletes it.
 async fn settle(context: &Context, reset: &OffsetReset, keep: bool) -> Result<Answer, Error> {
     let status = reset.status.as_ref();
-    let (Some(receipt), Some(verdict)) =
-        (status.and_then(|status| status.receipt.as_ref()), status.and_then(|status| status.verdict.as_ref()))
+    let (Some(receipt), Some(outcome)) =
+        (status.and_then(|status| status.receipt.as_ref()), status.and_then(|status| status.outcome.as_ref()))
     else {
         return Ok(Answer::Stale);
     };
     let settled = if keep {
-        let end = End { phase: verdict.phase, at: (context.clock)(), message: &verdict.message };
+        let end = End { phase: outcome.phase, at: (context.clock)(), message: &outcome.message };
         context.receipts.close(reset, &receipt.config_map, end).await
     } else {
         context.receipts.delete(reset, &receipt.config_map).await
     };
     match settled.map_err(Error::Receipt)? {
-        Recorded::Written(_) => Ok(Answer::Done),
-        Recorded::Stale => Ok(Answer::Stale),
-        Recorded::Refused(why) => Ok(Answer::Refused(why)),
+        ReportWrite::Written(_) => Ok(Answer::Done),
+        ReportWrite::Stale => Ok(Answer::Stale),
+        ReportWrite::Refused(why) => Ok(Answer::Refused(why)),
     }
 }

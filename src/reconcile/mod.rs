@@ -31,7 +31,7 @@ use self::{
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
-    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Records, Resets, Secrets, Targets, leader::Leadership},
+    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Reports, Resets, Secrets, Targets, leader::Leadership},
     machine::{self, Decision, observed::Observed, request::Request},
     observability::Metrics,
 };
@@ -54,7 +54,7 @@ pub struct Context {
     /// The objects.
     pub resets: Resets,
     /// Their records.
-    pub records: Records,
+    pub reports: Reports,
     /// What outlives them.
     pub receipts: Receipts,
     /// The workloads.
@@ -107,15 +107,15 @@ pub enum Error {
     List(#[source] kube::Error),
     /// The status could not be written; nothing that relies on it was done.
     #[error("the status could not be written")]
-    Record(#[source] kube::Error),
-    /// The record could not be read.
-    #[error("the record could not be read")]
-    ReadRecord(#[source] kube::Error),
-    /// The record could not be written; nothing that relies on it was done.
-    #[error("the record could not be written")]
-    WriteRecord(#[source] kube::Error),
-    /// Neither the record nor a status without it can be written.
-    #[error("neither the record nor a status without it can be made: {0}")]
+    WriteStatus(#[source] kube::Error),
+    /// The report could not be read.
+    #[error("the report could not be read")]
+    ReadReport(#[source] kube::Error),
+    /// The report could not be written; nothing that relies on it was done.
+    #[error("the report could not be written")]
+    WriteReport(#[source] kube::Error),
+    /// Neither the report nor a status without it can be written.
+    #[error("neither the report nor a status without it can be made: {0}")]
     Unrecordable(String),
     /// The finalizer could not be set or removed.
     #[error("the finalizer could not be changed")]
@@ -153,9 +153,9 @@ impl Error {
         match self {
             Self::Read(_) => "read",
             Self::List(_) => "list",
-            Self::Record(_) => "record",
-            Self::ReadRecord(_) => "read-record",
-            Self::WriteRecord(_) => "write-record",
+            Self::WriteStatus(_) => "write-status",
+            Self::ReadReport(_) => "read-report",
+            Self::WriteReport(_) => "write-report",
             Self::Unrecordable(_) => "unrecordable",
             Self::Finalizer(_) => "finalizer",
             Self::Scale(_) => "scale",
@@ -305,7 +305,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
 }
 
 /// Writes what has changed, and tells people then. `None` when the object has changed meanwhile: nothing may follow.
-/// Where the record is refused, another decision takes the place of the one that relied on it.
+/// Where the report is refused, another decision takes the place of the one that relied on it.
 async fn record(
     context: &Context,
     reset: OffsetReset,
@@ -315,12 +315,12 @@ async fn record(
     seen: &Observed,
 ) -> Result<Option<(OffsetReset, Picture, Decision)>, Error> {
     let (kept, decision) = match Box::pin(store::keep(context, reset.clone(), request, &old, &decision)).await? {
-        Outcome::Refused(why) if old.status.commits == 0 && decision.status.verdict.is_none() => {
-            let decision = machine::record_refused(&old.status, &why, seen, (context.clock)());
+        Outcome::Refused(why) if old.status.commits == 0 && decision.status.outcome.is_none() => {
+            let decision = machine::report_refused(&old.status, &why, seen, (context.clock)());
             (Box::pin(store::keep(context, reset, request, &old, &decision)).await?, decision)
         }
-        // What was committed stands, and the consumers are to come back: that is not kept up by a record.
-        Outcome::Refused(why) => (store::keep_without_record(context, reset, &old, &decision, &why).await?, decision),
+        // What was committed stands, and the consumers are to come back: that is not kept up by a report.
+        Outcome::Refused(why) => (store::keep_without_report(context, reset, &old, &decision, &why).await?, decision),
         kept @ (Outcome::Stands(..) | Outcome::Stale) => (kept, decision),
     };
     let (written, picture) = match kept {
@@ -372,9 +372,9 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         Error::Undecodable(_) => Action::await_change(),
         Error::Read(_)
         | Error::List(_)
-        | Error::Record(_)
-        | Error::ReadRecord(_)
-        | Error::WriteRecord(_)
+        | Error::WriteStatus(_)
+        | Error::ReadReport(_)
+        | Error::WriteReport(_)
         | Error::Unrecordable(_)
         | Error::Finalizer(_)
         | Error::Scale(_)

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
-    kubernetes::{RecordRead, record_name},
+    kubernetes::{ReportRead, report_name},
     machine::{
         self,
         autoscaler::AutoscalerSeen,
@@ -59,7 +59,7 @@ pub(super) async fn observe(
         generation: reset.metadata.generation,
         blocker: None,
         others: vec![],
-        record_lost: picture.lost.clone(),
+        report_lost: picture.lost.clone(),
         receipt: None,
         targets: vec![],
         holds: vec![],
@@ -276,10 +276,10 @@ async fn look_at_undone(context: &Context, reset: &OffsetReset, request: &Reques
         let partitions = if status.partitions_omitted == 0 {
             status.partitions
         } else {
-            match context.records.read(&undone).await.map_err(|error| error.to_string())? {
-                RecordRead::Found(record) => record.partitions,
-                RecordRead::Missing => return Err(format!("its record {} is gone", record_name(&undone))),
-                RecordRead::Unreadable { why, .. } => return Err(why),
+            match context.reports.read(&undone).await.map_err(|error| error.to_string())? {
+                ReportRead::Found(record) => record.partitions,
+                ReportRead::Missing => return Err(format!("its report {} is gone", report_name(&undone))),
+                ReportRead::Unreadable { why, .. } => return Err(why),
             }
         };
         let same_brokers = sharing::brokers(reset).iter().any(|broker| sharing::brokers(&undone).contains(broker));

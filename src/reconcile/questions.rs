@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 
 use crate::{
-    api::{Isolation, OffsetResetStatus, PartitionStatus, Phase, Position},
+    api::{IsolationLevel, OffsetResetStatus, PartitionStatus, Phase, Position},
     kafka::GroupAdmin,
     machine::{
         observed::{CommitSeen, KafkaSeen, PlanSeen, Seen, Undone},
@@ -39,7 +39,7 @@ pub async fn look(
     }
 }
 
-/// Everything that a plan is made from. The bounds are read before the times are looked up: a record that arrives
+/// Everything that a plan is made from. The bounds are read before the times are looked up: a report that arrives
 /// between the two must not be skipped.
 async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
     let mut seen = PlanSeen {
@@ -82,9 +82,9 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         })
         .collect();
     let latest = scoped.goals.iter().filter(|(_, goal)| **goal == Goal::Position(Position::Latest));
-    let stable: Vec<TopicPartition> = match request.isolation {
-        Isolation::ReadCommitted => latest.map(|(partition, _)| partition.clone()).collect(),
-        Isolation::ReadUncommitted => vec![],
+    let stable: Vec<TopicPartition> = match request.isolation_level {
+        IsolationLevel::ReadCommitted => latest.map(|(partition, _)| partition.clone()).collect(),
+        IsolationLevel::ReadUncommitted => vec![],
     };
     seen.stable_ends = admin.stable_ends(&stable).await?;
     seen.bounds = admin.bounds(&partitions).await?;
@@ -97,7 +97,7 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
     let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
     let latest = |planned: &&PartitionStatus| {
-        request.isolation == Isolation::ReadCommitted && planned.requested_position == Some(Position::Latest)
+        request.isolation_level == IsolationLevel::ReadCommitted && planned.requested_position == Some(Position::Latest)
     };
     let stable: Vec<TopicPartition> = status.partitions.iter().filter(latest).map(at).collect();
     let stable_ends = admin.stable_ends(&stable).await?;

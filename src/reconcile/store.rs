@@ -1,15 +1,15 @@
-//! What is recorded, as one picture: the status, and the record that has the partitions which do not fit into it.
+//! What is recorded, as one picture: the status, and the report that has the partitions which do not fit into it.
 //!
 //! A plan of up to [`MAX_LISTED_PARTITIONS`] partitions stands in the status, and the status is what counts. Of a larger one the status
-//! lists those that matter most, and the record is what counts. The record is written before the status: a status never tells of
-//! partitions that no record has. Both are written over the version that was read only.
+//! lists those that matter most, and the report is what counts. The report is written before the status: a status never tells of
+//! partitions that no report has. Both are written over the version that was read only.
 
 use std::cmp::Reverse;
 
 use super::{Context, Error};
 use crate::{
-    api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, RecordStatus},
-    kubernetes::{Files, RecordRead, Recorded, Stored, record_name},
+    api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus},
+    kubernetes::{Files, ReportRead, ReportWrite, Stored, report_name},
     machine::{
         Decision,
         record::{Place, equivalent_command},
@@ -26,21 +26,21 @@ const MOST_LISTED_BYTES: usize = 150_000;
 pub(super) struct Picture {
     /// The status, with all partitions where this pass needs them.
     pub status: OffsetResetStatus,
-    /// The record was read.
+    /// The report was read.
     looked: bool,
-    /// The version of the record that was read; `None` when there is none, or none was needed.
+    /// The version of the report that was read; `None` when there is none, or none was needed.
     version: Option<String>,
     /// Why partitions that are needed are not there.
     pub lost: Option<String>,
-    /// Why the record cannot be written: what stands under its name is not of this reset, or may not be read.
+    /// Why the report cannot be written: what stands under its name is not of this reset, or may not be read.
     barred: Option<String>,
 }
 
-/// Reads what is recorded; the record only in those phases that work on the partitions.
+/// Reads what is recorded; the report only in those phases that work on the partitions.
 pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Picture, Error> {
     let mut picture =
         Picture { status: reset.status.clone().unwrap_or_default(), looked: false, version: None, lost: None, barred: None };
-    // What is to bring consumers back does not wait for a record that cannot be read.
+    // What is to bring consumers back does not wait for a report that cannot be read.
     let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&picture.status, (context.clock)());
     if ends || !matches!(picture.status.phase, Some(Phase::Planning | Phase::Resetting)) {
         return Ok(picture);
@@ -56,13 +56,13 @@ pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
 
 impl Picture {
     async fn look(&mut self, context: &Context, reset: &OffsetReset) -> Result<(), Error> {
-        match context.records.read(reset).await.map_err(Error::ReadRecord)? {
-            RecordRead::Found(record) => {
-                self.version = Some(record.version);
-                self.complete(record.partitions);
+        match context.reports.read(reset).await.map_err(Error::ReadReport)? {
+            ReportRead::Found(report) => {
+                self.version = Some(report.version);
+                self.complete(report.partitions);
             }
-            RecordRead::Missing => self.miss("somebody has deleted it".to_owned()),
-            RecordRead::Unreadable { version, why } => {
+            ReportRead::Missing => self.miss("somebody has deleted it".to_owned()),
+            ReportRead::Unreadable { version, why } => {
                 self.barred = version.is_none().then(|| why.clone());
                 self.version = version;
                 self.miss(why);
@@ -72,7 +72,7 @@ impl Picture {
         Ok(())
     }
 
-    /// With another status, and what was seen of the record.
+    /// With another status, and what was seen of the report.
     fn with(&self, status: OffsetResetStatus) -> Self {
         let Self { looked, version, lost, barred, .. } = self;
         Self { status, looked: *looked, version: version.clone(), lost: lost.clone(), barred: barred.clone() }
@@ -104,11 +104,11 @@ pub(super) enum Outcome {
     Stands(Box<OffsetReset>, Box<Picture>),
     /// Something has changed since it was read: nothing may follow.
     Stale,
-    /// The record cannot be stored; why.
+    /// The report cannot be stored; why.
     Refused(String),
 }
 
-/// Writes what a decision has changed: first the record, then the status.
+/// Writes what a decision has changed: first the report, then the status.
 pub(super) async fn keep(
     context: &Context,
     reset: OffsetReset,
@@ -122,7 +122,7 @@ pub(super) async fn keep(
     }
     if next.status.partitions != old.status.partitions && next.status.partitions_omitted == 0 {
         if !next.looked {
-            // A status that has lost its plan may have a record from before.
+            // A status that has lost its plan may have a report from before.
             next.look(context, &reset).await?;
         }
         if let Some(why) = &next.barred {
@@ -137,18 +137,18 @@ pub(super) async fn keep(
         }
         let compressed = files.is_compressed();
         context.leads()?;
-        match context.records.write(&reset, files, next.version.as_deref()).await.map_err(Error::WriteRecord)? {
-            Recorded::Written(version) => next.version = Some(version),
-            Recorded::Stale => return Ok(Outcome::Stale),
-            Recorded::Refused(why) => return Ok(Outcome::Refused(why)),
+        match context.reports.write(&reset, files, next.version.as_deref()).await.map_err(Error::WriteReport)? {
+            ReportWrite::Written(version) => next.version = Some(version),
+            ReportWrite::Stale => return Ok(Outcome::Stale),
+            ReportWrite::Refused(why) => return Ok(Outcome::Refused(why)),
         }
-        let config_map = record_name(&reset);
+        let config_map = report_name(&reset);
         if let Some(request) = request {
             let namespace = reset.namespace().unwrap_or_default();
             let place = Place { namespace: &namespace, config_map: &config_map, compressed };
             next.status.equivalent_command = Some(equivalent_command(request, &next.status.partitions, place));
         }
-        next.status.record = Some(RecordStatus { config_map, compressed });
+        next.status.report = Some(ReportStatus { config_map, compressed });
     }
     // The receipt stands before the status that a commit relies on.
     let first_commit = old.status.commits == 0 || old.status.receipt.is_none();
@@ -160,16 +160,16 @@ pub(super) async fn keep(
         context.leads()?;
         let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status).await;
         match opened.map_err(Error::Receipt)? {
-            Recorded::Written(_) => {}
-            Recorded::Stale => return Ok(Outcome::Stale),
-            Recorded::Refused(why) => return Ok(Outcome::Refused(format!("its receipt: {why}"))),
+            ReportWrite::Written(_) => {}
+            ReportWrite::Stale => return Ok(Outcome::Stale),
+            ReportWrite::Refused(why) => return Ok(Outcome::Refused(format!("its receipt: {why}"))),
         }
     }
     write_status(context, reset, next).await
 }
 
-/// Writes the status alone: for when the record cannot be written any more, and consumers must not wait for it.
-pub(super) async fn keep_without_record(
+/// Writes the status alone: for when the report cannot be written any more, and consumers must not wait for it.
+pub(super) async fn keep_without_report(
     context: &Context,
     reset: OffsetReset,
     old: &Picture,
@@ -177,7 +177,7 @@ pub(super) async fn keep_without_record(
     why: &str,
 ) -> Result<Outcome, Error> {
     let mut status = decision.status.clone();
-    let warning = format!("the record could not be brought up to date: {why}");
+    let warning = format!("the report could not be brought up to date: {why}");
     if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
         status.warnings.push(warning);
     }
@@ -186,7 +186,7 @@ pub(super) async fn keep_without_record(
 
 async fn write_status(context: &Context, reset: OffsetReset, picture: Picture) -> Result<Outcome, Error> {
     context.leads()?;
-    match context.resets.write_status(&reset, &listed(&picture.status)).await.map_err(Error::Record)? {
+    match context.resets.write_status(&reset, &listed(&picture.status)).await.map_err(Error::WriteStatus)? {
         Stored::Written(written) => Ok(Outcome::Stands(written, Box::new(picture))),
         Stored::Stale => Ok(Outcome::Stale),
     }
@@ -205,7 +205,7 @@ fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
     }
     let matters = |planned: &PartitionStatus| match planned.outcome {
         PartitionOutcome::Failed => 3,
-        PartitionOutcome::Sent | PartitionOutcome::Skipped => 2,
+        PartitionOutcome::Unconfirmed | PartitionOutcome::Skipped => 2,
         PartitionOutcome::Planned | PartitionOutcome::Reset | PartitionOutcome::Unchanged => i32::from(planned.clamped.is_some()),
     };
     // Stable: within what matters equally, the order of the plan stays.

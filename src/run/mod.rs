@@ -18,7 +18,7 @@ use crate::{
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Autoscalers, Claims, Receipts, Records, Resets, Secrets, Targets,
+        Announcer, Autoscalers, Claims, Receipts, Reports, Resets, Secrets, Targets,
         leader::{self, Candidate, Leadership, Lost, Terms},
     },
     observability::{Metrics, Readiness, serve},
@@ -212,7 +212,7 @@ fn candidate(client: &Client, config: &Config) -> Result<Option<Candidate>, Erro
 pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metrics: Metrics, leadership: Leadership) -> Context {
     Context {
         resets: Resets::new(client.clone()),
-        records: Records::new(client.clone()),
+        reports: Reports::new(client.clone()),
         receipts: Receipts::new(client.clone()),
         targets: Targets::new(client.clone()),
         claims: Claims::new(client.clone()),

@@ -26,7 +26,7 @@ pub fn any_request(random: &mut Random) -> Request {
         let mut change = json!({
             "resets": entries,
             "outOfRange": random.one_of(&["Clamp", "Fail", "Skip"]),
-            "isolation": random.one_of(&["ReadUncommitted", "ReadCommitted"]),
+            "isolationLevel": random.one_of(&["ReadUncommitted", "ReadCommitted"]),
             "allowNewGroup": random.percent(50),
         });
         if random.percent(20) {
@@ -156,7 +156,8 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
         let of_other = PlanSeen { undone: None, ..any_seen(random, &other) };
         let mut partitions = plan(&other, &of_other).map(|plan| plan.partitions).unwrap_or_default();
         for partition in &mut partitions {
-            partition.outcome = random.one_of(&[PartitionOutcome::Reset, PartitionOutcome::Sent, PartitionOutcome::Failed]);
+            partition.outcome =
+                random.one_of(&[PartitionOutcome::Reset, PartitionOutcome::Unconfirmed, PartitionOutcome::Failed]);
         }
         let group = if random.percent(90) { request.group.clone() } else { "another".into() };
         let cluster_id = random.percent(50).then(|| "another".into());
@@ -187,7 +188,10 @@ pub fn planned(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>>
                 let at = TopicPartition::new(&partition.topic, partition.partition);
                 let bounds = seen.bounds[&at].as_ref().unwrap_or_else(|error| panic!("{at} is planned without bounds: {error}"));
                 let (within, sound) = (bounds.start..=bounds.end, partition.headroom >= 0 && partition.replayed >= 0);
-                assert!(within.contains(&partition.target) && sound && partition.skipped >= 0, "{bounds:?}: {partition:?}");
+                assert!(
+                    within.contains(&partition.target_offset) && sound && partition.skipped >= 0,
+                    "{bounds:?}: {partition:?}"
+                );
                 assert!(partition.replayed == 0 || partition.skipped == 0, "{partition:?}");
                 let left = partition.outcome == PartitionOutcome::Skipped;
                 assert!(!left || request.out_of_range == OutOfRange::Skip, "{partition:?}");

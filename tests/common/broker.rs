@@ -67,7 +67,7 @@ impl Broker {
 
     /// A topic with so many partitions, whose name begins like this.
     pub async fn topic(&self, name: &str, partitions: i32) -> String {
-        // Records from decades ago are what the tests are about; retention would take them within seconds.
+        // Reports from decades ago are what the tests are about; retention would take them within seconds.
         self.topic_with(name, partitions, &[("retention.ms", "-1")]).await
     }
 

@@ -32,7 +32,7 @@ pub struct PartitionSpec {
     pub delete_before: Option<i64>,
 }
 
-/// Records that are written together, each with its timestamp in milliseconds; in any order.
+/// Reports that are written together, each with its timestamp in milliseconds; in any order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub timestamps: Vec<i64>,

@@ -186,7 +186,7 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
         ("config: broker.address.family", vec![config("broker.address.family", "v5")]),
         ("config: client.dns.lookup", vec![config("client.dns.lookup", "none")]),
         ("config: client.id", vec![config("client.id", "a b"), config("client.id", "")]),
-        ("leftMembers: Evict is for", vec![json!({"targetRefs": [], "leftMembers": "Evict"})]),
+        ("remainingMembers: Remove is for", vec![json!({"targetRefs": [], "remainingMembers": "Remove"})]),
         (
             "resource must be as kubectl",
             ["Deployments", "deployments/scale", "deployments.apps", ""]

@@ -208,13 +208,13 @@ pub fn status(reset: &OffsetReset) -> &OffsetResetStatus {
 pub type Outcome = (i32, Option<i64>, i64, Option<i64>, Option<Clamp>);
 
 pub fn outcomes(reset: &OffsetReset) -> Vec<Outcome> {
-    status(reset).partitions.iter().map(|p| (p.partition, p.before, p.target, p.after, p.clamped)).collect()
+    status(reset).partitions.iter().map(|p| (p.partition, p.before, p.target_offset, p.after, p.clamped)).collect()
 }
 
 pub fn succeeded(reset: &OffsetReset) {
     let status = status(reset);
     assert_eq!((status.phase, status.reason), (Some(Phase::Succeeded), Some(Reason::Succeeded)), "{:?}", status.message);
-    assert!(status.partitions.iter().all(|p| p.outcome == PartitionOutcome::Reset && p.after == Some(p.target)));
+    assert!(status.partitions.iter().all(|p| p.outcome == PartitionOutcome::Reset && p.after == Some(p.target_offset)));
     for milestone in ["Planned", "ConsumersStopped", "GroupEmpty", "OffsetsReset", "ConsumersRestored", "Complete", "Ready"] {
         assert_eq!(condition(reset, milestone).0, "True", "{milestone}");
     }

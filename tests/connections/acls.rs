@@ -143,7 +143,7 @@ async fn run(api: &Api<OffsetReset>, name: &str, group: &str, entries: &Value, s
 fn is_at(done: &OffsetReset, phase: Phase, offset: i64) {
     let status = status(done);
     assert_eq!(status.phase, Some(phase), "{:?}", status.message);
-    assert_eq!(status.partitions[0].target, offset, "{status:?}");
+    assert_eq!(status.partitions[0].target_offset, offset, "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +192,7 @@ async fn the_acls_of_the_documentation_are_enough_and_without_any_one_of_them_it
         for (name, target, spec, phase, offset) in [
             ("offset", json!({"offset": 3}), spec.clone(), Phase::Succeeded, 3),
             ("time", json!({"timestamp": 1_571_812_144}), spec.clone(), Phase::Succeeded, 0),
-            ("latest", json!({"position": "Latest"}), with("isolation", json!("ReadCommitted")), Phase::Succeeded, 10),
+            ("latest", json!({"position": "Latest"}), with("isolationLevel", json!("ReadCommitted")), Phase::Succeeded, 10),
             ("shift", json!({"shiftBy": -2}), spec.clone(), Phase::Succeeded, 8),
             ("dry", json!({"offset": 1}), with("dryRun", json!(true)), Phase::Planned, 1),
         ] {
@@ -201,7 +201,7 @@ async fn the_acls_of_the_documentation_are_enough_and_without_any_one_of_them_it
         // A static member that has stopped, and whose session lasts for minutes.
         deployment(&client, &namespace, "consumer", 1, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
         left(Broker::new(CLEAR).group_admin().await.as_ref(), &topic, &group).await;
-        let mut evict = with("leftMembers", json!("Evict"));
+        let mut evict = with("remainingMembers", json!("Remove"));
         evict["targetRefs"] = json!([{"name": "consumer"}]);
         is_at(&run(&api, "evict", &group, &entry(&topic, &json!({"offset": 7})), &evict).await, Phase::Succeeded, 7);
         let pattern = json!([{"topicPattern": "least.*", "position": "Earliest"}]);

@@ -164,8 +164,9 @@ impl Bindings {
         wait_for_phase(&first, "changes", Phase::Draining).await;
 
         self.create(client, other, "waits", &group, json!({"bootstrapServers": CLEAR})).await;
-        let waits =
-            wait_for(&second, "waits", "waiting for the other", |reset| status(reset).reason == Some(Reason::WaitingForOther));
+        let waits = wait_for(&second, "waits", "waiting for the other", |reset| {
+            status(reset).reason == Some(Reason::WaitingForOtherReset)
+        });
         let waits = waits.await;
         let said = format!("Waits for OffsetReset {namespace}/changes, which works on the same group of the same cluster");
         assert!(status(&waits).message.as_ref().unwrap().contains(&said), "{:?}", status(&waits).message);

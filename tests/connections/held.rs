@@ -83,7 +83,7 @@ impl Held {
     }
 
     async fn leave(&self) {
-        Broker::new(CLEAR).group_admin().await.evict(&self.group, &self.left).await.unwrap();
+        Broker::new(CLEAR).group_admin().await.remove_members(&self.group, &self.left).await.unwrap();
     }
 
     /// Its end, with the consumers back.

@@ -55,9 +55,9 @@ async fn members_are_taken_out_over_each_kind_of_connection() {
         found = left(clear.as_ref(), &topic, &group).await;
         let admin = pool.connect(&connection).await.unwrap();
         // An earlier incarnation of the static member: what is there now is not meant.
-        admin.evict(&group, &before).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        admin.remove_members(&group, &before).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
         members(clear.as_ref(), &group, 1).await;
-        admin.evict(&group, &found).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        admin.remove_members(&group, &found).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
         members(clear.as_ref(), &group, 0).await;
     }
     for (tls, authentication, kind, words) in [
@@ -66,7 +66,7 @@ async fn members_are_taken_out_over_each_kind_of_connection() {
         (Some(Tls::Public), password(Mechanism::Plain, PLAIN_PASSWORD), KafkaErrorKind::Unreachable, "certificate"),
     ] {
         let admin = pool.connect(&connection(PASSWORDS, tls, authentication)).await.unwrap();
-        let refused = admin.evict(&group, &found).await.unwrap_err();
+        let refused = admin.remove_members(&group, &found).await.unwrap_err();
         assert!(refused.kind == kind && refused.message.contains(words), "{refused:?}");
         assert!(!refused.message.contains("planted"), "{refused:?}");
     }

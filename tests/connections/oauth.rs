@@ -207,11 +207,11 @@ impl OAuth {
         let clear = Broker::new(CLEAR).group_admin().await;
         let found = left::left(clear.as_ref(), &self.topic, &group).await;
         let strange = pool.connect(&connection(token("strange"))).await.unwrap();
-        let refused = strange.evict(&group, &found).await.unwrap_err();
+        let refused = strange.remove_members(&group, &found).await.unwrap_err();
         assert!(refused.message.contains("did not accept the credentials"), "{refused:?}");
         holds_no_secret(&format!("{refused:?}"), &PLANTED);
         let admin = pool.connect(&connection(token("orders"))).await.unwrap();
-        admin.evict(&group, &found).await.unwrap();
+        admin.remove_members(&group, &found).await.unwrap();
         members(clear.as_ref(), &group, 0).await;
     }
 }

@@ -221,7 +221,7 @@ async fn of_two_resets_that_share_a_stop_the_last_one_lets_keda_go() {
         // The second one's group is empty: it has reset it, and waits with the first.
         let waits = |reset: &offset_reset_operator::api::OffsetReset| {
             let found = reset.status.as_ref();
-            found.is_some_and(|found| found.phase == Some(Phase::Restoring) && found.reason == Some(Reason::WaitingForOther))
+            found.is_some_and(|found| found.phase == Some(Phase::Restoring) && found.reason == Some(Reason::WaitingForOtherReset))
         };
         wait_for(&stand.api, "second", "waiting with the first", waits).await;
         assert_eq!(scaled.pause().await, (Some("true".into()), Some("first".into())));

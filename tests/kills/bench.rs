@@ -283,7 +283,7 @@ impl Names {
         let mut names: Vec<_> = own.into_iter().map(|(name, word)| (name.clone(), word)).collect();
         names.push((reset.uid().unwrap(), "UID"));
         names.extend(status.targets.iter().map(|target| (target.uid.clone(), "UID-OF-WORKLOAD")));
-        names.extend(status.record.iter().map(|record| (record.config_map.clone(), "RECORD")));
+        names.extend(status.report.iter().map(|record| (record.config_map.clone(), "RECORD")));
         names.extend(status.receipt.iter().map(|receipt| (receipt.config_map.clone(), "RECEIPT")));
         let times = r"\d{4}-\d\d-\d\dT[0-9:.]+Z|\d\d:\d\d:\d\d( UTC|Z)?|\b\d+(\.\d+)? ?(ms|s|seconds?)\b";
         Self(names, Regex::new(times).unwrap())

@@ -91,8 +91,8 @@ impl GroupAdmin for Client {
         self.ask("commit", self.real.commit(group, offsets)).await
     }
 
-    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
-        self.ask("evict", self.real.evict(group, members)).await
+    async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+        self.ask("evict", self.real.remove_members(group, members)).await
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

@@ -139,7 +139,11 @@ async fn a_broker_that_is_frozen_under_the_commit_past_the_hold_keeps_no_consume
     let message = status.message.clone().unwrap_or_default();
     assert_eq!((status.phase, status.reason), (Some(Phase::Failed), Some(Reason::HoldTimeout)), "{message}");
     assert!(message.contains("4 more may have been set"), "{message}");
-    assert!(status.partitions.iter().all(|partition| partition.outcome == PartitionOutcome::Sent), "{:?}", status.partitions);
+    assert!(
+        status.partitions.iter().all(|partition| partition.outcome == PartitionOutcome::Unconfirmed),
+        "{:?}",
+        status.partitions
+    );
     all_hold(stages, async |stage| {
         stage.members_are_back().await?;
         let offsets = stage.offsets().await?;

@@ -46,15 +46,17 @@ fn after(offsets: &Offsets, reset: &Told) -> Vec<Offsets> {
     let (mut set, mut not_set, mut is_open) = (offsets.clone(), offsets.clone(), false);
     for planned in &reset.partitions {
         let at = usize::try_from(planned.partition).unwrap();
-        let committed = Committed { offset: planned.target, metadata: reset.marker.clone() };
+        let committed = Committed { offset: planned.target_offset, metadata: reset.marker.clone() };
         match planned.outcome {
-            PartitionOutcome::Reset | PartitionOutcome::Sent if planned.before != Some(offsets[at].offset) => return vec![],
-            PartitionOutcome::Reset if planned.after != Some(planned.target) => return vec![],
+            PartitionOutcome::Reset | PartitionOutcome::Unconfirmed if planned.before != Some(offsets[at].offset) => {
+                return vec![];
+            }
+            PartitionOutcome::Reset if planned.after != Some(planned.target_offset) => return vec![],
             PartitionOutcome::Reset => {
                 set[at] = committed.clone();
                 not_set[at] = committed;
             }
-            PartitionOutcome::Sent => {
+            PartitionOutcome::Unconfirmed => {
                 is_open = true;
                 set[at] = committed;
             }
@@ -95,7 +97,7 @@ mod tests {
         let planned = |partition: usize| {
             let after = (outcome == "Reset").then_some(target);
             serde_json::from_value(json!({
-                "topic": "t", "partition": partition, "before": before, "logStart": 0, "logEnd": 100, "target": target,
+                "topic": "t", "partition": partition, "before": before, "logStart": 0, "logEnd": 100, "targetOffset": target,
                 "after": after, "outcome": outcome,
             }))
             .unwrap()
@@ -112,9 +114,9 @@ mod tests {
     #[test]
     fn what_may_have_been_set_is_set_or_not_and_the_next_one_says_which() {
         let before = offsets([50; PARTITIONS]);
-        let found = possible(&before, &[told("Sent", 50, 47)]).unwrap();
+        let found = possible(&before, &[told("Unconfirmed", 50, 47)]).unwrap();
         assert_eq!(found.iter().map(of).collect::<Vec<_>>(), [50, 47]);
-        let found = possible(&before, &[told("Sent", 50, 47), told("Reset", 47, 44)]).unwrap();
+        let found = possible(&before, &[told("Unconfirmed", 50, 47), told("Reset", 47, 44)]).unwrap();
         assert_eq!(found.iter().map(of).collect::<Vec<_>>(), [44]);
         assert_eq!(found[0][0].metadata, "m");
     }
@@ -124,6 +126,6 @@ mod tests {
         let before = offsets([50; PARTITIONS]);
         assert!(possible(&before, &[told("Reset", 47, 44)]).is_err(), "moved twice");
         assert_eq!(possible(&before, &[told("Planned", 50, 47)]), Ok(vec![before]), "and never: nothing may have moved");
-        assert!(is_true_to_itself(&told("Sent", 50, 47)).is_err() && is_true_to_itself(&told("Reset", 50, 47)).is_ok());
+        assert!(is_true_to_itself(&told("Unconfirmed", 50, 47)).is_err() && is_true_to_itself(&told("Reset", 50, 47)).is_ok());
     }
 }

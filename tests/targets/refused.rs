@@ -36,7 +36,7 @@ async fn what_another_object_controls_is_refused_and_that_one_is_named() {
         let set = within(PATIENCE, found).await.expect("a Deployment makes a ReplicaSet");
         let words = [&format!("ReplicaSet/{set} is controlled by Deployment/orders (apps/v1)"), "Name that one in targetRefs"];
         let targets = json!([{"kind": "ReplicaSet", "name": set}]);
-        is_refused(stand, "of-a-deployment", targets, Reason::TargetControlled, &words).await;
+        is_refused(stand, "of-a-deployment", targets, Reason::TargetHasController, &words).await;
         assert_eq!(stand.replicas("apps/v1", "Deployment", "orders").await, 2);
 
         let stream = stand.create(json!({"apiVersion": V1, "kind": "Plain", "metadata": {"name": "stream"}})).await;
@@ -46,7 +46,7 @@ async fn what_another_object_controls_is_refused_and_that_one_is_named() {
         stand.create(set_of_stream).await;
         let targets = json!([{"kind": "StatefulSet", "name": "payments"}]);
         let words = [&*format!("StatefulSet/payments is controlled by Plain/stream ({V1})")];
-        is_refused(stand, "of-a-custom-resource", targets, Reason::TargetControlled, &words).await;
+        is_refused(stand, "of-a-custom-resource", targets, Reason::TargetHasController, &words).await;
 
         // One that is only deleted with another is nobody's to scale.
         let mut kept = workload("StatefulSet", "invoices", 2);

@@ -112,8 +112,8 @@ impl GroupAdmin for Client {
         self.real.all_committed(group).await
     }
 
-    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
-        self.real.evict(group, members).await
+    async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+        self.real.remove_members(group, members).await
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

@@ -73,7 +73,7 @@ async fn large(stand: &Stand) {
         assert_eq!((&read[&at], &all[&at]), (&expected, &expected));
     }
 
-    // The same through an OffsetReset, to another time, with the whole record.
+    // The same through an OffsetReset, to another time, with the whole report.
     let entries = json!([{"topicPattern": format!("{prefix}-.*"), "timestamp": 1_000_000_500}]);
     let done = stand.run("large", &group, entries, json!({})).await;
     let done_status = status(&done);
@@ -89,7 +89,7 @@ async fn large(stand: &Stand) {
     for (index, planned) in record.partitions.iter().enumerate() {
         let at = tp(&planned.topic, planned.partition);
         let end = read[&at].as_ref().unwrap().as_ref().unwrap().offset;
-        assert_eq!((planned.after, planned.target), (Some(end), end), "{index}: {at}");
+        assert_eq!((planned.after, planned.target_offset), (Some(end), end), "{index}: {at}");
         assert_eq!(planned.before_metadata.as_deref(), Some(metadata.as_str()), "what stood there before is in the record");
     }
     // Each partition costs the broker memory, and a sandbox serves many runs.

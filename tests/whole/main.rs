@@ -12,7 +12,7 @@ mod large;
 mod orphans;
 mod plans;
 mod receipts;
-mod records;
+mod reports;
 mod sharing;
 mod targets;
 mod undo;
@@ -173,7 +173,7 @@ struct Recorded {
 }
 
 async fn as_recorded(stand: &Stand, reset: &OffsetReset) -> Recorded {
-    let place = status(reset).record.clone().expect("it says where its record is");
+    let place = status(reset).report.clone().expect("it says where its report is");
     let found = Api::<ConfigMap>::namespaced(stand.client.clone(), &stand.namespace).get(&place.config_map).await.unwrap();
     let file = |name: &str| {
         if place.compressed {

@@ -62,7 +62,7 @@ async fn it_comes_back(stand: &Stand) {
     has_two_replicas(stand, "consumer").await;
     stand.no_leases().await;
     let said = Api::<Event>::namespaced(stand.client.clone(), &stand.namespace).list(&ListParams::default()).await.unwrap();
-    let said = said.items.into_iter().find(|event| event.reason.as_deref() == Some("HeldForNobody")).expect("an Event");
+    let said = said.items.into_iter().find(|event| event.reason.as_deref() == Some("OrphanedHold")).expect("an Event");
     let on = said.regarding.unwrap();
     assert_eq!((on.kind.as_deref(), on.name.as_deref()), (Some("Deployment"), Some("consumer")));
     let note = said.note.unwrap();

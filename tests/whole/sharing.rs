@@ -61,7 +61,7 @@ async fn one_that_comes_later_joins_and_the_first_waits_for_it() {
         let held = wait_for_phase(&stand.api, "slow", Phase::Draining).await;
         create("quick", &quick).await;
         let waiting = crate::common::wait_for(&stand.api, "quick", "waiting for the other", |reset| {
-            status(reset).phase == Some(Phase::Restoring) && status(reset).reason == Some(Reason::WaitingForOther)
+            status(reset).phase == Some(Phase::Restoring) && status(reset).reason == Some(Reason::WaitingForOtherReset)
         });
         let waiting = waiting.await;
         assert!(

@@ -66,7 +66,8 @@ async fn current_repairs_what_is_out_of_range_and_touches_nothing_else() {
         let done = stand.run("repair", &group, current.clone(), json!({})).await;
         let message = ended(&done, Phase::Succeeded, Reason::Succeeded);
         assert!(message.starts_with("1 partitions reset") && message.ends_with("; 1 left as they were"), "{message}");
-        let found: Vec<_> = status(&done).partitions.iter().map(|p| (p.partition, p.target, p.outcome, p.clamped)).collect();
+        let found: Vec<_> =
+            status(&done).partitions.iter().map(|p| (p.partition, p.target_offset, p.outcome, p.clamped)).collect();
         assert_eq!(
             found,
             [(0, 20, PartitionOutcome::Reset, Some(Clamp::BelowLogStart)), (1, 5, PartitionOutcome::Unchanged, None)]
@@ -78,7 +79,7 @@ async fn current_repairs_what_is_out_of_range_and_touches_nothing_else() {
         assert_eq!(metadata, "of the application", "it was not even committed again");
 
         let again = stand.run("again", &group, current, json!({})).await;
-        ended(&again, Phase::Succeeded, Reason::NothingToRepair);
+        ended(&again, Phase::Succeeded, Reason::AlreadyInRange);
         assert!(status(&again).hold.is_none(), "nothing was stopped for nothing");
     })
     .await;
@@ -153,7 +154,7 @@ async fn a_pattern_means_the_topics_and_partitions_with_commits_and_one_that_was
         assert!(!warnings.contains(&gone) || warnings.contains("do not exist any more"), "{warnings}");
 
         let twice = json!([{"topic": orders, "offset": 30}, {"topicPattern": format!("{orders}|x"), "offset": 31}]);
-        let message = ended(&stand.run("twice", &group, twice, json!({})).await, Phase::Failed, Reason::PartitionTwice);
+        let message = ended(&stand.run("twice", &group, twice, json!({})).await, Phase::Failed, Reason::DuplicatePartition);
         assert!(message.contains(&format!("resets[0] and resets[1] both mean partition {orders}-0")), "{message}");
         let none = json!([{"topicPattern": "no-such.*", "offset": 30}]);
         let message = ended(&stand.run("none", &group, none, json!({})).await, Phase::Failed, Reason::NothingToReset);
@@ -204,7 +205,7 @@ async fn the_latest_committed_record_is_before_an_open_transaction() {
         let latest = json!([{"topic": topic, "position": "Latest"}]);
         succeeded(&stand.run("uncommitted", &group, latest.clone(), json!({})).await);
         assert_eq!(stand.committed(&group, &topic).await, [Some(7); 3]);
-        succeeded(&stand.run("committed", &group, latest, json!({"isolation": "ReadCommitted"})).await);
+        succeeded(&stand.run("committed", &group, latest, json!({"isolationLevel": "ReadCommitted"})).await);
         assert_eq!(stand.committed(&group, &topic).await, [Some(4); 3]);
     })
     .await;

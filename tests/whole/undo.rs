@@ -59,7 +59,7 @@ async fn what_cannot_be_taken_back_is_refused() {
             ("another-group", "of-another", "was about group"),
             ("nothing-set", "dry", "has set no offset"),
         ] {
-            let message = ended(&stand.run(name, &group, json!([]), undo(of)).await, Phase::Failed, Reason::CannotUndo);
+            let message = ended(&stand.run(name, &group, json!([]), undo(of)).await, Phase::Failed, Reason::UndoNotPossible);
             assert!(message.contains(words), "{name}: {message}");
         }
         let message = ended(&stand.run("itself", &group, json!([]), undo("itself")).await, Phase::Failed, Reason::InvalidSpec);

@@ -98,7 +98,7 @@ async fn answer(client: &Client, call: Call) -> Result<Value, KafkaError> {
         Call::Committed { group, partitions } => each(client.committed(&group, &partitions).await?),
         Call::AllCommitted { group } => each(client.all_committed(&group).await?),
         Call::Commit { group, offsets, .. } => each(client.commit(&group, &offsets).await?),
-        Call::Evict { group, members } => value(client.evict(&group, &members).await?),
+        Call::RemoveMembers { group, members } => value(client.remove_members(&group, &members).await?),
         Call::Access { group, topics } => value(client.access(&group, &topics).await?),
     }
 }

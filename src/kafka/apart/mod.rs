@@ -224,8 +224,8 @@ impl GroupAdmin for Apart {
         self.ask_each(call, keys(offsets)).await
     }
 
-    async fn evict(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
-        self.ask(Call::Evict { group: group.to_owned(), members: members.to_vec() }).await
+    async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
+        self.ask(Call::RemoveMembers { group: group.to_owned(), members: members.to_vec() }).await
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {

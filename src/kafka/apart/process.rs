@@ -209,7 +209,7 @@ fn is_nobodys(kind: KafkaErrorKind) -> bool {
         | KafkaErrorKind::UnknownTopicOrPartition
         | KafkaErrorKind::Leader
         | KafkaErrorKind::GroupNotFound
-        | KafkaErrorKind::WrongGroupType
+        | KafkaErrorKind::UnsupportedGroupType
         | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset

@@ -42,7 +42,7 @@ pub(super) enum Call {
     Committed { group: String, partitions: Vec<TopicPartition> },
     AllCommitted { group: String },
     Commit { group: String, offsets: Pairs<Committed>, allowed_until: u64 },
-    Evict { group: String, members: Vec<GroupMember> },
+    RemoveMembers { group: String, members: Vec<GroupMember> },
     Access { group: String, topics: Vec<String> },
 }
 
@@ -57,7 +57,7 @@ impl Call {
             Self::OffsetsForTimes { .. } => "looking for times in the logs",
             Self::Committed { .. } | Self::AllCommitted { .. } => "reading committed offsets",
             Self::Commit { .. } => "committing",
-            Self::Evict { .. } => "taking members out of the group",
+            Self::RemoveMembers { .. } => "taking members out of the group",
             Self::Access { .. } => "reading what is allowed",
         }
     }

@@ -52,7 +52,7 @@ const FENCED: i16 = 82;
 ///
 /// # Errors
 /// When one of them could not be taken out, or nobody knows.
-pub(super) async fn evict(
+pub(super) async fn remove_members(
     connection: &Connection,
     token: Option<&Token>,
     group: &str,

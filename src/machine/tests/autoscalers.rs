@@ -122,9 +122,9 @@ fn what_keeps_still_already_is_left_alone(#[case] autoscaler: AutoscalerSeen) {
 #[case::somebody_takes_it_off_again_and_again(found(scaled_object()), MAX_REHOLDS + 1)]
 fn a_pause_that_does_not_hold_ends_the_reset(#[case] autoscaler: AutoscalerSeen, #[case] pauses: i32) {
     let decision = at_time(&status_with(Phase::Stopping, pauses), &with(running(), autoscaler), 31);
-    let verdict = decision.status.verdict.unwrap();
-    assert_eq!((decision.status.phase, verdict.reason), (Some(Phase::Restoring), Reason::AutoscalerNotPaused));
-    assert!(verdict.message.ends_with("No offset was changed"), "{}", verdict.message);
+    let outcome = decision.status.outcome.unwrap();
+    assert_eq!((decision.status.phase, outcome.reason), (Some(Phase::Restoring), Reason::AutoscalerNotPaused));
+    assert!(outcome.message.ends_with("No offset was changed"), "{}", outcome.message);
 }
 
 #[rstest]
@@ -151,7 +151,7 @@ fn a_refused_pause_ends_the_reset() {
     let effect = Effect::Pause { target: 0, resource_version: "5".into() };
     let decision = after(&status, &effect, &Answer::Refused("a policy".into()), &observed, at(2));
     assert_eq!(decision.status.phase, Some(Phase::Restoring));
-    assert_eq!(decision.status.verdict.unwrap().reason, Reason::AutoscalerNotPaused);
+    assert_eq!(decision.status.outcome.unwrap().reason, Reason::AutoscalerNotPaused);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    api::{ActionKind, LeftMembers},
+    api::{ActionKind, RemainingMembers},
     machine::{
         Answer, Decision, Effect, MAX_COMMITS, MAX_REHOLDS, RESUME_TIMEOUT, after, decide, observed::Blocker, pass::later,
     },
@@ -15,7 +15,7 @@ use crate::{
 enum Then {
     /// It is in this phase now, and does nothing.
     In(Phase, Reason),
-    /// It finds this verdict and goes on to restore.
+    /// It finds this outcome and goes on to restore.
     Restores(Phase, Reason),
     /// It is in this phase and scales.
     Scales(Phase, i32, ActionKind),
@@ -51,10 +51,10 @@ fn then(decision: &Decision) -> Then {
         Some(Effect::Release { hold, .. }) => Releases(hold.claims.len()),
         Some(Effect::Pause { .. }) => Pauses,
         Some(Effect::Resume { .. }) => Resumes,
-        Some(Effect::Evict(members)) => Evicts(members.len()),
+        Some(Effect::RemoveMembers(members)) => Evicts(members.len()),
         Some(Effect::SettleReceipt { keep }) => Settles(*keep),
-        None => match (phase, &decision.status.verdict) {
-            (Phase::Restoring, Some(verdict)) => Restores(verdict.phase, verdict.reason),
+        None => match (phase, &decision.status.outcome) {
+            (Phase::Restoring, Some(outcome)) => Restores(outcome.phase, outcome.reason),
             _ => In(phase, decision.status.reason.unwrap()),
         },
     }
@@ -106,7 +106,7 @@ fn refused() -> Seen<Workload> {
 #[case::first_visit(None, In(Phase::Planning, Reason::Planning))]
 #[case::somebody_goes_first(
     Some(Blocker { name: "shop/other".into(), shared: "group g".into() }),
-    In(Phase::Pending, Reason::WaitingForOther)
+    In(Phase::Pending, Reason::WaitingForOtherReset)
 )]
 fn pending_waits_its_turn(#[case] blocker: Option<Blocker>, #[case] expected: Then) {
     let observed = Observed { blocker, targets: vec![], finalizer: false, ..seen(unknown(), KafkaSeen::NotAsked) };
@@ -303,19 +303,19 @@ fn draining_leaves_the_moment_the_broker_says_free(#[case] kafka: KafkaSeen, #[c
 #[case::of_the_new_protocol(6, 0, of_the_new_protocol(), In(Phase::Draining, Reason::WaitingForGroup))]
 fn members_that_are_left_are_taken_out_when_the_spec_says_so(
     #[case] now: i64,
-    #[case] evictions: i32,
+    #[case] member_removals: i32,
     #[case] group: Group,
     #[case] expected: Then,
 ) {
-    let request = Request { left_members: LeftMembers::Evict, ..request() };
-    let status = OffsetResetStatus { evictions, ..status_in(Phase::Draining) };
+    let request = Request { remaining_members: RemainingMembers::Remove, ..request() };
+    let status = OffsetResetStatus { member_removals, ..status_in(Phase::Draining) };
     let observed = seen(gone(), KafkaSeen::Group(group));
     let decision = decide(Ok(&request), &status, &observed, at(now));
     assert_eq!(then(&decision), expected);
     let Some(effect) = decision.effect else { return };
-    assert_eq!(decision.status.evictions, evictions + 1);
+    assert_eq!(decision.status.member_removals, member_removals + 1);
     assert!(
-        decision.notes.iter().any(|note| note.reason == Reason::EvictingMembers && note.message.contains("consumer at 10.0.0.1"))
+        decision.notes.iter().any(|note| note.reason == Reason::RemovingMembers && note.message.contains("consumer at 10.0.0.1"))
     );
     let moment = decide(Ok(&request), &decision.status, &observed, at(now + 1));
     assert_eq!(then(&moment), In(Phase::Draining, Reason::WaitingForGroup), "the broker is given a moment");
@@ -349,7 +349,7 @@ fn final_plan(phase: Phase) -> OffsetResetStatus {
 #[case::read_back_fails_for_good(
     final_plan(Phase::Resetting),
     commit_seen(empty(), &Err(error(KafkaErrorKind::Authorization))),
-    Restores(Phase::Failed, Reason::NothingReset)
+    Restores(Phase::Failed, Reason::AllPartitionsFailed)
 )]
 #[case::broker_away(
     final_plan(Phase::Resetting),
@@ -364,7 +364,7 @@ fn final_plan(phase: Phase) -> OffsetResetStatus {
 #[case::something_commits_over_it(
     OffsetResetStatus { commits: MAX_COMMITS, ..final_plan(Phase::Resetting) },
     commit_seen(empty(), &committed(77, "")),
-    Restores(Phase::Failed, Reason::NothingReset)
+    Restores(Phase::Failed, Reason::AllPartitionsFailed)
 )]
 fn resetting_claims_only_what_it_read_back(#[case] status: OffsetResetStatus, #[case] kafka: KafkaSeen, #[case] expected: Then) {
     assert_eq!(then(&run(&status, &seen(gone(), kafka), 7)), expected);
@@ -507,12 +507,12 @@ fn the_finalizer_goes_when_it_is_over() {
 }
 
 #[rstest]
-#[case::all_back(running(), KafkaSeen::Group(stable()), 31, ("True", "ConsumersBack"))]
+#[case::all_back(running(), KafkaSeen::Group(stable()), 31, ("True", "ConsumersReady"))]
 #[case::pods_not_ready(workload(3, vec![pod("a", false)]), KafkaSeen::Group(stable()), 31, ("Unknown", "WaitingForConsumers"))]
 #[case::members_missing(running(), KafkaSeen::Group(group_in(GroupState::Stable, 2)), 31, ("Unknown", "WaitingForConsumers"))]
 #[case::members_being_called_together(running(), KafkaSeen::Group(group_in(GroupState::PreparingRebalance, 3)), 31, ("Unknown", "WaitingForConsumers"))]
 #[case::broker_away(running(), kafka_failed(KafkaErrorKind::Unreachable), 31, ("Unknown", "WaitingForConsumers"))]
-#[case::never_back(workload(3, vec![]), KafkaSeen::Group(empty()), 331, ("False", "ConsumersNotBack"))]
+#[case::never_back(workload(3, vec![]), KafkaSeen::Group(empty()), 331, ("False", "ConsumersNotReady"))]
 fn after_the_end_it_says_whether_the_consumers_came_back(
     #[case] target: Seen<Workload>,
     #[case] kafka: KafkaSeen,
@@ -555,7 +555,7 @@ fn a_spec_that_means_nothing_is_refused_without_touching_anything() {
     // An earlier version had accepted it, and had stopped them.
     let held = decide(Err(&invalid), &status_in(Phase::Draining), &seen(gone(), KafkaSeen::NotAsked), at(3));
     assert_eq!(then(&held), Restores(Phase::Failed, Reason::InvalidSpec));
-    assert!(held.status.verdict.unwrap().message.ends_with("No offset was changed"));
+    assert!(held.status.outcome.unwrap().message.ends_with("No offset was changed"));
     spec["spec"]["resets"][0]["timestamp"] = 1_571_812_144.into();
     assert_eq!(parse(&spec).unwrap().entries()[0].goal, Goal::Timestamp(1_571_812_144_000));
 }

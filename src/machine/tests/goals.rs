@@ -36,7 +36,7 @@ fn out_of_range() -> PlanSeen {
 }
 
 fn targets(plan: &Plan) -> Vec<(i32, i64, Option<Clamp>, PartitionOutcome)> {
-    plan.partitions.iter().map(|p| (p.partition, p.target, p.clamped, p.outcome)).collect()
+    plan.partitions.iter().map(|p| (p.partition, p.target_offset, p.clamped, p.outcome)).collect()
 }
 
 fn reasons(result: &Result<Plan, Vec<Refusal>>) -> Vec<Reason> {
@@ -64,7 +64,7 @@ fn a_goal_becomes_an_absolute_target(#[case] goal: Goal, #[case] expected: Vec<(
 #[test]
 fn the_latest_committed_record_stays_within_the_log() {
     // A broker may say that an open transaction begins before the log does.
-    let request = Request { isolation: Isolation::ReadCommitted, ..orders(Goal::Position(Position::Latest)) };
+    let request = Request { isolation_level: IsolationLevel::ReadCommitted, ..orders(Goal::Position(Position::Latest)) };
     assert_eq!(targets(&plan(&request, &out_of_range()).unwrap()), [(0, 20, None, P), (1, 7, None, P)]);
 }
 
@@ -131,7 +131,7 @@ fn a_pattern_takes_what_has_commits_and_leaves_out_what_is_gone() {
 fn what_cannot_be_taken_back_is_refused(#[case] seen: Seen<Undone>, #[case] transient: bool) {
     let request = Request { work: Work::Undo("replay".into()), ..request() };
     let refusals = plan(&request, &PlanSeen { undone: Some(seen), ..plan_seen() }).unwrap_err();
-    assert_eq!((refusals[0].reason, refusals[0].transient), (Reason::CannotUndo, transient));
+    assert_eq!((refusals[0].reason, refusals[0].transient), (Reason::UndoNotPossible, transient));
 }
 
 fn undone(outcome: PartitionOutcome) -> Undone {

@@ -128,7 +128,7 @@ fn a_claim_that_is_refused_ends_the_reset_and_nothing_was_stopped() {
     let decision = decide(Ok(&request()), &status_in(Phase::Stopping), &observed, at(3));
     let refused = Answer::Refused("the namespace is being terminated".into());
     let end = after(&decision.status, decision.effect.as_ref().unwrap(), &refused, &observed, at(3));
-    assert_eq!(end.status.verdict.as_ref().unwrap().reason, Reason::TargetUnreachable);
+    assert_eq!(end.status.outcome.as_ref().unwrap().reason, Reason::TargetUnreachable);
     assert!(end.status.message.as_ref().unwrap().contains("was not stopped"), "{:?}", end.status.message);
 }
 
@@ -139,7 +139,7 @@ fn who_shares_a_stop_takes_the_count_that_the_lease_has() {
     let stopping = status_in(Phase::Stopping);
     // The other one is just stopping it, or stops it again: joined at zero, it has one count only.
     let decision = decide(Ok(&request()), &stopping, &with(workload(7, vec![]), claimed_by(&["uid-2"])), at(3));
-    assert_eq!((decision.effect, decision.status.reason), (None, Some(Reason::WaitingForOther)));
+    assert_eq!((decision.effect, decision.status.reason), (None, Some(Reason::WaitingForOtherReset)));
     let joined = decide(Ok(&request()), &stopping, &with(gone(), claimed_by(&["uid-2"])), at(3));
     let Some(Effect::Claim { hold, .. }) = &joined.effect else { panic!("{:?}", joined.effect) };
     assert_eq!((hold.replicas, hold.claims.len()), (3, 2));
@@ -289,7 +289,7 @@ fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant
         assert_eq!((&decision.effect, decision.status.phase, &decision.status.hold), (&None, Some(Phase::Pending), &None));
         // And it stays there, without a plan each time, until the other one is done.
         let waiting = decide(Ok(&request()), &decision.status, &observed, at(4));
-        assert_eq!((&waiting.status.phase, &waiting.status.reason), (&Some(Phase::Pending), &Some(Reason::WaitingForOther)));
+        assert_eq!((&waiting.status.phase, &waiting.status.reason), (&Some(Phase::Pending), &Some(Reason::WaitingForOtherReset)));
         assert_eq!(decide(Ok(&request()), &waiting.status, &observed, at(9)).status, waiting.status, "nothing to write");
     } else {
         assert_eq!(decision.effect, Some(Effect::AddFinalizer));

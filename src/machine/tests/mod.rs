@@ -28,8 +28,8 @@ use super::{
     },
 };
 use crate::api::{
-    HoldStatus, Isolation, OffsetResetStatus, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Reason, Restored, TargetRef,
-    TargetStatus, Verdict,
+    HoldStatus, IsolationLevel, OffsetResetStatus, OutOfRange, Outcome, PartitionOutcome, PartitionStatus, Phase, Reason,
+    Restored, TargetRef, TargetStatus,
 };
 
 pub(super) const MARKER: &str = "offset-reset/shop/replay/uid-1";
@@ -59,9 +59,9 @@ pub(super) fn request() -> Request {
         dry_run: false,
         suspended: false,
         not_after: None,
-        isolation: Isolation::ReadUncommitted,
+        isolation_level: IsolationLevel::ReadUncommitted,
         allow_new_group: false,
-        left_members: crate::api::LeftMembers::Wait,
+        remaining_members: crate::api::RemainingMembers::Wait,
         session_timeout: SignedDuration::from_secs(10),
         drain_timeout: SignedDuration::from_secs(120),
         hold_timeout: SignedDuration::from_secs(600),
@@ -164,7 +164,7 @@ pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
         generation: Some(1),
         blocker: None,
         others: vec![],
-        record_lost: None,
+        report_lost: None,
         receipt: None,
         targets: vec![target],
         holds: vec![held()],
@@ -214,7 +214,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         matched_timestamp: None,
         log_start: 0,
         log_end: 100,
-        target: 10,
+        target_offset: 10,
         headroom: 10,
         replayed: 40,
         skipped: 0,
@@ -238,7 +238,7 @@ pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
         hold: held.then(|| HoldStatus {
             start_time: micro(0),
             deadline: micro(600),
-            containers_ended_time: stopped.then(|| micro(5)),
+            containers_terminated_time: stopped.then(|| micro(5)),
             session_end_time: stopped.then(|| micro(15)),
             drain_deadline: stopped.then(|| micro(125)),
             group_empty_time: None,
@@ -246,7 +246,7 @@ pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
             downtime: None,
         }),
         partitions: if held { vec![planned_partition(0), planned_partition(1)] } else { vec![] },
-        verdict: (phase == Phase::Restoring).then(|| Verdict {
+        outcome: (phase == Phase::Restoring).then(|| Outcome {
             phase: Phase::Succeeded,
             reason: Reason::Succeeded,
             message: "done".into(),

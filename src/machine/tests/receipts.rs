@@ -46,7 +46,7 @@ fn the_same_name_and_spec_never_move_offsets_twice(#[case] receipt: Seen<Receipt
 fn without_a_receipt_it_runs_and_one_that_cannot_be_read_is_not_taken_for_none() {
     assert_eq!(pending(Seen::Missing, running(), Seen::Missing).status.phase, Some(Phase::Planning));
     let unread = pending(Seen::Unknown("forbidden".into()), running(), Seen::Missing);
-    assert_eq!((unread.status.phase, unread.status.reason), (Some(Phase::Pending), Some(Reason::RecordUnavailable)));
+    assert_eq!((unread.status.phase, unread.status.reason), (Some(Phase::Pending), Some(Reason::ReportUnavailable)));
     assert!(unread.requeue.is_some());
 }
 
@@ -60,7 +60,9 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
     assert_eq!((status.phase, decision.effect.clone()), (Some(Phase::Stopping), None));
     assert_eq!(status.targets[0].original_replicas, 3, "the count of the Lease, not the zero that is there");
     assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed anew");
-    assert!(status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Sent && planned.target == 10));
+    assert!(
+        status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unconfirmed && planned.target_offset == 10)
+    );
     assert_eq!(status.hold.as_ref().unwrap().start_time, micro(-60));
     // And it goes on as any other: finalizer, claim, read-back.
     let observed = Observed { holds: vec![hold], ..seen(gone(), KafkaSeen::NotAsked) };
@@ -87,7 +89,7 @@ fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
         ..seen(gone(), KafkaSeen::NotAsked)
     };
     let decision = decide(Ok(&request()), &OffsetResetStatus::default(), &observed, at(0));
-    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Pending), Some(Reason::WaitingForOther)));
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Pending), Some(Reason::WaitingForOtherReset)));
 }
 
 #[rstest]
@@ -128,7 +130,7 @@ fn what_is_suspended_takes_nothing_up() {
 #[test]
 fn a_run_whose_verdict_somebody_has_taken_out_ends_and_its_receipt_stays() {
     let mut status = status_in(Phase::Restoring);
-    (status.verdict, status.commits) = (None, 1);
+    (status.outcome, status.commits) = (None, 1);
     status.receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
     status.targets[0].restored = Some(Restored::Original);
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
@@ -157,8 +159,8 @@ fn from_the_first_commit_on_nobody_says_that_nothing_was_committed() {
     assert!(matches!(decision.effect, Some(Effect::Commit(_))));
     let receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
     assert_eq!(decision.status.receipt, receipt, "written before the status that counts the commit, and so before the commit");
-    assert!(decision.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Sent));
-    assert_eq!(decision.status.totals.unwrap().sent, 2);
+    assert!(decision.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unconfirmed));
+    assert_eq!(decision.status.totals.unwrap().unconfirmed, 2);
 }
 
 #[rstest]
@@ -176,11 +178,11 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     // The hold is over before anybody could read back.
     let observed = seen(Seen::Unknown("no route".into()), KafkaSeen::NotAsked);
     let ended = decide(Ok(&request()), &status, &observed, at(600)).status;
-    let verdict = ended.verdict.clone().unwrap();
-    assert_eq!(verdict.reason, Reason::HoldTimeout);
+    let outcome = ended.outcome.clone().unwrap();
+    assert_eq!(outcome.reason, Reason::HoldTimeout);
     assert_eq!(plan_totals(&ended), (0, sent));
     let said = if sent == 0 { "No offset was changed".to_owned() } else { format!("{sent} more may have been set") };
-    assert!(verdict.message.contains(&said), "{}", verdict.message);
+    assert!(outcome.message.contains(&said), "{}", outcome.message);
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     let settling = decide(Ok(&request()), &ended, &back, at(601));
     assert_eq!(settling.effect, Some(Effect::SettleReceipt { keep: keeps_a_receipt }));
@@ -202,7 +204,7 @@ fn a_commit_that_something_committed_over_is_not_forgotten() {
     assert_eq!((status.commits, status.commits_refused), (2, 1));
     let unseen = seen(Seen::Unknown("no route".into()), KafkaSeen::NotAsked);
     let ended = decide(Ok(&request()), &status, &unseen, at(600)).status;
-    let message = ended.verdict.clone().unwrap().message;
+    let message = ended.outcome.clone().unwrap().message;
     assert!(message.contains("none of them stands any more"), "{message}");
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     assert_eq!(decide(Ok(&request()), &ended, &back, at(601)).effect, Some(Effect::SettleReceipt { keep: true }));
@@ -213,19 +215,19 @@ fn a_commit_of_an_earlier_version_of_the_operator_gets_its_receipt_when_it_is_re
     let status = OffsetResetStatus { final_plan_time: Some(micro(6)), commits: 1, ..status_in(Phase::Resetting) };
     let observed = seen(gone(), commit_seen(group_in(GroupState::Empty, 0), &committed(10, MARKER)));
     let decision = decide(Ok(&request()), &status, &observed, at(7));
-    assert_eq!(decision.status.verdict.as_ref().unwrap().reason, Reason::Succeeded);
+    assert_eq!(decision.status.outcome.as_ref().unwrap().reason, Reason::Succeeded);
     assert!(decision.status.receipt.is_some());
 }
 
 fn plan_totals(status: &OffsetResetStatus) -> (i64, i64) {
     let totals = crate::machine::plan::totals(&status.partitions);
-    (totals.reset, totals.sent)
+    (totals.reset, totals.unconfirmed)
 }
 
 #[rstest]
-#[case::a_commit_whose_answer_was_lost(KafkaErrorKind::Timeout, PartitionOutcome::Sent)]
-#[case::a_commit_that_the_coordinator_may_have_appended(KafkaErrorKind::Coordinator, PartitionOutcome::Sent)]
-#[case::a_commit_at_which_the_broker_failed(KafkaErrorKind::Server, PartitionOutcome::Sent)]
+#[case::a_commit_whose_answer_was_lost(KafkaErrorKind::Timeout, PartitionOutcome::Unconfirmed)]
+#[case::a_commit_that_the_coordinator_may_have_appended(KafkaErrorKind::Coordinator, PartitionOutcome::Unconfirmed)]
+#[case::a_commit_at_which_the_broker_failed(KafkaErrorKind::Server, PartitionOutcome::Unconfirmed)]
 #[case::a_commit_that_was_refused(KafkaErrorKind::Authorization, PartitionOutcome::Planned)]
 fn a_commit_that_failed_as_a_whole(#[case] kind: KafkaErrorKind, #[case] outcome: PartitionOutcome) {
     let (decision, observed) = about_to_commit();

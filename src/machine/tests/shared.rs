@@ -177,7 +177,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
-            Effect::Evict(_) => unreachable!("nobody asks for it in here"),
+            Effect::RemoveMembers(_) => unreachable!("nobody asks for it in here"),
             Effect::SettleReceipt { .. } => {}
             Effect::Commit(_) => {
                 assert_eq!((self.replicas, self.pods), (0, 0), "no consumer runs while offsets are committed");
@@ -312,7 +312,7 @@ fn one_that_comes_while_another_holds_joins_its_stop_and_its_clock() {
         world.turn(Turn::Pass(0));
     }
     let waiting = &world.groups[0].stored;
-    assert_eq!((waiting.phase, waiting.reason, world.replicas), (Some(Phase::Restoring), Some(Reason::WaitingForOther), 0));
+    assert_eq!((waiting.phase, waiting.reason, world.replicas), (Some(Phase::Restoring), Some(Reason::WaitingForOtherReset), 0));
     world.settle();
     assert_eq!((world.replicas, world.stops), (3, 1));
 }

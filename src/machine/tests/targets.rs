@@ -81,10 +81,10 @@ fn unset(reported: i32) -> About {
 #[case::controlled(
     known(controlled()),
     None,
-    Reason::TargetControlled,
+    Reason::TargetHasController,
     "Worker/consumer is controlled by Rollout/orders (argoproj.io/v1alpha1), which would scale it back. Name that one"
 )]
-#[case::controlled_at_zero(with(0, controlled()), None, Reason::TargetControlled, "Rollout/orders")]
+#[case::controlled_at_zero(with(0, controlled()), None, Reason::TargetHasController, "Rollout/orders")]
 #[case::volumes(known(volatile()), None, Reason::VolumesWouldBeDeleted, "set acceptVolumeDeletion: true on this targetRef")]
 #[case::volumes_of_one_that_may_be_scaled_up_before_the_stop(
     with(0, volatile()),
@@ -206,9 +206,9 @@ fn scaled_up(about: &About) -> (String, String) {
     for _ in 0..=MAX_REHOLDS {
         let up = decide(Ok(&request()), &status, &seen(with(5, about.clone()), KafkaSeen::NotAsked), at(60));
         first = first.or_else(|| up.notes.first().map(|note| note.message.clone()));
-        if let Some(verdict) = up.status.verdict {
-            assert_eq!((verdict.phase, verdict.reason), (Phase::Failed, Reason::ScaledUpByOthers));
-            return (first.unwrap(), verdict.message);
+        if let Some(outcome) = up.status.outcome {
+            assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::ScaledUpByOthers));
+            return (first.unwrap(), outcome.message);
         }
         assert_eq!(up.status.reason, Some(Reason::ScaledUpByOthers));
         status =
@@ -291,7 +291,7 @@ fn a_lost_node_is_waited_for_to_the_limit_and_named_in_the_end() {
     let observed = seen(workload(0, vec![terminating("a", Some("n1"), 30)]), KafkaSeen::NotAsked);
     let waits = decide(Ok(&request()), &status, &observed, at(599)).status;
     assert_eq!(waits.phase, Some(Phase::Stopping));
-    let verdict = decide(Ok(&request()), &waits, &observed, at(600)).status.verdict.unwrap();
-    assert_eq!((verdict.phase, verdict.reason), (Phase::Failed, Reason::HoldTimeout));
-    assert!(verdict.message.contains("pod a (its grace") && verdict.message.contains("node n1"), "{}", verdict.message);
+    let outcome = decide(Ok(&request()), &waits, &observed, at(600)).status.outcome.unwrap();
+    assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::HoldTimeout));
+    assert!(outcome.message.contains("pod a (its grace") && outcome.message.contains("node n1"), "{}", outcome.message);
 }

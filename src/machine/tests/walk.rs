@@ -182,7 +182,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
-            Effect::Evict(_) => unreachable!("nobody asks for it in here"),
+            Effect::RemoveMembers(_) => unreachable!("nobody asks for it in here"),
             Effect::SettleReceipt { keep } => {
                 assert!(*keep || self.metadata != MARKER || self.expected.is_none(), "what was committed leaves a receipt");
                 self.receipt = *keep;
@@ -215,7 +215,7 @@ impl World {
             return; // the object is gone, and nothing was held for it
         }
         let seen = self.observe();
-        let decided = self.stored.verdict.is_some();
+        let decided = self.stored.outcome.is_some();
         let decision = decide(Ok(&self.request()), &self.stored, &seen, at(self.now));
         if self.stored.phase.is_some_and(Phase::is_terminal) {
             assert!(matches!(decision.effect, None | Some(Effect::RemoveFinalizer)), "invariant 5: what is over is inert");
@@ -229,7 +229,7 @@ impl World {
                 _ => 10,
             });
         }
-        if !decided && self.stored.verdict.as_ref().is_some_and(|verdict| verdict.phase == Phase::Succeeded) {
+        if !decided && self.stored.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Succeeded) {
             assert_eq!(
                 (Some(self.offset), self.metadata.as_str()),
                 (self.expected, MARKER),

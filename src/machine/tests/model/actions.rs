@@ -51,7 +51,7 @@ pub enum Happening {
     Replaces(u8),
     KafkaGoes,
     KafkaComes,
-    /// Records are deleted from the log's start on.
+    /// Reports are deleted from the log's start on.
     Retention,
     Deleted(usize),
     Stripped(usize),

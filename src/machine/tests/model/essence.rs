@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The words of a verdict that say that nothing was changed; all others are forgotten.
+/// The words of an outcome that say that nothing was changed; all others are forgotten.
 const NOTHING_CHANGED: &str = "No offset was changed";
 
 /// What the properties and the clock want to know of a status.
@@ -23,7 +23,7 @@ const NOTHING_CHANGED: &str = "No offset was changed";
 #[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct Facts {
     pub phase: Option<Phase>,
-    pub verdict: Option<(Phase, Reason)>,
+    pub outcome: Option<(Phase, Reason)>,
     pub says_nothing_changed: bool,
     pub needs_a_look: bool,
     pub is_over: bool,
@@ -36,7 +36,7 @@ pub struct Facts {
     pub stop_requested: bool,
     pub stopped: bool,
     pub restored: Option<Restored>,
-    pub outcome: Option<PartitionOutcome>,
+    pub partition_outcome: Option<PartitionOutcome>,
     pub target: u8,
     pub after: Option<u8>,
     pub plan_is_final: bool,
@@ -49,7 +49,7 @@ pub fn seconds(time: Timestamp) -> u16 {
 /// A status without what the machine only says.
 pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     let always = || micro(0);
-    status.reason = status.reason.filter(|reason| *reason == Reason::WaitingForOther);
+    status.reason = status.reason.filter(|reason| *reason == Reason::WaitingForOtherReset);
     status.message = None;
     status.observed_generation = None;
     status.start_time = None;
@@ -69,12 +69,12 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
         condition.reason = String::new();
         condition.last_transition_time = Time(at(0));
     }
-    if let Some(verdict) = &mut status.verdict {
-        let kept = verdict.message.to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
-        verdict.message = if kept { NOTHING_CHANGED.to_owned() } else { String::new() };
+    if let Some(outcome) = &mut status.outcome {
+        let kept = outcome.message.to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
+        outcome.message = if kept { NOTHING_CHANGED.to_owned() } else { String::new() };
     }
     if let Some(hold) = &mut status.hold {
-        hold.containers_ended_time = None;
+        hold.containers_terminated_time = None;
         hold.session_end_time = None;
         hold.group_empty_time = None;
         hold.downtime = None;
@@ -116,8 +116,8 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
     let needs_a_look = machine::needs_a_look(status);
     Facts {
         phase: status.phase,
-        verdict: status.verdict.as_ref().map(|verdict| (verdict.phase, verdict.reason)),
-        says_nothing_changed: status.verdict.as_ref().is_some_and(|verdict| verdict.message == NOTHING_CHANGED),
+        outcome: status.outcome.as_ref().map(|outcome| (outcome.phase, outcome.reason)),
+        says_nothing_changed: status.outcome.as_ref().is_some_and(|outcome| outcome.message == NOTHING_CHANGED),
         needs_a_look,
         is_over: machine::is_over(status, false),
         planning_ends: status.phase_start_time.as_ref().map(|time| later(time, machine::PLANNING_TIMEOUT)),
@@ -129,8 +129,8 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         stop_requested: target.is_some_and(|target| target.stop_requested),
         stopped: target.is_some_and(|target| target.stopped),
         restored: target.and_then(|target| target.restored),
-        outcome: partition.map(|partition| partition.outcome),
-        target: partition.map_or(0, |partition| u8::try_from(partition.target).unwrap_or(u8::MAX)),
+        partition_outcome: partition.map(|partition| partition.outcome),
+        target: partition.map_or(0, |partition| u8::try_from(partition.target_offset).unwrap_or(u8::MAX)),
         after: partition.and_then(|partition| partition.after).map(|after| u8::try_from(after).unwrap_or(u8::MAX)),
         plan_is_final: status.final_plan_time.is_some(),
     }

@@ -12,7 +12,7 @@ use super::{
         DRAIN_TIMEOUT, HOLD_TIMEOUT, SPEC, answer_of, code_of, committed, described, effect_of, hold_of, key_of, looked, name_of,
         namespace_of, one, plan_seen, request_of, uid_of, workload_of,
     },
-    world::{Deed, Kafka, LOG_END, Lease, Look, Object, RESETS, Receipt, Reply, Verdict, View, Workload, code},
+    world::{Decided, Deed, Kafka, LOG_END, Lease, Look, Object, RESETS, Receipt, Reply, View, Workload, code},
 };
 use crate::{
     api::{ActionKind, FINALIZER, OffsetReset, OffsetResetStatus, Phase},
@@ -44,7 +44,7 @@ type Answered = (usize, Id, Deed, Reply, u16);
 pub struct Memory {
     statuses: Vec<(OffsetResetStatus, Facts)>,
     ids: HashMap<String, Id>,
-    verdicts: HashMap<(usize, View), Verdict>,
+    verdicts: HashMap<(usize, View), Decided>,
     afters: HashMap<Answered, (Id, bool)>,
     claimants: HashMap<(usize, Object), Claimant>,
     /// What is known to end well, in each future: see `properties`.
@@ -86,9 +86,9 @@ impl Memory {
     }
 
     /// What a pass decides on what it has seen.
-    pub fn decide(&mut self, scenario: &Scenario, reset: usize, view: &View) -> Verdict {
-        if let Some(verdict) = self.verdicts.get(&(reset, *view)) {
-            return *verdict;
+    pub fn decide(&mut self, scenario: &Scenario, reset: usize, view: &View) -> Decided {
+        if let Some(outcome) = self.verdicts.get(&(reset, *view)) {
+            return *outcome;
         }
         let request = request_of(scenario, reset, view.object.run);
         let seen = self.observed(scenario, reset, view);
@@ -104,9 +104,9 @@ impl Memory {
         let sleeps = decision.requeue.is_none();
         let next = self.keep(decision.status);
         let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer));
-        let verdict = Verdict { next, deed, writes: said || next != view.object.status, opens, sleeps };
-        self.verdicts.insert((reset, *view), verdict);
-        verdict
+        let outcome = Decided { next, deed, writes: said || next != view.object.status, opens, sleeps };
+        self.verdicts.insert((reset, *view), outcome);
+        outcome
     }
 
     fn deed(&self, effect: &Effect, view: &View) -> Deed {
@@ -138,7 +138,7 @@ impl Memory {
             }
             Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
             Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),
-            Effect::Evict(_) => unreachable!("nobody asks for it in here"),
+            Effect::RemoveMembers(_) => unreachable!("nobody asks for it in here"),
         }
     }
 
@@ -243,7 +243,7 @@ impl Memory {
             generation: None,
             blocker,
             others,
-            record_lost: None,
+            report_lost: None,
             receipt: receipt.into_iter().next(),
             targets: looked(view.workload, workload_of),
             unscalable: vec![],

@@ -15,8 +15,8 @@ const SCALED: Scenario = Scenario { budget: Budget { scales: 1, crashes: 1, ..NO
 fn scenario_for(guard: Guard) -> Scenario {
     match guard {
         Guard::AtZero => Scenario { budget: Budget { scales: 1, ..NOTHING }, ..ONE },
-        Guard::ContainersEnded
-        | Guard::GroupFree
+        Guard::ContainersTerminated
+        | Guard::GroupEmpty
         | Guard::FinalizerFirst
         | Guard::ClaimOfNobody
         | Guard::RestoredFirst

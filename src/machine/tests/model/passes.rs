@@ -92,49 +92,49 @@ pub fn asks(machine: &Machine, state: &mut State, reset: usize) {
 /// `None` when nothing follows.
 fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Option<()> {
     let mut memory = machine.memory();
-    let verdict = memory.decide(&machine.scenario, reset, &view);
+    let outcome = memory.decide(&machine.scenario, reset, &view);
     let before = *memory.facts(view.object.status);
-    let after = *memory.facts(verdict.next);
+    let after = *memory.facts(outcome.next);
     drop(memory);
-    properties::decided(state, &before, &after, &verdict);
-    if !verdict.writes && verdict.deed.is_none() && state.witness.broken.is_none() {
+    properties::decided(state, &before, &after, &outcome);
+    if !outcome.writes && outcome.deed.is_none() && state.witness.broken.is_none() {
         return None;
     }
-    state.running[reset].pass = match verdict.deed {
+    state.running[reset].pass = match outcome.deed {
         // Nothing to write before that.
-        Some(deed) if !verdict.writes && !verdict.opens => Pass::Recorded { deed },
-        Some(_) | None => Pass::Decided { verdict, opened: false, saw: view.kafka },
+        Some(deed) if !outcome.writes && !outcome.opens => Pass::Recorded { deed },
+        Some(_) | None => Pass::Decided { outcome, opened: false, saw: view.kafka },
     };
     Some(())
 }
 
 pub fn writes(machine: &Machine, state: &mut State, reset: usize) {
-    let Pass::Decided { verdict, opened, saw } = state.running[reset].pass else { return };
+    let Pass::Decided { outcome, opened, saw } = state.running[reset].pass else { return };
     let mut running = state.running[reset];
     let Some(own) = running.object else { return };
-    if verdict.opens && !opened {
+    if outcome.opens && !opened {
         // It is made over whatever stands there; whose object is gone meanwhile makes it all the same.
-        state.receipts[reset] = Some(Receipt { code: code(reset, own.run), over: None, plan: verdict.next });
-        state.running[reset].pass = Pass::Decided { verdict, opened: true, saw };
+        state.receipts[reset] = Some(Receipt { code: code(reset, own.run), over: None, plan: outcome.next });
+        state.running[reset].pass = Pass::Decided { outcome, opened: true, saw };
         return;
     }
-    if verdict.writes {
+    if outcome.writes {
         let over = state.objects[reset].filter(|_| running.fresh.object || !machine.scenario.has(Fence::StatusVersion));
         let Some(over) = over else {
             state.running[reset] = IDLE;
             return;
         };
         let memory = machine.memory();
-        let (before, after) = (*memory.facts(own.status), *memory.facts(verdict.next));
+        let (before, after) = (*memory.facts(own.status), *memory.facts(outcome.next));
         drop(memory);
         properties::recorded(&machine.scenario, state, reset, own, &before, &after, saw);
-        running.object = Some(Object { status: verdict.next, ..own });
-        state.objects[reset] = Some(Object { status: verdict.next, ..over });
+        running.object = Some(Object { status: outcome.next, ..own });
+        state.objects[reset] = Some(Object { status: outcome.next, ..over });
     }
     if matches!(running.turn, Turn::Admission { until_recorded: true } | Turn::TakeUp(_)) {
         running.turn = Turn::None;
     }
-    state.running[reset] = match verdict.deed {
+    state.running[reset] = match outcome.deed {
         Some(deed) => Running { pass: Pass::Recorded { deed }, ..running },
         None => IDLE,
     };
@@ -211,8 +211,8 @@ fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offse
 
 /// As `kubernetes::Receipts` does it.
 fn settle(machine: &Machine, state: &mut State, reset: usize, own: Object, keep: bool) -> Reply {
-    let verdict = machine.memory().facts(own.status).verdict;
-    let Some((phase, _)) = verdict else { return Reply::Stale };
+    let outcome = machine.memory().facts(own.status).outcome;
+    let Some((phase, _)) = outcome else { return Reply::Stale };
     let own = code(reset, own.run);
     match (state.receipts[reset], keep) {
         (Some(receipt), true) => state.receipts[reset] = Some(Receipt { code: own, over: Some(phase), ..receipt }),

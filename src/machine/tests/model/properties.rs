@@ -5,7 +5,7 @@ use super::{
     actions::{self, Happening},
     essence::Facts,
     scenarios::{Aim, Budget, Scenario},
-    world::{Care, Deed, Kafka, Object, Pass, State, Verdict, code},
+    world::{Care, Decided, Deed, Kafka, Object, Pass, State, code},
 };
 use crate::api::{PartitionOutcome, Phase, Reason};
 
@@ -57,11 +57,11 @@ fn require(state: &mut State, holds: bool, rule: Rule) {
 }
 
 /// A decision was made.
-pub fn decided(state: &mut State, before: &Facts, after: &Facts, verdict: &Verdict) {
+pub fn decided(state: &mut State, before: &Facts, after: &Facts, outcome: &Decided) {
     let over = |facts: &Facts| facts.phase.is_some_and(Phase::is_terminal);
-    let inert = matches!(verdict.deed, None | Some(Deed::RemoveFinalizer));
+    let inert = matches!(outcome.deed, None | Some(Deed::RemoveFinalizer));
     require(state, !over(before) || inert, Rule::GoesOn);
-    require(state, !verdict.sleeps || over(after), Rule::Sleeps);
+    require(state, !outcome.sleeps || over(after), Rule::Sleeps);
 }
 
 /// A status is being written.
@@ -71,13 +71,14 @@ pub fn recorded(scenario: &Scenario, state: &mut State, reset: usize, object: Ob
     require(state, !over(before) || before.phase == after.phase, Rule::GoesOn);
     let ends = over(after) && !over(before);
     require(state, !ends || !after.stop_requested || after.restored.is_some(), Rule::EndsHolding);
-    let new_verdict = after.verdict.filter(|_| before.verdict.is_none());
-    let reset_now = after.outcome == Some(PartitionOutcome::Reset) && before.outcome != after.outcome;
-    if reset_now || new_verdict == Some((Phase::Succeeded, Reason::Succeeded)) {
+    let new_outcome = after.outcome.filter(|_| before.outcome.is_none());
+    let reset_now =
+        after.partition_outcome == Some(PartitionOutcome::Reset) && before.partition_outcome != after.partition_outcome;
+    if reset_now || new_outcome == Some((Phase::Succeeded, Reason::Succeeded)) {
         let read_back = matches!(saw, Kafka::Seen { group, .. } if (group.offset, group.marker) == (after.target, own));
         require(state, read_back && after.after == Some(after.target), Rule::SaysWrong);
     }
-    if let Some((_, reason)) = new_verdict
+    if let Some((_, reason)) = new_outcome
         && after.says_nothing_changed
         && reason != Reason::AlreadyApplied
     {

@@ -182,7 +182,7 @@ pub enum Reply {
 
 /// What a pass has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Verdict {
+pub struct Decided {
     pub next: Id,
     pub deed: Option<Deed>,
     /// The status has to be written: it has changed, or it says what is about to be done.
@@ -201,7 +201,7 @@ pub enum Pass {
     Looked(View),
     /// It has decided: the receipt, if one is to be opened, and the status come next.
     Decided {
-        verdict: Verdict,
+        outcome: Decided,
         opened: bool,
         saw: Kafka,
     },

@@ -39,7 +39,7 @@ async fn before_and_after_are_files_that_kafkas_own_tool_reads() {
 
         // It is the reset's own, and goes with it.
         let maps = Api::<ConfigMap>::namespaced(stand.client.clone(), &stand.namespace);
-        let name = status(&done).record.as_ref().unwrap().config_map.clone();
+        let name = status(&done).report.as_ref().unwrap().config_map.clone();
         let owner = maps.get(&name).await.unwrap().owner_references()[0].clone();
         assert_eq!((owner.kind.as_str(), owner.name.as_str(), Some(owner.uid)), ("OffsetReset", "files", done.uid()));
     })
@@ -88,7 +88,7 @@ async fn what_stands_under_the_name_of_the_record_is_never_overwritten() {
     use kube::api::PostParams;
     use offset_reset_operator::{
         api::{Phase, Reason},
-        kubernetes::record_name,
+        kubernetes::report_name,
     };
 
     use crate::{
@@ -100,13 +100,13 @@ async fn what_stands_under_the_name_of_the_record_is_never_overwritten() {
         let (topic, group) = (stand.topic().await, unique("taken"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
         stand.apply("taken", &group, json!([{"topic": topic, "offset": 30}]), json!({})).await;
-        let name = record_name(&stand.api.get("taken").await.unwrap());
+        let name = report_name(&stand.api.get("taken").await.unwrap());
         let maps = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
         let theirs = serde_json::from_value(json!({"metadata": {"name": name}, "data": {"theirs": "yes"}})).unwrap();
         maps.create(&PostParams::default(), &theirs).await.unwrap();
         let operator = Operator::start(&client, &namespace);
         let done = wait_for_end(&stand.api, "taken").await;
-        let message = ended(&done, Phase::Failed, Reason::RecordUnavailable);
+        let message = ended(&done, Phase::Failed, Reason::ReportUnavailable);
         assert!(message.contains("is not of this OffsetReset"), "{message}");
         assert!(status(&done).hold.is_none(), "nothing was stopped");
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);

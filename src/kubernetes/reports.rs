@@ -1,4 +1,4 @@
-//! The record of a reset: an owned ConfigMap with every partition, and before and after as files for Kafka's own tool.
+//! The report of a reset: an owned ConfigMap with every partition, and before and after as files for Kafka's own tool.
 
 use std::{collections::BTreeMap, io::Read, io::Write};
 
@@ -21,21 +21,21 @@ const PLAIN_BYTES: usize = 200_000;
 /// What a ConfigMap may hold, with room for its metadata: the API server takes 1 MiB.
 const MOST_BYTES: usize = 1_000_000;
 
-/// What the record of a fresh plan may have, so that there is room for what becomes of it.
+/// What the report of a fresh plan may have, so that there is room for what becomes of it.
 const MOST_BYTES_OF_A_PLAN: usize = 750_000;
 
-/// What a record may come to when it is read: somebody else may have written into it.
+/// What a report may come to when it is read: somebody else may have written into it.
 const MOST_BYTES_READ: u64 = 16 << 20;
 
 /// Reads and writes records.
 #[derive(Clone)]
-pub struct Records {
+pub struct Reports {
     client: Client,
 }
 
-/// A record that was read.
+/// A report that was read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct Report {
     /// The version that was read.
     pub version: String,
     /// Every partition.
@@ -44,10 +44,10 @@ pub struct Record {
 
 /// How reading ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RecordRead {
+pub enum ReportRead {
     /// There is none.
     Missing,
-    /// There is something under its name that is not the record of this reset, or cannot be read; in words.
+    /// There is something under its name that is not the report of this reset, or cannot be read; in words.
     Unreadable {
         /// The version that was read, when it is this reset's all the same.
         version: Option<String>,
@@ -55,12 +55,12 @@ pub enum RecordRead {
         why: String,
     },
     /// Here it is.
-    Found(Record),
+    Found(Report),
 }
 
 /// How writing ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recorded {
+pub enum ReportWrite {
     /// It stands, as this version.
     Written(String),
     /// It has changed since it was read. Nothing was written.
@@ -69,7 +69,7 @@ pub enum Recorded {
     Refused(String),
 }
 
-/// What a record's files come to.
+/// What a report's files come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     pub(super) plain: BTreeMap<String, String>,
@@ -141,59 +141,59 @@ pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatu
     bounded(serde_json::from_str(&text).map_err(|error| format!("its {name} cannot be read: {error}"))?)
 }
 
-/// The name of a reset's record: the reset's own, as far as it fits, and a part of its UID, so that no ConfigMap of somebody else's is meant.
+/// The name of a reset's report: the reset's own, as far as it fits, and a part of its UID, so that no ConfigMap of somebody else's is meant.
 #[must_use]
-pub fn record_name(reset: &OffsetReset) -> String {
+pub fn report_name(reset: &OffsetReset) -> String {
     let name = reset.name_any();
     let uid: String = reset.uid().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     let kept = name.get(..name.len().min(230)).unwrap_or_default().trim_end_matches(['.', '-']);
-    format!("{kept}-record-{uid}")
+    format!("{kept}-report-{uid}")
 }
 
-impl Records {
+impl Reports {
     /// With a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Reads a reset's record.
+    /// Reads a reset's report.
     ///
     /// # Errors
     /// When the API server does not answer with it.
-    pub async fn read(&self, reset: &OffsetReset) -> Result<RecordRead, kube::Error> {
+    pub async fn read(&self, reset: &OffsetReset) -> Result<ReportRead, kube::Error> {
         let namespace = reset.namespace().unwrap_or_default();
-        let found = match limited(self.api(&namespace).get_opt(&record_name(reset))).await {
+        let found = match limited(self.api(&namespace).get_opt(&report_name(reset))).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(RecordRead::Missing),
+            Ok(None) => return Ok(ReportRead::Missing),
             // Consumers may be held at zero meanwhile: what is refused must end the reset, and not be tried for ever.
             Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                let why = format!("ConfigMap {}: {}", record_name(reset), words(&kube::Error::Api(status)));
-                return Ok(RecordRead::Unreadable { version: None, why });
+                let why = format!("ConfigMap {}: {}", report_name(reset), words(&kube::Error::Api(status)));
+                return Ok(ReportRead::Unreadable { version: None, why });
             }
             Err(error) => return Err(error),
         };
         if !found.owner_references().iter().any(|owner| Some(&owner.uid) == reset.metadata.uid.as_ref()) {
             let why = format!("ConfigMap {} is not of this OffsetReset", found.name_any());
-            return Ok(RecordRead::Unreadable { version: None, why });
+            return Ok(ReportRead::Unreadable { version: None, why });
         }
         if let Err(why) = is_ours(&found.metadata) {
-            return Ok(RecordRead::Unreadable { version: None, why: format!("ConfigMap {}: {why}", found.name_any()) });
+            return Ok(ReportRead::Unreadable { version: None, why: format!("ConfigMap {}: {why}", found.name_any()) });
         }
         let version = found.resource_version().unwrap_or_default();
         Ok(match partitions_in(&found) {
-            Ok(partitions) => RecordRead::Found(Record { version, partitions }),
-            Err(why) => RecordRead::Unreadable { version: Some(version), why: format!("ConfigMap {}: {why}", found.name_any()) },
+            Ok(partitions) => ReportRead::Found(Report { version, partitions }),
+            Err(why) => ReportRead::Unreadable { version: Some(version), why: format!("ConfigMap {}: {why}", found.name_any()) },
         })
     }
 
-    /// Writes a reset's record, over the version that was read, or anew when there was none.
+    /// Writes a reset's report, over the version that was read, or anew when there was none.
     ///
     /// # Errors
     /// When nobody can tell whether it was written.
-    pub async fn write(&self, reset: &OffsetReset, files: Files, version: Option<&str>) -> Result<Recorded, kube::Error> {
+    pub async fn write(&self, reset: &OffsetReset, files: Files, version: Option<&str>) -> Result<ReportWrite, kube::Error> {
         let mut config_map = ConfigMap::default();
-        config_map.metadata.name = Some(record_name(reset));
+        config_map.metadata.name = Some(report_name(reset));
         config_map.metadata.resource_version = version.map(str::to_owned);
         // Without blockOwnerDeletion, which some clusters allow only to those who may set finalizers.
         let owner = reset.controller_owner_ref(&()).map(|owner| OwnerReference { block_owner_deletion: None, ..owner });
@@ -206,15 +206,15 @@ impl Records {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
         let written = match version {
-            Some(_) => limited(api.replace(&record_name(reset), &params, &config_map)).await,
+            Some(_) => limited(api.replace(&report_name(reset), &params, &config_map)).await,
             None => limited(api.create(&params, &config_map)).await,
         };
         match written {
-            Ok(written) => Ok(Recorded::Written(written.resource_version().unwrap_or_default())),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Recorded::Stale),
-            Err(kube::Error::Api(status)) if version.is_some() && status.is_not_found() => Ok(Recorded::Stale),
+            Ok(written) => Ok(ReportWrite::Written(written.resource_version().unwrap_or_default())),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(ReportWrite::Stale),
+            Err(kube::Error::Api(status)) if version.is_some() && status.is_not_found() => Ok(ReportWrite::Stale),
             Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                Ok(Recorded::Refused(words(&kube::Error::Api(status))))
+                Ok(ReportWrite::Refused(words(&kube::Error::Api(status))))
             }
             Err(error) => Err(error),
         }
@@ -243,7 +243,7 @@ mod tests {
             matched_timestamp: None,
             log_start: 0,
             log_end: 1 << 40,
-            target: i64::from(partition) * 7907,
+            target_offset: i64::from(partition) * 7907,
             headroom: 10,
             replayed: 40,
             skipped: 0,
@@ -309,8 +309,8 @@ mod tests {
             "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "g"},
         }))
         .unwrap();
-        assert!(record_name(&reset).len() <= 253);
+        assert!(report_name(&reset).len() <= 253);
         reset.metadata.name = Some("replay".into());
-        assert_eq!(record_name(&reset), "replay-record-0f3c2b1a");
+        assert_eq!(report_name(&reset), "replay-report-0f3c2b1a");
     }
 }
