@@ -39,9 +39,8 @@ use offset_reset_operator::{
     kafka::GroupAdmin,
     machine::{
         self, Answer, Effect,
-        observed::{KafkaSeen, Observed},
+        facts::{Bounds, Committed, KafkaSeen, Observed, TopicPartition},
         request::Request,
-        world::{Bounds, Committed, TopicPartition},
     },
     reconcile::look,
 };
@@ -299,7 +298,7 @@ async fn commit(admin: &dyn GroupAdmin, group: &str, offsets: &Offsets) {
 async fn committed(admin: &dyn GroupAdmin, group: &str) -> Offsets {
     let all = admin.all_committed(group).await.unwrap();
     let offset = |(at, committed): (TopicPartition, Result<Option<Committed>, _>)| {
-        let committed: Option<Committed> = committed.unwrap_or_else(|error: machine::world::KafkaError| panic!("{at}: {error}"));
+        let committed: Option<Committed> = committed.unwrap_or_else(|error: machine::facts::KafkaError| panic!("{at}: {error}"));
         Some(((at.topic, at.partition), committed?.offset))
     };
     all.into_iter().filter_map(offset).collect()

@@ -24,7 +24,7 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
     kafka::{Connection, Connector, Pool},
-    machine::world::{Committed, TopicPartition},
+    machine::facts::{Committed, TopicPartition},
 };
 use serde_json::json;
 

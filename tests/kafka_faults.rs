@@ -6,7 +6,7 @@ use std::{slice, sync::Arc, time::Duration};
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::world::{Bounds, Committed, KafkaErrorKind, TopicPartition},
+    machine::facts::{Bounds, Committed, KafkaErrorKind, TopicPartition},
 };
 use rdkafka::{
     mocking::MockCluster,

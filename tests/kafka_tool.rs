@@ -15,10 +15,7 @@ use common::{
 };
 use offset_reset_operator::{
     kafka::GroupAdmin,
-    machine::{
-        group,
-        world::{Committed, Group, KafkaErrorKind, TopicPartition},
-    },
+    machine::facts::{Committed, Group, KafkaErrorKind, TopicPartition, group},
 };
 
 const HOUR: i64 = 60 * 60 * 1000;

@@ -37,7 +37,7 @@ use offset_reset_operator::{
     cli::Config,
     kafka::{Allowance, Connection, Connector, GroupAdmin, Pool},
     kubernetes::leader::{Leadership, Lost},
-    machine::world::{Committed, KafkaError, TopicPartition},
+    machine::facts::{Committed, KafkaError, TopicPartition},
     observability::Metrics,
     reconcile::{Context, Error as PassError, care_for, reconcile},
     run,

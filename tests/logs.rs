@@ -13,7 +13,7 @@ use common::{
     logs::{Built, Cleanup, Ending, PartitionSpec, Step, TopicSpec, build},
     random::Random,
 };
-use offset_reset_operator::machine::world::{Bounds, TimestampMatch, TopicPartition};
+use offset_reset_operator::machine::facts::{Bounds, TimestampMatch, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 fn now() -> i64 {

@@ -35,7 +35,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use offset_reset_operator::{
-    machine::world::{Committed, TopicPartition},
+    machine::facts::{Committed, TopicPartition},
     run,
 };
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use super::{
     errors,
     ffi::{Fault, Operations},
 };
-use crate::machine::world::KafkaErrorKind;
+use crate::machine::facts::KafkaErrorKind;
 
 /// librdkafka's numbers for `ALL` and `READ` (`rd_kafka_AclOperation_t`). Brokers list `READ` where `ALL` is allowed.
 const ALL: i32 = 2;

@@ -16,7 +16,7 @@ use super::{
     questions::{self, PARTITIONS_PER_QUESTION, Questions},
     session::{self, Native, Session},
 };
-use crate::machine::world::{
+use crate::machine::facts::{
     Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
 };
 

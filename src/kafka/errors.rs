@@ -1,7 +1,7 @@
 //! From Kafka's and librdkafka's codes to what they mean.
 
 use super::ffi::{self, Fault};
-use crate::machine::world::{KafkaError, KafkaErrorKind};
+use crate::machine::facts::{KafkaError, KafkaErrorKind};
 
 /// librdkafka's codes for "no broker", for "not accepted" and for TLS.
 pub(super) const ALL_BROKERS_DOWN: i32 = -187;

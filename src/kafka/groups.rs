@@ -11,7 +11,7 @@ use super::{
     ffi::{self, Fault, Handle},
     others::Others,
 };
-use crate::machine::world::{Group, GroupDescription, GroupState, GroupType, KafkaErrorKind};
+use crate::machine::facts::{Group, GroupDescription, GroupState, GroupType, KafkaErrorKind};
 
 /// How long the brokers may take to list their groups.
 const LIST_LIMIT: Duration = Duration::from_secs(5);

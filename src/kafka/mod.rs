@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use self::secret::revealed;
-use crate::machine::world::{
+use crate::machine::facts::{
     Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition,
 };
 

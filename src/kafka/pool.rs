@@ -11,7 +11,7 @@ use super::{
     client::Client,
     questions,
 };
-use crate::machine::world::KafkaError;
+use crate::machine::facts::KafkaError;
 
 /// How long an unused client is kept.
 const IDLE: Duration = Duration::from_mins(2);

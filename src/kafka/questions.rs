@@ -6,7 +6,7 @@ use super::{
     errors,
     ffi::{Answers, Fault},
 };
-use crate::machine::world::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition};
+use crate::machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition};
 
 /// Partitions per question: librdkafka searches its lists linearly, so one large question costs more than many small ones.
 pub(super) const PARTITIONS_PER_QUESTION: usize = 400;

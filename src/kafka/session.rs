@@ -17,7 +17,7 @@ use super::{
     oauth::{Token, Tokens},
     probe,
 };
-use crate::machine::world::KafkaErrorKind;
+use crate::machine::facts::KafkaErrorKind;
 
 /// How long it may take until any broker answers at all, and how long when it is known why none does.
 const REACH_LIMIT: Duration = Duration::from_secs(5);

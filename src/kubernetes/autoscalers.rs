@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::autoscaler::{Autoscaler, AutoscalerSeen},
+    machine::facts::{ScaledObject, ScaledObjectSeen},
 };
 
 const GROUP_VERSION: &str = "keda.sh/v1alpha1";
@@ -54,36 +54,36 @@ impl Autoscalers {
     }
 
     /// What scales a workload, live. Of several, one that is not paused: KEDA allows no two, where its webhook runs.
-    pub async fn find(&self, namespace: &str, target: &TargetRef) -> AutoscalerSeen {
+    pub async fn find(&self, namespace: &str, target: &TargetRef) -> ScaledObjectSeen {
         match limited(self.client.list_api_group_resources(GROUP_VERSION)).await {
             Ok(served) if served.resources.iter().any(|resource| resource.name == "scaledobjects") => {}
-            Ok(_) => return AutoscalerSeen::Nobody,
+            Ok(_) => return ScaledObjectSeen::Nobody,
             // By its code: of a group that it does not know the API server says so in plain text, without a reason.
-            Err(kube::Error::Api(status)) if status.code == 404 => return AutoscalerSeen::Nobody,
-            Err(error) => return AutoscalerSeen::Unknown(words(&error)),
+            Err(kube::Error::Api(status)) if status.code == 404 => return ScaledObjectSeen::Nobody,
+            Err(error) => return ScaledObjectSeen::Unknown(words(&error)),
         }
         match limited(self.api(namespace).list(&ListParams::default())).await {
             Ok(all) => {
-                let mut found: Vec<Autoscaler> =
+                let mut found: Vec<ScaledObject> =
                     all.items.iter().filter(|object| scales(&object.data, target)).map(read).collect();
                 found.sort_by_key(|own| own.paused);
-                found.into_iter().next().map_or(AutoscalerSeen::Nobody, AutoscalerSeen::Found)
+                found.into_iter().next().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)
             }
             Err(error) => not_seen(&error),
         }
     }
 
     /// The ScaledObject of this name, live.
-    pub async fn look(&self, namespace: &str, name: &str) -> AutoscalerSeen {
+    pub async fn look(&self, namespace: &str, name: &str) -> ScaledObjectSeen {
         match limited(self.api(namespace).get_opt(name)).await {
-            Ok(Some(object)) => AutoscalerSeen::Found(read(&object)),
-            Ok(None) => AutoscalerSeen::Nobody,
+            Ok(Some(object)) => ScaledObjectSeen::Found(read(&object)),
+            Ok(None) => ScaledObjectSeen::Nobody,
             Err(error) => not_seen(&error),
         }
     }
 
     /// Why pausing it would be refused, found out by a dry run through the whole API server, admission included.
-    pub async fn try_pause(&self, namespace: &str, found: &Autoscaler) -> Option<String> {
+    pub async fn try_pause(&self, namespace: &str, found: &ScaledObject) -> Option<String> {
         let patch = annotations(&found.resource_version, &json!({PAUSED: "true", PAUSED_BY: "a-dry-run"}));
         match self.patch(namespace, &found.name, &patch, true).await {
             Ok(Changed::Done | Changed::Stale) => None,
@@ -138,11 +138,11 @@ impl Autoscalers {
     }
 }
 
-fn not_seen(error: &kube::Error) -> AutoscalerSeen {
+fn not_seen(error: &kube::Error) -> ScaledObjectSeen {
     match error {
-        kube::Error::Api(status) if status.is_forbidden() => AutoscalerSeen::Hidden(words(error)),
-        kube::Error::Api(status) if status.is_not_found() => AutoscalerSeen::Nobody,
-        _ => AutoscalerSeen::Unknown(words(error)),
+        kube::Error::Api(status) if status.is_forbidden() => ScaledObjectSeen::Hidden(words(error)),
+        kube::Error::Api(status) if status.is_not_found() => ScaledObjectSeen::Nobody,
+        _ => ScaledObjectSeen::Unknown(words(error)),
     }
 }
 
@@ -171,11 +171,11 @@ fn scales(object: &Value, target: &TargetRef) -> bool {
         && group(&field("apiVersion", "apps/v1")) == group(&target.api_version)
 }
 
-fn read(object: &DynamicObject) -> Autoscaler {
+fn read(object: &DynamicObject) -> ScaledObject {
     let annotation = |name: &str| object.annotations().get(name);
     let conditions = object.data["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let fixed_replicas = annotation(PAUSED_REPLICAS).cloned();
-    Autoscaler {
+    ScaledObject {
         name: object.name_any(),
         resource_version: object.resource_version().unwrap_or_default(),
         paused: fixed_replicas.is_some() || annotation(PAUSED).is_some_and(|value| is_true(value)),

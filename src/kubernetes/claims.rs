@@ -17,10 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{is_ours, labels, limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
-    machine::{
-        hold::{Claim, Hold},
-        observed::Seen,
-    },
+    machine::facts::{Claim, Hold, Seen},
 };
 
 /// The annotation with the replicas that come back.

@@ -11,7 +11,7 @@ use kube::{
 use super::limit::limited_to;
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, Reason, TargetRef, TargetStatus},
-    machine::{Note, hold::Hold},
+    machine::{Note, facts::Hold},
 };
 
 /// How long an Event may take: what it tells of waits for it meanwhile.

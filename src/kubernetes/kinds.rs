@@ -13,7 +13,7 @@ use kube::{
 };
 
 use super::limit::limited;
-use crate::{api::TargetRef, machine::world::Unscalable};
+use crate::{api::TargetRef, machine::facts::Unscalable};
 
 /// What is known of kinds. Only what can be scaled is remembered: whatever else was asked about is asked for again the next
 /// time, so that a definition that is installed later counts.

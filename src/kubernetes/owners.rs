@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectM
 
 use crate::{
     api::FIELD_MANAGER,
-    machine::world::{Controller, FieldOwner},
+    machine::facts::{Controller, FieldOwner},
 };
 
 /// Everybody but this operator who owns the replicas, the latest first.

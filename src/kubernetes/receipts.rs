@@ -18,9 +18,8 @@ use super::{
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, OffsetResetStatus, Phase},
     machine::{
-        observed::Seen,
-        receipt::{Receipt, State},
-        record::{AFTER, BEFORE},
+        facts::{Receipt, RunState, Seen},
+        plan::export::{AFTER, BEFORE},
     },
 };
 
@@ -173,7 +172,7 @@ fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
         |name: &str| config_map.data.as_ref().and_then(|data| data.get(name)).ok_or_else(|| format!("it has no line {name}"));
     let time = |name: &str| line(name)?.parse().map_err(|_| format!("its {name} is no time"));
     let state = match line(STATE)?.as_str() {
-        COMMITTING => State::Committing {
+        COMMITTING => RunState::Committing {
             final_plan_time: time(FINAL_PLAN_TIME)?,
             partitions: partitions_in(config_map)?,
             group: match line(GROUP) {
@@ -184,7 +183,7 @@ fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
         phase => {
             let phase = [Phase::Succeeded, Phase::Failed, Phase::Cancelled].into_iter().find(|known| known.as_str() == phase);
             let phase = phase.ok_or("its state is none that is known")?;
-            State::Over { phase, at: time(END_TIME)?, message: line(MESSAGE)?.clone() }
+            RunState::Over { phase, at: time(END_TIME)?, message: line(MESSAGE)?.clone() }
         }
     };
     Ok(Receipt { uid: line(UID)?.clone(), state })
@@ -227,10 +226,10 @@ mod tests {
     fn a_receipt_says_how_far_the_run_had_come() {
         let committing = json!({"uid": "u", "name": "n", "state": "Committing", "finalPlanTime": "2026-11-24T00:00:00Z", "partitions.json": "[]"});
         let read = receipt_in(&config_map(&committing)).unwrap();
-        assert!(matches!(read.state, State::Committing { ref partitions, .. } if partitions.is_empty()), "{read:?}");
+        assert!(matches!(read.state, RunState::Committing { ref partitions, .. } if partitions.is_empty()), "{read:?}");
         let over = json!({"uid": "u", "name": "n", "state": "Cancelled", "endTime": "2026-11-24T00:00:00Z", "message": "m"});
         let read = receipt_in(&config_map(&over)).unwrap();
-        assert!(matches!(read.state, State::Over { phase: Phase::Cancelled, .. }), "{read:?}");
+        assert!(matches!(read.state, RunState::Over { phase: Phase::Cancelled, .. }), "{read:?}");
     }
 
     #[test]

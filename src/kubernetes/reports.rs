@@ -9,7 +9,7 @@ use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 use super::{is_ours, labels, limit::limited, words};
 use crate::{
     api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
-    machine::record::{AFTER, BEFORE, after_csv, before_csv},
+    machine::plan::export::{AFTER, BEFORE, after_csv, before_csv},
 };
 
 /// The file with every partition as the status would list it.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
-    machine::sharing::Claimant,
+    machine::facts::PeerReset,
 };
 
 /// Reads and writes `OffsetReset`s.
@@ -75,8 +75,8 @@ impl Resets {
         scopes: &[Option<String>],
         also: impl IntoIterator<Item = Name>,
         wanted: impl Fn(&OffsetReset) -> Option<K>,
-        are_enough: impl Fn(&[Claimant]) -> bool,
-    ) -> Result<Vec<Claimant>, kube::Error> {
+        are_enough: impl Fn(&[PeerReset]) -> bool,
+    ) -> Result<Vec<PeerReset>, kube::Error> {
         let (mut wishes, mut unknown) = (BTreeSet::new(), vec![]);
         for scope in scopes {
             match self.known.names(scope.as_deref(), &wanted) {
@@ -95,14 +95,14 @@ impl Resets {
     }
 
     /// Those of some names that are there, as they are now.
-    async fn named<'a>(&self, names: impl Iterator<Item = &'a Name>, tolerant: bool) -> Result<Vec<Claimant>, kube::Error> {
+    async fn named<'a>(&self, names: impl Iterator<Item = &'a Name>, tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {
         let read = names.map(|(namespace, name)| async move {
             let api: Api<DeserializeGuard<OffsetReset>> = Api::namespaced(self.client.clone(), namespace);
             let found = match limited(api.get_opt(name)).await {
                 Err(error) if tolerant && hides(namespace, &error) => None,
                 found => found?,
             };
-            Ok(found.and_then(|guard| guard.0.ok()).map(|reset| Claimant::from(&reset)))
+            Ok(found.and_then(|guard| guard.0.ok()).map(|reset| PeerReset::from(&reset)))
         });
         join_all(read).await.into_iter().filter_map(Result::transpose).collect()
     }
@@ -111,12 +111,12 @@ impl Resets {
     ///
     /// # Errors
     /// When the API server does not answer with them.
-    pub async fn of_names(&self, namespace: &str, names: impl Iterator<Item = &str>) -> Result<Vec<Claimant>, kube::Error> {
+    pub async fn of_names(&self, namespace: &str, names: impl Iterator<Item = &str>) -> Result<Vec<PeerReset>, kube::Error> {
         let names: BTreeSet<Name> = names.map(|name| (namespace.to_owned(), name.to_owned())).collect();
         self.named(names.iter(), false).await
     }
 
-    async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<Claimant>, kube::Error> {
+    async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {
         let lists = join_all(scopes.iter().map(|scope| self.claimants(scope.as_deref()))).await;
         let mut all = vec![];
         for (scope, list) in scopes.iter().zip(lists) {
@@ -133,13 +133,13 @@ impl Resets {
     ///
     /// # Errors
     /// When the API server does not answer with them.
-    pub async fn claimants(&self, namespace: Option<&str>) -> Result<Vec<Claimant>, kube::Error> {
+    pub async fn claimants(&self, namespace: Option<&str>) -> Result<Vec<PeerReset>, kube::Error> {
         let api: Api<DeserializeGuard<OffsetReset>> = match namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
         let list = limited(api.list(&ListParams::default())).await?;
-        Ok(list.items.iter().filter_map(|guard| guard.0.as_ref().ok()).map(Claimant::from).collect())
+        Ok(list.items.iter().filter_map(|guard| guard.0.as_ref().ok()).map(PeerReset::from).collect())
     }
 
     /// Writes the status over the version that was read.

@@ -18,10 +18,7 @@ use kube::{
 use super::{kinds::Kinds, limit::limited, owners, words};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::{
-        observed::Seen,
-        world::{About, Autoscaler, Pod, Unscalable, Workload},
-    },
+    machine::facts::{Hpa, Pod, Seen, Unscalable, Workload, WorkloadDetails},
 };
 
 /// Reads and scales workloads.
@@ -91,8 +88,9 @@ impl Targets {
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
-        let about = About { unset, ..About::default() };
-        let seen = |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods, about });
+        let details = WorkloadDetails { unset, ..WorkloadDetails::default() };
+        let seen =
+            |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods, details });
         if !with_pods {
             return seen(vec![]);
         }
@@ -121,19 +119,19 @@ impl Targets {
         let metadata = if place.resource.group == "apps" && place.resource.kind == "StatefulSet" {
             let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
             let set = limited(api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
-            workload.about.deletes_volumes = deletes_volumes(&set);
+            workload.details.deletes_volumes = deletes_volumes(&set);
             set.metadata
         } else {
             let read = limited(place.api.get_metadata(&target.name)).await;
             read.map_err(|error| format!("its metadata could not be read: {}", words(&error)))?.metadata
         };
-        workload.about.controller = owners::controller(&metadata);
-        workload.about.scalers = owners::scalers(&metadata);
+        workload.details.controller = owners::controller(&metadata);
+        workload.details.scalers = owners::scalers(&metadata);
         if let Err(error) = self.look_at_autoscalers(namespace, &place, workload).await {
             // Nothing but warnings depends on them, so that a missing right is no reason to refuse; a lost answer is asked for again.
             let what = format!("whether a HorizontalPodAutoscaler scales it could not be looked at: {}", words(&error));
             match &error {
-                kube::Error::Api(status) if (400..429).contains(&status.code) => workload.about.unseen = Some(what),
+                kube::Error::Api(status) if (400..429).contains(&status.code) => workload.details.unseen = Some(what),
                 _ => return Err(what),
             }
         }
@@ -146,18 +144,18 @@ impl Targets {
         let look = async {
             let place = self.place(namespace, target).await?;
             let found = limited(place.api.get_metadata(&target.name)).await.map_err(|error| words(&error))?;
-            workload.about.scalers = owners::scalers(&found.metadata);
+            workload.details.scalers = owners::scalers(&found.metadata);
             self.look_at_autoscalers(namespace, &place, workload).await.map_err(|error| words(&error))
         };
         if let Err(why) = look.await {
-            workload.about.unseen = Some(format!("who scales it could not be looked at: {why}"));
+            workload.details.unseen = Some(format!("who scales it could not be looked at: {why}"));
         }
     }
 
     async fn look_at_autoscalers(&self, namespace: &str, place: &Place<'_>, workload: &mut Workload) -> Result<(), kube::Error> {
         let api = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), namespace);
         let list = limited(api.list(&ListParams::default())).await?;
-        workload.about.autoscalers = list.iter().filter(|found| scales(found, place)).map(autoscaler).collect();
+        workload.details.autoscalers = list.iter().filter(|found| scales(found, place)).map(autoscaler).collect();
         Ok(())
     }
 
@@ -300,9 +298,9 @@ fn scales(found: &HorizontalPodAutoscaler, place: &Place<'_>) -> bool {
     (group, &of.kind, &of.name) == (place.resource.group.as_str(), &place.resource.kind, &place.target.name)
 }
 
-fn autoscaler(found: &HorizontalPodAutoscaler) -> Autoscaler {
+fn autoscaler(found: &HorizontalPodAutoscaler) -> Hpa {
     let conditions = found.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    Autoscaler {
+    Hpa {
         name: found.name_any(),
         min_replicas: found.spec.as_ref().and_then(|spec| spec.min_replicas).unwrap_or(1),
         scaled_to_zero: conditions.into_iter().any(|condition| condition.type_ == "ScaledToZero" && condition.status == "True"),

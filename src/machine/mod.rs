@@ -10,159 +10,48 @@
 //! | Draining | `draining` | the broker calls the group free, or the time is over |
 //! | Resetting | `resetting` | every partition was read back as planned, or failed |
 //! | Restoring | `restoring` | every target has its replicas back, or must be left alone |
-//! | Succeeded, Failed, Cancelled | `resumed` | – (it still looks whether the consumers come back) |
+//! | Succeeded, Failed, Cancelled | `finished` | – (it still looks whether the consumers come back) |
 //! | Planned (a dry run) | – | somebody sets dryRun to false: then it begins anew |
 //!
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that
 //! status before it acts; [`after`] then says what the effect's answer means.
 
-mod acls;
-pub mod autoscaler;
-pub(crate) mod check;
-mod clamp;
-mod draining;
-mod drift;
-pub mod group;
+pub mod coordination;
+mod decision;
+pub mod facts;
 mod guards;
-pub mod hold;
-mod managers;
-pub mod observed;
+mod limits;
 mod pass;
-mod pending;
+mod phases;
 pub mod plan;
-mod planning;
-mod policy;
-pub mod receipt;
-pub mod record;
+pub mod refusal;
 pub mod request;
-mod resetting;
-mod restoring;
-mod resumed;
-pub mod scope;
-pub mod sharing;
-mod stopping;
-mod targets;
-mod timestamp;
-mod warnings;
-pub mod world;
+mod text;
+mod time;
+pub mod totals;
 
 #[cfg(test)]
 mod tests;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use self::{
+    coordination::{receipt, scaled_object},
+    facts::Observed,
     guards::Guard,
-    hold::Hold,
-    observed::Observed,
     pass::Pass,
+    phases::{draining, finished, pending, planning, resetting, restoring, stopping},
     request::{InvalidSpec, Request},
-    world::{GroupMember, KafkaError, PerPartition, TopicPartition},
 };
 use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
-pub use planning::PLANNING_TIMEOUT;
-pub use resetting::MAX_COMMITS;
-pub use resumed::{RESUME_TIMEOUT, needs_a_look};
-pub use stopping::MAX_REHOLDS;
-
-/// What follows from a pass.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// The status to write, before the effect.
-    pub status: OffsetResetStatus,
-    /// The one thing to do.
-    pub effect: Option<Effect>,
-    /// When to look again, if nothing changes before.
-    pub requeue: Option<SignedDuration>,
-    /// What to tell people, as Events.
-    pub notes: Vec<Note>,
-}
-
-/// One thing to do. Every effect is idempotent.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Put our finalizer on the object: from here on it cannot go before the replicas are back.
-    AddFinalizer,
-    /// Take our finalizer off.
-    RemoveFinalizer,
-    /// Set the replicas of a target, if it is still as it was seen.
-    Scale {
-        /// Which one, by its place in the status.
-        target: usize,
-        /// The version that was seen.
-        resource_version: String,
-        /// The replicas it is to have.
-        replicas: i32,
-        /// Stop or restore.
-        kind: ActionKind,
-    },
-    /// Write into a target's Lease who holds it: made when it has no version yet.
-    Claim {
-        /// Which one, by its place in the status.
-        target: usize,
-        /// What is to stand there, over the version that was read.
-        hold: Hold,
-    },
-    /// Take our claim out of a target's Lease, and delete it when no other is left.
-    Release {
-        /// Which one, by its place in the status.
-        target: usize,
-        /// What is to stand there, over the version that was read.
-        hold: Hold,
-    },
-    /// Pause what scales a target, if it is still as it was seen.
-    Pause {
-        /// Which one, by its place in the status.
-        target: usize,
-        /// The version that was seen.
-        resource_version: String,
-    },
-    /// Take our pause off what scales a target, if it is still as it was seen.
-    Resume {
-        /// Which one, by its place in the status.
-        target: usize,
-        /// The version that was seen.
-        resource_version: String,
-    },
-    /// Take these members out of the group: no container of theirs runs any more.
-    RemoveMembers(Vec<GroupMember>),
-    /// Commit these offsets, each with the marker.
-    Commit(Vec<(TopicPartition, i64)>),
-    /// Say in the receipt how the run has ended, or delete it.
-    SettleReceipt {
-        /// Something was or may have been committed.
-        keep: bool,
-    },
-}
-
-/// How an effect ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// It was accepted.
-    Done,
-    /// The object had changed, or is gone: nothing was done, look again.
-    Stale,
-    /// It was refused, and would be again.
-    Refused(String),
-    /// A commit was answered, partition by partition.
-    Committed(PerPartition<()>),
-    /// A commit ended without an answer: nobody knows yet whether anything was committed.
-    CommitFailed(KafkaError),
-}
-
-/// Something to tell people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Something went wrong.
-    pub warning: bool,
-    /// Why.
-    pub reason: Reason,
-    /// In words.
-    pub message: String,
-    /// Tell it on this target as well, by its place in the status.
-    pub target: Option<usize>,
-}
+pub use decision::{Answer, Decision, Effect, Note};
+pub use limits::MAX_REHOLDS;
+pub use phases::{
+    finished::{RESUME_TIMEOUT, needs_a_look},
+    planning::PLANNING_TIMEOUT,
+    resetting::MAX_COMMITS,
+};
 
 /// Decides what to do next.
 ///
@@ -179,7 +68,7 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     }
     let phase = pass.begin(request.is_ok_and(|request| request.dry_run));
     if Guard::NotOver.stops(phase.is_terminal()) {
-        return resumed::decide(pass);
+        return finished::decide(pass);
     }
     if phase == Phase::Restoring {
         return restoring::decide(pass);
@@ -253,8 +142,8 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         },
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
-        (Effect::Pause { target, .. }, Answer::Refused(why)) => autoscaler::pause_refused(pass, *target, why),
-        (Effect::Resume { target, .. }, Answer::Refused(why)) => autoscaler::resume_refused(pass, *target, why),
+        (Effect::Pause { target, .. }, Answer::Refused(why)) => scaled_object::pause_refused(pass, *target, why),
+        (Effect::Resume { target, .. }, Answer::Refused(why)) => scaled_object::resume_refused(pass, *target, why),
         (Effect::RemoveMembers(_), Answer::Refused(why)) => draining::removal_refused(pass, why),
         (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
         (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),

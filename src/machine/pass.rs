@@ -1,27 +1,27 @@
 //! One pass over one object: the status that is being written, and the few ways in which a pass can end.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
-
 use super::{
-    Decision, Effect, Note,
+    decision::{Decision, Effect, Note},
+    facts::{Observed, Pod, Seen, Workload},
     guards::Guard,
-    observed::{Observed, Seen},
-    plan, sharing,
-    world::{Pod, Workload},
+    text::{name, seconds},
+    time::later,
+    totals::totals,
 };
 use crate::api::{
     Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Outcome, Phase, Reason, TargetStatus, Totals,
     set_condition,
 };
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 /// How soon to look again after something was done that the next pass builds on.
 const AT_ONCE: SignedDuration = SignedDuration::ZERO;
 
 /// How soon to look again at a target that could not be seen.
-pub(super) const UNSEEN_RETRY: SignedDuration = SignedDuration::from_secs(1);
+pub(in crate::machine) const UNSEEN_RETRY: SignedDuration = SignedDuration::from_secs(1);
 
-pub(super) struct Pass<'a> {
+pub(in crate::machine) struct Pass<'a> {
     pub status: OffsetResetStatus,
     pub seen: &'a Observed,
     pub now: Timestamp,
@@ -108,7 +108,7 @@ impl<'a> Pass<'a> {
 
     /// Counts over the partitions. Of a list that is not complete none can be told; they were when it was.
     pub fn totals(&self) -> Totals {
-        let listed = plan::totals(&self.status.partitions);
+        let listed = totals(&self.status.partitions);
         if self.status.partitions_omitted == 0 { listed } else { self.status.totals.unwrap_or(listed) }
     }
 
@@ -171,19 +171,6 @@ impl<'a> Pass<'a> {
                 }
                 Seen::Unknown(_) | Seen::Missing => false,
             })
-    }
-
-    /// Who works on the group already, in words, when somebody does: seen by the cluster's own id, however its brokers are named.
-    pub fn group_holder(&self) -> Option<String> {
-        let (group, cluster_id) = (&self.seen.group, self.status.group.as_ref()?.cluster_id.as_deref());
-        let other = sharing::group_holder(&self.seen.uid, group, cluster_id, &self.seen.others)?;
-        let held = self.status.targets.iter().any(|target| target.stop_requested);
-        Some(format!(
-            "Waits for OffsetReset {}/{}, which works on the same group of the same cluster; the consumers {}",
-            other.namespace,
-            other.name,
-            if held { "are held at zero since an earlier run" } else { "run" }
-        ))
     }
 
     /// The first target that could not be looked at.
@@ -343,7 +330,7 @@ impl<'a> Pass<'a> {
 }
 
 /// A hold that begins now.
-pub(super) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStatus {
+pub(in crate::machine) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStatus {
     HoldStatus {
         start_time: MicroTime(now),
         deadline: MicroTime(later(now, hold_timeout)),
@@ -354,24 +341,4 @@ pub(super) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStat
         end_time: None,
         downtime: None,
     }
-}
-
-/// A time after another, or the end of time where that overflows.
-pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// A workload's kind and name, as in messages.
-pub(super) fn name(target: &TargetStatus) -> String {
-    format!("{}/{}", target.kind, target.name)
-}
-
-/// A duration in seconds with one decimal.
-fn seconds(duration: SignedDuration) -> String {
-    format!("{:.1}s", duration.as_secs_f64())
-}
-
-/// A time as in messages: to the second, in UTC.
-pub(super) fn clock(at: &MicroTime) -> String {
-    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at.0).unwrap_or_else(|_| at.0.to_string())
 }

@@ -6,7 +6,7 @@ use super::{Context, Error, connection::connect};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{Changed, Claimed, End, ReportWrite, Scaled, Stored},
-    machine::{Answer, Effect, request::Request, world::Committed},
+    machine::{Answer, Effect, facts::Committed, request::Request},
 };
 
 /// Acts, and says how it ended. The status that the effect relies on has been written, as `reset`.

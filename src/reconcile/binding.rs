@@ -17,7 +17,7 @@
 use super::found::Found;
 use crate::{
     kafka::{Authentication, Mechanism, Secret, Tls},
-    machine::{check::names_a_broker, world::KafkaError},
+    machine::{facts::KafkaError, request::validate::names_a_broker},
 };
 
 const BOOTSTRAP_SERVERS: &[&str] = &["bootstrapServers", "bootstrap.servers", "bootstrap-servers"];
@@ -118,7 +118,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::{kubernetes::Material, machine::world::KafkaErrorKind};
+    use crate::{kubernetes::Material, machine::facts::KafkaErrorKind};
 
     /// Stand for a certificate and its key, see [`real`].
     const CA: &str = "a certificate";

@@ -12,8 +12,8 @@ use crate::{
     kafka::{Authentication, ClientCredentials, Connection, GroupAdmin, Mechanism, Secret, Tls},
     kubernetes::Material,
     machine::{
+        facts::{KafkaError, KafkaErrorKind},
         request::Request,
-        world::{KafkaError, KafkaErrorKind},
     },
 };
 

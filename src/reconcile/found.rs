@@ -6,7 +6,7 @@ use crate::{
         pem::{self, Flaw},
     },
     kubernetes::Material,
-    machine::world::{KafkaError, KafkaErrorKind},
+    machine::facts::{KafkaError, KafkaErrorKind},
 };
 
 /// How many of its keys a message names.

@@ -32,7 +32,7 @@ use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kafka::Connector,
     kubernetes::{Announcer, Autoscalers, Claims, Receipts, Reports, Resets, Secrets, Targets, leader::Leadership},
-    machine::{self, Decision, observed::Observed, request::Request},
+    machine::{self, Decision, facts::Observed, request::Request},
     observability::Metrics,
 };
 

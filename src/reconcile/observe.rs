@@ -1,5 +1,6 @@
 //! Looks at the world: only at what the phase needs, live, and Kafka never where a deadline must not wait for it.
 
+use crate::machine::facts::brokers;
 use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
@@ -18,13 +19,12 @@ use crate::{
     kubernetes::{ReportRead, report_name},
     machine::{
         self,
-        autoscaler::AutoscalerSeen,
-        hold::Hold,
-        observed::{KafkaSeen, Observed, Seen, Undone},
-        receipt::{Receipt, State},
+        coordination::queue,
+        facts::{
+            Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, ScaledObjectSeen, Seen, Undone,
+            Workload,
+        },
         request::{InvalidSpec, Request, Work},
-        sharing::{self, Claimant},
-        world::{KafkaError, KafkaErrorKind, Workload},
     },
 };
 
@@ -70,16 +70,16 @@ pub(super) async fn observe(
     let mut turn = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
-        let (own, now) = (Claimant::from(reset), (context.clock)());
+        let (own, now) = (PeerReset::from(reset), (context.clock)());
         // Whoever waits for one of many need not look at the others.
-        let are_enough = |others: &[Claimant]| sharing::blocker(&own, others, now).is_some();
+        let are_enough = |others: &[PeerReset]| queue::blocker(&own, others, now).is_some();
         seen.others = look_at_others(context, reset, &[], are_enough).await?;
-        seen.blocker = sharing::blocker(&own, &seen.others, now);
+        seen.blocker = queue::blocker(&own, &seen.others, now);
         if let Ok(request) = request
             && !request.dry_run
         {
             let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
-            if matches!(&receipt, Seen::Known(Receipt { state: State::Committing { .. }, .. })) {
+            if matches!(&receipt, Seen::Known(Receipt { state: RunState::Committing { .. }, .. })) {
                 // What is taken up must not be brought back meanwhile.
                 turn = Some(place.outside(context.turns.of_holds(&request.namespace)).await);
                 seen.targets = look_at_targets(context, reset, status, Some(request), phase).await;
@@ -143,15 +143,15 @@ async fn look_at_others(
     context: &Context,
     own: &OffsetReset,
     holds: &[Seen<Hold>],
-    are_enough: impl Fn(&[Claimant]) -> bool,
-) -> Result<Vec<Claimant>, Error> {
+    are_enough: impl Fn(&[PeerReset]) -> bool,
+) -> Result<Vec<PeerReset>, Error> {
     let namespace = own.namespace().unwrap_or_default();
     let claims = holds.iter().flat_map(|hold| if let Seen::Known(hold) = hold { hold.claims.as_slice() } else { &[] });
     let claimants = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
     let named = claimants.map(|claim| (namespace.clone(), claim.name.clone()));
     let wanted = |other: &OffsetReset| {
-        let wanted = !is_done(other) && other.metadata.uid != own.metadata.uid && sharing::may_meet(own, other);
-        wanted.then(|| (!Claimant::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
+        let wanted = !is_done(other) && other.metadata.uid != own.metadata.uid && queue::may_meet(own, other);
+        wanted.then(|| (!PeerReset::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
     };
     context.resets.rivals(&context.scopes, named, wanted, are_enough).await.map_err(Error::List)
 }
@@ -212,10 +212,10 @@ async fn look_at_holds(
 }
 
 /// What scales each of the targets, looked for by what it scales, and whether it may be paused.
-async fn look_for_autoscalers(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<AutoscalerSeen> {
+async fn look_for_autoscalers(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<ScaledObjectSeen> {
     let looks = targets.iter().map(|target| async move {
         let mut seen = context.autoscalers.find(namespace, target).await;
-        if let AutoscalerSeen::Found(found) = &mut seen
+        if let ScaledObjectSeen::Found(found) = &mut seen
             && !found.paused
         {
             found.refusal = context.autoscalers.try_pause(namespace, found).await;
@@ -226,11 +226,11 @@ async fn look_for_autoscalers(context: &Context, namespace: &str, targets: &[Tar
 }
 
 /// Those that were found, as they are now. Where none was found there is nothing to look at.
-async fn look_at_autoscalers(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<AutoscalerSeen> {
+async fn look_at_autoscalers(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<ScaledObjectSeen> {
     let looks = status.targets.iter().map(|target| async move {
         match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
             Some(own) => context.autoscalers.look(namespace, &own.name).await,
-            None => AutoscalerSeen::Nobody,
+            None => ScaledObjectSeen::Nobody,
         }
     });
     join_all(looks).await
@@ -282,7 +282,7 @@ async fn look_at_undone(context: &Context, reset: &OffsetReset, request: &Reques
                 ReportRead::Unreadable { why, .. } => return Err(why),
             }
         };
-        let same_brokers = sharing::brokers(reset).iter().any(|broker| sharing::brokers(&undone).contains(broker));
+        let same_brokers = brokers(reset).iter().any(|broker| brokers(&undone).contains(broker));
         let cluster_id = status.group.and_then(|group| group.cluster_id);
         Ok(Seen::Known(Undone { name: name.clone(), group: undone.spec.group, cluster_id, same_brokers, partitions }))
     };

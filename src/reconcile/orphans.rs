@@ -12,9 +12,8 @@ use crate::{
     api::TargetRef,
     kubernetes::{Changed, Claimed, Scaled, hold_in},
     machine::{
-        autoscaler::AutoscalerSeen,
-        hold::{self, Care, Hold},
-        observed::Seen,
+        coordination::hold::{self, Care},
+        facts::{Hold, ScaledObjectSeen, Seen},
     },
 };
 
@@ -134,9 +133,9 @@ async fn restore(
 /// stays. An operator that may not read KEDA's objects has paused none.
 async fn let_go(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold) -> Result<Option<Action>, Error> {
     let found = match context.autoscalers.find(namespace, target).await {
-        AutoscalerSeen::Found(found) if found.ours => found,
-        AutoscalerSeen::Found(_) | AutoscalerSeen::Nobody | AutoscalerSeen::Hidden(_) => return Ok(None),
-        AutoscalerSeen::Unknown(why) => {
+        ScaledObjectSeen::Found(found) if found.ours => found,
+        ScaledObjectSeen::Found(_) | ScaledObjectSeen::Nobody | ScaledObjectSeen::Hidden(_) => return Ok(None),
+        ScaledObjectSeen::Unknown(why) => {
             tracing::warn!(
                 namespace,
                 workload = hold.workload,

@@ -8,10 +8,9 @@ use crate::{
     api::{IsolationLevel, OffsetResetStatus, PartitionStatus, Phase, Position},
     kafka::GroupAdmin,
     machine::{
-        observed::{CommitSeen, KafkaSeen, PlanSeen, Seen, Undone},
+        facts::{Access, CommitSeen, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone},
+        plan::expand,
         request::{Goal, Request},
-        scope,
-        world::{Access, KafkaError, TopicPartition},
     },
 };
 
@@ -57,7 +56,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     for group in request.source_groups() {
         seen.sources.insert(group.to_owned(), admin.all_committed(group).await);
     }
-    let looks = scope::topics(request, &seen).into_iter().map(|topic| async {
+    let looks = expand::topics(request, &seen).into_iter().map(|topic| async {
         let partitions = admin.partitions(&topic).await;
         (topic, partitions)
     });
@@ -71,7 +70,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
     seen.access = admin.access(&request.group, &seen.topics.keys().cloned().collect::<Vec<_>>()).await?;
     // Where the request cannot be expanded there is nothing to look up, and the plan says why.
-    let Ok(scoped) = scope::expand(request, &seen) else { return Ok(seen) };
+    let Ok(scoped) = expand::expand(request, &seen) else { return Ok(seen) };
     let partitions: Vec<TopicPartition> = scoped.goals.keys().cloned().collect();
     let times: Vec<(TopicPartition, i64)> = scoped
         .goals

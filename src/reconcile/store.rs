@@ -12,7 +12,7 @@ use crate::{
     kubernetes::{Files, ReportRead, ReportWrite, Stored, report_name},
     machine::{
         Decision,
-        record::{Place, equivalent_command},
+        plan::export::{Place, equivalent_command},
         request::Request,
     },
 };

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease};
 use kube::api::DeleteParams;
-use offset_reset_operator::{api::Reason, kubernetes::lease_name, machine::receipt};
+use offset_reset_operator::{api::Reason, kubernetes::lease_name, machine::request::identity};
 
 use super::*;
 use crate::common::{
@@ -170,7 +170,7 @@ async fn a_planted_receipt_is_not_believed() {
         let operator = Operator::start(admin, namespace);
         let object = reset("r", &json!({"targetRefs": [], "suspend": false}));
         let typed: OffsetReset = serde_json::from_value(object.clone()).unwrap();
-        let name = receipt::name("r", &receipt::key(&typed.spec));
+        let name = identity::receipt_name("r", &identity::key(&typed.spec));
         let data = json!({"uid": "u", "name": "r", "state": "Succeeded", "endTime": "2026-11-24T00:00:00Z", "message": "done"});
         let planted = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
         let mallory = Person::new("mallory").await.may(admin, namespace, &EDITOR).await;

@@ -14,7 +14,7 @@ use crate::common::{
 
 /// A group that the broker knows, and a Deployment that somebody runs.
 async fn shop(admin: &Client, namespace: &str) -> (String, String) {
-    use offset_reset_operator::machine::world::{Committed, TopicPartition};
+    use offset_reset_operator::machine::facts::{Committed, TopicPartition};
     let broker = Broker::default();
     let (topic, group) = (broker.topic("admission", 1).await, unique("admission"));
     broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use offset_reset_operator::{
     api::{MAX_PARTITIONS, OutOfRange, PartitionOutcome},
     machine::{
-        observed::{PlanSeen, Seen, Undone},
-        plan::{Plan, Refusal, plan, totals},
-        request::Request,
-        scope,
-        world::{
+        facts::{
             Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
-            PerPartition, TimestampMatch, TopicPartition,
+            PerPartition, PlanSeen, Seen, TimestampMatch, TopicPartition, Undone,
         },
+        plan::{Plan, expand, plan},
+        refusal::Refusal,
+        request::Request,
+        totals::totals,
     },
 };
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
         let cluster_id = random.percent(50).then(|| "another".into());
         Seen::Known(Undone { name: "other".into(), group, cluster_id, same_brokers: random.percent(90), partitions })
     });
-    for topic in scope::topics(request, &seen) {
+    for topic in expand::topics(request, &seen) {
         let partitions = if random.percent(97) { Ok(vec![0, 1, 2]) } else { Err(any_error(random)) };
         seen.topics.insert(topic, partitions);
     }

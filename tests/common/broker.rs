@@ -8,7 +8,7 @@ use std::{
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::world::{Bounds, TopicPartition},
+    machine::facts::{Bounds, TopicPartition},
 };
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,

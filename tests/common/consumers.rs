@@ -14,10 +14,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 use offset_reset_operator::{
     kafka::GroupAdmin,
-    machine::{
-        group,
-        world::{Group, GroupMember},
-    },
+    machine::facts::{Group, GroupMember, group},
 };
 use rdkafka::{
     ClientConfig, Message,

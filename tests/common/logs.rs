@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use offset_reset_operator::{kafka::GroupAdmin, machine::world::Bounds};
+use offset_reset_operator::{kafka::GroupAdmin, machine::facts::Bounds};
 use rdkafka::producer::{FutureProducer, Producer};
 
 use super::{

@@ -7,7 +7,7 @@ use offset_reset_operator::{
     api::{Clamp, FINALIZER, OffsetReset, OffsetResetStatus, PartitionOutcome, Phase, Reason},
     cli::Config,
     kafka::{Connection, Connector, Pool},
-    machine::{group, world::TopicPartition},
+    machine::facts::{TopicPartition, group},
     run,
 };
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path};
 use kube::{Api, api::PostParams};
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
-    machine::world::TopicPartition,
+    machine::facts::TopicPartition,
 };
 use serde_json::{Value, json};
 

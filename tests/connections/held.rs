@@ -10,7 +10,7 @@ use kube::{
 };
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
-    machine::world::GroupMember,
+    machine::facts::GroupMember,
 };
 use serde_json::{Value, json};
 use tokio::{

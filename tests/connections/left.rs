@@ -4,7 +4,7 @@ use std::slice;
 
 use offset_reset_operator::{
     kafka::{Authentication, Connection, Connector, GroupAdmin, Mechanism, Secret, Tls},
-    machine::world::{GroupMember, KafkaErrorKind},
+    machine::facts::{GroupMember, KafkaErrorKind},
 };
 
 use crate::{

@@ -14,7 +14,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use offset_reset_operator::machine::world::{Committed, TopicPartition};
+use offset_reset_operator::machine::facts::{Committed, TopicPartition};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;

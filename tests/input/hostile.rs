@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, PostParams};
 use offset_reset_operator::{
     api::{OffsetResetStatus, Phase},
     kafka::{Connection, Connector, Pool},
-    machine::world::{Committed, TopicPartition},
+    machine::facts::{Committed, TopicPartition},
 };
 use serde_json::json;
 use tokio::{

@@ -6,7 +6,7 @@ use kube::api::PostParams;
 use offset_reset_operator::{
     api::Phase,
     kafka::{Connection, Connector, Pool},
-    machine::world::{Committed, TopicPartition},
+    machine::facts::{Committed, TopicPartition},
 };
 use serde_json::json;
 

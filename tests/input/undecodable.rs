@@ -12,7 +12,7 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, Phase},
     kafka::{Connection, Connector, Pool},
-    machine::world::{Committed, TopicPartition},
+    machine::facts::{Committed, TopicPartition},
 };
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use offset_reset_operator::machine::world::{Access, Group, KafkaErrorKind};
+use offset_reset_operator::machine::facts::{Access, Group, KafkaErrorKind};
 
 use crate::{
     admin,

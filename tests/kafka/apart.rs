@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::world::KafkaErrorKind,
+    machine::facts::KafkaErrorKind,
 };
 use tokio::{io::AsyncReadExt, net::TcpListener};
 

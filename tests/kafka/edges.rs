@@ -1,6 +1,6 @@
 //! Questions at the edge: nothing, twice, impossible, of nobody.
 
-use offset_reset_operator::machine::world::{Bounds, KafkaErrorKind};
+use offset_reset_operator::machine::facts::{Bounds, KafkaErrorKind};
 
 use crate::{admin, common::unique, connect, to, topic, tp};
 

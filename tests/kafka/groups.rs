@@ -2,10 +2,7 @@
 
 use std::slice;
 
-use offset_reset_operator::machine::{
-    group,
-    world::{Committed, Group, GroupState, GroupType, KafkaErrorKind, TopicPartition},
-};
+use offset_reset_operator::machine::facts::{Committed, Group, GroupState, GroupType, KafkaErrorKind, TopicPartition, group};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,

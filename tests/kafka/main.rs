@@ -17,7 +17,7 @@ use std::{process::Stdio, sync::Arc, time::Duration};
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin},
-    machine::world::{Committed, Group, KafkaErrorKind, TopicPartition},
+    machine::facts::{Committed, Group, KafkaErrorKind, TopicPartition},
 };
 
 async fn admin() -> Arc<dyn GroupAdmin> {

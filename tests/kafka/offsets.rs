@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offset_reset_operator::machine::world::{Bounds, Committed, KafkaErrorKind, TimestampMatch};
+use offset_reset_operator::machine::facts::{Bounds, Committed, KafkaErrorKind, TimestampMatch};
 
 use rdkafka::{
     ClientConfig,

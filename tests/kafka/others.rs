@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offset_reset_operator::{
     kafka::GroupAdmin,
-    machine::world::{Group, KafkaError, KafkaErrorKind},
+    machine::facts::{Group, KafkaError, KafkaErrorKind},
 };
 use tokio::task::block_in_place;
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use offset_reset_operator::machine::world::{Bounds, Committed, KafkaErrorKind};
+use offset_reset_operator::machine::facts::{Bounds, Committed, KafkaErrorKind};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},

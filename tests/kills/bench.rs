@@ -19,7 +19,7 @@ use kube::{
 use offset_reset_operator::{
     api::{FINALIZER, OffsetReset},
     kafka::{GroupAdmin, Pool},
-    machine::world::{Committed, TopicPartition},
+    machine::facts::{Committed, TopicPartition},
     run,
 };
 use regex::Regex;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::world::{
+    machine::facts::{
         Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
     },
 };

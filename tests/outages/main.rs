@@ -31,7 +31,7 @@ use fault::{At, Whom};
 use futures::future::join_all;
 use offset_reset_operator::{
     api::{PartitionOutcome, Phase, Reason},
-    machine::world::Group,
+    machine::facts::Group,
 };
 use serde_json::{Value, json};
 use stage::{AFTER, BEFORE, LONG, Stage, Theatre};

@@ -18,10 +18,7 @@ use kube::{
 use offset_reset_operator::{
     api::{FINALIZER, OffsetReset, Phase, Reason},
     kafka::{GroupAdmin, Pool},
-    machine::{
-        group,
-        world::{Committed, TopicPartition},
-    },
+    machine::facts::{Committed, TopicPartition, group},
     run,
 };
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use offset_reset_operator::{
     api::{PartitionOutcome, PartitionStatus, Phase},
-    machine::world::Committed,
+    machine::facts::Committed,
 };
 
 /// How many partitions each topic has.

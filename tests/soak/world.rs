@@ -21,10 +21,7 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, Phase},
     kafka::GroupAdmin,
-    machine::{
-        group,
-        world::{Committed, TopicPartition},
-    },
+    machine::facts::{Committed, TopicPartition, group},
 };
 use serde_json::json;
 use tokio::{process::Command, task::JoinHandle};

@@ -36,10 +36,7 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason, Restored},
     kafka::GroupAdmin,
-    machine::{
-        group,
-        world::{Committed, TopicPartition},
-    },
+    machine::facts::{Committed, TopicPartition, group},
 };
 use serde_json::{Value, json};
 

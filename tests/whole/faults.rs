@@ -9,8 +9,9 @@ use std::{
 use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::group,
-    machine::world::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
+    machine::facts::{
+        Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition, group,
+    },
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;

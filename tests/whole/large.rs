@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offset_reset_operator::machine::world::{Bounds, Committed, TimestampMatch, TopicPartition};
+use offset_reset_operator::machine::facts::{Bounds, Committed, TimestampMatch, TopicPartition};
 use rdkafka::producer::FutureRecord;
 use serde_json::json;
 

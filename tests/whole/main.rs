@@ -35,10 +35,7 @@ use kube::{
 use offset_reset_operator::{
     api::{OffsetReset, PartitionStatus, Phase, Reason},
     kafka::GroupAdmin,
-    machine::{
-        group,
-        world::{Committed, TopicPartition},
-    },
+    machine::facts::{Committed, TopicPartition, group},
 };
 use serde_json::{Value, json};
 

@@ -48,7 +48,7 @@ async fn one_that_comes_later_joins_and_the_first_waits_for_it() {
         // Somebody else's consumer keeps the first group from becoming empty.
         let member = Member::start(&slow, std::slice::from_ref(&topic), &Kind::default(), 0, Consumed::default());
         let joined = async {
-            while offset_reset_operator::machine::group::members(&stand.admin.describe_group(&slow).await.unwrap()) == 0 {
+            while offset_reset_operator::machine::facts::group::members(&stand.admin.describe_group(&slow).await.unwrap()) == 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         };

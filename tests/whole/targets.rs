@@ -217,7 +217,7 @@ async fn a_topic_that_is_deleted_after_the_plan_fails_only_its_own_partitions() 
         let (topic, doomed, group) = (stand.topic().await, stand.broker.topic("doomed", 1).await, unique("doomed"));
         let member = Member::start(&group, std::slice::from_ref(&topic), &Kind::default(), 0, Consumed::default());
         let joined = async {
-            while offset_reset_operator::machine::group::members(&stand.admin.describe_group(&group).await.unwrap()) == 0 {
+            while offset_reset_operator::machine::facts::group::members(&stand.admin.describe_group(&group).await.unwrap()) == 0 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

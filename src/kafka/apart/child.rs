@@ -17,7 +17,7 @@ use super::{
     super::{Connection, GroupAdmin, client::Client, questions},
     protocol::{Answered, Call, Told, now, read, write},
 };
-use crate::machine::world::{KafkaError, KafkaErrorKind, PerPartition};
+use crate::machine::facts::{KafkaError, KafkaErrorKind, PerPartition};
 
 /// How many answers wait to be written.
 const ANSWERS: usize = 64;

@@ -26,7 +26,7 @@ use self::{
     protocol::{Call, Pairs, until},
 };
 use super::{Allowance, Connection, GroupAdmin, errors, ffi::Fault, questions};
-use crate::machine::world::{
+use crate::machine::facts::{
     Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
 };
 

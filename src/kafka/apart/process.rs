@@ -24,7 +24,7 @@ use super::{
     Launcher,
     protocol::{Answered, Call, Told, read, write},
 };
-use crate::machine::world::{KafkaError, KafkaErrorKind};
+use crate::machine::facts::{KafkaError, KafkaErrorKind};
 
 /// How many questions wait to be written.
 const QUESTIONS: usize = 64;

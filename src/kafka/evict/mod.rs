@@ -24,7 +24,7 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use self::scram::{Hash, Scram};
 use super::{Authentication, Connection, Mechanism, errors, ffi, oauth::Token, tls};
-use crate::machine::world::{GroupMember, KafkaError, KafkaErrorKind};
+use crate::machine::facts::{GroupMember, KafkaError, KafkaErrorKind};
 
 /// How long a connection, and each answer, may take.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kafka::groups,
-    machine::world::{GroupDescription, GroupMember},
+    machine::facts::{GroupDescription, GroupMember},
 };
 
 type Description = sys::rd_kafka_ConsumerGroupDescription_t;

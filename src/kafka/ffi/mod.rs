@@ -19,7 +19,7 @@ use std::{
 
 use rdkafka_sys as sys;
 
-use crate::machine::world::TopicPartition;
+use crate::machine::facts::TopicPartition;
 
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use offsets::{Isolation, alter, list_committed, list_offsets};

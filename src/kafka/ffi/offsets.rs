@@ -8,7 +8,7 @@ use super::{
     Answers, Call, Fault, Handle, INVALID_ARGUMENT, Owned, c_string, check, fault, fault_of, options, options_of_question,
     silence, taken, text,
 };
-use crate::machine::world::{Committed, TopicPartition};
+use crate::machine::facts::{Committed, TopicPartition};
 
 /// librdkafka's offset for "none was given".
 const NO_OFFSET: i64 = sys::RD_KAFKA_OFFSET_INVALID as i64;

@@ -6,26 +6,26 @@ use super::*;
 use crate::{
     api::AutoscalerStatus,
     machine::{
-        Answer, Decision, Effect, MAX_REHOLDS, after, decide,
-        receipt::{Receipt, State},
-        sharing::Claimant,
+        MAX_REHOLDS, after, decide,
+        decision::{Answer, Decision, Effect},
+        facts::{PeerReset, Receipt, RunState},
     },
 };
 
-fn paused() -> Autoscaler {
-    Autoscaler { paused: true, ours: true, acknowledged: true, ..scaled_object() }
+fn paused() -> ScaledObject {
+    ScaledObject { paused: true, ours: true, acknowledged: true, ..scaled_object() }
 }
 
-fn of_its_owner() -> Autoscaler {
-    Autoscaler { ours: false, ..paused() }
+fn of_its_owner() -> ScaledObject {
+    ScaledObject { ours: false, ..paused() }
 }
 
-fn with(target: Seen<Workload>, autoscaler: AutoscalerSeen) -> Observed {
+fn with(target: Seen<Workload>, autoscaler: ScaledObjectSeen) -> Observed {
     Observed { autoscalers: vec![autoscaler], ..seen(target, KafkaSeen::NotAsked) }
 }
 
-fn found(autoscaler: Autoscaler) -> AutoscalerSeen {
-    AutoscalerSeen::Found(autoscaler)
+fn found(autoscaler: ScaledObject) -> ScaledObjectSeen {
+    ScaledObjectSeen::Found(autoscaler)
 }
 
 /// In a phase with the ScaledObject recorded, paused so many times, the last time at 1 s.
@@ -52,7 +52,7 @@ fn own(decision: &Decision) -> &AutoscalerStatus {
     decision.status.targets[0].autoscaler.as_ref().unwrap()
 }
 
-fn planned(autoscaler: AutoscalerSeen, target: Seen<Workload>) -> Decision {
+fn planned(autoscaler: ScaledObjectSeen, target: Seen<Workload>) -> Decision {
     let observed = Observed {
         autoscalers: vec![autoscaler],
         holds: vec![Seen::Missing],
@@ -65,16 +65,16 @@ fn planned(autoscaler: AutoscalerSeen, target: Seen<Workload>) -> Decision {
 #[case::nobody_has_paused_it(scaled_object(), Some(false))]
 #[case::its_owner_has(of_its_owner(), Some(true))]
 #[case::an_earlier_run_of_ours_has(paused(), Some(false))]
-fn the_plan_says_whose_pause_it_is(#[case] autoscaler: Autoscaler, #[case] of_owner: Option<bool>) {
+fn the_plan_says_whose_pause_it_is(#[case] autoscaler: ScaledObject, #[case] of_owner: Option<bool>) {
     let decision = planned(found(autoscaler), running());
     assert_eq!(decision.status.phase, Some(Phase::Stopping));
     assert_eq!(decision.status.targets[0].autoscaler.as_ref().map(|own| own.paused_by_owner), of_owner);
 }
 
 #[rstest]
-#[case::not_allowed(Autoscaler { refusal: Some("forbidden".into()), ..scaled_object() }, "kubectl apply -k deploy/keda")]
-#[case::kept_at_a_count(Autoscaler { fixed_replicas: Some("2".into()), ..of_its_owner() }, "autoscaling.keda.sh/paused-replicas")]
-fn what_cannot_be_held_is_refused_while_consumers_run(#[case] autoscaler: Autoscaler, #[case] says: &str) {
+#[case::not_allowed(ScaledObject { refusal: Some("forbidden".into()), ..scaled_object() }, "kubectl apply -k deploy/keda")]
+#[case::kept_at_a_count(ScaledObject { fixed_replicas: Some("2".into()), ..of_its_owner() }, "autoscaling.keda.sh/paused-replicas")]
+fn what_cannot_be_held_is_refused_while_consumers_run(#[case] autoscaler: ScaledObject, #[case] says: &str) {
     let decision = planned(found(autoscaler.clone()), running());
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AutoscalerNotPaused)));
     assert!(decision.status.message.unwrap().contains(says));
@@ -85,9 +85,9 @@ fn what_cannot_be_held_is_refused_while_consumers_run(#[case] autoscaler: Autosc
 
 #[test]
 fn what_cannot_be_seen_is_tried_again_and_where_it_may_not_be_seen_that_is_a_warning() {
-    let decision = planned(AutoscalerSeen::Unknown("no route".into()), running());
+    let decision = planned(ScaledObjectSeen::Unknown("no route".into()), running());
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Planning), Some(Reason::AutoscalerNotPaused)));
-    let decision = planned(AutoscalerSeen::Hidden("forbidden".into()), running());
+    let decision = planned(ScaledObjectSeen::Hidden("forbidden".into()), running());
     assert_eq!(decision.status.phase, Some(Phase::Stopping));
     assert!(decision.status.warnings.iter().any(|warning| warning.contains("deploy/keda")), "{:?}", decision.status.warnings);
 }
@@ -102,7 +102,7 @@ fn it_is_paused_after_the_claim_and_awaited_before_the_stop() {
     assert_eq!(decision.effect, Some(Effect::Pause { target: 0, resource_version: "5".into() }));
     assert_eq!((own(&decision).pauses, own(&decision).pause_time.clone()), (1, Some(micro(1))), "recorded before it is done");
 
-    let waiting = with(running(), found(Autoscaler { acknowledged: false, ..paused() }));
+    let waiting = with(running(), found(ScaledObject { acknowledged: false, ..paused() }));
     let decision = at_time(&decision.status, &waiting, 30);
     assert_eq!((decision.effect.clone(), decision.status.reason), (None, Some(Reason::AutoscalerNotPaused)));
     let decision = at_time(&decision.status, &with(running(), found(paused())), 30);
@@ -111,16 +111,16 @@ fn it_is_paused_after_the_claim_and_awaited_before_the_stop() {
 
 #[rstest]
 #[case::its_owner_has_paused_it(found(of_its_owner()))]
-#[case::it_is_gone(AutoscalerSeen::Nobody)]
-fn what_keeps_still_already_is_left_alone(#[case] autoscaler: AutoscalerSeen) {
+#[case::it_is_gone(ScaledObjectSeen::Nobody)]
+fn what_keeps_still_already_is_left_alone(#[case] autoscaler: ScaledObjectSeen) {
     let decision = at_time(&status_with(Phase::Stopping, 0), &with(running(), autoscaler), 1);
     assert!(matches!(decision.effect, Some(Effect::Scale { replicas: 0, .. })));
 }
 
 #[rstest]
-#[case::keda_never_answers(found(Autoscaler { acknowledged: false, ..paused() }), 1)]
+#[case::keda_never_answers(found(ScaledObject { acknowledged: false, ..paused() }), 1)]
 #[case::somebody_takes_it_off_again_and_again(found(scaled_object()), MAX_REHOLDS + 1)]
-fn a_pause_that_does_not_hold_ends_the_reset(#[case] autoscaler: AutoscalerSeen, #[case] pauses: i32) {
+fn a_pause_that_does_not_hold_ends_the_reset(#[case] autoscaler: ScaledObjectSeen, #[case] pauses: i32) {
     let decision = at_time(&status_with(Phase::Stopping, pauses), &with(running(), autoscaler), 31);
     let outcome = decision.status.outcome.unwrap();
     assert_eq!((decision.status.phase, outcome.reason), (Some(Phase::Restoring), Reason::AutoscalerNotPaused));
@@ -167,9 +167,9 @@ fn the_replicas_come_first_then_the_pause_goes_and_then_the_lease() {
 }
 
 #[rstest]
-#[case::gone(AutoscalerSeen::Nobody)]
+#[case::gone(ScaledObjectSeen::Nobody)]
 #[case::taken_over_by_its_owner(found(of_its_owner()))]
-fn a_pause_that_is_not_ours_any_more_keeps_nothing(#[case] autoscaler: AutoscalerSeen) {
+fn a_pause_that_is_not_ours_any_more_keeps_nothing(#[case] autoscaler: ScaledObjectSeen) {
     let decision = at_time(&status_with(Phase::Restoring, 1), &with(running(), autoscaler), 9);
     assert!(matches!(decision.effect, Some(Effect::Release { .. })), "{:?}", decision.effect);
 }
@@ -191,7 +191,7 @@ fn what_cannot_be_let_go_is_said_and_the_lease_stays_for_whoever_cares_for_it() 
     decision = at_time(&decision.status, &observed, 10);
     assert_eq!(decision.status.phase, Some(Phase::Succeeded));
 
-    let unseen = at_time(&status, &with(running(), AutoscalerSeen::Unknown("no route".into())), 9);
+    let unseen = at_time(&status, &with(running(), ScaledObjectSeen::Unknown("no route".into())), 9);
     assert_eq!((unseen.effect, unseen.status.phase), (None, Some(Phase::Restoring)), "not seen is tried again");
 }
 
@@ -203,11 +203,11 @@ fn as_long_as_another_one_needs_the_target_at_zero_it_stays_paused(#[case] knows
     if !knows {
         target.autoscaler = None;
     }
-    let other = Claimant {
+    let other = PeerReset {
         uid: "uid-2".into(),
         targets: vec![target],
         phase: Some(Phase::Draining),
-        ..Claimant::from(&crate::api::OffsetReset::new(
+        ..PeerReset::from(&crate::api::OffsetReset::new(
             "other",
             serde_json::from_value(serde_json::json!({"kafka": {"bootstrapServers": "k:9092"}, "group": "h"})).unwrap(),
         ))
@@ -221,11 +221,14 @@ fn as_long_as_another_one_needs_the_target_at_zero_it_stays_paused(#[case] knows
 
 #[test]
 fn what_takes_up_an_earlier_run_knows_of_its_pause_or_waits_until_it_can_be_seen() {
-    let state =
-        State::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)], group: None };
+    let state = RunState::Committing {
+        final_plan_time: at(-50),
+        partitions: vec![planned_partition(0), planned_partition(1)],
+        group: None,
+    };
     let receipt = Some(Seen::Known(Receipt { uid: "uid-1".into(), state }));
     let with = |autoscaler| Observed { receipt: receipt.clone(), finalizer: false, ..with(gone(), autoscaler) };
-    let unseen = at_time(&OffsetResetStatus::default(), &with(AutoscalerSeen::Unknown("no route".into())), 0);
+    let unseen = at_time(&OffsetResetStatus::default(), &with(ScaledObjectSeen::Unknown("no route".into())), 0);
     assert_eq!((unseen.status.phase, unseen.status.reason), (Some(Phase::Pending), Some(Reason::AutoscalerNotPaused)));
     let taken_up = at_time(&unseen.status, &with(found(paused())), 1);
     assert_eq!(taken_up.status.phase, Some(Phase::Stopping));

@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     api::{ActionKind, RemainingMembers},
     machine::{
-        Answer, Decision, Effect, MAX_COMMITS, MAX_REHOLDS, RESUME_TIMEOUT, after, decide, observed::Blocker, pass::later,
+        MAX_COMMITS, MAX_REHOLDS, RESUME_TIMEOUT, after, decide,
+        decision::{Answer, Decision, Effect},
+        facts::Blocker,
+        time::later,
     },
 };
 
@@ -87,7 +90,7 @@ fn replaced() -> Seen<Workload> {
         replicas: 3,
         refusal: None,
         pods: vec![],
-        about: About::default(),
+        details: WorkloadDetails::default(),
     })
 }
 
@@ -98,7 +101,7 @@ fn refused() -> Seen<Workload> {
         replicas: 3,
         refusal: Some("forbidden".into()),
         pods: vec![],
-        about: About::default(),
+        details: WorkloadDetails::default(),
     })
 }
 
@@ -520,7 +523,7 @@ fn after_the_end_it_says_whether_the_consumers_came_back(
     #[case] expected: (&str, &str),
 ) {
     let mut status = finished();
-    status.group = Some(crate::machine::group::status(&stable(), None, &[]));
+    status.group = Some(crate::machine::facts::group::status(&stable(), None, &[]));
     assert_eq!(later(at(30), RESUME_TIMEOUT), at(330));
     let decision = run(&status, &Observed { finalizer: false, ..seen(target, kafka) }, now);
     assert_eq!(resumed(&decision.status), expected);

@@ -6,8 +6,9 @@ use super::*;
 use crate::{
     api::{Clamp, Position},
     machine::{
-        observed::Undone,
-        plan::{Plan, Refusal, plan},
+        facts::Undone,
+        plan::{Plan, plan},
+        refusal::Refusal,
     },
 };
 

@@ -6,14 +6,16 @@ use super::*;
 use crate::{
     api::{ActionKind, GroupStatus, Restored},
     machine::{
-        Answer, Effect, after, decide,
-        hold::{Care, care_for},
-        sharing::Claimant,
+        after,
+        coordination::hold::{Care, care_for},
+        decide,
+        decision::{Answer, Effect},
+        facts::PeerReset,
     },
 };
 
-fn other(uid: &str, phase: Option<Phase>) -> Claimant {
-    Claimant {
+fn other(uid: &str, phase: Option<Phase>) -> PeerReset {
+    PeerReset {
         uid: uid.into(),
         namespace: "shop".into(),
         name: format!("name-of-{uid}"),
@@ -38,9 +40,9 @@ fn other(uid: &str, phase: Option<Phase>) -> Claimant {
 }
 
 /// Over, with the replicas back.
-fn restored(uid: &str) -> Claimant {
+fn restored(uid: &str) -> PeerReset {
     let target = TargetStatus { restored: Some(Restored::Original), ..target_status(true) };
-    Claimant { targets: vec![target], ..other(uid, Some(Phase::Succeeded)) }
+    PeerReset { targets: vec![target], ..other(uid, Some(Phase::Succeeded)) }
 }
 
 fn claimed_by(uids: &[&str]) -> Seen<Hold> {
@@ -51,7 +53,7 @@ fn claimed_by(uids: &[&str]) -> Seen<Hold> {
 fn with_cluster(status: OffsetResetStatus) -> OffsetResetStatus {
     let group = GroupStatus {
         cluster_id: Some("cluster-1".into()),
-        ..crate::machine::group::status(&group_in(GroupState::Stable, 1), None, &[])
+        ..crate::machine::facts::group::status(&group_in(GroupState::Stable, 1), None, &[])
     };
     OffsetResetStatus { group: Some(group), ..status }
 }
@@ -158,7 +160,7 @@ fn who_shares_a_stop_takes_the_count_that_the_lease_has() {
 #[case::its_owner_has_scaled_it_to_zero(gone(), vec![restored("uid-2")], None)]
 fn what_is_left_of_a_hold_that_is_over_is_in_nobodys_way(
     #[case] target: Seen<Workload>,
-    #[case] others: Vec<Claimant>,
+    #[case] others: Vec<PeerReset>,
     #[case] held_from: Option<i32>,
 ) {
     let observed = Observed { holds: vec![claimed_by(&["uid-2"])], others, ..seen(target, KafkaSeen::NotAsked) };
@@ -253,7 +255,7 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
         replicas: 0,
         refusal: None,
         pods: vec![],
-        about: About::default(),
+        details: WorkloadDetails::default(),
     });
     let observed = Observed {
         targets: vec![gone(), second],
@@ -276,12 +278,12 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
 #[rstest]
 #[case::by_other_names_of_the_brokers(other("uid-2", Some(Phase::Draining)), true)]
 #[case::itself(other("uid-1", Some(Phase::Stopping)), false)]
-#[case::not_let_in_yet(Claimant { finalizer: false, ..other("uid-2", Some(Phase::Stopping)) }, false)]
+#[case::not_let_in_yet(PeerReset { finalizer: false, ..other("uid-2", Some(Phase::Stopping)) }, false)]
 #[case::over(other("uid-2", Some(Phase::Succeeded)), false)]
-#[case::another_cluster(Claimant { cluster_id: Some("cluster-2".into()), ..other("uid-2", Some(Phase::Draining)) }, false)]
-#[case::a_cluster_that_nobody_knows(Claimant { cluster_id: None, ..other("uid-2", Some(Phase::Draining)) }, true)]
-#[case::another_group(Claimant { group: "h".into(), ..other("uid-2", Some(Phase::Draining)) }, false)]
-fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: Claimant, #[case] waits: bool) {
+#[case::another_cluster(PeerReset { cluster_id: Some("cluster-2".into()), ..other("uid-2", Some(Phase::Draining)) }, false)]
+#[case::a_cluster_that_nobody_knows(PeerReset { cluster_id: None, ..other("uid-2", Some(Phase::Draining)) }, true)]
+#[case::another_group(PeerReset { group: "h".into(), ..other("uid-2", Some(Phase::Draining)) }, false)]
+fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: PeerReset, #[case] waits: bool) {
     let stopping = with_cluster(status_in(Phase::Stopping));
     let observed = Observed { finalizer: false, others: vec![other.clone()], ..seen(running(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &stopping, &observed, at(3));
@@ -308,29 +310,29 @@ fn restore() -> Care {
 #[case::its_reset_holds_for_longer_than_it_may(gone(), vec![other("uid-1", Some(Phase::Restoring))], 9_999, Care::Keep)]
 #[case::its_reset_is_gone(gone(), vec![], 10, restore())]
 #[case::its_reset_is_over(gone(), vec![other("uid-1", Some(Phase::Failed))], 10, restore())]
-#[case::another_reset(gone(), vec![Claimant { key: "other".into(), ..other("uid-2", Some(Phase::Draining)) }], 10, restore())]
+#[case::another_reset(gone(), vec![PeerReset { key: "other".into(), ..other("uid-2", Some(Phase::Draining)) }], 10, restore())]
 #[case::its_status_was_wiped(gone(), vec![other("uid-1", None)], 10, Care::Keep)]
 #[case::its_status_was_wiped_and_its_time_is_over(gone(), vec![other("uid-1", None)], 600, restore())]
 #[case::created_again_with_the_same_spec(
-    gone(), vec![Claimant { name: "name-of-uid-1".into(), ..other("uid-2", Some(Phase::Pending)) }], 10, Care::Keep
+    gone(), vec![PeerReset { name: "name-of-uid-1".into(), ..other("uid-2", Some(Phase::Pending)) }], 10, Care::Keep
 )]
 #[case::created_again_and_suspended(
-    gone(), vec![Claimant { name: "name-of-uid-1".into(), suspended: true, ..other("uid-2", None) }], 10, restore()
+    gone(), vec![PeerReset { name: "name-of-uid-1".into(), suspended: true, ..other("uid-2", None) }], 10, restore()
 )]
 #[case::created_again_with_another_spec(
-    gone(), vec![Claimant { name: "name-of-uid-1".into(), key: "other".into(), ..other("uid-2", None) }], 10, restore()
+    gone(), vec![PeerReset { name: "name-of-uid-1".into(), key: "other".into(), ..other("uid-2", None) }], 10, restore()
 )]
 #[case::scaled_to_zero_after_it_was_back(gone(), vec![restored("uid-1")], 10, Care::Forget(None))]
 #[case::back_already(running(), vec![], 10, Care::Forget(None))]
 #[case::the_workload_is_gone(Seen::Missing, vec![], 10, Care::Forget(None))]
 #[case::the_workload_was_created_anew(
-    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![], about: About::default() }), vec![], 10,
+    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
     Care::Forget(None)
 )]
 #[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, Care::Unseen("no route".into()))]
 fn what_is_held_for_nobody_comes_back(
     #[case] target: Seen<Workload>,
-    #[case] resets: Vec<Claimant>,
+    #[case] resets: Vec<PeerReset>,
     #[case] now: i64,
     #[case] expected: Care,
 ) {

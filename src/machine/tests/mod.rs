@@ -18,14 +18,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
-    autoscaler::{Autoscaler, AutoscalerSeen},
-    hold::{Claim, Hold},
-    observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Seen},
-    request::{Entry, Goal, Request, Scope, Work},
-    world::{
-        About, Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError,
-        KafkaErrorKind, PerPartition, Pod, TopicPartition, Workload,
+    facts::{
+        Access, Bounds, Claim, CommitSeen, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, Hold,
+        KafkaError, KafkaErrorKind, KafkaSeen, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen, Seen,
+        TopicPartition, Workload, WorkloadDetails,
     },
+    request::{Entry, Goal, Request, Scope, Work},
 };
 use crate::api::{
     HoldStatus, IsolationLevel, OffsetResetStatus, OutOfRange, Outcome, PartitionOutcome, PartitionStatus, Phase, Reason,
@@ -109,7 +107,7 @@ pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
         replicas,
         refusal: None,
         pods,
-        about: About::default(),
+        details: WorkloadDetails::default(),
     })
 }
 
@@ -143,8 +141,8 @@ pub(super) fn claim(uid: &str) -> Claim {
 }
 
 /// The ScaledObject of the Deployment, which nobody has paused.
-pub(super) fn scaled_object() -> Autoscaler {
-    Autoscaler {
+pub(super) fn scaled_object() -> ScaledObject {
+    ScaledObject {
         name: "orders".into(),
         resource_version: "5".into(),
         paused: false,

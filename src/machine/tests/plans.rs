@@ -6,8 +6,10 @@ use super::*;
 use crate::{
     api::{Clamp, MAX_PARTITIONS},
     machine::{
-        plan::{Plan, Refusal, keep_in_bounds, plan, settle, totals},
-        world::TimestampMatch,
+        facts::TimestampMatch,
+        plan::{Plan, keep_in_bounds, plan, settle},
+        refusal::Refusal,
+        totals::totals,
     },
 };
 

@@ -6,18 +6,18 @@ use super::*;
 use crate::{
     api::{ReceiptStatus, Restored},
     machine::{
-        Answer, Decision, Effect, after, decide,
-        observed::Blocker,
-        receipt::{Receipt, State},
+        after, decide,
+        decision::{Answer, Decision, Effect},
+        facts::{Blocker, Receipt, RunState},
     },
 };
 
-fn over(phase: Phase) -> State {
-    State::Over { phase, at: at(-50), message: "2 partitions reset".into() }
+fn over(phase: Phase) -> RunState {
+    RunState::Over { phase, at: at(-50), message: "2 partitions reset".into() }
 }
 
-fn committing() -> State {
-    State::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)], group: None }
+fn committing() -> RunState {
+    RunState::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)], group: None }
 }
 
 fn pending(receipt: Seen<Receipt>, target: Seen<Workload>, hold: Seen<Hold>) -> Decision {
@@ -25,7 +25,7 @@ fn pending(receipt: Seen<Receipt>, target: Seen<Workload>, hold: Seen<Hold>) -> 
     decide(Ok(&request()), &OffsetResetStatus::default(), &observed, at(0))
 }
 
-fn of(uid: &str, state: State) -> Seen<Receipt> {
+fn of(uid: &str, state: RunState) -> Seen<Receipt> {
     Seen::Known(Receipt { uid: uid.into(), state })
 }
 
@@ -220,7 +220,7 @@ fn a_commit_of_an_earlier_version_of_the_operator_gets_its_receipt_when_it_is_re
 }
 
 fn plan_totals(status: &OffsetResetStatus) -> (i64, i64) {
-    let totals = crate::machine::plan::totals(&status.partitions);
+    let totals = crate::machine::totals::totals(&status.partitions);
     (totals.reset, totals.unconfirmed)
 }
 

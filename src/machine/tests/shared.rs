@@ -7,17 +7,22 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     api::{ActionKind, OffsetReset, OffsetResetSpec},
-    machine::{Answer, Decision, Effect, after, decide, needs_a_look, sharing::Claimant},
+    machine::{
+        after, decide,
+        decision::{Answer, Decision, Effect},
+        facts::PeerReset,
+        needs_a_look,
+    },
 };
 
-fn claimant(index: usize, status: &OffsetResetStatus) -> Claimant {
+fn claimant(index: usize, status: &OffsetResetStatus) -> PeerReset {
     let mut reset = OffsetReset::new(&format!("r{index}"), SPEC.clone());
     reset.spec.group = format!("g{index}");
     reset.metadata.namespace = Some("shop".into());
     reset.metadata.uid = Some(format!("uid-{index}"));
     reset.metadata.creation_timestamp = Some(Time(at(-100)));
     reset.status = Some(status.clone());
-    Claimant::from(&reset)
+    PeerReset::from(&reset)
 }
 
 static SPEC: LazyLock<OffsetResetSpec> = LazyLock::new(|| {
@@ -46,7 +51,7 @@ struct World {
     lease: Option<Hold>,
     leases: u32,
     /// The ScaledObject, where there is one.
-    autoscaler: Option<Autoscaler>,
+    autoscaler: Option<ScaledObject>,
     groups: Vec<Group>,
 }
 
@@ -80,7 +85,7 @@ impl World {
         Self::with(groups, None)
     }
 
-    fn with(groups: usize, autoscaler: Option<Autoscaler>) -> Self {
+    fn with(groups: usize, autoscaler: Option<ScaledObject>) -> Self {
         let group = Group {
             stored: OffsetResetStatus::default(),
             finalizer: false,
@@ -102,7 +107,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             pods,
-            about: About::default(),
+            details: WorkloadDetails::default(),
         });
         let state = if group.members == 0 { GroupState::Empty } else { GroupState::Stable };
         let described = group_in(state, usize::try_from(group.members).unwrap());
@@ -121,7 +126,7 @@ impl World {
             deleting: group.deleting,
             finalizer: group.finalizer,
             holds: vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)],
-            autoscalers: vec![self.autoscaler.clone().map_or(AutoscalerSeen::Nobody, AutoscalerSeen::Found)],
+            autoscalers: vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)],
             others,
             ..seen(target, kafka)
         }

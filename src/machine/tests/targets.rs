@@ -5,8 +5,8 @@ use rstest::rstest;
 use super::*;
 use crate::machine::{
     MAX_REHOLDS, decide,
-    targets::{named_twice, refusal, warnings},
-    world::{Autoscaler, Controller, FieldOwner, Unscalable},
+    facts::{Controller, FieldOwner, Hpa, Unscalable},
+    plan::workloads::{named_twice, refusal, warnings},
 };
 
 fn target(kind: &str) -> TargetRef {
@@ -14,13 +14,13 @@ fn target(kind: &str) -> TargetRef {
     TargetRef { api_version, kind: kind.into(), resource: None, name, accept_volume_deletion: false }
 }
 
-fn known(about: About) -> Seen<Workload> {
-    with(3, about)
+fn known(details: WorkloadDetails) -> Seen<Workload> {
+    with(3, details)
 }
 
-fn with(replicas: i32, about: About) -> Seen<Workload> {
+fn with(replicas: i32, details: WorkloadDetails) -> Seen<Workload> {
     let Seen::Known(workload) = workload(replicas, vec![]) else { unreachable!() };
-    Seen::Known(Workload { about, ..workload })
+    Seen::Known(Workload { details, ..workload })
 }
 
 fn owner(manager: &str, subresource: Option<&str>, at_second: i64) -> FieldOwner {
@@ -33,17 +33,17 @@ fn owner(manager: &str, subresource: Option<&str>, at_second: i64) -> FieldOwner
     }
 }
 
-fn controlled() -> About {
+fn controlled() -> WorkloadDetails {
     let controller = Controller { api_version: "argoproj.io/v1alpha1".into(), kind: "Rollout".into(), name: "orders".into() };
-    About { controller: Some(controller), ..About::default() }
+    WorkloadDetails { controller: Some(controller), ..WorkloadDetails::default() }
 }
 
-fn volatile() -> About {
-    About { deletes_volumes: true, ..About::default() }
+fn volatile() -> WorkloadDetails {
+    WorkloadDetails { deletes_volumes: true, ..WorkloadDetails::default() }
 }
 
-fn unset(reported: i32) -> About {
-    About { unset: Some(reported), ..About::default() }
+fn unset(reported: i32) -> WorkloadDetails {
+    WorkloadDetails { unset: Some(reported), ..WorkloadDetails::default() }
 }
 
 #[rstest]
@@ -72,7 +72,7 @@ fn unset(reported: i32) -> About {
     "is not in a namespace"
 )]
 #[case::checked_for_another_resource(
-    known(About::default()),
+    known(WorkloadDetails::default()),
     Some(Unscalable::OtherResource { resource: "workerz".into() }),
     Reason::TargetKindUnknown,
     "is called workerz, and whether the creator of this OffsetReset may scale it was checked for workers. Write resource: workerz in"
@@ -105,7 +105,7 @@ fn what_must_not_be_stopped_is_refused_with_what_to_do(
 }
 
 #[rstest]
-#[case::plain(known(About::default()), false)]
+#[case::plain(known(WorkloadDetails::default()), false)]
 #[case::volumes_may_go(known(volatile()), true)]
 #[case::unset_is_one(with(1, unset(0)), false)]
 #[case::unset_is_one_and_there_is_one(with(1, unset(1)), false)]
@@ -122,7 +122,7 @@ fn a_kind_that_could_not_be_looked_up_is_tried_again() {
 #[test]
 fn one_workload_under_two_names_is_refused() {
     let targets = [target("Worker"), TargetRef { api_version: "apps/v2".into(), ..target("Worker") }];
-    let seen = [known(About::default()), known(About::default())];
+    let seen = [known(WorkloadDetails::default()), known(WorkloadDetails::default())];
     let refusal = named_twice(&targets, &seen).unwrap();
     assert_eq!(refusal.reason, Reason::InvalidSpec);
     assert!(refusal.message.starts_with("targetRefs[0] and targetRefs[1] name the same workload"), "{}", refusal.message);
@@ -158,16 +158,16 @@ fn a_target_whose_kind_is_gone_is_gone_and_no_other(
     assert_eq!(status.targets[0].kind_gone_since.is_some(), counts_on, "what is served in between starts the time anew");
 }
 
-fn owned_by(owners: &[FieldOwner]) -> About {
-    About { scalers: owners.to_vec(), ..About::default() }
+fn owned_by(owners: &[FieldOwner]) -> WorkloadDetails {
+    WorkloadDetails { scalers: owners.to_vec(), ..WorkloadDetails::default() }
 }
 
-fn autoscaled(min_replicas: i32, scaled_to_zero: bool) -> About {
-    About { autoscalers: vec![Autoscaler { name: "lag".into(), min_replicas, scaled_to_zero }], ..About::default() }
+fn autoscaled(min_replicas: i32, scaled_to_zero: bool) -> WorkloadDetails {
+    WorkloadDetails { autoscalers: vec![Hpa { name: "lag".into(), min_replicas, scaled_to_zero }], ..WorkloadDetails::default() }
 }
 
 #[rstest]
-#[case::nobody(About::default(), &[])]
+#[case::nobody(WorkloadDetails::default(), &[])]
 #[case::a_person(owned_by(&[owner("kubectl-edit", None, 0)]), &[])]
 #[case::argo_cd(owned_by(&[owner("argocd-controller", None, 0)]), &["argocd-controller owns spec.replicas", "selfHeal within seconds", "RespectIgnoreDifferences=true"])]
 #[case::flux(owned_by(&[owner("kustomize-controller", None, 0)]), &["at its next interval or commit", "Kustomization spec.ignore with paths [/spec/replicas]"])]
@@ -178,9 +178,9 @@ fn autoscaled(min_replicas: i32, scaled_to_zero: bool) -> About {
 #[case::an_autoscaler_that_was_at_zero(autoscaled(2, true), &["minReplicas is 2 and its condition ScaledToZero is True"])]
 #[case::volumes(volatile(), &["loses its volumes"])]
 #[case::unset(unset(0), &["that counts as 1"])]
-#[case::not_seen(About { unseen: Some("forbidden".into()), ..About::default() }, &["Deployment/consumer: forbidden"])]
-fn what_is_worth_a_look_is_said(#[case] about: About, #[case] words: &[&str]) {
-    let warnings = warnings(&[target("Deployment")], &[known(about)]);
+#[case::not_seen(WorkloadDetails { unseen: Some("forbidden".into()), ..WorkloadDetails::default() }, &["Deployment/consumer: forbidden"])]
+fn what_is_worth_a_look_is_said(#[case] details: WorkloadDetails, #[case] words: &[&str]) {
+    let warnings = warnings(&[target("Deployment")], &[known(details)]);
     assert_eq!(warnings.len(), usize::from(!words.is_empty()), "{warnings:?}");
     for words in words {
         assert!(warnings[0].contains(words), "{warnings:?}");
@@ -189,8 +189,8 @@ fn what_is_worth_a_look_is_said(#[case] about: About, #[case] words: &[&str]) {
 
 #[test]
 fn the_warnings_stand_in_the_plan_and_in_events() {
-    let about = owned_by(&[owner("argocd-controller", None, 0)]);
-    let observed = seen(known(about), KafkaSeen::ForPlan(Box::new(plan_seen())));
+    let details = owned_by(&[owner("argocd-controller", None, 0)]);
+    let observed = seen(known(details), KafkaSeen::ForPlan(Box::new(plan_seen())));
     let decision = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(1));
     let status = decision.status;
     assert_eq!(status.phase, Some(Phase::Stopping), "a warning refuses nothing");
@@ -199,12 +199,12 @@ fn the_warnings_stand_in_the_plan_and_in_events() {
 }
 
 /// Scaled up by these owners again and again: the first Event's message and the final one.
-fn scaled_up(about: &About) -> (String, String) {
+fn scaled_up(details: &WorkloadDetails) -> (String, String) {
     let mut status = status_in(Phase::Stopping);
     status.targets[0] = target_status(true);
     let mut first = None;
     for _ in 0..=MAX_REHOLDS {
-        let up = decide(Ok(&request()), &status, &seen(with(5, about.clone()), KafkaSeen::NotAsked), at(60));
+        let up = decide(Ok(&request()), &status, &seen(with(5, details.clone()), KafkaSeen::NotAsked), at(60));
         first = first.or_else(|| up.notes.first().map(|note| note.message.clone()));
         if let Some(outcome) = up.status.outcome {
             assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::ScaledUpByOthers));
@@ -238,7 +238,7 @@ fn who_scales_it_up_is_named_with_what_to_do(#[case] owners: &[FieldOwner], #[ca
 
 #[test]
 fn who_could_not_be_looked_at_is_somebody() {
-    let (event, _) = scaled_up(&About { unseen: Some("forbidden".into()), ..About::default() });
+    let (event, _) = scaled_up(&WorkloadDetails { unseen: Some("forbidden".into()), ..WorkloadDetails::default() });
     assert!(event.starts_with("somebody scaled") && event.contains("scaled down again. forbidden. Make"), "{event}");
 }
 
@@ -249,8 +249,8 @@ fn who_could_not_be_looked_at_is_somebody() {
 )]
 #[case::keda("keda-hpa-orders", "HorizontalPodAutoscaler/keda-hpa-orders scales it: pause its ScaledObject")]
 fn where_nobody_is_recorded_the_autoscalers_are_named(#[case] name: &str, #[case] words: &str) {
-    let autoscaler = Autoscaler { name: name.into(), min_replicas: 1, scaled_to_zero: false };
-    let (event, end) = scaled_up(&About { autoscalers: vec![autoscaler], ..About::default() });
+    let autoscaler = Hpa { name: name.into(), min_replicas: 1, scaled_to_zero: false };
+    let (event, end) = scaled_up(&WorkloadDetails { autoscalers: vec![autoscaler], ..WorkloadDetails::default() });
     assert!(event.starts_with("somebody scaled") && event.contains(words), "{event}");
     assert!(end.contains(words), "{end}");
 }

@@ -7,11 +7,11 @@ use jiff::SignedDuration;
 use super::at;
 use crate::{
     api::Phase,
-    machine::sharing::{Claimant, blocker},
+    machine::{coordination::queue::blocker, facts::PeerReset},
 };
 
-fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
-    Claimant {
+fn claimant(name: &str, created: i64, phase: Option<Phase>) -> PeerReset {
+    PeerReset {
         uid: format!("uid-{name}"),
         namespace: "shop".into(),
         name: name.into(),
@@ -35,8 +35,8 @@ fn claimant(name: &str, created: i64, phase: Option<Phase>) -> Claimant {
     }
 }
 
-fn elsewhere(other: Claimant) -> Claimant {
-    Claimant { group: "h".into(), workloads: vec!["Deployment/other".into()], ..other }
+fn elsewhere(other: PeerReset) -> PeerReset {
+    PeerReset { group: "h".into(), workloads: vec!["Deployment/other".into()], ..other }
 }
 
 #[rstest]
@@ -44,8 +44,8 @@ fn elsewhere(other: Claimant) -> Claimant {
 #[case::itself(vec![claimant("own", 5, None)], None)]
 #[case::an_older_one_waits(vec![claimant("old", 1, Some(Phase::Pending))], Some("shop/old"))]
 #[case::an_older_one_nobody_has_seen_yet(vec![claimant("old", 1, None)], Some("shop/old"))]
-#[case::an_older_one_that_is_suspended(vec![Claimant { suspended: true, ..claimant("old", 1, Some(Phase::Pending)) }], None)]
-#[case::one_that_was_suspended_too_late(vec![Claimant { suspended: true, ..claimant("young", 9, Some(Phase::Stopping)) }], Some("shop/young"))]
+#[case::an_older_one_that_is_suspended(vec![PeerReset { suspended: true, ..claimant("old", 1, Some(Phase::Pending)) }], None)]
+#[case::one_that_was_suspended_too_late(vec![PeerReset { suspended: true, ..claimant("young", 9, Some(Phase::Stopping)) }], Some("shop/young"))]
 #[case::a_younger_one_waits(vec![claimant("young", 9, Some(Phase::Pending))], None)]
 #[case::a_younger_one_is_under_way(vec![claimant("young", 9, Some(Phase::Planning))], Some("shop/young"))]
 #[case::under_way_goes_before_older(vec![claimant("old", 1, None), claimant("young", 9, Some(Phase::Draining))], Some("shop/young"))]
@@ -55,40 +55,40 @@ fn elsewhere(other: Claimant) -> Claimant {
 )]
 #[case::born_in_the_same_second_the_name_decides(vec![claimant("name-before-own", 5, None)], Some("shop/name-before-own"))]
 #[case::other_group_and_workload(vec![elsewhere(claimant("old", 1, Some(Phase::Stopping)))], None)]
-#[case::same_workload_other_group_shares_its_stop(vec![Claimant { group: "h".into(), ..claimant("old", 1, Some(Phase::Stopping)) }], None)]
+#[case::same_workload_other_group_shares_its_stop(vec![PeerReset { group: "h".into(), ..claimant("old", 1, Some(Phase::Stopping)) }], None)]
 #[case::same_workload_that_is_coming_back(
-    vec![Claimant { group: "h".into(), ..claimant("old", 1, Some(Phase::Restoring)) }],
+    vec![PeerReset { group: "h".into(), ..claimant("old", 1, Some(Phase::Restoring)) }],
     Some("shop/old")
 )]
 #[case::same_workload_that_has_been_held_for_too_long_to_join(
-    vec![Claimant { group: "h".into(), hold_start: Some(at(10 - 481)), ..claimant("old", 1, Some(Phase::Draining)) }],
+    vec![PeerReset { group: "h".into(), hold_start: Some(at(10 - 481)), ..claimant("old", 1, Some(Phase::Draining)) }],
     Some("shop/old")
 )]
 #[case::same_workload_that_can_just_be_joined(
-    vec![Claimant { group: "h".into(), hold_start: Some(at(10 - 480)), ..claimant("old", 1, Some(Phase::Draining)) }],
+    vec![PeerReset { group: "h".into(), hold_start: Some(at(10 - 480)), ..claimant("old", 1, Some(Phase::Draining)) }],
     None
 )]
-#[case::an_older_one_that_waits_with_another_group(vec![Claimant { group: "h".into(), ..claimant("old", 1, None) }], None)]
-#[case::a_dry_run_of_the_same_group(vec![Claimant { dry_run: true, ..claimant("old", 1, Some(Phase::Planning)) }], None)]
+#[case::an_older_one_that_waits_with_another_group(vec![PeerReset { group: "h".into(), ..claimant("old", 1, None) }], None)]
+#[case::a_dry_run_of_the_same_group(vec![PeerReset { dry_run: true, ..claimant("old", 1, Some(Phase::Planning)) }], None)]
 #[case::same_workload_name_in_another_namespace(
-    vec![Claimant { group: "h".into(), namespace: "bank".into(), ..claimant("old", 1, Some(Phase::Stopping)) }],
+    vec![PeerReset { group: "h".into(), namespace: "bank".into(), ..claimant("old", 1, Some(Phase::Stopping)) }],
     None
 )]
 #[case::same_group_in_another_namespace(
-    vec![Claimant { namespace: "bank".into(), workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
+    vec![PeerReset { namespace: "bank".into(), workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
     Some("bank/old")
 )]
 #[case::same_group_by_other_names_of_the_brokers(
-    vec![Claimant { brokers: vec!["other:9092".into()], workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
+    vec![PeerReset { brokers: vec!["other:9092".into()], workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping)) }],
     Some("shop/old")
 )]
 #[case::same_name_of_a_group_on_other_brokers_in_another_namespace(
-    vec![Claimant {
+    vec![PeerReset {
         brokers: vec!["other:9092".into()], namespace: "bank".into(), workloads: vec![], ..claimant("old", 1, Some(Phase::Stopping))
     }],
     None
 )]
-fn the_oldest_goes_first_and_who_is_under_way_before_all(#[case] others: Vec<Claimant>, #[case] expected: Option<&str>) {
+fn the_oldest_goes_first_and_who_is_under_way_before_all(#[case] others: Vec<PeerReset>, #[case] expected: Option<&str>) {
     let blocked_by = blocker(&claimant("own", 5, None), &others, at(10));
     assert_eq!(blocked_by.map(|blocker| blocker.name), expected.map(str::to_owned));
 }

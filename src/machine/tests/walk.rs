@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     api::ActionKind,
-    machine::{Answer, Effect, after, decide},
+    machine::{
+        after, decide,
+        decision::{Answer, Effect},
+    },
 };
 
 /// A world of one Deployment, one group and one object, as small as the machine's questions allow.
@@ -25,7 +28,7 @@ struct World {
     lease: Option<Hold>,
     leases: u32,
     /// The ScaledObject, where there is one.
-    autoscaler: Option<Autoscaler>,
+    autoscaler: Option<ScaledObject>,
     scaled_by_others: bool,
     /// The receipt, from the first commit on.
     receipt: bool,
@@ -123,7 +126,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             pods,
-            about: About::default(),
+            details: WorkloadDetails::default(),
         });
         let stands = Ok(Some(Committed { offset: self.offset, metadata: self.metadata.clone() }));
         let kafka = match self.stored.phase {
@@ -136,7 +139,7 @@ impl World {
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
-        let autoscalers = vec![self.autoscaler.clone().map_or(AutoscalerSeen::Nobody, AutoscalerSeen::Found)];
+        let autoscalers = vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)];
         Observed { deleting: self.deleting, finalizer: self.finalizer, holds, autoscalers, ..seen(target, kafka) }
     }
 

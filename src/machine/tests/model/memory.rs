@@ -17,13 +17,12 @@ use super::{
 use crate::{
     api::{ActionKind, FINALIZER, OffsetReset, OffsetResetStatus, Phase},
     machine::{
-        self, Decision, Effect, guards,
-        hold::{self, Hold},
-        observed::{CommitSeen, KafkaSeen, Observed, Seen},
-        receipt,
-        sharing::{self, Claimant},
+        self,
+        coordination::{hold, queue},
+        decision::{Decision, Effect},
+        facts::{Bounds, CommitSeen, Hold, KafkaErrorKind, KafkaSeen, Observed, PeerReset, PerPartition, Seen},
+        guards,
         tests::{at, error},
-        world::{Bounds, KafkaErrorKind, PerPartition},
     },
 };
 
@@ -46,7 +45,7 @@ pub struct Memory {
     ids: HashMap<String, Id>,
     verdicts: HashMap<(usize, View), Decided>,
     afters: HashMap<Answered, (Id, bool)>,
-    claimants: HashMap<(usize, Object), Claimant>,
+    claimants: HashMap<(usize, Object), PeerReset>,
     /// What is known to end well, in each future: see `properties`.
     pub well: [HashSet<u64>; 2],
     /// What was broken on the way to an end.
@@ -170,19 +169,19 @@ impl Memory {
         objects: [Option<Object>; RESETS],
         now: u16,
     ) -> hold::Care {
-        let resets: Vec<Claimant> =
+        let resets: Vec<PeerReset> =
             self.claimants(scenario, objects).into_iter().filter(|other| other.namespace == "shop").collect();
         let hold = hold_of(lease);
         let seen = Seen::Known(workload_of(workload));
         guards::without(scenario.away, || hold::care_for(&hold, &seen, &resets, at(now.into())))
     }
 
-    fn claimants(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<Claimant> {
+    fn claimants(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<PeerReset> {
         let present = objects.iter().enumerate().filter_map(|(reset, object)| Some((reset, (*object)?)));
         present.map(|(reset, object)| self.claimant(scenario, reset, object)).collect()
     }
 
-    fn claimant(&mut self, scenario: &Scenario, reset: usize, object: Object) -> Claimant {
+    fn claimant(&mut self, scenario: &Scenario, reset: usize, object: Object) -> PeerReset {
         if let Some(known) = self.claimants.get(&(reset, object)) {
             return known.clone();
         }
@@ -202,7 +201,7 @@ impl Memory {
         made.metadata.finalizers = object.finalizer.then(|| vec![FINALIZER.to_owned()]);
         made.status = Some(self.status(object.status).clone());
         // The key is a hash of the spec; that it tells specs apart has its own tests.
-        let claimant = Claimant { key: key_of(reset), ..Claimant::from(&made) };
+        let claimant = PeerReset { key: key_of(reset), ..PeerReset::from(&made) };
         self.claimants.insert((reset, object), claimant.clone());
         claimant
     }
@@ -211,7 +210,7 @@ impl Memory {
         let own = self.claimant(scenario, reset, view.object);
         let others = view.others.map(|objects| self.claimants(scenario, objects)).unwrap_or_default();
         let is_pending = self.facts(view.object.status).phase.is_none_or(|phase| phase == Phase::Pending);
-        let blocker = if is_pending { sharing::blocker(&own, &others, at(view.now.into())) } else { None };
+        let blocker = if is_pending { queue::blocker(&own, &others, at(view.now.into())) } else { None };
         let phase = self.facts(view.object.status).phase;
         let kafka = match (view.kafka, phase) {
             (Kafka::Away, _) => KafkaSeen::Failed(error(KafkaErrorKind::Unreachable)),
@@ -230,10 +229,10 @@ impl Memory {
         let receipt = looked(view.receipt, |Receipt { code, over, plan }| {
             let OffsetResetStatus { partitions, group, .. } = self.status(plan).clone();
             let state = match over {
-                None => receipt::State::Committing { final_plan_time: at(0), partitions, group },
-                Some(phase) => receipt::State::Over { phase, at: at(0), message: String::new() },
+                None => machine::facts::RunState::Committing { final_plan_time: at(0), partitions, group },
+                Some(phase) => machine::facts::RunState::Over { phase, at: at(0), message: String::new() },
             };
-            receipt::Receipt { uid: uid_of(code), state }
+            machine::facts::Receipt { uid: uid_of(code), state }
         });
         Observed {
             uid: uid_of(code(reset, view.object.run)),

@@ -7,7 +7,7 @@ use super::{
     scenarios::Fence,
     world::{Care, Deed, FRESH, IDLE, Kafka, Lease, Look, Object, Pass, Receipt, Reply, Running, State, Turn, View, code},
 };
-use crate::{api::Phase, machine::hold};
+use crate::{api::Phase, machine::coordination::hold};
 
 pub fn begins(machine: &Machine, state: &mut State, reset: usize, blind: bool) -> Option<()> {
     let object = state.objects[reset]?;

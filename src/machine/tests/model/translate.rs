@@ -11,12 +11,11 @@ use super::{
 use crate::{
     api::{ActionKind, OffsetResetSpec},
     machine::{
-        self, Answer, Effect,
-        hold::{Claim, Hold},
-        observed::{PlanSeen, Seen},
+        self,
+        decision::{Answer, Effect},
+        facts::{Bounds, Claim, Committed, GroupState, Hold, KafkaErrorKind, PerPartition, PlanSeen, Seen, WorkloadDetails},
         request::{Goal, Request, Work},
         tests::{at, error, group_in, pod, request, tp},
-        world::{About, Bounds, Committed, GroupState, KafkaErrorKind, PerPartition},
     },
 };
 
@@ -33,14 +32,14 @@ pub fn looked<T, U>(look: Look<T>, known: impl Fn(T) -> U) -> Vec<Seen<U>> {
     }
 }
 
-pub fn workload_of(workload: Workload) -> machine::world::Workload {
-    machine::world::Workload {
+pub fn workload_of(workload: Workload) -> machine::facts::Workload {
+    machine::facts::Workload {
         uid: format!("w-{}", workload.uid),
         resource_version: "seen".into(),
         replicas: workload.replicas.into(),
         refusal: None,
         pods: (0..workload.pods).map(|n| pod(&format!("p{n}"), false)).collect(),
-        about: About::default(),
+        details: WorkloadDetails::default(),
     }
 }
 
@@ -100,7 +99,7 @@ pub fn committed(group: Group) -> Committed {
     Committed { offset: group.offset.into(), metadata }
 }
 
-pub fn described(group: Group) -> machine::world::Group {
+pub fn described(group: Group) -> machine::facts::Group {
     let members = usize::from(group.joined) * usize::from(USUAL) + usize::from(group.stranger);
     group_in(if members == 0 { GroupState::Empty } else { GroupState::Stable }, members)
 }

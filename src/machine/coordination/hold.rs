@@ -1,0 +1,78 @@
+//! What becomes of a hold. A claim whose reset is gone (its finalizer was taken off by hand) or over belongs to nobody: [`care_for`] says
+//! what follows.
+
+use crate::machine::{
+    facts::{Claim, Hold, PeerReset, Seen, Workload},
+    guards::Guard,
+};
+use jiff::Timestamp;
+
+impl Hold {
+    /// Nobody needs the workload at zero any more: each claim's reset is over, or is gone.
+    pub(in crate::machine) fn is_over(&self, resets: &[PeerReset], now: Timestamp) -> bool {
+        !self.claims.iter().any(|claim| is_alive(claim, self, resets, now))
+    }
+
+    /// The workload had its replicas back already: each claim's reset says so, and only the record has stayed, because it could not be
+    /// written, or because what scales the workload could not be let go. Zero is its owner's then.
+    pub(in crate::machine) fn was_restored(&self, resets: &[PeerReset]) -> bool {
+        let said = |claim: &Claim| {
+            let reset = resets.iter().find(|reset| reset.uid == claim.uid);
+            reset.is_some_and(|reset| reset.targets.iter().any(|target| target.uid == self.uid && target.restored.is_some()))
+        };
+        self.claims.iter().all(said)
+    }
+}
+
+/// What becomes of a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Somebody needs it; looked at again when the time of the hold is over, if nothing happens before.
+    Keep,
+    /// Some claims belong to nobody any more: these stay.
+    Keeping(Vec<Claim>),
+    /// Nobody needs it: the workload gets its replicas back, if it is still as it was seen.
+    Restore {
+        /// The version of the workload that was seen.
+        resource_version: String,
+    },
+    /// Nothing is held: the report goes. In words, what is to be said about the workload, when something is.
+    Forget(Option<String>),
+    /// It cannot be seen; looked at again.
+    Unseen(String),
+}
+
+/// What becomes of a hold, from the workload and from all resets of the namespace as they are now. An object that cannot be decoded is
+/// not among them: nobody carries it out, so it must not keep consumers at zero.
+#[must_use]
+pub fn care_for(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset], now: Timestamp) -> Care {
+    let is_alive = |claim: &&Claim| Guard::ClaimOfNobody.stops(is_alive(claim, hold, resets, now));
+    let alive: Vec<Claim> = hold.claims.iter().filter(is_alive).cloned().collect();
+    if !alive.is_empty() {
+        return if alive.len() == hold.claims.len() { Care::Keep } else { Care::Keeping(alive) };
+    }
+    match workload {
+        Seen::Unknown(why) => Care::Unseen(why.clone()),
+        Seen::Missing => Care::Forget(None),
+        Seen::Known(found) if found.uid != hold.uid => Care::Forget(None),
+        Seen::Known(_) if hold.was_restored(resets) => Care::Forget(None),
+        Seen::Known(found) if found.replicas == 0 && hold.replicas > 0 => {
+            Care::Restore { resource_version: found.resource_version.clone() }
+        }
+        Seen::Known(found) if found.replicas == hold.replicas => Care::Forget(None),
+        Seen::Known(found) => Care::Forget(Some(format!(
+            "was left at {} replicas, which somebody else had set meanwhile; before it was stopped it had {}",
+            found.replicas, hold.replicas
+        ))),
+    }
+}
+
+/// Whether a claim is somebody's: of a reset that holds, or that is about to take up what it (or one of its name, deleted and created
+/// again with the same spec) had begun. The latter only for as long as the hold may last: it may wait for others.
+fn is_alive(claim: &Claim, hold: &Hold, resets: &[PeerReset], now: Timestamp) -> bool {
+    resets.iter().any(|reset| {
+        let itself = reset.uid == claim.uid;
+        let heir = reset.name == claim.name && reset.key == claim.key && !reset.deleting && !reset.suspended;
+        (itself && reset.is_holding()) || ((itself || heir) && reset.may_still_hold() && now < hold.until)
+    })
+}

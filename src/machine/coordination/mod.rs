@@ -1,0 +1,6 @@
+//! What a reset shares with others: groups one after the other, workloads together, and what an earlier run or an autoscaler left.
+
+pub mod hold;
+pub mod queue;
+pub mod receipt;
+pub mod scaled_object;

@@ -1,0 +1,173 @@
+//! Is the group free? The broker is the lock; unknown is never empty.
+
+use super::{
+    kafka::{Group, GroupDescription, GroupState, GroupType},
+    workload::Pod,
+};
+use crate::api::{GroupStatus, MemberStatus};
+use crate::machine::guards::Guard;
+
+/// How many members the status names.
+const NAMED_MEMBERS: usize = 10;
+
+/// Whether the broker would accept a commit from somebody who is not a member: Empty, Dead or not found, and no member listed.
+#[must_use]
+pub fn is_free(group: &Group) -> bool {
+    Guard::GroupEmpty.holds(match group {
+        Group::NotFound => true,
+        Group::Found(found) => match found.state {
+            GroupState::Empty | GroupState::Dead => found.members.is_empty(),
+            GroupState::Stable | GroupState::PreparingRebalance | GroupState::CompletingRebalance | GroupState::Unknown => false,
+        },
+    })
+}
+
+/// Whether the group is one that exists: it has members, or is Empty, or has commits (a 3.x broker calls an unknown group Dead).
+#[must_use]
+pub fn is_known(group: &Group, has_commits: bool) -> bool {
+    match group {
+        Group::NotFound => has_commits,
+        Group::Found(found) => match found.state {
+            GroupState::Dead => has_commits || !found.members.is_empty(),
+            GroupState::Empty
+            | GroupState::Stable
+            | GroupState::PreparingRebalance
+            | GroupState::CompletingRebalance
+            | GroupState::Unknown => true,
+        },
+    }
+}
+
+/// Whether a classic group is between two generations: its members do not consume right now.
+#[must_use]
+pub fn is_rebalancing(group: &Group) -> bool {
+    matches!(group, Group::Found(found) if matches!(found.state, GroupState::PreparingRebalance | GroupState::CompletingRebalance))
+}
+
+/// The members of a group.
+#[must_use]
+pub fn members(group: &Group) -> usize {
+    match group {
+        Group::NotFound => 0,
+        Group::Found(found) => found.members.len(),
+    }
+}
+
+/// The group as the status shows it. `members_before` is kept from the plan when there is one already.
+#[must_use]
+pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> GroupStatus {
+    let count = i32::try_from(members(group)).unwrap_or(i32::MAX);
+    let unknown =
+        GroupDescription { group_type: GroupType::Unknown, state: GroupState::Dead, assignor: String::new(), members: vec![] };
+    let found = match group {
+        Group::NotFound => &unknown,
+        Group::Found(found) => found,
+    };
+    let group_type = match found.group_type {
+        GroupType::Classic => "Classic".to_owned(),
+        GroupType::Consumer => "Consumer".to_owned(),
+        // An empty group may not tell its type any more; what it was is still right.
+        GroupType::Unknown => previous.map_or_else(|| "Unknown".to_owned(), |previous| previous.group_type.clone()),
+    };
+    GroupStatus {
+        cluster_id: previous.and_then(|previous| previous.cluster_id.clone()),
+        group_type,
+        state: state_name(group).to_owned(),
+        members_before: previous.map_or(count, |previous| previous.members_before),
+        members: count,
+        member_details: found
+            .members
+            .iter()
+            .take(NAMED_MEMBERS)
+            .map(|member| MemberStatus {
+                client_id: member.client_id.clone(),
+                instance_id: member.instance_id.clone(),
+                host: member.host.clone(),
+                pod: pod_of(&member.host, previous, pods),
+            })
+            .collect(),
+    }
+}
+
+/// The pod behind an address: one that is there, or one that was when the member was last looked at, for its pod may be gone by now.
+fn pod_of(host: &str, previous: Option<&GroupStatus>, pods: &[&Pod]) -> Option<String> {
+    pods.iter()
+        .find(|pod| pod.ips.iter().any(|ip| ip == host))
+        .map(|pod| pod.name.clone())
+        .or_else(|| previous?.member_details.iter().find(|member| member.host == host)?.pod.clone())
+}
+
+/// The broker's word for the state.
+#[must_use]
+pub fn state_name(group: &Group) -> &'static str {
+    match group {
+        Group::NotFound => "NotFound",
+        Group::Found(found) => match found.state {
+            GroupState::Empty => "Empty",
+            GroupState::Dead => "Dead",
+            GroupState::Stable => "Stable",
+            GroupState::PreparingRebalance => "PreparingRebalance",
+            GroupState::CompletingRebalance => "CompletingRebalance",
+            GroupState::Unknown => "Unknown",
+        },
+    }
+}
+
+/// The members in words, for messages: who they are and how to find them.
+#[must_use]
+pub fn name_members(status: &GroupStatus) -> String {
+    let mut names: Vec<String> = status
+        .member_details
+        .iter()
+        .map(|member| {
+            let instance = member.instance_id.as_ref().map(|id| format!(", static member {id}")).unwrap_or_default();
+            let pod = member.pod.as_ref().map_or_else(|| ", in no pod of the targets".to_owned(), |pod| format!(", pod {pod}"));
+            format!("{} at {}{instance}{pod}", member.client_id, member.host)
+        })
+        .collect();
+    let more = usize::try_from(status.members).unwrap_or(0).saturating_sub(names.len());
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    names.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::machine::facts::GroupMember;
+
+    fn group(state: GroupState, members: usize) -> Group {
+        let member =
+            GroupMember { member_id: "m".into(), client_id: "c".into(), instance_id: None, host: "10.0.0.1".into(), assigned: 1 };
+        let (group_type, assignor) = (GroupType::Classic, "range".to_owned());
+        Group::Found(GroupDescription { group_type, state, assignor, members: vec![member; members] })
+    }
+
+    #[rstest]
+    #[case::not_found(Group::NotFound, true)]
+    #[case::empty(group(GroupState::Empty, 0), true)]
+    #[case::dead(group(GroupState::Dead, 0), true)]
+    #[case::dead_with_a_member_is_a_contradiction(group(GroupState::Dead, 1), false)]
+    #[case::empty_with_a_member_is_a_contradiction(group(GroupState::Empty, 1), false)]
+    #[case::stable(group(GroupState::Stable, 1), false)]
+    #[case::stable_without_members_is_not_what_empty_looks_like(group(GroupState::Stable, 0), false)]
+    #[case::preparing(group(GroupState::PreparingRebalance, 1), false)]
+    #[case::completing(group(GroupState::CompletingRebalance, 1), false)]
+    #[case::unknown_is_never_empty(group(GroupState::Unknown, 0), false)]
+    fn only_what_the_broker_calls_free_is_free(#[case] group: Group, #[case] free: bool) {
+        assert_eq!(is_free(&group), free);
+    }
+
+    #[rstest]
+    #[case::kafka_4_says_not_found(Group::NotFound, false, false)]
+    #[case::kafka_3_says_dead(group(GroupState::Dead, 0), false, false)]
+    #[case::dead_but_with_commits_as_on_event_hubs(group(GroupState::Dead, 0), true, true)]
+    #[case::empty_exists(group(GroupState::Empty, 0), false, true)]
+    #[case::live(group(GroupState::Stable, 2), false, true)]
+    fn a_group_is_known_by_members_state_or_commits(#[case] group: Group, #[case] has_commits: bool, #[case] known: bool) {
+        assert_eq!(is_known(&group, has_commits), known);
+    }
+}

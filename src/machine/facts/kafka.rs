@@ -1,0 +1,224 @@
+//! Kafka as the adapter in `kafka` describes it: what was seen, never what is hoped. Plain data, without a client behind it.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// The partition `partition` of `topic`.
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+/// As Kafka's tools write it: `topic-partition`.
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// The first and the next offset of a partition's log, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The log start offset: the smallest that can be consumed. Includes tiered storage.
+    pub start: i64,
+    /// The high watermark: one past the last record. Equal to `start` when the partition is empty.
+    pub end: i64,
+}
+
+/// The first record at or after a time: what `ListOffsets` by timestamp answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimestampMatch {
+    /// The record's offset.
+    pub offset: i64,
+    /// The record's own timestamp, in milliseconds since the epoch.
+    pub timestamp: i64,
+}
+
+/// A committed offset of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The offset that a consumer would start from.
+    pub offset: i64,
+    /// The string that was stored beside it, empty when there was none.
+    pub metadata: String,
+}
+
+/// Which protocol a group speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupType {
+    /// The classic protocol: the consumers assign the partitions.
+    Classic,
+    /// KIP-848: the broker assigns the partitions.
+    Consumer,
+    /// The broker did not say, or said something that this operator does not know.
+    Unknown,
+}
+
+/// A group's state, in the words of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupState {
+    /// No members; committed offsets may exist.
+    Empty,
+    /// The broker (3.x) does not know the group, or is about to forget it.
+    Dead,
+    /// Members consume.
+    Stable,
+    /// Classic: members are being called together again.
+    PreparingRebalance,
+    /// Classic: the leader's assignment is awaited.
+    CompletingRebalance,
+    /// The broker did not say, or said something newer than this operator; never taken for empty.
+    Unknown,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupMember {
+    /// The member id that the coordinator gave.
+    pub member_id: String,
+    /// The consumer's `client.id`.
+    pub client_id: String,
+    /// The consumer's `group.instance.id`, when it is a static member.
+    pub instance_id: Option<String>,
+    /// The address from which it speaks to the broker, without Kafka's leading slash.
+    pub host: String,
+    /// How many partitions it has been assigned.
+    pub assigned: usize,
+}
+
+/// A group that the broker knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupDescription {
+    /// The protocol it speaks.
+    pub group_type: GroupType,
+    /// Its state.
+    pub state: GroupState,
+    /// The partition assignor that the members agreed on, as the broker names it; empty when there is none, as in a classic group
+    /// without members. Kafka Streams applications on the classic protocol have `stream` here.
+    pub assignor: String,
+    /// Its members, in the order of the broker's answer.
+    pub members: Vec<GroupMember>,
+}
+
+/// The broker's answer about a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Group {
+    /// `GROUP_ID_NOT_FOUND`: the broker (4.x) does not know it (KIP-1043).
+    NotFound,
+    /// The broker described it.
+    Found(GroupDescription),
+}
+
+/// What stands behind an error of Kafka, in a closed set: the reason that an admin sees follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KafkaErrorKind {
+    /// No broker answered: name not resolved, connection refused, or silence until the limit.
+    Unreachable,
+    /// A Secret that says how the cluster is reached cannot be read, or lacks what is named.
+    SecretUnavailable,
+    /// What such a Secret holds is not what it should be.
+    SecretInvalid,
+    /// The broker, or the token endpoint, is not who it should be, or its TLS is none that we can speak.
+    Tls,
+    /// The token endpoint gives no token: it cannot be reached, or does not answer as one.
+    TokenEndpoint,
+    /// Whoever runs the operator has not allowed this.
+    NotAllowed,
+    /// The broker, or the token endpoint, did not accept who we are.
+    Authentication,
+    /// The broker knows us, and we may not do this (29, 30, 31).
+    Authorization,
+    /// The group's coordinator is loading, missing or elsewhere (14, 15, 16).
+    Coordinator,
+    /// The group has members that we are not one of (25): wait again.
+    UnknownMember,
+    /// The topic or the partition does not exist (3).
+    UnknownTopicOrPartition,
+    /// The partition has no leader, or it is moving (5, 6, 78).
+    Leader,
+    /// The group does not exist (69).
+    GroupNotFound,
+    /// The group is none of consumers but of something else: share, Kafka Streams (KIP-1071), Kafka Connect. The message says
+    /// what resets those.
+    UnsupportedGroupType,
+    /// The brokers are those of another cluster than the one that the plan is for.
+    OtherCluster,
+    /// The broker's log format has no times (43).
+    UnsupportedForMessageFormat,
+    /// A transactional commit is still pending on the partition (88).
+    UnstableOffset,
+    /// A call ended without an answer: whether it was carried out is not known.
+    Timeout,
+    /// The broker failed while it worked on the request (-1): whether it was carried out is not known.
+    Server,
+    /// Anything else; the message says what.
+    Other,
+}
+
+impl KafkaErrorKind {
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Unreachable
+            | Self::SecretUnavailable
+            | Self::TokenEndpoint
+            | Self::Coordinator
+            | Self::UnknownMember
+            | Self::Leader
+            | Self::UnstableOffset
+            | Self::Server
+            | Self::Timeout => true,
+            Self::SecretInvalid
+            | Self::Tls
+            | Self::NotAllowed
+            | Self::Authentication
+            | Self::Authorization
+            | Self::UnknownTopicOrPartition
+            | Self::GroupNotFound
+            | Self::UnsupportedGroupType
+            | Self::OtherCluster
+            | Self::UnsupportedForMessageFormat
+            | Self::Other => false,
+        }
+    }
+}
+
+/// An error of Kafka: of a whole call, or of one partition in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct KafkaError {
+    /// What stands behind it.
+    pub kind: KafkaErrorKind,
+    /// Kafka's words for it with what they are about, lower case, without secrets.
+    pub message: String,
+}
+
+impl KafkaError {
+    /// An error of `kind` with a message.
+    pub fn new(kind: KafkaErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// An answer per partition: every partition that was asked about is a key.
+pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
+
+/// Whether the operator may read a group and topics: what a commit needs (KIP-430). `None` where the broker does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The group. Kafka (measured: 4.3.1) says it also for a group that does not exist yet.
+    pub group_read: Option<bool>,
+    /// Each topic that was asked about. `None` also for one that does not exist.
+    pub topics_read: BTreeMap<String, Option<bool>>,
+}

@@ -1,0 +1,25 @@
+//! The vocabulary in which the world is described to the machine: what was seen, never what is hoped.
+//!
+//! Plain data. The adapters in `kafka` and `kubernetes` produce it, the other folders of `machine` consume it.
+
+pub mod group;
+mod hold;
+mod kafka;
+mod observed;
+mod peer;
+mod receipt;
+mod scaled_object;
+mod seen;
+mod workload;
+
+pub use hold::{Claim, Hold};
+pub use kafka::{
+    Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
+    PerPartition, TimestampMatch, TopicPartition,
+};
+pub use observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
+pub use peer::{Blocker, PeerReset, brokers};
+pub use receipt::{Receipt, RunState};
+pub use scaled_object::{ScaledObject, ScaledObjectSeen};
+pub use seen::Seen;
+pub use workload::{Controller, FieldOwner, Hpa, Pod, Unscalable, Workload, WorkloadDetails};

@@ -1,0 +1,151 @@
+//! Another OffsetReset, as one that may want the same group or the same workloads.
+
+use crate::{
+    api::{FINALIZER, OffsetReset, Phase, Reason, TargetStatus},
+    machine::{request::identity, time::later},
+};
+use jiff::{SignedDuration, Timestamp};
+
+/// Another `OffsetReset` that must go first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its namespace and name.
+    pub name: String,
+    /// What both want: the group or a workload, in words.
+    pub shared: String,
+}
+
+/// An `OffsetReset` as one that wants a group and workloads.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
+pub struct PeerReset {
+    /// Its UID.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Our finalizer is on it: something may be held for it, or be committed by it.
+    pub finalizer: bool,
+    /// What identifies what it is to do, see [`crate::machine::request::identity::key`].
+    pub key: String,
+    /// It must not begin yet: it stands in nobody's way.
+    pub suspended: bool,
+    /// It only plans: it wants nothing.
+    pub dry_run: bool,
+    /// Where it is on its way.
+    pub phase: Option<Phase>,
+    /// It waits for another one's group.
+    pub waits: bool,
+    /// Its plan stands.
+    pub planned: bool,
+    /// Its group.
+    pub group: String,
+    /// The brokers it names, in lower case.
+    pub brokers: Vec<String>,
+    /// The id of its cluster, once it has planned.
+    pub cluster_id: Option<String>,
+    /// Its workloads, as kind/name.
+    pub workloads: Vec<String>,
+    /// Its workloads, as it has recorded them.
+    pub targets: Vec<TargetStatus>,
+    /// When its hold began.
+    pub hold_start: Option<Timestamp>,
+    /// How long it may hold.
+    pub hold_timeout: SignedDuration,
+    /// How long its group may take to become empty.
+    pub drain_timeout: SignedDuration,
+}
+
+impl From<&OffsetReset> for PeerReset {
+    fn from(reset: &OffsetReset) -> Self {
+        let status = reset.status.clone().unwrap_or_default();
+        let limit = |value: kube::core::Duration| {
+            SignedDuration::try_from(std::time::Duration::from(value)).unwrap_or(SignedDuration::MAX)
+        };
+        Self {
+            uid: reset.metadata.uid.clone().unwrap_or_default(),
+            namespace: reset.metadata.namespace.clone().unwrap_or_default(),
+            name: reset.metadata.name.clone().unwrap_or_default(),
+            created: reset.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0),
+            deleting: reset.metadata.deletion_timestamp.is_some(),
+            finalizer: reset.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER),
+            key: identity::key(&reset.spec),
+            suspended: reset.spec.suspend,
+            dry_run: reset.spec.dry_run,
+            // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
+            phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
+            waits: status.reason == Some(Reason::WaitingForOtherReset),
+            planned: status.plan_time.is_some(),
+            group: reset.spec.group.clone(),
+            brokers: brokers(reset),
+            cluster_id: status.group.and_then(|group| group.cluster_id),
+            workloads: reset.spec.target_refs.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect(),
+            targets: status.targets,
+            hold_start: status.hold.map(|hold| hold.start_time.0),
+            hold_timeout: limit(reset.spec.hold_timeout),
+            drain_timeout: limit(reset.spec.drain_timeout),
+        }
+    }
+}
+
+/// The brokers that a reset names, in lower case; none when a binding names them: what is in a Secret is nobody else's to know, and may
+/// change. Then only the cluster's id tells.
+#[must_use]
+pub fn brokers(reset: &OffsetReset) -> Vec<String> {
+    let Some(brokers) = &reset.spec.kafka.bootstrap_servers else { return vec![] };
+    brokers.to_lowercase().split(',').map(str::to_owned).collect()
+}
+
+impl PeerReset {
+    /// Whether both are about one group, as far as the specs tell: within a namespace the group's name says it, because brokers have
+    /// many names. Across namespaces one has to name a broker of the other; what slips through is seen by the cluster's id once it is
+    /// known, see [`group_holder`].
+    pub(in crate::machine) fn shares_group(&self, other: &Self) -> bool {
+        let same_brokers = || self.brokers.iter().any(|broker| other.brokers.contains(broker));
+        self.group == other.group && (self.namespace == other.namespace || same_brokers())
+    }
+
+    pub(in crate::machine) fn shared_workload(&self, other: &Self) -> Option<&str> {
+        let same = self.workloads.iter().find(|workload| other.workloads.contains(workload));
+        same.filter(|_| self.namespace == other.namespace).map(String::as_str)
+    }
+
+    /// Something may be held for it right now.
+    pub(in crate::machine) fn is_holding(&self) -> bool {
+        self.phase.is_some_and(Phase::may_hold)
+    }
+
+    /// It is not over, and no dry run: what it finds at zero with its claim on it, it may go on with.
+    pub(in crate::machine) fn may_still_hold(&self) -> bool {
+        !self.dry_run && self.phase.is_none_or(|phase| !phase.is_terminal())
+    }
+
+    /// Under way: it may hold a workload or commit at any moment.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.dry_run && self.phase.is_some_and(|phase| phase != Phase::Pending && !phase.is_terminal())
+    }
+
+    pub(in crate::machine) fn is_waiting(&self) -> bool {
+        !self.dry_run && !self.suspended && self.phase.is_none_or(|phase| phase == Phase::Pending)
+    }
+
+    /// What keeps a reset from joining another's stop: it is being ended, or would be over before the own group were empty. However many
+    /// resets join one after the other, the consumers are back after the longest of their hold timeouts.
+    pub(in crate::machine) fn is_too_late_for(&self, holder: &Self, now: Timestamp) -> bool {
+        let own_end = |start| later(start, self.hold_timeout);
+        holder.phase == Some(Phase::Restoring)
+            || holder.hold_start.is_some_and(|start| later(now, self.drain_timeout) > own_end(start))
+    }
+
+    /// What it holds at zero of a workload.
+    pub(in crate::machine) fn holds(&self, uid: &str) -> Option<&TargetStatus> {
+        let held = |target: &&TargetStatus| target.uid == uid && target.stop_requested && target.restored.is_none();
+        self.targets.iter().find(held).filter(|_| self.is_active())
+    }
+}

@@ -1,0 +1,112 @@
+//! Workloads and their pods as the adapters in `kubernetes` describe them.
+
+use jiff::Timestamp;
+
+/// What the `scale` subresource of a target says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The workload's UID: another one under the same name is another workload.
+    pub uid: String,
+    /// The version that was read; writing the scale with it fails when anything changed since.
+    pub resource_version: String,
+    /// Its replicas; one where nobody has set them.
+    pub replicas: i32,
+    /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
+    pub refusal: Option<String>,
+    /// The pods that belong to it.
+    pub pods: Vec<Pod>,
+    /// What else is known of it.
+    pub details: WorkloadDetails,
+}
+
+/// What is known of a workload beside its scale. While planning all of it is asked for; while it is held only who has scaled it up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkloadDetails {
+    /// Nobody has set its replicas, so they count as one; how many it says that it has.
+    pub unset: Option<i32>,
+    /// The object that controls it.
+    pub controller: Option<Controller>,
+    /// Scaling it down deletes the volumes of its pods.
+    pub deletes_volumes: bool,
+    /// Who owns its replicas, this operator left out, the latest first.
+    pub scalers: Vec<FieldOwner>,
+    /// The HorizontalPodAutoscalers that scale it.
+    pub autoscalers: Vec<Hpa>,
+    /// What of this could not be looked at, though nothing depends on it.
+    pub unseen: Option<String>,
+}
+
+/// An object that controls another one: its owner reference with `controller: true`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// The API version of its kind.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Who owns a field, from `metadata.managedFields`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldOwner {
+    /// The field manager's name.
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+    /// The subresource by which it was written.
+    pub subresource: Option<String>,
+    /// When it was last written so; not recorded of what is written through `scale`.
+    pub time: Option<Timestamp>,
+}
+
+/// A `HorizontalPodAutoscaler`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hpa {
+    /// Its name.
+    pub name: String,
+    /// Its `minReplicas`.
+    pub min_replicas: i32,
+    /// It says that it was the one that scaled to zero: then it may also scale up from zero.
+    pub scaled_to_zero: bool,
+}
+
+/// Why a kind cannot be scaled at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unscalable {
+    /// The API server does not serve it under that version.
+    #[error("the API server serves no such kind")]
+    Unknown {
+        /// The API versions of the same group under which it does.
+        served: Vec<String>,
+    },
+    /// It is not in a namespace.
+    #[error("the kind is not namespaced")]
+    NotNamespaced,
+    /// It has no `scale` subresource.
+    #[error("the kind has no scale subresource")]
+    NoScale,
+    /// Its resource is not the one for which the rights of the reset's creator were checked.
+    #[error("the kind's resource is called {resource}")]
+    OtherResource {
+        /// What it is called.
+        resource: String,
+    },
+}
+
+/// A pod of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, as the broker may see them.
+    pub ips: Vec<String>,
+    /// The node it runs on, once it is scheduled.
+    pub node: Option<String>,
+    /// When its deletion is due: set once it terminates, and grace is over then.
+    pub deletion: Option<Timestamp>,
+    /// Whether every container of it has ended for good. A pod that has not started may still start, so it has not ended.
+    pub ended: bool,
+    /// Whether its `Ready` condition is true.
+    pub ready: bool,
+}

@@ -1,0 +1,9 @@
+//! One file for each phase: what a pass in that phase decides.
+
+pub mod draining;
+pub mod finished;
+pub mod pending;
+pub mod planning;
+pub mod resetting;
+pub mod restoring;
+pub mod stopping;

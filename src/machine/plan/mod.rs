@@ -1,0 +1,189 @@
+//! Planning: from the request and what was seen of Kafka to an absolute target for every partition, or to all the reasons why not.
+
+pub mod acl_hints;
+pub mod clamp;
+pub mod drift;
+pub mod expand;
+pub mod export;
+pub mod limits;
+pub mod replica_owners;
+pub mod warnings;
+pub mod workloads;
+
+use self::{
+    clamp::{clamp_offset, resolve_timestamp},
+    expand::commit_of,
+};
+use super::{
+    facts::{Bounds, Committed, KafkaError, PlanSeen, TopicPartition, group},
+    guards::Guard,
+    refusal::Refusal,
+    request::{Goal, Request},
+};
+use crate::api::{IsolationLevel, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// An absolute target for every partition.
+    pub partitions: Vec<PartitionStatus>,
+    /// What the request might have meant and does not.
+    pub left_out: Vec<String>,
+}
+
+/// The plan: an absolute target for every partition, within its bounds and the request's limits.
+///
+/// # Errors
+/// All reasons why there is none, at least one.
+pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
+    let has_commits = seen.committed.values().any(|committed| !matches!(committed, Ok(None)));
+    if !request.allow_new_group && !group::is_known(&seen.group, has_commits) {
+        let message = format!(
+            "the broker does not know group {}: it has neither members nor committed offsets. Check spec.group and spec.kafka; \
+             if the group is to be created, set allowNewGroup",
+            request.group
+        );
+        return Err(vec![Refusal::lasting(Reason::GroupNotFound, message)]);
+    }
+    let scoped = expand::expand(request, seen)?;
+    let mut refusals = limits::denials(request, &seen.access);
+    let mut partitions = vec![];
+    for (partition, goal) in &scoped.goals {
+        match plan_partition(partition, goal, request, seen) {
+            Ok(planned) => partitions.push(planned),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    refusals.extend(limits::refusals(request, &partitions));
+    if refusals.is_empty() { Ok(Plan { partitions, left_out: scoped.left_out }) } else { Err(refusals) }
+}
+
+fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &PlanSeen) -> Result<PartitionStatus, Refusal> {
+    let about = format!("partition {at}");
+    let bounds = *answered(seen.bounds.get(at), &about)?;
+    let committed = commit_of(&seen.committed, at).map_err(|error| Refusal::from_kafka(error, &about))?;
+    let mut planned = PartitionStatus {
+        topic: at.topic.clone(),
+        partition: at.partition,
+        before: None,
+        before_metadata: None,
+        requested_position: None,
+        requested_shift: None,
+        requested_offset: None,
+        requested_timestamp: None,
+        matched_timestamp: None,
+        log_start: bounds.start,
+        log_end: bounds.end,
+        target_offset: bounds.end,
+        headroom: 0,
+        replayed: 0,
+        skipped: 0,
+        clamped: None,
+        after: None,
+        outcome: PartitionOutcome::Planned,
+        message: None,
+    };
+    let found;
+    match goal {
+        Goal::Offset(offset) | Goal::Recorded(offset) => planned.requested_offset = Some(*offset),
+        Goal::FromGroup(source) => {
+            let commits = seen.sources.get(source).and_then(|commits| commits.as_ref().ok());
+            let of_source = commits.and_then(|commits| commit_of(commits, at).ok().flatten());
+            planned.requested_offset = of_source.map(|committed| committed.offset);
+        }
+        Goal::ShiftBy(shift) => planned.requested_shift = Some(*shift),
+        Goal::Position(position) => planned.requested_position = Some(*position),
+        Goal::Timestamp(millis) => {
+            found = *answered(seen.times.get(at), &about)?;
+            planned.requested_timestamp = micro_time(*millis);
+            planned.matched_timestamp = found.and_then(|found| micro_time(found.timestamp));
+            (planned.target_offset, planned.clamped) = resolve_timestamp(*millis, found, bounds);
+        }
+    }
+    let stable_end = match goal {
+        Goal::Position(Position::Latest) if request.isolation_level == IsolationLevel::ReadCommitted => {
+            Some(*answered(seen.stable_ends.get(at), &about)?)
+        }
+        _ => None,
+    };
+    settle(&mut planned, bounds, stable_end, committed, request.out_of_range)
+        .map_err(|problem| Refusal::lasting(Reason::NoCommittedOffset, format!("{about}: {problem}")))?;
+    Ok(planned)
+}
+
+/// The target of a partition from what was asked for, against the bounds and the commit as they are: in planning for the first time,
+/// and once more right before the first commit, when the consumers have stopped. After that it is never computed again.
+///
+/// So "the largest" is the largest then, and a shift counts from where the consumers have stopped. What was found for a time stays
+/// as it was planned: no record at or after that time can lie before it, whatever has arrived since.
+///
+/// # Errors
+/// In words, when what was asked for starts from a committed offset and there is none.
+pub fn settle(
+    planned: &mut PartitionStatus,
+    bounds: Bounds,
+    stable_end: Option<i64>,
+    committed: Option<&Committed>,
+    out_of_range: OutOfRange,
+) -> Result<(), String> {
+    planned.before = committed.map(|committed| committed.offset);
+    planned.before_metadata = committed.map(|committed| committed.metadata.clone()).filter(|metadata| !metadata.is_empty());
+    if let Some(shift) = planned.requested_shift {
+        let before = planned.before.ok_or("there is no committed offset to shift from; name its offset or its time instead")?;
+        planned.requested_offset = Some(before.saturating_add(shift));
+    }
+    if planned.requested_position == Some(Position::Current) {
+        let before = planned.before.ok_or("there is no committed offset")?;
+        planned.requested_offset = Some(before);
+    }
+    (planned.target_offset, planned.clamped) = match (planned.requested_offset, planned.requested_position) {
+        (Some(requested), _) => clamp_offset(requested, bounds),
+        (None, Some(Position::Earliest)) => (bounds.start, None),
+        // An open transaction may begin before the log does by now: its first records have expired.
+        (None, Some(Position::Latest)) => (stable_end.unwrap_or(bounds.end).clamp(bounds.start, bounds.end), None),
+        (None, Some(Position::Current) | None) => {
+            let (target, clamped) = clamp_offset(planned.target_offset, bounds);
+            (target, clamped.or(planned.clamped))
+        }
+    };
+    limits::apply(planned, bounds, out_of_range);
+    measure(planned, bounds);
+    Ok(())
+}
+
+/// Moves a final target into the bounds when the log has moved since: retention may delete records at any time. Whether it had to.
+pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
+    let (target, clamped) = clamp_offset(planned.target_offset, bounds);
+    let moved = Guard::WithinTheLog.stops(target != planned.target_offset);
+    if moved {
+        planned.target_offset = target;
+        planned.clamped = clamped;
+        measure(planned, bounds);
+    }
+    moved
+}
+
+/// What the target means for the consumers. A commit out of range counts as the nearest offset in range.
+fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
+    planned.log_start = bounds.start;
+    planned.log_end = bounds.end;
+    planned.headroom = planned.target_offset.saturating_sub(bounds.start).max(0);
+    let before = planned.before.filter(|_| planned.outcome == PartitionOutcome::Planned);
+    let forward = before.map_or(0, |before| planned.target_offset.saturating_sub(clamp_offset(before, bounds).0));
+    planned.replayed = forward.saturating_neg().max(0);
+    planned.skipped = forward.max(0);
+}
+
+fn answered<'a, T>(answer: Option<&'a Result<T, KafkaError>>, about: &str) -> Result<&'a T, Refusal> {
+    match answer {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(Refusal::from_kafka(error, about)),
+        // Unknown is never absent: a partition that nobody answered for is asked about again.
+        None => Err(Refusal::passing(Reason::KafkaError, format!("{about}: the broker did not answer for it"))),
+    }
+}
+
+fn micro_time(millis: i64) -> Option<MicroTime> {
+    jiff::Timestamp::from_millisecond(millis).ok().map(MicroTime)
+}

@@ -1,0 +1,146 @@
+//! Who else sets a workload's replicas, and what to do about it: known by the names under which they own the field.
+
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use crate::machine::{
+    facts::{FieldOwner, WorkloadDetails},
+    time::clock,
+};
+
+/// By how much the API server's clock may be behind the operator's.
+const SKEW: SignedDuration = SignedDuration::from_secs(30);
+
+/// How many owners a message names.
+const NAMED: usize = 3;
+
+/// Those that are known by their field manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    ArgoCd,
+    Flux,
+    FluxHelm,
+    Helm,
+    Keda,
+    Autoscaler,
+    Kubectl,
+}
+
+fn known(owner: &FieldOwner) -> Option<Known> {
+    match owner.manager.as_str() {
+        "argocd-controller" | "argocd-application-controller" => Some(Known::ArgoCd),
+        "kustomize-controller" => Some(Known::Flux),
+        "helm-controller" => Some(Known::FluxHelm),
+        "helm" => Some(Known::Helm),
+        "keda" | "keda-operator" => Some(Known::Keda),
+        "kube-controller-manager" if owner.subresource.as_deref() == Some("scale") => Some(Known::Autoscaler),
+        manager if manager == "kubectl" || manager.starts_with("kubectl-") => Some(Known::Kubectl),
+        _ => None,
+    }
+}
+
+/// What makes it leave the replicas alone.
+fn advice(known: Known) -> &'static str {
+    match known {
+        Known::ArgoCd => {
+            "leave replicas out of Git, or give the Argo CD Application ignoreDifferences with jsonPointers [/spec/replicas] for the \
+             workload and the sync option RespectIgnoreDifferences=true"
+        }
+        Known::Flux => {
+            "leave replicas out of Git, or (kustomize-controller 1.9 and newer) give the Flux Kustomization spec.ignore with paths \
+             [/spec/replicas] for the workload"
+        }
+        Known::FluxHelm => {
+            "leave replicas out of what the chart renders, or give the Flux HelmRelease driftDetection.ignore with paths \
+             [/spec/replicas] for the workload, and upgrade when the reset is over"
+        }
+        Known::Helm => "leave replicas out of what the chart renders, or upgrade the Helm release when the reset is over",
+        Known::Keda => "pause its ScaledObject with the annotation autoscaling.keda.sh/paused: \"true\" until the reset is over",
+        Known::Autoscaler => {
+            "a HorizontalPodAutoscaler leaves what is at zero alone, unless its condition ScaledToZero is True: set its minReplicas \
+             to 1 until the reset is over"
+        }
+        Known::Kubectl => "whoever uses kubectl there, a person or a script, has to wait until the reset is over",
+    }
+}
+
+/// A GitOps tool that owns the replicas while the plan is made will put them back: said before it happens, with the setting that helps.
+#[must_use]
+pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> Vec<String> {
+    let mut warnings = vec![];
+    for owner in owners {
+        let Some(known) = known(owner) else { continue };
+        let when = match known {
+            Known::ArgoCd => "with the next sync, and with selfHeal within seconds",
+            Known::Flux => "at its next interval or commit",
+            Known::FluxHelm => "at the next upgrade, and with driftDetection at its next interval",
+            Known::Helm => "at the next upgrade",
+            Known::Keda | Known::Autoscaler | Known::Kubectl => continue,
+        };
+        warnings.push(format!(
+            "{name}: {} owns spec.replicas, and would scale it up while the reset holds it at zero: {when}. To keep it from that, {}",
+            owner.manager,
+            advice(known)
+        ));
+    }
+    warnings.dedup();
+    warnings
+}
+
+/// Who has scaled a workload up since it was stopped at `since`, and what to do about it.
+pub(in crate::machine) struct Culprits {
+    /// A subject for a sentence.
+    pub who: String,
+    /// Whole sentences.
+    pub advice: String,
+}
+
+/// An owner from before the stop has lost the field, or, of a custom resource, did not write it now: nobody is blamed for nothing.
+/// What is written through `scale` has no time.
+#[must_use]
+pub(in crate::machine) fn culprits(about: &WorkloadDetails, since: Timestamp) -> Culprits {
+    let first = since.checked_sub(SKEW).unwrap_or(Timestamp::MIN);
+    let late = |owner: &&FieldOwner| owner.time.map_or(owner.subresource.is_some(), |time| time >= first);
+    let owners: Vec<&FieldOwner> = about.scalers.iter().filter(late).take(NAMED).collect();
+    if owners.is_empty() {
+        return Culprits { who: "somebody".into(), advice: suspicion(about) };
+    }
+    let mut advices: Vec<String> = owners
+        .iter()
+        .filter_map(|owner| Some((owner, known(owner)?)))
+        .map(|(owner, known)| format!("{}: {}.", owner.manager, advice(known)))
+        .collect();
+    advices.dedup();
+    if advices.is_empty() {
+        advices.push("Make it leave spec.replicas alone until the reset is over.".to_owned());
+    }
+    let who: Vec<String> = owners.iter().map(|owner| describe(owner)).collect();
+    Culprits { who: who.join(" and "), advice: advices.join(" ") }
+}
+
+/// Where nobody is recorded. The API server records no owner for what is written through `scale` from zero (seen on 1.37), which is how
+/// autoscalers and `kubectl scale` do it, and hardly anything for a custom resource's `scale`.
+fn suspicion(about: &WorkloadDetails) -> String {
+    let mut words = match &about.unseen {
+        Some(unseen) => format!("{unseen}."),
+        None => "metadata.managedFields does not say who it was: then it was most likely written through the scale subresource, by an \
+                 autoscaler or kubectl scale. The API server's audit log says by whom."
+            .to_owned(),
+    };
+    for autoscaler in &about.autoscalers {
+        // The name that KEDA gives to those that it makes.
+        let known = if autoscaler.name.starts_with("keda-hpa-") { Known::Keda } else { Known::Autoscaler };
+        let _ = write!(words, " HorizontalPodAutoscaler/{} scales it: {}.", autoscaler.name, advice(known));
+    }
+    words.push_str(" Make whoever it was leave spec.replicas alone until the reset is over.");
+    words
+}
+
+/// An owner with how and when it wrote.
+fn describe(owner: &FieldOwner) -> String {
+    let by = owner.subresource.as_ref().map(|subresource| format!(" of {subresource}")).unwrap_or_default();
+    let at = owner.time.map(|time| format!(" at {}", clock(&MicroTime(time)))).unwrap_or_default();
+    format!("{} ({}{by}{at})", owner.manager, owner.operation)
+}

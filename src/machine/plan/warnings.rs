@@ -1,0 +1,133 @@
+//! What is worth a look before a plan is carried out. None of it keeps the reset from running.
+
+use jiff::Timestamp;
+
+use super::{Plan, workloads};
+use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
+use crate::machine::{
+    facts::{Group, GroupMember, GroupType, PlanSeen, Pod, Seen, TopicPartition, Workload, group},
+    request::Request,
+    text::name_some,
+};
+
+/// A target is close to the log's start when less than this part of the log lies before it.
+const CLOSE: i64 = 100;
+
+/// All warnings of a plan, bounded in number.
+#[must_use]
+pub(in crate::machine) fn warnings(
+    request: &Request,
+    plan: &Plan,
+    seen: &PlanSeen,
+    workloads: &[Seen<Workload>],
+    pods: &[&Pod],
+    now: Timestamp,
+) -> Vec<String> {
+    let mut warnings = workloads::warnings(&request.targets, workloads);
+    warnings.extend(plan.left_out.iter().cloned());
+    let some = |wanted: &dyn Fn(&PartitionStatus) -> bool| -> Vec<TopicPartition> {
+        let wanted = plan.partitions.iter().filter(|planned| wanted(planned));
+        wanted.map(|planned| TopicPartition::new(&planned.topic, planned.partition)).collect()
+    };
+    let future = some(&|planned| planned.requested_timestamp.as_ref().is_some_and(|at| at.0 > now));
+    if !future.is_empty() {
+        warnings.push(format!("the time that was asked for is in the future for {}: they go to the end", name_some(&future)));
+    }
+    let without = some(&|planned| planned.before.is_none());
+    if !without.is_empty() {
+        warnings.push(format!(
+            "{} partitions have no committed offset: {}; an undo will not be able to take them back",
+            without.len(),
+            name_some(&without)
+        ));
+    }
+    let close = some(&is_close_to_the_start);
+    if !close.is_empty() {
+        warnings.push(format!(
+            "the target is close to the start of the log for {}: retention may delete those records before they are consumed",
+            name_some(&close)
+        ));
+    }
+    let strangers = strangers(&seen.group, pods);
+    if !request.targets.is_empty() && !strangers.is_empty() {
+        let names: Vec<String> = strangers.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
+        let (first, more) = (names.iter().take(5).cloned().collect::<Vec<_>>().join("; "), names.len().saturating_sub(5));
+        let more = if more > 0 { format!("; {more} more") } else { String::new() };
+        warnings.push(format!(
+            "{} of {} members are in no pod of the targets: {first}{more}. Unless their address is only hidden by NAT, \
+             another workload uses the group, and stopping the targets will not empty it",
+            names.len(),
+            group::members(&seen.group)
+        ));
+    }
+    if matches!(&seen.group, Group::Found(found) if found.assignor == "stream") {
+        warnings.push(
+            "the members are of Kafka Streams: their state stores and internal topics are not reset with the offsets, and may \
+             no longer fit them. Kafka's application reset tool cleans them too"
+                .to_owned(),
+        );
+    }
+    if request.remaining_members == RemainingMembers::Remove
+        && matches!(&seen.group, Group::Found(found) if found.group_type == GroupType::Consumer)
+    {
+        warnings.push(
+            "remainingMembers: Remove has no effect: the group is of the new protocol (KIP-848), whose members nobody else can take out. Those that do not \
+             leave are waited for until the broker ends their session"
+                .to_owned(),
+        );
+    }
+    let unproven = seen.topics.keys().filter(|topic| !matches!(seen.access.topics_read.get(*topic), Some(Some(_)))).count();
+    if seen.access.group_read.is_none() || unproven > 0 {
+        warnings.push("the broker does not say whether it will allow the commit: that shows only then".to_owned());
+    }
+    if let Some(moved) = moved_since(seen) {
+        warnings.push(moved);
+    }
+    if warnings.len() > MAX_WARNINGS {
+        let more = warnings.len() - MAX_WARNINGS + 1;
+        warnings.truncate(MAX_WARNINGS - 1);
+        warnings.push(format!("{more} more warnings"));
+    }
+    warnings
+}
+
+/// Retention is at work, and little lies between the log's start and the target.
+fn is_close_to_the_start(planned: &PartitionStatus) -> bool {
+    let length = planned.log_end.saturating_sub(planned.log_start);
+    planned.outcome == PartitionOutcome::Planned
+        && planned.log_start > 0
+        && planned.target_offset < planned.log_end
+        && planned.headroom.saturating_mul(CLOSE) < length
+}
+
+fn strangers<'a>(group: &'a Group, pods: &[&Pod]) -> Vec<&'a GroupMember> {
+    let members = match group {
+        Group::NotFound => &[][..],
+        Group::Found(found) => &found.members,
+    };
+    members.iter().filter(|member| !pods.iter().any(|pod| pod.ips.contains(&member.host))).collect()
+}
+
+/// An undo takes the group back over what it has consumed since.
+fn moved_since(seen: &PlanSeen) -> Option<String> {
+    let Some(Seen::Known(undone)) = &seen.undone else { return None };
+    let moved: Vec<TopicPartition> = undone
+        .partitions
+        .iter()
+        .filter(|planned| planned.outcome == PartitionOutcome::Reset)
+        .map(|planned| (TopicPartition::new(&planned.topic, planned.partition), planned.after))
+        .filter(|(at, after)| {
+            let now = seen.committed.get(at).and_then(|committed| committed.as_ref().ok()).and_then(Option::as_ref);
+            now.map(|committed| committed.offset) != *after
+        })
+        .map(|(at, _)| at)
+        .collect();
+    (!moved.is_empty()).then(|| {
+        format!(
+            "the group has moved since OffsetReset {} on {} of its partitions: {}; the undo goes back to before that reset all the same",
+            undone.name,
+            moved.len(),
+            name_some(&moved)
+        )
+    })
+}

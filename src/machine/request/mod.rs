@@ -1,0 +1,347 @@
+//! The spec, parsed once into types that cannot be wrong. Nothing downstream checks again.
+
+mod error;
+pub mod identity;
+mod timestamp;
+pub(crate) mod validate;
+
+use self::validate::check;
+use crate::api::{
+    IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
+};
+pub use error::InvalidSpec;
+use jiff::{SignedDuration, Timestamp};
+use regex::Regex;
+
+/// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
+const PATTERN_SIZE: usize = 1 << 20;
+
+/// What one `OffsetReset` asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The namespace of the object, its targets and its Secrets.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What identifies what it is to do, see [`identity::key`].
+    pub key: String,
+    /// The workloads to stop.
+    pub targets: Vec<TargetRef>,
+    /// How the cluster is reached.
+    pub kafka: KafkaSpec,
+    /// The consumer group.
+    pub group: String,
+    /// What to reset, and where to.
+    pub work: Work,
+    /// What becomes of a partition whose target is out of range.
+    pub out_of_range: OutOfRange,
+    /// How many records may be consumed again at most.
+    pub max_replay: Option<i64>,
+    /// How many records may be left out at most.
+    pub max_skip: Option<i64>,
+    /// Plan only.
+    pub dry_run: bool,
+    /// It must not begin yet.
+    pub suspended: bool,
+    /// After that it must not begin any more.
+    pub not_after: Option<Timestamp>,
+    /// What the latest position is.
+    pub isolation_level: IsolationLevel,
+    /// A group that the broker does not know may be created.
+    pub allow_new_group: bool,
+    /// What becomes of members that are left when no container runs any more.
+    pub remaining_members: RemainingMembers,
+    /// What the consumers' session timeout is said to be.
+    pub session_timeout: SignedDuration,
+    /// How long the group may take to become empty.
+    pub drain_timeout: SignedDuration,
+    /// How long the consumers may be held.
+    pub hold_timeout: SignedDuration,
+    /// The name of the ConfigMap with the receipt: the same for the same name and spec.
+    pub receipt: String,
+    /// The metadata string of our commits: proof in Kafka itself of who set an offset.
+    pub marker: String,
+}
+
+/// What to reset, and where to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// These entries, in the order of the spec.
+    Entries(Vec<Entry>),
+    /// Back to what stood there before another `OffsetReset`, by its name.
+    Undo(String),
+}
+
+/// One entry of `spec.resets`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The topics.
+    pub scope: Scope,
+    /// The partition, or all of them.
+    pub partition: Option<i32>,
+    /// Where to.
+    pub goal: Goal,
+}
+
+/// Which topics an entry means.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// One, by its name.
+    Topic(String),
+    /// Those with a commit whose whole name matches.
+    Pattern(Regex),
+}
+
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Topic(a), Self::Topic(b)) => a == b,
+            (Self::Pattern(a), Self::Pattern(b)) => a.as_str() == b.as_str(),
+            (Self::Topic(_), Self::Pattern(_)) | (Self::Pattern(_), Self::Topic(_)) => false,
+        }
+    }
+}
+
+/// Where an entry wants its partitions to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// To an offset, 0 or more.
+    Offset(i64),
+    /// To the first record at or after a time, in milliseconds since the epoch, 0 or more.
+    Timestamp(i64),
+    /// To a place in the log, or to where the group is.
+    Position(Position),
+    /// So many records on from where the group is.
+    ShiftBy(i64),
+    /// To where another group is.
+    FromGroup(String),
+    /// Back to this offset, which another reset has recorded.
+    Recorded(i64),
+}
+
+impl Request {
+    /// Parses a spec. How long ago a `duration` is, is counted from the recorded start: it stays the same on every later pass.
+    ///
+    /// # Errors
+    /// When it asks for something that no reset can follow; the message says what to write instead.
+    pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
+        let spec = &reset.spec;
+        check(spec)?;
+        let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
+        // One that was never stored has no time to count from, and is not refused for that.
+        let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::MAX, |at| at.0);
+        let parse = |(index, entry)| parse_entry(index, entry, start);
+        let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        let work = match (&spec.undo, entries.is_empty()) {
+            (Some(undo), true) => Work::Undo(undo.name.clone()),
+            (None, false) => Work::Entries(entries),
+            (Some(_), false) | (None, true) => return Err(InvalidSpec::new("resets", "write either resets or undo")),
+        };
+        if spec.undo.as_ref().is_some_and(|undo| Some(&undo.name) == reset.metadata.name.as_ref()) {
+            return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot take itself back; name another one"));
+        }
+        let (name, key) = (reset.metadata.name.clone().unwrap_or_default(), identity::key(spec));
+        let limits = spec.limits.clone().unwrap_or(LimitsSpec { max_replay: None, max_skip: None });
+        Ok(Self {
+            namespace: reset.metadata.namespace.clone().unwrap_or_default(),
+            targets: spec.target_refs.clone(),
+            kafka: *spec.kafka.clone(),
+            group: spec.group.clone(),
+            work,
+            out_of_range: spec.out_of_range,
+            max_replay: limits.max_replay,
+            max_skip: limits.max_skip,
+            dry_run: spec.dry_run,
+            suspended: spec.suspend,
+            not_after: spec.not_after.as_ref().map(|at| at.0),
+            isolation_level: spec.isolation_level,
+            allow_new_group: spec.allow_new_group,
+            remaining_members: spec.remaining_members,
+            session_timeout: duration("sessionTimeout", spec.session_timeout)?,
+            drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
+            hold_timeout: duration("holdTimeout", spec.hold_timeout)?,
+            receipt: identity::receipt_name(&name, &key),
+            name,
+            key,
+            marker: format!(
+                "offset-reset/{}/{}/{}",
+                reset.metadata.namespace.as_deref().unwrap_or_default(),
+                reset.metadata.name.as_deref().unwrap_or_default(),
+                reset.metadata.uid.as_deref().unwrap_or_default()
+            ),
+        })
+    }
+
+    /// The entries; none when it is an undo.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        match &self.work {
+            Work::Entries(entries) => entries,
+            Work::Undo(_) => &[],
+        }
+    }
+
+    /// The other groups whose commits are wanted, each once.
+    #[must_use]
+    pub fn source_groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.entries().iter().filter_map(|entry| entry.goal.source_group()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+}
+
+impl Goal {
+    /// The other group whose commits are wanted.
+    #[must_use]
+    pub fn source_group(&self) -> Option<&str> {
+        match self {
+            Self::FromGroup(group) => Some(group),
+            Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
+        }
+    }
+}
+
+fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {
+    if value.is_negative() {
+        return Err(InvalidSpec::new(field, "must not be negative"));
+    }
+    SignedDuration::try_from(std::time::Duration::from(value)).map_err(|_| InvalidSpec::new(field, "is too long"))
+}
+
+fn parse_entry(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Entry, InvalidSpec> {
+    let field = |name: &str| format!("resets[{index}].{name}");
+    let scope = match (&entry.topic, &entry.topic_pattern) {
+        (Some(topic), None) => Scope::Topic(topic.clone()),
+        (None, Some(pattern)) => {
+            Scope::Pattern(parse_pattern(pattern).map_err(|problem| InvalidSpec::new(field("topicPattern"), problem))?)
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(InvalidSpec::new(format!("resets[{index}]"), "needs either topic or topicPattern"));
+        }
+    };
+    let partition = match entry.partition {
+        -1 => None,
+        partition if partition >= 0 => Some(partition),
+        partition => {
+            return Err(InvalidSpec::new(
+                field("partition"),
+                format!("{partition} is neither a partition's number from 0 nor -1 for all partitions"),
+            ));
+        }
+    };
+    Ok(Entry { scope, partition, goal: parse_goal(index, entry, start)? })
+}
+
+fn parse_goal(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Goal, InvalidSpec> {
+    let field = |name: &str| format!("resets[{index}].{name}");
+    let mut goals = vec![];
+    if let Some(offset) = entry.offset {
+        if offset < 0 {
+            let problem = format!("{offset} is negative; Kafka's negative offsets have other meanings");
+            return Err(InvalidSpec::new(field("offset"), problem));
+        }
+        goals.push(Goal::Offset(offset));
+    }
+    if let Some(spec) = &entry.timestamp {
+        let millis = timestamp::parse(spec).map_err(|problem| InvalidSpec::new(field("timestamp"), problem))?;
+        goals.push(Goal::Timestamp(millis));
+    }
+    goals.extend(entry.position.map(Goal::Position));
+    goals.extend(entry.shift_by.map(Goal::ShiftBy));
+    if let Some(ago) = entry.duration {
+        let ago = duration(&field("duration"), ago)?;
+        let at = start.checked_sub(ago).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH);
+        let at = at.ok_or_else(|| InvalidSpec::new(field("duration"), "is before 1970; Kafka has no records from then"))?;
+        goals.push(Goal::Timestamp(at.as_millisecond()));
+    }
+    goals.extend(entry.from_group.clone().map(Goal::FromGroup));
+    let mut goals = goals.into_iter();
+    match (goals.next(), goals.next()) {
+        (Some(goal), None) => Ok(goal),
+        (None, _) | (Some(_), Some(_)) => Err(InvalidSpec::new(
+            format!("resets[{index}]"),
+            "needs exactly one target: write one of offset, timestamp, position, shiftBy, duration and fromGroup",
+        )),
+    }
+}
+
+/// A pattern for whole names, as Kafka's consumers take theirs.
+fn parse_pattern(pattern: &str) -> Result<Regex, String> {
+    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(PATTERN_SIZE)
+        .build()
+        .map_err(|error| format!("'{pattern}' is no regular expression (RE2), such as \"orders\\..*\": {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::api::TimestampSpec;
+
+    fn entry(partition: i32) -> ResetSpec {
+        ResetSpec { topic: Some("t".into()), partition, ..ResetSpec::default() }
+    }
+
+    #[rstest]
+    #[case::all_partitions(ResetSpec { offset: Some(10), ..entry(-1) }, Ok((None, Goal::Offset(10))))]
+    #[case::one_partition(ResetSpec { offset: Some(0), ..entry(3) }, Ok((Some(3), Goal::Offset(0))))]
+    #[case::a_time(
+        ResetSpec { timestamp: Some(TimestampSpec::Unix(1_571_812_144)), ..entry(0) },
+        Ok((Some(0), Goal::Timestamp(1_571_812_144_000)))
+    )]
+    #[case::a_position(
+        ResetSpec { position: Some(Position::Latest), ..entry(-1) }, Ok((None, Goal::Position(Position::Latest)))
+    )]
+    #[case::back(ResetSpec { shift_by: Some(-5), ..entry(-1) }, Ok((None, Goal::ShiftBy(-5))))]
+    #[case::long_ago(
+        ResetSpec { duration: Some(std::time::Duration::from_secs(90).into()), ..entry(-1) },
+        Ok((None, Goal::Timestamp(1_799_999_910_000)))
+    )]
+    #[case::of_another_group(
+        ResetSpec { from_group: Some("h".into()), ..entry(-1) }, Ok((None, Goal::FromGroup("h".into())))
+    )]
+    #[case::no_target(entry(0), Err("spec.resets[7]: needs exactly one target"))]
+    #[case::two_targets(
+        ResetSpec { offset: Some(1), shift_by: Some(2), ..entry(0) }, Err("spec.resets[7]: needs exactly one target")
+    )]
+    #[case::a_negative_offset(ResetSpec { offset: Some(-1), ..entry(0) }, Err("spec.resets[7].offset: -1 is negative"))]
+    #[case::a_negative_partition(
+        ResetSpec { offset: Some(1), ..entry(-2) }, Err("spec.resets[7].partition: -2 is neither")
+    )]
+    #[case::before_the_epoch(
+        ResetSpec { duration: Some(std::time::Duration::from_hours(24 * 365 * 80).into()), ..entry(0) },
+        Err("spec.resets[7].duration: is before 1970")
+    )]
+    #[case::no_topic(
+        ResetSpec { topic: None, offset: Some(1), ..entry(0) }, Err("spec.resets[7]: needs either topic or topicPattern")
+    )]
+    #[case::no_pattern(
+        ResetSpec { topic: None, topic_pattern: Some("(".into()), offset: Some(1), ..entry(0) },
+        Err("spec.resets[7].topicPattern: '(' is no regular expression")
+    )]
+    fn an_entry_has_one_scope_and_one_target(#[case] spec: ResetSpec, #[case] expected: Result<(Option<i32>, Goal), &str>) {
+        match (parse_entry(7, &spec, Timestamp::from_second(1_800_000_000).unwrap()), expected) {
+            (Ok(entry), Ok((partition, goal))) => assert_eq!((entry.partition, entry.goal), (partition, goal)),
+            (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
+            (got, expected) => panic!("{got:?} instead of {expected:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case("orders", "orders", true)]
+    #[case("orders", "orders-eu", false)]
+    #[case("orders|payments", "my-payments", false)]
+    #[case(r"orders\..*", "orders.eu", true)]
+    #[case(".*", "anything", true)]
+    fn a_pattern_means_whole_names(#[case] pattern: &str, #[case] topic: &str, #[case] matches: bool) {
+        assert_eq!(parse_pattern(pattern).unwrap().is_match(topic), matches);
+    }
+
+    #[test]
+    fn a_pattern_that_would_eat_all_memory_is_refused() {
+        assert!(parse_pattern(r"((\w{1000}){1000}){1000}").is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! Times and durations.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+/// A time after another, or the end of time where that overflows.
+pub(in crate::machine) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A time as in messages: to the second, in UTC.
+pub(in crate::machine) fn clock(at: &MicroTime) -> String {
+    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at.0).unwrap_or_else(|_| at.0.to_string())
+}
