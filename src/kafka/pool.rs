@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    Allowance, Connection, Connector, GroupAdmin,
-    apart::{Apart, Launcher},
-    client::Client,
-    questions,
+    connection::Connection,
+    native::{batches, client::Client},
+    port::{Allowance, Connector, GroupAdmin},
+    subprocess::{Launcher, SubprocessAdmin},
 };
 use crate::machine::facts::KafkaError;
 
@@ -73,9 +73,11 @@ impl Pool {
             Place::Here(allowance) => {
                 Client::new(connection, Arc::clone(allowance)).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>)
             }
-            Place::Apart(launcher) => Apart::new(connection, launcher).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>),
+            Place::Apart(launcher) => {
+                SubprocessAdmin::new(connection, launcher).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>)
+            }
         };
-        let client = client.map_err(|fault| questions::no_client(&fault))?;
+        let client = client.map_err(|fault| batches::no_client(&fault))?;
         clients.insert(connection.clone(), (Arc::clone(&client), now));
         Ok(client)
     }

@@ -5,13 +5,11 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 
 use super::{
-    Call, Fault, Handle, INVALID_ARGUMENT, Operations, c_string, check, fault, include_operations, offsets, operations, options,
-    options_of_question, plain, text,
+    handle::{Call, Handle, Operations, c_string, include_operations, operations, options, options_of_question},
+    offsets, plain,
+    raw_error::{Fault, INVALID_ARGUMENT, check, fault, text},
 };
-use crate::{
-    kafka::groups,
-    machine::facts::{GroupDescription, GroupMember},
-};
+use crate::machine::facts::{GroupDescription, GroupMember, GroupState, GroupType};
 
 type Description = sys::rd_kafka_ConsumerGroupDescription_t;
 
@@ -24,8 +22,8 @@ pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Durat
             .map(|index| member(sys::rd_kafka_ConsumerGroupDescription_member(group, index)))
             .collect();
         GroupDescription {
-            group_type: groups::group_type(plain::rd_kafka_ConsumerGroupDescription_type(group.cast())),
-            state: groups::group_state(plain::rd_kafka_ConsumerGroupDescription_state(group.cast())),
+            group_type: group_type(plain::rd_kafka_ConsumerGroupDescription_type(group.cast())),
+            state: group_state(plain::rd_kafka_ConsumerGroupDescription_state(group.cast())),
             assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(group)),
             members,
         }
@@ -58,7 +56,7 @@ fn described<T>(
     let name = c_string(group)?;
     let mut names = [name.as_ptr()];
     // SAFETY: every pointer is valid during the call, which copies what it needs.
-    unsafe { sys::rd_kafka_DescribeConsumerGroups(handle.0, names.as_mut_ptr(), 1, options.get(), call.queue.get()) };
+    unsafe { sys::rd_kafka_DescribeConsumerGroups(handle.get(), names.as_mut_ptr(), 1, options.get(), call.queue()) };
     let event = call.answer()?;
     let mut count = 0;
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
@@ -105,7 +103,7 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, limit)?;
     // SAFETY: every pointer is valid during the call, which copies what it needs.
-    unsafe { sys::rd_kafka_ListConsumerGroups(handle.0, options.get(), call.queue.get()) };
+    unsafe { sys::rd_kafka_ListConsumerGroups(handle.get(), options.get(), call.queue()) };
     let event = call.answer()?;
     let (mut count, mut errors) = (0, 0);
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
@@ -127,4 +125,49 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
         }
     }
     Ok(false)
+}
+
+/// What librdkafka's number for a state means.
+fn group_state(state: i32) -> GroupState {
+    use sys::rd_kafka_consumer_group_state_t as State;
+    const PREPARING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE as i32;
+    const COMPLETING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE as i32;
+    const STABLE: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE as i32;
+    const DEAD: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD as i32;
+    const EMPTY: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY as i32;
+    match state {
+        PREPARING => GroupState::PreparingRebalance,
+        COMPLETING => GroupState::CompletingRebalance,
+        STABLE => GroupState::Stable,
+        DEAD => GroupState::Dead,
+        EMPTY => GroupState::Empty,
+        // Assigning and Reconciling of KIP-848 are such: members that the broker moves about.
+        _ => GroupState::Unknown,
+    }
+}
+
+/// What librdkafka's number for a type means.
+fn group_type(kind: i32) -> GroupType {
+    use sys::rd_kafka_consumer_group_type_t as Type;
+    const CONSUMER: i32 = Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER as i32;
+    const CLASSIC: i32 = Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC as i32;
+    match kind {
+        CONSUMER => GroupType::Consumer,
+        CLASSIC => GroupType::Classic,
+        _ => GroupType::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_nobody_knows_is_unknown_and_never_empty() {
+        assert_eq!(group_state(5), GroupState::Empty);
+        assert_eq!(group_state(4), GroupState::Dead);
+        for newer in [0, 6, 7, 99, -1] {
+            assert_eq!(group_state(newer), GroupState::Unknown);
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::{ptr, time::Duration};
 use rdkafka_sys as sys;
 
 use super::{
-    Answers, Call, Fault, Handle, INVALID_ARGUMENT, Owned, c_string, check, fault, fault_of, options, options_of_question,
-    silence, taken, text,
+    handle::{Answers, Call, Handle, Owned, c_string, options, options_of_question},
+    raw_error::{Fault, INVALID_ARGUMENT, check, fault, fault_of, silence, taken, text},
 };
 use crate::machine::facts::{Committed, TopicPartition};
 
@@ -113,7 +113,7 @@ pub(in crate::kafka) fn list_offsets(
             Ok(())
         })?;
         // SAFETY: every pointer is valid during the call, which copies what it needs.
-        unsafe { sys::rd_kafka_ListOffsets(handle.0, list.0.get(), options.get(), call.queue.get()) };
+        unsafe { sys::rd_kafka_ListOffsets(handle.get(), list.0.get(), options.get(), call.queue()) };
     }
     let mut answers = vec![];
     let mut failed = None;
@@ -174,7 +174,7 @@ pub(in crate::kafka) fn list_committed(
     for request in requests.collect::<Result<Vec<_>, Fault>>()? {
         let mut requests = [request.get()];
         // SAFETY: every pointer is valid during the call, which copies what it needs.
-        unsafe { sys::rd_kafka_ListConsumerGroupOffsets(handle.0, requests.as_mut_ptr(), 1, options.get(), call.queue.get()) };
+        unsafe { sys::rd_kafka_ListConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
     }
     let mut answers = vec![];
     let mut failed = None;
@@ -228,7 +228,7 @@ pub(in crate::kafka) fn alter(
     let request = Owned::new(request, sys::rd_kafka_AlterConsumerGroupOffsets_destroy)?;
     let mut requests = [request.get()];
     // SAFETY: every pointer is valid during the call, which copies what it needs.
-    unsafe { sys::rd_kafka_AlterConsumerGroupOffsets(handle.0, requests.as_mut_ptr(), 1, options.get(), call.queue.get()) };
+    unsafe { sys::rd_kafka_AlterConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
     let event = call.answer()?;
     let mut count = 0;
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.

@@ -2,7 +2,12 @@
 
 use std::ptr;
 
-use super::{Fault, Handle, INVALID_ARGUMENT, c_string, sys, text};
+use rdkafka_sys as sys;
+
+use super::{
+    handle::{Handle, c_string},
+    raw_error::{Fault, INVALID_ARGUMENT, text},
+};
 
 /// How long librdkafka's words may be.
 const WORDS: usize = 512;
@@ -17,7 +22,7 @@ pub(in crate::kafka) fn set_token(handle: Handle, token: &str, expires: i64, pri
     // SAFETY: the handle's client lives during the call; librdkafka copies the strings, and ends its words within their bounds.
     unsafe {
         let code = sys::rd_kafka_oauthbearer_set_token(
-            handle.0,
+            handle.get(),
             token.as_ptr(),
             expires,
             principal.as_ptr(),

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, ffi::CString, ptr, time::Duration};
 use rdkafka_sys as sys;
 
 use super::{
-    Call, Fault, Handle, INVALID_ARGUMENT, Operations, Owned, UNKNOWN, c_string, check, fault, fault_of, include_operations,
-    operations, options, plain, text,
+    handle::{Call, Handle, Operations, Owned, c_string, include_operations, operations, options},
+    plain,
+    raw_error::{Fault, INVALID_ARGUMENT, UNKNOWN, check, fault, fault_of, text},
 };
 
 type Answer = (String, Result<Operations, Fault>);
@@ -25,7 +26,7 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
     let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)?;
     // SAFETY: every pointer is valid during the call, which copies what it needs.
-    unsafe { sys::rd_kafka_DescribeTopics(handle.0, topics.get(), options.get(), call.queue.get()) };
+    unsafe { sys::rd_kafka_DescribeTopics(handle.get(), topics.get(), options.get(), call.queue()) };
     let event = call.answer()?;
     let mut count = 0;
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
@@ -57,12 +58,14 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
 pub(in crate::kafka) fn topic_leaders(handle: Handle, topic: &str, limit: Duration) -> Result<Result<Leaders, Fault>, Fault> {
     let name = c_string(topic)?;
     // SAFETY: the handle's client lives, and the name during the call; without a configuration the client's own is taken.
-    let native =
-        Owned::new(unsafe { sys::rd_kafka_topic_new(handle.0, name.as_ptr(), ptr::null_mut()) }, sys::rd_kafka_topic_destroy)?;
+    let native = Owned::new(
+        unsafe { sys::rd_kafka_topic_new(handle.get(), name.as_ptr(), ptr::null_mut()) },
+        sys::rd_kafka_topic_destroy,
+    )?;
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
     // SAFETY: the topic's handle lives during the call, which writes the pointer only when it answers 0.
-    let code = unsafe { plain::rd_kafka_metadata(handle.0.cast(), 0, native.get().cast(), &raw mut metadata, millis) };
+    let code = unsafe { plain::rd_kafka_metadata(handle.get().cast(), 0, native.get().cast(), &raw mut metadata, millis) };
     if code != 0 {
         return Err(fault_of(code));
     }
@@ -90,12 +93,12 @@ pub(in crate::kafka) fn cluster_id(handle: Handle, limit: Duration) -> Option<St
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the handle's client lives during the call; the string is ours, and freed as librdkafka wants it.
     unsafe {
-        let found = sys::rd_kafka_clusterid(handle.0, millis);
+        let found = sys::rd_kafka_clusterid(handle.get(), millis);
         if found.is_null() {
             return None;
         }
         let id = text(found);
-        sys::rd_kafka_mem_free(handle.0, found.cast());
+        sys::rd_kafka_mem_free(handle.get(), found.cast());
         Some(id).filter(|id| !id.is_empty())
     }
 }

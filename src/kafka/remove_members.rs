@@ -1,8 +1,6 @@
 //! Takes members out of a group: `LeaveGroup` by somebody who is not a member (KIP-345, Kafka 2.4), which librdkafka has no call for. So
 //! the few requests that it takes go over a connection of their own, which is opened for it and closed after it.
 
-mod scram;
-
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
@@ -22,8 +20,16 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
-use self::scram::{Hash, Scram};
-use super::{Authentication, Connection, Mechanism, errors, ffi, oauth::Token, tls};
+use super::{
+    auth::{
+        oauth::Token,
+        scram::{Hash, Scram},
+        tls,
+    },
+    connection::{Authentication, Connection, Mechanism},
+    diagnostics::error_codes,
+    ffi,
+};
 use crate::machine::facts::{GroupMember, KafkaError, KafkaErrorKind};
 
 /// How long a connection, and each answer, may take.
@@ -96,7 +102,7 @@ async fn coordinator(connection: &Connection, token: Option<&Token>, group: &str
 }
 
 fn refused(code: i16, group: &str) -> Result<(), KafkaError> {
-    if code == 0 { Ok(()) } else { Err(errors::error(&ffi::fault_of(code.into()), &format!("group {group}"))) }
+    if code == 0 { Ok(()) } else { Err(error_codes::error(&ffi::fault_of(code.into()), &format!("group {group}"))) }
 }
 
 fn text(text: &str) -> StrBytes {

@@ -29,7 +29,7 @@ impl Secret {
     }
 
     /// The text; only for whoever hands it to librdkafka.
-    pub(super) fn reveal(&self) -> &str {
+    pub(in crate::kafka) fn reveal(&self) -> &str {
         &self.0
     }
 }

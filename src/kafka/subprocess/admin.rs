@@ -1,110 +1,51 @@
-//! A client in a process of its own: what a broker's answers do to librdkafka ends that process, and not the operator, which holds everybody's
-//! Secrets and may have consumers at zero. (2.12.1 asserts that a group is described by its own name, and some bytes at random lose it its
-//! memory.)
-//!
-//! The process is the operator's own program, started with another word; it is told on its standard input how the cluster is reached, and
-//! then what is asked, and answers on its standard output. It ends with its input, so that none outlives the operator.
+//! The port over a client in another process.
 
-mod child;
-mod knock;
-mod process;
-mod protocol;
-
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{Arc, Mutex as SyncMutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Semaphore};
 
-use self::{
+use super::{
+    launcher::{Launcher, PLACE_LIMIT, no_place},
+    preflight::preflight_connect,
     process::Process,
     protocol::{Call, Pairs, until},
 };
-use super::{Allowance, Connection, GroupAdmin, errors, ffi::Fault, questions};
-use crate::machine::facts::{
-    Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+use crate::{
+    kafka::{
+        connection::Connection,
+        diagnostics::error_codes,
+        ffi::Fault,
+        native::{batches, session},
+        port::GroupAdmin,
+    },
+    machine::facts::{
+        Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+    },
 };
-
-pub use child::serve;
 
 /// How many calls of a client are under way at once; the others wait.
 const CALLS: usize = 16;
 
-/// How many processes there are at once: each has its weight, and the operator's memory is bounded.
-const PROCESSES: usize = 32;
-
-/// How long one waits for a process when there are that many, and how often it is looked whether one of them is idle.
-const PLACE_LIMIT: Duration = Duration::from_secs(30);
-const PLACE_LOOK: Duration = Duration::from_millis(250);
-
 /// How often a commit that is under way is told for how long it may be.
 const ALLOWED_AGAIN: Duration = Duration::from_secs(1);
 
-/// How processes are started.
-pub(super) struct Launcher {
-    /// The operator's own program.
-    pub program: PathBuf,
-    /// What it is started with.
-    pub arguments: Vec<String>,
-    pub allowance: Allowance,
-    places: Arc<Semaphore>,
-    /// Those that run, and some that have ended.
-    started: SyncMutex<Vec<Weak<Process>>>,
-}
-
-impl Launcher {
-    pub fn new(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
-        Self { program, arguments, allowance, places: Arc::new(Semaphore::new(PROCESSES)), started: SyncMutex::default() }
-    }
-
-    /// Starts a process, where need be in the place of an idle one.
-    async fn start(&self, connection: &Connection) -> Result<Arc<Process>, KafkaError> {
-        let mut place = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
-        let place = loop {
-            match tokio::time::timeout(PLACE_LOOK, &mut place).await {
-                // Never closed.
-                Ok(place) => break place.map_err(|_| no_place())?,
-                Err(_) => self.end_an_idle_one(),
-            }
-        };
-        let process = Arc::new(Process::start(self, connection, place)?);
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.retain(|process| process.upgrade().is_some_and(|process| process.lives()));
-        started.push(Arc::downgrade(&process));
-        Ok(process)
-    }
-
-    /// The one whose broker has never answered, or that has been idle for the longest.
-    fn end_an_idle_one(&self) {
-        let started: Vec<Arc<Process>> =
-            self.started.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
-        let idle = started.iter().filter_map(|process| Some((process.idle()?, process)));
-        if let Some((_, process)) = idle.min_by_key(|(idle, _)| *idle) {
-            process.end_if_idle();
-        }
-    }
-}
-
 /// A cluster's client, whose process is started when something is asked, and again after it has ended.
-pub(super) struct Apart {
+pub(in crate::kafka) struct SubprocessAdmin {
     connection: Connection,
     launcher: Arc<Launcher>,
     calls: Semaphore,
     process: Mutex<Option<Arc<Process>>>,
 }
 
-impl Apart {
+impl SubprocessAdmin {
     /// Without a process so far.
     ///
     /// # Errors
     /// When no bootstrap server is named.
     pub fn new(connection: &Connection, launcher: &Arc<Launcher>) -> Result<Self, Fault> {
-        super::session::names_brokers(connection)?;
+        session::names_brokers(connection)?;
         let (calls, process) = (Semaphore::new(CALLS), Mutex::default());
         Ok(Self { connection: connection.clone(), launcher: Arc::clone(launcher), calls, process })
     }
@@ -145,7 +86,7 @@ impl Apart {
         }
         let mut answers: PerPartition<T> = self.ask::<Pairs<Result<T, KafkaError>>>(call).await?.into_iter().collect();
         let each = asked.into_iter().collect::<BTreeSet<_>>().into_iter().map(|at| {
-            let answer = answers.remove(&at).unwrap_or_else(|| Err(questions::not_answered(&at)));
+            let answer = answers.remove(&at).unwrap_or_else(|| Err(batches::not_answered(&at)));
             (at, answer)
         });
         Ok(each.collect())
@@ -156,7 +97,7 @@ impl Apart {
         if let Some(process) = self.process.lock().await.as_ref().filter(|process| process.lives()) {
             return Ok(Arc::clone(process));
         }
-        knock::knock(&self.connection).await.map_err(|fault| errors::error(&fault, "the cluster"))?;
+        preflight_connect(&self.connection).await.map_err(|fault| error_codes::error(&fault, "the cluster"))?;
         // One starts it, and the others wait for that, no longer than it may take: not one after the other.
         let started = async {
             let mut current = self.process.lock().await;
@@ -171,17 +112,12 @@ impl Apart {
     }
 }
 
-fn no_place() -> KafkaError {
-    let message = format!("{PROCESSES} Kafka clusters are being asked, and more are not at once; it is tried again");
-    KafkaError::new(KafkaErrorKind::Unreachable, message)
-}
-
 fn keys<T>(pairs: &[(TopicPartition, T)]) -> Vec<TopicPartition> {
     pairs.iter().map(|(at, _)| at.clone()).collect()
 }
 
 #[async_trait]
-impl GroupAdmin for Apart {
+impl GroupAdmin for SubprocessAdmin {
     async fn cluster_id(&self) -> Result<Option<String>, KafkaError> {
         self.ask(Call::ClusterId).await
     }

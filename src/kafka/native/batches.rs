@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    errors,
-    ffi::{Answers, Fault},
+use crate::{
+    kafka::{
+        diagnostics::error_codes,
+        ffi::{Answers, Fault},
+    },
+    machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
 };
-use crate::machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition};
 
 /// Partitions per question: librdkafka searches its lists linearly, so one large question costs more than many small ones.
 pub(super) const PARTITIONS_PER_QUESTION: usize = 400;
@@ -109,12 +111,12 @@ pub(super) fn commit_chunks<'a>(
 }
 
 /// The answer for a partition for which there is none.
-pub(super) fn not_answered(at: &TopicPartition) -> KafkaError {
+pub(in crate::kafka) fn not_answered(at: &TopicPartition) -> KafkaError {
     KafkaError::new(KafkaErrorKind::Timeout, format!("{at}: the broker did not answer for it"))
 }
 
 /// From a connection of which no client can be made.
-pub(super) fn no_client(fault: &Fault) -> KafkaError {
+pub(in crate::kafka) fn no_client(fault: &Fault) -> KafkaError {
     KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text))
 }
 
@@ -125,7 +127,7 @@ pub(super) fn complete<'a, T>(asked: impl Iterator<Item = &'a TopicPartition>, a
         .map(|at| {
             let answer = match found.remove(at) {
                 Some(Ok(value)) => Ok(value),
-                Some(Err(fault)) => Err(errors::error(&fault, &at.to_string())),
+                Some(Err(fault)) => Err(error_codes::error(&fault, &at.to_string())),
                 None => Err(not_answered(at)),
             };
             (at.clone(), answer)

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka_sys as sys;
 
-use super::{
-    config::Context,
-    errors,
-    ffi::{self, Fault, Handle},
-    others::Others,
+use super::{other_group_types::Others, properties::Context};
+use crate::{
+    kafka::{
+        diagnostics::error_codes,
+        ffi::{self, Fault, Handle},
+    },
+    machine::facts::{Group, GroupDescription, GroupState, KafkaErrorKind},
 };
-use crate::machine::facts::{Group, GroupDescription, GroupState, GroupType, KafkaErrorKind};
 
 /// How long the brokers may take to list their groups.
 const LIST_LIMIT: Duration = Duration::from_secs(5);
@@ -53,14 +53,14 @@ pub(super) fn describe(consumer: &BaseConsumer<Context>, group: &str, limit: Dur
     let handle = Handle::new(consumer.client().native_ptr());
     let described = || match ffi::describe_group(handle, group, limit) {
         Ok(found) => Ok(Described::Consumers(Group::Found(found))),
-        Err(fault) if errors::kind(fault.code) == KafkaErrorKind::GroupNotFound => Ok(Described::Consumers(Group::NotFound)),
+        Err(fault) if error_codes::kind(fault.code) == KafkaErrorKind::GroupNotFound => Ok(Described::Consumers(Group::NotFound)),
         Err(fault) => Others::named_in(&fault).map(Described::Others).ok_or(fault),
     };
     let first = described()?;
     if !is_forgotten(&first) {
         return Ok(first);
     }
-    let listed = consumer.fetch_group_list(Some(group), LIST_LIMIT).map_err(|error| errors::of_rdkafka(&error))?;
+    let listed = consumer.fetch_group_list(Some(group), LIST_LIMIT).map_err(|error| error_codes::of_rdkafka(&error))?;
     if !listed.groups().iter().any(|listed| listed.name() == group) {
         return Ok(Described::Consumers(Group::NotFound));
     }
@@ -80,50 +80,5 @@ fn is_forgotten(described: &Described) -> bool {
             *state == GroupState::Dead && members.is_empty()
         }
         Described::Others(_) => false,
-    }
-}
-
-/// What librdkafka's number for a state means.
-pub(super) fn group_state(state: i32) -> GroupState {
-    use sys::rd_kafka_consumer_group_state_t as State;
-    const PREPARING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE as i32;
-    const COMPLETING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE as i32;
-    const STABLE: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE as i32;
-    const DEAD: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD as i32;
-    const EMPTY: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY as i32;
-    match state {
-        PREPARING => GroupState::PreparingRebalance,
-        COMPLETING => GroupState::CompletingRebalance,
-        STABLE => GroupState::Stable,
-        DEAD => GroupState::Dead,
-        EMPTY => GroupState::Empty,
-        // Assigning and Reconciling of KIP-848 are such: members that the broker moves about.
-        _ => GroupState::Unknown,
-    }
-}
-
-/// What librdkafka's number for a type means.
-pub(super) fn group_type(kind: i32) -> GroupType {
-    use sys::rd_kafka_consumer_group_type_t as Type;
-    const CONSUMER: i32 = Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER as i32;
-    const CLASSIC: i32 = Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC as i32;
-    match kind {
-        CONSUMER => GroupType::Consumer,
-        CLASSIC => GroupType::Classic,
-        _ => GroupType::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_that_nobody_knows_is_unknown_and_never_empty() {
-        assert_eq!(group_state(5), GroupState::Empty);
-        assert_eq!(group_state(4), GroupState::Dead);
-        for newer in [0, 6, 7, 99, -1] {
-            assert_eq!(group_state(newer), GroupState::Unknown);
-        }
     }
 }

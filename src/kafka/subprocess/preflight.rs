@@ -5,7 +5,11 @@ use std::{io, time::Duration};
 use futures::future::select_ok;
 use tokio::net::{TcpStream, lookup_host};
 
-use super::super::{Connection, causes::Cause, ffi::Fault, session};
+use crate::kafka::{
+    connection::Connection,
+    diagnostics::{log_causes::Cause, unreachable::unreached},
+    ffi::Fault,
+};
 
 /// How long finding an address may take, and how long a connection to it.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -14,20 +18,20 @@ const LIMIT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When none accepts; the fault is that of a client.
-pub(super) async fn knock(connection: &Connection) -> Result<(), Fault> {
+pub(super) async fn preflight_connect(connection: &Connection) -> Result<(), Fault> {
     let brokers = connection.bootstrap_servers.split(',').map(str::trim).filter(|broker| !broker.is_empty());
-    let knocks: Vec<_> = brokers.map(|broker| Box::pin(knock_at(broker))).collect();
-    if knocks.is_empty() {
+    let attempts: Vec<_> = brokers.map(|broker| Box::pin(connect(broker))).collect();
+    if attempts.is_empty() {
         return Ok(());
     }
-    match select_ok(knocks).await {
+    match select_ok(attempts).await {
         Ok(_) => Ok(()),
-        Err(cause) => Err(session::unreached(Some(cause), connection, LIMIT)),
+        Err(cause) => Err(unreached(Some(cause), connection, LIMIT)),
     }
 }
 
 /// Why a broker cannot be connected to, where that is certain. All its addresses are tried at once: the first may be the one that is silent.
-async fn knock_at(broker: &str) -> Result<(), Cause> {
+async fn connect(broker: &str) -> Result<(), Cause> {
     // A client takes this for a protocol.
     if broker.contains("://") {
         return Ok(());
@@ -60,10 +64,10 @@ mod tests {
             let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             gone.local_addr().unwrap()
         };
-        assert_eq!(knock(&Connection::plain(format!("{refused},{open}"))).await, Ok(()));
-        let fault = knock(&Connection::plain(format!("{refused}"))).await.unwrap_err();
+        assert_eq!(preflight_connect(&Connection::plain(format!("{refused},{open}"))).await, Ok(()));
+        let fault = preflight_connect(&Connection::plain(format!("{refused}"))).await.unwrap_err();
         let expected = format!("no broker of {refused} answers: connection refused by {refused}: nothing listens at that port");
         assert_eq!(fault.text, expected);
-        assert_eq!(knock(&Connection::plain("no-port")).await, Ok(()), "a client knows the usual port");
+        assert_eq!(preflight_connect(&Connection::plain("no-port")).await, Ok(()), "a client knows the usual port");
     }
 }

@@ -1,6 +1,6 @@
 //! Groups that are none of consumers: what they are, and what resets their offsets instead.
 
-use super::ffi::{self, Fault};
+use crate::kafka::ffi::{self, Fault};
 
 /// How librdkafka ends its refusal to describe a classic group, before the group's protocol type in parentheses
 /// (2.12.1, `rd_kafka_DescribeConsumerGroupsResponse_parse`).

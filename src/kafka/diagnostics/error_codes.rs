@@ -1,21 +1,23 @@
 //! From Kafka's and librdkafka's codes to what they mean.
 
-use super::ffi::{self, Fault};
-use crate::machine::facts::{KafkaError, KafkaErrorKind};
+use crate::{
+    kafka::ffi::{self, Fault},
+    machine::facts::{KafkaError, KafkaErrorKind},
+};
 
 /// librdkafka's codes for "no broker", for "not accepted" and for TLS.
-pub(super) const ALL_BROKERS_DOWN: i32 = -187;
-pub(super) const NOT_AUTHENTICATED: i32 = -169;
-pub(super) const TLS: i32 = -181;
+pub(in crate::kafka) const ALL_BROKERS_DOWN: i32 = -187;
+pub(in crate::kafka) const NOT_AUTHENTICATED: i32 = -169;
+pub(in crate::kafka) const TLS: i32 = -181;
 
 /// No broker, TLS, credentials: what looking for a broker ends with.
 const CONNECTION: [i32; 3] = [ALL_BROKERS_DOWN, TLS, NOT_AUTHENTICATED];
 
 /// A code of ours, which neither Kafka nor librdkafka has: no token was given, and not because of who asked.
-pub(super) const TOKEN_ENDPOINT: i32 = -10_000;
+pub(in crate::kafka) const TOKEN_ENDPOINT: i32 = -10_000;
 
 /// What stands behind a code; librdkafka's own are negative. Total: a code that nobody knows yet is [`KafkaErrorKind::Other`].
-pub(super) fn kind(code: i32) -> KafkaErrorKind {
+pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
     match code {
         // UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID; librdkafka's own from its metadata.
         3 | 100 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
@@ -46,12 +48,43 @@ pub(super) fn kind(code: i32) -> KafkaErrorKind {
 
 /// An answer that cannot be read (a bad message, bad compression, too short), or whose broker's handle went before it was: none that counts,
 /// for what was asked may have been done. But nothing waits for it any more.
-pub(super) fn is_unreadable(code: i32) -> bool {
+pub(in crate::kafka) fn is_unreadable(code: i32) -> bool {
     matches!(code, -199 | -198 | -155 | -137)
 }
 
+/// Whether a fault is about a group's coordinator: nothing was done, and asking again soon may help.
+pub(in crate::kafka) fn is_coordinator(fault: &Fault) -> bool {
+    kind(fault.code) == KafkaErrorKind::Coordinator
+}
+
+/// Whether a code means that no answer came, so that what was asked may or may not have been done.
+pub(in crate::kafka) fn is_silence(code: i32) -> bool {
+    match kind(code) {
+        KafkaErrorKind::Unreachable
+        | KafkaErrorKind::Timeout
+        | KafkaErrorKind::SecretUnavailable
+        | KafkaErrorKind::SecretInvalid
+        | KafkaErrorKind::Tls
+        | KafkaErrorKind::TokenEndpoint
+        | KafkaErrorKind::NotAllowed
+        | KafkaErrorKind::Authentication => true,
+        KafkaErrorKind::Authorization
+        | KafkaErrorKind::Coordinator
+        | KafkaErrorKind::UnknownMember
+        | KafkaErrorKind::UnknownTopicOrPartition
+        | KafkaErrorKind::Leader
+        | KafkaErrorKind::GroupNotFound
+        | KafkaErrorKind::UnsupportedGroupType
+        | KafkaErrorKind::OtherCluster
+        | KafkaErrorKind::UnsupportedForMessageFormat
+        | KafkaErrorKind::UnstableOffset
+        | KafkaErrorKind::Server
+        | KafkaErrorKind::Other => false,
+    }
+}
+
 /// The fault in an error of rdkafka.
-pub(super) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
+pub(in crate::kafka) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
     match error.rdkafka_error_code() {
         Some(code) => ffi::fault_of(code as i32),
         // Never the value: it may be a password or a key.
@@ -65,7 +98,7 @@ pub(super) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
 }
 
 /// An error about something: a group, a topic, a partition.
-pub(super) fn error(fault: &Fault, about: &str) -> KafkaError {
+pub(in crate::kafka) fn error(fault: &Fault, about: &str) -> KafkaError {
     // What is wrong with the connection itself is about nothing else, and its code is librdkafka's own.
     let is_connection = CONNECTION.contains(&fault.code);
     // Where librdkafka tells which of its workers passed on what the broker has said, only the latter counts.

@@ -9,13 +9,13 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::{Authentication, Tls};
+use crate::kafka::connection::{Authentication, Tls};
 
 /// The settings of a connection.
 ///
 /// # Errors
 /// In words, when a certificate or a key is none.
-pub(super) fn settings(tls: &Tls, authentication: Option<&Authentication>) -> Result<ClientConfig, String> {
+pub(in crate::kafka) fn settings(tls: &Tls, authentication: Option<&Authentication>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match tls {
         Tls::Public => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),

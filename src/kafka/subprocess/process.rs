@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     os::fd::AsFd,
+    path::PathBuf,
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,12 +20,11 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    super::Connection,
-    Launcher,
-    protocol::{Answered, Call, Told, read, write},
+use super::protocol::{Answered, Call, Told, read, write};
+use crate::{
+    kafka::connection::Connection,
+    machine::facts::{KafkaError, KafkaErrorKind},
 };
-use crate::machine::facts::{KafkaError, KafkaErrorKind};
 
 /// How many questions wait to be written.
 const QUESTIONS: usize = 64;
@@ -36,6 +36,12 @@ const OVERDUE_LOOK: Duration = Duration::from_secs(1);
 const ENVIRONMENT: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 type Answer = Result<Value, KafkaError>;
+
+/// What is started: the operator's own program.
+pub(super) struct Program {
+    pub path: PathBuf,
+    pub arguments: Vec<String>,
+}
 
 /// A process, which is ended when this is dropped.
 pub(super) struct Process {
@@ -73,13 +79,13 @@ impl Waiting {
 }
 
 impl Process {
-    pub fn start(launcher: &Launcher, connection: &Connection, place: OwnedSemaphorePermit) -> Result<Self, KafkaError> {
+    pub fn start(program: &Program, connection: &Connection, place: OwnedSemaphorePermit) -> Result<Self, KafkaError> {
         let failed = |error: std::io::Error| {
-            let message = format!("no process for a Kafka client can be started from {}: {error}", launcher.program.display());
+            let message = format!("no process for a Kafka client can be started from {}: {error}", program.path.display());
             KafkaError::new(KafkaErrorKind::Unreachable, message)
         };
-        let mut command = Command::new(&launcher.program);
-        command.args(&launcher.arguments).env_clear();
+        let mut command = Command::new(&program.path);
+        command.args(&program.arguments).env_clear();
         command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         // It logs to where the operator does, a line at a time.
         let logs = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
@@ -256,9 +262,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_answer_is_ended_also_when_nobody_waits_for_the_answer_any_more() {
-        let launcher = Launcher::new("sleep".into(), vec!["1000".into()], Arc::new(|| Duration::MAX));
+        let program = Program { path: "sleep".into(), arguments: vec!["1000".into()] };
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let mut process = Process::start(&launcher, &Connection::plain("nobody:9092"), place).unwrap();
+        let mut process = Process::start(&program, &Connection::plain("nobody:9092"), place).unwrap();
         let patient = process.ask(Call::ClusterId, Duration::MAX / 4).await;
         drop(process.ask(Call::ClusterId, Duration::ZERO).await);
         assert!(process.idle().is_none(), "it is asked something");

@@ -10,14 +10,22 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 
 use super::{
-    Allowance, Connection, GroupAdmin, access, errors, evict,
-    ffi::{self, Answers, Fault, Handle, Isolation, Leaders},
-    groups::{self, Described},
-    questions::{self, PARTITIONS_PER_QUESTION, Questions},
-    session::{self, Native, Session},
+    authorized_operations,
+    batches::{self, PARTITIONS_PER_QUESTION, Questions},
+    describe_group::{self, Described},
+    session::{Native, Session},
 };
-use crate::machine::facts::{
-    Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+use crate::{
+    kafka::{
+        connection::Connection,
+        diagnostics::error_codes,
+        ffi::{self, Answers, Fault, Handle, Isolation, Leaders},
+        port::{Allowance, GroupAdmin},
+        remove_members,
+    },
+    machine::facts::{
+        Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+    },
 };
 
 /// How long one request may take.
@@ -36,7 +44,7 @@ const LEADERLESS: i32 = 5;
 const TIMED_OUT: i32 = -185;
 
 /// One client, for every group of a cluster.
-pub(super) struct Client {
+pub(in crate::kafka) struct Client {
     /// Only absent while it is being closed.
     session: Option<Arc<Session>>,
     /// For what librdkafka has no call for.
@@ -94,7 +102,7 @@ fn no_coordinator_fault<T>(answers: &Answers<T>) -> bool {
 }
 
 fn coordinator_fault<T>(answers: &Answers<T>) -> Option<&Fault> {
-    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|fault| session::is_coordinator(fault))
+    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|fault| error_codes::is_coordinator(fault))
 }
 
 fn leaderless() -> Fault {
@@ -145,8 +153,8 @@ fn list_offsets(
         answers.extend(found);
         Ok(answers)
     };
-    let answers = session.ask(None, ask).map_err(|fault: Fault| errors::error(&fault, "offsets"))?;
-    Ok(questions::complete(asked.keys(), answers))
+    let answers = session.ask(None, ask).map_err(|fault: Fault| error_codes::error(&fault, "offsets"))?;
+    Ok(batches::complete(asked.keys(), answers))
 }
 
 /// Commits chunk by chunk. Once a chunk stays without any answer, or the coordinator could not take it after all attempts, the ones after it
@@ -162,7 +170,7 @@ fn commit(
 ) -> Result<PerPartition<()>, KafkaError> {
     let mut answers: PerPartition<()> = BTreeMap::new();
     let mut silence: Option<KafkaError> = None;
-    for chunk in questions::commit_chunks(group, offsets) {
+    for chunk in batches::commit_chunks(group, offsets) {
         let asked = || chunk.iter().map(|(at, _)| at);
         if let Some(silence) = &silence {
             let error =
@@ -179,16 +187,16 @@ fn commit(
         };
         match session.with_coordinator(group, ask, no_coordinator_fault) {
             Ok(found) => {
-                silence = coordinator_fault(&found).map(|fault| errors::error(fault, &about(group)));
-                answers.extend(questions::complete(asked(), found));
+                silence = coordinator_fault(&found).map(|fault| error_codes::error(fault, &about(group)));
+                answers.extend(batches::complete(asked(), found));
             }
             Err(fault) => {
-                let error = errors::error(&fault, &about(group));
+                let error = error_codes::error(&fault, &about(group));
                 if answers.is_empty() {
                     return Err(error);
                 }
                 answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
-                silence = session::is_silence(fault.code).then_some(error);
+                silence = error_codes::is_silence(fault.code).then_some(error);
             }
         }
     }
@@ -201,7 +209,7 @@ impl GroupAdmin for Client {
         self.blocking(|session| {
             session
                 .ask(None, |native| Ok(ffi::cluster_id(handle(native), REQUEST_LIMIT)))
-                .map_err(|fault| errors::error(&fault, "the cluster"))
+                .map_err(|fault| error_codes::error(&fault, "the cluster"))
         })
         .await
     }
@@ -209,22 +217,22 @@ impl GroupAdmin for Client {
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError> {
         let group = group.to_owned();
         self.blocking(move |session| {
-            let describe = |native: &Native| groups::describe(native, &group, REQUEST_LIMIT);
-            let described = questions::possible_group(&group).and_then(|()| session.with_coordinator(&group, describe, |_| true));
+            let describe = |native: &Native| describe_group::describe(native, &group, REQUEST_LIMIT);
+            let described = batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, describe, |_| true));
             match described {
                 Ok(Described::Consumers(found)) => Ok(found),
                 Ok(Described::Others(others)) => {
                     let message = format!("{}: {}", about(&group), others.explain());
                     Err(KafkaError::new(KafkaErrorKind::UnsupportedGroupType, message))
                 }
-                Err(fault) => Err(errors::error(&fault, &about(&group))),
+                Err(fault) => Err(error_codes::error(&fault, &about(&group))),
             }
         })
         .await
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
-        if let Some(why) = questions::impossible_topic(topic) {
+        if let Some(why) = batches::impossible_topic(topic) {
             return Err(KafkaError::new(KafkaErrorKind::UnknownTopicOrPartition, format!("topic {topic:?}: {why}")));
         }
         let topic = topic.to_owned();
@@ -233,7 +241,7 @@ impl GroupAdmin for Client {
                 .ask(None, |native| ffi::topic_leaders(handle(native), &topic, REQUEST_LIMIT).flatten())
                 // Ascending, as the port promises.
                 .map(|leaders| leaders.into_keys().collect())
-                .map_err(|fault| errors::error(&fault, &format!("topic {topic}")))
+                .map_err(|fault| error_codes::error(&fault, &format!("topic {topic}")))
         })
         .await
     }
@@ -296,10 +304,10 @@ impl GroupAdmin for Client {
             let partitions: Vec<TopicPartition> = asked.into_keys().collect();
             let portions: Vec<Option<&[TopicPartition]>> = partitions.chunks(PARTITIONS_PER_QUESTION).map(Some).collect();
             let ask = |native: &Native| ffi::list_committed(handle(native), &group, &portions, REQUEST_LIMIT);
-            let answers = questions::possible_group(&group)
+            let answers = batches::possible_group(&group)
                 .and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault))
-                .map_err(|fault| errors::error(&fault, &about(&group)))?;
-            Ok(questions::complete(partitions.iter(), answers))
+                .map_err(|fault| error_codes::error(&fault, &about(&group)))?;
+            Ok(batches::complete(partitions.iter(), answers))
         });
         answered.extend(found.await?);
         Ok(answered)
@@ -310,14 +318,14 @@ impl GroupAdmin for Client {
         self.blocking(move |session| {
             let ask = |native: &Native| ffi::list_committed(handle(native), &group, &[None], REQUEST_LIMIT);
             let found =
-                questions::possible_group(&group).and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault));
+                batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault));
             match found {
                 Ok(answers) => {
                     let asked: Vec<TopicPartition> = answers.iter().map(|(at, _)| at.clone()).collect();
-                    Ok(questions::complete(asked.iter(), answers))
+                    Ok(batches::complete(asked.iter(), answers))
                 }
-                Err(fault) if errors::kind(fault.code) == KafkaErrorKind::GroupNotFound => Ok(BTreeMap::new()),
-                Err(fault) => Err(errors::error(&fault, &about(&group))),
+                Err(fault) if error_codes::kind(fault.code) == KafkaErrorKind::GroupNotFound => Ok(BTreeMap::new()),
+                Err(fault) => Err(error_codes::error(&fault, &about(&group))),
             }
         })
         .await
@@ -333,7 +341,7 @@ impl GroupAdmin for Client {
         }
         let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
         let committed = self.blocking(move |session| {
-            questions::possible_group(&group).map_err(|fault| errors::error(&fault, &about(&group)))?;
+            batches::possible_group(&group).map_err(|fault| error_codes::error(&fault, &about(&group)))?;
             commit(session, &allowance, &group, &asked.into_iter().collect::<Vec<_>>())
         });
         answered.extend(committed.await?);
@@ -342,8 +350,8 @@ impl GroupAdmin for Client {
 
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         let session = self.session.as_ref().ok_or_else(closing)?;
-        let token = session.token().await.map_err(|fault| errors::error(&fault, &about(group)))?;
-        let evicted = evict::remove_members(&self.connection, token.as_deref(), group, members).await;
+        let token = session.token().await.map_err(|fault| error_codes::error(&fault, &about(group)))?;
+        let evicted = remove_members::remove_members(&self.connection, token.as_deref(), group, members).await;
         if let (Some(token), Err(KafkaError { kind: KafkaErrorKind::Authentication, .. })) = (&token, &evicted) {
             session.refused(token).await;
         }
@@ -354,17 +362,18 @@ impl GroupAdmin for Client {
         let group = group.to_owned();
         let mut topics_read: BTreeMap<String, Option<bool>> = topics.iter().map(|topic| (topic.clone(), None)).collect();
         self.blocking(move |session| {
-            let in_words = |fault: Fault| errors::error(&fault, &about(&group));
+            let in_words = |fault: Fault| error_codes::error(&fault, &about(&group));
             let ask = |native: &Native| ffi::group_operations(handle(native), &group, REQUEST_LIMIT);
-            questions::possible_group(&group).map_err(in_words)?;
-            let group_read = access::may_read(session.with_coordinator(&group, ask, |_| true)).map_err(in_words)?;
+            batches::possible_group(&group).map_err(in_words)?;
+            let group_read =
+                authorized_operations::may_read(session.with_coordinator(&group, ask, |_| true)).map_err(in_words)?;
             let possible: Vec<&str> =
-                topics_read.keys().map(String::as_str).filter(|topic| questions::impossible_topic(topic).is_none()).collect();
+                topics_read.keys().map(String::as_str).filter(|topic| batches::impossible_topic(topic).is_none()).collect();
             if !possible.is_empty() {
-                let in_words = |fault: Fault| errors::error(&fault, "topics");
+                let in_words = |fault: Fault| error_codes::error(&fault, "topics");
                 let ask = |native: &Native| ffi::topic_operations(handle(native), &possible, REQUEST_LIMIT);
                 for (topic, answer) in session.ask(None, ask).map_err(in_words)? {
-                    let may_read = access::may_read(answer).map_err(in_words)?;
+                    let may_read = authorized_operations::may_read(answer).map_err(in_words)?;
                     topics_read.entry(topic).and_modify(|known| *known = may_read);
                 }
             }

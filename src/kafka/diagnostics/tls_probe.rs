@@ -17,7 +17,7 @@ use openssl::{
     x509::{X509, X509NameRef, X509Ref, store::X509StoreBuilder},
 };
 
-use super::Tls;
+use crate::kafka::connection::Tls;
 
 /// How long a step of it may take.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -46,19 +46,19 @@ enum Flaw {
 }
 
 /// Why the certificate of a broker at `host:port` is not trusted, with what to do; `None` when nothing is found that is wrong with it.
-pub(super) fn certificate(broker: &str, tls: &Tls) -> Option<String> {
+pub(in crate::kafka) fn certificate(broker: &str, tls: &Tls) -> Option<String> {
     let flaws = handshake(broker, tls).ok()?;
     let words: Vec<String> = told(flaws, tls).iter().map(|flaw| explain(flaw, broker, tls)).collect();
     (!words.is_empty()).then(|| format!("the certificate of {broker} {}", words.join("; and it ")))
 }
 
 /// Whether TLS is spoken at `host:port`.
-pub(super) fn speaks_tls(broker: &str) -> bool {
+pub(in crate::kafka) fn speaks_tls(broker: &str) -> bool {
     handshake(broker, &Tls::Public).is_ok()
 }
 
 /// Whether Kafka is spoken in clear at `host:port`: it answers the request for the versions of the protocol with that request's number.
-pub(super) fn speaks_clear(broker: &str) -> bool {
+pub(in crate::kafka) fn speaks_clear(broker: &str) -> bool {
     const NUMBER: [u8; 4] = *b"ofrs";
     let ask = || {
         let mut stream = connect(broker)?;
@@ -73,7 +73,7 @@ pub(super) fn speaks_clear(broker: &str) -> bool {
 }
 
 /// When a client certificate of ours has expired, in PEM; `None` while it is valid, or cannot be read.
-pub(super) fn expired(certificate: &str) -> Option<String> {
+pub(in crate::kafka) fn expired(certificate: &str) -> Option<String> {
     let certificate = X509::from_pem(certificate.as_bytes()).ok()?;
     let now = Asn1Time::days_from_now(0).ok()?;
     (certificate.not_after() < now).then(|| time(certificate.not_after()))

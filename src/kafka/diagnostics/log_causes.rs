@@ -4,7 +4,7 @@
 
 /// Why a connection failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cause {
+pub(in crate::kafka) struct Cause {
     /// What it means.
     pub kind: Kind,
     /// The broker as `host:port`, empty when none was named.
@@ -15,7 +15,7 @@ pub(super) struct Cause {
 
 /// What a cause means for what is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::kafka) enum Kind {
     /// It may go by itself.
     Passing,
     /// The connection was closed and nobody knows why, which says less than anything that was said before.

@@ -8,16 +8,17 @@ use std::{
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::Handle as Runtime;
 
-use super::{
-    Authentication, Connection,
-    causes::{Cause, Kind},
-    config::{self, Context},
-    errors::{self, ALL_BROKERS_DOWN, NOT_AUTHENTICATED, TLS},
+use super::properties::{self, Context};
+use crate::kafka::{
+    auth::oauth::{Token, Tokens},
+    connection::{Authentication, Connection},
+    diagnostics::{
+        error_codes::{self, NOT_AUTHENTICATED, is_coordinator, is_silence},
+        log_causes::Cause,
+        unreachable::unreached,
+    },
     ffi::{self, Fault, Handle},
-    oauth::{Token, Tokens},
-    probe,
 };
-use crate::machine::facts::KafkaErrorKind;
 
 /// How long it may take until any broker answers at all, and how long when it is known why none does.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
@@ -82,7 +83,7 @@ impl Session {
         {
             return Ok(Arc::clone(&current.native));
         }
-        let native = config::client(&self.connection, group).map_err(|error| errors::of_rdkafka(&error))?;
+        let native = properties::client(&self.connection, group).map_err(|error| error_codes::of_rdkafka(&error))?;
         let native = Arc::new(native);
         let replaced = current.replace(Current { native: Arc::clone(&native), has_group: group.is_some() });
         // Closing takes its time, and calls that still use the old client end first.
@@ -214,43 +215,12 @@ impl Session {
 ///
 /// # Errors
 /// When no bootstrap server is named.
-pub(super) fn names_brokers(connection: &Connection) -> Result<(), Fault> {
+pub(in crate::kafka) fn names_brokers(connection: &Connection) -> Result<(), Fault> {
     let brokers = &connection.bootstrap_servers;
     if brokers.contains('\0') || brokers.split(',').all(|broker| broker.trim().is_empty()) {
         return Err(Fault { code: ffi::INVALID_ARGUMENT, text: "no bootstrap server is named".into() });
     }
     Ok(())
-}
-
-/// Whether a fault is about a group's coordinator: nothing was done, and asking again soon may help.
-pub(super) fn is_coordinator(fault: &Fault) -> bool {
-    errors::kind(fault.code) == KafkaErrorKind::Coordinator
-}
-
-/// Whether a code means that no answer came, so that what was asked may or may not have been done.
-pub(super) fn is_silence(code: i32) -> bool {
-    match errors::kind(code) {
-        KafkaErrorKind::Unreachable
-        | KafkaErrorKind::Timeout
-        | KafkaErrorKind::SecretUnavailable
-        | KafkaErrorKind::SecretInvalid
-        | KafkaErrorKind::Tls
-        | KafkaErrorKind::TokenEndpoint
-        | KafkaErrorKind::NotAllowed
-        | KafkaErrorKind::Authentication => true,
-        KafkaErrorKind::Authorization
-        | KafkaErrorKind::Coordinator
-        | KafkaErrorKind::UnknownMember
-        | KafkaErrorKind::UnknownTopicOrPartition
-        | KafkaErrorKind::Leader
-        | KafkaErrorKind::GroupNotFound
-        | KafkaErrorKind::UnsupportedGroupType
-        | KafkaErrorKind::OtherCluster
-        | KafkaErrorKind::UnsupportedForMessageFormat
-        | KafkaErrorKind::UnstableOffset
-        | KafkaErrorKind::Server
-        | KafkaErrorKind::Other => false,
-    }
 }
 
 /// Whether any broker answers, found out within seconds; the fault says why not.
@@ -273,50 +243,6 @@ fn reach(native: &Native, connection: &Connection) -> Result<(), Fault> {
             return Err(unreached(health.cause, connection, limit));
         }
     }
-}
-
-/// Why no broker was reached. Where librdkafka leaves it open, it is looked at.
-pub(super) fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> Fault {
-    let brokers = &connection.bootstrap_servers;
-    let tls = |why: String| Fault { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") };
-    let gone = |why: String| Fault { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") };
-    let Some(Cause { kind, broker, words }) = cause else {
-        let silence = format!(
-            "silence for {} seconds. What is there accepts no connection, or does not answer as Kafka does",
-            limit.as_secs()
-        );
-        return gone(silence);
-    };
-    match (kind, &connection.tls) {
-        (Kind::Certificate, Some(trusted)) => tls(probe::certificate(&broker, trusted).unwrap_or(words)),
-        (Kind::ClientCertificate, _) => tls(format!("{broker} {}", about_ours(&words, connection))),
-        (Kind::Stranger | Kind::Closed, None) if probe::speaks_tls(&broker) => Fault {
-            code: TLS,
-            text: format!(
-                "{broker} speaks TLS, and spec.kafka says nothing of it: write spec.kafka.tls with the trustedCertificates of its authority \
-                 (tls: {{}} for a public one)"
-            ),
-        },
-        (Kind::Stranger, Some(_)) if probe::speaks_clear(&broker) => tls(format!(
-            "{broker} speaks no TLS but Kafka in clear: use the port of its TLS listener, or leave out spec.kafka.tls, and then nothing is \
-             encrypted"
-        )),
-        (Kind::Certificate, None) | (Kind::Passing | Kind::Closed | Kind::Stranger, _) => gone(words),
-    }
-}
-
-/// What a broker's alert means, and what to do about our certificate.
-fn about_ours(alert: &str, connection: &Connection) -> String {
-    let Some(Authentication::Certificate { certificate, .. }) = &connection.authentication else {
-        return format!(
-            "wants a client certificate ({alert}): write spec.kafka.authentication of type tls, with certificateAndKey"
-        );
-    };
-    let why = match probe::expired(certificate) {
-        Some(time) => format!("has expired at {time}: renew it"),
-        None => "does not come from an authority that the broker trusts, or is not meant for clients".to_owned(),
-    };
-    format!("does not accept our client certificate ({alert}): that of spec.kafka.authentication.certificateAndKey {why}")
 }
 
 /// Takes what librdkafka has to say out of its queue, to the client's context: causes of failures come no other way,

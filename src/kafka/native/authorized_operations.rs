@@ -1,10 +1,12 @@
 //! PURE: from the operations that a broker lists as allowed (KIP-430) to whether reading is.
 
-use super::{
-    errors,
-    ffi::{Fault, Operations},
+use crate::{
+    kafka::{
+        diagnostics::error_codes,
+        ffi::{Fault, Operations},
+    },
+    machine::facts::KafkaErrorKind,
 };
-use crate::machine::facts::KafkaErrorKind;
 
 /// librdkafka's numbers for `ALL` and `READ` (`rd_kafka_AclOperation_t`). Brokers list `READ` where `ALL` is allowed.
 const ALL: i32 = 2;
@@ -22,7 +24,7 @@ pub(super) fn may_read(answer: Result<Operations, Fault>) -> Result<Option<bool>
         Ok(operations) => return Ok(operations.map(|allowed| allowed.contains(&READ) || allowed.contains(&ALL))),
         Err(fault) => fault,
     };
-    match errors::kind(fault.code) {
+    match error_codes::kind(fault.code) {
         KafkaErrorKind::Authorization => Ok(Some(false)),
         KafkaErrorKind::Unreachable
         | KafkaErrorKind::Timeout

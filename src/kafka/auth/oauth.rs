@@ -16,7 +16,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::{net::TcpStream, sync::Mutex};
 use tokio_rustls::{
     TlsConnector,
@@ -24,12 +24,11 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::{
-    Secret, Tls,
-    errors::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
+use super::tls;
+use crate::kafka::{
+    connection::{ClientCredentials, Secret, Tls},
+    diagnostics::error_codes::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
     ffi::Fault,
-    secret::revealed,
-    tls,
 };
 
 /// How long a request may take in all.
@@ -47,24 +46,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// How much is repeated of what an endpoint says about an error, in bytes.
 const REPEATED: usize = 200;
 
-/// Who asks for tokens, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ClientCredentials {
-    /// The token endpoint, as `https://host[:port]/path`.
-    pub endpoint: String,
-    /// Whose certificates are trusted there.
-    pub tls: Tls,
-    /// The client.
-    pub client_id: String,
-    /// Its secret.
-    #[serde(with = "revealed")]
-    pub client_secret: Secret,
-    /// What is asked for, if anything in particular.
-    pub scope: Option<String>,
-}
-
 /// A token.
-pub(super) struct Token {
+pub(in crate::kafka) struct Token {
     text: Secret,
     /// When it was asked for, and how long it lives from then on.
     asked: Instant,
@@ -90,7 +73,7 @@ impl Token {
 }
 
 /// The token of a connection.
-pub(super) struct Tokens {
+pub(in crate::kafka) struct Tokens {
     credentials: ClientCredentials,
     current: Mutex<Option<Arc<Token>>>,
 }

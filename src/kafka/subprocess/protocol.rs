@@ -8,8 +8,10 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::super::Allowance;
-use crate::machine::facts::{Committed, GroupMember, KafkaError, TopicPartition};
+use crate::{
+    kafka::port::Allowance,
+    machine::facts::{Committed, GroupMember, KafkaError, TopicPartition},
+};
 
 /// The largest message: some ten times what is said about the most partitions that a reset may have.
 const MOST_BYTES: u32 = 64 << 20;

@@ -10,7 +10,7 @@ const MOST_ROUNDS: u32 = 1_000_000;
 
 /// Which hash.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Hash {
+pub(in crate::kafka) enum Hash {
     Sha256,
     Sha512,
 }
@@ -39,7 +39,7 @@ impl Hash {
 }
 
 /// One exchange.
-pub(super) struct Scram<'a> {
+pub(in crate::kafka) struct Scram<'a> {
     hash: Hash,
     password: &'a str,
     nonce: String,
@@ -47,7 +47,7 @@ pub(super) struct Scram<'a> {
 }
 
 /// What the broker must answer last.
-pub(super) struct Expected(String);
+pub(in crate::kafka) struct Expected(String);
 
 impl<'a> Scram<'a> {
     /// With a nonce that was never used before.

@@ -13,11 +13,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{
-    super::{Connection, GroupAdmin, client::Client, questions},
-    protocol::{Answered, Call, Told, now, read, write},
+use super::protocol::{Answered, Call, Told, now, read, write};
+use crate::{
+    kafka::{
+        connection::Connection,
+        native::{batches, client::Client},
+        port::GroupAdmin,
+    },
+    machine::facts::{KafkaError, KafkaErrorKind, PerPartition},
 };
-use crate::machine::facts::{KafkaError, KafkaErrorKind, PerPartition};
 
 /// How many answers wait to be written.
 const ANSWERS: usize = 64;
@@ -50,7 +54,7 @@ pub async fn serve() -> std::io::Result<()> {
         u64::MAX => Duration::MAX,
         until => Duration::from_millis(until.saturating_sub(now())),
     });
-    let client = Arc::new(Client::new(&connection, allowance).map_err(|fault| questions::no_client(&fault)));
+    let client = Arc::new(Client::new(&connection, allowance).map_err(|fault| batches::no_client(&fault)));
     let (answers, mut answered) = mpsc::channel::<Answered>(ANSWERS);
     tokio::spawn(async move {
         while let Some(answer) = answered.recv().await {

@@ -9,11 +9,11 @@ use rdkafka::{
     error::{KafkaError as RdKafkaError, RDKafkaErrorCode},
 };
 
-use super::{
-    Authentication, Connection, Tls,
-    causes::{Cause, Kind},
+use crate::kafka::{
+    auth::oauth::Token,
+    connection::{Authentication, Connection, Tls},
+    diagnostics::log_causes::{Cause, Kind},
     ffi::Fault,
-    oauth::Token,
 };
 
 /// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.

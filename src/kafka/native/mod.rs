@@ -1,0 +1,9 @@
+//! The port over librdkafka, in this process.
+
+mod authorized_operations;
+pub(super) mod batches;
+pub(super) mod client;
+mod describe_group;
+mod other_group_types;
+mod properties;
+pub(super) mod session;
