@@ -577,7 +577,10 @@ async fn a_commit_is_sent_only_within_the_time_that_the_lease_has_left() {
                 assert_eq!((answer.unwrap()[&idle.at()].clone(), idle.committed().await.offset), (Ok(()), 60));
             } else {
                 let error = answer.unwrap_err();
-                assert!(error.message.contains("does not lead for certain") && error.kind.is_transient(), "{error}");
+                assert!(
+                    error.message.contains("can no longer be sure that it is the leader") && error.kind.is_transient(),
+                    "{error}"
+                );
                 assert_eq!(idle.committed().await.offset, 100);
             }
         }

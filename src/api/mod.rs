@@ -1,5 +1,6 @@
 //! The resource: `OffsetReset` of `offsetreset.dev/v1alpha1`. The types' documentation is what `kubectl explain` shows.
 
+mod brokers;
 mod conditions;
 mod crd;
 mod kafka;
@@ -8,6 +9,7 @@ mod reason;
 mod spec;
 mod status;
 
+pub use brokers::{BootstrapServers, Broker};
 pub use conditions::{ConditionType, set_condition};
 pub use crd::{crd, crd_yaml};
 pub use kafka::{

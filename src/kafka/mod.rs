@@ -1,9 +1,9 @@
-//! Kafka behind a port of a few methods in our own words ([`GroupAdmin`]), and rdkafka behind that.
+//! Kafka behind a port of a few methods in the operator's own types ([`GroupAdmin`]), and librdkafka behind that.
 //!
-//! In the operator, rdkafka runs in a process of its own for each connection ([`serve`]).
+//! In the operator, librdkafka runs in a separate process for each connection ([`serve`]).
 //!
-//! Every call is bounded in time. No call is ever abandoned half-way: librdkafka's work does not stop when a
-//! future is dropped, so a call that was begun is awaited to its end or its own time limit.
+//! Every call is bounded in time, and no call is abandoned half-way: librdkafka continues its work when a future is dropped, so a
+//! call that has begun is awaited until it completes or its own time limit passes.
 
 mod auth;
 mod connection;

@@ -1,4 +1,4 @@
-//! One client per connection, shared, and closed when nobody has used it for a while.
+//! One client per connection, shared, and closed when it has been idle for a while.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,48 +13,48 @@ use super::{
 };
 use crate::machine::facts::KafkaError;
 
-/// How long an unused client is kept.
+/// How long an idle client is kept.
 const IDLE: Duration = Duration::from_mins(2);
 
-/// A client, and when it was used last.
+/// A client, and when it was last requested.
 type Used = (Arc<dyn GroupAdmin>, Instant);
 
-/// The clients that are open.
+/// The open clients, by their connections.
 pub struct Pool {
     clients: Mutex<HashMap<Connection, Used>>,
-    place: Place,
+    kind: Kind,
 }
 
-/// Where clients are.
-enum Place {
+/// Where the clients run.
+enum Kind {
     /// In this process.
-    Here(Allowance),
-    /// Each in one of its own.
-    Apart(Arc<Launcher>),
+    Native(Allowance),
+    /// Each in a process of its own.
+    Subprocess(Arc<Launcher>),
 }
 
 impl Default for Pool {
-    /// One whose commits may always be sent.
+    /// A pool whose clients may always commit.
     fn default() -> Self {
         Self::allowing(Arc::new(|| Duration::MAX))
     }
 }
 
 impl Pool {
-    /// One whose commits may be sent only while they are allowed.
+    /// A pool whose clients run in this process, and commit only while they are allowed to.
     #[must_use]
     pub fn allowing(allowance: Allowance) -> Self {
-        Self { clients: Mutex::default(), place: Place::Here(allowance) }
+        Self { clients: Mutex::default(), kind: Kind::Native(allowance) }
     }
 
-    /// The same, with each client in a process of its own: `program` with these arguments, which is to [`super::serve`].
+    /// A pool whose clients each run in a process of their own: `program` with `arguments` must call [`super::serve`].
     #[must_use]
     pub fn apart(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
         let launcher = Arc::new(Launcher::new(program, arguments, allowance));
-        Self { clients: Mutex::default(), place: Place::Apart(launcher) }
+        Self { clients: Mutex::default(), kind: Kind::Subprocess(launcher) }
     }
 
-    /// Closes what nobody uses any more; called now and then, so that the last client goes too.
+    /// Closes clients that are idle. To be called regularly, so that the last client is closed too.
     pub async fn close_idle(&self) {
         self.close_idle_at(Instant::now()).await;
     }
@@ -69,15 +69,15 @@ impl Pool {
             *used = now;
             return Ok(Arc::clone(client));
         }
-        let client = match &self.place {
-            Place::Here(allowance) => {
+        let client = match &self.kind {
+            Kind::Native(allowance) => {
                 Client::new(connection, Arc::clone(allowance)).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>)
             }
-            Place::Apart(launcher) => {
+            Kind::Subprocess(launcher) => {
                 SubprocessAdmin::new(connection, launcher).map(|client| Arc::new(client) as Arc<dyn GroupAdmin>)
             }
         };
-        let client = client.map_err(|fault| batches::no_client(&fault))?;
+        let client = client.map_err(|raw| batches::no_client(&raw))?;
         clients.insert(connection.clone(), (Arc::clone(&client), now));
         Ok(client)
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_is_closed_when_nobody_has_used_it_for_a_while_and_never_under_a_user() {
+    async fn a_client_is_closed_when_it_is_idle_and_never_while_it_is_used() {
         let (pool, begin) = (Pool::default(), Instant::now());
         let used = pool.client_at(&connection("127.0.0.1:1"), begin).await.unwrap();
         let idle = Arc::downgrade(&pool.client_at(&connection("127.0.0.1:2"), begin).await.unwrap());
@@ -117,11 +117,11 @@ mod tests {
         pool.close_idle_at(begin + IDLE).await;
         assert!(idle.upgrade().is_none());
         let again = pool.client_at(&connection("127.0.0.1:1"), begin).await.unwrap();
-        assert!(Arc::ptr_eq(&used, &again), "somebody holds it");
+        assert!(Arc::ptr_eq(&used, &again), "it is in use");
     }
 
     #[tokio::test]
-    async fn brokers_that_are_no_brokers_make_an_error_and_no_panic() {
+    async fn an_invalid_broker_list_is_an_error_and_not_a_panic() {
         for brokers in ["", " ", " , ", "a\0b"] {
             assert!(Pool::default().connect(&connection(brokers)).await.is_err(), "{brokers:?}");
         }

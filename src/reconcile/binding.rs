@@ -16,8 +16,9 @@
 
 use super::found::Found;
 use crate::{
+    api::BootstrapServers,
     kafka::{Authentication, Mechanism, Secret, Tls},
-    machine::{facts::KafkaError, request::validate::names_a_broker},
+    machine::facts::KafkaError,
 };
 
 const BOOTSTRAP_SERVERS: &[&str] = &["bootstrapServers", "bootstrap.servers", "bootstrap-servers"];
@@ -31,7 +32,7 @@ const KEY: &str = "ssl.keystore.key";
 
 /// What a binding says.
 pub(super) struct Bound {
-    pub bootstrap_servers: String,
+    pub bootstrap_servers: BootstrapServers,
     pub tls: Option<Tls>,
     pub authentication: Option<Authentication>,
 }
@@ -69,14 +70,14 @@ pub(super) fn read(secret: &Found<'_>) -> Result<Bound, KafkaError> {
     Ok(Bound { bootstrap_servers, tls, authentication })
 }
 
-fn bootstrap_servers(secret: &Found<'_>) -> Result<String, KafkaError> {
+fn bootstrap_servers(secret: &Found<'_>) -> Result<BootstrapServers, KafkaError> {
     let (key, list) = entry(secret, BOOTSTRAP_SERVERS)?;
-    let brokers: Vec<&str> = list.split(',').map(str::trim).collect();
+    let brokers = BootstrapServers::from(list);
     // The same as the definition wants it of spec.kafka.bootstrapServers.
-    if !brokers.iter().copied().all(names_a_broker) {
+    if !brokers.are_complete() {
         return Err(secret.invalid(key, "is not host:port, several separated by commas, such as kafka-bootstrap.kafka:9093"));
     }
-    Ok(brokers.join(","))
+    Ok(brokers)
 }
 
 fn password(secret: &Found<'_>) -> Result<Authentication, KafkaError> {
@@ -182,14 +183,14 @@ mod tests {
     #[test]
     fn what_strimzis_access_operator_writes_is_understood() {
         let found = bound(SCRAM, &[]).unwrap();
-        assert_eq!(found.bootstrap_servers, "shop-kafka-bootstrap.kafka.svc:9093");
+        assert_eq!(found.bootstrap_servers.to_string(), "shop-kafka-bootstrap.kafka.svc:9093");
         assert_eq!(found.tls, Some(Tls::Trusted(real(CA))));
         let password = Secret::new("planted ".into());
         let expected = Authentication::Password { mechanism: Mechanism::ScramSha512, username: "orders".into(), password };
         assert_eq!(found.authentication, Some(expected));
 
         let found = bound(CERTIFICATES, &[]).unwrap();
-        assert_eq!(found.bootstrap_servers, "a:9093,b:9093");
+        assert_eq!(found.bootstrap_servers.to_string(), "a:9093,b:9093");
         let key = Secret::new(real(KEY_PEM));
         assert_eq!(found.authentication, Some(Authentication::Certificate { certificate: real(CA), key }));
     }

@@ -8,7 +8,7 @@ use super::{
     found::Found,
 };
 use crate::{
-    api::{AuthenticationSpec, AuthenticationType, CertificateSource, OffsetResetStatus, Phase},
+    api::{AuthenticationSpec, AuthenticationType, BootstrapServers, CertificateSource, OffsetResetStatus, Phase},
     kafka::{Authentication, ClientCredentials, Connection, GroupAdmin, Mechanism, Secret, Tls},
     kubernetes::Material,
     machine::{
@@ -70,7 +70,7 @@ async fn connection(context: &Context, request: &Request) -> Result<Connection, 
         None => None,
         Some(authentication) => Some(secrets.authentication(authentication).await?),
     };
-    let bootstrap_servers = kafka.bootstrap_servers.clone().unwrap_or_default();
+    let bootstrap_servers = kafka.bootstrap_servers.as_deref().map(BootstrapServers::from).unwrap_or_default();
     Ok(Connection { bootstrap_servers, tls, authentication, config })
 }
 

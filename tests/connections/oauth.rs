@@ -158,10 +158,10 @@ impl OAuth {
             ),
             ("an-echo", "echo", json!({}), Reason::AuthenticationFailed, "it repeats the secret"),
             ("refused-token", "strange", json!({}), Reason::AuthenticationFailed, "did not accept the token"),
-            ("unknown-authority", "orders", strange, Reason::TlsFailed, "the authority of its certificate is not among"),
+            ("unknown-authority", "orders", strange, Reason::TlsFailed, "the CA of its certificate is not among"),
             ("public-authorities", "orders", json!({"tlsTrustedCertificates": null}), Reason::TlsFailed, "not a public one"),
             ("busy", "busy", json!({}), Reason::TokenEndpointFailed, "answers 503: temporarily_unavailable"),
-            ("a-page", "page", json!({}), Reason::TokenEndpointFailed, "gives no token: its answer is no JSON"),
+            ("a-page", "page", json!({}), Reason::TokenEndpointFailed, "gives no token: its answer is not JSON"),
             ("nowhere", "orders", at(nowhere), Reason::TokenEndpointFailed, "the connection is refused"),
             (
                 "no-such-name",

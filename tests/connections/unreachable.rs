@@ -32,7 +32,7 @@ async fn who_does_not_answer_and_who_does_not_know_us_are_told_apart() {
             password
         };
         let refused = format!("connection refused by {nobody}: nothing listens at that port");
-        let answers = format!("no broker of {silence} answers: {silence} accepts the connection and then says nothing");
+        let answers = format!("no broker of {silence} answers: {silence} accepts the connection but does not respond");
         let (gone, unknown) = (Reason::BrokerUnreachable, Reason::AuthenticationFailed);
         let rejected = "did not accept the credentials (";
         let cases = [

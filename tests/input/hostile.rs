@@ -330,7 +330,7 @@ async fn whatever_a_broker_answers_the_operator_lives_and_commits_nothing_that_n
         operator.signal("TERM").await;
         let output = operator.ended().await;
         let words = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        println!("{} Kafka clients have ended over it", words.matches("a Kafka client's process has ended").count());
+        println!("{} Kafka clients have ended over it", words.matches("a Kafka client's process exited").count());
         assert!(output.status.success() && !words.contains("panicked"), "{:?}: {words}", output.status);
     })
     .await;

@@ -65,7 +65,7 @@ async fn whatever_a_client_does_when_it_is_killed_the_operator_lives_and_the_res
             }
         };
         within(PATIENCE, gone).await.expect("none outlives the operator");
-        let ended = said.lines().filter(|line| line.contains("a Kafka client's process has ended") && line.contains("SIGKILL"));
+        let ended = said.lines().filter(|line| line.contains("a Kafka client's process exited") && line.contains("SIGKILL"));
         assert_eq!(ended.count(), KILLED.len(), "{said}");
     })
     .await;

@@ -29,7 +29,7 @@ async fn refusal(admin: &dyn GroupAdmin, group: &str) -> KafkaError {
     let error = common::within(common::PATIENCE, refused).await.unwrap();
     assert_eq!(error.kind, KafkaErrorKind::UnsupportedGroupType, "{error}");
     assert!(!error.kind.is_transient());
-    assert!(error.message.starts_with(&format!("group {group}: it is no consumer group")), "{error}");
+    assert!(error.message.starts_with(&format!("group {group}: it is not a consumer group")), "{error}");
     error
 }
 

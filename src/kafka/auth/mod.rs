@@ -1,4 +1,4 @@
-//! How the operator proves who it is: OAuth tokens, SCRAM, and TLS.
+//! How the operator authenticates on connections of its own: TLS, SCRAM, and OAuth tokens.
 
 pub(super) mod oauth;
 pub(super) mod scram;

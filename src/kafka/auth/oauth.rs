@@ -1,10 +1,9 @@
-//! Tokens by OAuth 2.0's grant of client credentials (RFC 6749, 4.4): asked for at the endpoint, kept until most of their life is over.
+//! Tokens by OAuth 2.0's grant of client credentials (RFC 6749, 4.4), kept until four fifths of their lifetime have passed.
 //!
-//! Each request has a connection of its own, over TLS and to that address alone: no redirect is followed, no proxy is used, and answer and time
-//! are bounded. Which endpoints may be asked at all is for the caller to know.
+//! Each request has its own TLS connection to the endpoint's address: it follows no redirect and uses no proxy, and the answer's
+//! size and time are bounded. The caller decides which endpoints are allowed.
 
 use std::{
-    fmt::Write,
     io,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -16,48 +15,49 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::{net::TcpStream, sync::Mutex};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{self, CertificateError, pki_types::ServerName},
-};
+use tokio_openssl::SslStream;
 use zeroize::Zeroizing;
 
-use super::tls;
+use super::tls::{self, HandshakeError};
 use crate::kafka::{
     connection::{ClientCredentials, Secret, Tls},
-    diagnostics::error_codes::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
-    ffi::Fault,
+    diagnostics::{
+        error_codes::{NOT_AUTHENTICATED, TLS, TOKEN_ENDPOINT},
+        tls_probe::Problem,
+    },
+    ffi::RawError,
 };
 
-/// How long a request may take in all.
+/// The time limit of a whole request.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest answer that is read, in bytes. A token must fit into the broker's limit for one, which is smaller.
+/// The largest answer that is read, in bytes. The broker's limit for a token is smaller.
 const LARGEST_ANSWER: usize = 256 << 10;
 
-/// How long a token counts as valid whose life the endpoint does not tell.
+/// The lifetime of a token for which the endpoint gives none.
 const LIFETIME: Duration = Duration::from_mins(1);
 
-/// The longest life that is believed.
+/// The longest lifetime that is believed.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How much is repeated of what an endpoint says about an error, in bytes.
+/// How much of the endpoint's error texts goes into messages, in bytes each.
 const REPEATED: usize = 200;
 
-/// A token.
+/// An access token.
 pub(in crate::kafka) struct Token {
     text: Secret,
-    /// When it was asked for, and how long it lives from then on.
+    /// When it was requested, and its lifetime from then on.
     asked: Instant,
     lifetime: Duration,
-    /// When it ends, in milliseconds since the epoch.
+    /// When it expires, in milliseconds since the epoch.
     pub expires: i64,
 }
 
 impl Token {
-    /// The token itself; only for whoever shows it to a broker.
+    /// The token itself, for an authentication.
     pub fn reveal(&self) -> &str {
         self.text.reveal()
     }
@@ -66,60 +66,61 @@ impl Token {
         now.duration_since(self.asked) < self.lifetime
     }
 
-    /// Whether it lasts long enough to be shown to a broker: four fifths of its life.
+    /// Whether enough of its lifetime remains for a new authentication: a fifth.
     fn is_fresh(&self, now: Instant) -> bool {
         now.duration_since(self.asked) < self.lifetime * 4 / 5
     }
 }
 
-/// The token of a connection.
+/// The tokens of a connection.
 pub(in crate::kafka) struct Tokens {
     credentials: ClientCredentials,
     current: Mutex<Option<Arc<Token>>>,
 }
 
 impl Tokens {
+    /// Without a token so far.
     pub fn new(credentials: ClientCredentials) -> Self {
         Self { credentials, current: Mutex::default() }
     }
 
-    /// Whose they are.
+    /// The client that the tokens are for.
     pub fn principal(&self) -> &str {
         &self.credentials.client_id
     }
 
-    /// A token that can be shown, asked for when there is none; one at a time.
+    /// A fresh token: the current one, or a new one from the endpoint. One request at a time.
     ///
     /// # Errors
-    /// When the endpoint gives none, and the last one is over.
-    pub async fn fresh(&self) -> Result<Arc<Token>, Fault> {
+    /// When the endpoint gives none, and the current one has expired.
+    pub async fn fresh(&self) -> Result<Arc<Token>, RawError> {
         let mut current = self.current.lock().await;
         if let Some(token) = current.as_ref().filter(|token| token.is_fresh(Instant::now())) {
             return Ok(Arc::clone(token));
         }
         match fetch(&self.credentials).await {
             Ok(token) => Ok(Arc::clone(current.insert(Arc::new(token)))),
-            Err(fault) => match current.as_ref().filter(|token| token.is_valid(Instant::now())) {
+            Err(raw) => match current.as_ref().filter(|token| token.is_valid(Instant::now())) {
                 Some(token) => {
-                    tracing::warn!(error = fault.text, "no new token; the last one is used for as long as it is valid");
+                    tracing::warn!(error = raw.text, "cannot get a new token; the current one is used until it expires");
                     Ok(Arc::clone(token))
                 }
-                None => Err(fault),
+                None => Err(raw),
             },
         }
     }
 
-    /// Lets go of a token that a broker did not accept.
+    /// Drops a token that a broker did not accept.
     pub async fn refused(&self, token: &Arc<Token>) {
         self.current.lock().await.take_if(|current| Arc::ptr_eq(current, token));
     }
 }
 
-async fn fetch(credentials: &ClientCredentials) -> Result<Token, Fault> {
+async fn fetch(credentials: &ClientCredentials) -> Result<Token, RawError> {
     let endpoint = Endpoint::parse(&credentials.endpoint)?;
     let asked = (Instant::now(), SystemTime::now());
     let Ok(answer) = tokio::time::timeout(LIMIT, endpoint.ask(credentials)).await else {
-        return Err(endpoint.fault(&format!("does not answer within {} seconds", LIMIT.as_secs())));
+        return Err(endpoint.failure(&format!("does not answer within {} seconds", LIMIT.as_secs())));
     };
     let (status, body) = answer?;
     let (text, lifetime) = endpoint.understand(status, &body, credentials)?;
@@ -127,7 +128,7 @@ async fn fetch(credentials: &ClientCredentials) -> Result<Token, Fault> {
     Ok(Token { text, asked: asked.0, lifetime, expires: i64::try_from(expires.as_millis()).unwrap_or(i64::MAX) })
 }
 
-/// A token endpoint, taken apart.
+/// The address of a token endpoint, split into its parts.
 struct Endpoint<'a> {
     address: &'a str,
     host: String,
@@ -137,11 +138,11 @@ struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    fn parse(address: &'a str) -> Result<Self, Fault> {
+    fn parse(address: &'a str) -> Result<Self, RawError> {
         let uri: Option<Uri> = address.parse().ok();
         let found = uri.as_ref().filter(|uri| uri.scheme_str() == Some("https")).and_then(Uri::authority);
         let (Some(uri), Some(authority)) = (&uri, found.filter(|authority| !authority.as_str().contains('@'))) else {
-            return Err(Fault { code: TOKEN_ENDPOINT, text: format!("{address} is no address of a token endpoint") });
+            return Err(RawError { code: TOKEN_ENDPOINT, text: format!("{address} is not the address of a token endpoint") });
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let host = authority.host().trim_matches(['[', ']']);
@@ -149,21 +150,21 @@ impl<'a> Endpoint<'a> {
         Ok(Self { address, host: host.to_owned(), port, authority: authority.to_string(), path: path.to_owned() })
     }
 
-    /// Something is wrong there, and may heal by itself.
-    fn fault(&self, why: &str) -> Fault {
-        Fault { code: TOKEN_ENDPOINT, text: format!("token endpoint {} {why}", self.address) }
+    /// The endpoint does not work, which may pass.
+    fn failure(&self, why: &str) -> RawError {
+        RawError { code: TOKEN_ENDPOINT, text: format!("token endpoint {} {why}", self.address) }
     }
 
-    /// It did not accept who we are.
-    fn refusal(&self, why: &str) -> Fault {
-        Fault { code: NOT_AUTHENTICATED, text: format!("token endpoint {} did not accept the client: {why}", self.address) }
+    /// The endpoint did not accept the client.
+    fn refusal(&self, why: &str) -> RawError {
+        RawError { code: NOT_AUTHENTICATED, text: format!("token endpoint {} did not accept the client: {why}", self.address) }
     }
 
-    async fn ask(&self, credentials: &ClientCredentials) -> Result<(StatusCode, Bytes), Fault> {
-        let garbled = |error: &dyn std::fmt::Display| self.fault(&format!("does not speak HTTP as it should: {error}"));
+    async fn ask(&self, credentials: &ClientCredentials) -> Result<(StatusCode, Bytes), RawError> {
+        let garbled = |error: &dyn std::fmt::Display| self.failure(&format!("does not answer in valid HTTP: {error}"));
         let stream = TokioIo::new(self.connect(&credentials.tls).await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| garbled(&error))?;
-        // It ends with the sender; why, the sender says as well.
+        // It ends with the sender, which reports its errors too.
         tokio::spawn(async { _ = connection.await });
         let request = self.request(credentials).map_err(|error| garbled(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
@@ -172,26 +173,21 @@ impl<'a> Endpoint<'a> {
         Ok((status, body.map_err(|error| garbled(&error))?.to_bytes()))
     }
 
-    async fn connect(
-        &self,
-        trusted: &Tls,
-    ) -> Result<impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + use<>, Fault> {
+    async fn connect(&self, trusted: &Tls) -> Result<SslStream<TcpStream>, RawError> {
         let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let addresses: Vec<_> = addresses
-            .map_err(|_| self.fault(&format!("cannot be reached: the host name {} cannot be resolved", self.host)))?
+            .map_err(|_| self.failure(&format!("cannot be reached: the host name {} cannot be resolved", self.host)))?
             .collect();
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => self.fault("cannot be reached: the connection is refused"),
-            _ => self.fault(&format!("cannot be reached: {error}")),
+            io::ErrorKind::ConnectionRefused => self.failure("cannot be reached: the connection is refused"),
+            _ => self.failure(&format!("cannot be reached: {error}")),
         })?;
-        let tls = |why: &str| Fault { code: TLS, text: format!("token endpoint {}: {why}", self.address) };
-        let settings = tls::settings(trusted, None).map_err(|why| tls(&why))?;
-        let name = ServerName::try_from(self.host.clone()).map_err(|_| tls("its host name can be in no certificate"))?;
-        TlsConnector::from(Arc::new(settings)).connect(name, stream).await.map_err(|error| {
-            match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
-                Some(error) => tls(&distrust(error, trusted)),
-                None => self.fault(&format!("ends the connection during the TLS handshake: {error}")),
-            }
+        let tls = |why: &str| RawError { code: TLS, text: format!("token endpoint {}: {why}", self.address) };
+        let connector = tls::connector(trusted, None).map_err(|why| tls(&why))?;
+        let connected = tls::handshake(&connector, &self.host, stream).await;
+        connected.map_err(|error| match distrust(&error, trusted) {
+            Some(why) => tls(&why),
+            None => self.failure(&format!("fails in the TLS handshake: {error}")),
         })
     }
 
@@ -219,27 +215,32 @@ impl<'a> Endpoint<'a> {
             .body(Full::new(Bytes::from(form)))
     }
 
-    /// The token in an answer, and its life; or what is wrong.
-    fn understand(&self, status: StatusCode, body: &[u8], credentials: &ClientCredentials) -> Result<(Secret, Duration), Fault> {
+    /// The token in an answer, with its lifetime.
+    fn understand(
+        &self,
+        status: StatusCode,
+        body: &[u8],
+        credentials: &ClientCredentials,
+    ) -> Result<(Secret, Duration), RawError> {
         if status == StatusCode::OK {
-            return given(body).map_err(|why| self.fault(&format!("gives no token: its answer {why}")));
+            return given(body).map_err(|why| self.failure(&format!("gives no token: its answer {why}")));
         }
-        let said = serde_json::from_slice::<Refusal>(body).ok().and_then(|refusal| refusal.words(&credentials.client_secret));
+        let said = serde_json::from_slice::<Refusal>(body).ok().and_then(|refusal| refusal.text(&credentials.client_secret));
         let code = status.as_u16();
         match (status.is_client_error(), said) {
-            // RFC 6749, 5.2: what is wrong is what was sent.
+            // RFC 6749, 5.2: the request was wrong.
             (true, Some(said)) if status != StatusCode::TOO_MANY_REQUESTS => Err(self.refusal(&said)),
             (true, None) if matches!(code, 401 | 403) => Err(self.refusal(&format!("it answers {code} without a reason"))),
             (_, said) if status.is_redirection() || said.is_none() => {
-                let hint = if status.is_redirection() { ", and no redirect is followed" } else { "" };
-                Err(self.fault(&format!("answers {code}{hint}")))
+                let hint = if status.is_redirection() { ", and redirects are not followed" } else { "" };
+                Err(self.failure(&format!("answers {code}{hint}")))
             }
-            (_, said) => Err(self.fault(&format!("answers {code}: {}", said.unwrap_or_default()))),
+            (_, said) => Err(self.failure(&format!("answers {code}: {}", said.unwrap_or_default()))),
         }
     }
 }
 
-/// RFC 6749, 5.1. What else it may say does not matter here.
+/// RFC 6749, 5.1. Other fields are ignored.
 #[derive(Deserialize)]
 struct Given {
     access_token: String,
@@ -248,22 +249,24 @@ struct Given {
 }
 
 fn given(body: &[u8]) -> Result<(Secret, Duration), &'static str> {
-    // Never in its words: they may repeat what is in it.
-    let given: Given = serde_json::from_slice(body).map_err(|_| "is no JSON with an access_token")?;
+    // Without the parser's error, which may repeat the token.
+    let given: Given = serde_json::from_slice(body).map_err(|_| "is not JSON with an access_token")?;
     if given.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err("has a token that is no bearer token");
+        return Err("has a token that is not a bearer token");
     }
     // RFC 6750, 2.1.
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if given.access_token.is_empty() || !given.access_token.bytes().all(legal) {
-        return Err("has a token that no header could carry");
+        return Err("has a token with characters that no header allows");
     }
     let seconds = match &given.expires_in {
         None | Some(serde_json::Value::Null) => Some(LIFETIME.as_secs()),
-        // A number as it should be; some write it in quotes.
+        // A number; some endpoints write it in quotes.
         Some(value) => value.as_u64().or_else(|| value.as_str()?.parse().ok()),
     };
-    let lifetime = Duration::from_secs(seconds.filter(|seconds| *seconds > 0).ok_or("has a token whose expires_in is no time")?);
+    let lifetime = Duration::from_secs(
+        seconds.filter(|seconds| *seconds > 0).ok_or("has a token whose expires_in is not a number of seconds")?,
+    );
     Ok((Secret::new(given.access_token), lifetime.min(LONGEST_LIFETIME)))
 }
 
@@ -275,53 +278,45 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// In its own words, unless they repeat the secret.
-    fn words(&self, secret: &Secret) -> Option<String> {
+    /// The endpoint's own texts, unless they repeat the secret.
+    fn text(&self, secret: &Secret) -> Option<String> {
         let said = [Some(&self.error), self.error_description.as_ref()].into_iter().flatten();
         let said: Vec<String> = said.map(|text| plain(text)).filter(|text| !text.is_empty()).collect();
         let said = said.join(": ");
         let secret = secret.reveal();
         let repeated = [secret.to_owned(), encoded(secret), BASE64_STANDARD.encode(secret)];
         if repeated.iter().any(|secret| !secret.is_empty() && said.contains(secret.as_str())) {
-            return Some("it repeats the secret in its answer, which is therefore not shown".into());
+            return Some("its answer is not shown because it repeats the secret".into());
         }
         Some(said).filter(|said| !said.is_empty())
     }
 }
 
-/// The characters that RFC 6749 allows there, and not too many of them.
+/// The characters that RFC 6749 allows in an error text, up to a limit.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| matches!(c, ' '..='~')).take(REPEATED).collect()
 }
 
-/// As in a form (RFC 6749, appendix B).
+/// The characters that stay as they are in a form (RFC 6749, appendix B).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Nothing can go wrong when a text is written to.
-            _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-/// Why its certificate is not trusted, and what to do.
-fn distrust(error: &rustls::Error, trusted: &Tls) -> String {
-    let rustls::Error::InvalidCertificate(flaw) = error else { return format!("the TLS handshake fails: {error}") };
-    match flaw {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => match trusted {
-            Tls::Trusted(_) => "the authority of its certificate is not among tlsTrustedCertificates".into(),
-            Tls::Public => "the authority of its certificate is not a public one: write tlsTrustedCertificates".into(),
+/// Why the endpoint's certificate is not trusted, with what to do; `None` when the certificate is not the reason.
+fn distrust(error: &HandshakeError, trusted: &Tls) -> Option<String> {
+    Some(match Problem::of(error.certificate.as_raw())? {
+        Problem::Issuer => match trusted {
+            Tls::Trusted(_) => "the CA of its certificate is not among tlsTrustedCertificates".into(),
+            Tls::Public => "the CA of its certificate is not a public one: set tlsTrustedCertificates".into(),
         },
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is for another name".into()
+        Problem::Name => "its certificate is for another name".into(),
+        Problem::Expired => "its certificate has expired".into(),
+        Problem::NotYetValid | Problem::Other => {
+            format!("its certificate is not accepted: {}", error.certificate.error_string())
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".into(),
-        other => format!("its certificate is not accepted: {other}"),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -342,7 +337,7 @@ mod tests {
         }
     }
 
-    fn understand(status: u16, body: &str) -> Result<(Secret, Duration), Fault> {
+    fn understand(status: u16, body: &str) -> Result<(Secret, Duration), RawError> {
         let (status, credentials) = (StatusCode::from_u16(status).unwrap(), credentials());
         Endpoint::parse(ENDPOINT).unwrap().understand(status, body.as_bytes(), &credentials)
     }
@@ -358,13 +353,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case::a_page(200, "<html>planted</html>", TOKEN_ENDPOINT, "gives no token: its answer is no JSON with an access_token")]
-    #[case::another_kind(200, r#"{"access_token":"a","token_type":"mac"}"#, TOKEN_ENDPOINT, "no bearer token")]
-    #[case::a_gap(200, r#"{"access_token":"a b"}"#, TOKEN_ENDPOINT, "no header could carry")]
-    #[case::empty(200, r#"{"access_token":""}"#, TOKEN_ENDPOINT, "no header could carry")]
-    #[case::a_control_character(200, "{\"access_token\":\"a\\u0001b\"}", TOKEN_ENDPOINT, "no header could carry")]
-    #[case::over_at_once(200, r#"{"access_token":"a","expires_in":0}"#, TOKEN_ENDPOINT, "expires_in is no time")]
-    #[case::never_begun(200, r#"{"access_token":"a","expires_in":-5}"#, TOKEN_ENDPOINT, "expires_in is no time")]
+    #[case::a_page(200, "<html>planted</html>", TOKEN_ENDPOINT, "gives no token: its answer is not JSON with an access_token")]
+    #[case::another_kind(200, r#"{"access_token":"a","token_type":"mac"}"#, TOKEN_ENDPOINT, "not a bearer token")]
+    #[case::a_gap(200, r#"{"access_token":"a b"}"#, TOKEN_ENDPOINT, "characters that no header allows")]
+    #[case::empty(200, r#"{"access_token":""}"#, TOKEN_ENDPOINT, "characters that no header allows")]
+    #[case::a_control_character(200, "{\"access_token\":\"a\\u0001b\"}", TOKEN_ENDPOINT, "characters that no header allows")]
+    #[case::over_at_once(200, r#"{"access_token":"a","expires_in":0}"#, TOKEN_ENDPOINT, "expires_in is not a number of seconds")]
+    #[case::never_begun(200, r#"{"access_token":"a","expires_in":-5}"#, TOKEN_ENDPOINT, "expires_in is not a number of seconds")]
     #[case::wrong_secret(
         401,
         r#"{"error":"invalid_client","error_description":"Bad secret"}"#,
@@ -380,28 +375,28 @@ mod tests {
         "not shown"
     )]
     #[case::an_encoded_echo(400, r#"{"error":"cGxhbnRlZCBzZWNyZXQ="}"#, NOT_AUTHENTICATED, "not shown")]
-    #[case::elsewhere(302, "", TOKEN_ENDPOINT, "answers 302, and no redirect is followed")]
+    #[case::elsewhere(302, "", TOKEN_ENDPOINT, "answers 302, and redirects are not followed")]
     #[case::a_wrong_path(404, "planted", TOKEN_ENDPOINT, "answers 404")]
     #[case::too_often(429, r#"{"error":"slow_down"}"#, TOKEN_ENDPOINT, "answers 429: slow_down")]
     #[case::broken(503, r#"{"error":"temporarily_unavailable"}"#, TOKEN_ENDPOINT, "answers 503: temporarily_unavailable")]
-    fn what_gives_no_token_is_told_apart(#[case] status: u16, #[case] body: &str, #[case] code: i32, #[case] words: &str) {
-        let fault = understand(status, body).unwrap_err();
-        assert_eq!(fault.code, code, "{fault:?}");
-        assert!(fault.text.contains(words) && fault.text.contains(ENDPOINT) && !fault.text.contains("planted"), "{fault:?}");
+    fn refusals_and_failures_are_told_apart(#[case] status: u16, #[case] body: &str, #[case] code: i32, #[case] words: &str) {
+        let raw = understand(status, body).unwrap_err();
+        assert_eq!(raw.code, code, "{raw:?}");
+        assert!(raw.text.contains(words) && raw.text.contains(ENDPOINT) && !raw.text.contains("planted"), "{raw:?}");
     }
 
     #[test]
-    fn an_endpoints_words_are_bounded_and_plain() {
+    fn an_endpoints_error_text_is_bounded_and_printable() {
         let error = format!("{}\u{1b}[31m\r\n{}", "x".repeat(10), "y".repeat(10_000));
-        let fault = understand(400, &serde_json::json!({ "error": error }).to_string()).unwrap_err();
-        assert!(fault.text.len() < 400 && fault.text.chars().all(|c| matches!(c, ' '..='~')), "{fault:?}");
+        let raw = understand(400, &serde_json::json!({ "error": error }).to_string()).unwrap_err();
+        assert!(raw.text.len() < 400 && raw.text.chars().all(|c| matches!(c, ' '..='~')), "{raw:?}");
     }
 
     #[rstest]
     #[case("https://idp.example.com/oauth2/token", "idp.example.com", 443, "/oauth2/token")]
     #[case("https://idp.example.com:8443", "idp.example.com", 8443, "/")]
     #[case("https://[2001:db8::1]:8443/token", "2001:db8::1", 8443, "/token")]
-    fn an_address_is_taken_apart(#[case] address: &str, #[case] host: &str, #[case] port: u16, #[case] path: &str) {
+    fn an_address_is_split_into_its_parts(#[case] address: &str, #[case] host: &str, #[case] port: u16, #[case] path: &str) {
         let endpoint = Endpoint::parse(address).unwrap();
         assert_eq!((endpoint.host.as_str(), endpoint.port, endpoint.path.as_str()), (host, port, path));
     }
@@ -412,7 +407,7 @@ mod tests {
     #[case("https:///token")]
     #[case("idp.example.com")]
     #[case("https://idp.example.com/a b")]
-    fn what_is_no_address_is_refused(#[case] address: &str) {
+    fn an_address_without_https_or_host_is_refused(#[case] address: &str) {
         assert!(Endpoint::parse(address).is_err());
     }
 
@@ -429,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_fresh_for_most_of_its_life() {
+    fn a_token_is_fresh_for_four_fifths_of_its_lifetime() {
         let asked = Instant::now();
         let token = Token { text: Secret::new("planted".into()), asked, lifetime: Duration::from_secs(10), expires: 0 };
         let at = |seconds: u64| asked + Duration::from_secs(seconds);

@@ -1,14 +1,15 @@
-//! SCRAM (RFC 5802, RFC 7677), the client's side: a password is proved, not sent, and the broker proves that it knows it, too.
+//! The client's side of SCRAM (RFC 5802, RFC 7677): the client proves the password without sending it, and the broker proves that it
+//! knows the password too.
 
 use std::num::NonZeroU32;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::{digest, hmac, pbkdf2};
 
-/// The most rounds that are made for a broker; each costs time, and it is the broker who says how many.
-const MOST_ROUNDS: u32 = 1_000_000;
+/// The most hash rounds; the broker chooses their number, and each costs time.
+const MAX_ROUNDS: u32 = 1_000_000;
 
-/// Which hash.
+/// The mechanism's hash.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kafka) enum Hash {
     Sha256,
@@ -38,7 +39,7 @@ impl Hash {
     }
 }
 
-/// One exchange.
+/// One authentication.
 pub(in crate::kafka) struct Scram<'a> {
     hash: Hash,
     password: &'a str,
@@ -46,11 +47,11 @@ pub(in crate::kafka) struct Scram<'a> {
     first_bare: String,
 }
 
-/// What the broker must answer last.
+/// The last answer of a broker that knows the password.
 pub(in crate::kafka) struct Expected(String);
 
 impl<'a> Scram<'a> {
-    /// With a nonce that was never used before.
+    /// `nonce` must be random and used only once.
     pub fn new(hash: Hash, username: &str, password: &'a str, nonce: String) -> Self {
         let username = username.replace('=', "=3D").replace(',', "=2C");
         let first_bare = format!("n={username},r={nonce}");
@@ -62,18 +63,18 @@ impl<'a> Scram<'a> {
         format!("n,,{}", self.first_bare)
     }
 
-    /// The second message, with the proof, and what must come back.
+    /// The second message, with the proof, and the answer to expect.
     ///
     /// # Errors
-    /// In words, when the broker's answer is none.
+    /// What the broker's answer lacks.
     pub fn second(&self, answer: &str) -> Result<(String, Expected), &'static str> {
         let field = |name: &str| answer.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         let nonce = field("r").filter(|nonce| nonce.starts_with(&self.nonce) && nonce.len() > self.nonce.len());
-        let nonce = nonce.ok_or("its nonce does not go on from ours")?;
+        let nonce = nonce.ok_or("its nonce does not continue ours")?;
         let salt = field("s").and_then(|salt| BASE64_STANDARD.decode(salt).ok()).ok_or("it has no salt")?;
         let rounds = field("i").and_then(|rounds| rounds.parse::<NonZeroU32>().ok()).ok_or("it has no number of rounds")?;
-        if rounds.get() > MOST_ROUNDS {
-            return Err("it asks for more rounds than anybody needs");
+        if rounds.get() > MAX_ROUNDS {
+            return Err("it asks for too many rounds");
         }
         let mut salted = vec![0; self.hash.digest().output_len()];
         pbkdf2::derive(self.hash.pbkdf2(), rounds, &salt, self.password.as_bytes(), &mut salted);
@@ -91,7 +92,7 @@ impl<'a> Scram<'a> {
 }
 
 impl Expected {
-    /// Whether the broker knows the password, too.
+    /// Whether the broker has proved that it knows the password.
     pub fn is(&self, answer: &str) -> bool {
         answer.split(',').any(|field| field == self.0)
     }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exchange_of_the_rfc_is_this_one() {
+    fn the_example_of_the_rfc_works() {
         assert_eq!(scram().first(), "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let (second, expected) = scram().second(ANSWER).unwrap();
         let proof = "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
@@ -120,18 +121,18 @@ mod tests {
     }
 
     #[rstest]
-    #[case::of_somebody_else("r=another,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")]
-    #[case::our_own_nonce_and_no_more("r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")]
+    #[case::another_nonce("r=another,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")]
+    #[case::only_our_own_nonce("r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")]
     #[case::no_salt("r=rOprNGfwEbeRWgbNEkqOx,i=4096")]
     #[case::no_rounds("r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=0")]
-    #[case::rounds_for_days("r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4000000000")]
-    #[case::nothing("")]
-    fn an_answer_that_is_none_gets_no_proof(#[case] answer: &str) {
+    #[case::too_many_rounds("r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4000000000")]
+    #[case::empty("")]
+    fn an_incomplete_answer_gets_no_proof(#[case] answer: &str) {
         assert!(scram().second(answer).is_err());
     }
 
     #[test]
-    fn a_name_may_have_any_character() {
+    fn a_username_may_have_any_character() {
         let scram = Scram::new(Hash::Sha512, "a=b,c", "p", "n".into());
         assert_eq!(scram.first(), "n,,n=a=3Db=2Cc,r=n");
     }

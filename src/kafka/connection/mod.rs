@@ -1,4 +1,4 @@
-//! How a cluster is reached, and who we are to it.
+//! How a cluster is reached, and how the operator authenticates to it.
 
 pub mod pem;
 mod secret;
@@ -10,55 +10,56 @@ use serde::{Deserialize, Serialize};
 pub use secret::Secret;
 
 use self::secret::revealed;
+use crate::api::BootstrapServers;
 
-/// How a cluster is reached, with what the Secrets hold. Two resets with equal connections share one client; when a Secret is renewed,
-/// the connection is another one, and so is its client.
+/// How a cluster is reached, with the contents of the Secrets. Two resets with equal connections share one client. A renewed Secret
+/// makes another connection, and so another client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Connection {
-    /// `host:port`, comma separated.
-    pub bootstrap_servers: String,
-    /// Over TLS; otherwise nothing is encrypted.
+    /// The brokers to ask first.
+    pub bootstrap_servers: BootstrapServers,
+    /// The trusted certificates for TLS; without it the connection is plaintext.
     pub tls: Option<Tls>,
-    /// Who we are.
+    /// How the operator authenticates; without it the connection is unauthenticated.
     pub authentication: Option<Authentication>,
     /// More properties, by their names in the resource.
     pub config: BTreeMap<String, String>,
 }
 
 impl Connection {
-    /// Without TLS and without authentication.
-    pub fn plain(bootstrap_servers: impl Into<String>) -> Self {
+    /// A plaintext connection without authentication.
+    pub fn plain(bootstrap_servers: impl Into<BootstrapServers>) -> Self {
         Self { bootstrap_servers: bootstrap_servers.into(), ..Self::default() }
     }
 }
 
-/// Whose certificates are trusted.
+/// Which CAs are trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tls {
-    /// Those of the public authorities, as the machine has them.
+    /// The public CAs, from the system's certificate store.
     Public,
-    /// Those of these authorities and no others, as PEM.
+    /// These CAs and no others, as PEM.
     Trusted(String),
 }
 
-/// Who we are.
+/// How the operator authenticates to the brokers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Authentication {
-    /// The holder of a client certificate.
+    /// By a client certificate (mutual TLS).
     Certificate {
-        /// The certificate, and those between it and its authority, as PEM.
+        /// The certificate and its intermediate certificates, as PEM.
         certificate: String,
-        /// Its key, as PEM.
+        /// The certificate's private key, as PEM.
         #[serde(with = "revealed")]
         key: Secret,
     },
-    /// Whoever an OAuth token says, which is given for a client's id and secret.
+    /// By an OAuth token, which the token endpoint gives for a client's id and secret.
     Token(ClientCredentials),
-    /// A user with a password.
+    /// By a username and a password.
     Password {
-        /// How the password is shown.
+        /// The SASL mechanism.
         mechanism: Mechanism,
-        /// The user.
+        /// The username.
         username: String,
         /// The password.
         #[serde(with = "revealed")]
@@ -66,19 +67,19 @@ pub enum Authentication {
     },
 }
 
-/// How a password is shown to a broker.
+/// A SASL mechanism for passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mechanism {
-    /// Proved, not sent.
+    /// The password is proved and not sent.
     ScramSha256,
-    /// Proved, not sent.
+    /// The password is proved and not sent.
     ScramSha512,
-    /// Sent as it is.
+    /// The password itself is sent.
     Plain,
 }
 
 impl Mechanism {
-    /// Its name in SASL.
+    /// The mechanism's name in SASL.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::ScramSha256 => "SCRAM-SHA-256",
@@ -88,18 +89,18 @@ impl Mechanism {
     }
 }
 
-/// Who asks for tokens, and where.
+/// What OAuth's grant of client credentials needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClientCredentials {
     /// The token endpoint, as `https://host[:port]/path`.
     pub endpoint: String,
-    /// Whose certificates are trusted there.
+    /// Which CAs are trusted for the token endpoint.
     pub tls: Tls,
-    /// The client.
+    /// The client's id.
     pub client_id: String,
-    /// Its secret.
+    /// The client's secret.
     #[serde(with = "revealed")]
     pub client_secret: Secret,
-    /// What is asked for, if anything in particular.
+    /// The scope of the token, if the endpoint needs one.
     pub scope: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What must never be shown: passwords and keys.
+//! Passwords and keys, which are never shown.
 
 use std::{
     fmt,
@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use super::pem::{self, Flaw};
 
-/// A secret text. Shows nothing of itself, and is overwritten when it is dropped.
+/// A secret text. Its `Debug` output shows nothing of it, and its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// From a text, which is overwritten when this is dropped.
+    /// From a text, whose memory is overwritten when this is dropped.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -23,18 +23,18 @@ impl Secret {
     /// Whether this is the private key of a certificate.
     ///
     /// # Errors
-    /// When it is not, or one of them cannot be read.
+    /// When it is not, or when the key or the certificate cannot be read.
     pub fn check_pair(&self, certificate: &str) -> Result<(), Flaw> {
         pem::check_pair(certificate, &self.0)
     }
 
-    /// The text; only for whoever hands it to librdkafka.
+    /// The text itself, for an authentication.
     pub(in crate::kafka) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-/// For whoever tells a client's process how its cluster is reached, and for nobody else: a field that is to be written says so.
+/// Serializes a secret with its text, for the pipe to a client's process only. A field opts in by `#[serde(with = "revealed")]`.
 pub(super) mod revealed {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_shows_nothing_of_itself() {
+    fn debug_output_shows_nothing_of_a_secret() {
         let shown = format!("{:?} {:#?}", Secret::new("planted".into()), Some(Secret::new("planted".into())));
         assert!(!shown.contains("planted"), "{shown}");
     }

@@ -1,73 +1,85 @@
-//! From Kafka's and librdkafka's codes to what they mean.
+//! The meaning of Kafka's and librdkafka's error codes.
 
 use crate::{
-    kafka::ffi::{self, Fault},
+    kafka::ffi::RawError,
     machine::facts::{KafkaError, KafkaErrorKind},
 };
 
-/// librdkafka's codes for "no broker", for "not accepted" and for TLS.
+/// librdkafka's codes for "no broker answers", "authentication failed" and TLS.
 pub(in crate::kafka) const ALL_BROKERS_DOWN: i32 = -187;
 pub(in crate::kafka) const NOT_AUTHENTICATED: i32 = -169;
 pub(in crate::kafka) const TLS: i32 = -181;
 
-/// No broker, TLS, credentials: what looking for a broker ends with.
+/// The errors of a connection, as opposed to those of a request.
 const CONNECTION: [i32; 3] = [ALL_BROKERS_DOWN, TLS, NOT_AUTHENTICATED];
 
-/// A code of ours, which neither Kafka nor librdkafka has: no token was given, and not because of who asked.
+/// A code of our own, which neither Kafka nor librdkafka has: the token endpoint does not work, whoever the client is.
 pub(in crate::kafka) const TOKEN_ENDPOINT: i32 = -10_000;
 
-/// What stands behind a code; librdkafka's own are negative. Total: a code that nobody knows yet is [`KafkaErrorKind::Other`].
+/// The kind of a code; librdkafka's own codes are negative. An unknown code is [`KafkaErrorKind::Other`].
 pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
     match code {
-        // UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID; librdkafka's own from its metadata.
+        // UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID; librdkafka's own, from its metadata.
         3 | 100 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
-        // No leader, not the leader, no replica or a broken disk where the leader should be, epochs that moved, OFFSET_NOT_AVAILABLE.
+        // No leader, not the leader, no replica or a broken disk on the leader, outdated epochs, OFFSET_NOT_AVAILABLE.
         5 | 6 | 9 | 56 | 72 | 74 | 75 | 78 => KafkaErrorKind::Leader,
-        // Loading, not available, elsewhere; librdkafka waits for one.
+        // Loading, not available, on another broker; librdkafka waits for one.
         14..=16 | -180 => KafkaErrorKind::Coordinator,
         // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, FENCED and STALE_MEMBER_EPOCH:
-        // in whatever words, the group has members.
+        // they all mean that the group has members.
         22 | 25 | 27 | 82 | 110 | 113 => KafkaErrorKind::UnknownMember,
         29..=31 => KafkaErrorKind::Authorization,
         33 | 34 | 58 | NOT_AUTHENTICATED => KafkaErrorKind::Authentication,
         43 => KafkaErrorKind::UnsupportedForMessageFormat,
         69 => KafkaErrorKind::GroupNotFound,
         88 => KafkaErrorKind::UnstableOffset,
-        // Timed out: at the broker, here, as a message, in a queue; and a client that was closed under the call.
+        // Timed out: at the broker, here, as a message, in a queue; and a client that was closed during the call.
         7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
         unreadable if is_unreadable(unreadable) => KafkaErrorKind::Timeout,
         TLS => KafkaErrorKind::Tls,
         TOKEN_ENDPOINT => KafkaErrorKind::TokenEndpoint,
         // Network exception, transport, resolve, all brokers down.
         13 | -195 | -193 | ALL_BROKERS_DOWN => KafkaErrorKind::Unreachable,
-        // UNKNOWN_SERVER_ERROR: an exception that nobody at the broker had expected.
+        // UNKNOWN_SERVER_ERROR: an unexpected exception in the broker.
         -1 => KafkaErrorKind::Server,
         _ => KafkaErrorKind::Other,
     }
 }
 
-/// An answer that cannot be read (a bad message, bad compression, too short), or whose broker's handle went before it was: none that counts,
-/// for what was asked may have been done. But nothing waits for it any more.
+/// An answer that cannot be read (a bad message, bad compression, too short), or whose broker's handle is gone. It counts as no
+/// answer, because the request may have been carried out; but unlike after a timeout, nothing waits for an answer any more.
 pub(in crate::kafka) fn is_unreadable(code: i32) -> bool {
     matches!(code, -199 | -198 | -155 | -137)
 }
 
-/// Whether a fault is about a group's coordinator: nothing was done, and asking again soon may help.
-pub(in crate::kafka) fn is_coordinator(fault: &Fault) -> bool {
-    kind(fault.code) == KafkaErrorKind::Coordinator
+/// Whether an error is about a group's coordinator: nothing was done, and the same request may soon succeed.
+pub(in crate::kafka) fn is_coordinator(raw: &RawError) -> bool {
+    kind(raw.code) == KafkaErrorKind::Coordinator
 }
 
-/// Whether a code means that no answer came, so that what was asked may or may not have been done.
-pub(in crate::kafka) fn is_silence(code: i32) -> bool {
-    match kind(code) {
+/// How far a request came that ended with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// No broker has answered anything.
+    NoAnswer,
+    /// A broker has answered, and refused the authentication.
+    Authentication,
+    /// A broker has answered the request.
+    Answered,
+    /// The error does not tell.
+    Unknown,
+}
+
+fn progress(kind: KafkaErrorKind) -> Progress {
+    match kind {
         KafkaErrorKind::Unreachable
         | KafkaErrorKind::Timeout
         | KafkaErrorKind::SecretUnavailable
         | KafkaErrorKind::SecretInvalid
         | KafkaErrorKind::Tls
         | KafkaErrorKind::TokenEndpoint
-        | KafkaErrorKind::NotAllowed
-        | KafkaErrorKind::Authentication => true,
+        | KafkaErrorKind::NotAllowed => Progress::NoAnswer,
+        KafkaErrorKind::Authentication => Progress::Authentication,
         KafkaErrorKind::Authorization
         | KafkaErrorKind::Coordinator
         | KafkaErrorKind::UnknownMember
@@ -78,46 +90,56 @@ pub(in crate::kafka) fn is_silence(code: i32) -> bool {
         | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
-        | KafkaErrorKind::Server
-        | KafkaErrorKind::Other => false,
+        | KafkaErrorKind::Server => Progress::Answered,
+        KafkaErrorKind::Other => Progress::Unknown,
     }
 }
 
-/// The fault in an error of rdkafka.
-pub(in crate::kafka) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> Fault {
+/// Whether no answer to the request has come, so that it may or may not have been carried out.
+pub(in crate::kafka) fn outcome_unknown(kind: KafkaErrorKind) -> bool {
+    matches!(progress(kind), Progress::NoAnswer | Progress::Authentication)
+}
+
+/// Whether the error may have come about without any broker.
+pub(in crate::kafka) fn without_broker(kind: KafkaErrorKind) -> bool {
+    matches!(progress(kind), Progress::NoAnswer | Progress::Unknown)
+}
+
+/// The raw error in an error of rdkafka.
+pub(in crate::kafka) fn of_rdkafka(error: &rdkafka::error::KafkaError) -> RawError {
     match error.rdkafka_error_code() {
-        Some(code) => ffi::fault_of(code as i32),
-        // Never the value: it may be a password or a key.
+        Some(code) => RawError::of_code(code as i32),
+        // Without the value, which may be a password or a key.
         None => match error {
             rdkafka::error::KafkaError::ClientConfig(_, _, name, _) => {
-                Fault { code: ffi::INVALID_ARGUMENT, text: format!("librdkafka does not take the value of {name}") }
+                RawError::invalid(format!("librdkafka does not accept the value of {name}"))
             }
-            other => Fault { code: ffi::INVALID_ARGUMENT, text: other.to_string() },
+            other => RawError::invalid(other.to_string()),
         },
     }
 }
 
-/// An error about something: a group, a topic, a partition.
-pub(in crate::kafka) fn error(fault: &Fault, about: &str) -> KafkaError {
-    // What is wrong with the connection itself is about nothing else, and its code is librdkafka's own.
-    let is_connection = CONNECTION.contains(&fault.code);
-    // Where librdkafka tells which of its workers passed on what the broker has said, only the latter counts.
-    let words = fault.text.rsplit_once(": Broker: ").map_or(fault.text.as_str(), |(_, words)| words);
-    let words = words.trim_start_matches("Broker: ").trim_start_matches("Local: ");
-    let mut words = if is_connection { fault.text.clone() } else { words.to_owned() };
-    // Not where it begins with a name in capitals.
-    let in_capitals = words.chars().nth(1).is_some_and(char::is_uppercase);
-    if let Some(first) = words.get_mut(..1).filter(|_| !in_capitals) {
+/// An error of the port. `about` is what it concerns: a group, a topic, a partition.
+pub(in crate::kafka) fn error(raw: &RawError, about: &str) -> KafkaError {
+    // An error of the connection concerns nothing else, and its code is librdkafka's own.
+    let is_connection = CONNECTION.contains(&raw.code);
+    // librdkafka may name its worker before the broker's text; only the latter counts.
+    let text = raw.text.rsplit_once(": Broker: ").map_or(raw.text.as_str(), |(_, text)| text);
+    let text = text.trim_start_matches("Broker: ").trim_start_matches("Local: ");
+    let mut text = if is_connection { raw.text.clone() } else { text.to_owned() };
+    // Unless the text begins with a name in capitals.
+    let in_capitals = text.chars().nth(1).is_some_and(char::is_uppercase);
+    if let Some(first) = text.get_mut(..1).filter(|_| !in_capitals) {
         first.make_ascii_lowercase();
     }
     let message = if is_connection {
-        words
+        text
     } else if about.is_empty() {
-        format!("{words} (code {})", fault.code)
+        format!("{text} (code {})", raw.code)
     } else {
-        format!("{about}: {words} (code {})", fault.code)
+        format!("{about}: {text} (code {})", raw.code)
     };
-    KafkaError::new(kind(fault.code), message)
+    KafkaError::new(kind(raw.code), message)
 }
 
 #[cfg(test)]
@@ -173,17 +195,17 @@ mod tests {
 
     #[test]
     fn a_message_says_what_it_is_about_in_lower_case() {
-        let fault = Fault { code: 3, text: "Broker: Unknown topic or partition".into() };
-        assert_eq!(error(&fault, "partition orders-3").message, "partition orders-3: unknown topic or partition (code 3)");
-        let fault = Fault { code: -155, text: "LISTOFFSETS worker failed".into() };
-        assert_eq!(error(&fault, "").message, "LISTOFFSETS worker failed (code -155)");
+        let raw = RawError { code: 3, text: "Broker: Unknown topic or partition".into() };
+        assert_eq!(error(&raw, "partition orders-3").message, "partition orders-3: unknown topic or partition (code 3)");
+        let raw = RawError { code: -155, text: "LISTOFFSETS worker failed".into() };
+        assert_eq!(error(&raw, "").message, "LISTOFFSETS worker failed (code -155)");
         let text =
             "LISTCONSUMERGROUPOFFSETS worker failed to parse response: response failure: Broker: Group authorization failed";
         assert_eq!(
-            error(&Fault { code: 30, text: text.into() }, "group g").message,
+            error(&RawError { code: 30, text: text.into() }, "group g").message,
             "group g: group authorization failed (code 30)"
         );
-        let fault = Fault { code: -187, text: "no broker of kafka:9092 answers: why".into() };
-        assert_eq!(error(&fault, "the cluster").message, "no broker of kafka:9092 answers: why");
+        let raw = RawError { code: -187, text: "no broker of kafka:9092 answers: why".into() };
+        assert_eq!(error(&raw, "the cluster").message, "no broker of kafka:9092 answers: why");
     }
 }

@@ -1,4 +1,4 @@
-//! What an error means: codes, librdkafka's log lines, and what a look at the broker itself tells.
+//! What an error means: error codes, librdkafka's log lines, and probes of the broker itself.
 
 pub(super) mod error_codes;
 pub(super) mod log_causes;

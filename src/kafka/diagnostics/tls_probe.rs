@@ -1,12 +1,13 @@
-//! What librdkafka does not say about a connection that failed: why a broker's certificate is not trusted, and what is spoken at a port.
+//! Finds out what librdkafka does not report about a failed connection: why a broker's certificate is not trusted, and which protocol
+//! a port speaks.
 //!
-//! A connection of our own, for an error's words only. It follows one that librdkafka has just tried, to the same address, and ends
-//! before anything of ours is said: no password, no client certificate and no request but that for the versions of the protocol.
+//! It opens a connection of its own, only for an error message, right after librdkafka tried one to the same address. It sends no
+//! password, no client certificate, and no request except for the versions of Kafka's protocol.
 
 use std::{
     io::{Read, Write},
     net::{IpAddr, TcpStream, ToSocketAddrs},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,48 +18,74 @@ use openssl::{
     x509::{X509, X509NameRef, X509Ref, store::X509StoreBuilder},
 };
 
-use crate::kafka::connection::Tls;
+use parking_lot::Mutex;
 
-/// How long a step of it may take.
+use crate::{api::Broker, kafka::connection::Tls};
+
+/// The time limit of each step.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// `X509_V_ERR_*`, as far as they are told apart.
-const NOT_YET_VALID: i32 = 9;
-const EXPIRED: i32 = 10;
-const OTHER_HOST: i32 = 62;
-const OTHER_ADDRESS: i32 = 64;
-/// No issuer, none here, self-signed, self-signed in the chain, none for the first, and signatures that are another key's.
-const OF_THE_AUTHORITY: [i32; 6] = [2, 7, 18, 19, 20, 21];
+/// Why a certificate is not trusted, from OpenSSL's number for it (`X509_V_ERR_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) enum Problem {
+    /// Its CA is not trusted.
+    Issuer,
+    /// It is not valid for the host.
+    Name,
+    /// It has expired.
+    Expired,
+    /// It is not valid yet.
+    NotYetValid,
+    /// Any other problem.
+    Other,
+}
 
-/// What is wrong with a certificate.
+impl Problem {
+    /// `None` when the certificate is trusted.
+    pub fn of(code: i32) -> Option<Self> {
+        match code {
+            0 => None,
+            // No issuer, none in the store, self-signed, self-signed in the chain, none for the first certificate; and signatures by
+            // another key.
+            2 | 7 | 18..=21 => Some(Self::Issuer),
+            9 => Some(Self::NotYetValid),
+            10 => Some(Self::Expired),
+            // Another host name, another IP address.
+            62 | 64 => Some(Self::Name),
+            _ => Some(Self::Other),
+        }
+    }
+}
+
+/// A problem of a certificate in a chain, with what its message needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Flaw {
-    /// It comes from this authority, which is none of ours.
-    Authority(String),
-    /// It is for these names.
+    /// This CA, which issued it, is not trusted.
+    Issuer(String),
+    /// It is valid for these names only.
     Name(Vec<String>),
-    /// It has expired, at this time; the certificate's own name if it is not the broker's.
+    /// It expired at this time. With its name when it is not the broker's own certificate.
     Expired(String, Option<String>),
-    /// It is valid from this time on.
+    /// It is not valid before this time. With its name when it is not the broker's own certificate.
     NotYetValid(String, Option<String>),
-    /// In OpenSSL's words.
+    /// Any other problem, in OpenSSL's words.
     Other(String),
 }
 
-/// Why the certificate of a broker at `host:port` is not trusted, with what to do; `None` when nothing is found that is wrong with it.
-pub(in crate::kafka) fn certificate(broker: &str, tls: &Tls) -> Option<String> {
+/// Why the certificate of a broker is not trusted, with what to do; `None` when no problem is found.
+pub(in crate::kafka) fn certificate(broker: &Broker, tls: &Tls) -> Option<String> {
     let flaws = handshake(broker, tls).ok()?;
-    let words: Vec<String> = told(flaws, tls).iter().map(|flaw| explain(flaw, broker, tls)).collect();
-    (!words.is_empty()).then(|| format!("the certificate of {broker} {}", words.join("; and it ")))
+    let texts: Vec<String> = relevant(flaws, tls).iter().map(|flaw| explain(flaw, broker, tls)).collect();
+    (!texts.is_empty()).then(|| format!("the certificate of {broker} {}", texts.join("; and it ")))
 }
 
-/// Whether TLS is spoken at `host:port`.
-pub(in crate::kafka) fn speaks_tls(broker: &str) -> bool {
+/// Whether a broker's port speaks TLS.
+pub(in crate::kafka) fn speaks_tls(broker: &Broker) -> bool {
     handshake(broker, &Tls::Public).is_ok()
 }
 
-/// Whether Kafka is spoken in clear at `host:port`: it answers the request for the versions of the protocol with that request's number.
-pub(in crate::kafka) fn speaks_clear(broker: &str) -> bool {
+/// Whether a broker's port speaks Kafka in plaintext: it answers the request for the protocol's versions with that request's number.
+pub(in crate::kafka) fn speaks_plaintext(broker: &Broker) -> bool {
     const NUMBER: [u8; 4] = *b"ofrs";
     let ask = || {
         let mut stream = connect(broker)?;
@@ -72,16 +99,16 @@ pub(in crate::kafka) fn speaks_clear(broker: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// When a client certificate of ours has expired, in PEM; `None` while it is valid, or cannot be read.
+/// When a client certificate, as PEM, expired; `None` while it is valid, or when it cannot be read.
 pub(in crate::kafka) fn expired(certificate: &str) -> Option<String> {
     let certificate = X509::from_pem(certificate.as_bytes()).ok()?;
     let now = Asn1Time::days_from_now(0).ok()?;
     (certificate.not_after() < now).then(|| time(certificate.not_after()))
 }
 
-fn connect(broker: &str) -> std::io::Result<TcpStream> {
+fn connect(broker: &Broker) -> std::io::Result<TcpStream> {
     let mut last = std::io::ErrorKind::AddrNotAvailable.into();
-    for address in broker.to_socket_addrs()? {
+    for address in broker.as_str().to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, LIMIT) {
             Ok(stream) => {
                 stream.set_read_timeout(Some(LIMIT))?;
@@ -94,46 +121,46 @@ fn connect(broker: &str) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-/// Shakes hands over TLS, and goes on whatever is wrong with the certificate, so that all of it is found; ends then.
-fn handshake(broker: &str, tls: &Tls) -> Result<Vec<Flaw>, Silence> {
-    let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
+/// Performs a TLS handshake that ignores every problem of the certificates, so that all are found.
+fn handshake(broker: &Broker, tls: &Tls) -> Result<Vec<Flaw>, NoTls> {
     let flaws = Arc::new(Mutex::new(vec![]));
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     let mut store = X509StoreBuilder::new()?;
-    for authority in authorities(tls) {
-        store.add_cert(authority)?;
+    for ca in cas(tls) {
+        store.add_cert(ca)?;
     }
     builder.set_cert_store(store.build());
     let found = Arc::clone(&flaws);
     builder.set_verify_callback(SslVerifyMode::PEER, move |good, context| {
         if !good && let Some(certificate) = context.current_cert() {
             let flaw = flaw(context.error().as_raw(), context.error().error_string(), certificate, context.error_depth());
-            found.lock().unwrap_or_else(PoisonError::into_inner).push(flaw);
+            found.lock().push(flaw);
         }
         true
     });
-    builder.build().connect(host, connect(broker)?).map_err(|_| Silence)?;
-    let flaws = flaws.lock().unwrap_or_else(PoisonError::into_inner);
+    builder.build().connect(broker.host(), connect(broker)?).map_err(|_| NoTls)?;
+    let flaws = flaws.lock();
     Ok(flaws.clone())
 }
 
-/// Nobody speaks TLS there, or nobody at all.
-struct Silence;
+/// The port does not speak TLS, or does not answer.
+struct NoTls;
 
-impl From<ErrorStack> for Silence {
+impl From<ErrorStack> for NoTls {
     fn from(_: ErrorStack) -> Self {
         Self
     }
 }
 
-impl From<std::io::Error> for Silence {
+impl From<std::io::Error> for NoTls {
     fn from(_: std::io::Error) -> Self {
         Self
     }
 }
 
-/// Those that are named. The public ones are not looked for here: that none has issued a certificate is known when nothing else is wrong.
-fn authorities(tls: &Tls) -> Vec<X509> {
+/// The trusted CAs; none for the public ones. librdkafka knows those: where it rejects a certificate that has no other problem, its
+/// CA is not public.
+fn cas(tls: &Tls) -> Vec<X509> {
     match tls {
         Tls::Public => vec![],
         Tls::Trusted(certificates) => X509::stack_from_pem(certificates.as_bytes()).unwrap_or_default(),
@@ -142,61 +169,61 @@ fn authorities(tls: &Tls) -> Vec<X509> {
 
 fn flaw(code: i32, words: &str, certificate: &X509Ref, depth: u32) -> Flaw {
     let whose = || (depth > 0).then(|| name(certificate.subject_name()));
-    match code {
-        EXPIRED => Flaw::Expired(time(certificate.not_after()), whose()),
-        NOT_YET_VALID => Flaw::NotYetValid(time(certificate.not_before()), whose()),
-        OTHER_HOST | OTHER_ADDRESS => Flaw::Name(names(certificate)),
-        code if OF_THE_AUTHORITY.contains(&code) => Flaw::Authority(name(certificate.issuer_name())),
-        _ => Flaw::Other(words.to_owned()),
+    match Problem::of(code) {
+        Some(Problem::Expired) => Flaw::Expired(time(certificate.not_after()), whose()),
+        Some(Problem::NotYetValid) => Flaw::NotYetValid(time(certificate.not_before()), whose()),
+        Some(Problem::Name) => Flaw::Name(names(certificate)),
+        Some(Problem::Issuer) => Flaw::Issuer(name(certificate.issuer_name())),
+        Some(Problem::Other) | None => Flaw::Other(words.to_owned()),
     }
 }
 
-/// Each flaw once. Where the public authorities are trusted, nothing is known about the authority unless all else is as it should be.
-fn told(flaws: Vec<Flaw>, tls: &Tls) -> Vec<Flaw> {
-    let (of_authority, mut others): (Vec<Flaw>, Vec<Flaw>) =
-        flaws.into_iter().partition(|flaw| matches!(flaw, Flaw::Authority(_)));
+/// Each flaw once. Where the public CAs are trusted, the CA is in doubt only when there is no other flaw, see [`cas`].
+fn relevant(flaws: Vec<Flaw>, tls: &Tls) -> Vec<Flaw> {
+    let (of_issuer, mut others): (Vec<Flaw>, Vec<Flaw>) = flaws.into_iter().partition(|flaw| matches!(flaw, Flaw::Issuer(_)));
     if others.is_empty() || matches!(tls, Tls::Trusted(_)) {
-        // OpenSSL finds several flaws where one issuer is missing.
-        others.extend(of_authority.into_iter().next());
+        // OpenSSL reports several flaws for one missing issuer.
+        others.extend(of_issuer.into_iter().next());
     }
     others.dedup();
     others
 }
 
-fn explain(flaw: &Flaw, broker: &str, tls: &Tls) -> String {
+/// A flaw with what to do, for a sentence that begins with "the certificate of host:port".
+fn explain(flaw: &Flaw, broker: &Broker, tls: &Tls) -> String {
     match flaw {
-        Flaw::Authority(issuer) => match tls {
+        Flaw::Issuer(issuer) => match tls {
             Tls::Public => format!(
-                "comes from {issuer}, which is no public authority: name a Secret with its certificate in spec.kafka.tls.trustedCertificates"
+                "was issued by {issuer}, which is not a public CA: add a Secret with its certificate to spec.kafka.tls.trustedCertificates"
             ),
-            Tls::Trusted(_) if authorities(tls).iter().any(|ours| name(ours.subject_name()) == *issuer) => format!(
-                "comes from {issuer}, and what spec.kafka.tls.trustedCertificates has under that name has another key: the authority was \
-                 made anew, and the Secret holds its old certificate"
+            Tls::Trusted(_) if cas(tls).iter().any(|ours| name(ours.subject_name()) == *issuer) => format!(
+                "was issued by {issuer}, but the CA in spec.kafka.tls.trustedCertificates has the same name and another key: the CA was \
+                 regenerated and the Secret still holds the old certificate"
             ),
             Tls::Trusted(_) => format!(
-                "comes from {issuer}, whose certificate is not among spec.kafka.tls.trustedCertificates: name a Secret that has it"
+                "was issued by {issuer}, whose certificate is not in spec.kafka.tls.trustedCertificates: add a Secret that holds it"
             ),
         },
         Flaw::Name(names) => {
-            let theirs = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
+            let theirs = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
             format!(
-                "is for {theirs} and not for that name: use a name that it has in spec.kafka.bootstrapServers (and in the brokers' \
-                 advertised.listeners), or have it made for this one too"
+                "is valid for {theirs} and not for that name: use one of its names in spec.kafka.bootstrapServers (and in the brokers' \
+                 advertised.listeners), or issue it for this name too"
             )
         }
-        Flaw::Expired(time, None) => format!("has expired at {time}: renew it on the broker"),
+        Flaw::Expired(time, None) => format!("expired at {time}: renew it on the broker"),
         Flaw::Expired(time, Some(whose)) => {
-            format!("comes by way of that of {whose}, which has expired at {time}: renew that one")
+            format!("was issued through {whose}, whose certificate expired at {time}: renew that one")
         }
         Flaw::NotYetValid(time, whose) => {
-            let of = whose.as_ref().map(|whose| format!(" (that of {whose}, by way of which it comes)")).unwrap_or_default();
-            format!("is valid from {time} on only{of}: look at the clocks of {broker}'s issuer and of the operator's node")
+            let whose = whose.as_ref().map(|whose| format!("was issued through {whose}, which ")).unwrap_or_default();
+            format!("{whose}is not valid before {time}: check the clocks of the CA of {broker} and of the operator's node")
         }
         Flaw::Other(words) => format!("is not accepted: {words}"),
     }
 }
 
-/// As `CN=cluster-ca,O=shop`.
+/// A name as `CN=cluster-ca,O=shop`.
 fn name(name: &X509NameRef) -> String {
     let entry = |entry: &openssl::x509::X509NameEntryRef| {
         let key = entry.object().nid().short_name().unwrap_or("?").to_owned();
@@ -206,7 +233,7 @@ fn name(name: &X509NameRef) -> String {
     name.entries().map(entry).collect::<Vec<_>>().join(",")
 }
 
-/// The names and addresses that a certificate is for.
+/// The DNS names and IP addresses that a certificate is valid for.
 fn names(certificate: &X509Ref) -> Vec<String> {
     let address = |bytes: &[u8]| {
         let four: Option<[u8; 4]> = bytes.try_into().ok();
@@ -218,7 +245,7 @@ fn names(certificate: &X509Ref) -> Vec<String> {
     named.filter_map(|name| name.dnsname().map(str::to_owned).or_else(|| name.ipaddress().and_then(address))).collect()
 }
 
-/// As in everything else that is said: 2020-12-31T00:00:00Z.
+/// A time as 2020-12-31T00:00:00Z.
 fn time(time: &Asn1TimeRef) -> String {
     let seconds = || {
         let since = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
@@ -232,32 +259,35 @@ fn time(time: &Asn1TimeRef) -> String {
 mod tests {
     use super::*;
 
-    fn authority() -> Flaw {
-        Flaw::Authority("CN=a".into())
+    fn issuer() -> Flaw {
+        Flaw::Issuer("CN=a".into())
     }
 
     #[test]
-    fn of_a_public_certificate_the_authority_is_doubted_only_when_nothing_else_is_wrong() {
+    fn with_public_cas_the_issuer_is_doubted_only_when_there_is_no_other_flaw() {
         let expired = || Flaw::Expired("2020-12-31T00:00:00Z".into(), None);
-        assert_eq!(told(vec![authority(), authority(), expired()], &Tls::Public), [expired()]);
-        assert_eq!(told(vec![authority(), authority()], &Tls::Public), [authority()]);
-        assert_eq!(told(vec![authority(), expired()], &Tls::Trusted(String::new())), [expired(), authority()]);
-        assert_eq!(told(vec![], &Tls::Public), []);
+        assert_eq!(relevant(vec![issuer(), issuer(), expired()], &Tls::Public), [expired()]);
+        assert_eq!(relevant(vec![issuer(), issuer()], &Tls::Public), [issuer()]);
+        assert_eq!(relevant(vec![issuer(), expired()], &Tls::Trusted(String::new())), [expired(), issuer()]);
+        assert_eq!(relevant(vec![], &Tls::Public), []);
     }
 
     #[test]
     fn every_flaw_says_what_to_do() {
         for (flaw, expected) in [
-            (authority(), "name a Secret"),
-            (Flaw::Name(vec!["a.example".into()]), "is for a.example and not for that name: use"),
-            (Flaw::Name(vec![]), "is for no name at all"),
-            (Flaw::Expired("T".into(), None), "has expired at T: renew it"),
-            (Flaw::Expired("T".into(), Some("CN=between".into())), "that of CN=between, which has expired at T: renew that one"),
-            (Flaw::NotYetValid("T".into(), None), "is valid from T on only: look at the clocks"),
+            (issuer(), "a Secret"),
+            (Flaw::Name(vec!["a.example".into()]), "is valid for a.example and not for that name: use"),
+            (Flaw::Name(vec![]), "is valid for no name"),
+            (Flaw::Expired("T".into(), None), "expired at T: renew it"),
+            (
+                Flaw::Expired("T".into(), Some("CN=between".into())),
+                "through CN=between, whose certificate expired at T: renew that one",
+            ),
+            (Flaw::NotYetValid("T".into(), None), "is not valid before T: check the clocks"),
             (Flaw::Other("in OpenSSL's words".into()), "is not accepted: in OpenSSL's words"),
         ] {
             for tls in [Tls::Public, Tls::Trusted(String::new())] {
-                let explained = explain(&flaw, "kafka:9093", &tls);
+                let explained = explain(&flaw, &Broker::new("kafka:9093"), &tls);
                 assert!(explained.contains(expected), "{explained}");
             }
         }

@@ -7,51 +7,59 @@ use super::{
     log_causes::{Cause, Kind},
     tls_probe,
 };
-use crate::kafka::{
-    connection::{Authentication, Connection},
-    ffi::Fault,
+use crate::{
+    api::Broker,
+    kafka::{
+        connection::{Authentication, Connection, Tls},
+        ffi::RawError,
+    },
 };
 
-/// Why no broker was reached. Where librdkafka leaves it open, it is looked at.
-pub(in crate::kafka) fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> Fault {
+/// Why no broker was reached within `limit`. Where librdkafka leaves the cause open, the broker is probed.
+pub(in crate::kafka) fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> RawError {
     let brokers = &connection.bootstrap_servers;
-    let tls = |why: String| Fault { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") };
-    let gone = |why: String| Fault { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") };
-    let Some(Cause { kind, broker, words }) = cause else {
-        let silence = format!(
-            "silence for {} seconds. What is there accepts no connection, or does not answer as Kafka does",
+    let over_tls = |why: String| RawError { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") };
+    let unanswered = |why: String| RawError { code: ALL_BROKERS_DOWN, text: format!("no broker of {brokers} answers: {why}") };
+    let Some(Cause { kind, broker, text }) = cause else {
+        return unanswered(format!(
+            "no answer within {} seconds: the port does not accept connections, or does not answer as a Kafka broker",
             limit.as_secs()
-        );
-        return gone(silence);
+        ));
     };
+    let name = broker.as_ref().map_or("the broker", Broker::as_str);
+    let speaks = |probe: fn(&Broker) -> bool| broker.as_ref().is_some_and(probe);
     match (kind, &connection.tls) {
-        (Kind::Certificate, Some(trusted)) => tls(tls_probe::certificate(&broker, trusted).unwrap_or(words)),
-        (Kind::ClientCertificate, _) => tls(format!("{broker} {}", about_ours(&words, connection))),
-        (Kind::Stranger | Kind::Closed, None) if tls_probe::speaks_tls(&broker) => Fault {
+        (Kind::Certificate, Some(trusted)) => over_tls(explained(broker.as_ref(), trusted).unwrap_or(text)),
+        (Kind::ClientCertificate, _) => over_tls(format!("{name} {}", about_ours(&text, connection))),
+        (Kind::ProtocolMismatch | Kind::Closed, None) if speaks(tls_probe::speaks_tls) => RawError {
             code: TLS,
             text: format!(
-                "{broker} speaks TLS, and spec.kafka says nothing of it: write spec.kafka.tls with the trustedCertificates of its authority \
-                 (tls: {{}} for a public one)"
+                "{name} speaks TLS, but spec.kafka.tls is not set: set it, with the broker's CA in trustedCertificates (tls: {{}} for \
+                 a public CA)"
             ),
         },
-        (Kind::Stranger, Some(_)) if tls_probe::speaks_clear(&broker) => tls(format!(
-            "{broker} speaks no TLS but Kafka in clear: use the port of its TLS listener, or leave out spec.kafka.tls, and then nothing is \
+        (Kind::ProtocolMismatch, Some(_)) if speaks(tls_probe::speaks_plaintext) => over_tls(format!(
+            "{name} speaks plaintext Kafka, not TLS: use the port of its TLS listener, or remove spec.kafka.tls, and then nothing is \
              encrypted"
         )),
-        (Kind::Certificate, None) | (Kind::Passing | Kind::Closed | Kind::Stranger, _) => gone(words),
+        (Kind::Certificate, None) | (Kind::Passing | Kind::Closed | Kind::ProtocolMismatch, _) => unanswered(text),
     }
 }
 
-/// What a broker's alert means, and what to do about our certificate.
+fn explained(broker: Option<&Broker>, trusted: &Tls) -> Option<String> {
+    tls_probe::certificate(broker?, trusted)
+}
+
+/// What a broker's TLS alert means for the client certificate, with what to do.
 fn about_ours(alert: &str, connection: &Connection) -> String {
     let Some(Authentication::Certificate { certificate, .. }) = &connection.authentication else {
         return format!(
-            "wants a client certificate ({alert}): write spec.kafka.authentication of type tls, with certificateAndKey"
+            "requires a client certificate ({alert}): set spec.kafka.authentication to type tls, with certificateAndKey"
         );
     };
     let why = match tls_probe::expired(certificate) {
-        Some(time) => format!("has expired at {time}: renew it"),
-        None => "does not come from an authority that the broker trusts, or is not meant for clients".to_owned(),
+        Some(time) => format!("expired at {time}: renew it"),
+        None => "was not issued by a CA that the broker trusts, or is not valid for clients".to_owned(),
     };
-    format!("does not accept our client certificate ({alert}): that of spec.kafka.authentication.certificateAndKey {why}")
+    format!("rejects the client certificate ({alert}): the one in spec.kafka.authentication.certificateAndKey {why}")
 }

@@ -1,21 +1,21 @@
-//! Groups: how they are, and what may be done with them.
+//! Groups: their state and members, and the operations that are allowed on them.
 
 use std::time::Duration;
 
 use rdkafka_sys as sys;
 
 use super::{
-    handle::{Call, Handle, Operations, c_string, include_operations, operations, options, options_of_question},
+    handle::{Call, Handle, Operations, c_string, include_operations, operations, options, options_without_limit},
     offsets, plain,
-    raw_error::{Fault, INVALID_ARGUMENT, check, fault, text},
+    raw_error::{RawError, check, text},
 };
 use crate::machine::facts::{GroupDescription, GroupMember, GroupState, GroupType};
 
 type Description = sys::rd_kafka_ConsumerGroupDescription_t;
 
 /// Describes one group as librdkafka does: by `ConsumerGroupDescribe`, and by the classic `DescribeGroups` (version 4 at most)
-/// where the broker answers 69 or 35 to that. The classic question has the answer Dead for every group that is not classic.
-pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Duration) -> Result<GroupDescription, Fault> {
+/// where the broker answers that with 69 or 35. `DescribeGroups` reports Dead for every group that is not classic.
+pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Duration) -> Result<GroupDescription, RawError> {
     // SAFETY: a valid description, by the contract of `described`.
     described(handle, group, limit, false, |group| unsafe {
         let members = (0..sys::rd_kafka_ConsumerGroupDescription_member_count(group))
@@ -30,8 +30,8 @@ pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Durat
     })
 }
 
-/// What we may do with a group.
-pub(in crate::kafka) fn group_operations(handle: Handle, group: &str, limit: Duration) -> Result<Operations, Fault> {
+/// The operations that are allowed on a group.
+pub(in crate::kafka) fn group_operations(handle: Handle, group: &str, limit: Duration) -> Result<Operations, RawError> {
     let mut count = 0;
     // SAFETY: a valid description, by the contract of `described`; its list and the list's length belong together.
     described(handle, group, limit, true, |group| unsafe {
@@ -40,16 +40,16 @@ pub(in crate::kafka) fn group_operations(handle: Handle, group: &str, limit: Dur
     })
 }
 
-/// Asks about one group, and gives its description to `read`: a valid one, which lives during that call only.
+/// Describes one group, and passes its description to `read`: valid, and alive only during that call.
 fn described<T>(
     handle: Handle,
     group: &str,
     limit: Duration,
     with_operations: bool,
     read: impl FnOnce(*const Description) -> T,
-) -> Result<T, Fault> {
+) -> Result<T, RawError> {
     let call = Call::new(handle, limit)?;
-    let options = options_of_question(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS)?;
+    let options = options_without_limit(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS)?;
     if with_operations {
         include_operations(&options)?;
     }
@@ -63,11 +63,11 @@ fn described<T>(
     unsafe {
         let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.get());
         if result.is_null() {
-            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+            return Err(RawError::invalid("the answer belongs to another request"));
         }
         let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
         if groups.is_null() || count != 1 {
-            return Err(fault(INVALID_ARGUMENT, "the group was not described"));
+            return Err(RawError::invalid("the answer does not describe the group"));
         }
         let group = *groups;
         check(sys::rd_kafka_ConsumerGroupDescription_error(group))?;
@@ -75,6 +75,8 @@ fn described<T>(
     }
 }
 
+/// A copy of a member's description.
+///
 /// # Safety
 /// `member` is a valid description that lives during the call.
 unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMember {
@@ -97,9 +99,9 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
     }
 }
 
-/// Whether the brokers list a group as one of consumers: classic or of the consumer protocol, or without any protocol.
-/// Every broker is asked for all its groups, so this is for the case that describing does not settle.
-pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, limit: Duration) -> Result<bool, Fault> {
+/// Whether the brokers list a group as a consumer group: of the classic or the consumer protocol, or without a protocol. Asks every
+/// broker for all its groups, so only for a group that its description leaves open.
+pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, limit: Duration) -> Result<bool, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, limit)?;
     // SAFETY: every pointer is valid during the call, which copies what it needs.
@@ -110,7 +112,7 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroups_result(event.get());
         if result.is_null() {
-            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+            return Err(RawError::invalid("the answer belongs to another request"));
         }
         let listed = sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
         for index in 0..count {
@@ -118,7 +120,7 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
                 return Ok(true);
             }
         }
-        // Not seen is only an answer when every broker has answered.
+        // A group is missing only when every broker has answered.
         let failed = sys::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut errors);
         for index in 0..errors {
             check(*failed.add(index))?;
@@ -127,7 +129,7 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
     Ok(false)
 }
 
-/// What librdkafka's number for a state means.
+/// The state behind librdkafka's number.
 fn group_state(state: i32) -> GroupState {
     use sys::rd_kafka_consumer_group_state_t as State;
     const PREPARING: i32 = State::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE as i32;
@@ -141,12 +143,12 @@ fn group_state(state: i32) -> GroupState {
         STABLE => GroupState::Stable,
         DEAD => GroupState::Dead,
         EMPTY => GroupState::Empty,
-        // Assigning and Reconciling of KIP-848 are such: members that the broker moves about.
+        // Among them Assigning and Reconciling of KIP-848: the group has members.
         _ => GroupState::Unknown,
     }
 }
 
-/// What librdkafka's number for a type means.
+/// The type behind librdkafka's number.
 fn group_type(kind: i32) -> GroupType {
     use sys::rd_kafka_consumer_group_type_t as Type;
     const CONSUMER: i32 = Type::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER as i32;
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_that_nobody_knows_is_unknown_and_never_empty() {
+    fn an_unknown_state_is_never_empty() {
         assert_eq!(group_state(5), GroupState::Empty);
         assert_eq!(group_state(4), GroupState::Dead);
         for newer in [0, 6, 7, 99, -1] {

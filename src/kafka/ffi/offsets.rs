@@ -1,42 +1,42 @@
-//! Offsets: those that a log has, and those that a group has committed.
+//! Offsets: those of a log, and those that a group has committed.
 
 use std::{ptr, time::Duration};
 
 use rdkafka_sys as sys;
 
 use super::{
-    handle::{Answers, Call, Handle, Owned, c_string, options, options_of_question},
-    raw_error::{Fault, INVALID_ARGUMENT, check, fault, fault_of, silence, taken, text},
+    handle::{Answers, Call, Handle, Owned, c_string, options, options_without_limit},
+    raw_error::{RawError, check, check_and_free, text},
 };
 use crate::machine::facts::{Committed, TopicPartition};
 
-/// librdkafka's offset for "none was given".
+/// librdkafka's offset for "not given".
 const NO_OFFSET: i64 = sys::RD_KAFKA_OFFSET_INVALID as i64;
 
-/// What an answer that never came looks like; written into what we send, where the broker's answer overwrites it.
+/// The mark of a missing answer: we send it, and the broker's answer overwrites it.
 const NOT_ANSWERED: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__IN_PROGRESS;
 
 type Entry = sys::rd_kafka_topic_partition_t;
 
-/// Which records count when the end of a log is asked for.
+/// Which records count for the end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::kafka) enum Isolation {
     /// All: the high watermark.
     Uncommitted,
-    /// Those whose transaction is over: the last stable offset.
+    /// Those whose transaction is complete: the last stable offset.
     Committed,
 }
 
-/// A list of partitions.
+/// A native list of partitions.
 struct Partitions(Owned<sys::rd_kafka_topic_partition_list_t>);
 
 impl Partitions {
     /// Builds a list; `fill` may set an entry's offset and metadata.
     fn build<'a, T: 'a>(
         items: impl ExactSizeIterator<Item = (&'a TopicPartition, T)>,
-        fill: impl Fn(&mut Entry, T) -> Result<(), Fault>,
-    ) -> Result<Self, Fault> {
-        let size = i32::try_from(items.len()).map_err(|_| fault(INVALID_ARGUMENT, "too many partitions"))?;
+        fill: impl Fn(&mut Entry, T) -> Result<(), RawError>,
+    ) -> Result<Self, RawError> {
+        let size = i32::try_from(items.len()).map_err(|_| RawError::invalid("too many partitions"))?;
         // SAFETY: only allocates.
         let list =
             Owned::new(unsafe { sys::rd_kafka_topic_partition_list_new(size) }, sys::rd_kafka_topic_partition_list_destroy)?;
@@ -44,12 +44,12 @@ impl Partitions {
             let topic = c_string(&at.topic)?;
             // SAFETY: a valid list; librdkafka copies the name. The entry lives until the next one is added.
             let entry = unsafe { sys::rd_kafka_topic_partition_list_add(list.get(), topic.as_ptr(), at.partition).as_mut() };
-            fill(entry.ok_or_else(|| fault(INVALID_ARGUMENT, "librdkafka added no partition"))?, item)?;
+            fill(entry.ok_or_else(|| RawError::invalid("librdkafka added no partition"))?, item)?;
         }
         Ok(Self(list))
     }
 
-    fn plain(partitions: &[TopicPartition]) -> Result<Self, Fault> {
+    fn plain(partitions: &[TopicPartition]) -> Result<Self, RawError> {
         Self::build(partitions.iter().map(|at| (at, ())), |_, ()| Ok(()))
     }
 }
@@ -71,34 +71,33 @@ pub(super) unsafe fn entries(list: *const sys::rd_kafka_topic_partition_list_t) 
     (0..count).map(move |index| unsafe { first.add(index) }.cast_const())
 }
 
-/// An entry's partition, and its error if it has one. Takes a pointer, because the error may be a value that the enum does not have.
+/// An entry's partition, and its error if it has one. Takes a pointer, because the error may be a value that the enum lacks.
 ///
 /// # Safety
 /// `entry` is a valid entry.
-unsafe fn outcome(entry: *const Entry) -> (TopicPartition, Result<(), Fault>) {
+unsafe fn outcome(entry: *const Entry) -> (TopicPartition, Result<(), RawError>) {
     // SAFETY: a valid entry; the error is read as the integer that it is in C.
     let (topic, partition, code) =
         unsafe { (text((*entry).topic), (*entry).partition, ptr::addr_of!((*entry).err).cast::<i32>().read()) };
     let outcome = match code {
         0 => Ok(()),
-        code if code == NOT_ANSWERED as i32 => Err(silence()),
-        code => Err(fault_of(code)),
+        code if code == NOT_ANSWERED as i32 => Err(RawError::no_answer()),
+        code => Err(RawError::of_code(code)),
     };
     (TopicPartition { topic, partition }, outcome)
 }
 
-/// One question by offset specification (or time) for each partition; all chunks are in flight together.
+/// The offset of each partition by specification (or time), with the record's time; all chunks are in flight together.
 ///
-/// Asked only about partitions whose leaders librdkafka knows, see `list_offsets` in `client.rs`. A chunk in which no partition
-/// at all has a leader any more is missing in the answers, because librdkafka does not say why.
-/// A partition whose leader was asked and did not answer has a fault: librdkafka itself leaves it without error, and with an
-/// offset that reads as "no such record".
+/// Only for partitions whose leaders librdkafka knows, see `list_offsets` in `client.rs`. The answers lack a chunk in which no
+/// partition has a leader any more, because librdkafka does not report why. A partition whose leader did not answer has an error
+/// here: librdkafka itself reports none, and an offset that reads as "no such record".
 pub(in crate::kafka) fn list_offsets(
     handle: Handle,
     chunks: &[&[(TopicPartition, i64)]],
     isolation: Isolation,
     limit: Duration,
-) -> Result<Answers<(i64, i64)>, Fault> {
+) -> Result<Answers<(i64, i64)>, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit)?;
     let level = match isolation {
@@ -106,7 +105,7 @@ pub(in crate::kafka) fn list_offsets(
         Isolation::Committed => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
     };
     // SAFETY: valid options; the error is ours to free.
-    unsafe { taken(sys::rd_kafka_AdminOptions_set_isolation_level(options.get(), level)) }?;
+    unsafe { check_and_free(sys::rd_kafka_AdminOptions_set_isolation_level(options.get(), level)) }?;
     for chunk in chunks {
         let list = Partitions::build(chunk.iter().map(|(at, spec)| (at, *spec)), |entry, spec| {
             entry.offset = spec;
@@ -117,13 +116,13 @@ pub(in crate::kafka) fn list_offsets(
     }
     let mut answers = vec![];
     let mut failed = None;
-    // Every question that was asked is awaited, also when one of them has failed.
+    // Every request is awaited, even when one of them has failed.
     for _ in chunks {
         let event = match call.answer() {
             Ok(event) => event,
-            Err(fault) if fault.code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT as i32 => continue,
-            Err(fault) => {
-                failed = Some(fault);
+            Err(raw) if raw.code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT as i32 => continue,
+            Err(raw) => {
+                failed = Some(raw);
                 continue;
             }
         };
@@ -142,7 +141,7 @@ pub(in crate::kafka) fn list_offsets(
                 let (at, outcome) = outcome(entry);
                 let timestamp = sys::rd_kafka_ListOffsetsResultInfo_timestamp(info);
                 let offset = (*entry).offset;
-                let outcome = if offset == NO_OFFSET { outcome.and(Err(silence())) } else { outcome };
+                let outcome = if offset == NO_OFFSET { outcome.and(Err(RawError::no_answer())) } else { outcome };
                 answers.push((at, outcome.map(|()| (offset, timestamp))));
             }
         }
@@ -157,11 +156,11 @@ pub(in crate::kafka) fn list_committed(
     group: &str,
     portions: &[Option<&[TopicPartition]>],
     limit: Duration,
-) -> Result<Answers<Option<Committed>>, Fault> {
+) -> Result<Answers<Option<Committed>>, RawError> {
     let call = Call::new(handle, limit)?;
-    let options = options_of_question(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS)?;
+    let options = options_without_limit(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS)?;
     // SAFETY: valid options; the error is ours to free.
-    unsafe { taken(sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.get(), 1)) }?;
+    unsafe { check_and_free(sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.get(), 1)) }?;
     let name = c_string(group)?;
     let requests = portions.iter().map(|portion| {
         let list = portion.map(Partitions::plain).transpose()?;
@@ -170,35 +169,35 @@ pub(in crate::kafka) fn list_committed(
         let request = unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), pointer) };
         Owned::new(request, sys::rd_kafka_ListConsumerGroupOffsets_destroy)
     });
-    // All are made before the first is sent.
-    for request in requests.collect::<Result<Vec<_>, Fault>>()? {
+    // All requests are built before the first one is sent.
+    for request in requests.collect::<Result<Vec<_>, RawError>>()? {
         let mut requests = [request.get()];
         // SAFETY: every pointer is valid during the call, which copies what it needs.
         unsafe { sys::rd_kafka_ListConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
     }
     let mut answers = vec![];
     let mut failed = None;
-    // Every question that was asked is awaited, also when one of them has failed.
+    // Every request is awaited, even when one of them has failed.
     for _ in portions {
         match call.answer().and_then(|event| committed_answers(&event)) {
             Ok(found) => answers.extend(found),
-            Err(fault) => failed = Some(fault),
+            Err(raw) => failed = Some(raw),
         }
     }
     failed.map_or(Ok(answers), Err)
 }
 
-fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Option<Committed>>, Fault> {
+fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Option<Committed>>, RawError> {
     let mut count = 0;
     // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of this function.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.get());
         if result.is_null() {
-            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+            return Err(RawError::invalid("the answer belongs to another request"));
         }
         let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
         let committed = |entry: *const Entry| {
-            // Negative means "nothing committed", whatever has been written there.
+            // Negative means "nothing committed".
             let offset = (*entry).offset;
             (offset >= 0).then(|| Committed { offset, metadata: metadata(entry) })
         };
@@ -206,19 +205,19 @@ fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Opt
     }
 }
 
-/// Commits offsets for a group without members. Each partition has its own answer.
+/// Commits offsets for a group without members, with an answer per partition.
 pub(in crate::kafka) fn alter(
     handle: Handle,
     group: &str,
     offsets: &[(TopicPartition, Committed)],
     limit: Duration,
-) -> Result<Answers<()>, Fault> {
+) -> Result<Answers<()>, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, limit)?;
     let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
         entry.offset = committed.offset;
-        // librdkafka answers with what was sent, and the broker's codes over it: without this, a partition that the broker
-        // left out would look committed.
+        // librdkafka returns the entries that were sent, with the broker's codes over them: without this mark, a partition that
+        // the broker left out would look committed.
         entry.err = NOT_ANSWERED;
         set_metadata(entry, &committed.metadata)
     })?;
@@ -235,14 +234,14 @@ pub(in crate::kafka) fn alter(
     unsafe {
         let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.get());
         if result.is_null() {
-            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+            return Err(RawError::invalid("the answer belongs to another request"));
         }
         let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
         group_answers(groups, count, |_| ())
     }
 }
 
-/// The answers for the one group that was asked about.
+/// The answers for the one group of the request.
 ///
 /// # Safety
 /// `groups` is null or an array of `count` valid results that live during the call.
@@ -250,9 +249,9 @@ unsafe fn group_answers<T>(
     groups: *mut *const sys::rd_kafka_group_result_t,
     count: usize,
     value: impl Fn(*const Entry) -> T,
-) -> Result<Answers<T>, Fault> {
+) -> Result<Answers<T>, RawError> {
     if groups.is_null() || count != 1 {
-        return Err(fault(INVALID_ARGUMENT, "the group was not answered for"));
+        return Err(RawError::invalid("the answer is not about the group"));
     }
     // SAFETY: by the contract of this function.
     unsafe {
@@ -266,6 +265,8 @@ unsafe fn group_answers<T>(
     }
 }
 
+/// A copy of an entry's metadata.
+///
 /// # Safety
 /// `entry` is a valid entry that lives during the call.
 unsafe fn metadata(entry: *const Entry) -> String {
@@ -280,7 +281,7 @@ unsafe fn metadata(entry: *const Entry) -> String {
 }
 
 /// Gives an entry its metadata, in memory that librdkafka frees with the list.
-fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), Fault> {
+fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), RawError> {
     if metadata.is_empty() {
         return Ok(());
     }
@@ -288,7 +289,7 @@ fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), Fault> {
     unsafe {
         let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
         if copy.is_null() {
-            return Err(fault(INVALID_ARGUMENT, "no memory"));
+            return Err(RawError::invalid("no memory"));
         }
         ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast::<u8>(), metadata.len());
         entry.metadata = copy;
@@ -299,7 +300,7 @@ fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::raw_error::INVALID_ARGUMENT, *};
 
     #[test]
     fn a_name_with_a_nul_is_refused_and_does_not_panic() {
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_survives_the_way_through_a_native_list() {
+    fn metadata_survives_a_native_list() {
         let at = TopicPartition::new("orders", 3);
         let list = Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), set_metadata).unwrap();
         // SAFETY: the list lives to the end of the test.
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_and_came_back_unanswered_is_no_success() {
+    fn an_entry_that_comes_back_unanswered_is_not_a_success() {
         let at = TopicPartition::new("orders", 3);
         let list = Partitions::build([(&at, ())].into_iter(), |entry, ()| {
             entry.err = NOT_ANSWERED;
@@ -326,6 +327,6 @@ mod tests {
         });
         // SAFETY: the list lives to the end of the test.
         let (_, answer) = unsafe { outcome(entries(list.unwrap().0.get()).next().unwrap()) };
-        assert_eq!(answer, Err(silence()));
+        assert_eq!(answer, Err(RawError::no_answer()));
     }
 }

@@ -1,4 +1,4 @@
-//! The token that a client shows to the brokers.
+//! The OAuth token with which a client authenticates.
 
 use std::ptr;
 
@@ -6,20 +6,20 @@ use rdkafka_sys as sys;
 
 use super::{
     handle::{Handle, c_string},
-    raw_error::{Fault, INVALID_ARGUMENT, text},
+    raw_error::{RawError, text},
 };
 
-/// How long librdkafka's words may be.
-const WORDS: usize = 512;
+/// The size of the buffer for librdkafka's error text, in bytes.
+const ERROR_SIZE: usize = 512;
 
-/// Gives a client its token, which ends at a time in milliseconds since the epoch.
+/// Gives a client its token. `expires` is in milliseconds since the epoch.
 ///
 /// # Errors
-/// When librdkafka does not take it, for example because it is over already. Its words do not repeat the token.
-pub(in crate::kafka) fn set_token(handle: Handle, token: &str, expires: i64, principal: &str) -> Result<(), Fault> {
+/// When librdkafka does not accept the token, for example because it has expired. The error does not contain the token.
+pub(in crate::kafka) fn set_token(handle: Handle, token: &str, expires: i64, principal: &str) -> Result<(), RawError> {
     let (token, principal) = (c_string(token)?, c_string(principal)?);
-    let mut words = [0; WORDS];
-    // SAFETY: the handle's client lives during the call; librdkafka copies the strings, and ends its words within their bounds.
+    let mut why = [0; ERROR_SIZE];
+    // SAFETY: the handle's client lives during the call; librdkafka copies the strings, and terminates its text within the buffer.
     unsafe {
         let code = sys::rd_kafka_oauthbearer_set_token(
             handle.get(),
@@ -28,12 +28,12 @@ pub(in crate::kafka) fn set_token(handle: Handle, token: &str, expires: i64, pri
             principal.as_ptr(),
             ptr::null_mut(),
             0,
-            words.as_mut_ptr(),
-            words.len(),
+            why.as_mut_ptr(),
+            why.len(),
         );
         if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
-        Err(Fault { code: INVALID_ARGUMENT, text: format!("librdkafka does not take the token: {}", text(words.as_ptr())) })
+        Err(RawError::invalid(format!("librdkafka does not accept the token: {}", text(why.as_ptr()))))
     }
 }

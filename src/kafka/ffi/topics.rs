@@ -1,4 +1,4 @@
-//! Topics: their partitions, and what may be done with them.
+//! Topics: their partitions, and the operations that are allowed on them.
 
 use std::{collections::BTreeMap, ffi::CString, ptr, time::Duration};
 
@@ -7,22 +7,23 @@ use rdkafka_sys as sys;
 use super::{
     handle::{Call, Handle, Operations, Owned, c_string, include_operations, operations, options},
     plain,
-    raw_error::{Fault, INVALID_ARGUMENT, UNKNOWN, check, fault, fault_of, text},
+    raw_error::{RawError, UNKNOWN_TOPIC, check, text},
 };
 
-type Answer = (String, Result<Operations, Fault>);
+/// A topic, and the operations that are allowed on it.
+type Answer = (String, Result<Operations, RawError>);
 
-/// A topic's partitions, and for each whether it has a leader that the client could ask.
+/// A topic's partitions, and for each whether it has a leader that the client can ask.
 pub(in crate::kafka) type Leaders = BTreeMap<i32, bool>;
 
-/// What we may do with topics. Each topic has its own answer; none is named twice.
-pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit: Duration) -> Result<Vec<Answer>, Fault> {
+/// The operations that are allowed on topics, per topic. `topics` holds no name twice.
+pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit: Duration) -> Result<Vec<Answer>, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit)?;
     include_operations(&options)?;
-    let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, Fault>>()?;
+    let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, RawError>>()?;
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-    // SAFETY: as many valid strings as are said, during the call, which copies them.
+    // SAFETY: pointer and length belong together; the strings are valid during the call, which copies them.
     let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)?;
     // SAFETY: every pointer is valid during the call, which copies what it needs.
@@ -33,7 +34,7 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.get());
         if result.is_null() {
-            return Err(fault(INVALID_ARGUMENT, "the answer was to another question"));
+            return Err(RawError::invalid("the answer belongs to another request"));
         }
         let found = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         let count = if found.is_null() { 0 } else { count };
@@ -50,12 +51,16 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
     }
 }
 
-/// The partitions of a topic; no broker creates the topic because of this. librdkafka keeps what it hears here, so that right after
-/// it knows the topic's leaders.
+/// The partitions of a topic; no broker creates the topic because of this request. librdkafka caches the answer, so right
+/// afterwards it knows the topic's leaders.
 ///
-/// Asked through `rd_kafka_metadata`, which any broker answers. Not through rdkafka's wrapper (0.39, `Client::fetch_metadata`):
-/// that destroys the topic's handle before the call reads it.
-pub(in crate::kafka) fn topic_leaders(handle: Handle, topic: &str, limit: Duration) -> Result<Result<Leaders, Fault>, Fault> {
+/// Uses `rd_kafka_metadata`, which any broker answers, and not rdkafka's wrapper (0.39, `Client::fetch_metadata`), which destroys
+/// the topic's handle before the call reads it.
+pub(in crate::kafka) fn topic_leaders(
+    handle: Handle,
+    topic: &str,
+    limit: Duration,
+) -> Result<Result<Leaders, RawError>, RawError> {
     let name = c_string(topic)?;
     // SAFETY: the handle's client lives, and the name during the call; without a configuration the client's own is taken.
     let native = Owned::new(
@@ -67,7 +72,7 @@ pub(in crate::kafka) fn topic_leaders(handle: Handle, topic: &str, limit: Durati
     // SAFETY: the topic's handle lives during the call, which writes the pointer only when it answers 0.
     let code = unsafe { plain::rd_kafka_metadata(handle.get().cast(), 0, native.get().cast(), &raw mut metadata, millis) };
     if code != 0 {
-        return Err(fault_of(code));
+        return Err(RawError::of_code(code));
     }
     let metadata = Owned::new(metadata.cast_mut(), destroy_metadata)?;
     // SAFETY: what is borrowed from the metadata lives as long as it does, to the end of this function. Counts and pointers belong
@@ -76,22 +81,22 @@ pub(in crate::kafka) fn topic_leaders(handle: Handle, topic: &str, limit: Durati
         let all = metadata.get();
         let brokers: Vec<i32> = items((*all).brokers, (*all).broker_cnt).map(|broker| (*broker).id).collect();
         let Some(found) = items((*all).topics, (*all).topic_cnt).find(|found| text((**found).topic) == topic) else {
-            return Ok(Err(fault_of(UNKNOWN)));
+            return Ok(Err(RawError::of_code(UNKNOWN_TOPIC)));
         };
         match ptr::addr_of!((*found).err).cast::<i32>().read() {
             0 => {}
-            code => return Ok(Err(fault_of(code))),
+            code => return Ok(Err(RawError::of_code(code))),
         }
         let partitions = items((*found).partitions, (*found).partition_cnt);
         Ok(Ok(partitions.map(|partition| ((*partition).id, brokers.contains(&(*partition).leader))).collect()))
     }
 }
 
-/// The id of the cluster, as its brokers say it; `None` when no broker has said one within the limit. Not through rdkafka's wrapper
-/// (0.39, `Client::fetch_cluster_id`), which never frees the string.
+/// The id of the cluster; `None` when no broker has reported one within the limit. Not through rdkafka's wrapper (0.39,
+/// `Client::fetch_cluster_id`), which never frees the string.
 pub(in crate::kafka) fn cluster_id(handle: Handle, limit: Duration) -> Option<String> {
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the handle's client lives during the call; the string is ours, and freed as librdkafka wants it.
+    // SAFETY: the handle's client lives during the call; the string is ours, and freed with librdkafka's own function.
     unsafe {
         let found = sys::rd_kafka_clusterid(handle.get(), millis);
         if found.is_null() {
@@ -104,7 +109,7 @@ pub(in crate::kafka) fn cluster_id(handle: Handle, limit: Duration) -> Option<St
 }
 
 /// # Safety
-/// `metadata` came from `rd_kafka_metadata`, and nobody uses it afterwards.
+/// `metadata` came from `rd_kafka_metadata`, and is not used afterwards.
 unsafe extern "C" fn destroy_metadata(metadata: *mut sys::rd_kafka_metadata) {
     // SAFETY: by the contract of this function.
     unsafe { sys::rd_kafka_metadata_destroy(metadata) }

@@ -1,50 +1,49 @@
-//! PURE: what may be asked, in which portions, and an answer for everything that was asked.
+//! PURE: checks requests, splits them into batches, and completes the answers.
 
 use std::collections::BTreeMap;
 
 use crate::{
     kafka::{
         diagnostics::error_codes,
-        ffi::{Answers, Fault},
+        ffi::{Answers, RawError},
     },
     machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
 };
 
-/// Partitions per question: librdkafka searches its lists linearly, so one large question costs more than many small ones.
-pub(super) const PARTITIONS_PER_QUESTION: usize = 400;
+/// Partitions per read request: librdkafka searches its lists linearly, so one large request costs more than many small ones.
+pub(super) const PARTITIONS_PER_READ: usize = 400;
 
-/// Partitions per commit, for the same reason. Fewer requests weigh more here, for each is one append of the broker.
+/// Partitions per commit, for the same reason. Higher, because each commit is one append on the broker.
 const PARTITIONS_PER_COMMIT: usize = 2_000;
 
-/// Bytes of one commit. The broker appends a commit as one batch of at most 1 MB, and refuses all of it when it does not fit.
+/// Bytes per commit. The broker appends a commit as one batch of at most 1 MB, and refuses a larger one as a whole.
 const BYTES_PER_COMMIT: usize = 300_000;
 
-/// What a committed partition weighs in the broker's log beside its topic, the group's name and its metadata.
+/// The size of a committed partition in the broker's log, in bytes, without its topic, the group's name and the metadata.
 const BYTES_PER_PARTITION: usize = 100;
 
-/// Kafka's own limit to a topic's name.
+/// Kafka's limit for the length of a topic's name.
 const LONGEST_TOPIC: usize = 249;
 
-/// The fault of what never reaches librdkafka.
-const REFUSED: i32 = -186;
-
-/// What is asked, one entry per partition, and the answers that are known without asking.
-pub(super) struct Questions<Q, A> {
+/// A request by partition, and the answers that are known without sending it.
+pub(super) struct Batch<Q, A> {
     pub asked: BTreeMap<TopicPartition, Q>,
     pub answered: PerPartition<A>,
 }
 
-impl<Q: PartialEq, A> Questions<Q, A> {
-    /// Sorts out what cannot be asked: partitions that cannot exist, questions that `refuse` refuses, and two different
-    /// questions about the same partition. Each has an error as its answer. The same question twice is one question.
-    pub fn new(questions: impl IntoIterator<Item = (TopicPartition, Q)>, refuse: impl Fn(&Q) -> Option<String>) -> Self {
+impl<Q: PartialEq, A> Batch<Q, A> {
+    /// Answers with an error, without sending it: a partition that cannot exist, an entry that `refuse` refuses, and two different
+    /// entries for one partition. Equal entries for one partition are one entry.
+    pub fn new(entries: impl IntoIterator<Item = (TopicPartition, Q)>, refuse: impl Fn(&Q) -> Option<String>) -> Self {
         let mut sorted = Self { asked: BTreeMap::new(), answered: BTreeMap::new() };
-        for (at, question) in questions {
+        for (at, entry) in entries {
             let refusal = impossible(&at)
                 .map(|why| (KafkaErrorKind::UnknownTopicOrPartition, why))
-                .or_else(|| refuse(&question).map(|why| (KafkaErrorKind::Other, why)))
+                .or_else(|| refuse(&entry).map(|why| (KafkaErrorKind::Other, why)))
                 .or_else(|| match sorted.asked.get(&at) {
-                    Some(other) if *other != question => Some((KafkaErrorKind::Other, "asked for twice, differently".into())),
+                    Some(other) if *other != entry => {
+                        Some((KafkaErrorKind::Other, "it is in the request twice, with different values".into()))
+                    }
                     _ => None,
                 });
             if let Some((kind, why)) = refusal {
@@ -52,7 +51,7 @@ impl<Q: PartialEq, A> Questions<Q, A> {
                 let error = KafkaError::new(kind, format!("{at}: {why}; it was not sent"));
                 sorted.answered.insert(at, Err(error));
             } else if !sorted.answered.contains_key(&at) {
-                sorted.asked.insert(at, question);
+                sorted.asked.insert(at, entry);
             }
         }
         sorted
@@ -64,31 +63,31 @@ fn impossible(at: &TopicPartition) -> Option<String> {
     if at.partition < 0 { Some("partitions are numbered from 0".into()) } else { impossible_topic(&at.topic) }
 }
 
-/// Why a topic cannot exist. Asking librdkafka for the offsets of such a one costs the whole call: it waits for a leader.
+/// Why a topic cannot exist. For its offsets librdkafka would wait for a leader until the whole call times out.
 pub(super) fn impossible_topic(topic: &str) -> Option<String> {
     if topic.is_empty() {
-        Some("a topic has a name".into())
+        Some("a topic's name is not empty".into())
     } else if topic.len() > LONGEST_TOPIC {
         Some(format!("a topic's name has at most {LONGEST_TOPIC} characters"))
     } else if topic == "." || topic == ".." || !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        Some("a topic's name is made of letters, digits, '.', '_' and '-'".into())
+        Some("a topic's name consists of letters, digits, '.', '_' and '-'".into())
     } else {
         None
     }
 }
 
-/// A group's name that can be sent.
-pub(super) fn possible_group(group: &str) -> Result<(), Fault> {
+/// Checks that a group's name can be sent.
+pub(super) fn possible_group(group: &str) -> Result<(), RawError> {
     if group.is_empty() {
-        Err(Fault { code: REFUSED, text: "a group has a name".into() })
+        Err(RawError::invalid("a group's name is not empty"))
     } else if group.contains('\0') {
-        Err(Fault { code: REFUSED, text: "a group's name holds no NUL character".into() })
+        Err(RawError::invalid("a group's name has no NUL character"))
     } else {
         Ok(())
     }
 }
 
-/// Splits a commit by size; the order stays, nothing is lost.
+/// Splits a commit by size, in its order.
 pub(super) fn commit_chunks<'a>(
     group: &str,
     offsets: &'a [(TopicPartition, Committed)],
@@ -110,24 +109,24 @@ pub(super) fn commit_chunks<'a>(
     chunks
 }
 
-/// The answer for a partition for which there is none.
+/// The error of a partition without an answer.
 pub(in crate::kafka) fn not_answered(at: &TopicPartition) -> KafkaError {
     KafkaError::new(KafkaErrorKind::Timeout, format!("{at}: the broker did not answer for it"))
 }
 
-/// From a connection of which no client can be made.
-pub(in crate::kafka) fn no_client(fault: &Fault) -> KafkaError {
-    KafkaError::new(KafkaErrorKind::Other, format!("no Kafka client can be made: {}", fault.text))
+/// The error of a connection for which librdkafka creates no client.
+pub(in crate::kafka) fn no_client(raw: &RawError) -> KafkaError {
+    KafkaError::new(KafkaErrorKind::Other, format!("cannot create a Kafka client: {}", raw.text))
 }
 
-/// An answer for every partition that was asked about, whatever the broker left out or added.
+/// An answer for each partition of the request and for no other, whatever the broker left out or added.
 pub(super) fn complete<'a, T>(asked: impl Iterator<Item = &'a TopicPartition>, answers: Answers<T>) -> PerPartition<T> {
-    let mut found: BTreeMap<TopicPartition, Result<T, Fault>> = answers.into_iter().collect();
+    let mut found: BTreeMap<TopicPartition, Result<T, RawError>> = answers.into_iter().collect();
     asked
         .map(|at| {
             let answer = match found.remove(at) {
                 Some(Ok(value)) => Ok(value),
-                Some(Err(fault)) => Err(error_codes::error(&fault, &at.to_string())),
+                Some(Err(raw)) => Err(error_codes::error(&raw, &at.to_string())),
                 None => Err(not_answered(at)),
             };
             (at.clone(), answer)
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_was_not_answered_for_has_an_error() {
+    fn a_partition_without_an_answer_has_an_error() {
         let asked = [tp("a", 0), tp("a", 1)];
         let answers = complete(asked.iter(), vec![(asked[0].clone(), Ok(7)), (tp("other", 0), Ok(8))]);
         assert_eq!(answers.len(), 2);
@@ -176,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_answered_at_once_and_keeps_nothing_else_from_being_asked() {
-        let questions = [(tp("a", 0), 5), (tp("a", 0), 5), (tp("a", 1), 5), (tp("a", 1), 6), (tp("a", 1), 5), (tp("a", 2), -1)];
+    fn impossible_entries_are_answered_at_once_and_do_not_keep_others_from_being_sent() {
+        let entries = [(tp("a", 0), 5), (tp("a", 0), 5), (tp("a", 1), 5), (tp("a", 1), 6), (tp("a", 1), 5), (tp("a", 2), -1)];
         let impossible = [tp("a", -1), tp("", 0), tp("a\0b", 0), tp("a b", 0), tp("..", 0), tp(&"a".repeat(250), 0)];
-        let all = questions.into_iter().chain(impossible.clone().map(|at| (at, 5)));
-        let sorted = Questions::<i64, ()>::new(all, |time| (*time < 0).then(|| format!("{time} is no time")));
+        let all = entries.into_iter().chain(impossible.clone().map(|at| (at, 5)));
+        let sorted = Batch::<i64, ()>::new(all, |time| (*time < 0).then(|| format!("{time} is not a time")));
         assert_eq!(sorted.asked, BTreeMap::from([(tp("a", 0), 5)]));
         assert_eq!(sorted.answered.len(), 8);
-        assert_eq!(sorted.answered[&tp("a", 2)].as_ref().unwrap_err().message, "a-2: -1 is no time; it was not sent");
+        assert_eq!(sorted.answered[&tp("a", 2)].as_ref().unwrap_err().message, "a-2: -1 is not a time; it was not sent");
         assert_eq!(sorted.answered[&tp("a", 1)].as_ref().unwrap_err().kind, KafkaErrorKind::Other);
         for at in impossible {
             assert_eq!(sorted.answered[&at].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);

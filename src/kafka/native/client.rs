@@ -1,4 +1,4 @@
-//! The port over librdkafka: chunked, bounded, an answer for every partition, and never a wait on an async thread.
+//! The port over librdkafka: in batches, bounded in time, with an answer for every partition, and without blocking an async thread.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer;
 
 use super::{
     authorized_operations,
-    batches::{self, PARTITIONS_PER_QUESTION, Questions},
+    batches::{self, Batch, PARTITIONS_PER_READ},
     describe_group::{self, Described},
     session::{Native, Session},
 };
@@ -19,7 +19,7 @@ use crate::{
     kafka::{
         connection::Connection,
         diagnostics::error_codes,
-        ffi::{self, Answers, Fault, Handle, Isolation, Leaders},
+        ffi::{self, Answers, Handle, Isolation, Leaders, RawError},
         port::{Allowance, GroupAdmin},
         remove_members,
     },
@@ -28,36 +28,43 @@ use crate::{
     },
 };
 
-/// How long one request may take.
+/// The time limit of a request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
-/// A commit that has less time than this is not sent.
+/// A commit is not sent when less time than this remains for it.
 const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
 
+/// `ListOffsets`' timestamp for the log start offset.
 const EARLIEST: i64 = -2;
+
+/// `ListOffsets`' timestamp for the end of the log.
 const LATEST: i64 = -1;
 
-/// `LEADER_NOT_AVAILABLE`.
-const LEADERLESS: i32 = 5;
+/// Kafka's code for a partition without a leader.
+const LEADER_NOT_AVAILABLE: i32 = 5;
 
-/// librdkafka's code for a request that ran out of time.
+/// librdkafka's code for a timeout.
 const TIMED_OUT: i32 = -185;
 
-/// One client, for every group of a cluster.
+/// A client in this process, for every group of a cluster.
 pub(in crate::kafka) struct Client {
-    /// Only absent while it is being closed.
+    /// Absent only while the client is being closed.
     session: Option<Arc<Session>>,
-    /// For what librdkafka has no call for.
+    /// For [`remove_members`], which does not use librdkafka.
     connection: Connection,
     allowance: Allowance,
 }
 
 impl Client {
-    pub fn new(connection: &Connection, allowance: Allowance) -> Result<Self, Fault> {
+    /// Makes no network call.
+    ///
+    /// # Errors
+    /// When librdkafka does not accept the connection's properties.
+    pub fn new(connection: &Connection, allowance: Allowance) -> Result<Self, RawError> {
         Ok(Self { session: Some(Arc::new(Session::open(connection)?)), connection: connection.clone(), allowance })
     }
 
-    /// Runs blocking calls to their end on a thread of their own, also when nobody waits for them any more.
+    /// Runs blocking calls to their end on a blocking thread, even when the future is dropped.
     async fn blocking<T, F>(&self, calls: F) -> Result<T, KafkaError>
     where
         T: Send + 'static,
@@ -69,8 +76,8 @@ impl Client {
         match tokio::task::spawn_blocking(move || calls(&session)).await {
             Ok(result) => result,
             Err(error) => {
-                // Nobody knows how far it has come.
-                Err(KafkaError::new(KafkaErrorKind::Timeout, format!("the call to librdkafka ended abnormally: {error}")))
+                // The call may have been carried out.
+                Err(KafkaError::new(KafkaErrorKind::Timeout, format!("the call to librdkafka failed unexpectedly: {error}")))
             }
         }
     }
@@ -78,7 +85,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // Closing waits for librdkafka's threads; an async thread must not.
+        // Closing waits for librdkafka's threads, which would block an async thread.
         if let (Some(session), Ok(runtime)) = (self.session.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn_blocking(move || drop(session));
         }
@@ -97,26 +104,25 @@ fn about(group: &str) -> String {
     format!("group {group}")
 }
 
-fn no_coordinator_fault<T>(answers: &Answers<T>) -> bool {
-    coordinator_fault(answers).is_none()
+fn without_coordinator_error<T>(answers: &Answers<T>) -> bool {
+    coordinator_error(answers).is_none()
 }
 
-fn coordinator_fault<T>(answers: &Answers<T>) -> Option<&Fault> {
-    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|fault| error_codes::is_coordinator(fault))
+fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
+    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|raw| error_codes::is_coordinator(raw))
 }
 
-fn leaderless() -> Fault {
-    let text =
-        "has no leader: no broker that has a copy of it is up (kafka-topics.sh --describe --unavailable-partitions lists such)";
-    Fault { code: LEADERLESS, text: text.into() }
+fn leaderless() -> RawError {
+    let text = "has no leader: no broker with a replica of it is up (kafka-topics.sh --describe --unavailable-partitions lists such partitions)";
+    RawError { code: LEADER_NOT_AVAILABLE, text: text.into() }
 }
 
-/// The answers to one kind of question about offsets, for every partition.
+/// Offsets by specification, for every partition.
 ///
-/// The leaders are asked for first, and only a partition that has one is asked about. That is no courtesy: when librdkafka
-/// does not know every leader of a question (2.12.1, `rd_kafka_topic_partition_list_query_leaders_async`), it goes on with it
-/// on the thread that asks and, if news of the cluster arrive at that moment, on its own thread too; the one frees what the
-/// other uses. What is left of that is a leader that is lost in the microseconds between the two questions.
+/// Requests the leaders first, and then offsets only for partitions that have one. This avoids a crash: when librdkafka does not
+/// know every leader of a request (2.12.1, `rd_kafka_topic_partition_list_query_leaders_async`), it continues the request on the
+/// calling thread and, if new metadata arrives at that moment, on its own thread too, and one frees what the other uses. The
+/// remaining risk is a leader that is lost in the microseconds between the two requests.
 fn list_offsets(
     session: &Session,
     asked: &BTreeMap<TopicPartition, i64>,
@@ -124,44 +130,44 @@ fn list_offsets(
 ) -> Result<PerPartition<(i64, i64)>, KafkaError> {
     let topics: BTreeSet<&str> = asked.keys().map(|at| at.topic.as_str()).collect();
     let ask = |native: &Native| {
-        let mut found: HashMap<&str, Result<Leaders, Fault>> = HashMap::new();
+        let mut found: HashMap<&str, Result<Leaders, RawError>> = HashMap::new();
         for topic in &topics {
             found.insert(topic, ffi::topic_leaders(handle(native), topic, REQUEST_LIMIT)?);
         }
         let (mut led, mut answers) = (vec![], vec![]);
-        for (at, question) in asked {
+        for (at, spec) in asked {
             let why = match found.get(at.topic.as_str()) {
                 Some(Ok(leaders)) => match leaders.get(&at.partition) {
                     Some(true) => {
-                        led.push((at.clone(), *question));
+                        led.push((at.clone(), *spec));
                         continue;
                     }
                     Some(false) => leaderless(),
-                    None => ffi::fault_of(ffi::UNKNOWN),
+                    None => RawError::of_code(ffi::UNKNOWN_TOPIC),
                 },
-                Some(Err(fault)) => fault.clone(),
-                None => ffi::fault_of(ffi::UNKNOWN),
+                Some(Err(raw)) => raw.clone(),
+                None => RawError::of_code(ffi::UNKNOWN_TOPIC),
             };
             answers.push((at.clone(), Err(why)));
         }
-        let chunks: Vec<&[(TopicPartition, i64)]> = led.chunks(PARTITIONS_PER_QUESTION).collect();
+        let chunks: Vec<&[(TopicPartition, i64)]> = led.chunks(PARTITIONS_PER_READ).collect();
         let mut found = ffi::list_offsets(handle(native), &chunks, isolation, REQUEST_LIMIT)?;
-        // A chunk without any answer: its leaders were lost meanwhile.
+        // A chunk without any answer has lost its leaders meanwhile.
         let known: HashSet<&TopicPartition> = found.iter().map(|(at, _)| at).collect();
         let lost: Vec<_> = led.iter().filter(|(at, _)| !known.contains(at)).map(|(at, _)| at.clone()).collect();
         found.extend(lost.into_iter().map(|at| (at, Err(leaderless()))));
         answers.extend(found);
         Ok(answers)
     };
-    let answers = session.ask(None, ask).map_err(|fault: Fault| error_codes::error(&fault, "offsets"))?;
+    let answers = session.ask(None, ask).map_err(|raw: RawError| error_codes::error(&raw, "offsets"))?;
     Ok(batches::complete(asked.keys(), answers))
 }
 
-/// Commits chunk by chunk. Once a chunk stays without any answer, or the coordinator could not take it after all attempts, the ones after it
-/// are not sent: consumers wait at zero meanwhile.
+/// Commits chunk by chunk. Once a chunk has no answer, or the coordinator did not accept it after all attempts, the chunks after it
+/// are not sent: the consumers wait at zero meanwhile.
 ///
-/// Every request asks first whether it is still allowed, and has no more time than that: librdkafka goes by the same clock, and
-/// what waits in there for a coordinator or a connection when the process is frozen is out of time when it goes on.
+/// Every request first checks whether it is still allowed, and for how long; that is its time limit. librdkafka uses the same
+/// clock, so a request that waits in librdkafka for a coordinator or a connection while the process is frozen times out unsent.
 fn commit(
     session: &Session,
     allowance: &Allowance,
@@ -169,34 +175,35 @@ fn commit(
     offsets: &[(TopicPartition, Committed)],
 ) -> Result<PerPartition<()>, KafkaError> {
     let mut answers: PerPartition<()> = BTreeMap::new();
-    let mut silence: Option<KafkaError> = None;
+    let mut stopped_by: Option<KafkaError> = None;
     for chunk in batches::commit_chunks(group, offsets) {
         let asked = || chunk.iter().map(|(at, _)| at);
-        if let Some(silence) = &silence {
-            let error =
-                KafkaError::new(silence.kind, format!("not sent after an earlier part of the commit: {}", silence.message));
+        if let Some(earlier) = &stopped_by {
+            let message = format!("not sent, because an earlier part of the commit failed: {}", earlier.message);
+            let error = KafkaError::new(earlier.kind, message);
             answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
             continue;
         }
-        // After a coordinator's code it is sent again: writing the same twice changes nothing.
+        // Sent again after a coordinator's error: writing the same offsets twice changes nothing.
         let ask = |native: &Native| match allowance() {
-            left if left < SHORTEST_COMMIT => {
-                Err(Fault { code: TIMED_OUT, text: "not sent: this operator does not lead for certain any more".into() })
-            }
+            left if left < SHORTEST_COMMIT => Err(RawError {
+                code: TIMED_OUT,
+                text: "not sent: this operator can no longer be sure that it is the leader".into(),
+            }),
             left => ffi::alter(handle(native), group, chunk, left.min(REQUEST_LIMIT)),
         };
-        match session.with_coordinator(group, ask, no_coordinator_fault) {
+        match session.with_coordinator(group, ask, without_coordinator_error) {
             Ok(found) => {
-                silence = coordinator_fault(&found).map(|fault| error_codes::error(fault, &about(group)));
+                stopped_by = coordinator_error(&found).map(|raw| error_codes::error(raw, &about(group)));
                 answers.extend(batches::complete(asked(), found));
             }
-            Err(fault) => {
-                let error = error_codes::error(&fault, &about(group));
+            Err(raw) => {
+                let error = error_codes::error(&raw, &about(group));
                 if answers.is_empty() {
                     return Err(error);
                 }
                 answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
-                silence = error_codes::is_silence(fault.code).then_some(error);
+                stopped_by = error_codes::outcome_unknown(error.kind).then_some(error);
             }
         }
     }
@@ -209,7 +216,7 @@ impl GroupAdmin for Client {
         self.blocking(|session| {
             session
                 .ask(None, |native| Ok(ffi::cluster_id(handle(native), REQUEST_LIMIT)))
-                .map_err(|fault| error_codes::error(&fault, "the cluster"))
+                .map_err(|raw| error_codes::error(&raw, "the cluster"))
         })
         .await
     }
@@ -221,11 +228,11 @@ impl GroupAdmin for Client {
             let described = batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, describe, |_| true));
             match described {
                 Ok(Described::Consumers(found)) => Ok(found),
-                Ok(Described::Others(others)) => {
-                    let message = format!("{}: {}", about(&group), others.explain());
+                Ok(Described::Other(other)) => {
+                    let message = format!("{}: {}", about(&group), other.explain());
                     Err(KafkaError::new(KafkaErrorKind::UnsupportedGroupType, message))
                 }
-                Err(fault) => Err(error_codes::error(&fault, &about(&group))),
+                Err(raw) => Err(error_codes::error(&raw, &about(&group))),
             }
         })
         .await
@@ -241,21 +248,21 @@ impl GroupAdmin for Client {
                 .ask(None, |native| ffi::topic_leaders(handle(native), &topic, REQUEST_LIMIT).flatten())
                 // Ascending, as the port promises.
                 .map(|leaders| leaders.into_keys().collect())
-                .map_err(|fault| error_codes::error(&fault, &format!("topic {topic}")))
+                .map_err(|raw| error_codes::error(&raw, &format!("topic {topic}")))
         })
         .await
     }
 
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {
-        let Questions { asked, mut answered } = Questions::new(partitions.iter().map(|at| (at.clone(), EARLIEST)), |_| None);
+        let Batch { asked, mut answered } = Batch::new(partitions.iter().map(|at| (at.clone(), EARLIEST)), |_| None);
         if asked.is_empty() {
             return Ok(answered);
         }
         let bounds = self.blocking(move |session| {
-            // One after the other: the start that is read first is never above the end that is read later.
+            // The start first: a log start that is read first is never above an end that is read later.
             let starts = list_offsets(session, &asked, Isolation::Uncommitted)?;
             let ends = list_offsets(session, &asked.into_keys().map(|at| (at, LATEST)).collect(), Isolation::Uncommitted)?;
-            // Both have an answer for each, in the same order.
+            // Both hold every partition, in the same order.
             let both = starts.into_iter().zip(ends.into_values());
             Ok(both.map(|((at, start), end)| (at.clone(), bounds_of(&at, start, end))).collect::<PerPartition<Bounds>>())
         });
@@ -264,7 +271,7 @@ impl GroupAdmin for Client {
     }
 
     async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError> {
-        let Questions { asked, mut answered } = Questions::new(partitions.iter().map(|at| (at.clone(), LATEST)), |_| None);
+        let Batch { asked, mut answered } = Batch::new(partitions.iter().map(|at| (at.clone(), LATEST)), |_| None);
         if asked.is_empty() {
             return Ok(answered);
         }
@@ -280,33 +287,33 @@ impl GroupAdmin for Client {
         &self,
         times: &[(TopicPartition, i64)],
     ) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError> {
-        // Negative times are sentinels of the protocol: "-1" would silently mean the end.
-        let Questions { asked, mut answered } =
-            Questions::new(times.iter().cloned(), |time| (*time < 0).then(|| format!("{time} is no time")));
+        // Negative times are sentinels of the protocol: -1 would mean the end.
+        let Batch { asked, mut answered } =
+            Batch::new(times.iter().cloned(), |time| (*time < 0).then(|| format!("{time} is not a time")));
         if asked.is_empty() {
             return Ok(answered);
         }
         let found = self.blocking(move |session| list_offsets(session, &asked, Isolation::Uncommitted)).await?;
         answered.extend(found.into_iter().map(|(at, answer)| {
-            // No record that young is answered with a negative offset.
+            // A negative offset means that no record is that young.
             (at, answer.map(|(offset, timestamp)| (offset >= 0).then_some(TimestampMatch { offset, timestamp })))
         }));
         Ok(answered)
     }
 
     async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<Option<Committed>>, KafkaError> {
-        let Questions { asked, mut answered } = Questions::new(partitions.iter().map(|at| (at.clone(), ())), |()| None);
+        let Batch { asked, mut answered } = Batch::new(partitions.iter().map(|at| (at.clone(), ())), |()| None);
         if asked.is_empty() {
             return Ok(answered);
         }
         let group = group.to_owned();
         let found = self.blocking(move |session| {
             let partitions: Vec<TopicPartition> = asked.into_keys().collect();
-            let portions: Vec<Option<&[TopicPartition]>> = partitions.chunks(PARTITIONS_PER_QUESTION).map(Some).collect();
+            let portions: Vec<Option<&[TopicPartition]>> = partitions.chunks(PARTITIONS_PER_READ).map(Some).collect();
             let ask = |native: &Native| ffi::list_committed(handle(native), &group, &portions, REQUEST_LIMIT);
             let answers = batches::possible_group(&group)
-                .and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault))
-                .map_err(|fault| error_codes::error(&fault, &about(&group)))?;
+                .and_then(|()| session.with_coordinator(&group, ask, without_coordinator_error))
+                .map_err(|raw| error_codes::error(&raw, &about(&group)))?;
             Ok(batches::complete(partitions.iter(), answers))
         });
         answered.extend(found.await?);
@@ -318,30 +325,30 @@ impl GroupAdmin for Client {
         self.blocking(move |session| {
             let ask = |native: &Native| ffi::list_committed(handle(native), &group, &[None], REQUEST_LIMIT);
             let found =
-                batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, ask, no_coordinator_fault));
+                batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, ask, without_coordinator_error));
             match found {
                 Ok(answers) => {
                     let asked: Vec<TopicPartition> = answers.iter().map(|(at, _)| at.clone()).collect();
                     Ok(batches::complete(asked.iter(), answers))
                 }
-                Err(fault) if error_codes::kind(fault.code) == KafkaErrorKind::GroupNotFound => Ok(BTreeMap::new()),
-                Err(fault) => Err(error_codes::error(&fault, &about(&group))),
+                Err(raw) if error_codes::kind(raw.code) == KafkaErrorKind::GroupNotFound => Ok(BTreeMap::new()),
+                Err(raw) => Err(error_codes::error(&raw, &about(&group))),
             }
         })
         .await
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
-        // The broker would take a negative offset, and every consumer would read it as "nothing committed".
-        let Questions { asked, mut answered } = Questions::new(offsets.iter().cloned(), |to: &Committed| {
-            (to.offset < 0).then(|| format!("{} is no offset", to.offset))
+        // The broker would accept a negative offset, and every consumer would read it as "nothing committed".
+        let Batch { asked, mut answered } = Batch::new(offsets.iter().cloned(), |to: &Committed| {
+            (to.offset < 0).then(|| format!("{} is not an offset", to.offset))
         });
         if asked.is_empty() {
             return Ok(answered);
         }
         let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
         let committed = self.blocking(move |session| {
-            batches::possible_group(&group).map_err(|fault| error_codes::error(&fault, &about(&group)))?;
+            batches::possible_group(&group).map_err(|raw| error_codes::error(&raw, &about(&group)))?;
             commit(session, &allowance, &group, &asked.into_iter().collect::<Vec<_>>())
         });
         answered.extend(committed.await?);
@@ -350,30 +357,30 @@ impl GroupAdmin for Client {
 
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         let session = self.session.as_ref().ok_or_else(closing)?;
-        let token = session.token().await.map_err(|fault| error_codes::error(&fault, &about(group)))?;
-        let evicted = remove_members::remove_members(&self.connection, token.as_deref(), group, members).await;
-        if let (Some(token), Err(KafkaError { kind: KafkaErrorKind::Authentication, .. })) = (&token, &evicted) {
+        let token = session.token().await.map_err(|raw| error_codes::error(&raw, &about(group)))?;
+        let removed = remove_members::remove_members(&self.connection, token.as_deref(), group, members).await;
+        if let (Some(token), Err(KafkaError { kind: KafkaErrorKind::Authentication, .. })) = (&token, &removed) {
             session.refused(token).await;
         }
-        evicted
+        removed
     }
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
         let group = group.to_owned();
         let mut topics_read: BTreeMap<String, Option<bool>> = topics.iter().map(|topic| (topic.clone(), None)).collect();
         self.blocking(move |session| {
-            let in_words = |fault: Fault| error_codes::error(&fault, &about(&group));
+            let in_context = |raw: RawError| error_codes::error(&raw, &about(&group));
             let ask = |native: &Native| ffi::group_operations(handle(native), &group, REQUEST_LIMIT);
-            batches::possible_group(&group).map_err(in_words)?;
+            batches::possible_group(&group).map_err(in_context)?;
             let group_read =
-                authorized_operations::may_read(session.with_coordinator(&group, ask, |_| true)).map_err(in_words)?;
+                authorized_operations::may_read(session.with_coordinator(&group, ask, |_| true)).map_err(in_context)?;
             let possible: Vec<&str> =
                 topics_read.keys().map(String::as_str).filter(|topic| batches::impossible_topic(topic).is_none()).collect();
             if !possible.is_empty() {
-                let in_words = |fault: Fault| error_codes::error(&fault, "topics");
+                let in_context = |raw: RawError| error_codes::error(&raw, "topics");
                 let ask = |native: &Native| ffi::topic_operations(handle(native), &possible, REQUEST_LIMIT);
-                for (topic, answer) in session.ask(None, ask).map_err(in_words)? {
-                    let may_read = authorized_operations::may_read(answer).map_err(in_words)?;
+                for (topic, answer) in session.ask(None, ask).map_err(in_context)? {
+                    let may_read = authorized_operations::may_read(answer).map_err(in_context)?;
                     topics_read.entry(topic).and_modify(|known| *known = may_read);
                 }
             }
@@ -383,12 +390,12 @@ impl GroupAdmin for Client {
     }
 }
 
-/// A last stable offset, which is no sentinel.
+/// A last stable offset, which must not be a sentinel.
 fn stable_end_of(at: &TopicPartition, end: i64) -> Result<i64, KafkaError> {
     if end >= 0 {
         return Ok(end);
     }
-    Err(KafkaError::new(KafkaErrorKind::Leader, format!("{at}: the broker's answer makes no sense: the log ends at {end}")))
+    Err(KafkaError::new(KafkaErrorKind::Leader, format!("{at}: the broker's answer is invalid: the log ends at {end}")))
 }
 
 /// The bounds of a partition from the answers for its start and its end.
@@ -401,7 +408,7 @@ fn bounds_of(
     if 0 <= start && start <= end {
         return Ok(Bounds { start, end });
     }
-    let message = format!("{at}: the broker's answers make no sense together: the log starts at {start} and ends at {end}");
+    let message = format!("{at}: the broker's answers contradict each other: the log starts at {start} and ends at {end}");
     Err(KafkaError::new(KafkaErrorKind::Leader, message))
 }
 

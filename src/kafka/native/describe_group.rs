@@ -1,35 +1,35 @@
-//! What a group is and how it is, from all that the brokers say about it.
+//! A group's type and state, from all that the brokers report about it.
 
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::{other_group_types::Others, properties::Context};
+use super::{other_group_types::OtherType, properties::Context};
 use crate::{
     kafka::{
         diagnostics::error_codes,
-        ffi::{self, Fault, Handle},
+        ffi::{self, Handle, RawError},
     },
     machine::facts::{Group, GroupDescription, GroupState, KafkaErrorKind},
 };
 
-/// How long the brokers may take to list their groups.
+/// The time limit for listing the brokers' groups.
 const LIST_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the brokers say about a group.
+/// A group as the brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Described {
-    /// It is one of consumers, or there is none.
+    /// A consumer group, or none by that name.
     Consumers(Group),
-    /// It is one of something else.
-    Others(Others),
+    /// A group of another type.
+    Other(OtherType),
 }
 
 /// Describes a group.
 ///
-/// librdkafka asks `ConsumerGroupDescribe`, and where the broker answers that with 69 (`GROUP_ID_NOT_FOUND`) or 35 it asks the
-/// classic `DescribeGroups` in version 4, which has no "not found". What comes back of that, measured on Kafka 4.3.1 with
-/// librdkafka 2.12.1 (Kafka Connect, and Assigning and Reconciling, as its source says):
+/// librdkafka sends `ConsumerGroupDescribe`, and where the broker answers that with 69 (`GROUP_ID_NOT_FOUND`) or 35, the classic
+/// `DescribeGroups` in version 4, which has no "not found". The results, measured on Kafka 4.3.1 with librdkafka 2.12.1 (for Kafka
+/// Connect, Assigning and Reconciling: read in its source):
 ///
 /// | group | librdkafka's answer | answer here |
 /// |---|---|---|
@@ -37,24 +37,24 @@ pub(super) enum Described {
 /// | live, KIP-848 | Consumer, Stable, members; Assigning and Reconciling come as Unknown | the same |
 /// | empty, classic, or only committed to | Classic, Empty | the same |
 /// | empty, KIP-848 | Consumer, Empty | the same |
-/// | share, live or empty | **Classic, Dead, no members** | [`Others::ShareOrStreams`] |
-/// | Streams (KIP-1071), live or empty | **Classic, Dead, no members** | [`Others::Streams`], or the same without commits |
-/// | of Kafka Connect, live or empty | an error, "not a consumer group (connect)" | [`Others::Connect`] |
+/// | share, live or empty | **Classic, Dead, no members** | [`OtherType::ShareOrStreams`] |
+/// | Streams (KIP-1071), live or empty | **Classic, Dead, no members** | [`OtherType::Streams`], or the same without commits |
+/// | of Kafka Connect, live or empty | an error, "not a consumer group (connect)" | [`OtherType::Connect`] |
 /// | unknown | Classic, Dead, no members | [`Group::NotFound`] |
 ///
-/// So Dead alone says nothing: it is also the classic answer about a group that became a KIP-848 group between the two
-/// questions. It is believed only when no broker lists the group (every live group is listed by its coordinator), or when it is
-/// listed as a group of consumers and is still Dead when asked again (some brokers keep such groups).
+/// So Dead alone means nothing: it is also the classic answer about a group that became a KIP-848 group between the two requests. It
+/// is believed only when no broker lists the group (the coordinator lists every live group), or when the group is listed as a
+/// consumer group and is still Dead when described again (some brokers keep such groups).
 ///
-/// The brokers' lists name the type of each group, but librdkafka drops every name that is not a consumer's before anybody can
-/// read it (`rd_kafka_ListConsumerGroupsResponse_parse`, `rd_kafka_ListGroups_resp_cb`). So Streams is told from share by what
-/// only Streams has: committed offsets.
-pub(super) fn describe(consumer: &BaseConsumer<Context>, group: &str, limit: Duration) -> Result<Described, Fault> {
+/// The brokers' lists contain the type of each group, but librdkafka drops every type other than a consumer group's
+/// (`rd_kafka_ListConsumerGroupsResponse_parse`, `rd_kafka_ListGroups_resp_cb`). So a Streams group is told from a share group by
+/// what only Streams groups have: committed offsets.
+pub(super) fn describe(consumer: &BaseConsumer<Context>, group: &str, limit: Duration) -> Result<Described, RawError> {
     let handle = Handle::new(consumer.client().native_ptr());
     let described = || match ffi::describe_group(handle, group, limit) {
         Ok(found) => Ok(Described::Consumers(Group::Found(found))),
-        Err(fault) if error_codes::kind(fault.code) == KafkaErrorKind::GroupNotFound => Ok(Described::Consumers(Group::NotFound)),
-        Err(fault) => Others::named_in(&fault).map(Described::Others).ok_or(fault),
+        Err(raw) if error_codes::kind(raw.code) == KafkaErrorKind::GroupNotFound => Ok(Described::Consumers(Group::NotFound)),
+        Err(raw) => OtherType::named_in(&raw).map(Described::Other).ok_or(raw),
     };
     let first = described()?;
     if !is_forgotten(&first) {
@@ -70,7 +70,7 @@ pub(super) fn describe(consumer: &BaseConsumer<Context>, group: &str, limit: Dur
     }
     let committed = ffi::list_committed(handle, group, &[None], limit)?;
     let has_committed = committed.iter().any(|(_, answer)| matches!(answer, Ok(Some(_))));
-    Ok(Described::Others(if has_committed { Others::Streams } else { Others::ShareOrStreams }))
+    Ok(Described::Other(if has_committed { OtherType::Streams } else { OtherType::ShareOrStreams }))
 }
 
 fn is_forgotten(described: &Described) -> bool {
@@ -79,6 +79,6 @@ fn is_forgotten(described: &Described) -> bool {
         Described::Consumers(Group::Found(GroupDescription { state, members, .. })) => {
             *state == GroupState::Dead && members.is_empty()
         }
-        Described::Others(_) => false,
+        Described::Other(_) => false,
     }
 }

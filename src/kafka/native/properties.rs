@@ -1,7 +1,9 @@
-//! From a connection to librdkafka's properties; the one place where they are set. Certificates and keys go in as text, never as files.
+//! librdkafka's properties, from a connection: the one place where they are set. Certificates and keys are passed as text, never
+//! as files.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
@@ -13,18 +15,18 @@ use crate::kafka::{
     auth::oauth::Token,
     connection::{Authentication, Connection, Tls},
     diagnostics::log_causes::{Cause, Kind},
-    ffi::Fault,
+    ffi::RawError,
 };
 
-/// Makes a client of the consumer's kind: only those never create a topic by asking for it. It joins no group.
+/// Creates a consumer client, because only consumers never create a topic by requesting its metadata. It joins no group.
 ///
-/// `group` is not joined either, but librdkafka needs one to read committed offsets: in a client without, the answer
-/// `NOT_COORDINATOR` to `OffsetFetch` is a null pointer (librdkafka 2.12.1, `rd_kafka_handle_OffsetFetch`), and ends the process.
-/// It should be a group that the user may describe, because librdkafka looks for its coordinator now and then.
+/// It does not join `group` either, but librdkafka needs one to read committed offsets: in a client without, the answer
+/// `NOT_COORDINATOR` to `OffsetFetch` dereferences a null pointer (librdkafka 2.12.1, `rd_kafka_handle_OffsetFetch`). The user
+/// should have the right to describe the group, because librdkafka looks for its coordinator from time to time.
 pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<BaseConsumer<Context>, RdKafkaError> {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", &connection.bootstrap_servers)
+        .set("bootstrap.servers", connection.bootstrap_servers.to_string())
         .set("client.id", "offset-reset-operator")
         .set("allow.auto.create.topics", "false")
         .set("enable.auto.commit", "false")
@@ -34,28 +36,29 @@ pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<Bas
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "1000")
         .set("enable.metrics.push", "false")
-        // How long a topic's partitions and leaders are believed: a partition that was added since would be unknown till then.
+        // How long a topic's partitions and leaders are cached, and so how long a new partition is unknown.
         .set("metadata.max.age.ms", "10000")
-        // The largest answer, in bytes. Room is made for it as soon as its length has come, whatever follows, and many clients may be made to. What
-        // is asked for is far smaller; a group of thousands of members comes nearest. We fetch no records, but that must not be larger.
+        // The largest answer, in bytes. librdkafka allocates it as soon as it has read the length, and many clients may do so
+        // at once. Our answers are far smaller; the largest describes a group of thousands of members. We fetch no records, but
+        // the limit for those must not be larger.
         .set("receive.message.max.bytes", "33554432")
         .set("fetch.max.bytes", "1048576")
-        // An idle connection costs the broker more than a new one costs us.
+        // An idle connection costs the broker more than a new one costs the operator.
         .set("connections.max.idle.ms", "180000")
-        // Why a connection failed is told in log lines only.
+        // librdkafka reports only in its log why a connection failed.
         .set_log_level(RDKafkaLogLevel::Info);
     for (name, value) in &connection.config {
-        // Kafka's own clients have another name for it.
+        // The name in Kafka's own clients.
         config.set(if name == "request.timeout.ms" { "socket.timeout.ms" } else { name }, value);
     }
     secure(&mut config, connection);
     if let Some(group) = group {
         config.set("group.id", group);
     }
-    config.create_with_context(Context { health: Mutex::default(), shown: Mutex::default() })
+    config.create_with_context(Context { health: Mutex::default(), token: Mutex::default() })
 }
 
-/// TLS, and who we are.
+/// TLS and authentication.
 fn secure(config: &mut ClientConfig, connection: &Connection) {
     let sasl = matches!(connection.authentication, Some(Authentication::Password { .. } | Authentication::Token(_)));
     let protocol = match (&connection.tls, sasl) {
@@ -67,7 +70,7 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
     config.set("security.protocol", protocol);
     match &connection.tls {
         None => {}
-        // Where the machine has them: OpenSSL is linked in and knows no place of its own.
+        // From the system's store: OpenSSL is linked in, and has no store of its own.
         Some(Tls::Public) => _ = config.set("ssl.ca.location", "probe"),
         Some(Tls::Trusted(certificates)) => _ = config.set("ssl.ca.pem", certificates),
     }
@@ -79,7 +82,7 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
         Some(Authentication::Certificate { certificate, key }) => {
             config.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key.reveal());
         }
-        // Given to it before each call.
+        // The session sets the token before each call.
         Some(Authentication::Token(_)) => _ = config.set("sasl.mechanisms", "OAUTHBEARER"),
         Some(Authentication::Password { mechanism, username, password }) => {
             config
@@ -90,27 +93,27 @@ fn secure(config: &mut ClientConfig, connection: &Connection) {
     }
 }
 
-/// Hears what librdkafka logs: into our logs, and what it says about the brokers for messages.
+/// Receives librdkafka's log: for the operator's log, and for error messages about the brokers.
 pub(super) struct Context {
     health: Mutex<Health>,
-    /// The token that the client has.
-    shown: Mutex<Option<Arc<Token>>>,
+    /// The token that the client has now.
+    token: Mutex<Option<Arc<Token>>>,
 }
 
-/// What is known about whether the brokers answer.
+/// What is known about whether brokers answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
-    /// A call was answered, and nothing has been heard since that all brokers are gone.
+    /// A broker has answered a call, and librdkafka has not reported since that all brokers are down.
     pub answers: bool,
     /// Why the last connection failed.
     pub cause: Option<Cause>,
-    /// The brokers did not accept who we are; waiting does not help.
+    /// The brokers rejected the authentication; waiting is pointless.
     pub rejected: bool,
 }
 
 impl Health {
-    /// Takes a line as the cause. That a connection was closed says less than what was said before.
-    fn hear(&mut self, line: &str) {
+    /// Records a line of the log as the cause. A closed connection does not replace an earlier cause.
+    fn record(&mut self, line: &str) {
         let cause = Cause::of(line);
         if self.cause.is_none() || cause.kind != Kind::Closed {
             self.cause = Some(cause);
@@ -119,40 +122,36 @@ impl Health {
 }
 
 impl Context {
-    /// What is known about the brokers.
+    /// What is known about whether brokers answer.
     pub fn health(&self) -> Health {
-        self.lock().clone()
+        self.health.lock().clone()
     }
 
-    /// Lets the client have a token, by `give`, when it has another one or none.
-    pub fn show(&self, token: &Arc<Token>, give: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if !shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, token)) {
-            give()?;
-            *shown = Some(Arc::clone(token));
+    /// Calls `set` when the client has another token than this, or none.
+    pub fn set_token(&self, token: &Arc<Token>, set: impl FnOnce() -> Result<(), RawError>) -> Result<(), RawError> {
+        let mut current = self.token.lock();
+        if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, token)) {
+            set()?;
+            *current = Some(Arc::clone(token));
         }
         Ok(())
     }
 
-    /// A broker has answered.
+    /// Records that a broker has answered.
     pub fn answered(&self) {
-        *self.lock() = Health { answers: true, ..Health::default() };
+        *self.health.lock() = Health { answers: true, ..Health::default() };
     }
 
-    /// A call ended without an answer: the next one looks first whether there is a broker.
+    /// Records that a call had no answer: the next call first checks whether any broker answers.
     pub fn doubt(&self) {
-        self.lock().answers = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.lock().answers = false;
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            self.lock().hear(message);
+            self.health.lock().record(message);
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -167,16 +166,16 @@ impl ClientContext for Context {
 
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::info!(target: "librdkafka", "{reason}");
-        let mut health = self.lock();
+        let mut health = self.health.lock();
         match error.rdkafka_error_code() {
-            // Says nothing about the cause that each broker's own failure has not said.
+            // Each broker's own failure has reported its cause already.
             Some(RDKafkaErrorCode::AllBrokersDown) => health.answers = false,
             Some(RDKafkaErrorCode::Authentication) => {
                 health.answers = false;
                 health.rejected = true;
                 health.cause = Some(Cause::of(reason));
             }
-            _ => health.hear(reason),
+            _ => health.record(reason),
         }
     }
 }

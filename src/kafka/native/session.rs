@@ -1,10 +1,11 @@
-//! A connection's client: made when needed, replaced when it is stuck, looked after before each call.
+//! A connection's librdkafka client: created when needed, replaced when it is stuck, and checked before each call.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::Handle as Runtime;
 
@@ -13,44 +14,45 @@ use crate::kafka::{
     auth::oauth::{Token, Tokens},
     connection::{Authentication, Connection},
     diagnostics::{
-        error_codes::{self, NOT_AUTHENTICATED, is_coordinator, is_silence},
+        error_codes::{self, NOT_AUTHENTICATED, is_coordinator, kind, outcome_unknown},
         log_causes::Cause,
         unreachable::unreached,
     },
-    ffi::{self, Fault, Handle},
+    ffi::{self, Handle, RawError},
 };
 
-/// How long it may take until any broker answers at all, and how long when it is known why none does.
+/// The time limit until any broker answers, without and with a known cause why none does; and the limit of each attempt.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
 const REACH_LIMIT_WITH_CAUSE: Duration = Duration::from_secs(2);
 const REACH_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// A topic that every cluster may have and nobody is surprised to see asked for. It does not matter whether it exists.
+/// A topic whose metadata many clients request anyway. It need not exist.
 const PROBED_TOPIC: &str = "__consumer_offsets";
 
-/// A group's coordinator may be moving, or be created for the first time. Tried again this often, each time after a pause.
+/// How often a request is sent while the group's coordinator is moving or being elected, and the pause between two attempts.
 const COORDINATOR_ATTEMPTS: u32 = 20;
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(250);
 
-/// But not begun again after that long: the coordinator may take seconds to say that it cannot write (15, when too few of its replicas
-/// are in sync), and whoever waits may have consumers at zero.
+/// No attempt begins after that time: the coordinator may take seconds to answer that it cannot write (15, when too few replicas are
+/// in sync), and the caller may hold consumers at zero.
 const COORDINATOR_LIMIT: Duration = Duration::from_secs(20);
 
-/// Every so many of these attempts begin with a new client, see [`Session::with_coordinator`].
+/// After this many attempts the client is replaced, see [`Session::with_coordinator`].
 const ATTEMPTS_PER_CLIENT: u32 = 4;
 
 /// `GROUP_AUTHORIZATION_FAILED`.
 const GROUP_NOT_AUTHORIZED: i32 = 30;
 
+/// librdkafka's client.
 pub(super) type Native = BaseConsumer<Context>;
 
-/// What stands behind a port: at most one client at a time. All methods block.
+/// A connection with at most one librdkafka client at a time. All methods block, unless they are async.
 pub(super) struct Session {
     connection: Connection,
     tokens: Option<Tokens>,
     current: Mutex<Option<Current>>,
-    /// How the last look whether any broker answers has failed, and when. Held while somebody looks.
-    unreached: Mutex<Option<(Instant, Fault)>>,
+    /// The last failure of [`Session::reach`], and when. Locked during that check.
+    unreached: Mutex<Option<(Instant, RawError)>>,
 }
 
 struct Current {
@@ -59,11 +61,11 @@ struct Current {
 }
 
 impl Session {
-    /// Makes the client, without any call over the network.
+    /// Creates the client, without a network call.
     ///
     /// # Errors
-    /// When the connection's properties make no client.
-    pub fn open(connection: &Connection) -> Result<Self, Fault> {
+    /// When librdkafka does not accept the connection's properties.
+    pub fn open(connection: &Connection) -> Result<Self, RawError> {
         names_brokers(connection)?;
         let tokens = match &connection.authentication {
             Some(Authentication::Token(credentials)) => Some(Tokens::new(credentials.clone())),
@@ -75,9 +77,9 @@ impl Session {
         Ok(session)
     }
 
-    /// The client, with a group when `group` is given.
-    fn native(&self, group: Option<&str>) -> Result<Arc<Native>, Fault> {
-        let mut current = self.lock();
+    /// The current client, which has a group when `group` is given.
+    fn native(&self, group: Option<&str>) -> Result<Arc<Native>, RawError> {
+        let mut current = self.current.lock();
         if let Some(current) = &*current
             && (current.has_group || group.is_none())
         {
@@ -86,70 +88,70 @@ impl Session {
         let native = properties::client(&self.connection, group).map_err(|error| error_codes::of_rdkafka(&error))?;
         let native = Arc::new(native);
         let replaced = current.replace(Current { native: Arc::clone(&native), has_group: group.is_some() });
-        // Closing takes its time, and calls that still use the old client end first.
+        // Closing takes a while, and happens after the calls that still use the old client.
         drop(current);
         drop(replaced);
         Ok(native)
     }
 
-    /// Lets go of a client; the next call makes another.
+    /// Drops a client; the next call creates another.
     fn discard(&self, native: &Arc<Native>) {
-        let discarded = self.lock().take_if(|current| Arc::ptr_eq(&current.native, native));
+        let discarded = self.current.lock().take_if(|current| Arc::ptr_eq(&current.native, native));
         drop(discarded);
     }
 
-    /// Runs a call on the client, after a look whether any broker answers when that is not known.
-    pub fn ask<T>(&self, group: Option<&str>, call: impl FnOnce(&Native) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Runs a call on the client. Checks first whether any broker answers, unless that is known.
+    pub fn ask<T>(&self, group: Option<&str>, call: impl FnOnce(&Native) -> Result<T, RawError>) -> Result<T, RawError> {
         let native = self.native(group)?;
         self.ask_on(&native, call)
     }
 
-    fn ask_on<T>(&self, native: &Arc<Native>, call: impl FnOnce(&Native) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn ask_on<T>(&self, native: &Arc<Native>, call: impl FnOnce(&Native) -> Result<T, RawError>) -> Result<T, RawError> {
         let token = self.authorize(native)?;
-        hear(native);
+        drain_events(native);
         if !native.context().health().answers
-            && let Err(fault) = self.reach(native)
+            && let Err(raw) = self.reach(native)
         {
-            let Some(token) = token.filter(|_| fault.code == NOT_AUTHENTICATED) else { return Err(fault) };
+            let Some(token) = token.filter(|_| raw.code == NOT_AUTHENTICATED) else { return Err(raw) };
             Runtime::current().block_on(self.refused(&token));
             self.discard(native);
-            let why = format!("the brokers did not accept the token that the token endpoint has given: {}", fault.text);
-            return Err(Fault { text: why, ..fault });
+            let why = format!("the brokers did not accept the token from the token endpoint: {}", raw.text);
+            return Err(RawError { text: why, ..raw });
         }
         let answer = call(native);
-        if let (Some(token), Err(Fault { code: NOT_AUTHENTICATED, .. })) = (&token, &answer) {
+        if let (Some(token), Err(RawError { code: NOT_AUTHENTICATED, .. })) = (&token, &answer) {
             Runtime::current().block_on(self.refused(token));
         }
         match &answer {
-            // What librdkafka still waits for goes with the client: a question about a group must not outlive it, see `ffi`.
-            Err(fault) if is_silence(fault.code) => {
+            // Closing the client ends its pending requests: one about a group must not outlive the call, see `ffi`.
+            Err(raw) if outcome_unknown(kind(raw.code)) => {
                 native.context().doubt();
                 self.discard(native);
             }
-            // The client would go on looking for the coordinator of a group that it may not see.
-            Err(fault) if fault.code == GROUP_NOT_AUTHORIZED => self.discard(native),
+            // The client would keep looking for the coordinator of a group that it may not describe.
+            Err(raw) if raw.code == GROUP_NOT_AUTHORIZED => self.discard(native),
             Ok(_) | Err(_) => native.context().answered(),
         }
         answer
     }
 
-    /// Runs a call about a group, again while its coordinator is being found.
+    /// Runs a call about a group, and repeats it while the group's coordinator is being found.
     ///
-    /// librdkafka remembers a group's coordinator, and does not forget it when that broker says that it is not
-    /// (2.12.1: nothing in the admin API evicts its cache, and each use keeps the entry alive). Only a new client asks anew.
+    /// librdkafka caches a group's coordinator, and keeps it even when that broker answers that it is not the coordinator (2.12.1:
+    /// the admin API never evicts an entry, and each use keeps it alive). Only a new client asks again.
     pub fn with_coordinator<T>(
         &self,
         group: &str,
-        ask: impl Fn(&Native) -> Result<T, Fault>,
+        ask: impl Fn(&Native) -> Result<T, RawError>,
         is_settled: impl Fn(&T) -> bool,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, RawError> {
         let (mut attempt, begin) = (1, Instant::now());
         loop {
             let native = self.native(Some(group))?;
             let answer = self.ask_on(&native, &ask);
             let settled = match &answer {
                 Ok(value) => is_settled(value),
-                Err(fault) => !is_coordinator(fault),
+                Err(raw) => !is_coordinator(raw),
             };
             if settled || attempt >= COORDINATOR_ATTEMPTS || begin.elapsed() >= COORDINATOR_LIMIT {
                 return answer;
@@ -162,82 +164,78 @@ impl Session {
         }
     }
 
-    /// The token that is to be shown, where that is how we say who we are.
+    /// The token to authenticate with; `None` when the connection authenticates without tokens.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn token(&self) -> Result<Option<Arc<Token>>, Fault> {
+    /// When the token endpoint gives none.
+    pub async fn token(&self) -> Result<Option<Arc<Token>>, RawError> {
         match &self.tokens {
             Some(tokens) => tokens.fresh().await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Gives a client the token that it shows to the brokers, when it has not got it yet. Before each call, and not when librdkafka asks for
-    /// one: so that the call itself ends with what is wrong with it, and a client that nobody uses asks for none.
-    fn authorize(&self, native: &Native) -> Result<Option<Arc<Token>>, Fault> {
+    /// Gives the current token to a client. Before each call, and not when librdkafka requests a token: so the call itself reports an
+    /// error of the token endpoint, and an unused client requests no tokens.
+    fn authorize(&self, native: &Native) -> Result<Option<Arc<Token>>, RawError> {
         let Some(tokens) = &self.tokens else { return Ok(None) };
         let token = Runtime::current().block_on(tokens.fresh())?;
-        native.context().show(&token, || {
+        native.context().set_token(&token, || {
             ffi::set_token(Handle::new(native.client().native_ptr()), token.reveal(), token.expires, tokens.principal())
         })?;
         Ok(Some(token))
     }
 
-    /// Whether any broker answers. One looks at a time; those that have waited for it meanwhile take what it has found.
-    fn reach(&self, native: &Native) -> Result<(), Fault> {
+    /// Checks whether any broker answers. One check runs at a time; calls that waited for it share its result.
+    fn reach(&self, native: &Native) -> Result<(), RawError> {
         let asked = Instant::now();
-        let mut last = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.unreached.lock();
         if native.context().health().answers {
             return Ok(());
         }
-        if let Some((_, fault)) = last.as_ref().filter(|(when, _)| *when >= asked) {
-            return Err(fault.clone());
+        if let Some((_, raw)) = last.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(raw.clone());
         }
         let found = reach(native, &self.connection);
-        *last = found.as_ref().err().map(|fault| (Instant::now(), fault.clone()));
+        *last = found.as_ref().err().map(|raw| (Instant::now(), raw.clone()));
         found
     }
 
-    /// The brokers did not accept it: the next call shows another one.
+    /// Drops a token that the brokers did not accept; the next call uses another one.
     pub async fn refused(&self, token: &Arc<Token>) {
         if let Some(tokens) = &self.tokens {
             tokens.refused(token).await;
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// librdkafka makes a client without any broker to ask, and waits.
+/// Checks that there is a bootstrap server: without one, librdkafka creates a client that waits forever.
 ///
 /// # Errors
-/// When no bootstrap server is named.
-pub(in crate::kafka) fn names_brokers(connection: &Connection) -> Result<(), Fault> {
+/// When there is none.
+pub(in crate::kafka) fn names_brokers(connection: &Connection) -> Result<(), RawError> {
     let brokers = &connection.bootstrap_servers;
-    if brokers.contains('\0') || brokers.split(',').all(|broker| broker.trim().is_empty()) {
-        return Err(Fault { code: ffi::INVALID_ARGUMENT, text: "no bootstrap server is named".into() });
+    if brokers.iter().next().is_none() || brokers.iter().any(|broker| broker.as_str().contains('\0')) {
+        return Err(RawError::invalid("there is no bootstrap server"));
     }
     Ok(())
 }
 
-/// Whether any broker answers, found out within seconds; the fault says why not.
-fn reach(native: &Native, connection: &Connection) -> Result<(), Fault> {
+/// Checks within seconds whether any broker answers; the error gives the cause why not.
+fn reach(native: &Native, connection: &Connection) -> Result<(), RawError> {
     let begin = Instant::now();
     loop {
         if ffi::topic_leaders(Handle::new(native.client().native_ptr()), PROBED_TOPIC, REACH_ATTEMPT).is_ok() {
             native.context().answered();
             return Ok(());
         }
-        hear(native);
+        drain_events(native);
         let health = native.context().health();
         if health.rejected {
-            let why = health.cause.map_or_else(|| "the credentials were not accepted".into(), |cause| cause.words);
-            return Err(Fault { code: NOT_AUTHENTICATED, text: why });
+            let why = health.cause.map_or_else(|| "the credentials were not accepted".into(), |cause| cause.text);
+            return Err(RawError { code: NOT_AUTHENTICATED, text: why });
         }
-        // A few attempts see a broker that is just being restarted; with a cause there is no point in the whole wait.
+        // A few attempts get over a broker's restart; with a known cause a shorter wait is enough.
         let limit = if health.cause.is_some() { REACH_LIMIT_WITH_CAUSE } else { REACH_LIMIT };
         if begin.elapsed() >= limit || health.cause.as_ref().is_some_and(Cause::is_lasting) {
             return Err(unreached(health.cause, connection, limit));
@@ -245,9 +243,8 @@ fn reach(native: &Native, connection: &Connection) -> Result<(), Fault> {
     }
 }
 
-/// Takes what librdkafka has to say out of its queue, to the client's context: causes of failures come no other way,
-/// and what nobody takes out piles up.
-fn hear(native: &Native) {
-    // With no time at all the queue says nothing; with a millisecond it says what it has.
+/// Passes librdkafka's queued events to the client's context: only they report why a connection failed, and unread events pile up.
+fn drain_events(native: &Native) {
+    // With a timeout of zero, poll returns nothing; with a millisecond, it returns the queued events.
     while native.poll(Duration::from_millis(1)).is_some() {}
 }

@@ -1,11 +1,12 @@
-//! Starts the processes, and bounds how many there are.
+//! Starts the clients' processes, and limits their number.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::process::{Process, Program};
@@ -14,61 +15,65 @@ use crate::{
     machine::facts::{KafkaError, KafkaErrorKind},
 };
 
-/// How many processes there are at once: each has its weight, and the operator's memory is bounded.
-const PROCESSES: usize = 32;
+/// How many processes run at once: each needs memory, and the operator's is limited.
+const MAX_PROCESSES: usize = 32;
 
-/// How long one waits for a process when there are that many, and how often it is looked whether one of them is idle.
-pub(super) const PLACE_LIMIT: Duration = Duration::from_secs(30);
-const PLACE_LOOK: Duration = Duration::from_millis(250);
+/// The time limit for a call that waits for a process while that many run.
+pub(super) const SLOT_LIMIT: Duration = Duration::from_secs(30);
 
-/// How processes are started.
+/// How often a waiting call checks for an idle process to stop.
+const IDLE_CHECK: Duration = Duration::from_millis(250);
+
+/// Starts processes of one program.
 pub(in crate::kafka) struct Launcher {
     program: Program,
+    /// For how long commits may be under way.
     pub allowance: Allowance,
-    places: Arc<Semaphore>,
-    /// Those that run, and some that have ended.
+    slots: Arc<Semaphore>,
+    /// The running processes, and some that have exited.
     started: Mutex<Vec<Weak<Process>>>,
 }
 
 impl Launcher {
+    /// Starts no process yet.
     pub fn new(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
         Self {
             program: Program { path: program, arguments },
             allowance,
-            places: Arc::new(Semaphore::new(PROCESSES)),
+            slots: Arc::new(Semaphore::new(MAX_PROCESSES)),
             started: Mutex::default(),
         }
     }
 
-    /// Starts a process, where need be in the place of an idle one.
+    /// Starts a process, if necessary in the slot of an idle one.
     pub(super) async fn start(&self, connection: &Connection) -> Result<Arc<Process>, KafkaError> {
-        let mut place = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
-        let place = loop {
-            match tokio::time::timeout(PLACE_LOOK, &mut place).await {
-                // Never closed.
-                Ok(place) => break place.map_err(|_| no_place())?,
-                Err(_) => self.end_an_idle_one(),
+        let mut slot = std::pin::pin!(Arc::clone(&self.slots).acquire_owned());
+        let slot = loop {
+            match tokio::time::timeout(IDLE_CHECK, &mut slot).await {
+                // The semaphore is never closed.
+                Ok(slot) => break slot.map_err(|_| no_slot())?,
+                Err(_) => self.stop_an_idle_process(),
             }
         };
-        let process = Arc::new(Process::start(&self.program, connection, place)?);
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.retain(|process| process.upgrade().is_some_and(|process| process.lives()));
+        let process = Arc::new(Process::start(&self.program, connection, slot)?);
+        let mut started = self.started.lock();
+        started.retain(|process| process.upgrade().is_some_and(|process| process.is_running()));
         started.push(Arc::downgrade(&process));
         Ok(process)
     }
 
-    /// The one whose broker has never answered, or that has been idle for the longest.
-    fn end_an_idle_one(&self) {
-        let started: Vec<Arc<Process>> =
-            self.started.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+    /// Stops an idle process: preferably one whose broker has never answered, otherwise the one that has been idle for the longest.
+    fn stop_an_idle_process(&self) {
+        let started: Vec<Arc<Process>> = self.started.lock().iter().filter_map(Weak::upgrade).collect();
         let idle = started.iter().filter_map(|process| Some((process.idle()?, process)));
         if let Some((_, process)) = idle.min_by_key(|(idle, _)| *idle) {
-            process.end_if_idle();
+            process.stop_if_idle();
         }
     }
 }
 
-pub(super) fn no_place() -> KafkaError {
-    let message = format!("{PROCESSES} Kafka clusters are being asked, and more are not at once; it is tried again");
+/// The error of a call that got no process.
+pub(super) fn no_slot() -> KafkaError {
+    let message = format!("clients for {MAX_PROCESSES} Kafka clusters are busy, which is the maximum; it is tried again");
     KafkaError::new(KafkaErrorKind::Unreachable, message)
 }

@@ -1,26 +1,30 @@
-//! Whether anybody listens where brokers should be: so that no process is started for those where nobody does, however many there are.
+//! Whether a bootstrap server accepts connections: no process is started for a cluster of which none does, however many such there
+//! are.
 
 use std::{io, time::Duration};
 
 use futures::future::select_ok;
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::kafka::{
-    connection::Connection,
-    diagnostics::{log_causes::Cause, unreachable::unreached},
-    ffi::Fault,
+use crate::{
+    api::Broker,
+    kafka::{
+        connection::Connection,
+        diagnostics::{log_causes::Cause, unreachable::unreached},
+        ffi::RawError,
+    },
 };
 
-/// How long finding an address may take, and how long a connection to it.
+/// The time limit for resolving a name, and for each connection.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Tries to connect to the bootstrap servers, to all at once; one that accepts is enough. What cannot be told here a client has to find out.
+/// Tries to connect to all bootstrap servers at once; one that accepts is enough. Only certain failures count: the rest is left to
+/// the client.
 ///
 /// # Errors
-/// When none accepts; the fault is that of a client.
-pub(super) async fn preflight_connect(connection: &Connection) -> Result<(), Fault> {
-    let brokers = connection.bootstrap_servers.split(',').map(str::trim).filter(|broker| !broker.is_empty());
-    let attempts: Vec<_> = brokers.map(|broker| Box::pin(connect(broker))).collect();
+/// The error that a client would report, when no bootstrap server accepts.
+pub(super) async fn preflight_connect(connection: &Connection) -> Result<(), RawError> {
+    let attempts: Vec<_> = connection.bootstrap_servers.iter().map(|broker| Box::pin(connect(broker))).collect();
     if attempts.is_empty() {
         return Ok(());
     }
@@ -30,13 +34,13 @@ pub(super) async fn preflight_connect(connection: &Connection) -> Result<(), Fau
     }
 }
 
-/// Why a broker cannot be connected to, where that is certain. All its addresses are tried at once: the first may be the one that is silent.
-async fn connect(broker: &str) -> Result<(), Cause> {
-    // A client takes this for a protocol.
-    if broker.contains("://") {
+/// Why a broker certainly cannot be connected to. Tries all its addresses at once, because the first one may be the silent one.
+async fn connect(broker: &Broker) -> Result<(), Cause> {
+    // librdkafka reads this as a protocol.
+    if broker.as_str().contains("://") {
         return Ok(());
     }
-    let addresses = match tokio::time::timeout(LIMIT, lookup_host(broker)).await {
+    let addresses = match tokio::time::timeout(LIMIT, lookup_host(broker.as_str())).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
         Err(_) | Ok(Err(_)) => return Err(Cause::unresolved(broker)),
@@ -57,7 +61,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_broker_that_accepts_is_enough_and_none_is_said_as_a_client_says_it() {
+    async fn one_broker_that_accepts_is_enough_and_otherwise_the_error_is_a_clients() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
         let refused = {
@@ -65,9 +69,9 @@ mod tests {
             gone.local_addr().unwrap()
         };
         assert_eq!(preflight_connect(&Connection::plain(format!("{refused},{open}"))).await, Ok(()));
-        let fault = preflight_connect(&Connection::plain(format!("{refused}"))).await.unwrap_err();
+        let error = preflight_connect(&Connection::plain(format!("{refused}"))).await.unwrap_err();
         let expected = format!("no broker of {refused} answers: connection refused by {refused}: nothing listens at that port");
-        assert_eq!(fault.text, expected);
+        assert_eq!(error.text, expected);
         assert_eq!(preflight_connect(&Connection::plain("no-port")).await, Ok(()), "a client knows the usual port");
     }
 }

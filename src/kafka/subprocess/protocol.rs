@@ -1,70 +1,107 @@
-//! What the operator and a client's process say to each other: JSON, each message after its length.
+//! The protocol between the operator and a client's process: JSON messages, each after its length.
 
 use std::{io, time::Duration};
 
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use zeroize::Zeroizing;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_util::codec::{Encoder, FramedRead, LengthDelimitedCodec};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    kafka::port::Allowance,
-    machine::facts::{Committed, GroupMember, KafkaError, TopicPartition},
+    kafka::port::{Allowance, GroupAdmin},
+    machine::facts::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
 };
 
-/// The largest message: some ten times what is said about the most partitions that a reset may have.
-const MOST_BYTES: u32 = 64 << 20;
+/// The largest message in bytes: some ten times the largest one about the most partitions that a reset may have.
+const MAX_MESSAGE: usize = 64 << 20;
 
-/// Partitions with something; JSON has no maps by partition.
-pub(super) type Pairs<T> = Vec<(TopicPartition, T)>;
-
-/// What the operator says, after the connection.
+/// What the operator sends, after the connection.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Told {
-    /// A question, to which the answer will have the same number.
-    Asked(u64, Call),
-    /// Until when commits may be under way, on the clock of [`until`].
+pub(super) enum Request {
+    /// A call.
+    Call {
+        /// The number of the call, and of its response.
+        number: u64,
+        call: Call,
+        /// For a commit: until when it may be under way, see [`until`].
+        allowed_until: Option<u64>,
+    },
+    /// Until when commits may be under way, see [`until`]. The latest time counts, even when it is earlier.
     Allowed(u64),
 }
 
-/// What a client's process says: the answer to a question.
+/// What a client's process sends.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Answered(pub u64, pub Result<Value, KafkaError>);
+pub(super) struct Response {
+    /// The number of the call.
+    pub number: u64,
+    pub reply: Result<Reply, KafkaError>,
+}
 
-/// The methods of [`super::super::GroupAdmin`], with what they are asked.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Call {
-    ClusterId,
-    DescribeGroup { group: String },
-    Partitions { topic: String },
-    Bounds { partitions: Vec<TopicPartition> },
-    StableEnds { partitions: Vec<TopicPartition> },
-    OffsetsForTimes { times: Pairs<i64> },
-    Committed { group: String, partitions: Vec<TopicPartition> },
-    AllCommitted { group: String },
-    Commit { group: String, offsets: Pairs<Committed>, allowed_until: u64 },
-    RemoveMembers { group: String, members: Vec<GroupMember> },
-    Access { group: String, topics: Vec<String> },
+/// The calls of the port, one per line: the method, its name as a variant, its arguments, its result, and what a message says that
+/// it does.
+macro_rules! calls {
+    ($($method:ident $variant:ident ($($argument:ident: $borrowed:ty),*) -> $(#[$with:meta])? $reply:ty, $doing:literal;)*) => {
+        /// A call of the port, with its arguments.
+        #[derive(Serialize, Deserialize)]
+        pub(super) enum Call {
+            $($variant { $($argument: <$borrowed as ToOwned>::Owned),* },)*
+        }
+
+        /// The result of a call.
+        #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub(super) enum Reply {
+            $($variant($(#[$with])? $reply),)*
+        }
+
+        impl Call {
+            /// What the call does, for messages.
+            pub fn doing(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $doing,)*
+                }
+            }
+
+            /// Makes the call on a client.
+            pub async fn run(self, client: &impl GroupAdmin) -> Result<Reply, KafkaError> {
+                match self {
+                    $(Self::$variant { $($argument),* } => client.$method($(&$argument),*).await.map(Reply::$variant),)*
+                }
+            }
+        }
+
+        /// The result of the call of the same name; `None` when the reply belongs to another call.
+        impl Reply {
+            $(pub fn $method(self) -> Option<$reply> {
+                if let Self::$variant(reply) = self { Some(reply) } else { None }
+            })*
+        }
+    };
+}
+
+calls! {
+    cluster_id ClusterId() -> Option<String>, "reading the cluster's id";
+    describe_group DescribeGroup(group: str) -> Group, "describing the group";
+    partitions Partitions(topic: str) -> Vec<i32>, "reading a topic's partitions";
+    bounds Bounds(partitions: [TopicPartition]) -> #[serde(with = "pairs")] PerPartition<Bounds>, "reading the logs' bounds";
+    stable_ends StableEnds(partitions: [TopicPartition]) -> #[serde(with = "pairs")] PerPartition<i64>, "reading the logs' bounds";
+    offsets_for_times OffsetsForTimes(times: [(TopicPartition, i64)])
+        -> #[serde(with = "pairs")] PerPartition<Option<TimestampMatch>>, "looking up times in the logs";
+    committed Committed(group: str, partitions: [TopicPartition])
+        -> #[serde(with = "pairs")] PerPartition<Option<Committed>>, "reading committed offsets";
+    all_committed AllCommitted(group: str)
+        -> #[serde(with = "pairs")] PerPartition<Option<Committed>>, "reading committed offsets";
+    commit Commit(group: str, offsets: [(TopicPartition, Committed)]) -> #[serde(with = "pairs")] PerPartition<()>, "committing";
+    remove_members RemoveMembers(group: str, members: [GroupMember]) -> (), "removing members from the group";
+    access Access(group: str, topics: [String]) -> Access, "reading the allowed operations";
 }
 
 impl Call {
-    /// In words.
-    pub fn what(&self) -> &'static str {
-        match self {
-            Self::ClusterId => "reading the cluster's id",
-            Self::DescribeGroup { .. } => "describing the group",
-            Self::Partitions { .. } => "reading a topic's partitions",
-            Self::Bounds { .. } | Self::StableEnds { .. } => "reading the logs' bounds",
-            Self::OffsetsForTimes { .. } => "looking for times in the logs",
-            Self::Committed { .. } | Self::AllCommitted { .. } => "reading committed offsets",
-            Self::Commit { .. } => "committing",
-            Self::RemoveMembers { .. } => "taking members out of the group",
-            Self::Access { .. } => "reading what is allowed",
-        }
-    }
-
-    /// Far longer than a client needs for it by its own limits: each question has one, and a commit is sent in parts of up to 2,000 partitions.
+    /// The time limit, far above what a client needs by its own limits: each request has one, and a commit is sent in parts of up to
+    /// 2,000 partitions.
     pub fn limit(&self) -> Duration {
         let parts = match self {
             Self::Commit { offsets, .. } => offsets.len() / 1_000,
@@ -74,41 +111,68 @@ impl Call {
     }
 }
 
-/// Milliseconds on the clock by which [`std::time::Instant`] goes, which is one for all processes of a machine.
+/// A map by partition as a list of pairs, because JSON's keys are strings.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{KafkaError, PerPartition, TopicPartition};
+
+    pub fn serialize<T: Serialize, S: Serializer>(answers: &PerPartition<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(answers)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<PerPartition<T>, D::Error> {
+        let pairs = Vec::<(TopicPartition, Result<T, KafkaError>)>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
+}
+
+/// Milliseconds on the clock of [`std::time::Instant`], which all processes of a machine share.
 pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
-/// Until when commits may be under way, on that clock.
+/// Until when commits may be under way, on the clock of [`now`].
 pub(super) fn until(allowance: &Allowance) -> u64 {
-    // The clock first: what passes between the two is not allowed.
+    // The clock first: the time between the two is not allowed.
     let now = now();
     now.saturating_add(u64::try_from(allowance().as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Writes a message. It may hold secrets, so it is overwritten afterwards.
-pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let bytes = Zeroizing::new(serde_json::to_vec(message)?);
-    let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MOST_BYTES);
-    to.write_u32(length.ok_or(io::ErrorKind::FileTooLarge)?).await?;
-    to.write_all(&bytes).await?;
-    to.flush().await
+fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(MAX_MESSAGE).new_codec()
 }
 
-/// Reads a message; `None` at the end.
-pub(super) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
-    let length = match from.read_u32().await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        length => length?,
+/// Writes a message. It may contain secrets, so its memory is overwritten afterwards.
+pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
+    let json = Bytes::from_owner(Zeroizing::new(serde_json::to_vec(message)?));
+    let mut frame = BytesMut::new();
+    codec().encode(json, &mut frame)?;
+    let written = async {
+        to.write_all(&frame).await?;
+        to.flush().await
     };
-    if length > MOST_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
+    let written = written.await;
+    frame.as_mut().zeroize();
+    written
+}
+
+/// Reads messages.
+pub(super) struct Reader<R>(FramedRead<R, LengthDelimitedCodec>);
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub fn new(from: R) -> Self {
+        Self(FramedRead::new(from, codec()))
     }
-    // As it comes: a length is only a claim.
-    let mut bytes = Zeroizing::new(vec![]);
-    from.take(length.into()).read_to_end(&mut bytes).await?;
-    Ok(Some(serde_json::from_slice(&bytes)?))
+
+    /// The next message, whose memory is overwritten afterwards; `None` at the end.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        let Some(mut frame) = self.0.next().await.transpose()? else { return Ok(None) };
+        let message = serde_json::from_slice(&frame);
+        frame.as_mut().zeroize();
+        Ok(Some(message?))
+    }
 }
 
 #[cfg(test)]
@@ -116,21 +180,34 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::machine::facts::KafkaErrorKind;
 
     #[tokio::test]
-    async fn what_is_written_is_read_and_what_is_none_is_refused() {
+    async fn messages_are_read_as_they_were_written_and_invalid_ones_are_refused() {
         let mut bytes = vec![];
-        write(&mut bytes, &Told::Allowed(7)).await.unwrap();
-        let mut whole = bytes.as_slice();
-        assert!(matches!(read::<Told>(&mut whole).await.unwrap(), Some(Told::Allowed(7))));
-        assert!(read::<Told>(&mut whole).await.unwrap().is_none(), "that is the end");
+        write(&mut bytes, &Request::Allowed(7)).await.unwrap();
+        let mut reader = Reader::new(bytes.as_slice());
+        assert!(matches!(reader.next::<Request>().await.unwrap(), Some(Request::Allowed(7))));
+        assert!(reader.next::<Request>().await.unwrap().is_none(), "that is the end");
         for broken in [&bytes[..bytes.len() - 1], &[0, 0, 0, 2, b'{', b'{'], &[255, 255, 255, 255, b'7']] {
-            assert!(read::<Told>(&mut &*broken).await.is_err(), "{broken:?}");
+            assert!(Reader::new(broken).next::<Request>().await.is_err(), "{broken:?}");
         }
     }
 
+    #[tokio::test]
+    async fn an_answer_by_partition_survives_the_pipe() {
+        let (at, other) = (TopicPartition::new("orders", 3), TopicPartition::new("orders", 4));
+        let error = KafkaError::new(KafkaErrorKind::Leader, "no leader");
+        let answers = PerPartition::from([(at, Ok(Bounds { start: 1, end: 2 })), (other, Err(error))]);
+        let mut bytes = vec![];
+        write(&mut bytes, &Response { number: 7, reply: Ok(Reply::Bounds(answers.clone())) }).await.unwrap();
+        let response: Response = Reader::new(bytes.as_slice()).next().await.unwrap().unwrap();
+        assert_eq!((response.number, response.reply.unwrap().bounds()), (7, Some(answers)));
+        assert_eq!(Reply::Partitions(vec![1]).bounds(), None);
+    }
+
     #[test]
-    fn what_is_allowed_for_ever_never_ends_and_what_is_not_has_ended() {
+    fn an_unlimited_allowance_never_ends_and_an_empty_one_has_ended() {
         assert_eq!(until(&(Arc::new(|| Duration::MAX) as Allowance)), u64::MAX);
         let before = now();
         let none = until(&(Arc::new(|| Duration::ZERO) as Allowance));

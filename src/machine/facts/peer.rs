@@ -1,7 +1,7 @@
 //! Another OffsetReset, as one that may want the same group or the same workloads.
 
 use crate::{
-    api::{FINALIZER, OffsetReset, Phase, Reason, TargetStatus},
+    api::{BootstrapServers, FINALIZER, OffsetReset, Phase, Reason, TargetStatus},
     machine::{request::identity, time::later},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -98,7 +98,7 @@ impl From<&OffsetReset> for PeerReset {
 #[must_use]
 pub fn brokers(reset: &OffsetReset) -> Vec<String> {
     let Some(brokers) = &reset.spec.kafka.bootstrap_servers else { return vec![] };
-    brokers.to_lowercase().split(',').map(str::to_owned).collect()
+    BootstrapServers::from(brokers.to_lowercase()).iter().map(ToString::to_string).collect()
 }
 
 impl PeerReset {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::InvalidSpec;
-use crate::api::{AuthenticationSpec, AuthenticationType, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef};
+use crate::api::{
+    AuthenticationSpec, AuthenticationType, BootstrapServers, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -70,7 +72,7 @@ fn check_kafka(kafka: &KafkaSpec) -> Result<(), (String, String)> {
         (None, Some(_)) if kafka.tls.is_some() || kafka.authentication.is_some() => {
             return wrong(".binding", "is a whole connection; leave out tls and authentication");
         }
-        (Some(brokers), None) if !brokers.split(',').all(names_a_broker) => {
+        (Some(brokers), None) if BootstrapServers::parse(brokers).is_none() => {
             let example = "host:port, several separated by commas without spaces, such as kafka-bootstrap.kafka:9092";
             return wrong(".bootstrapServers", &format!("'{brokers}' is not {example}"));
         }
@@ -152,19 +154,6 @@ fn is_value(name: &str, value: &str) -> bool {
             digits && (value == "0" || !value.starts_with('0'))
         }
         _ => false,
-    }
-}
-
-/// `host:port`, or an IPv6 address in brackets and a port.
-pub(crate) fn names_a_broker(broker: &str) -> bool {
-    let Some((host, port)) = broker.rsplit_once(':') else { return false };
-    let port = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    port && match bracketed {
-        Some(address) => {
-            !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-        }
-        None => !host.is_empty() && !host.contains([':', '/', ',', '\0']) && !host.contains(char::is_whitespace),
     }
 }
 
