@@ -55,8 +55,8 @@ impl fmt::Display for Broker {
     }
 }
 
-/// The brokers that a client asks first for the others of their cluster: a comma-separated list. Spaces around an entry do not
-/// count.
+/// The brokers that a client asks first for the others of their cluster: a comma-separated list.
+/// Spaces around an entry do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BootstrapServers(Vec<Broker>);

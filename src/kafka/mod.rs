@@ -1,9 +1,11 @@
-//! Kafka behind a port of a few methods in the operator's own types ([`GroupAdmin`]), and librdkafka behind that.
+//! Kafka behind a port of a few methods in the operator's own types ([`GroupAdmin`]), and
+//! librdkafka behind that.
 //!
 //! In the operator, librdkafka runs in a separate process for each connection ([`serve`]).
 //!
-//! Every call is bounded in time, and no call is abandoned half-way: librdkafka continues its work when a future is dropped, so a
-//! call that has begun is awaited until it completes or its own time limit passes.
+//! Every call is bounded in time, and no call is abandoned half-way: librdkafka continues its work
+//! when a future is dropped, so a call that has begun is awaited until it completes or its own time
+//! limit passes.
 
 mod auth;
 mod connection;

@@ -47,7 +47,8 @@ impl Pool {
         Self { clients: Mutex::default(), kind: Kind::Native(allowance) }
     }
 
-    /// A pool whose clients each run in a process of their own: `program` with `arguments` must call [`super::serve`].
+    /// A pool whose clients each run in a process of their own: `program` with `arguments` must
+    /// call [`super::serve`].
     #[must_use]
     pub fn apart(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
         let launcher = Arc::new(Launcher::new(program, arguments, allowance));

@@ -12,8 +12,8 @@ use crate::machine::facts::{
 /// What a reset needs of a Kafka cluster. One client serves every group of the cluster.
 #[async_trait]
 pub trait GroupAdmin: Send + Sync {
-    /// The cluster's id, by which two connections to one cluster are recognized; `None` where the brokers have none (before
-    /// 0.10.1).
+    /// The cluster's id, by which two connections to one cluster are recognized; `None` where the
+    /// brokers have none (before 0.10.1).
     ///
     /// # Errors
     /// When no broker answers.
@@ -22,15 +22,17 @@ pub trait GroupAdmin: Send + Sync {
     /// Describes a group of the classic or of the consumer protocol (KIP-848), with its members.
     ///
     /// # Errors
-    /// The call's own error. An unknown group is not an error but [`Group::NotFound`]. A group of another type (share, Streams,
-    /// Kafka Connect) is the error `UnsupportedGroupType`, and the message names the type and the tool that resets it. A live group
-    /// is never described as Empty or Dead, and never not found.
+    /// The call's own error. An unknown group is not an error but [`Group::NotFound`]. A group of
+    /// another type (share, Streams, Kafka Connect) is the error `UnsupportedGroupType`, and the
+    /// message names the type and the tool that resets it. A live group is never described as Empty
+    /// or Dead, and never not found.
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError>;
 
     /// The partitions of a topic, ascending.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition` when there is no such topic (the request never creates it), or the call's own error.
+    /// `UnknownTopicOrPartition` when there is no such topic (the request never creates it), or the
+    /// call's own error.
     async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError>;
 
     /// The log start and the high watermark of each partition.
@@ -39,15 +41,17 @@ pub trait GroupAdmin: Send + Sync {
     /// The whole call's error; a partition's own error is its entry in the result.
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError>;
 
-    /// The last stable offset of each partition, up to which `read_committed` consumers read: the first offset of the earliest open
-    /// transaction, or the high watermark when no transaction is open.
+    /// The last stable offset of each partition, up to which `read_committed` consumers read: the
+    /// first offset of the earliest open transaction, or the high watermark when no transaction is
+    /// open.
     ///
     /// # Errors
     /// The whole call's error; a partition's own error is its entry in the result.
     async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError>;
 
     /// For each partition the first record at or after a time in milliseconds since the epoch;
-    /// `None` when no record is that young. A negative time is an error of its partition: it has another meaning in the protocol.
+    /// `None` when no record is that young. A negative time is an error of its partition: it has
+    /// another meaning in the protocol.
     ///
     /// # Errors
     /// The whole call's error; a partition's own error is its entry in the result.
@@ -56,47 +60,52 @@ pub trait GroupAdmin: Send + Sync {
         times: &[(TopicPartition, i64)],
     ) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError>;
 
-    /// The group's committed offset of each partition; `None` without a commit. While a transactional commit is pending, the
-    /// partition has the error `UnstableOffset` (Kafka's "require stable").
+    /// The group's committed offset of each partition; `None` without a commit. While a
+    /// transactional commit is pending, the partition has the error `UnstableOffset` (Kafka's
+    /// "require stable").
     ///
     /// # Errors
     /// The whole call's error; a partition's own error is its entry in the result.
     async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<Option<Committed>>, KafkaError>;
 
-    /// All committed offsets of the group, over all topics. A partition with a commit has the error `UnstableOffset` while another
-    /// commit is pending in a transaction. The broker leaves out a partition with only a pending commit, so use
-    /// [`GroupAdmin::committed`] for partitions that are known.
+    /// All committed offsets of the group, over all topics. A partition with a commit has the error
+    /// `UnstableOffset` while another commit is pending in a transaction. The broker leaves out a
+    /// partition with only a pending commit, so use [`GroupAdmin::committed`] for partitions that
+    /// are known.
     ///
     /// # Errors
     /// The whole call's error; a partition's own error is its entry in the result.
     async fn all_committed(&self, group: &str) -> Result<PerPartition<Option<Committed>>, KafkaError>;
 
-    /// Commits offsets for a group without members, each with its metadata string. Only each partition's own answer counts: a
-    /// successful call may have committed nothing.
+    /// Commits offsets for a group without members, each with its metadata string. Only each
+    /// partition's own answer counts: a successful call may have committed nothing.
     ///
     /// # Errors
-    /// The whole call's error: nothing was committed. But after `Timeout` and `Unreachable`, of the call or of a partition, the
-    /// offset may have been committed: read it back. A negative offset is an error of its partition, and is not sent.
+    /// The whole call's error: nothing was committed. But after `Timeout` and `Unreachable`, of the
+    /// call or of a partition, the offset may have been committed: read it back. A negative offset
+    /// is an error of its partition, and is not sent.
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError>;
 
-    /// Removes members from a classic group, as if they had left. Each by its member id, so that a later incarnation of a static
-    /// member stays. A member that has left already is not an error. Needs Read on the group, and Kafka 2.4 or newer.
+    /// Removes members from a classic group, as if they had left. Each by its member id, so that a
+    /// later incarnation of a static member stays. A member that has left already is not an error.
+    /// Needs Read on the group, and Kafka 2.4 or newer.
     ///
     /// # Errors
     /// When a member could not be removed, or when the outcome is unknown.
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError>;
 
-    /// Whether the operator may read the group and the topics, which a commit needs, from the operations that the broker reports with
-    /// their descriptions (KIP-430, Kafka 2.3). Creates neither group nor topic. Where the broker refuses the description, reading
-    /// is refused too, because the right to read includes the right to describe.
+    /// Whether the operator may read the group and the topics, which a commit needs, from the
+    /// operations that the broker reports with their descriptions (KIP-430, Kafka 2.3). Creates
+    /// neither group nor topic. Where the broker refuses the description, reading is refused too,
+    /// because the right to read includes the right to describe.
     ///
     /// # Errors
     /// When no broker answered; a refusal is an answer.
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError>;
 }
 
-/// For how long from now a commit may be under way; zero when none may be sent. Called right before each commit request, whose time
-/// limit it is.
+/// For how long from now a commit may be under way; zero when none may be sent. Called right before
+/// each commit request, whose time limit it is.
 pub type Allowance = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Provides clients.

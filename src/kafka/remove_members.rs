@@ -1,5 +1,6 @@
-//! Removes members from a group by `LeaveGroup` (KIP-345, Kafka 2.4), which librdkafka has no call for. The few requests go over a
-//! connection of the operator's own, which is opened for them and closed afterwards.
+//! Removes members from a group by `LeaveGroup` (KIP-345, Kafka 2.4), which librdkafka has no call
+//! for. The few requests go over a connection of the operator's own, which is opened for them and
+//! closed afterwards.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ use crate::machine::facts::{GroupMember, KafkaError, KafkaErrorKind};
 /// The time limit of a connection, and of each answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read, in bytes: far above an answer with every member of the largest group.
+/// The largest answer that is read, in bytes: far above an answer with every member of the largest
+/// group.
 const LARGEST_ANSWER: i32 = 1 << 20;
 
 /// The version of `FindCoordinator`, which every broker since 1.1 supports.

@@ -1,7 +1,9 @@
-//! Tokens by OAuth 2.0's grant of client credentials (RFC 6749, 4.4), kept until four fifths of their lifetime have passed.
+//! Tokens by OAuth 2.0's grant of client credentials (RFC 6749, 4.4), kept until four fifths of
+//! their lifetime have passed.
 //!
-//! Each request has its own TLS connection to the endpoint's address: it follows no redirect and uses no proxy, and the answer's
-//! size and time are bounded. The caller decides which endpoints are allowed.
+//! Each request has its own TLS connection to the endpoint's address: it follows no redirect and
+//! uses no proxy, and the answer's size and time are bounded. The caller decides which endpoints
+//! are allowed.
 
 use std::{
     io,
@@ -304,7 +306,8 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-/// Why the endpoint's certificate is not trusted, with what to do; `None` when the certificate is not the reason.
+/// Why the endpoint's certificate is not trusted, with what to do; `None` when the certificate is
+/// not the reason.
 fn distrust(error: &HandshakeError, trusted: &Tls) -> Option<String> {
     Some(match Problem::of(error.certificate.as_raw())? {
         Problem::Issuer => match trusted {

@@ -1,5 +1,5 @@
-//! The client's side of SCRAM (RFC 5802, RFC 7677): the client proves the password without sending it, and the broker proves that it
-//! knows the password too.
+//! The client's side of SCRAM (RFC 5802, RFC 7677): the client proves the password without sending
+//! it, and the broker proves that it knows the password too.
 
 use std::num::NonZeroU32;
 

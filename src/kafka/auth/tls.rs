@@ -1,5 +1,6 @@
-//! TLS for the operator's own connections, by librdkafka's rules and with the same OpenSSL: only the given CAs, or only the public
-//! ones, are trusted, and the certificate must be valid for the host.
+//! TLS for the operator's own connections, by librdkafka's rules and with the same OpenSSL: only
+//! the given CAs, or only the public ones, are trusted, and the certificate must be valid for the
+//! host.
 
 use std::{fmt, pin::Pin};
 
@@ -20,7 +21,8 @@ use crate::kafka::connection::{Authentication, Tls};
 /// Why a TLS handshake failed.
 #[derive(Debug)]
 pub(in crate::kafka) struct HandshakeError {
-    /// Why the certificate is not trusted, in OpenSSL's words and number; `X509_V_OK` when the certificate is not the reason.
+    /// Why the certificate is not trusted, in OpenSSL's words and number; `X509_V_OK` when the
+    /// certificate is not the reason.
     pub certificate: X509VerifyResult,
     /// OpenSSL's error.
     why: String,

@@ -12,8 +12,8 @@ pub use secret::Secret;
 use self::secret::revealed;
 use crate::api::BootstrapServers;
 
-/// How a cluster is reached, with the contents of the Secrets. Two resets with equal connections share one client. A renewed Secret
-/// makes another connection, and so another client.
+/// How a cluster is reached, with the contents of the Secrets. Two resets with equal connections
+/// share one client. A renewed Secret makes another connection, and so another client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Connection {
     /// The brokers to ask first.

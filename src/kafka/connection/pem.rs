@@ -1,5 +1,5 @@
-//! Checks of certificates and keys before librdkafka reads them, because its errors name neither the Secret nor the key in it. No
-//! result contains anything of the PEM.
+//! Checks of certificates and keys before librdkafka reads them, because its errors name neither
+//! the Secret nor the key in it. No result contains anything of the PEM.
 
 use openssl::{pkey::PKey, x509::X509};
 

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::pem::{self, Flaw};
 
-/// A secret text. Its `Debug` output shows nothing of it, and its memory is overwritten when it is dropped.
+/// A secret text. Its `Debug` output shows nothing of it, and its memory is overwritten when it is
+/// dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
@@ -34,7 +35,8 @@ impl Secret {
     }
 }
 
-/// Serializes a secret with its text, for the pipe to a client's process only. A field opts in by `#[serde(with = "revealed")]`.
+/// Serializes a secret with its text, for the pipe to a client's process only. A field opts in by
+/// `#[serde(with = "revealed")]`.
 pub(super) mod revealed {
     use serde::{Deserialize, Deserializer, Serializer};
 

@@ -13,27 +13,31 @@ pub(in crate::kafka) const TLS: i32 = -181;
 /// The errors of a connection, as opposed to those of a request.
 const CONNECTION: [i32; 3] = [ALL_BROKERS_DOWN, TLS, NOT_AUTHENTICATED];
 
-/// A code of our own, which neither Kafka nor librdkafka has: the token endpoint does not work, whoever the client is.
+/// A code of our own, which neither Kafka nor librdkafka has: the token endpoint does not work,
+/// whoever the client is.
 pub(in crate::kafka) const TOKEN_ENDPOINT: i32 = -10_000;
 
-/// The kind of a code; librdkafka's own codes are negative. An unknown code is [`KafkaErrorKind::Other`].
+/// The kind of a code; librdkafka's own codes are negative. An unknown code is
+/// [`KafkaErrorKind::Other`].
 pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
     match code {
         // UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID; librdkafka's own, from its metadata.
         3 | 100 | -188 | -190 => KafkaErrorKind::UnknownTopicOrPartition,
-        // No leader, not the leader, no replica or a broken disk on the leader, outdated epochs, OFFSET_NOT_AVAILABLE.
+        // No leader, not the leader, no replica or a broken disk on the leader, outdated epochs,
+        // OFFSET_NOT_AVAILABLE.
         5 | 6 | 9 | 56 | 72 | 74 | 75 | 78 => KafkaErrorKind::Leader,
         // Loading, not available, on another broker; librdkafka waits for one.
         14..=16 | -180 => KafkaErrorKind::Coordinator,
-        // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, FENCED and STALE_MEMBER_EPOCH:
-        // they all mean that the group has members.
+        // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, FENCED
+        // and STALE_MEMBER_EPOCH: they all mean that the group has members.
         22 | 25 | 27 | 82 | 110 | 113 => KafkaErrorKind::UnknownMember,
         29..=31 => KafkaErrorKind::Authorization,
         33 | 34 | 58 | NOT_AUTHENTICATED => KafkaErrorKind::Authentication,
         43 => KafkaErrorKind::UnsupportedForMessageFormat,
         69 => KafkaErrorKind::GroupNotFound,
         88 => KafkaErrorKind::UnstableOffset,
-        // Timed out: at the broker, here, as a message, in a queue; and a client that was closed during the call.
+        // Timed out: at the broker, here, as a message, in a queue; and a client that was closed
+        // during the call.
         7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
         unreadable if is_unreadable(unreadable) => KafkaErrorKind::Timeout,
         TLS => KafkaErrorKind::Tls,
@@ -46,13 +50,15 @@ pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
     }
 }
 
-/// An answer that cannot be read (a bad message, bad compression, too short), or whose broker's handle is gone. It counts as no
-/// answer, because the request may have been carried out; but unlike after a timeout, nothing waits for an answer any more.
+/// An answer that cannot be read (a bad message, bad compression, too short), or whose broker's
+/// handle is gone. It counts as no answer, because the request may have been carried out; but
+/// unlike after a timeout, nothing waits for an answer any more.
 pub(in crate::kafka) fn is_unreadable(code: i32) -> bool {
     matches!(code, -199 | -198 | -155 | -137)
 }
 
-/// Whether an error is about a group's coordinator: nothing was done, and the same request may soon succeed.
+/// Whether an error is about a group's coordinator: nothing was done, and the same request may soon
+/// succeed.
 pub(in crate::kafka) fn is_coordinator(raw: &RawError) -> bool {
     kind(raw.code) == KafkaErrorKind::Coordinator
 }

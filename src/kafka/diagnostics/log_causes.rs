@@ -1,7 +1,7 @@
 //! Why no broker answers: librdkafka's log lines, turned into a closed set of causes.
 //!
-//! librdkafka reports the cause of a failed connection only in its log. An unknown line becomes the message itself, without
-//! librdkafka's prefix and suffix.
+//! librdkafka reports the cause of a failed connection only in its log. An unknown line becomes the
+//! message itself, without librdkafka's prefix and suffix.
 
 use crate::api::Broker;
 
@@ -60,8 +60,9 @@ impl Cause {
 
     /// The cause in a line of librdkafka about a failed connection.
     ///
-    /// A line looks like `[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to ipv4#192.0.2.1:9092 failed: Connection refused
-    /// (after 0ms in state CONNECT)`, with `sasl_ssl://` before the host when the connection uses SASL or TLS.
+    /// A line looks like `[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to
+    /// ipv4#192.0.2.1:9092 failed: Connection refused (after 0ms in state CONNECT)`, with
+    /// `sasl_ssl://` before the host when the connection uses SASL or TLS.
     pub fn of(line: &str) -> Self {
         let (broker, report) = parts(line);
         let has = |needle: &str| report.contains(needle);
@@ -113,7 +114,8 @@ impl Cause {
     }
 }
 
-/// The TLS alert in a report such as `error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42`.
+/// The TLS alert in a report such as `error:0A000412:SSL routines::sslv3 alert bad certificate: SSL
+/// alert number 42`.
 fn alert(report: &str) -> &str {
     let from = report.rfind("::").map_or(report, |at| &report[at + 2..]);
     from.split(": SSL alert").next().unwrap_or(from)
@@ -124,7 +126,8 @@ fn parts(line: &str) -> (Option<Broker>, &str) {
     let line = line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, rest)| rest);
     let line = line.split(" (after ").next().unwrap_or(line).trim();
     match line.split_once(": ") {
-        // "sasl_ssl://host:port/nodeid"; in a line without a broker there is no slash before the first colon.
+        // "sasl_ssl://host:port/nodeid"; in a line without a broker there is no slash before the
+        // first colon.
         Some((name, report)) if name.contains('/') => {
             let name = name.split_once("://").map_or(name, |(_, name)| name);
             (Some(Broker::new(name.rsplit_once('/').map_or(name, |(broker, _)| broker))), report)

@@ -1,8 +1,9 @@
-//! Finds out what librdkafka does not report about a failed connection: why a broker's certificate is not trusted, and which protocol
-//! a port speaks.
+//! Finds out what librdkafka does not report about a failed connection: why a broker's certificate
+//! is not trusted, and which protocol a port speaks.
 //!
-//! It opens a connection of its own, only for an error message, right after librdkafka tried one to the same address. It sends no
-//! password, no client certificate, and no request except for the versions of Kafka's protocol.
+//! It opens a connection of its own, only for an error message, right after librdkafka tried one to
+//! the same address. It sends no password, no client certificate, and no request except for the
+//! versions of Kafka's protocol.
 
 use std::{
     io::{Read, Write},
@@ -45,8 +46,8 @@ impl Problem {
     pub fn of(code: i32) -> Option<Self> {
         match code {
             0 => None,
-            // No issuer, none in the store, self-signed, self-signed in the chain, none for the first certificate; and signatures by
-            // another key.
+            // No issuer, none in the store, self-signed, self-signed in the chain, none for the
+            // first certificate; and signatures by another key.
             2 | 7 | 18..=21 => Some(Self::Issuer),
             9 => Some(Self::NotYetValid),
             10 => Some(Self::Expired),
@@ -72,7 +73,8 @@ enum Flaw {
     Other(String),
 }
 
-/// Why the certificate of a broker is not trusted, with what to do; `None` when no problem is found.
+/// Why the certificate of a broker is not trusted, with what to do; `None` when no problem is
+/// found.
 pub(in crate::kafka) fn certificate(broker: &Broker, tls: &Tls) -> Option<String> {
     let flaws = handshake(broker, tls).ok()?;
     let texts: Vec<String> = relevant(flaws, tls).iter().map(|flaw| explain(flaw, broker, tls)).collect();
@@ -84,12 +86,14 @@ pub(in crate::kafka) fn speaks_tls(broker: &Broker) -> bool {
     handshake(broker, &Tls::Public).is_ok()
 }
 
-/// Whether a broker's port speaks Kafka in plaintext: it answers the request for the protocol's versions with that request's number.
+/// Whether a broker's port speaks Kafka in plaintext: it answers the request for the protocol's
+/// versions with that request's number.
 pub(in crate::kafka) fn speaks_plaintext(broker: &Broker) -> bool {
     const NUMBER: [u8; 4] = *b"ofrs";
     let ask = || {
         let mut stream = connect(broker)?;
-        // The length; ApiVersions in version 0; the number of the request; a client id, which is null.
+        // The length; ApiVersions in version 0; the number of the request; a client id, which is
+        // null.
         let request = [&[0, 0, 0, 10, 0, 18, 0, 0][..], &NUMBER, &[0xff, 0xff]].concat();
         stream.write_all(&request)?;
         let mut answer = [0; 8];
@@ -158,8 +162,8 @@ impl From<std::io::Error> for NoTls {
     }
 }
 
-/// The trusted CAs; none for the public ones. librdkafka knows those: where it rejects a certificate that has no other problem, its
-/// CA is not public.
+/// The trusted CAs; none for the public ones. librdkafka knows those: where it rejects a
+/// certificate that has no other problem, its CA is not public.
 fn cas(tls: &Tls) -> Vec<X509> {
     match tls {
         Tls::Public => vec![],
@@ -178,7 +182,8 @@ fn flaw(code: i32, words: &str, certificate: &X509Ref, depth: u32) -> Flaw {
     }
 }
 
-/// Each flaw once. Where the public CAs are trusted, the CA is in doubt only when there is no other flaw, see [`cas`].
+/// Each flaw once. Where the public CAs are trusted, the CA is in doubt only when there is no other
+/// flaw, see [`cas`].
 fn relevant(flaws: Vec<Flaw>, tls: &Tls) -> Vec<Flaw> {
     let (of_issuer, mut others): (Vec<Flaw>, Vec<Flaw>) = flaws.into_iter().partition(|flaw| matches!(flaw, Flaw::Issuer(_)));
     if others.is_empty() || matches!(tls, Tls::Trusted(_)) {

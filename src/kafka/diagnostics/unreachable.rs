@@ -15,7 +15,8 @@ use crate::{
     },
 };
 
-/// Why no broker was reached within `limit`. Where librdkafka leaves the cause open, the broker is probed.
+/// Why no broker was reached within `limit`. Where librdkafka leaves the cause open, the broker is
+/// probed.
 pub(in crate::kafka) fn unreached(cause: Option<Cause>, connection: &Connection, limit: Duration) -> RawError {
     let brokers = &connection.bootstrap_servers;
     let over_tls = |why: String| RawError { code: TLS, text: format!("no broker of {brokers} can be reached over TLS: {why}") };

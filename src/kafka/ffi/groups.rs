@@ -13,8 +13,9 @@ use crate::machine::facts::{GroupDescription, GroupMember, GroupState, GroupType
 
 type Description = sys::rd_kafka_ConsumerGroupDescription_t;
 
-/// Describes one group as librdkafka does: by `ConsumerGroupDescribe`, and by the classic `DescribeGroups` (version 4 at most)
-/// where the broker answers that with 69 or 35. `DescribeGroups` reports Dead for every group that is not classic.
+/// Describes one group as librdkafka does: by `ConsumerGroupDescribe`, and by the classic
+/// `DescribeGroups` (version 4 at most) where the broker answers that with 69 or 35.
+/// `DescribeGroups` reports Dead for every group that is not classic.
 pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Duration) -> Result<GroupDescription, RawError> {
     // SAFETY: a valid description, by the contract of `described`.
     described(handle, group, limit, false, |group| unsafe {
@@ -33,14 +34,16 @@ pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Durat
 /// The operations that are allowed on a group.
 pub(in crate::kafka) fn group_operations(handle: Handle, group: &str, limit: Duration) -> Result<Operations, RawError> {
     let mut count = 0;
-    // SAFETY: a valid description, by the contract of `described`; its list and the list's length belong together.
+    // SAFETY: a valid description, by the contract of `described`; its list and the list's length
+    // belong together.
     described(handle, group, limit, true, |group| unsafe {
         let first = plain::rd_kafka_ConsumerGroupDescription_authorized_operations(group.cast(), &raw mut count);
         operations(first, count)
     })
 }
 
-/// Describes one group, and passes its description to `read`: valid, and alive only during that call.
+/// Describes one group, and passes its description to `read`: valid, and alive only during that
+/// call.
 fn described<T>(
     handle: Handle,
     group: &str,
@@ -59,7 +62,8 @@ fn described<T>(
     unsafe { sys::rd_kafka_DescribeConsumerGroups(handle.get(), names.as_mut_ptr(), 1, options.get(), call.queue()) };
     let event = call.answer()?;
     let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
+    // function.
     unsafe {
         let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.get());
         if result.is_null() {
@@ -99,8 +103,9 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
     }
 }
 
-/// Whether the brokers list a group as a consumer group: of the classic or the consumer protocol, or without a protocol. Asks every
-/// broker for all its groups, so only for a group that its description leaves open.
+/// Whether the brokers list a group as a consumer group: of the classic or the consumer protocol,
+/// or without a protocol. Asks every broker for all its groups, so only for a group that its
+/// description leaves open.
 pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, limit: Duration) -> Result<bool, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, limit)?;
@@ -108,7 +113,8 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
     unsafe { sys::rd_kafka_ListConsumerGroups(handle.get(), options.get(), call.queue()) };
     let event = call.answer()?;
     let (mut count, mut errors) = (0, 0);
-    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
+    // function.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroups_result(event.get());
         if result.is_null() {

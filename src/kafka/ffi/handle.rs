@@ -17,8 +17,8 @@ use crate::machine::facts::TopicPartition;
 /// What was answered about each partition, in librdkafka's order.
 pub(in crate::kafka) type Answers<T> = Vec<(TopicPartition, Result<T, RawError>)>;
 
-/// The operations that are allowed to us, as numbers of librdkafka's `rd_kafka_AclOperation_t`; `None` when the broker does not
-/// report them.
+/// The operations that are allowed to us, as numbers of librdkafka's `rd_kafka_AclOperation_t`;
+/// `None` when the broker does not report them.
 pub(in crate::kafka) type Operations = Option<Vec<i32>>;
 
 /// A client's native handle, borrowed for one call.
@@ -65,7 +65,8 @@ impl<T> Drop for Owned<T> {
 /// # Safety
 /// `first` is null or the first of `count` operations.
 pub(super) unsafe fn operations(first: *const i32, count: usize) -> Operations {
-    // SAFETY: by the contract of this function. An empty list has a pointer that is not null, and is not read.
+    // SAFETY: by the contract of this function. An empty list has a pointer that is not null, and
+    // is not read.
     (!first.is_null()).then(|| (0..count).map(|index| unsafe { first.add(index).read() }).collect())
 }
 
@@ -97,10 +98,12 @@ pub(super) fn options(
     Ok(options)
 }
 
-/// The options of a request about a group. librdkafka must never give up such a request by itself: when it does so while it looks
-/// for the group's coordinator, it resumes the request once the broker is back, with memory that it has freed meanwhile, and the
-/// process crashes (2.12.1: `rd_kafka_admin_coord_request` finds the request gone, and `rd_kafka_coord_req_fail` answers it all
-/// the same). So only [`Call`] counts the time, and after it the caller closes the client, see `Session::ask_on`.
+/// The options of a request about a group. librdkafka must never give up such a request by itself:
+/// when it does so while it looks for the group's coordinator, it resumes the request once the
+/// broker is back, with memory that it has freed meanwhile, and the process crashes (2.12.1:
+/// `rd_kafka_admin_coord_request` finds the request gone, and `rd_kafka_coord_req_fail` answers it
+/// all the same). So only [`Call`] counts the time, and after it the caller closes the client, see
+/// `Session::ask_on`.
 pub(super) fn options_without_limit(
     handle: Handle,
     api: sys::rd_kafka_admin_op_t,

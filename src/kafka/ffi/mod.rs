@@ -1,9 +1,10 @@
-//! The calls of librdkafka's admin API that rdkafka does not wrap: groups, their offsets, topics, and which operations are allowed
-//! on them. The only `unsafe` of the crate is in this folder.
+//! The calls of librdkafka's admin API that rdkafka does not wrap: groups, their offsets, topics,
+//! and which operations are allowed on them. The only `unsafe` of the crate is in this folder.
 //!
-//! Each native object has one owning type, which frees it. Each call blocks until its answer has arrived or its time limit has
-//! passed. librdkafka works on copies of its arguments, and drops an answer whose queue is gone. So no object of ours has to
-//! outlive a call, even when a call of several steps (describing, asking leaders) goes on after its time limit.
+//! Each native object has one owning type, which frees it. Each call blocks until its answer has
+//! arrived or its time limit has passed. librdkafka works on copies of its arguments, and drops an
+//! answer whose queue is gone. So no object of ours has to outlive a call, even when a call of
+//! several steps (describing, asking leaders) goes on after its time limit.
 #![allow(unsafe_code, reason = "librdkafka's C API; everything else of the crate stays safe Rust")]
 
 mod groups;

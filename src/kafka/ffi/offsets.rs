@@ -42,7 +42,8 @@ impl Partitions {
             Owned::new(unsafe { sys::rd_kafka_topic_partition_list_new(size) }, sys::rd_kafka_topic_partition_list_destroy)?;
         for (at, item) in items {
             let topic = c_string(&at.topic)?;
-            // SAFETY: a valid list; librdkafka copies the name. The entry lives until the next one is added.
+            // SAFETY: a valid list; librdkafka copies the name. The entry lives until the next one
+            // is added.
             let entry = unsafe { sys::rd_kafka_topic_partition_list_add(list.get(), topic.as_ptr(), at.partition).as_mut() };
             fill(entry.ok_or_else(|| RawError::invalid("librdkafka added no partition"))?, item)?;
         }
@@ -54,8 +55,8 @@ impl Partitions {
     }
 }
 
-/// Pointers to a list's entries. Pointers, because a reference to an entry whose error is a value that the generated enum does
-/// not have would be undefined behaviour.
+/// Pointers to a list's entries. Pointers, because a reference to an entry whose error is a value
+/// that the generated enum does not have would be undefined behaviour.
 ///
 /// # Safety
 /// `list` is null or a valid list that lives as long as the iterator and what it yields.
@@ -71,7 +72,8 @@ pub(super) unsafe fn entries(list: *const sys::rd_kafka_topic_partition_list_t) 
     (0..count).map(move |index| unsafe { first.add(index) }.cast_const())
 }
 
-/// An entry's partition, and its error if it has one. Takes a pointer, because the error may be a value that the enum lacks.
+/// An entry's partition, and its error if it has one. Takes a pointer, because the error may be a
+/// value that the enum lacks.
 ///
 /// # Safety
 /// `entry` is a valid entry.
@@ -87,11 +89,13 @@ unsafe fn outcome(entry: *const Entry) -> (TopicPartition, Result<(), RawError>)
     (TopicPartition { topic, partition }, outcome)
 }
 
-/// The offset of each partition by specification (or time), with the record's time; all chunks are in flight together.
+/// The offset of each partition by specification (or time), with the record's time; all chunks are
+/// in flight together.
 ///
-/// Only for partitions whose leaders librdkafka knows, see `list_offsets` in `client.rs`. The answers lack a chunk in which no
-/// partition has a leader any more, because librdkafka does not report why. A partition whose leader did not answer has an error
-/// here: librdkafka itself reports none, and an offset that reads as "no such record".
+/// Only for partitions whose leaders librdkafka knows, see `list_offsets` in `client.rs`. The
+/// answers lack a chunk in which no partition has a leader any more, because librdkafka does not
+/// report why. A partition whose leader did not answer has an error here: librdkafka itself reports
+/// none, and an offset that reads as "no such record".
 pub(in crate::kafka) fn list_offsets(
     handle: Handle,
     chunks: &[&[(TopicPartition, i64)]],
@@ -127,7 +131,8 @@ pub(in crate::kafka) fn list_offsets(
             }
         };
         let mut count = 0;
-        // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this block.
+        // SAFETY: what is borrowed from the event lives as long as the event does, to the end of
+        // this block.
         unsafe {
             let result = sys::rd_kafka_event_ListOffsets_result(event.get());
             let infos =
@@ -149,8 +154,8 @@ pub(in crate::kafka) fn list_offsets(
     failed.map_or(Ok(answers), Err)
 }
 
-/// What a group has committed: for each portion of partitions, or for all that it has where `None` stands instead of one.
-/// All portions are in flight together. Stable offsets only.
+/// What a group has committed: for each portion of partitions, or for all that it has where `None`
+/// stands instead of one. All portions are in flight together. Stable offsets only.
 pub(in crate::kafka) fn list_committed(
     handle: Handle,
     group: &str,
@@ -189,7 +194,8 @@ pub(in crate::kafka) fn list_committed(
 
 fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Option<Committed>>, RawError> {
     let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of this function.
+    // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of
+    // this function.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.get());
         if result.is_null() {
@@ -216,8 +222,8 @@ pub(in crate::kafka) fn alter(
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, limit)?;
     let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
         entry.offset = committed.offset;
-        // librdkafka returns the entries that were sent, with the broker's codes over them: without this mark, a partition that
-        // the broker left out would look committed.
+        // librdkafka returns the entries that were sent, with the broker's codes over them: without
+        // this mark, a partition that the broker left out would look committed.
         entry.err = NOT_ANSWERED;
         set_metadata(entry, &committed.metadata)
     })?;
@@ -230,7 +236,8 @@ pub(in crate::kafka) fn alter(
     unsafe { sys::rd_kafka_AlterConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
     let event = call.answer()?;
     let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
+    // function.
     unsafe {
         let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.get());
         if result.is_null() {
@@ -285,7 +292,8 @@ fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), RawError> {
     if metadata.is_empty() {
         return Ok(());
     }
-    // SAFETY: allocated with librdkafka's own allocator, filled to its length, owned by the entry from here on.
+    // SAFETY: allocated with librdkafka's own allocator, filled to its length, owned by the entry
+    // from here on.
     unsafe {
         let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
         if copy.is_null() {

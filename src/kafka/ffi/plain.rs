@@ -1,5 +1,5 @@
-//! Functions of librdkafka, declared with plain integers: a newer broker may answer with a code that the generated enum lacks, and
-//! an enum with such a value is undefined behaviour.
+//! Functions of librdkafka, declared with plain integers: a newer broker may answer with a code
+//! that the generated enum lacks, and an enum with such a value is undefined behaviour.
 #![allow(clashing_extern_declarations, reason = "same functions, with integers where the bindings have enums")]
 
 use std::ffi::{c_char, c_void};

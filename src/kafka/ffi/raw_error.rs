@@ -66,7 +66,8 @@ pub(super) unsafe fn check(error: *const sys::rd_kafka_error_t) -> Result<(), Ra
     if code == 0 { Ok(()) } else { Err(RawError { code, text }) }
 }
 
-/// The error in an error object, which is freed. For what setting an option or building a request returns.
+/// The error in an error object, which is freed. For what setting an option or building a request
+/// returns.
 ///
 /// # Safety
 /// `error` is null or a librdkafka error object that is not used afterwards.

@@ -15,11 +15,13 @@ const ERROR_SIZE: usize = 512;
 /// Gives a client its token. `expires` is in milliseconds since the epoch.
 ///
 /// # Errors
-/// When librdkafka does not accept the token, for example because it has expired. The error does not contain the token.
+/// When librdkafka does not accept the token, for example because it has expired. The error does
+/// not contain the token.
 pub(in crate::kafka) fn set_token(handle: Handle, token: &str, expires: i64, principal: &str) -> Result<(), RawError> {
     let (token, principal) = (c_string(token)?, c_string(principal)?);
     let mut why = [0; ERROR_SIZE];
-    // SAFETY: the handle's client lives during the call; librdkafka copies the strings, and terminates its text within the buffer.
+    // SAFETY: the handle's client lives during the call; librdkafka copies the strings, and
+    // terminates its text within the buffer.
     unsafe {
         let code = sys::rd_kafka_oauthbearer_set_token(
             handle.get(),

@@ -23,14 +23,16 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
     include_operations(&options)?;
     let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, RawError>>()?;
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-    // SAFETY: pointer and length belong together; the strings are valid during the call, which copies them.
+    // SAFETY: pointer and length belong together; the strings are valid during the call, which
+    // copies them.
     let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)?;
     // SAFETY: every pointer is valid during the call, which copies what it needs.
     unsafe { sys::rd_kafka_DescribeTopics(handle.get(), topics.get(), options.get(), call.queue()) };
     let event = call.answer()?;
     let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this function.
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
+    // function.
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.get());
         if result.is_null() {
@@ -51,32 +53,35 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
     }
 }
 
-/// The partitions of a topic; no broker creates the topic because of this request. librdkafka caches the answer, so right
-/// afterwards it knows the topic's leaders.
+/// The partitions of a topic; no broker creates the topic because of this request. librdkafka
+/// caches the answer, so right afterwards it knows the topic's leaders.
 ///
-/// Uses `rd_kafka_metadata`, which any broker answers, and not rdkafka's wrapper (0.39, `Client::fetch_metadata`), which destroys
-/// the topic's handle before the call reads it.
+/// Uses `rd_kafka_metadata`, which any broker answers, and not rdkafka's wrapper (0.39,
+/// `Client::fetch_metadata`), which destroys the topic's handle before the call reads it.
 pub(in crate::kafka) fn topic_leaders(
     handle: Handle,
     topic: &str,
     limit: Duration,
 ) -> Result<Result<Leaders, RawError>, RawError> {
     let name = c_string(topic)?;
-    // SAFETY: the handle's client lives, and the name during the call; without a configuration the client's own is taken.
+    // SAFETY: the handle's client lives, and the name during the call; without a configuration the
+    // client's own is taken.
     let native = Owned::new(
         unsafe { sys::rd_kafka_topic_new(handle.get(), name.as_ptr(), ptr::null_mut()) },
         sys::rd_kafka_topic_destroy,
     )?;
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-    // SAFETY: the topic's handle lives during the call, which writes the pointer only when it answers 0.
+    // SAFETY: the topic's handle lives during the call, which writes the pointer only when it
+    // answers 0.
     let code = unsafe { plain::rd_kafka_metadata(handle.get().cast(), 0, native.get().cast(), &raw mut metadata, millis) };
     if code != 0 {
         return Err(RawError::of_code(code));
     }
     let metadata = Owned::new(metadata.cast_mut(), destroy_metadata)?;
-    // SAFETY: what is borrowed from the metadata lives as long as it does, to the end of this function. Counts and pointers belong
-    // together, and errors are read as the integers that they are in C.
+    // SAFETY: what is borrowed from the metadata lives as long as it does, to the end of this
+    // function. Counts and pointers belong together, and errors are read as the integers that they
+    // are in C.
     unsafe {
         let all = metadata.get();
         let brokers: Vec<i32> = items((*all).brokers, (*all).broker_cnt).map(|broker| (*broker).id).collect();
@@ -92,11 +97,12 @@ pub(in crate::kafka) fn topic_leaders(
     }
 }
 
-/// The id of the cluster; `None` when no broker has reported one within the limit. Not through rdkafka's wrapper (0.39,
-/// `Client::fetch_cluster_id`), which never frees the string.
+/// The id of the cluster; `None` when no broker has reported one within the limit. Not through
+/// rdkafka's wrapper (0.39, `Client::fetch_cluster_id`), which never frees the string.
 pub(in crate::kafka) fn cluster_id(handle: Handle, limit: Duration) -> Option<String> {
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the handle's client lives during the call; the string is ours, and freed with librdkafka's own function.
+    // SAFETY: the handle's client lives during the call; the string is ours, and freed with
+    // librdkafka's own function.
     unsafe {
         let found = sys::rd_kafka_clusterid(handle.get(), millis);
         if found.is_null() {
@@ -118,7 +124,8 @@ unsafe extern "C" fn destroy_metadata(metadata: *mut sys::rd_kafka_metadata) {
 /// Pointers to the items of a list.
 ///
 /// # Safety
-/// `first` is null or the first of `count` items that live as long as the iterator and what it yields.
+/// `first` is null or the first of `count` items that live as long as the iterator and what it
+/// yields.
 unsafe fn items<T>(first: *mut T, count: i32) -> impl Iterator<Item = *const T> {
     let count = if first.is_null() { 0 } else { usize::try_from(count).unwrap_or(0) };
     // SAFETY: by the contract of this function.

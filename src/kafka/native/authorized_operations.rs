@@ -8,14 +8,16 @@ use crate::{
     machine::facts::KafkaErrorKind,
 };
 
-/// librdkafka's numbers for `ALL` and `READ` (`rd_kafka_AclOperation_t`). Brokers list `READ` where `ALL` is allowed.
+/// librdkafka's numbers for `ALL` and `READ` (`rd_kafka_AclOperation_t`). Brokers list `READ` where
+/// `ALL` is allowed.
 const ALL: i32 = 2;
 const READ: i32 = 3;
 
-/// Whether reading is allowed; `None` when the broker does not report it, or does not know the group or topic.
+/// Whether reading is allowed; `None` when the broker does not report it, or does not know the
+/// group or topic.
 ///
-/// A broker that refuses to describe refuses reading too: `READ` implies `DESCRIBE`, so a user who may not describe was not given
-/// `READ` (or was denied `DESCRIBE`, which every reset needs too).
+/// A broker that refuses to describe refuses reading too: `READ` implies `DESCRIBE`, so a user who
+/// may not describe was not given `READ` (or was denied `DESCRIBE`, which every reset needs too).
 ///
 /// # Errors
 /// When no broker answered.

@@ -10,16 +10,20 @@ use crate::{
     machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
 };
 
-/// Partitions per read request: librdkafka searches its lists linearly, so one large request costs more than many small ones.
+/// Partitions per read request: librdkafka searches its lists linearly, so one large request costs
+/// more than many small ones.
 pub(super) const PARTITIONS_PER_READ: usize = 400;
 
-/// Partitions per commit, for the same reason. Higher, because each commit is one append on the broker.
+/// Partitions per commit, for the same reason. Higher, because each commit is one append on the
+/// broker.
 const PARTITIONS_PER_COMMIT: usize = 2_000;
 
-/// Bytes per commit. The broker appends a commit as one batch of at most 1 MB, and refuses a larger one as a whole.
+/// Bytes per commit. The broker appends a commit as one batch of at most 1 MB, and refuses a larger
+/// one as a whole.
 const BYTES_PER_COMMIT: usize = 300_000;
 
-/// The size of a committed partition in the broker's log, in bytes, without its topic, the group's name and the metadata.
+/// The size of a committed partition in the broker's log, in bytes, without its topic, the group's
+/// name and the metadata.
 const BYTES_PER_PARTITION: usize = 100;
 
 /// Kafka's limit for the length of a topic's name.
@@ -32,8 +36,9 @@ pub(super) struct Batch<Q, A> {
 }
 
 impl<Q: PartialEq, A> Batch<Q, A> {
-    /// Answers with an error, without sending it: a partition that cannot exist, an entry that `refuse` refuses, and two different
-    /// entries for one partition. Equal entries for one partition are one entry.
+    /// Answers with an error, without sending it: a partition that cannot exist, an entry that
+    /// `refuse` refuses, and two different entries for one partition. Equal entries for one
+    /// partition are one entry.
     pub fn new(entries: impl IntoIterator<Item = (TopicPartition, Q)>, refuse: impl Fn(&Q) -> Option<String>) -> Self {
         let mut sorted = Self { asked: BTreeMap::new(), answered: BTreeMap::new() };
         for (at, entry) in entries {
@@ -63,7 +68,8 @@ fn impossible(at: &TopicPartition) -> Option<String> {
     if at.partition < 0 { Some("partitions are numbered from 0".into()) } else { impossible_topic(&at.topic) }
 }
 
-/// Why a topic cannot exist. For its offsets librdkafka would wait for a leader until the whole call times out.
+/// Why a topic cannot exist. For its offsets librdkafka would wait for a leader until the whole
+/// call times out.
 pub(super) fn impossible_topic(topic: &str) -> Option<String> {
     if topic.is_empty() {
         Some("a topic's name is not empty".into())
@@ -119,7 +125,8 @@ pub(in crate::kafka) fn no_client(raw: &RawError) -> KafkaError {
     KafkaError::new(KafkaErrorKind::Other, format!("cannot create a Kafka client: {}", raw.text))
 }
 
-/// An answer for each partition of the request and for no other, whatever the broker left out or added.
+/// An answer for each partition of the request and for no other, whatever the broker left out or
+/// added.
 pub(super) fn complete<'a, T>(asked: impl Iterator<Item = &'a TopicPartition>, answers: Answers<T>) -> PerPartition<T> {
     let mut found: BTreeMap<TopicPartition, Result<T, RawError>> = answers.into_iter().collect();
     asked

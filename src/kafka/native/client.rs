@@ -1,4 +1,5 @@
-//! The port over librdkafka: in batches, bounded in time, with an answer for every partition, and without blocking an async thread.
+//! The port over librdkafka: in batches, bounded in time, with an answer for every partition, and
+//! without blocking an async thread.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -119,10 +120,12 @@ fn leaderless() -> RawError {
 
 /// Offsets by specification, for every partition.
 ///
-/// Requests the leaders first, and then offsets only for partitions that have one. This avoids a crash: when librdkafka does not
-/// know every leader of a request (2.12.1, `rd_kafka_topic_partition_list_query_leaders_async`), it continues the request on the
-/// calling thread and, if new metadata arrives at that moment, on its own thread too, and one frees what the other uses. The
-/// remaining risk is a leader that is lost in the microseconds between the two requests.
+/// Requests the leaders first, and then offsets only for partitions that have one. This avoids a
+/// crash: when librdkafka does not know every leader of a request (2.12.1,
+/// `rd_kafka_topic_partition_list_query_leaders_async`), it continues the request on the calling
+/// thread and, if new metadata arrives at that moment, on its own thread too, and one frees what
+/// the other uses. The remaining risk is a leader that is lost in the microseconds between the two
+/// requests.
 fn list_offsets(
     session: &Session,
     asked: &BTreeMap<TopicPartition, i64>,
@@ -163,11 +166,12 @@ fn list_offsets(
     Ok(batches::complete(asked.keys(), answers))
 }
 
-/// Commits chunk by chunk. Once a chunk has no answer, or the coordinator did not accept it after all attempts, the chunks after it
-/// are not sent: the consumers wait at zero meanwhile.
+/// Commits chunk by chunk. Once a chunk has no answer, or the coordinator did not accept it after
+/// all attempts, the chunks after it are not sent: the consumers wait at zero meanwhile.
 ///
-/// Every request first checks whether it is still allowed, and for how long; that is its time limit. librdkafka uses the same
-/// clock, so a request that waits in librdkafka for a coordinator or a connection while the process is frozen times out unsent.
+/// Every request first checks whether it is still allowed, and for how long; that is its time
+/// limit. librdkafka uses the same clock, so a request that waits in librdkafka for a coordinator
+/// or a connection while the process is frozen times out unsent.
 fn commit(
     session: &Session,
     allowance: &Allowance,
@@ -259,7 +263,8 @@ impl GroupAdmin for Client {
             return Ok(answered);
         }
         let bounds = self.blocking(move |session| {
-            // The start first: a log start that is read first is never above an end that is read later.
+            // The start first: a log start that is read first is never above an end that is read
+            // later.
             let starts = list_offsets(session, &asked, Isolation::Uncommitted)?;
             let ends = list_offsets(session, &asked.into_keys().map(|at| (at, LATEST)).collect(), Isolation::Uncommitted)?;
             // Both hold every partition, in the same order.
@@ -339,7 +344,8 @@ impl GroupAdmin for Client {
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
-        // The broker would accept a negative offset, and every consumer would read it as "nothing committed".
+        // The broker would accept a negative offset, and every consumer would read it as "nothing
+        // committed".
         let Batch { asked, mut answered } = Batch::new(offsets.iter().cloned(), |to: &Committed| {
             (to.offset < 0).then(|| format!("{} is not an offset", to.offset))
         });

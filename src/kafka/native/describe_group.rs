@@ -27,9 +27,10 @@ pub(super) enum Described {
 
 /// Describes a group.
 ///
-/// librdkafka sends `ConsumerGroupDescribe`, and where the broker answers that with 69 (`GROUP_ID_NOT_FOUND`) or 35, the classic
-/// `DescribeGroups` in version 4, which has no "not found". The results, measured on Kafka 4.3.1 with librdkafka 2.12.1 (for Kafka
-/// Connect, Assigning and Reconciling: read in its source):
+/// librdkafka sends `ConsumerGroupDescribe`, and where the broker answers that with 69
+/// (`GROUP_ID_NOT_FOUND`) or 35, the classic `DescribeGroups` in version 4, which has no "not
+/// found". The results, measured on Kafka 4.3.1 with librdkafka 2.12.1 (for Kafka Connect,
+/// Assigning and Reconciling: read in its source):
 ///
 /// | group | librdkafka's answer | answer here |
 /// |---|---|---|
@@ -42,13 +43,15 @@ pub(super) enum Described {
 /// | of Kafka Connect, live or empty | an error, "not a consumer group (connect)" | [`OtherType::Connect`] |
 /// | unknown | Classic, Dead, no members | [`Group::NotFound`] |
 ///
-/// So Dead alone means nothing: it is also the classic answer about a group that became a KIP-848 group between the two requests. It
-/// is believed only when no broker lists the group (the coordinator lists every live group), or when the group is listed as a
-/// consumer group and is still Dead when described again (some brokers keep such groups).
+/// So Dead alone means nothing: it is also the classic answer about a group that became a KIP-848
+/// group between the two requests. It is believed only when no broker lists the group (the
+/// coordinator lists every live group), or when the group is listed as a consumer group and is
+/// still Dead when described again (some brokers keep such groups).
 ///
-/// The brokers' lists contain the type of each group, but librdkafka drops every type other than a consumer group's
-/// (`rd_kafka_ListConsumerGroupsResponse_parse`, `rd_kafka_ListGroups_resp_cb`). So a Streams group is told from a share group by
-/// what only Streams groups have: committed offsets.
+/// The brokers' lists contain the type of each group, but librdkafka drops every type other than a
+/// consumer group's (`rd_kafka_ListConsumerGroupsResponse_parse`, `rd_kafka_ListGroups_resp_cb`).
+/// So a Streams group is told from a share group by what only Streams groups have: committed
+/// offsets.
 pub(super) fn describe(consumer: &BaseConsumer<Context>, group: &str, limit: Duration) -> Result<Described, RawError> {
     let handle = Handle::new(consumer.client().native_ptr());
     let described = || match ffi::describe_group(handle, group, limit) {

@@ -2,8 +2,8 @@
 
 use crate::kafka::ffi::{self, RawError};
 
-/// The end of librdkafka's refusal to describe a classic group, before the group's protocol type in parentheses
-/// (2.12.1, `rd_kafka_DescribeConsumerGroupsResponse_parse`).
+/// The end of librdkafka's refusal to describe a classic group, before the group's protocol type in
+/// parentheses (2.12.1, `rd_kafka_DescribeConsumerGroupsResponse_parse`).
 const REFUSAL: &str = " is not a consumer group (";
 
 /// The type of a group that is not a consumer group, as far as it can be known.

@@ -1,5 +1,5 @@
-//! librdkafka's properties, from a connection: the one place where they are set. Certificates and keys are passed as text, never
-//! as files.
+//! librdkafka's properties, from a connection: the one place where they are set. Certificates and
+//! keys are passed as text, never as files.
 
 use std::sync::Arc;
 
@@ -18,11 +18,13 @@ use crate::kafka::{
     ffi::RawError,
 };
 
-/// Creates a consumer client, because only consumers never create a topic by requesting its metadata. It joins no group.
+/// Creates a consumer client, because only consumers never create a topic by requesting its
+/// metadata. It joins no group.
 ///
-/// It does not join `group` either, but librdkafka needs one to read committed offsets: in a client without, the answer
-/// `NOT_COORDINATOR` to `OffsetFetch` dereferences a null pointer (librdkafka 2.12.1, `rd_kafka_handle_OffsetFetch`). The user
-/// should have the right to describe the group, because librdkafka looks for its coordinator from time to time.
+/// It does not join `group` either, but librdkafka needs one to read committed offsets: in a client
+/// without, the answer `NOT_COORDINATOR` to `OffsetFetch` dereferences a null pointer (librdkafka
+/// 2.12.1, `rd_kafka_handle_OffsetFetch`). The user should have the right to describe the group,
+/// because librdkafka looks for its coordinator from time to time.
 pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<BaseConsumer<Context>, RdKafkaError> {
     let mut config = ClientConfig::new();
     config
@@ -36,11 +38,13 @@ pub(super) fn client(connection: &Connection, group: Option<&str>) -> Result<Bas
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "1000")
         .set("enable.metrics.push", "false")
-        // How long a topic's partitions and leaders are cached, and so how long a new partition is unknown.
+        // How long a topic's partitions and leaders are cached, and so how long a new partition is
+        // unknown.
         .set("metadata.max.age.ms", "10000")
-        // The largest answer, in bytes. librdkafka allocates it as soon as it has read the length, and many clients may do so
-        // at once. Our answers are far smaller; the largest describes a group of thousands of members. We fetch no records, but
-        // the limit for those must not be larger.
+        // The largest answer, in bytes. librdkafka allocates it as soon as it has read the length,
+        // and many clients may do so at once. Our answers are far smaller; the largest describes a
+        // group of thousands of members. We fetch no records, but the limit for those must not be
+        // larger.
         .set("receive.message.max.bytes", "33554432")
         .set("fetch.max.bytes", "1048576")
         // An idle connection costs the broker more than a new one costs the operator.
@@ -103,7 +107,8 @@ pub(super) struct Context {
 /// What is known about whether brokers answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
-    /// A broker has answered a call, and librdkafka has not reported since that all brokers are down.
+    /// A broker has answered a call, and librdkafka has not reported since that all brokers are
+    /// down.
     pub answers: bool,
     /// Why the last connection failed.
     pub cause: Option<Cause>,
@@ -112,7 +117,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Records a line of the log as the cause. A closed connection does not replace an earlier cause.
+    /// Records a line of the log as the cause. A closed connection does not replace an earlier
+    /// cause.
     fn record(&mut self, line: &str) {
         let cause = Cause::of(line);
         if self.cause.is_none() || cause.kind != Kind::Closed {

@@ -1,4 +1,5 @@
-//! A connection's librdkafka client: created when needed, replaced when it is stuck, and checked before each call.
+//! A connection's librdkafka client: created when needed, replaced when it is stuck, and checked
+//! before each call.
 
 use std::{
     sync::Arc,
@@ -21,7 +22,8 @@ use crate::kafka::{
     ffi::{self, Handle, RawError},
 };
 
-/// The time limit until any broker answers, without and with a known cause why none does; and the limit of each attempt.
+/// The time limit until any broker answers, without and with a known cause why none does; and the
+/// limit of each attempt.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
 const REACH_LIMIT_WITH_CAUSE: Duration = Duration::from_secs(2);
 const REACH_ATTEMPT: Duration = Duration::from_secs(1);
@@ -29,12 +31,13 @@ const REACH_ATTEMPT: Duration = Duration::from_secs(1);
 /// A topic whose metadata many clients request anyway. It need not exist.
 const PROBED_TOPIC: &str = "__consumer_offsets";
 
-/// How often a request is sent while the group's coordinator is moving or being elected, and the pause between two attempts.
+/// How often a request is sent while the group's coordinator is moving or being elected, and the
+/// pause between two attempts.
 const COORDINATOR_ATTEMPTS: u32 = 20;
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(250);
 
-/// No attempt begins after that time: the coordinator may take seconds to answer that it cannot write (15, when too few replicas are
-/// in sync), and the caller may hold consumers at zero.
+/// No attempt begins after that time: the coordinator may take seconds to answer that it cannot
+/// write (15, when too few replicas are in sync), and the caller may hold consumers at zero.
 const COORDINATOR_LIMIT: Duration = Duration::from_secs(20);
 
 /// After this many attempts the client is replaced, see [`Session::with_coordinator`].
@@ -46,7 +49,8 @@ const GROUP_NOT_AUTHORIZED: i32 = 30;
 /// librdkafka's client.
 pub(super) type Native = BaseConsumer<Context>;
 
-/// A connection with at most one librdkafka client at a time. All methods block, unless they are async.
+/// A connection with at most one librdkafka client at a time. All methods block, unless they are
+/// async.
 pub(super) struct Session {
     connection: Connection,
     tokens: Option<Tokens>,
@@ -123,12 +127,14 @@ impl Session {
             Runtime::current().block_on(self.refused(token));
         }
         match &answer {
-            // Closing the client ends its pending requests: one about a group must not outlive the call, see `ffi`.
+            // Closing the client ends its pending requests: one about a group must not outlive the
+            // call, see `ffi`.
             Err(raw) if outcome_unknown(kind(raw.code)) => {
                 native.context().doubt();
                 self.discard(native);
             }
-            // The client would keep looking for the coordinator of a group that it may not describe.
+            // The client would keep looking for the coordinator of a group that it may not
+            // describe.
             Err(raw) if raw.code == GROUP_NOT_AUTHORIZED => self.discard(native),
             Ok(_) | Err(_) => native.context().answered(),
         }
@@ -137,8 +143,9 @@ impl Session {
 
     /// Runs a call about a group, and repeats it while the group's coordinator is being found.
     ///
-    /// librdkafka caches a group's coordinator, and keeps it even when that broker answers that it is not the coordinator (2.12.1:
-    /// the admin API never evicts an entry, and each use keeps it alive). Only a new client asks again.
+    /// librdkafka caches a group's coordinator, and keeps it even when that broker answers that it
+    /// is not the coordinator (2.12.1: the admin API never evicts an entry, and each use keeps it
+    /// alive). Only a new client asks again.
     pub fn with_coordinator<T>(
         &self,
         group: &str,
@@ -175,8 +182,9 @@ impl Session {
         }
     }
 
-    /// Gives the current token to a client. Before each call, and not when librdkafka requests a token: so the call itself reports an
-    /// error of the token endpoint, and an unused client requests no tokens.
+    /// Gives the current token to a client. Before each call, and not when librdkafka requests a
+    /// token: so the call itself reports an error of the token endpoint, and an unused client
+    /// requests no tokens.
     fn authorize(&self, native: &Native) -> Result<Option<Arc<Token>>, RawError> {
         let Some(tokens) = &self.tokens else { return Ok(None) };
         let token = Runtime::current().block_on(tokens.fresh())?;
@@ -186,7 +194,8 @@ impl Session {
         Ok(Some(token))
     }
 
-    /// Checks whether any broker answers. One check runs at a time; calls that waited for it share its result.
+    /// Checks whether any broker answers. One check runs at a time; calls that waited for it share
+    /// its result.
     fn reach(&self, native: &Native) -> Result<(), RawError> {
         let asked = Instant::now();
         let mut last = self.unreached.lock();
@@ -209,7 +218,8 @@ impl Session {
     }
 }
 
-/// Checks that there is a bootstrap server: without one, librdkafka creates a client that waits forever.
+/// Checks that there is a bootstrap server: without one, librdkafka creates a client that waits
+/// forever.
 ///
 /// # Errors
 /// When there is none.
@@ -243,8 +253,10 @@ fn reach(native: &Native, connection: &Connection) -> Result<(), RawError> {
     }
 }
 
-/// Passes librdkafka's queued events to the client's context: only they report why a connection failed, and unread events pile up.
+/// Passes librdkafka's queued events to the client's context: only they report why a connection
+/// failed, and unread events pile up.
 fn drain_events(native: &Native) {
-    // With a timeout of zero, poll returns nothing; with a millisecond, it returns the queued events.
+    // With a timeout of zero, poll returns nothing; with a millisecond, it returns the queued
+    // events.
     while native.poll(Duration::from_millis(1)).is_some() {}
 }

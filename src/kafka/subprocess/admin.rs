@@ -30,7 +30,8 @@ const MAX_CALLS: usize = 16;
 /// How often the allowance of a commit that is under way is renewed.
 const RENEW_ALLOWANCE: Duration = Duration::from_secs(1);
 
-/// A cluster's client. Its process starts with the first call, and again with the first call after it has exited.
+/// A cluster's client. Its process starts with the first call, and again with the first call after
+/// it has exited.
 pub(in crate::kafka) struct SubprocessAdmin {
     connection: Connection,
     launcher: Arc<Launcher>,
@@ -98,7 +99,8 @@ impl SubprocessAdmin {
         Ok(each.collect())
     }
 
-    /// The running process, or a new one. No process is started for a cluster that cannot be reached.
+    /// The running process, or a new one. No process is started for a cluster that cannot be
+    /// reached.
     async fn process(&self) -> Result<Arc<Process>, KafkaError> {
         if let Some(process) = self.process.lock().await.as_ref().filter(|process| process.is_running()) {
             return Ok(Arc::clone(process));

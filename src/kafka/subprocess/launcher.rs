@@ -62,7 +62,8 @@ impl Launcher {
         Ok(process)
     }
 
-    /// Stops an idle process: preferably one whose broker has never answered, otherwise the one that has been idle for the longest.
+    /// Stops an idle process: preferably one whose broker has never answered, otherwise the one
+    /// that has been idle for the longest.
     fn stop_an_idle_process(&self) {
         let started: Vec<Arc<Process>> = self.started.lock().iter().filter_map(Weak::upgrade).collect();
         let idle = started.iter().filter_map(|process| Some((process.idle()?, process)));

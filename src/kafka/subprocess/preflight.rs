@@ -1,5 +1,5 @@
-//! Whether a bootstrap server accepts connections: no process is started for a cluster of which none does, however many such there
-//! are.
+//! Whether a bootstrap server accepts connections: no process is started for a cluster of which
+//! none does, however many such there are.
 
 use std::{io, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{
 /// The time limit for resolving a name, and for each connection.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Tries to connect to all bootstrap servers at once; one that accepts is enough. Only certain failures count: the rest is left to
-/// the client.
+/// Tries to connect to all bootstrap servers at once; one that accepts is enough. Only certain
+/// failures count: the rest is left to the client.
 ///
 /// # Errors
 /// The error that a client would report, when no bootstrap server accepts.
@@ -34,7 +34,8 @@ pub(super) async fn preflight_connect(connection: &Connection) -> Result<(), Raw
     }
 }
 
-/// Why a broker certainly cannot be connected to. Tries all its addresses at once, because the first one may be the silent one.
+/// Why a broker certainly cannot be connected to. Tries all its addresses at once, because the
+/// first one may be the silent one.
 async fn connect(broker: &Broker) -> Result<(), Cause> {
     // librdkafka reads this as a protocol.
     if broker.as_str().contains("://") {

@@ -93,7 +93,8 @@ impl Process {
         // Its log goes to the operator's, line by line.
         let logs = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(logs).kill_on_drop(true);
-        // A signal from a terminal must reach only the operator, which first finishes what is under way.
+        // A signal from a terminal must reach only the operator, which first finishes what is under
+        // way.
         command.process_group(0);
         let child = command.spawn().map_err(failed)?;
         let (requests, queue) = mpsc::channel(WAITING_REQUESTS);
@@ -113,8 +114,9 @@ impl Process {
         self.calls.lock().exited.is_none()
     }
 
-    /// Makes a call, and returns the receiver of its answer. The receiver fails when the process exits first. The process is killed
-    /// when the answer has not come within `limit`, even when the receiver is gone: the process would hang for the next call too.
+    /// Makes a call, and returns the receiver of its answer. The receiver fails when the process
+    /// exits first. The process is killed when the answer has not come within `limit`, even when
+    /// the receiver is gone: the process would hang for the next call too.
     ///
     /// # Errors
     /// The call itself, when the process exited before it received the call.
@@ -146,7 +148,8 @@ impl Process {
         }
     }
 
-    /// Renews the allowance for commits. A full queue drops it: the commit itself, with its own allowance, is still in that queue.
+    /// Renews the allowance for commits. A full queue drops it: the commit itself, with its own
+    /// allowance, is still in that queue.
     pub fn allow(&self, until: u64) {
         let _ = self.requests.try_send(Request::Allowed(until));
     }
@@ -183,7 +186,8 @@ async fn run(mut child: Child, connection: Connection, queue: mpsc::Receiver<Req
     calls.lock().exit(how);
 }
 
-/// Passes answers to their calls. Returns why it stopped; `None` when the process closed its output.
+/// Passes answers to their calls. Returns why it stopped; `None` when the process closed its
+/// output.
 async fn receive(output: ChildStdout, calls: &Mutex<Calls>) -> Option<String> {
     let mut output = Reader::new(output);
     loop {
@@ -214,8 +218,8 @@ async fn overdue(calls: &Mutex<Calls>) -> String {
     }
 }
 
-/// Sends the connection, and then the requests. Returns why it stopped; `None` when the process closed its input, whose exit status is
-/// known in a moment.
+/// Sends the connection, and then the requests. Returns why it stopped; `None` when the process
+/// closed its input, whose exit status is known in a moment.
 async fn send(mut input: ChildStdin, connection: Connection, mut queue: mpsc::Receiver<Request>) -> Option<String> {
     if write(&mut input, &connection).await.is_err() {
         return None;

@@ -15,7 +15,8 @@ use crate::{
     machine::facts::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
 };
 
-/// The largest message in bytes: some ten times the largest one about the most partitions that a reset may have.
+/// The largest message in bytes: some ten times the largest one about the most partitions that a
+/// reset may have.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// What the operator sends, after the connection.
@@ -29,7 +30,8 @@ pub(super) enum Request {
         /// For a commit: until when it may be under way, see [`until`].
         allowed_until: Option<u64>,
     },
-    /// Until when commits may be under way, see [`until`]. The latest time counts, even when it is earlier.
+    /// Until when commits may be under way, see [`until`]. The latest time counts, even when it is
+    /// earlier.
     Allowed(u64),
 }
 
@@ -41,8 +43,8 @@ pub(super) struct Response {
     pub reply: Result<Reply, KafkaError>,
 }
 
-/// The calls of the port, one per line: the method, its name as a variant, its arguments, its result, and what a message says that
-/// it does.
+/// The calls of the port, one per line: the method, its name as a variant, its arguments, its
+/// result, and what a message says that it does.
 macro_rules! calls {
     ($($method:ident $variant:ident ($($argument:ident: $borrowed:ty),*) -> $(#[$with:meta])? $reply:ty, $doing:literal;)*) => {
         /// A call of the port, with its arguments.
@@ -100,8 +102,8 @@ calls! {
 }
 
 impl Call {
-    /// The time limit, far above what a client needs by its own limits: each request has one, and a commit is sent in parts of up to
-    /// 2,000 partitions.
+    /// The time limit, far above what a client needs by its own limits: each request has one, and a
+    /// commit is sent in parts of up to 2,000 partitions.
     pub fn limit(&self) -> Duration {
         let parts = match self {
             Self::Commit { offsets, .. } => offsets.len() / 1_000,

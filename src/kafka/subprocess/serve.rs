@@ -23,14 +23,15 @@ const WAITING_RESPONSES: usize = 64;
 /// The limit of the process's memory, in bytes. Some 80 MB of it are stacks that are never filled.
 const MAX_MEMORY: u64 = 384 << 20;
 
-/// Answers the calls on standard input, on standard output, until the input ends. Then it kills the process: the operator is gone,
-/// and neither a call that hangs nor one that may still commit must outlive it.
+/// Answers the calls on standard input, on standard output, until the input ends. Then it kills the
+/// process: the operator is gone, and neither a call that hangs nor one that may still commit must
+/// outlive it.
 ///
 /// # Errors
 /// When the process's limits cannot be set; otherwise it does not return.
 pub async fn serve() -> std::io::Result<()> {
-    // No core dump, which would contain secrets; and bounded memory, so that no broker's answer can exhaust the memory that the
-    // process shares with the operator.
+    // No core dump, which would contain secrets; and bounded memory, so that no broker's answer can
+    // exhaust the memory that the process shares with the operator.
     for (resource, most) in [(Resource::Core, 0), (Resource::Data, MAX_MEMORY)] {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
