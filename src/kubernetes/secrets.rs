@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use zeroize::Zeroizing;
 
-use super::{limit::limited, words};
+use super::{errors::words, limit::limited};
 
 /// Reads Secrets.
 #[derive(Clone)]

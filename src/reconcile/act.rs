@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 
-use super::{Context, Error, connection::connect};
+use super::{context::Context, credentials::connect, error::Error};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{Changed, Claimed, End, ReportWrite, Scaled, Stored},

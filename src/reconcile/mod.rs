@@ -2,21 +2,18 @@
 
 mod act;
 mod backoff;
-mod binding;
-mod commits;
-mod connection;
-mod found;
-mod lines;
+mod context;
+mod credentials;
+mod error;
+mod kafka_queries;
 mod observe;
 mod orphans;
-mod places;
-mod questions;
-mod store;
-mod turns;
+mod persist;
+mod scheduler;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::{
     Resource, ResourceExt,
     core::DeserializeGuard,
@@ -24,151 +21,27 @@ use kube::{
 };
 
 use self::{
-    lines::Rank,
     observe::{has_finalizer, is_done},
-    store::{Outcome, Picture},
+    persist::{Outcome, Picture},
+    scheduler::Rank,
 };
 use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
-    kafka::Connector,
-    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Reports, Resets, Secrets, Targets, leader::Leadership},
     machine::{self, Decision, facts::Observed, request::Request},
-    observability::Metrics,
 };
 
 pub use backoff::Backoff;
-pub use commits::Commits;
+pub use context::Context;
+pub use error::Error;
+pub use kafka_queries::look;
 pub use orphans::{care_for, error_policy as orphan_error_policy};
-pub use places::Places;
-pub use questions::look;
-pub use turns::Turns;
+pub use scheduler::{Commits, Places, Turns};
 
 /// How soon a pass that lost a race looks again.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);
 
 /// The least time between two passes of which the first changed nothing: a defect must not become a hot loop.
 const AFTER_NOTHING: Duration = Duration::from_secs(1);
-
-/// What every pass needs.
-pub struct Context {
-    /// The objects.
-    pub resets: Resets,
-    /// Their records.
-    pub reports: Reports,
-    /// What outlives them.
-    pub receipts: Receipts,
-    /// The workloads.
-    pub targets: Targets,
-    /// Who holds which of them at zero.
-    pub claims: Claims,
-    /// What scales them.
-    pub autoscalers: Autoscalers,
-    /// What the specs name to reach Kafka.
-    pub secrets: Secrets,
-    /// The token endpoints that may be asked, each by its exact address.
-    pub token_endpoints: Vec<String>,
-    /// Kafka clusters.
-    pub kafka: Arc<dyn Connector>,
-    /// Events.
-    pub announcer: Announcer,
-    /// Measurements.
-    pub metrics: Metrics,
-    /// The namespaces that are watched; all of them together where one is absent.
-    pub scopes: Vec<Option<String>>,
-    /// Consecutive failures, per object.
-    pub backoff: Backoff,
-    /// The time.
-    pub clock: fn() -> Timestamp,
-    /// Which passes are made at once.
-    pub places: Places,
-    /// One pass at a time where others must see what is recorded.
-    pub turns: Turns,
-    /// The commits that are under way.
-    pub commits: Commits,
-    /// Whether this operator is the one that works.
-    pub leadership: Leadership,
-}
-
-impl Context {
-    /// Asked right before everything that changes the world: what is begun while another leads would be done over its head.
-    fn leads(&self) -> Result<(), Error> {
-        if self.leadership.is_certain() { Ok(()) } else { Err(Error::NotLeading) }
-    }
-}
-
-/// Why a pass failed. Waiting is not failing.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The object could not be read.
-    #[error("the OffsetReset could not be read")]
-    Read(#[source] kube::Error),
-    /// The others could not be read, so that nobody knows whose turn it is.
-    #[error("the other OffsetResets could not be listed")]
-    List(#[source] kube::Error),
-    /// The status could not be written; nothing that relies on it was done.
-    #[error("the status could not be written")]
-    WriteStatus(#[source] kube::Error),
-    /// The report could not be read.
-    #[error("the report could not be read")]
-    ReadReport(#[source] kube::Error),
-    /// The report could not be written; nothing that relies on it was done.
-    #[error("the report could not be written")]
-    WriteReport(#[source] kube::Error),
-    /// Neither the report nor a status without it can be written.
-    #[error("neither the report nor a status without it can be made: {0}")]
-    Unrecordable(String),
-    /// The finalizer could not be set or removed.
-    #[error("the finalizer could not be changed")]
-    Finalizer(#[source] kube::Error),
-    /// Nobody can tell whether a workload was scaled.
-    #[error("the workload could not be scaled")]
-    Scale(#[source] kube::Error),
-    /// A workload's Lease could not be read.
-    #[error("the Lease of a workload could not be read")]
-    ReadClaim(#[source] kube::Error),
-    /// Nobody can tell whether a workload's Lease was written.
-    #[error("the Lease of a workload could not be written")]
-    Claim(#[source] kube::Error),
-    /// Nobody can tell whether a ScaledObject was changed.
-    #[error("the ScaledObject of a workload could not be changed")]
-    Autoscaler(#[source] kube::Error),
-    /// Nobody can tell whether the receipt was written.
-    #[error("the receipt could not be written")]
-    Receipt(#[source] kube::Error),
-    /// Somebody else's commit relies on the workload's being at zero.
-    #[error("the replicas do not come back yet: a commit of an OffsetReset that is gone is still under way")]
-    CommitUnderWay,
-    /// The lease could not be renewed in time, so another operator may be at work.
-    #[error("this operator does not lead for certain any more: nothing was begun, whoever leads goes on")]
-    NotLeading,
-    /// The object does not have the shape of its own definition.
-    #[error("the OffsetReset cannot be decoded: {0}")]
-    Undecodable(String),
-}
-
-impl Error {
-    /// A stable word for metrics and logs.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Read(_) => "read",
-            Self::List(_) => "list",
-            Self::WriteStatus(_) => "write-status",
-            Self::ReadReport(_) => "read-report",
-            Self::WriteReport(_) => "write-report",
-            Self::Unrecordable(_) => "unrecordable",
-            Self::Finalizer(_) => "finalizer",
-            Self::Scale(_) => "scale",
-            Self::ReadClaim(_) => "read-claim",
-            Self::Claim(_) => "claim",
-            Self::Autoscaler(_) => "autoscaler",
-            Self::Receipt(_) => "receipt",
-            Self::NotLeading => "not-leading",
-            Self::CommitUnderWay => "commit-under-way",
-            Self::Undecodable(_) => "undecodable",
-        }
-    }
-}
 
 /// One pass.
 ///
@@ -267,7 +140,7 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
         first
     };
 
-    let picture = store::load(context, &reset).await?;
+    let picture = persist::load(context, &reset).await?;
     let request = Request::parse(&reset);
     // From before the look that a commit relies on until it has landed.
     let _commits = (picture.status.phase == Some(Phase::Resetting)).then(|| {
@@ -314,13 +187,13 @@ async fn record(
     decision: Decision,
     seen: &Observed,
 ) -> Result<Option<(OffsetReset, Picture, Decision)>, Error> {
-    let (kept, decision) = match Box::pin(store::keep(context, reset.clone(), request, &old, &decision)).await? {
+    let (kept, decision) = match Box::pin(persist::keep(context, reset.clone(), request, &old, &decision)).await? {
         Outcome::Refused(why) if old.status.commits == 0 && decision.status.outcome.is_none() => {
             let decision = machine::report_refused(&old.status, &why, seen, (context.clock)());
-            (Box::pin(store::keep(context, reset, request, &old, &decision)).await?, decision)
+            (Box::pin(persist::keep(context, reset, request, &old, &decision)).await?, decision)
         }
         // What was committed stands, and the consumers are to come back: that is not kept up by a report.
-        Outcome::Refused(why) => (store::keep_without_report(context, reset, &old, &decision, &why).await?, decision),
+        Outcome::Refused(why) => (persist::keep_without_report(context, reset, &old, &decision, &why).await?, decision),
         kept @ (Outcome::Stands(..) | Outcome::Stale) => (kept, decision),
     };
     let (written, picture) = match kept {

@@ -1,18 +1,17 @@
 //! Looks at the world: only at what the phase needs, live, and Kafka never where a deadline must not wait for it.
 
-use crate::machine::facts::brokers;
 use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
 use kube::ResourceExt;
 
 use super::{
-    Context, Error,
-    connection::connect,
-    places::Place,
-    questions,
-    store::{self, Picture},
-    turns::Turn,
+    context::Context,
+    credentials::connect,
+    error::Error,
+    kafka_queries,
+    persist::{self, Picture},
+    scheduler::{Place, Turn},
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
@@ -22,7 +21,7 @@ use crate::{
         coordination::queue,
         facts::{
             Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, ScaledObjectSeen, Seen, Undone,
-            Workload,
+            Workload, brokers,
         },
         request::{InvalidSpec, Request, Work},
     },
@@ -92,7 +91,7 @@ pub(super) async fn observe(
         return Ok((seen, turn));
     }
     // A cancellation, and a hold that is over, are decided without looking at anything else.
-    if (seen.deleting || store::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
+    if (seen.deleting || persist::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
         return Ok((seen, None));
     }
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
@@ -254,7 +253,7 @@ async fn look_at_kafka(
     let look = Box::pin(async {
         let admin = connect(context, request, Some(status)).await?;
         let undone = if phase == Phase::Planning { look_at_undone(context, reset, request).await } else { None };
-        questions::look(admin.as_ref(), phase, request, status, undone).await
+        kafka_queries::look(admin.as_ref(), phase, request, status, undone).await
     });
     within(left.min(LOOK_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::controller::Action};
 
-use super::{Context, Error};
+use super::{context::Context, error::Error};
 use crate::{
     api::TargetRef,
     kubernetes::{Changed, Claimed, Scaled, hold_in},

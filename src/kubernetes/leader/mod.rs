@@ -38,7 +38,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use self::protocol::{Candidacy, Sight, next_spec, released_spec, still_ours};
-use super::words;
+use super::errors::words;
 use crate::api::FIELD_MANAGER;
 
 pub use leadership::Leadership;

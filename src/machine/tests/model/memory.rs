@@ -94,7 +94,7 @@ impl Memory {
         let status = self.status(view.object.status).clone();
         let decision = guards::without(scenario.away, || machine::decide(Ok(&request), &status, &seen, at(view.now.into())));
         let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view));
-        // As `reconcile::store` does it.
+        // As `reconcile::persist` does it.
         let first_commit = status.commits == 0 || status.receipt.is_none();
         let opens = first_commit
             && decision.status.commits > 0

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Context, Error};
+use super::{context::Context, error::Error};
 use crate::{
     api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus},
     kubernetes::{Files, ReportRead, ReportWrite, Stored, report_name},

@@ -15,7 +15,8 @@ use kube::{
     discovery::ApiResource,
 };
 
-use super::{kinds::Kinds, limit::limited, owners, words};
+use super::{kinds::Kinds, owners};
+use crate::kubernetes::{errors::words, limit::limited};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
     machine::facts::{Hpa, Pod, Seen, Unscalable, Workload, WorkloadDetails},

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{limit::limited, words};
+use crate::kubernetes::{errors::words, limit::limited};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
     machine::facts::{ScaledObject, ScaledObjectSeen},

@@ -14,7 +14,11 @@ use kube::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{is_ours, labels, limit::limited, words};
+use crate::kubernetes::{
+    errors::words,
+    limit::limited,
+    objects::{is_ours, labels},
+};
 use crate::{
     api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
     machine::facts::{Claim, Hold, Seen},

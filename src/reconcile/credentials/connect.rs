@@ -3,10 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Context,
     binding::{self, Bound},
-    found::Found,
+    secret_reader::Found,
 };
+use crate::reconcile::context::Context;
 use crate::{
     api::{AuthenticationSpec, AuthenticationType, CertificateSource, OffsetResetStatus, Phase},
     kafka::{Authentication, ClientCredentials, Connection, GroupAdmin, Mechanism, Secret, Tls},
@@ -22,7 +22,7 @@ use crate::{
 /// # Errors
 /// As [`connection`] has them, when no client can be made, and when another cluster is there now: a binding may name another one since,
 /// and a plan is for one cluster alone.
-pub(super) async fn connect(
+pub(in crate::reconcile) async fn connect(
     context: &Context,
     request: &Request,
     status: Option<&OffsetResetStatus>,

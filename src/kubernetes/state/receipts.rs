@@ -9,11 +9,11 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions},
 };
 
-use super::{
-    is_ours, labels,
+use super::reports::{Files, PARTITIONS, ReportWrite, partitions_in};
+use crate::kubernetes::{
+    errors::words,
     limit::limited,
-    reports::{Files, PARTITIONS, ReportWrite, partitions_in},
-    words,
+    objects::{is_ours, labels},
 };
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, OffsetResetStatus, Phase},

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::oneshot;
 
-use super::lines::{Lines, Rank, Waiting};
+use super::queue::{Lines, Rank, Waiting};
 use crate::api::OffsetReset;
 
 /// By its namespace and name: what is gone has no UID any more.
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 /// A place, until it is dropped.
-pub(super) struct Place<'a> {
+pub(in crate::reconcile) struct Place<'a> {
     places: &'a Places,
     rank: Rank,
     namespace: String,
@@ -74,7 +74,7 @@ impl Places {
     }
 
     /// Waits for a place. `None` when no pass is to begin any more.
-    pub(super) async fn take(&self, rank: Rank, namespace: &str) -> Option<Place<'_>> {
+    pub(in crate::reconcile) async fn take(&self, rank: Rank, namespace: &str) -> Option<Place<'_>> {
         let permit = self.permit(rank, namespace, true).await?;
         Some(Place { places: self, rank, namespace: namespace.to_owned(), permit: Some(permit) })
     }
@@ -93,17 +93,17 @@ impl Places {
     }
 
     /// The rank of an object by its last pass, when there has been one.
-    pub(super) fn rank(&self, object: &Object) -> Option<Rank> {
+    pub(in crate::reconcile) fn rank(&self, object: &Object) -> Option<Rank> {
         self.lock_ranks().get(object).copied()
     }
 
     /// What a pass has shown of an object.
-    pub(super) fn remember(&self, object: &Object, rank: Rank) {
+    pub(in crate::reconcile) fn remember(&self, object: &Object, rank: Rank) {
         self.change(object, |_| Some(rank));
     }
 
     /// A pass of an object has failed: it goes behind the others, unless something may be held for it.
-    pub(super) fn has_failed(&self, object: &Object) {
+    pub(in crate::reconcile) fn has_failed(&self, object: &Object) {
         self.change(object, |known| Some(if known == Some(Rank::Holding) { Rank::Holding } else { Rank::Again }));
     }
 
@@ -137,7 +137,7 @@ impl Places {
 impl Place<'_> {
     /// Awaits something without a place when it is not there at once: a turn, or what Kafka says. So whoever has a place never waits for
     /// somebody who waits for one, and a cluster that does not answer takes no place away.
-    pub(super) async fn outside<T>(&mut self, what: impl Future<Output = T>) -> T {
+    pub(in crate::reconcile) async fn outside<T>(&mut self, what: impl Future<Output = T>) -> T {
         let mut what = pin!(what);
         if let Some(done) = what.as_mut().now_or_never() {
             return done;

@@ -14,7 +14,7 @@
 //! The protocol is never guessed: a password must not go over the wire in clear because an entry was forgotten. Where two spellings of one
 //! entry contradict each other, none is followed. Other entries, such as `provider` and `sasl.jaas.config`, are for others.
 
-use super::found::Found;
+use super::secret_reader::Found;
 use crate::{
     kafka::{Authentication, Mechanism, Secret, Tls},
     machine::{facts::KafkaError, request::validate::names_a_broker},

@@ -6,14 +6,18 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 
-use super::{is_ours, labels, limit::limited, words};
+use crate::kubernetes::{
+    errors::words,
+    limit::limited,
+    objects::{is_ours, labels},
+};
 use crate::{
     api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
     machine::plan::export::{AFTER, BEFORE, after_csv, before_csv},
 };
 
 /// The file with every partition as the status would list it.
-pub(super) const PARTITIONS: &str = "partitions.json";
+pub(in crate::kubernetes) const PARTITIONS: &str = "partitions.json";
 
 /// Files that are larger than this together are compressed.
 const PLAIN_BYTES: usize = 200_000;
@@ -72,8 +76,8 @@ pub enum ReportWrite {
 /// What a report's files come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
-    pub(super) plain: BTreeMap<String, String>,
-    pub(super) compressed: BTreeMap<String, Vec<u8>>,
+    pub(in crate::kubernetes) plain: BTreeMap<String, String>,
+    pub(in crate::kubernetes) compressed: BTreeMap<String, Vec<u8>>,
 }
 
 impl Files {
@@ -122,7 +126,7 @@ impl Files {
     }
 }
 
-pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
+pub(in crate::kubernetes) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
     let bounded = |partitions: Vec<PartitionStatus>| match partitions.len() {
         0..=MAX_PARTITIONS => Ok(partitions),
         many => Err(format!("it lists {many} partitions, and no reset has more than {MAX_PARTITIONS}")),

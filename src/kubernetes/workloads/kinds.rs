@@ -12,13 +12,13 @@ use kube::{
     error::DiscoveryError,
 };
 
-use super::limit::limited;
+use crate::kubernetes::limit::limited;
 use crate::{api::TargetRef, machine::facts::Unscalable};
 
 /// What is known of kinds. Only what can be scaled is remembered: whatever else was asked about is asked for again the next
 /// time, so that a definition that is installed later counts.
 #[derive(Clone)]
-pub(super) struct Kinds {
+pub(in crate::kubernetes) struct Kinds {
     client: Client,
     known: Arc<Mutex<HashMap<(String, String), ApiResource>>>,
 }

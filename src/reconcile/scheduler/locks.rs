@@ -17,7 +17,7 @@ pub struct Turns {
 }
 
 /// A turn, until it is dropped.
-pub(super) struct Turn {
+pub(in crate::reconcile) struct Turn {
     _guard: OwnedMutexGuard<()>,
     /// It is over once the decision is recorded; otherwise it lasts until the effect has been done.
     pub until_recorded: bool,
@@ -27,7 +27,13 @@ impl Turns {
     /// Waits for the turn that a phase needs. Beginning, and being let in (when the finalizer is put on, before anything is stopped): one
     /// per name of a group in all namespaces, because groups do not know namespaces. Stopping and restoring: one per namespace, because
     /// several may share a workload, and the last one brings it back.
-    pub(super) async fn take(&self, phase: Option<Phase>, let_in: bool, namespace: &str, group: &str) -> Option<Turn> {
+    pub(in crate::reconcile) async fn take(
+        &self,
+        phase: Option<Phase>,
+        let_in: bool,
+        namespace: &str,
+        group: &str,
+    ) -> Option<Turn> {
         match phase {
             None | Some(Phase::Pending) => Some(Turn { _guard: self.groups.lock(group).await, until_recorded: true }),
             Some(Phase::Stopping) if !let_in => Some(Turn { _guard: self.groups.lock(group).await, until_recorded: false }),
@@ -45,7 +51,7 @@ impl Turns {
     }
 
     /// The turn of whoever changes what is held in a namespace.
-    pub(super) async fn of_holds(&self, namespace: &str) -> Turn {
+    pub(in crate::reconcile) async fn of_holds(&self, namespace: &str) -> Turn {
         Turn { _guard: self.namespaces.lock(namespace).await, until_recorded: false }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Everybody but this operator who owns the replicas, the latest first.
-pub(super) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
+pub(in crate::kubernetes) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
     let entries = metadata.managed_fields.iter().flatten();
     let mut owners: Vec<FieldOwner> = entries.filter(|entry| owns_replicas(entry)).map(owner).collect();
     owners.retain(|owner| owner.manager != FIELD_MANAGER);
@@ -32,7 +32,7 @@ fn owner(entry: &ManagedFieldsEntry) -> FieldOwner {
 }
 
 /// The object that controls it, of which there is at most one.
-pub(super) fn controller(metadata: &ObjectMeta) -> Option<Controller> {
+pub(in crate::kubernetes) fn controller(metadata: &ObjectMeta) -> Option<Controller> {
     let owners = metadata.owner_references.iter().flatten();
     let controller = owners.into_iter().find(|owner| owner.controller == Some(true))?;
     Some(Controller { api_version: controller.api_version.clone(), kind: controller.kind.clone(), name: controller.name.clone() })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// What a pass is for; whoever stands first here is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(in crate::reconcile) enum Rank {
     /// Something may be held for it, or be committed by it.
     Holding,
     /// It has come further in its last pass, and holds nothing yet: what was begun is finished first.
@@ -18,7 +18,7 @@ pub(super) enum Rank {
 }
 
 /// Those that wait.
-pub(super) struct Lines<W> {
+pub(in crate::reconcile) struct Lines<W> {
     /// By rank; within a rank by namespace, the one that is next first.
     ranks: BTreeMap<Rank, VecDeque<Line<W>>>,
     /// How many have come, and how many that hold nothing have been served.
@@ -33,7 +33,7 @@ struct Line<W> {
 }
 
 /// Somebody who waits.
-pub(super) struct Waiting<W> {
+pub(in crate::reconcile) struct Waiting<W> {
     /// Its pass has not begun.
     pub is_new: bool,
     /// By which it is told.

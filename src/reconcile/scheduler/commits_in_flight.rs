@@ -16,14 +16,14 @@ pub struct Commits {
 }
 
 /// A commit, until it is dropped.
-pub(super) struct UnderWay<'a> {
+pub(in crate::reconcile) struct UnderWay<'a> {
     commits: &'a Commits,
     workloads: Vec<String>,
 }
 
 impl Commits {
     /// A commit begins that relies on these workloads.
-    pub(super) fn begin(&self, workloads: Vec<String>) -> UnderWay<'_> {
+    pub(in crate::reconcile) fn begin(&self, workloads: Vec<String>) -> UnderWay<'_> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         for workload in &workloads {
             *under_way.entry(workload.clone()).or_default() += 1;
@@ -32,7 +32,7 @@ impl Commits {
     }
 
     /// Whether a commit may still land that relies on this workload.
-    pub(super) fn rely_on(&self, workload: &str) -> bool {
+    pub(in crate::reconcile) fn rely_on(&self, workload: &str) -> bool {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).contains_key(workload)
     }
 }
