@@ -1,4 +1,4 @@
-//! What every pass needs.
+//! The dependencies of a pass.
 
 use std::sync::Arc;
 
@@ -7,57 +7,57 @@ use jiff::Timestamp;
 use super::{
     backoff::Backoff,
     error::Error,
-    scheduler::{Commits, Places, Turns},
+    scheduler::{CommitsInFlight, Locks, Slots},
 };
 use crate::{
     kafka::Connector,
-    kubernetes::{Announcer, Autoscalers, Claims, Receipts, Reports, Resets, Secrets, Targets, leader::Leadership},
+    kubernetes::{Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets, leader::Leadership},
     observability::Metrics,
 };
 
-/// What every pass needs.
+/// The dependencies of a pass, shared by all passes.
 pub struct Context {
-    /// The objects.
+    /// The `OffsetReset`s.
     pub resets: Resets,
-    /// Their records.
+    /// The reports of resets.
     pub reports: Reports,
-    /// What outlives them.
+    /// The receipts of resets, which outlive them.
     pub receipts: Receipts,
-    /// The workloads.
+    /// The target workloads.
     pub targets: Targets,
-    /// Who holds which of them at zero.
+    /// The Leases of held workloads.
     pub claims: Claims,
-    /// What scales them.
-    pub autoscalers: Autoscalers,
-    /// What the specs name to reach Kafka.
+    /// KEDA's ScaledObjects of the targets.
+    pub scaled_objects: ScaledObjects,
+    /// The Secrets that the specs name.
     pub secrets: Secrets,
-    /// The token endpoints that may be asked, each by its exact address.
+    /// The OAuth token endpoints that specs may name, compared as exact addresses.
     pub token_endpoints: Vec<String>,
-    /// Kafka clusters.
+    /// Connects to Kafka clusters.
     pub kafka: Arc<dyn Connector>,
-    /// Events.
+    /// Publishes Events.
     pub announcer: Announcer,
-    /// Measurements.
+    /// The Prometheus metrics.
     pub metrics: Metrics,
-    /// The namespaces that are watched; all of them together where one is absent.
+    /// The watched namespaces; `None` stands for all namespaces of the cluster.
     pub scopes: Vec<Option<String>>,
-    /// Consecutive failures, per object.
+    /// The waits after consecutive failures, per object.
     pub backoff: Backoff,
-    /// The time.
+    /// Returns the current time.
     pub clock: fn() -> Timestamp,
-    /// Which passes are made at once.
-    pub places: Places,
-    /// One pass at a time where others must see what is recorded.
-    pub turns: Turns,
-    /// The commits that are under way.
-    pub commits: Commits,
-    /// Whether this operator is the one that works.
+    /// The slots for the passes that run at the same time.
+    pub slots: Slots,
+    /// The locks between passes.
+    pub locks: Locks,
+    /// The commits that may still land.
+    pub commits_in_flight: CommitsInFlight,
+    /// Whether this process leads.
     pub leadership: Leadership,
 }
 
 impl Context {
-    /// Asked right before everything that changes the world: what is begun while another leads would be done over its head.
-    pub(super) fn leads(&self) -> Result<(), Error> {
+    /// Checked right before every write and every commit: without leadership, another operator may be at work.
+    pub(super) fn require_leadership(&self) -> Result<(), Error> {
         if self.leadership.is_certain() { Ok(()) } else { Err(Error::NotLeading) }
     }
 }

@@ -1,51 +1,57 @@
 //! Why a pass fails.
 
-/// Why a pass failed. Waiting is not failing.
+/// Why a pass failed. Waiting is not a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The object could not be read.
     #[error("the OffsetReset could not be read")]
     Read(#[source] kube::Error),
-    /// The others could not be read, so that nobody knows whose turn it is.
+    /// The other resets could not be read, so it is unknown which reset is next.
     #[error("the other OffsetResets could not be listed")]
     List(#[source] kube::Error),
-    /// The status could not be written; nothing that relies on it was done.
+    /// It is unknown whether the status was written. No effect that relies on it was begun.
     #[error("the status could not be written")]
     WriteStatus(#[source] kube::Error),
+    /// The API server refused the status. No effect that relies on it was begun.
+    #[error("the API server refused the status: {0}")]
+    StatusRefused(String),
     /// The report could not be read.
     #[error("the report could not be read")]
     ReadReport(#[source] kube::Error),
-    /// The report could not be written; nothing that relies on it was done.
+    /// It is unknown whether the report was written. No effect that relies on it was begun.
     #[error("the report could not be written")]
     WriteReport(#[source] kube::Error),
     /// Neither the report nor a status without it can be written.
-    #[error("neither the report nor a status without it can be made: {0}")]
+    #[error("neither the report nor a status without it can be written: {0}")]
     Unrecordable(String),
-    /// The finalizer could not be set or removed.
+    /// It is unknown whether the finalizer was added or removed.
     #[error("the finalizer could not be changed")]
     Finalizer(#[source] kube::Error),
-    /// Nobody can tell whether a workload was scaled.
+    /// The API server refused to add or remove the finalizer.
+    #[error("the API server refused to change the finalizer: {0}")]
+    FinalizerRefused(String),
+    /// It is unknown whether a workload was scaled.
     #[error("the workload could not be scaled")]
     Scale(#[source] kube::Error),
     /// A workload's Lease could not be read.
     #[error("the Lease of a workload could not be read")]
     ReadClaim(#[source] kube::Error),
-    /// Nobody can tell whether a workload's Lease was written.
+    /// It is unknown whether a workload's Lease was written.
     #[error("the Lease of a workload could not be written")]
     Claim(#[source] kube::Error),
-    /// Nobody can tell whether a ScaledObject was changed.
+    /// It is unknown whether a ScaledObject was changed.
     #[error("the ScaledObject of a workload could not be changed")]
-    Autoscaler(#[source] kube::Error),
-    /// Nobody can tell whether the receipt was written.
+    ScaledObject(#[source] kube::Error),
+    /// It is unknown whether the receipt was written.
     #[error("the receipt could not be written")]
     Receipt(#[source] kube::Error),
-    /// Somebody else's commit relies on the workload's being at zero.
-    #[error("the replicas do not come back yet: a commit of an OffsetReset that is gone is still under way")]
-    CommitUnderWay,
-    /// The lease could not be renewed in time, so another operator may be at work.
-    #[error("this operator does not lead for certain any more: nothing was begun, whoever leads goes on")]
+    /// A commit of a deleted reset may still land, and relies on the workload's being at zero.
+    #[error("the replicas are not restored yet: a commit of an OffsetReset that is gone is still in flight")]
+    CommitInFlight,
+    /// The leader lease could not be renewed in time, so another operator may be at work.
+    #[error("this operator may have lost the leader lease, so it began nothing: the leader continues")]
     NotLeading,
-    /// The object does not have the shape of its own definition.
+    /// The object does not conform to its CRD.
     #[error("the OffsetReset cannot be decoded: {0}")]
     Undecodable(String),
 }
@@ -57,18 +63,18 @@ impl Error {
         match self {
             Self::Read(_) => "read",
             Self::List(_) => "list",
-            Self::WriteStatus(_) => "write-status",
+            Self::WriteStatus(_) | Self::StatusRefused(_) => "write-status",
             Self::ReadReport(_) => "read-report",
             Self::WriteReport(_) => "write-report",
             Self::Unrecordable(_) => "unrecordable",
-            Self::Finalizer(_) => "finalizer",
+            Self::Finalizer(_) | Self::FinalizerRefused(_) => "finalizer",
             Self::Scale(_) => "scale",
             Self::ReadClaim(_) => "read-claim",
             Self::Claim(_) => "claim",
-            Self::Autoscaler(_) => "autoscaler",
+            Self::ScaledObject(_) => "scaled-object",
             Self::Receipt(_) => "receipt",
             Self::NotLeading => "not-leading",
-            Self::CommitUnderWay => "commit-under-way",
+            Self::CommitInFlight => "commit-in-flight",
             Self::Undecodable(_) => "undecodable",
         }
     }

@@ -1,4 +1,4 @@
-//! From what the spec names to a connection with credentials.
+//! Connections to Kafka, with the credentials from the Secrets that a spec names.
 
 mod binding;
 mod connect;

@@ -1,67 +1,67 @@
-//! A Secret that was read, and in words what is wrong with it. Of what it holds nothing is ever said.
+//! Reads values from a Secret and explains what is wrong with it. No message ever contains a value.
 
 use crate::{
     kafka::{
         Secret,
         pem::{self, Flaw},
     },
-    kubernetes::Material,
+    kubernetes::SecretData,
     machine::facts::{KafkaError, KafkaErrorKind},
 };
 
-/// How many of its keys a message names.
-const NAMED_KEYS: usize = 30;
+/// The number of keys that a message lists at most.
+const MAX_LISTED_KEYS: usize = 30;
 
-/// What is wrong with a certificate that looks like one.
-const UNREADABLE: &str = "holds a certificate that cannot be read";
+/// The problem of a PEM certificate that OpenSSL cannot parse.
+const UNREADABLE: &str = "contains a certificate that cannot be read";
 
-/// A Secret that a field of the spec names.
-pub(super) struct Found<'a> {
+/// Reads the values of a Secret that a field of the spec names.
+pub(super) struct SecretReader<'a> {
     about: String,
-    material: &'a Material,
+    data: &'a SecretData,
 }
 
-impl<'a> Found<'a> {
-    /// `about` is how messages call it: which Secret, and which field names it.
-    pub fn new(about: String, material: &'a Material) -> Self {
-        Self { about, material }
+impl<'a> SecretReader<'a> {
+    /// `about` begins each message: which Secret it is, and which field names it.
+    pub fn new(about: String, data: &'a SecretData) -> Self {
+        Self { about, data }
     }
 
-    /// The text under a key that must be there.
+    /// The text of a required key.
     pub fn text(&self, key: &str) -> Result<String, KafkaError> {
-        let Some(bytes) = self.material.get(key) else { return Err(self.lacks(key)) };
+        let Some(bytes) = self.data.get(key) else { return Err(self.missing(key)) };
         match std::str::from_utf8(bytes) {
-            Ok(text) if text.contains('\0') => Err(self.invalid(key, "holds a NUL byte")),
+            Ok(text) if text.contains('\0') => Err(self.invalid(key, "contains a NUL byte")),
             Ok("") => Err(self.invalid(key, "is empty")),
             Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(self.invalid(key, "is no text in UTF-8")),
+            Err(_) => Err(self.invalid(key, "is not UTF-8 text")),
         }
     }
 
-    /// Certificates, each of which can be read.
+    /// The PEM certificates of a key, all of which can be parsed.
     pub fn certificates(&self, key: &str) -> Result<String, KafkaError> {
         let text = self.pem(key, "CERTIFICATE")?;
         if pem::are_certificates(&text) { Ok(text) } else { Err(self.invalid(key, UNREADABLE)) }
     }
 
-    /// A client certificate and its key.
+    /// A client certificate and its private key.
     pub fn pair(&self, certificate: &str, key: &str) -> Result<(String, Secret), KafkaError> {
         let shown = self.pem(certificate, "CERTIFICATE")?;
         let secret = Secret::new(self.pem(key, "PRIVATE KEY")?);
         match secret.check_pair(&shown) {
             Ok(()) => Ok((shown, secret)),
             Err(Flaw::Certificate) => Err(self.invalid(certificate, UNREADABLE)),
-            Err(Flaw::Key) => Err(self.invalid(key, "holds a private key that cannot be read")),
-            Err(Flaw::Pair) => Err(self.invalid(key, "is the private key of another certificate")),
+            Err(Flaw::Key) => Err(self.invalid(key, "contains a private key that cannot be read")),
+            Err(Flaw::Pair) => Err(self.invalid(key, "is not the private key of the certificate")),
         }
     }
 
-    /// A PEM with a block of this kind.
+    /// The PEM of a key, with a block of this kind.
     fn pem(&self, key: &str, kind: &str) -> Result<String, KafkaError> {
         let text = self.text(key)?;
         let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----"));
         if !text.lines().any(begins) {
-            return Err(self.invalid(key, &format!("is no PEM: it has no line -----BEGIN {kind}-----")));
+            return Err(self.invalid(key, &format!("is not PEM: it has no line -----BEGIN {kind}-----")));
         }
         if kind == "PRIVATE KEY" && text.contains("ENCRYPTED") {
             let problem = "is an encrypted private key; store it unencrypted, as Strimzi and cert-manager do";
@@ -70,29 +70,34 @@ impl<'a> Found<'a> {
         Ok(text)
     }
 
-    /// Its keys.
+    /// The keys of the Secret.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.material.keys()
+        self.data.keys()
     }
 
-    /// Whether there is such a key.
+    /// Whether the Secret has this key.
     pub fn has(&self, key: &str) -> bool {
-        self.material.get(key).is_some()
+        self.data.get(key).is_some()
     }
 
-    /// There is no such key.
-    pub fn lacks(&self, key: &str) -> KafkaError {
-        let mut keys: Vec<&str> = self.material.keys().take(NAMED_KEYS + 1).collect();
-        if keys.len() > NAMED_KEYS {
-            keys[NAMED_KEYS] = "and more";
+    /// The error for a missing key.
+    pub fn missing(&self, key: &str) -> KafkaError {
+        self.missing_as(&format!("key {key}"))
+    }
+
+    /// The same, with other words for the key.
+    pub fn missing_as(&self, what: &str) -> KafkaError {
+        let mut keys: Vec<&str> = self.data.keys().take(MAX_LISTED_KEYS + 1).collect();
+        if keys.len() > MAX_LISTED_KEYS {
+            keys[MAX_LISTED_KEYS] = "and more";
         }
         let has = if keys.is_empty() { "it is empty".to_owned() } else { format!("it has: {}", keys.join(", ")) };
-        KafkaError::new(KafkaErrorKind::SecretUnavailable, format!("{} has no key {key}; {has}", self.about))
+        KafkaError::new(KafkaErrorKind::SecretUnavailable, format!("{} has no {what}; {has}", self.about))
     }
 
-    /// What is under a key is not what it should be.
+    /// The error for a value that is not what it should be.
     pub fn invalid(&self, key: &str, problem: &str) -> KafkaError {
-        let message = format!("{} is not as it should be: key {key} {problem}", self.about);
+        let message = format!("{} is invalid: key {key} {problem}", self.about);
         KafkaError::new(KafkaErrorKind::SecretInvalid, message)
     }
 }

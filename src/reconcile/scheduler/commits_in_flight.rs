@@ -1,50 +1,49 @@
-//! Commits that are under way: nobody brings a workload back while one of them may still land.
+//! Commits in flight: no pass restores a workload while a commit that relies on its stop may still land.
 //!
-//! A pass awaits its own commit. But its `OffsetReset` may be gone meanwhile (the finalizer taken off by hand), and then somebody else
-//! brings back what it held: whoever looks after Leases, or the last of those that shared the stop.
+//! A pass awaits its own commit. But its `OffsetReset` may be gone meanwhile (its finalizer removed by hand), and then another
+//! pass restores the workload: the one over its Lease, or the one of the last reset that shared the stop.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
-/// For each workload, by its UID, how many commits are under way that rely on its being at zero. In this process only: a commit of
-/// another one has no more time than that one's leader lease, see `docs/leader-election.md`.
+use parking_lot::Mutex;
+
+/// The number of commits in flight for each stopped workload, by its UID. In this process only: a commit of another process
+/// gets only the remaining time of that process's leader lease, see `docs/leader-election.md`.
 #[derive(Default)]
-pub struct Commits {
-    under_way: Mutex<HashMap<String, usize>>,
+pub struct CommitsInFlight {
+    by_workload: Mutex<HashMap<String, usize>>,
 }
 
-/// A commit, until it is dropped.
-pub(in crate::reconcile) struct UnderWay<'a> {
-    commits: &'a Commits,
+/// A commit in flight until this is dropped.
+pub(in crate::reconcile) struct CommitGuard<'a> {
+    commits: &'a CommitsInFlight,
     workloads: Vec<String>,
 }
 
-impl Commits {
-    /// A commit begins that relies on these workloads.
-    pub(in crate::reconcile) fn begin(&self, workloads: Vec<String>) -> UnderWay<'_> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+impl CommitsInFlight {
+    /// Registers a commit that relies on the stop of these workloads.
+    pub(in crate::reconcile) fn begin(&self, workloads: Vec<String>) -> CommitGuard<'_> {
+        let mut by_workload = self.by_workload.lock();
         for workload in &workloads {
-            *under_way.entry(workload.clone()).or_default() += 1;
+            *by_workload.entry(workload.clone()).or_default() += 1;
         }
-        UnderWay { commits: self, workloads }
+        CommitGuard { commits: self, workloads }
     }
 
-    /// Whether a commit may still land that relies on this workload.
-    pub(in crate::reconcile) fn rely_on(&self, workload: &str) -> bool {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).contains_key(workload)
+    /// Whether a commit in flight relies on the stop of this workload.
+    pub(in crate::reconcile) fn any_for(&self, workload: &str) -> bool {
+        self.by_workload.lock().contains_key(workload)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for CommitGuard<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.commits.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_workload = self.commits.by_workload.lock();
         for workload in &self.workloads {
-            if let Some(count) = under_way.get_mut(workload) {
+            if let Some(count) = by_workload.get_mut(workload) {
                 *count -= 1;
                 if *count == 0 {
-                    under_way.remove(workload);
+                    by_workload.remove(workload);
                 }
             }
         }
@@ -56,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workload_is_relied_on_until_the_last_commit_has_ended() {
-        let commits = Commits::default();
+    fn a_workload_has_commits_in_flight_until_the_last_one_is_over() {
+        let commits = CommitsInFlight::default();
         let first = commits.begin(vec!["a".into(), "b".into()]);
         let second = commits.begin(vec!["a".into()]);
         drop(first);
-        assert!(commits.rely_on("a") && !commits.rely_on("b"));
+        assert!(commits.any_for("a") && !commits.any_for("b"));
         drop(second);
-        assert!(!commits.rely_on("a"));
+        assert!(!commits.any_for("a"));
     }
 }

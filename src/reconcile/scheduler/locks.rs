@@ -1,43 +1,47 @@
-//! Who may pass: where one pass relies on what others have recorded, no other may record at the same time.
+//! Locks between passes: while one pass relies on the recorded state of other resets, no other pass may change it.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex as StdMutex, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::api::Phase;
 
-/// Hands out turns. In this process only: one operator at a time is at work.
+/// The locks of all passes. They are in this process only: leader election lets one operator work at a time.
 #[derive(Default)]
-pub struct Turns {
-    groups: Locks,
-    namespaces: Locks,
+pub struct Locks {
+    groups: NamedLocks,
+    namespaces: NamedLocks,
 }
 
-/// A turn, until it is dropped.
-pub(in crate::reconcile) struct Turn {
+/// A lock that a pass holds until this is dropped.
+pub(in crate::reconcile) struct Lock {
     _guard: OwnedMutexGuard<()>,
-    /// It is over once the decision is recorded; otherwise it lasts until the effect has been done.
+    /// The pass releases it once the decision is recorded; otherwise after the effect.
     pub until_recorded: bool,
 }
 
-impl Turns {
-    /// Waits for the turn that a phase needs. Beginning, and being let in (when the finalizer is put on, before anything is stopped): one
-    /// per name of a group in all namespaces, because groups do not know namespaces. Stopping and restoring: one per namespace, because
-    /// several may share a workload, and the last one brings it back.
-    pub(in crate::reconcile) async fn take(
+impl Locks {
+    /// Waits for the lock that a phase needs, if any.
+    ///
+    /// - To begin, and to be admitted (when the finalizer is added, before anything is stopped): the lock of the group's name,
+    ///   across namespaces, because Kafka groups know no namespaces.
+    /// - To stop and to restore: the lock of the namespace, because several resets may share a workload, and the last one
+    ///   restores it.
+    pub(in crate::reconcile) async fn acquire(
         &self,
         phase: Option<Phase>,
-        let_in: bool,
+        admitted: bool,
         namespace: &str,
         group: &str,
-    ) -> Option<Turn> {
+    ) -> Option<Lock> {
         match phase {
-            None | Some(Phase::Pending) => Some(Turn { _guard: self.groups.lock(group).await, until_recorded: true }),
-            Some(Phase::Stopping) if !let_in => Some(Turn { _guard: self.groups.lock(group).await, until_recorded: false }),
-            Some(Phase::Stopping | Phase::Restoring) => Some(self.of_holds(namespace).await),
+            None | Some(Phase::Pending) => Some(Lock { _guard: self.groups.acquire(group).await, until_recorded: true }),
+            Some(Phase::Stopping) if !admitted => Some(Lock { _guard: self.groups.acquire(group).await, until_recorded: false }),
+            Some(Phase::Stopping | Phase::Restoring) => Some(self.holds_in(namespace).await),
             Some(
                 Phase::Planning
                 | Phase::Draining
@@ -50,23 +54,23 @@ impl Turns {
         }
     }
 
-    /// The turn of whoever changes what is held in a namespace.
-    pub(in crate::reconcile) async fn of_holds(&self, namespace: &str) -> Turn {
-        Turn { _guard: self.namespaces.lock(namespace).await, until_recorded: false }
+    /// Waits for the lock of a namespace, which every change to the holds there needs.
+    pub(in crate::reconcile) async fn holds_in(&self, namespace: &str) -> Lock {
+        Lock { _guard: self.namespaces.acquire(namespace).await, until_recorded: false }
     }
 }
 
-/// A lock for each name; those that nobody uses are forgotten.
+/// A lock for each name; unused ones are dropped.
 #[derive(Default)]
-struct Locks(StdMutex<HashMap<String, Weak<Mutex<()>>>>);
+struct NamedLocks(Mutex<HashMap<String, Weak<AsyncMutex<()>>>>);
 
-impl Locks {
-    async fn lock(&self, name: &str) -> OwnedMutexGuard<()> {
+impl NamedLocks {
+    async fn acquire(&self, name: &str) -> OwnedMutexGuard<()> {
         self.of(name).lock_owned().await
     }
 
-    fn of(&self, name: &str) -> Arc<Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn of(&self, name: &str) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.0.lock();
         if let Some(lock) = locks.get(name).and_then(Weak::upgrade) {
             return lock;
         }

@@ -168,12 +168,12 @@ impl Memory {
         workload: Workload,
         objects: [Option<Object>; RESETS],
         now: u16,
-    ) -> hold::Care {
+    ) -> hold::HoldAction {
         let resets: Vec<PeerReset> =
             self.claimants(scenario, objects).into_iter().filter(|other| other.namespace == "shop").collect();
         let hold = hold_of(lease);
         let seen = Seen::Known(workload_of(workload));
-        guards::without(scenario.away, || hold::care_for(&hold, &seen, &resets, at(now.into())))
+        guards::without(scenario.away, || hold::decide_hold(&hold, &seen, &resets, at(now.into())))
     }
 
     fn claimants(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<PeerReset> {
