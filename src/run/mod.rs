@@ -1,80 +1,41 @@
 //! Wires the parts together, and shuts them down in order.
 
 mod controllers;
+mod error;
+mod scope;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, Resource, api::ListParams, core::DeserializeGuard};
+use kube::{Client, api::ListParams};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::controllers::run_controllers;
+use self::{
+    controllers::run_controllers,
+    scope::{Guarded, api},
+};
 use crate::{
-    api::OffsetReset,
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
         Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
-        leader::{self, Candidate, Leadership, Lost, Terms},
+        leader::{self, Candidate, Leadership, Terms},
     },
     observability::{Metrics, Readiness, serve},
     reconcile::{Backoff, CommitsInFlight, Context, Locks, Slots},
 };
 
-type Guarded = DeserializeGuard<OffsetReset>;
+pub use error::{Error, LEASE_LOST, chain};
 
 /// The wait between two attempts to list OffsetResets at the start.
 const CRD_RETRY: Duration = Duration::from_secs(2);
 
 /// The wait between two checks for idle Kafka clients.
 const IDLE_CHECK: Duration = Duration::from_mins(1);
-
-/// The exit code after the loss of the leader lease. Every other failure exits with 1.
-pub const LEASE_LOST: u8 = 3;
-
-/// Why the operator cannot start, or cannot continue.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The API server cannot be reached for lack of a configuration.
-    #[error("cannot create a Kubernetes client: there is neither a service account nor a valid kubeconfig")]
-    Client(#[source] kube::Error),
-    /// The address is in use, or does not belong to this host.
-    #[error("cannot listen on {1} for health and metrics")]
-    Listen(#[source] std::io::Error, std::net::SocketAddr),
-    /// The signal handlers could not be installed.
-    #[error("cannot listen for signals")]
-    Signal(#[source] std::io::Error),
-    /// The HTTP server failed.
-    #[error("serving health and metrics failed")]
-    Serve(#[source] std::io::Error),
-    /// The times of leader election contradict each other.
-    #[error("invalid leader election options: {0}")]
-    Election(String),
-    /// Another instance leads, or soon may. It continues from the recorded state.
-    #[error("leader lease {lease} lost, so this instance exits; the next leader continues the resets in progress")]
-    LeaseLost {
-        /// The namespace and the name of the lease.
-        lease: String,
-        /// The cause.
-        #[source]
-        lost: Lost,
-    },
-}
-
-impl Error {
-    /// Whether the process must exit at once, whatever still hangs in it, because another instance may be at work.
-    #[must_use]
-    pub fn must_exit_at_once(&self) -> bool {
-        match self {
-            Self::LeaseLost { .. } => true,
-            Self::Client(_) | Self::Listen(..) | Self::Signal(_) | Self::Serve(_) | Self::Election(_) => false,
-        }
-    }
-}
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -232,17 +193,6 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
     }
 }
 
-fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
 /// Waits until OffsetResets can be listed in at least one watched namespace. Another one whose namespace or Role does not exist yet
 /// does not delay the start; its watch retries. False when `stop` was cancelled before.
 async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken) -> bool {
@@ -279,21 +229,4 @@ async fn close_idle_clients(pool: Arc<Pool>, stop: CancellationToken) {
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
-}
-
-/// An error's message, followed by those of its sources.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat the message of their source.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
