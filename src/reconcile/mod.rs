@@ -305,7 +305,7 @@ mod tests {
         let reset: OffsetReset = serde_json::from_value(json!({
             "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "replay", "namespace": "shop"},
             "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
-            "status": {"observedGeneration": 1, "phase": "Draining", "reason": "WaitingForMembers", "message": "1 of 3 members"},
+            "status": {"observedGeneration": 1, "phase": "Draining", "reason": "WaitingForGroup", "message": "1 of 3 members"},
         }))
         .unwrap();
         let log = Log::default();
