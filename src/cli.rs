@@ -1,4 +1,4 @@
-//! The command line, read once. Nothing else reads arguments or the environment.
+//! The command line and its environment variables, read once at the start.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -6,17 +6,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::observability::LogFormat;
 
-/// Resets the offsets of Kafka consumer groups: stops the consumers, waits until the broker calls the group free,
-/// commits, reads back, and brings the consumers back.
+/// Resets the offsets of Kafka consumer groups: stops the consumers, waits until the broker reports the group empty, commits and
+/// verifies the offsets, and always restores the consumers.
 #[derive(Debug, Parser)]
 #[command(name = "offset-reset-operator", version)]
 pub struct Arguments {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
@@ -24,27 +24,27 @@ pub enum Command {
     Run(Config),
     /// Prints the CustomResourceDefinition.
     Crd,
-    /// Is the Kafka client of an operator that has started this: see `kafka::serve`.
+    /// Serves as a Kafka client of the operator that has started this process: see `kafka::serve`.
     #[command(hide = true)]
     KafkaClient(Logs),
 }
 
-/// What the operator passes on to the clients that it starts.
+/// The options that the operator passes on to the Kafka clients that it starts.
 #[derive(Clone, Debug, Args)]
 pub struct Logs {
-    /// What is logged.
+    /// The log filter.
     #[arg(long)]
     pub log: String,
 
-    /// How it is logged.
+    /// The log format.
     #[arg(long, value_enum)]
     pub log_format: LogFormat,
 }
 
-/// How the operator runs.
+/// The options of the operator.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Watch these namespaces only, separated by commas, and ask for nothing outside of them; all of them when absent.
+    /// Namespaces to watch, separated by commas; the operator reads nothing outside of them. Default: all namespaces.
     #[arg(
         long = "namespace",
         visible_alias = "namespaces",
@@ -54,46 +54,47 @@ pub struct Config {
     )]
     pub namespaces: Vec<String>,
 
-    /// Where /livez, /readyz and /metrics are served.
+    /// Address on which to serve /livez, /readyz and /metrics.
     #[arg(long, env = "OFFSET_RESET_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
 
-    /// How many OffsetResets that may hold consumers at zero are worked on at the same time, and how many Leases. Of the others at most a quarter
-    /// of that, and one of 32 while anything is held: those with consumers at zero come first.
+    /// Maximum number of OffsetResets holding consumers at zero, and of Leases, reconciled concurrently. Other OffsetResets get a
+    /// quarter of that, or 1/32 while any consumers are held at zero, rounded up.
     #[arg(long, env = "OFFSET_RESET_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
 
-    /// What is logged, such as info or info,librdkafka=debug.
+    /// Log filter, such as info or info,librdkafka=debug.
     #[arg(long, env = "OFFSET_RESET_LOG", default_value = "info")]
     pub log: String,
 
-    /// How it is logged.
+    /// Log format.
     #[arg(long, env = "OFFSET_RESET_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 
-    /// The name under which this instance publishes events and leads: its pod's.
+    /// Name of this instance in Events and in the leader lease; usually the name of its pod.
     #[arg(long, env = "OFFSET_RESET_INSTANCE")]
     pub instance: Option<String>,
 
-    /// The token endpoints that OffsetResets with authentication of type oauth may name, separated by commas, each by its exact address such
-    /// as https://idp.example.com/oauth2/token; none when absent. What is on the list the operator asks for whoever may create OffsetResets.
+    /// Token endpoints that OffsetResets with authentication of type oauth may use, as exact addresses separated by commas, such as
+    /// https://idp.example.com/oauth2/token. Default: none. The operator contacts listed endpoints on behalf of anyone who can create
+    /// OffsetResets.
     #[arg(long, env = "OFFSET_RESET_OAUTH_TOKEN_ENDPOINTS", value_delimiter = ',', value_parser = token_endpoint)]
     pub oauth_token_endpoints: Vec<String>,
 
-    /// Of several instances, who works.
+    /// The options of leader election.
     #[command(flatten)]
     pub election: Election,
 
-    /// The program of which each Kafka client is a process: this one. Without it clients are in the operator's own process, where an answer that no
-    /// Kafka broker gives can end it.
+    /// The program that runs each Kafka client as a process: this one. Without it the clients run in the operator's own process, which
+    /// a malformed answer of a broker can crash.
     #[arg(skip)]
     pub program: Option<PathBuf>,
 }
 
-/// Leader election, on the protocol and with the usual times of client-go.
+/// Leader election, with client-go's protocol and its usual times.
 #[derive(Clone, Debug, Args)]
 pub struct Election {
-    /// Work only while holding the leader lease, so that several instances may run; without it, this must be the only one.
+    /// Work only while holding the leader lease, so that several instances can run. Without it, only one instance may run.
     #[arg(
         long,
         env = "OFFSET_RESET_LEADER_ELECTION",
@@ -105,36 +106,36 @@ pub struct Election {
     )]
     pub leader_election: bool,
 
-    /// The leader lease's name. Instances that watch different namespaces need different ones.
+    /// Name of the leader lease. Instances that watch different namespaces need different names.
     #[arg(long, env = "OFFSET_RESET_LEASE_NAME", default_value = "offset-reset-operator")]
     pub lease_name: String,
 
-    /// The leader lease's namespace; our own when absent.
+    /// Namespace of the leader lease. Default: the operator's own.
     #[arg(long, env = "OFFSET_RESET_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
-    /// After how long without a renewal another instance takes over; whole seconds.
+    /// Time without a renewal after which another instance takes over, in whole seconds.
     #[arg(long, env = "OFFSET_RESET_LEASE_DURATION", default_value = "15s", value_parser = duration)]
     pub lease_duration: Duration,
 
-    /// After how long without a renewal the leader ends itself; shorter than the lease duration.
+    /// Time without a renewal after which the leader exits; shorter than the lease duration.
     #[arg(long, env = "OFFSET_RESET_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
     pub renew_deadline: Duration,
 
-    /// How often the leader renews, and the others look.
+    /// Wait between two renewals of the leader, and between two attempts of the other instances.
     #[arg(long, env = "OFFSET_RESET_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
     pub retry_period: Duration,
 }
 
 impl Config {
-    /// What a Kafka client's process is started with.
+    /// The arguments of a Kafka client process.
     #[must_use]
     pub fn client_arguments(&self) -> Vec<String> {
         let format = self.log_format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         vec!["kafka-client".into(), format!("--log={}", self.log), format!("--log-format={format}")]
     }
 
-    /// What is watched: each of some namespaces, once, or all of them together.
+    /// The scopes to watch: each namespace once, or `None` for all namespaces.
     #[must_use]
     pub fn scopes(&self) -> Vec<Option<String>> {
         let named: BTreeSet<&String> = self.namespaces.iter().collect();
@@ -142,7 +143,7 @@ impl Config {
     }
 }
 
-/// An address as the resource may name it: compared as it stands, so nothing in it may be ambiguous.
+/// Parses a token endpoint. It is compared as text, so it must not be ambiguous.
 fn token_endpoint(text: &str) -> Result<String, String> {
     let uri: Option<http::Uri> = text.parse().ok();
     let authority = uri.as_ref().filter(|uri| uri.scheme_str() == Some("https")).and_then(http::Uri::authority);
@@ -154,11 +155,11 @@ fn token_endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// As in the resource: 15s, 1m30s, 500ms.
+/// Parses a duration as in the resource: 15s, 1m30s, 500ms.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration = text.parse().map_err(|_| "not a duration such as 15s, 1m30s or 500ms".to_owned())?;
     if parsed.is_negative() {
-        return Err("a duration here is not negative".into());
+        return Err("must not be negative".into());
     }
     Ok(parsed.into())
 }
@@ -175,20 +176,22 @@ mod tests {
     }
 
     #[test]
-    fn alone_by_default_and_with_the_usual_times() {
+    fn leader_election_is_off_by_default_and_has_the_usual_times() {
         let Command::Run(Config { election, .. }) = Arguments::parse_from(["offset-reset-operator", "run"]).command else {
-            unreachable!("it was told to run")
+            unreachable!("the command is run")
         };
         let times = [election.lease_duration, election.renew_deadline, election.retry_period];
         assert_eq!((election.leader_election, times), (false, [15, 10, 2].map(Duration::from_secs)));
     }
 
     #[test]
-    fn a_client_is_started_with_what_it_takes() {
+    fn the_arguments_of_a_kafka_client_are_valid() {
         let words = ["offset-reset-operator", "run", "--log", "info,librdkafka=debug", "--log-format", "json"];
-        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!("it was told to run") };
+        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!("the command is run") };
         let words = std::iter::once("offset-reset-operator".to_owned()).chain(config.client_arguments());
-        let Command::KafkaClient(logs) = Arguments::parse_from(words).command else { unreachable!("it was told to be a client") };
+        let Command::KafkaClient(logs) = Arguments::parse_from(words).command else {
+            unreachable!("the command is kafka-client")
+        };
         assert_eq!((logs.log, logs.log_format), (config.log, config.log_format));
     }
 
@@ -200,7 +203,7 @@ mod tests {
     #[case::one_twice(&["--namespace", "shop,shop"], &[Some("shop")])]
     fn each_namespace_is_watched_once(#[case] words: &[&str], #[case] expected: &[Option<&str>]) {
         let words = [&["offset-reset-operator", "run"], words].concat();
-        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!("it was told to run") };
+        let Command::Run(config) = Arguments::parse_from(words).command else { unreachable!("the command is run") };
         let scopes = config.scopes();
         assert_eq!(scopes.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
     }
@@ -208,7 +211,7 @@ mod tests {
     #[rstest]
     #[case::defaults(&["run"], true)]
     #[case::everything(&["run", "--namespace", "shop", "--http-address", "[::]:80", "--concurrency", "4", "--log-format", "json"], true)]
-    #[case::the_definition(&["crd"], true)]
+    #[case::the_crd(&["crd"], true)]
     #[case::leader_election(&["run", "--leader-election", "--lease-duration", "1m30s", "--retry-period", "500ms"], true)]
     #[case::no_leader_election(&["run", "--leader-election=false", "--lease-namespace", "shop"], true)]
     #[case::a_duration_without_a_unit(&["run", "--lease-duration", "15"], false)]
@@ -216,14 +219,14 @@ mod tests {
     #[case::no_namespace(&["run", "--namespace", ""], false)]
     #[case::an_empty_namespace(&["run", "--namespace", "shop,"], false)]
     #[case::token_endpoints(&["run", "--oauth-token-endpoints", "https://idp.example.com/oauth2/token,https://other:8443/token"], true)]
-    #[case::a_token_endpoint_in_clear(&["run", "--oauth-token-endpoints", "http://idp.example.com/token"], false)]
+    #[case::a_token_endpoint_in_plaintext(&["run", "--oauth-token-endpoints", "http://idp.example.com/token"], false)]
     #[case::a_token_endpoint_with_a_user(&["run", "--oauth-token-endpoints", "https://idp.example.com@other/token"], false)]
     #[case::a_token_endpoint_with_a_query(&["run", "--oauth-token-endpoints", "https://idp.example.com/token?x=y"], false)]
     #[case::a_pattern(&["run", "--oauth-token-endpoints", "https://*/token"], false)]
     #[case::nothing(&[], false)]
     #[case::no_workers(&["run", "--concurrency", "0"], false)]
     #[case::no_port(&["run", "--http-address", "localhost"], false)]
-    fn what_makes_no_sense_is_refused(#[case] words: &[&str], #[case] accepted: bool) {
+    fn invalid_options_are_refused(#[case] words: &[&str], #[case] accepted: bool) {
         let parsed = Arguments::try_parse_from([&["offset-reset-operator"], words].concat());
         assert_eq!(parsed.is_ok(), accepted, "{parsed:?}");
     }

@@ -1,7 +1,8 @@
-//! The offset-reset operator: moves the committed offsets of a Kafka consumer group while its consumers are stopped, and
-//! brings them back, whatever happens.
+//! The offset-reset operator moves the committed offsets of a Kafka consumer group while its consumers are stopped, and always
+//! restores the consumers.
 //!
-//! One pass over one object is: observe, decide, record the intent, act, record. The parts depend on each other in one direction:
+//! One pass over one object is: observe, decide, record the intent, act, record the result. The modules depend on each other in
+//! one direction:
 //!
 //! ```text
 //! api  ◀─  machine  ◀─  kafka, kubernetes  ◀─  reconcile  ◀─  run
@@ -9,23 +10,25 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`api`] | the resource: spec, status, conditions and reasons; its documentation is the user's manual |
-//! | [`machine`] | PURE: what to do next, planning and clamping; [`machine::world`] is the vocabulary in which the world is described |
-//! | [`kafka`] | a port of a few methods, and rdkafka behind it, in a process of its own for each cluster; the only `unsafe` is in one directory there |
-//! | [`kubernetes`] | the objects, the targets through `scale`, events |
-//! | [`mod@reconcile`] | the pass, with all the I/O around the machine |
+//! | [`api`] | the resource: spec, status, conditions and reasons; `kubectl explain` shows its documentation |
+//! | [`machine`] | PURE: decides what to do next, plans and clamps; [`machine::facts`] has the types for what the operator observes |
+//! | [`kafka`] | a trait of a few methods, implemented with rdkafka in a separate process for each cluster; the only `unsafe` code is in one folder there |
+//! | [`kubernetes`] | the objects, the targets through `scale`, Events, leader election |
+//! | [`mod@reconcile`] | the passes, with all I/O around the machine, and their scheduler |
 //! | [`observability`] | logs, metrics, health |
-//! | [`cli`], [`run`] | arguments read once; wiring and ordered shutdown |
+//! | [`cli`], [`run`] | command line and environment variables; wiring and ordered shutdown |
 //!
-//! What always holds:
-//! 1. Offsets are committed only while no container of the targets runs and the broker calls the group free.
-//! 2. Replicas come back, to the count right before the first stop; never 0 over a saved count; another's count is left alone.
-//! 3. A target is resolved once, stored, and lies in the bounds that held right before the commit.
-//! 4. Nothing is stopped for a reset that could have been seen to fail.
-//! 5. What is over is inert.
-//! 6. Two resets never work on one group or one workload at a time.
-//! 7. The status never claims more than was read back.
-//! 8. Deletion never hangs because Kafka or a target is gone.
+//! Invariants:
+//! 1. Offsets are committed only while no container of the targets runs and the broker reports the group as empty.
+//! 2. Replicas are always restored to the count right before the first stop. A saved count is never overwritten with 0, and a
+//!    count that another client has set meanwhile is left alone.
+//! 3. The target offset of a partition is resolved once and stored, and is within the bounds right before the commit.
+//! 4. No workload is stopped for a reset whose failure could be foreseen.
+//! 5. A finished reset never acts again.
+//! 6. Two resets never work on one group at the same time. Resets of different groups may share the stop of a workload: the
+//!    first one stops it, and the last one restores it.
+//! 7. The status never reports more than was read back from the broker.
+//! 8. Deletion never waits for Kafka or for a target that is gone.
 
 pub mod api;
 pub mod cli;

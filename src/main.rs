@@ -21,14 +21,14 @@ fn main() -> ExitCode {
             Err(error) => fail(&error),
         },
         Command::Run(config) => {
-            // The program that runs, also when there is another one under its name by now.
+            // This program, even when its file was replaced since the start.
             operate(Config { program: Some("/proc/self/exe".into()), ..config })
         }
-        Command::KafkaClient(logs) => be_a_client(&logs),
+        Command::KafkaClient(logs) => run_kafka_client(&logs),
     }
 }
 
-fn be_a_client(logs: &Logs) -> ExitCode {
+fn run_kafka_client(logs: &Logs) -> ExitCode {
     if let Err(error) = observability::init(logs.log_format, &logs.log, LogTo::Error) {
         return fail(error.as_ref());
     }
@@ -51,8 +51,8 @@ fn operate(config: Config) -> ExitCode {
     };
     match runtime.block_on(run::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.must_end_at_once() => {
-            // Calls that block are not waited for: what has not been sent to a broker by now must not be.
+        Err(error) if error.must_exit_at_once() => {
+            // Blocking calls are not awaited: no commit may be sent to a broker from here on.
             runtime.shutdown_background();
             fail(&error);
             ExitCode::from(run::LEASE_LOST)

@@ -42,7 +42,7 @@ use offset_reset_operator::{
         facts::{Bounds, Committed, KafkaSeen, Observed, TopicPartition},
         request::Request,
     },
-    reconcile::look,
+    reconcile::query_kafka,
 };
 use serde_json::{Value, json};
 
@@ -322,7 +322,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
         if phase.is_terminal() {
             return status;
         }
-        let kafka = look(admin, phase, &request, &status, None).await.unwrap_or_else(KafkaSeen::Failed);
+        let kafka = query_kafka(admin, phase, &request, &status, None).await.unwrap_or_else(KafkaSeen::Failed);
         let seen = Observed {
             uid: "uid".into(),
             group: request.group.clone(),

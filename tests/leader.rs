@@ -39,7 +39,7 @@ use offset_reset_operator::{
     kubernetes::leader::{Leadership, Lost},
     machine::facts::{Committed, KafkaError, TopicPartition},
     observability::Metrics,
-    reconcile::{Context, Error as PassError, care_for, reconcile},
+    reconcile::{Context, Error as PassError, reconcile, reconcile_hold},
     run,
 };
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn lost(output: &std::process::Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let logged = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(i32::from(run::LEASE_LOST)), "{said}\n{logged}");
-    assert!(logged.contains("leads no more"), "{logged}");
+    assert!(logged.contains("leader election lost"), "{logged}");
     said
 }
 
@@ -186,7 +186,7 @@ async fn one_that_is_asked_to_end_lets_go_and_the_other_goes_on_at_once() {
         println!("released: the other leads after {:.1} s", begin.elapsed().as_secs_f64());
         let ended = leader.ended().await;
         let logged = String::from_utf8_lossy(&ended.stdout).into_owned();
-        assert!(ended.status.success() && logged.contains("has let go of the leader lease"), "{logged}");
+        assert!(ended.status.success() && logged.contains("released leader lease"), "{logged}");
         let done = shop.run("handed-over").await;
         succeeded(&done);
         assert_eq!(status(&done).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
@@ -546,7 +546,7 @@ async fn whoever_does_not_lead_for_certain_brings_back_nothing_that_is_held_for_
         let leases = leases(&idle.client, &idle.namespace);
         let held = leases.list(&ListParams::default().labels("offsetreset.dev/lease=hold")).await.unwrap().items.remove(0);
         let late = context(idle, Arc::new(clients()), &Leadership::none_yet());
-        let refused = Box::pin(care_for(Arc::new(held.clone()), late)).await.unwrap_err();
+        let refused = Box::pin(reconcile_hold(Arc::new(held.clone()), late)).await.unwrap_err();
         assert!(matches!(refused, PassError::NotLeading), "{refused:?}");
         let still = leases.get(&held.name_any()).await.unwrap();
         assert_eq!(still.resource_version(), held.resource_version());
@@ -554,7 +554,7 @@ async fn whoever_does_not_lead_for_certain_brings_back_nothing_that_is_held_for_
 
         let until_forgotten = async {
             while leases.get_opt(&held.name_any()).await.unwrap().is_some() {
-                Box::pin(care_for(Arc::new(held.clone()), Arc::clone(&leads))).await.unwrap();
+                Box::pin(reconcile_hold(Arc::new(held.clone()), Arc::clone(&leads))).await.unwrap();
             }
         };
         within(PATIENCE, until_forgotten).await.expect("its Lease goes");

@@ -24,7 +24,7 @@ async fn sigterm_ends_it_cleanly_and_its_logs_are_json_when_asked_for() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .map(|line| line["message"].as_str().unwrap_or_default().to_owned())
         .collect();
-    assert_eq!(messages.last().map(String::as_str), Some("ended"), "{messages:?}");
+    assert_eq!(messages.last().map(String::as_str), Some("stopped"), "{messages:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

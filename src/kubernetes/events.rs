@@ -1,4 +1,4 @@
-//! Events: what happened, told on the `OffsetReset` and on the workload that it stops. Publishing never fails a pass.
+//! Events on the `OffsetReset` and on the workloads it stops. A failure to publish never fails a pass.
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ use crate::{
     machine::{Note, facts::Hold},
 };
 
-/// How long an Event may take: what it tells of waits for it meanwhile.
+/// The time limit for publishing an Event: the pass waits for it.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What an Event may hold, in bytes.
-const MOST: usize = 1_000;
+/// The longest note of an Event, in bytes (the API allows 1,024).
+const MAX_NOTE: usize = 1_000;
 
-/// Tells people.
+/// Publishes Events.
 #[derive(Clone)]
 pub struct Announcer {
     recorder: Recorder,
 }
 
 impl Announcer {
-    /// With a client; `instance` is the pod's name, where it is known.
+    /// Publishes through this client; `instance` is the pod's name, where it is known.
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
-    /// Publishes the notes of a decision, each on the object, and on the target that it is about.
+    /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too.
     pub async fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
         for note in notes {
             self.publish(note, &reset.object_ref(&())).await;
@@ -45,16 +45,16 @@ impl Announcer {
         }
     }
 
-    /// Tells on an `OffsetReset` that it cannot be decoded: it has no other way to say so, not even a status.
+    /// Publishes on an `OffsetReset` that it cannot be decoded. The status of such an object cannot be written either.
     pub async fn announce_undecodable(&self, on: &ObjectReference, why: &str) {
         let message = format!(
-            "it cannot be decoded, so it says something that no OffsetReset can say: {why}. Nothing is done with it. Delete it and create it anew"
+            "this object is not a valid OffsetReset, so it is ignored: {why}. Delete it and create it again with a valid spec"
         );
         let note = Note { warning: true, reason: Reason::InvalidSpec, message, target: None };
         self.publish(&note, on).await;
     }
 
-    /// Tells on a workload what became of it, when no `OffsetReset` is there any more to tell it on.
+    /// Publishes on a workload what was done for a hold whose `OffsetReset` is gone.
     pub async fn announce_orphan(&self, namespace: &str, workload: &TargetRef, hold: &Hold, message: &str) {
         let on = ObjectReference {
             api_version: Some(workload.api_version.clone()),
@@ -77,7 +77,7 @@ impl Announcer {
             secondary: None,
         };
         if let Err(error) = limited_to(LIMIT, self.recorder.publish(&event, on)).await {
-            tracing::warn!(%error, reason = note.reason.as_str(), "an event could not be published");
+            tracing::warn!(%error, reason = note.reason.as_str(), "failed to publish an Event");
         }
     }
 }
@@ -94,8 +94,8 @@ fn target_ref(reset: &OffsetReset, target: &TargetStatus) -> ObjectReference {
 }
 
 fn shorten(message: &str) -> String {
-    if message.len() <= MOST {
+    if message.len() <= MAX_NOTE {
         return message.to_owned();
     }
-    format!("{}…", &message[..message.floor_char_boundary(MOST)])
+    format!("{}…", &message[..message.floor_char_boundary(MAX_NOTE)])
 }

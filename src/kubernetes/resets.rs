@@ -1,4 +1,4 @@
-//! The `OffsetReset` objects themselves: read live, written only over what was read.
+//! The `OffsetReset` objects themselves: read live, and written only over the version that was read.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -15,8 +15,9 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    known::{Known, Name},
     limit::limited,
+    watched::{Name, Watched},
+    write::{WriteOutcome, classify},
 };
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
@@ -27,59 +28,51 @@ use crate::{
 #[derive(Clone)]
 pub struct Resets {
     client: Client,
-    known: Arc<Known>,
+    watched: Arc<Watched>,
 }
 
-/// How many are read one by one; where there are more, all are listed. Of one group or workload there are rarely that many.
+/// Up to so many resets are read one by one; more are listed. Rarely do that many share a group or a workload.
 const FEW: usize = 8;
 
-/// How a write ended.
-#[derive(Clone, Debug)]
-pub enum Stored {
-    /// It stands, as this version.
-    Written(Box<OffsetReset>),
-    /// The object has changed since it was read, or is gone: nothing was written.
-    Stale,
-}
-
 impl Resets {
-    /// With a client.
+    /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, known: Arc::default() }
+        Self { client, watched: Arc::default() }
     }
 
-    /// The object as it is now; a cache may be behind.
+    /// The object as it is now, not from a cache; `None` when it is gone.
     ///
     /// # Errors
-    /// When the API server does not answer with it.
+    /// When the API server cannot be asked.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<OffsetReset>, kube::Error> {
         limited(self.api(namespace).get_opt(name)).await
     }
 
-    /// A namespace, or all of them, is watched from now on: what is in the store need not be listed any more, see [`Known`].
-    pub fn watched(&self, scope: Option<String>, store: Store<DeserializeGuard<OffsetReset>>) {
-        self.known.watched(scope, store);
+    /// Adds the store of a watch of one namespace, or of all. Its resets need not be listed any more, see [`Watched`].
+    pub fn add_watch(&self, scope: Option<String>, store: Store<DeserializeGuard<OffsetReset>>) {
+        self.watched.add(scope, store);
     }
 
-    /// Of what is watched, those that are `wanted`, and `also` those of some names; others may be among them. `wanted` is asked about what may be
-    /// behind, and says who is first; what is returned is as it is now. When there are many, and the first of them are enough, those.
+    /// The resets that may conflict with a reset: those of the watched namespaces for which `wanted` gives a sort key, and
+    /// those named in `also`. The result may have others too. `wanted` sees objects that may be behind; the result is read
+    /// live. Where there are many, the result stops at the first few if `is_enough` of them.
     ///
-    /// Of several namespaces, one that may not be looked into does not keep the others waiting: every pass begins with reading its object, so
-    /// nothing of such a namespace is worked on.
+    /// With several namespaces, one that the operator may not read does not block the others: every pass begins by reading
+    /// its object, so the operator works on nothing there.
     ///
     /// # Errors
-    /// When the API server does not answer with them.
-    pub async fn rivals<K: Ord>(
+    /// When the API server cannot be asked.
+    pub async fn conflicting_resets<K: Ord>(
         &self,
         scopes: &[Option<String>],
         also: impl IntoIterator<Item = Name>,
         wanted: impl Fn(&OffsetReset) -> Option<K>,
-        are_enough: impl Fn(&[PeerReset]) -> bool,
+        is_enough: impl Fn(&[PeerReset]) -> bool,
     ) -> Result<Vec<PeerReset>, kube::Error> {
         let (mut wishes, mut unknown) = (BTreeSet::new(), vec![]);
         for scope in scopes {
-            match self.known.names(scope.as_deref(), &wanted) {
+            match self.watched.names(scope.as_deref(), &wanted) {
                 Some(found) => wishes.extend(found.into_iter().map(|(first, name)| (Some(first), name))),
                 None => unknown.push(scope.clone()),
             }
@@ -91,10 +84,10 @@ impl Resets {
         let names: Vec<&Name> = wishes.iter().map(|(_, name)| name).filter(|&name| had.insert(name.clone())).collect();
         let few = self.named(names.iter().take(FEW).copied(), tolerant).await?;
         all.extend(few);
-        if names.len() > FEW && !are_enough(&all) { self.listed(scopes, tolerant).await } else { Ok(all) }
+        if names.len() > FEW && !is_enough(&all) { self.listed(scopes, tolerant).await } else { Ok(all) }
     }
 
-    /// Those of some names that are there, as they are now.
+    /// The resets of these names that exist, read live.
     async fn named<'a>(&self, names: impl Iterator<Item = &'a Name>, tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {
         let read = names.map(|(namespace, name)| async move {
             let api: Api<DeserializeGuard<OffsetReset>> = Api::namespaced(self.client.clone(), namespace);
@@ -107,17 +100,17 @@ impl Resets {
         join_all(read).await.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Those of one namespace that have these names.
+    /// The resets of one namespace that have these names and exist, read live.
     ///
     /// # Errors
-    /// When the API server does not answer with them.
+    /// When the API server cannot be asked.
     pub async fn of_names(&self, namespace: &str, names: impl Iterator<Item = &str>) -> Result<Vec<PeerReset>, kube::Error> {
         let names: BTreeSet<Name> = names.map(|name| (namespace.to_owned(), name.to_owned())).collect();
         self.named(names.iter(), false).await
     }
 
     async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {
-        let lists = join_all(scopes.iter().map(|scope| self.claimants(scope.as_deref()))).await;
+        let lists = join_all(scopes.iter().map(|scope| self.peers(scope.as_deref()))).await;
         let mut all = vec![];
         for (scope, list) in scopes.iter().zip(lists) {
             match list {
@@ -128,12 +121,11 @@ impl Resets {
         Ok(all)
     }
 
-    /// Every `OffsetReset` of the cluster or of a namespace, as one that wants a group and workloads.
-    /// One that cannot be decoded cannot run either, and is left out.
+    /// Every `OffsetReset` of a namespace or of the cluster, without those that cannot be decoded: they cannot run either.
     ///
     /// # Errors
-    /// When the API server does not answer with them.
-    pub async fn claimants(&self, namespace: Option<&str>) -> Result<Vec<PeerReset>, kube::Error> {
+    /// When the API server cannot be asked.
+    pub async fn peers(&self, namespace: Option<&str>) -> Result<Vec<PeerReset>, kube::Error> {
         let api: Api<DeserializeGuard<OffsetReset>> = match namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -145,26 +137,30 @@ impl Resets {
     /// Writes the status over the version that was read.
     ///
     /// # Errors
-    /// When nobody can tell whether it was written, or it was refused.
-    pub async fn write_status(&self, read: &OffsetReset, status: &OffsetResetStatus) -> Result<Stored, kube::Error> {
+    /// When it is unknown whether it was written.
+    pub async fn write_status(
+        &self,
+        read: &OffsetReset,
+        status: &OffsetResetStatus,
+    ) -> Result<WriteOutcome<OffsetReset>, kube::Error> {
         let mut next = read.clone();
         next.status = Some(status.clone());
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
-        stored(limited(self.of(read).replace_status(&read.name_any(), &params, &next)).await)
+        classify(limited(self.of(read).replace_status(&read.name_any(), &params, &next)).await)
     }
 
-    /// Puts our finalizer on, or takes it off, over the version that was read; everybody else's stay.
+    /// Adds or removes the operator's finalizer, over the version that was read. Other finalizers stay.
     ///
     /// # Errors
-    /// When nobody can tell whether it was written, or it was refused.
-    pub async fn set_finalizer(&self, read: &OffsetReset, on: bool) -> Result<Stored, kube::Error> {
+    /// When it is unknown whether it was written.
+    pub async fn set_finalizer(&self, read: &OffsetReset, on: bool) -> Result<WriteOutcome<OffsetReset>, kube::Error> {
         let mut finalizers: Vec<&str> = read.finalizers().iter().map(String::as_str).filter(|&name| name != FINALIZER).collect();
         if on {
             finalizers.push(FINALIZER);
         }
         let patch = json!({ "metadata": { "resourceVersion": read.resource_version(), "finalizers": finalizers } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        stored(limited(self.of(read).patch(&read.name_any(), &params, &Patch::Merge(&patch))).await)
+        classify(limited(self.of(read).patch(&read.name_any(), &params, &Patch::Merge(&patch))).await)
     }
 
     fn of(&self, reset: &OffsetReset) -> Api<OffsetReset> {
@@ -176,21 +172,17 @@ impl Resets {
     }
 }
 
-/// Whether an error says that a namespace may not be looked into; that is logged.
+/// Whether the operator may not read resets in a namespace; that is logged.
 fn hides(namespace: &str, error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => {
-            tracing::warn!(namespace, why = status.message, "a namespace may not be looked into; nothing there is worked on");
+            tracing::warn!(
+                namespace,
+                why = status.message,
+                "the operator may not read OffsetResets in a namespace, so it ignores those there"
+            );
             true
         }
         _ => false,
-    }
-}
-
-fn stored(result: Result<OffsetReset, kube::Error>) -> Result<Stored, kube::Error> {
-    match result {
-        Ok(reset) => Ok(Stored::Written(Box::new(reset))),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(Stored::Stale),
-        Err(error) => Err(error),
     }
 }

@@ -1,44 +1,42 @@
-//! `/livez`, `/readyz` and `/metrics`. Alive is not ready: what is not ready is named, and what is not alive is restarted.
+//! `/livez`, `/readyz` and `/metrics`. A process that is not ready lists what it waits for; one that is not alive is restarted.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 
-/// What must be so before the operator is ready; all of it is named from the start.
+/// The conditions under which the operator is ready, all known from the start.
 #[derive(Clone, Default)]
 pub struct Readiness {
     conditions: Arc<Mutex<BTreeMap<&'static str, bool>>>,
 }
 
 impl Readiness {
-    /// Not ready: each of these has to be set first.
+    /// Not ready until each of these conditions is set.
     #[must_use]
     pub fn waiting_for(conditions: &[&'static str]) -> Self {
         let conditions = conditions.iter().map(|name| (*name, false)).collect();
         Self { conditions: Arc::new(Mutex::new(conditions)) }
     }
 
-    /// One of them is so, or is not any more.
+    /// Sets a condition to true or false.
     pub fn set(&self, name: &'static str, ready: bool) {
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner).insert(name, ready);
+        self.conditions.lock().insert(name, ready);
     }
 
-    /// What is still awaited.
+    /// The conditions that are not true yet.
     #[must_use]
     pub fn pending(&self) -> Vec<&'static str> {
-        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let conditions = self.conditions.lock();
         conditions.iter().filter(|(_, ready)| !**ready).map(|(name, _)| *name).collect()
     }
 }
 
-/// Serves until the token is cancelled.
+/// Serves until `stop` is cancelled.
 ///
 /// # Errors
 /// When the listener fails.
@@ -83,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn is_alive_before_it_is_ready_and_names_what_it_waits_for() {
+    async fn it_is_alive_before_it_is_ready_and_lists_what_it_waits_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, stop) = (Readiness::waiting_for(&["crd", "controller"]), CancellationToken::new());

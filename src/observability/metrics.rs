@@ -1,10 +1,8 @@
-//! Measurements, in Prometheus' format. No object's name ever becomes a label.
+//! Metrics in Prometheus' format. Names of objects are never labels.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -13,10 +11,10 @@ use prometheus_client::{
 
 use crate::api::Phase;
 
-/// From a pass that only reads to one that waits for Kafka's limits.
+/// Buckets from a pass that only reads to one that waits for Kafka's timeouts.
 const PASS_SECONDS: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
 
-/// From consumers that leave at once to the default hold timeout.
+/// Buckets from consumers that leave at once to the default hold timeout.
 const DOWNTIME_SECONDS: [f64; 9] = [2.0, 5.0, 10.0, 20.0, 45.0, 60.0, 120.0, 300.0, 600.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,7 +33,7 @@ struct FinishedLabel {
     reason: String,
 }
 
-/// Everything that is measured. Clones share it.
+/// The metrics of the operator. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -55,7 +53,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// With everything at zero.
+    /// All metrics at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("offset_reset");
@@ -69,59 +67,59 @@ impl Metrics {
             committed: Counter::default(),
             leader: Gauge::default(),
         };
-        registry.register("reconcile", "Passes over an object, by how they ended", metrics.passes.clone());
-        registry.register("reconcile_duration_seconds", "How long passes took", metrics.pass_seconds.clone());
-        registry.register("phase_transitions", "Phases entered", metrics.transitions.clone());
-        registry.register("finished", "Resets that ended, by terminal phase and reason", metrics.finished.clone());
-        registry.register("downtime_seconds", "From the first stop to the restore", metrics.downtime.clone());
-        registry.register("partitions_committed", "Partitions whose commit the broker accepted", metrics.committed.clone());
-        registry.register("leader", "1 where this instance works, 0 where it stands by", metrics.leader.clone());
-        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        registry.register("reconcile", "Reconciliations by result", metrics.passes.clone());
+        registry.register("reconcile_duration_seconds", "Duration of reconciliations", metrics.pass_seconds.clone());
+        registry.register("phase_transitions", "Phases that resets have entered", metrics.transitions.clone());
+        registry.register("finished", "Finished resets by phase and reason", metrics.finished.clone());
+        registry.register("downtime_seconds", "Time from the first stop to the restore", metrics.downtime.clone());
+        registry.register("partitions_committed", "Partitions for which the broker accepted a commit", metrics.committed.clone());
+        registry.register("leader", "1 when this instance leads, 0 when it is a standby", metrics.leader.clone());
+        *metrics.registry.lock() = registry;
         metrics
     }
 
-    /// Begins a pass. Unless it is told otherwise it counts as failed when the guard is dropped.
+    /// Begins to measure a pass. It counts as failed when the guard is dropped without another result.
     #[must_use]
     pub fn reconcile_pass(&self) -> PassGuard {
         PassGuard { metrics: self.clone(), begin: Instant::now(), result: Mutex::new("failed") }
     }
 
-    /// A reset has entered a phase.
+    /// Counts a reset that has entered a phase.
     pub fn entered(&self, phase: Phase) {
         self.transitions.get_or_create(&PhaseLabel { phase: phase.as_str() }).inc();
     }
 
-    /// A reset has ended.
+    /// Counts a finished reset.
     pub fn finished(&self, phase: Phase, reason: &str) {
         self.finished.get_or_create(&FinishedLabel { phase: phase.as_str(), reason: reason.to_owned() }).inc();
     }
 
-    /// Consumers were held for so many seconds.
+    /// Records the seconds for which consumers were held.
     pub fn downtime(&self, seconds: f64) {
         self.downtime.observe(seconds);
     }
 
-    /// The broker has accepted so many partitions.
+    /// Counts partitions for which the broker accepted a commit.
     pub fn partitions_committed(&self, count: u64) {
         self.committed.inc_by(count);
     }
 
-    /// This instance is the one that works, or is not.
+    /// Sets whether this instance leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// Everything, as text.
+    /// All metrics in the text format.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing into a string cannot fail.
-        let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = encode(&mut text, &self.registry.lock());
         text
     }
 }
 
-/// Counts one pass when it is dropped.
+/// Measures one pass until it is dropped.
 pub struct PassGuard {
     metrics: Metrics,
     begin: Instant,
@@ -129,27 +127,24 @@ pub struct PassGuard {
 }
 
 impl PassGuard {
-    fn ends(&self, result: &'static str) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
+    fn set(&self, result: &'static str) {
+        *self.result.lock() = result;
     }
 
-    /// It did what there was to do.
+    /// The pass did what there was to do.
     pub fn completed(&self) {
-        self.ends("completed");
+        self.set("completed");
     }
 
-    /// The object had changed meanwhile.
+    /// The object had changed since it was read.
     pub fn conflict(&self) {
-        self.ends("conflict");
+        self.set("conflict");
     }
 }
 
 impl Drop for PassGuard {
     fn drop(&mut self) {
-        self.metrics
-            .passes
-            .get_or_create(&ResultLabel { result: *self.result.lock().unwrap_or_else(PoisonError::into_inner) })
-            .inc();
+        self.metrics.passes.get_or_create(&ResultLabel { result: *self.result.lock() }).inc();
         self.metrics.pass_seconds.observe(self.begin.elapsed().as_secs_f64());
     }
 }
@@ -159,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pass_that_says_nothing_has_failed() {
+    fn a_pass_without_a_result_has_failed() {
         let metrics = Metrics::new();
         drop(metrics.reconcile_pass());
         metrics.reconcile_pass().completed();

@@ -1,4 +1,4 @@
-//! What can be seen from outside: logs, measurements, health.
+//! Logs, metrics and health.
 
 mod health;
 mod metrics;

@@ -1,32 +1,32 @@
-//! Logs: text for people, JSON for machines.
+//! Logs, as text for people or JSON for machines.
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
-/// How logs are written.
+/// The format of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One line of text each.
+    /// One line of text for each event.
     Text,
-    /// One JSON object each.
+    /// One JSON object for each event.
     Json,
 }
 
-/// Where logs go.
+/// The destination of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogTo {
     /// Standard output.
     Output,
-    /// Standard error, where standard output has another use.
+    /// Standard error: for a Kafka client process, whose standard output carries the protocol.
     Error,
 }
 
 /// Starts logging; `filter` is in the syntax of `tracing`, such as `info,librdkafka=debug`.
 ///
 /// # Errors
-/// When the filter cannot be parsed, or logging was started before.
+/// When the filter cannot be parsed, or logging has started already.
 pub fn init(format: LogFormat, filter: &str, to: LogTo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(filter)?;
     let (writer, is_terminal) = match to {

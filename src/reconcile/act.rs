@@ -1,79 +1,64 @@
-//! Does the one thing that was decided. The only caller of anything that changes the world.
+//! Carries out the one effect of a decision. Together with `persist` and `orphans`, this is all that writes.
 
 use kube::ResourceExt;
 
-use super::{Context, Error, connection::connect};
+use super::{context::Context, credentials::connect, error::Error};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
-    kubernetes::{Changed, Claimed, End, ReportWrite, Scaled, Stored},
+    kubernetes::{RunEnd, WriteOutcome},
     machine::{Answer, Effect, facts::Committed, request::Request},
 };
 
-/// Acts, and says how it ended. The status that the effect relies on has been written, as `reset`.
+/// Carries out an effect and returns its result. The status that the effect relies on has been written, as `reset`.
 pub(super) async fn act(
     context: &Context,
     reset: &OffsetReset,
     request: Option<&Request>,
     effect: &Effect,
 ) -> Result<Answer, Error> {
-    context.leads()?;
+    context.require_leadership()?;
+    let namespace = reset.namespace().unwrap_or_default();
+    let status_of = |target: usize| reset.status.as_ref().and_then(|status| status.targets.get(target));
     match effect {
         Effect::AddFinalizer | Effect::RemoveFinalizer => {
             let on = matches!(effect, Effect::AddFinalizer);
             match context.resets.set_finalizer(reset, on).await.map_err(Error::Finalizer)? {
-                Stored::Written(_) => Ok(Answer::Done),
-                Stored::Stale => Ok(Answer::Stale),
+                WriteOutcome::Done(_) => Ok(Answer::Done),
+                WriteOutcome::Stale => Ok(Answer::Stale),
+                WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
             }
         }
         Effect::Scale { target, resource_version, replicas, kind } => {
-            let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
-                return Ok(Answer::Stale);
-            };
-            // Of somebody who shared the stop, and is gone.
-            if *kind == ActionKind::Restore && context.commits.rely_on(&target.uid) {
-                return Err(Error::CommitUnderWay);
+            let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };
+            // The commit of another reset that shared the stop, and is gone.
+            if *kind == ActionKind::Restore && context.commits_in_flight.any_for(&target.uid) {
+                return Err(Error::CommitInFlight);
             }
-            let workload = TargetRef::from(target);
-            let namespace = reset.namespace().unwrap_or_default();
-            match context.targets.scale(&namespace, &workload, resource_version, *replicas).await.map_err(Error::Scale)? {
-                Scaled::Accepted => Ok(Answer::Done),
-                Scaled::Stale => Ok(Answer::Stale),
-                Scaled::Refused(why) => Ok(Answer::Refused(why)),
-            }
+            let scaled = context.targets.scale(&namespace, &TargetRef::from(target), resource_version, *replicas).await;
+            Ok(answer(scaled.map_err(Error::Scale)?))
         }
         Effect::Claim { target, hold } | Effect::Release { target, hold } => {
-            let Some(target) = reset.status.as_ref().and_then(|status| status.targets.get(*target)) else {
-                return Ok(Answer::Stale);
-            };
-            let workload = TargetRef::from(target);
-            let namespace = reset.namespace().unwrap_or_default();
-            match context.claims.write(&namespace, &workload, hold).await.map_err(Error::Claim)? {
-                Claimed::Written => Ok(Answer::Done),
-                Claimed::Stale => Ok(Answer::Stale),
-                Claimed::Refused(why) => Ok(Answer::Refused(why)),
-            }
+            let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };
+            let claimed = context.claims.write(&namespace, &TargetRef::from(target), hold).await;
+            Ok(answer(claimed.map_err(Error::Claim)?))
         }
         Effect::Pause { target, resource_version } | Effect::Resume { target, resource_version } => {
-            let status = reset.status.as_ref().and_then(|status| status.targets.get(*target));
-            let Some(own) = status.and_then(|target| target.autoscaler.as_ref()) else { return Ok(Answer::Stale) };
-            let namespace = reset.namespace().unwrap_or_default();
-            let changed = if matches!(effect, Effect::Pause { .. }) {
-                context.autoscalers.pause(&namespace, &own.name, resource_version, &reset.name_any()).await
-            } else {
-                context.autoscalers.resume(&namespace, &own.name, resource_version).await
+            let Some(own) = status_of(*target).and_then(|target| target.autoscaler.as_ref()) else {
+                return Ok(Answer::Stale);
             };
-            match changed.map_err(Error::Autoscaler)? {
-                Changed::Done => Ok(Answer::Done),
-                Changed::Stale => Ok(Answer::Stale),
-                Changed::Refused(why) => Ok(Answer::Refused(why)),
-            }
+            let changed = if matches!(effect, Effect::Pause { .. }) {
+                context.scaled_objects.pause(&namespace, &own.name, resource_version, &reset.name_any()).await
+            } else {
+                context.scaled_objects.resume(&namespace, &own.name, resource_version).await
+            };
+            Ok(answer(changed.map_err(Error::ScaledObject)?))
         }
-        Effect::SettleReceipt { keep } => settle(context, reset, *keep).await,
+        Effect::SettleReceipt { keep } => settle_receipt(context, reset, *keep).await,
         Effect::RemoveMembers(members) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
-            let evicted =
+            let removed =
                 async { connect(context, request, reset.status.as_ref()).await?.remove_members(&request.group, members).await };
-            Ok(evicted.await.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done))
+            Ok(removed.await.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done))
         }
         Effect::Commit(offsets) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
@@ -85,9 +70,9 @@ pub(super) async fn act(
                 Ok(admin) => admin,
                 Err(error) => return Ok(Answer::CommitFailed(error)),
             };
-            // Connecting may have taken a while. Asked again for each request that commits, see `kafka::Allowance`.
-            context.leads()?;
-            // Awaited to its end: a commit that was begun must not land after the consumers are back.
+            // Connecting may have taken long. The client checks again before each commit request, see `kafka::Allowance`.
+            context.require_leadership()?;
+            // Awaited to its end: a commit must not land after the restore.
             match admin.commit(&request.group, &offsets).await {
                 Ok(answers) => {
                     let accepted = answers.values().filter(|answer| answer.is_ok()).count();
@@ -100,8 +85,16 @@ pub(super) async fn act(
     }
 }
 
-/// Says in the receipt how the run has ended, or deletes it.
-async fn settle(context: &Context, reset: &OffsetReset, keep: bool) -> Result<Answer, Error> {
+fn answer(outcome: WriteOutcome<()>) -> Answer {
+    match outcome {
+        WriteOutcome::Done(()) => Answer::Done,
+        WriteOutcome::Stale => Answer::Stale,
+        WriteOutcome::Refused(why) => Answer::Refused(why),
+    }
+}
+
+/// Records the end of the run in its receipt, or deletes the receipt.
+async fn settle_receipt(context: &Context, reset: &OffsetReset, keep: bool) -> Result<Answer, Error> {
     let status = reset.status.as_ref();
     let (Some(receipt), Some(outcome)) =
         (status.and_then(|status| status.receipt.as_ref()), status.and_then(|status| status.outcome.as_ref()))
@@ -109,14 +102,10 @@ async fn settle(context: &Context, reset: &OffsetReset, keep: bool) -> Result<An
         return Ok(Answer::Stale);
     };
     let settled = if keep {
-        let end = End { phase: outcome.phase, at: (context.clock)(), message: &outcome.message };
+        let end = RunEnd { phase: outcome.phase, at: (context.clock)(), message: &outcome.message };
         context.receipts.close(reset, &receipt.config_map, end).await
     } else {
         context.receipts.delete(reset, &receipt.config_map).await
     };
-    match settled.map_err(Error::Receipt)? {
-        ReportWrite::Written(_) => Ok(Answer::Done),
-        ReportWrite::Stale => Ok(Answer::Stale),
-        ReportWrite::Refused(why) => Ok(Answer::Refused(why)),
-    }
+    Ok(answer(settled.map_err(Error::Receipt)?))
 }

@@ -1,18 +1,19 @@
-//! Backoff per object: doubled with each failure in a row, with jitter, forgotten after a success.
+//! Backoff per object: doubled with each consecutive failure, with jitter, and reset by a success.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use parking_lot::Mutex;
+
 const FIRST: Duration = Duration::from_millis(200);
 
-/// Consumers may be waiting at zero, so it never becomes long.
+/// Short, because consumers may be at zero replicas.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Consecutive failures of each object.
+/// The number of consecutive failures of each object.
 #[derive(Default)]
 pub struct Backoff {
     failures: Mutex<HashMap<String, u32>>,
@@ -20,22 +21,22 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after one more failure of an object.
+    /// Counts one more failure of an object, and returns the wait after it.
     #[must_use]
     pub fn next(&self, uid: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
         delay(*count, self.seed.hash_one((uid, *count)))
     }
 
-    /// A pass of the object went well, or it is gone.
+    /// Forgets the failures of an object, because a pass succeeded or the object is gone.
     pub fn reset(&self, uid: &str) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.failures.lock().remove(uid);
     }
 }
 
-/// Between half of it and all of it, so that many objects that failed together do not come back together.
+/// Half to all of the doubled wait, at random, so that objects that failed together are not retried together.
 fn delay(failures: u32, random: u64) -> Duration {
     let full = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
     let half = full / 2;
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_up_to_a_bound_and_starts_anew_after_a_success() {
+    fn doubles_up_to_a_bound_and_starts_again_after_a_success() {
         assert_eq!(delay(1, 0), FIRST / 2);
         assert!(delay(1, 999) <= FIRST);
         assert_eq!(delay(3, 0), FIRST * 2);

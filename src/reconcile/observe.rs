@@ -1,18 +1,17 @@
-//! Looks at the world: only at what the phase needs, live, and Kafka never where a deadline must not wait for it.
+//! Reads what the phase needs, live. Where a deadline must not wait for Kafka, it does not query Kafka.
 
-use crate::machine::facts::brokers;
 use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
 use kube::ResourceExt;
 
 use super::{
-    Context, Error,
-    connection::connect,
-    places::Place,
-    questions,
-    store::{self, Picture},
-    turns::Turn,
+    context::Context,
+    credentials::connect,
+    error::Error,
+    kafka_queries::query_kafka,
+    persist::{self, StoredState},
+    scheduler::{Lock, Slot},
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
@@ -22,35 +21,35 @@ use crate::{
         coordination::queue,
         facts::{
             Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, ScaledObjectSeen, Seen, Undone,
-            Workload,
+            Workload, brokers,
         },
         request::{InvalidSpec, Request, Work},
     },
 };
 
-/// The longest that one look at Kafka may take; what is seen after that is "unknown", and the next pass looks again.
-const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// The time limit for all Kafka queries of a pass. After it their results are unknown, and the next pass queries again.
+const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
-/// Whether our finalizer is on an object.
+/// Whether the operator's finalizer is on an object.
 pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
     reset.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// What is over is over, and nothing is held for it: what is read may be behind, but nothing ever leads back from here.
+/// Whether a reset is finished and holds nothing. A stale object is enough to tell, because no reset leaves this state.
 pub(super) fn is_done(reset: &OffsetReset) -> bool {
     let is_over = reset.status.as_ref().is_some_and(|status| machine::is_over(status, reset.spec.dry_run));
     is_over && !has_finalizer(reset)
 }
 
-/// Looks at everything that this pass needs. With it comes the turn that what was seen relies on, when it needs one of its own.
+/// Reads everything that this pass needs. Also returns the lock that the result relies on, when it needs one of its own.
 pub(super) async fn observe(
     context: &Context,
     reset: &OffsetReset,
-    picture: &Picture,
+    stored: &StoredState,
     request: Result<&Request, &InvalidSpec>,
-    place: &mut Place<'_>,
-) -> Result<(Observed, Option<Turn>), Error> {
-    let status = &picture.status;
+    slot: &mut Slot<'_>,
+) -> Result<(Observed, Option<Lock>), Error> {
+    let status = &stored.status;
     let mut seen = Observed {
         uid: reset.uid().unwrap_or_default(),
         group: reset.spec.group.clone(),
@@ -59,7 +58,7 @@ pub(super) async fn observe(
         generation: reset.metadata.generation,
         blocker: None,
         others: vec![],
-        report_lost: picture.lost.clone(),
+        report_lost: stored.report_lost.clone(),
         receipt: None,
         targets: vec![],
         holds: vec![],
@@ -67,47 +66,47 @@ pub(super) async fn observe(
         autoscalers: vec![],
         kafka: KafkaSeen::NotAsked,
     };
-    let mut turn = None;
+    let mut lock = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
         let (own, now) = (PeerReset::from(reset), (context.clock)());
-        // Whoever waits for one of many need not look at the others.
-        let are_enough = |others: &[PeerReset]| queue::blocker(&own, others, now).is_some();
-        seen.others = look_at_others(context, reset, &[], are_enough).await?;
+        // One blocker is enough to wait for.
+        let is_enough = |others: &[PeerReset]| queue::blocker(&own, others, now).is_some();
+        seen.others = read_others(context, reset, &[], is_enough).await?;
         seen.blocker = queue::blocker(&own, &seen.others, now);
         if let Ok(request) = request
             && !request.dry_run
         {
             let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
             if matches!(&receipt, Seen::Known(Receipt { state: RunState::Committing { .. }, .. })) {
-                // What is taken up must not be brought back meanwhile.
-                turn = Some(place.outside(context.turns.of_holds(&request.namespace)).await);
-                seen.targets = look_at_targets(context, reset, status, Some(request), phase).await;
-                seen.holds = look_at_holds(context, &request.namespace, status, &seen.targets).await;
-                seen.others = look_at_others(context, reset, &seen.holds, |_| false).await?;
-                seen.autoscalers = look_for_autoscalers(context, &request.namespace, &request.targets).await;
+                // No other pass may restore the workloads of the run that this one continues.
+                lock = Some(slot.released_while(context.locks.holds_in(&request.namespace)).await);
+                seen.targets = read_targets(context, reset, status, Some(request), phase).await;
+                seen.holds = read_holds(context, &request.namespace, status, &seen.targets).await;
+                seen.others = read_others(context, reset, &seen.holds, |_| false).await?;
+                seen.autoscalers = find_scaled_objects(context, &request.namespace, &request.targets).await;
             }
             seen.receipt = Some(receipt);
         }
-        return Ok((seen, turn));
+        return Ok((seen, lock));
     }
-    // A cancellation, and a hold that is over, are decided without looking at anything else.
-    if (seen.deleting || store::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
+    // A cancellation and an expired hold are decided without any other read.
+    if (seen.deleting || persist::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
         return Ok((seen, None));
     }
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
         return Ok((seen, None));
     }
-    seen.targets = look_at_targets(context, reset, status, request.ok(), phase).await;
+    seen.targets = read_targets(context, reset, status, request.ok(), phase).await;
     match (phase, &request) {
         (Phase::Planning, Ok(request)) => {
-            let barred = join_all(request.targets.iter().map(|target| context.targets.barred(target))).await;
-            seen.unscalable = barred
+            let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
+            seen.unscalable = checked
                 .into_iter()
                 .zip(&mut seen.targets)
-                .map(|(barred, target)| {
-                    // Unknown is never taken for allowed.
-                    barred.unwrap_or_else(|why| {
+                .map(|(checked, target)| {
+                    // Unknown never counts as allowed.
+                    checked.unwrap_or_else(|why| {
                         *target = Seen::Unknown(why);
                         None
                     })
@@ -122,41 +121,41 @@ pub(super) async fn observe(
     }
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
         let namespace = reset.namespace().unwrap_or_default();
-        seen.holds = look_at_holds(context, &namespace, status, &seen.targets).await;
-        seen.others = look_at_others(context, reset, &seen.holds, |_| false).await?;
+        seen.holds = read_holds(context, &namespace, status, &seen.targets).await;
+        seen.others = read_others(context, reset, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {
-            (Phase::Planning, Ok(request)) => look_for_autoscalers(context, &namespace, &request.targets).await,
-            _ => look_at_autoscalers(context, &namespace, status).await,
+            (Phase::Planning, Ok(request)) => find_scaled_objects(context, &namespace, &request.targets).await,
+            _ => read_scaled_objects(context, &namespace, status).await,
         };
     }
     if let Ok(request) = request {
-        let look = look_at_kafka(context, reset, status, request, phase);
-        // What a commit relies on is not to become older while somebody waits for a place.
-        seen.kafka = if phase == Phase::Resetting { look.await } else { place.outside(look).await };
+        let look = query_kafka_within_hold(context, reset, status, request, phase);
+        // The data for a commit must not age while the pass waits for a slot.
+        seen.kafka = if phase == Phase::Resetting { look.await } else { slot.released_while(look).await };
     }
     Ok((seen, None))
 }
 
-/// The resets that this one may meet, and those that have claims on what it meets; when there are many, and the first of them are enough,
-/// those. The first are those that are under way, and then the oldest.
-async fn look_at_others(
+/// The resets that may conflict with this one, and those with claims on the same workloads; first those in progress, then the
+/// oldest. Where there are many, only the first few if `is_enough` of them.
+async fn read_others(
     context: &Context,
     own: &OffsetReset,
     holds: &[Seen<Hold>],
-    are_enough: impl Fn(&[PeerReset]) -> bool,
+    is_enough: impl Fn(&[PeerReset]) -> bool,
 ) -> Result<Vec<PeerReset>, Error> {
     let namespace = own.namespace().unwrap_or_default();
     let claims = holds.iter().flat_map(|hold| if let Seen::Known(hold) = hold { hold.claims.as_slice() } else { &[] });
-    let claimants = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
-    let named = claimants.map(|claim| (namespace.clone(), claim.name.clone()));
+    let named = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
+    let named = named.map(|claim| (namespace.clone(), claim.name.clone()));
     let wanted = |other: &OffsetReset| {
         let wanted = !is_done(other) && other.metadata.uid != own.metadata.uid && queue::may_meet(own, other);
         wanted.then(|| (!PeerReset::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
     };
-    context.resets.rivals(&context.scopes, named, wanted, are_enough).await.map_err(Error::List)
+    context.resets.conflicting_resets(&context.scopes, named, wanted, is_enough).await.map_err(Error::List)
 }
 
-/// The targets, in the order of the status, or of the spec while there is no status of them yet.
+/// The targets in the order of the status, or of the spec while the status lists none.
 fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<TargetRef> {
     if status.targets.is_empty() {
         return request.map(|request| request.targets.clone()).unwrap_or_default();
@@ -164,8 +163,8 @@ fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<Targ
     status.targets.iter().map(TargetRef::from).collect()
 }
 
-/// What was seen of each of them.
-async fn look_at_targets(
+/// Reads each target.
+async fn read_targets(
     context: &Context,
     reset: &OffsetReset,
     status: &OffsetResetStatus,
@@ -175,12 +174,12 @@ async fn look_at_targets(
     let namespace = reset.namespace().unwrap_or_default();
     let targets = targets_of(status, request);
     let stopped = |index: usize| status.targets.get(index).is_some_and(|target| target.stopped);
-    let looks = targets.iter().enumerate();
-    join_all(looks.map(|(index, target)| look_at_target(context, &namespace, target, phase, stopped(index)))).await
+    let reads = targets.iter().enumerate();
+    join_all(reads.map(|(index, target)| read_target(context, &namespace, target, phase, stopped(index)))).await
 }
 
-/// A target with what its phase needs to know; `stopped` when it was seen at zero.
-async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase, stopped: bool) -> Seen<Workload> {
+/// Reads a target as far as the phase needs it; `stopped` when it was seen at zero replicas.
+async fn read_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase, stopped: bool) -> Seen<Workload> {
     let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
     let Seen::Known(workload) = &mut seen else { return seen };
     if phase == Phase::Planning {
@@ -188,19 +187,19 @@ async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, 
             return Seen::Unknown(why);
         }
     } else if phase == Phase::Stopping && stopped && workload.replicas != 0 {
-        context.targets.look_at_scalers(namespace, target, workload).await;
+        context.targets.read_scalers(namespace, target, workload).await;
     }
     seen
 }
 
-/// Who holds each of the targets, by the workload that was recorded, or else by the one that is there.
-async fn look_at_holds(
+/// Reads the hold of each target: of the recorded workload, or else of the one that exists.
+async fn read_holds(
     context: &Context,
     namespace: &str,
     status: &OffsetResetStatus,
     targets: &[Seen<Workload>],
 ) -> Vec<Seen<Hold>> {
-    let looks = targets.iter().enumerate().map(|(index, seen)| async move {
+    let reads = targets.iter().enumerate().map(|(index, seen)| async move {
         match (status.targets.get(index), seen) {
             (Some(target), _) => context.claims.look(namespace, &target.uid).await,
             (None, Seen::Known(workload)) => context.claims.look(namespace, &workload.uid).await,
@@ -208,36 +207,36 @@ async fn look_at_holds(
             (None, Seen::Unknown(why)) => Seen::Unknown(why.clone()),
         }
     });
-    join_all(looks).await
+    join_all(reads).await
 }
 
-/// What scales each of the targets, looked for by what it scales, and whether it may be paused.
-async fn look_for_autoscalers(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<ScaledObjectSeen> {
-    let looks = targets.iter().map(|target| async move {
-        let mut seen = context.autoscalers.find(namespace, target).await;
+/// Finds the ScaledObject of each target by the workload that it scales, and whether it may be paused.
+async fn find_scaled_objects(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<ScaledObjectSeen> {
+    let reads = targets.iter().map(|target| async move {
+        let mut seen = context.scaled_objects.find(namespace, target).await;
         if let ScaledObjectSeen::Found(found) = &mut seen
             && !found.paused
         {
-            found.refusal = context.autoscalers.try_pause(namespace, found).await;
+            found.refusal = context.scaled_objects.try_pause(namespace, found).await;
         }
         seen
     });
-    join_all(looks).await
+    join_all(reads).await
 }
 
-/// Those that were found, as they are now. Where none was found there is nothing to look at.
-async fn look_at_autoscalers(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<ScaledObjectSeen> {
-    let looks = status.targets.iter().map(|target| async move {
+/// Reads again the ScaledObjects that were found before.
+async fn read_scaled_objects(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<ScaledObjectSeen> {
+    let reads = status.targets.iter().map(|target| async move {
         match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
-            Some(own) => context.autoscalers.look(namespace, &own.name).await,
+            Some(own) => context.scaled_objects.look(namespace, &own.name).await,
             None => ScaledObjectSeen::Nobody,
         }
     });
-    join_all(looks).await
+    join_all(reads).await
 }
 
-/// What the phase needs of Kafka, over at the latest when the hold is: whatever hangs there, consumers do not wait for it.
-async fn look_at_kafka(
+/// Queries Kafka for the phase, at most until the end of the hold, so that consumers never wait for a hanging cluster.
+async fn query_kafka_within_hold(
     context: &Context,
     reset: &OffsetReset,
     status: &OffsetResetStatus,
@@ -249,23 +248,23 @@ async fn look_at_kafka(
     }
     let now = (context.clock)();
     let hold = status.hold.as_ref().filter(|hold| hold.end_time.is_none());
-    let left = hold.map_or(LOOK_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
-    // On the heap: what is asked of Kafka while planning is much.
+    let left = hold.map_or(QUERY_LIMIT, |hold| Duration::try_from(hold.deadline.0.duration_since(now)).unwrap_or_default());
+    // On the heap, because the future of planning is large.
     let look = Box::pin(async {
         let admin = connect(context, request, Some(status)).await?;
-        let undone = if phase == Phase::Planning { look_at_undone(context, reset, request).await } else { None };
-        questions::look(admin.as_ref(), phase, request, status, undone).await
+        let undone = if phase == Phase::Planning { read_undone(context, reset, request).await } else { None };
+        query_kafka(admin.as_ref(), phase, request, status, undone).await
     });
-    within(left.min(LOOK_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
+    within(left.min(QUERY_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
 }
 
 async fn within<T>(limit: Duration, look: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
-    let too_long = |_| Err(KafkaError::new(KafkaErrorKind::Timeout, format!("no answer within {} seconds", limit.as_secs())));
+    let too_long = |_| Err(KafkaError::new(KafkaErrorKind::Timeout, format!("no answer within {} s", limit.as_secs())));
     tokio::time::timeout(limit, look).await.unwrap_or_else(too_long)
 }
 
-/// The reset that is to be taken back, with all that it has recorded.
-async fn look_at_undone(context: &Context, reset: &OffsetReset, request: &Request) -> Option<Seen<Undone>> {
+/// The reset to undo, with every partition that it recorded.
+async fn read_undone(context: &Context, reset: &OffsetReset, request: &Request) -> Option<Seen<Undone>> {
     let Work::Undo(name) = &request.work else { return None };
     let look = async {
         let namespace = reset.namespace().unwrap_or_default();
@@ -277,8 +276,8 @@ async fn look_at_undone(context: &Context, reset: &OffsetReset, request: &Reques
             status.partitions
         } else {
             match context.reports.read(&undone).await.map_err(|error| error.to_string())? {
-                ReportRead::Found(record) => record.partitions,
-                ReportRead::Missing => return Err(format!("its report {} is gone", report_name(&undone))),
+                ReportRead::Found(report) => report.partitions,
+                ReportRead::Missing => return Err(format!("its report, ConfigMap {}, is gone", report_name(&undone))),
                 ReportRead::Unreadable { why, .. } => return Err(why),
             }
         };

@@ -1,5 +1,5 @@
-//! What is held at zero for nobody: an `OffsetReset` whose finalizer was taken off by hand and that was deleted, or that cannot be decoded.
-//! Found by the Leases that say who holds what, at start-up and whenever a Lease or an OffsetReset changes.
+//! Orphaned holds: workloads at zero replicas whose `OffsetReset` was deleted after its finalizer was removed by hand, or cannot
+//! be decoded. The Leases of the holds reveal them, at start-up and whenever a Lease or an `OffsetReset` changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,27 +7,27 @@ use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::controller::Action};
 
-use super::{Context, Error};
+use super::{context::Context, error::Error};
 use crate::{
     api::TargetRef,
-    kubernetes::{Changed, Claimed, Scaled, hold_in},
+    kubernetes::{WriteOutcome, hold_in},
     machine::{
-        coordination::hold::{self, Care},
+        coordination::hold::{HoldAction, decide_hold},
         facts::{Hold, ScaledObjectSeen, Seen},
     },
 };
 
-/// How soon something that could not be seen, or was refused, is looked at again.
+/// The wait after a read that failed or a write that was refused.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// One pass over one Lease: does at most one thing.
+/// One pass over the Lease of one hold, with at most one write.
 ///
 /// # Errors
-/// When something could not be read or written that must be; it is tried again, ever more slowly.
-pub async fn care_for(lease: Arc<Lease>, context: Arc<Context>) -> Result<Action, Error> {
+/// When a read or a write failed; the pass is retried with backoff.
+pub async fn reconcile_hold(lease: Arc<Lease>, context: Arc<Context>) -> Result<Action, Error> {
     let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
-    // Nobody stops or restores anything in this namespace meanwhile, and what was read before does not count.
-    let _turn = context.turns.of_holds(&namespace).await;
+    // No other pass stops or restores a workload of this namespace meanwhile. What was read before the lock may be stale.
+    let _lock = context.locks.holds_in(&namespace).await;
     let action = pass(&context, &namespace, &name).await?;
     context.backoff.reset(&uid(&lease));
     Ok(action)
@@ -40,55 +40,50 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
     let (target, hold) = match hold_in(&lease) {
         Ok(found) => found,
         Err(why) => {
-            tracing::warn!(
-                namespace,
-                name,
-                why,
-                "a Lease that says who holds a workload cannot be read; put it right, or delete it"
-            );
+            tracing::warn!(namespace, name, why, "the Lease of a held workload cannot be read; repair or delete it");
             return Ok(Action::await_change());
         }
     };
     let resets = match context.resets.of_names(namespace, hold.claims.iter().map(|claim| claim.name.as_str())).await {
-        // All of them are there.
+        // Every claim's reset exists.
         Ok(named) if hold.claims.iter().all(|claim| named.iter().any(|reset| reset.uid == claim.uid)) => named,
-        Ok(_) => context.resets.claimants(Some(namespace)).await.map_err(Error::List)?,
+        Ok(_) => context.resets.peers(Some(namespace)).await.map_err(Error::List)?,
         Err(error) => return Err(Error::List(error)),
     };
     let now = (context.clock)();
     let seen = if hold.claims.iter().all(|claim| resets.iter().any(|reset| reset.uid == claim.uid)) {
-        // Not needed while all is in order.
-        Seen::Unknown("it was not looked at".into())
+        // The workload is needed only when a reset is gone.
+        Seen::Unknown("it was not read".into())
     } else {
         context.targets.look(namespace, &target, false).await
     };
-    let care = match hold::care_for(&hold, &seen, &resets, now) {
-        Care::Unseen(_) if matches!(seen, Seen::Unknown(_)) => {
+    let action = match decide_hold(&hold, &seen, &resets, now) {
+        HoldAction::Unseen(_) if matches!(seen, Seen::Unknown(_)) => {
             let seen = context.targets.look(namespace, &target, false).await;
-            hold::care_for(&hold, &seen, &resets, now)
+            decide_hold(&hold, &seen, &resets, now)
         }
-        care => care,
+        action => action,
     };
-    match care {
-        Care::Keep => {
+    match action {
+        HoldAction::Keep => {
             let left = hold.until.duration_since(now).max(SignedDuration::ZERO) + SignedDuration::from_secs(1);
             Ok(Action::requeue(Duration::try_from(left).unwrap_or(RETRY)))
         }
-        Care::Keeping(claims) => write(context, namespace, &target, Hold { claims, ..hold }).await,
-        // Of one whose object is gone: what it has begun must not land after the consumers are back.
-        Care::Restore { .. } if context.commits.rely_on(&hold.uid) => Ok(Action::requeue(RETRY)),
-        Care::Restore { resource_version } => restore(context, namespace, &target, &hold, &resource_version).await,
-        Care::Forget(said) => {
-            if let Some(action) = let_go(context, namespace, &target, &hold).await? {
+        HoldAction::Keeping(claims) => write(context, namespace, &target, Hold { claims, ..hold }).await,
+        // A commit of the deleted reset must not land after the restore.
+        HoldAction::Restore { .. } if context.commits_in_flight.any_for(&hold.uid) => Ok(Action::requeue(RETRY)),
+        HoldAction::Restore { resource_version } => restore(context, namespace, &target, &hold, &resource_version).await,
+        HoldAction::Forget(message) => {
+            if let Some(action) = resume(context, namespace, &target, &hold).await? {
                 return Ok(action);
             }
-            if let Some(said) = said {
-                context.announcer.announce_orphan(namespace, &target, &hold, &said).await;
+            if let Some(message) = message {
+                context.announcer.announce_orphan(namespace, &target, &hold, &message).await;
             }
             write(context, namespace, &target, Hold { claims: vec![], ..hold }).await
         }
-        Care::Unseen(why) => {
-            tracing::warn!(namespace, workload = hold.workload, why, "a workload that is held for nobody cannot be looked at");
+        HoldAction::Unseen(why) => {
+            tracing::warn!(namespace, workload = hold.workload, why, "a workload of an orphaned hold cannot be read");
             Ok(Action::requeue(RETRY))
         }
     }
@@ -101,38 +96,49 @@ async fn restore(
     hold: &Hold,
     resource_version: &str,
 ) -> Result<Action, Error> {
-    context.leads()?;
+    context.require_leadership()?;
     match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
-        Scaled::Accepted => {
-            let said = format!(
-                "put back to {} replicas: it was held at zero for OffsetReset {}, which is gone without having put it back",
+        WriteOutcome::Done(()) => {
+            let message = format!(
+                "restored to {} replicas: it was at zero for OffsetReset {}, which is gone and had not restored it",
                 hold.replicas,
                 hold.others("")
             );
-            tracing::warn!(namespace, workload = hold.workload, said, "a workload was held for nobody");
-            context.announcer.announce_orphan(namespace, target, hold, &said).await;
+            tracing::warn!(
+                namespace,
+                workload = hold.workload,
+                detail = message,
+                "restored a workload whose OffsetReset no longer exists"
+            );
+            context.announcer.announce_orphan(namespace, target, hold, &message).await;
             Ok(Action::requeue(Duration::ZERO))
         }
-        Scaled::Stale => Ok(Action::requeue(RETRY)),
-        Scaled::Refused(why) => {
-            let said = format!(
-                "is held at zero for OffsetReset {}, which is gone, and could not be put back to {} replicas: {why}. It is tried \
-                 again; to bring it back by hand, scale it to {}",
+        WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
+        WriteOutcome::Refused(why) => {
+            let message = format!(
+                "is still at zero for OffsetReset {}, which is gone, because it could not be restored to {} replicas: {why}. \
+                 Retrying. To restore it yourself: kubectl --namespace {namespace} scale {} --replicas={}",
                 hold.others(""),
                 hold.replicas,
+                hold.workload,
                 hold.replicas
             );
-            tracing::warn!(namespace, workload = hold.workload, said, "a workload is held for nobody");
-            context.announcer.announce_orphan(namespace, target, hold, &said).await;
+            tracing::warn!(
+                namespace,
+                workload = hold.workload,
+                detail = message,
+                "failed to restore a workload whose OffsetReset no longer exists"
+            );
+            context.announcer.announce_orphan(namespace, target, hold, &message).await;
             Ok(Action::requeue(RETRY))
         }
     }
 }
 
-/// Lets go what scales a workload, when it was paused for somebody who is gone. `None` when there is nothing to let go: until then the Lease
-/// stays. An operator that may not read KEDA's objects has paused none.
-async fn let_go(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold) -> Result<Option<Action>, Error> {
-    let found = match context.autoscalers.find(namespace, target).await {
+/// Resumes the ScaledObject of a workload that a deleted reset has paused. `None` when none is paused; the Lease stays until
+/// then. An operator that may not read KEDA's objects has paused none.
+async fn resume(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold) -> Result<Option<Action>, Error> {
+    let found = match context.scaled_objects.find(namespace, target).await {
         ScaledObjectSeen::Found(found) if found.ours => found,
         ScaledObjectSeen::Found(_) | ScaledObjectSeen::Nobody | ScaledObjectSeen::Hidden(_) => return Ok(None),
         ScaledObjectSeen::Unknown(why) => {
@@ -140,27 +146,32 @@ async fn let_go(context: &Context, namespace: &str, target: &TargetRef, hold: &H
                 namespace,
                 workload = hold.workload,
                 why,
-                "cannot see whether a ScaledObject is still paused for nobody"
+                "cannot read whether a ScaledObject of an orphaned hold is still paused"
             );
             return Ok(Some(Action::requeue(RETRY)));
         }
     };
-    context.leads()?;
-    match context.autoscalers.resume(namespace, &found.name, &found.resource_version).await.map_err(Error::Autoscaler)? {
-        Changed::Done => {
-            let said =
-                format!("ScaledObject/{} was still paused for OffsetReset {}, and goes on now", found.name, hold.others(""));
-            tracing::warn!(namespace, workload = hold.workload, said, "a ScaledObject was paused for nobody");
-            context.announcer.announce_orphan(namespace, target, hold, &said).await;
+    context.require_leadership()?;
+    match context.scaled_objects.resume(namespace, &found.name, &found.resource_version).await.map_err(Error::ScaledObject)? {
+        WriteOutcome::Done(()) => {
+            let message =
+                format!("resumed ScaledObject/{}, which was still paused for OffsetReset {}", found.name, hold.others(""));
+            tracing::warn!(
+                namespace,
+                workload = hold.workload,
+                detail = message,
+                "resumed a ScaledObject whose OffsetReset no longer exists"
+            );
+            context.announcer.announce_orphan(namespace, target, hold, &message).await;
             Ok(Some(Action::requeue(Duration::ZERO)))
         }
-        Changed::Stale => Ok(Some(Action::requeue(Duration::ZERO))),
-        Changed::Refused(why) => {
+        WriteOutcome::Stale => Ok(Some(Action::requeue(Duration::ZERO))),
+        WriteOutcome::Refused(why) => {
             tracing::warn!(
                 namespace,
                 workload = hold.workload,
                 why,
-                "a ScaledObject is paused for nobody and could not be let go"
+                "failed to resume a ScaledObject whose OffsetReset no longer exists"
             );
             Ok(Some(Action::requeue(RETRY)))
         }
@@ -168,23 +179,18 @@ async fn let_go(context: &Context, namespace: &str, target: &TargetRef, hold: &H
 }
 
 async fn write(context: &Context, namespace: &str, target: &TargetRef, hold: Hold) -> Result<Action, Error> {
-    context.leads()?;
+    context.require_leadership()?;
     match context.claims.write(namespace, target, &hold).await.map_err(Error::Claim)? {
-        Claimed::Written => Ok(Action::requeue(Duration::ZERO)),
-        Claimed::Stale => Ok(Action::requeue(RETRY)),
-        Claimed::Refused(why) => {
-            tracing::warn!(
-                namespace,
-                workload = hold.workload,
-                why,
-                "a Lease that says who holds a workload could not be written"
-            );
+        WriteOutcome::Done(()) => Ok(Action::requeue(Duration::ZERO)),
+        WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
+        WriteOutcome::Refused(why) => {
+            tracing::warn!(namespace, workload = hold.workload, why, "failed to write the Lease of a held workload");
             Ok(Action::requeue(RETRY))
         }
     }
 }
 
-/// What the controller does about a failed pass: nothing but wait, longer each time.
+/// The wait after a failed pass: longer each time.
 #[must_use]
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 pub fn error_policy(lease: Arc<Lease>, _: &Error, context: Arc<Context>) -> Action {

@@ -1,4 +1,4 @@
-//! The watches, and the passes that follow from them.
+//! The watches, and the passes that they trigger.
 
 use std::{future::Future, hash::Hash, panic::resume_unwind, sync::Arc};
 
@@ -20,27 +20,32 @@ use kube::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Guarded, api, chain};
+use super::{
+    error::chain,
+    scope::{Guarded, api},
+};
 use crate::{
     api::{LEASE_LABEL, OffsetReset, Phase},
     cli::Config,
     kubernetes::hold_in,
     machine,
-    reconcile::{Context, care_for as care_for_hold, error_policy, orphan_error_policy, reconcile},
+    reconcile::{Context, error_policy, hold_error_policy, reconcile, reconcile_hold},
 };
 
-/// Both controllers of everything that is watched, until they have ended in order.
-pub(super) async fn work(client: Client, config: &Config, context: Arc<Context>, stop: &CancellationToken) {
-    // Of several namespaces each has its own controllers: a watch is of one namespace or of all.
+/// Runs both controllers of every watched namespace until they have stopped in order.
+pub(super) async fn run_controllers(client: Client, config: &Config, context: Arc<Context>, stop: &CancellationToken) {
+    // Each namespace has controllers of its own, because a watch covers one namespace or all.
     let each = config.scopes().into_iter().map(|scope| {
-        let place = || Place { client: client.clone(), scope: scope.clone(), concurrency: config.concurrency };
-        let controllers =
-            (control(place(), Arc::clone(&context), stop.clone()), care_for_holds(place(), Arc::clone(&context), stop.clone()));
+        let watched = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
+        let controllers = (
+            control_resets(watched(), Arc::clone(&context), stop.clone()),
+            control_holds(watched(), Arc::clone(&context), stop.clone()),
+        );
         async { tokio::join!(controllers.0, controllers.1) }
     });
     let close = async {
         stop.cancelled().await;
-        context.places.close();
+        context.slots.close();
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -49,64 +54,65 @@ pub(super) async fn work(client: Client, config: &Config, context: Arc<Context>,
     }
 }
 
-/// What a controller watches.
-struct Place {
+/// The scope of a controller's watches.
+struct WatchScope {
     client: Client,
-    /// A namespace; all of them when absent.
-    scope: Option<String>,
-    /// How many Leases are looked after at once.
+    /// A namespace; all namespaces when absent.
+    namespace: Option<String>,
+    /// The number of Leases that are reconciled at the same time.
     concurrency: u16,
 }
 
-impl Place {
+impl WatchScope {
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        api(&self.client, self.scope.as_deref())
+        api(&self.client, self.namespace.as_deref())
     }
 }
 
-/// A pass on whatever core is free. It is cut off where it waits when nobody waits for it any more, as when the leader lease is lost.
-async fn on_its_own<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'static) -> T {
+/// Runs a pass as a task of its own, on any core. Dropping this future aborts the task, as when the leader lease is lost.
+async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'static) -> T {
     match AbortOnDropHandle::new(tokio::spawn(pass)).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // The runtime ends, and this with it.
+            // The runtime is shutting down.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// The controller: OffsetResets, and whatever happens to Deployments, StatefulSets and pods while something is held.
+/// The controller of OffsetResets. While a reset holds workloads, events of Deployments, StatefulSets and pods trigger its passes
+/// too.
 ///
-/// Targets of other kinds are not watched: which kinds there will be is not known before, nor whether the operator may list them. While
-/// something is held they are looked at again every one or two seconds, and right before every commit.
-async fn control(place: Place, context: Arc<Context>, stop: CancellationToken) {
+/// Targets of other kinds are not watched: which kinds there will be is unknown, and so is whether the operator may list them.
+/// Passes read them again every one or two seconds during a hold, and right before every commit.
+async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: CancellationToken) {
     let any = watcher::Config::default;
-    let controller = Controller::new(place.api::<Guarded>(), any());
+    let controller = Controller::new(scope.api::<Guarded>(), any());
     let (store, sets, others, filled) = (controller.store(), controller.store(), controller.store(), controller.store());
-    context.resets.watched(place.scope.clone(), controller.store());
+    context.resets.add_watch(scope.namespace.clone(), controller.store());
     let run = controller
-        // As many passes begin as there are objects to look at, and each waits for its place: see `reconcile::Places`.
+        // Without a limit here: each pass waits for a slot of `reconcile::Slots`.
         .with_config(ControllerConfig::default().concurrency(0))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(place.api::<PartialObjectMeta<Deployment>>(), any(), move |workload| {
+        .watches(scope.api::<PartialObjectMeta<Deployment>>(), any(), move |workload| {
             touched_by(&store, workload.namespace().as_deref())
         })
-        .watches(place.api::<PartialObjectMeta<StatefulSet>>(), any(), move |workload| {
+        .watches(scope.api::<PartialObjectMeta<StatefulSet>>(), any(), move |workload| {
             touched_by(&sets, workload.namespace().as_deref())
         })
-        .watches(place.api::<PartialObjectMeta<Pod>>(), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
-        .run(|object, context| on_its_own(reconcile(object, context)), error_policy, Arc::clone(&context))
+        .watches(scope.api::<PartialObjectMeta<Pod>>(), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
+        .run(|object, context| as_task(reconcile(object, context)), error_policy, Arc::clone(&context))
         .for_each(|result| async {
             match result {
                 Ok(_) => {}
-                // An object may go away between the event and the pass.
+                // The object was deleted between the event and the pass.
                 Err(ControllerError::ObjectNotFound(gone)) => {
-                    context.places.forget(&ObjectRef::new(&gone.name).within(gone.namespace.as_deref().unwrap_or_default()));
+                    context.slots.forget(&ObjectRef::new(&gone.name).within(gone.namespace.as_deref().unwrap_or_default()));
                 }
                 Err(ControllerError::ReconcilerFailed(error, object)) => {
                     tracing::warn!(
@@ -114,23 +120,23 @@ async fn control(place: Place, context: Arc<Context>, stop: CancellationToken) {
                         name = object.name,
                         category = error.category(),
                         error = chain(&error),
-                        "a pass failed"
+                        "reconcile failed; retrying"
                     );
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "the watch had trouble; it goes on"),
+                Err(error) => tracing::warn!(error = chain(&error), "watch error; retrying"),
             }
         });
     until_stopped(filled, stop, run).await;
 }
 
-/// Runs a controller until it has ended after `stop`, its passes finished. One that has not heard by then what there is has not begun a
-/// pass, and is dropped: it would wait for ever (kube-runtime 5.0: its runner waits for a store that nobody fills any more).
+/// Runs a controller until it has stopped after `stop`, with its passes finished. A controller without its initial list by then
+/// has begun no pass and is dropped, because it would wait without end (kube-runtime 5.0: its runner waits for the store).
 async fn until_stopped<K>(filled: Store<K>, stop: CancellationToken, run: impl Future<Output = ()>)
 where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    let never_began = async {
+    let without_list = async {
         stop.cancelled().await;
         if filled.wait_until_ready().now_or_never().is_some() {
             std::future::pending::<()>().await;
@@ -138,19 +144,19 @@ where
     };
     tokio::select! {
         () = run => {}
-        () = never_began => {}
+        () = without_list => {}
     }
 }
 
-/// The second controller: the Leases that say who holds what, so that nothing stays at zero for an OffsetReset that is gone.
-async fn care_for_holds(place: Place, context: Arc<Context>, stop: CancellationToken) {
+/// The controller of the Leases of holds, so that no workload stays at zero for an OffsetReset that is gone.
+async fn control_holds(scope: WatchScope, context: Arc<Context>, stop: CancellationToken) {
     let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
-    let controller = Controller::new(place.api::<Lease>(), holds);
+    let controller = Controller::new(scope.api::<Lease>(), holds);
     let (store, filled) = (controller.store(), controller.store());
     let run = controller
-        .with_config(ControllerConfig::default().concurrency(place.concurrency))
+        .with_config(ControllerConfig::default().concurrency(scope.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(place.api::<PartialObjectMeta<OffsetReset>>(), watcher::Config::default(), move |reset| {
+        .watches(scope.api::<PartialObjectMeta<OffsetReset>>(), watcher::Config::default(), move |reset| {
             let claimed = |lease: &Arc<Lease>| {
                 lease.namespace() == reset.namespace()
                     && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset.name_any()))
@@ -162,17 +168,17 @@ async fn care_for_holds(place: Place, context: Arc<Context>, stop: CancellationT
                 .map(|lease| ObjectRef::from_obj(lease.as_ref()))
                 .collect::<Vec<_>>()
         })
-        .run(|lease, context| on_its_own(care_for_hold(lease, context)), orphan_error_policy, context)
+        .run(|lease, context| as_task(reconcile_hold(lease, context)), hold_error_policy, context)
         .for_each(|result| async {
             match result {
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(error = chain(&error), "looking after a held workload failed; it is tried again"),
+                Err(error) => tracing::warn!(error = chain(&error), "reconcile of a held workload failed; retrying"),
             }
         });
     until_stopped(filled, stop, run).await;
 }
 
-/// The resets of a namespace that wait for something there to happen.
+/// The resets of a namespace that wait for events of workloads or pods there.
 fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<Guarded>> {
     let waits = |reset: &OffsetReset| {
         let Some(status) = &reset.status else { return false };

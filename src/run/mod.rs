@@ -1,80 +1,41 @@
-//! Wires everything together, and takes it down in order.
+//! Wires the parts together, and shuts them down in order.
 
 mod controllers;
+mod error;
+mod scope;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, Resource, api::ListParams, core::DeserializeGuard};
+use kube::{Client, api::ListParams};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::controllers::work;
+use self::{
+    controllers::run_controllers,
+    scope::{Guarded, api},
+};
 use crate::{
-    api::OffsetReset,
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Autoscalers, Claims, Receipts, Reports, Resets, Secrets, Targets,
-        leader::{self, Candidate, Leadership, Lost, Terms},
+        Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
+        leader::{self, Candidate, Leadership, Terms},
     },
     observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, Commits, Context, Places, Turns},
+    reconcile::{Backoff, CommitsInFlight, Context, Locks, Slots},
 };
 
-type Guarded = DeserializeGuard<OffsetReset>;
+pub use error::{Error, LEASE_LOST, chain};
 
-/// How often it is tried whether the definition is served by now.
+/// The wait between two attempts to list OffsetResets at the start.
 const CRD_RETRY: Duration = Duration::from_secs(2);
 
-/// How often unused Kafka clients are looked for.
-const POOL_CARE: Duration = Duration::from_mins(1);
-
-/// What the process ends with when the leader lease is lost. Any other failure ends it with 1.
-pub const LEASE_LOST: u8 = 3;
-
-/// Why the operator cannot run, or cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no way to the API server.
-    #[error("no Kubernetes client: neither a service account nor a kubeconfig that works")]
-    Client(#[source] kube::Error),
-    /// The address is taken, or not ours.
-    #[error("cannot listen on {1} for health and metrics")]
-    Listen(#[source] std::io::Error, std::net::SocketAddr),
-    /// Signals cannot be heard.
-    #[error("cannot listen for signals")]
-    Signal(#[source] std::io::Error),
-    /// Serving health failed.
-    #[error("serving health and metrics failed")]
-    Serve(#[source] std::io::Error),
-    /// The times of leader election contradict each other.
-    #[error("leader election as it was asked for cannot work: {0}")]
-    Election(String),
-    /// Another instance leads, or soon may. What was under way is recorded, and whoever leads goes on from there.
-    #[error("the leader lease {lease} is lost, so this instance ends: whoever leads goes on with what was under way")]
-    LeaseLost {
-        /// Its namespace and name.
-        lease: String,
-        /// How.
-        #[source]
-        lost: Lost,
-    },
-}
-
-impl Error {
-    /// Whether another instance may be at work by now, so that the process must end at once, whatever still hangs in it.
-    #[must_use]
-    pub fn must_end_at_once(&self) -> bool {
-        match self {
-            Self::LeaseLost { .. } => true,
-            Self::Client(_) | Self::Listen(..) | Self::Signal(_) | Self::Serve(_) | Self::Election(_) => false,
-        }
-    }
-}
+/// The wait between two checks for idle Kafka clients.
+const IDLE_CHECK: Duration = Duration::from_mins(1);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -91,17 +52,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to end; passes under way are finished first");
+        tracing::info!("shutting down: finishing reconciles in progress");
         stopper.cancel();
     });
     operate(client, config, stop).await
 }
 
-/// Runs with a client until `stop` is cancelled: passes under way are finished, then the leader lease is released where there is
-/// one, then the health server ends.
+/// Runs with a client until `stop` is cancelled. Then the passes in progress finish, the leader lease is released if there is
+/// one, and the HTTP server stops.
 ///
 /// # Errors
-/// When it cannot start, and when the leader lease is lost: then nothing is finished.
+/// When it cannot start, and when the leader lease is lost; then the passes do not finish.
 pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
     let leadership = leadership(&config);
     let allowed = leadership.clone();
@@ -110,14 +71,14 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
         Some(program) => Pool::apart(program.clone(), config.client_arguments(), allowance),
         None => Pool::allowing(allowance),
     });
-    let care = tokio::spawn(care_for(Arc::clone(&pool), stop.clone()));
+    let closer = tokio::spawn(close_idle_clients(Arc::clone(&pool), stop.clone()));
     let result = operate_as(client, config, pool, leadership, stop.clone()).await;
     stop.cancel();
-    let _ = care.await;
+    let _ = closer.await;
     result
 }
 
-/// Runs on Kafka clusters that are reached as `kafka` says; otherwise as [`operate`].
+/// The same as [`operate`], with other Kafka clients.
 ///
 /// # Errors
 /// As [`operate`].
@@ -143,27 +104,27 @@ async fn operate_as(
     let metrics = Metrics::new();
     let readiness = Readiness::waiting_for(if candidate.is_some() { &["crd", "lease"] } else { &["crd"] });
     let listener = TcpListener::bind(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
-    // The health server ends last: until then somebody may ask.
+    // The HTTP server stops last, so that probes are answered until then.
     let serving = CancellationToken::new();
     let server = tokio::spawn(serve(listener, readiness.clone(), metrics.clone(), serving.clone()));
     if wait_for_crd(&client, &config, &stop).await {
         readiness.set("crd", true);
         let context = Arc::new(context(&client, &config, kafka, metrics.clone(), leadership));
         if let Err(error) = lead(client, &config, candidate, context, &readiness, &stop).await {
-            // No question that somebody asks the health server now is worth a wait.
+            // Open requests to the HTTP server do not delay the exit.
             server.abort();
             return Err(error);
         }
     }
     serving.cancel();
-    tracing::info!("ended");
+    tracing::info!("stopped");
     match server.await {
         Ok(result) => result.map_err(Error::Serve),
         Err(_) => Ok(()),
     }
 }
 
-/// Works for as long as this instance leads. One that stands by is ready too: it is ready to take over.
+/// Runs the controllers while this instance leads. A standby is ready too: it is ready to take over.
 async fn lead(
     client: Client,
     config: &Config,
@@ -175,27 +136,27 @@ async fn lead(
     let (metrics, leadership) = (context.metrics.clone(), context.leadership.clone());
     let Some(candidate) = candidate else {
         metrics.leads(true);
-        work(client, config, context, stop).await;
+        run_controllers(client, config, context, stop).await;
         return Ok(());
     };
     let lease = candidate.lease();
     let Some(mut held) = candidate.lead(leadership, stop, || readiness.set("lease", true)).await else { return Ok(()) };
     metrics.leads(true);
-    // When the lease is lost, what is under way is cut off where it waits: as if the process had been killed, and as safe.
+    // When the lease is lost, the passes are aborted where they wait, which is as safe as a kill of the process.
     let outcome = tokio::select! {
         biased;
         lost = held.keep() => Err(Error::LeaseLost { lease, lost }),
-        () = work(client, config, context, stop) => Ok(()),
+        () = run_controllers(client, config, context, stop) => Ok(()),
     };
     metrics.leads(false);
     match &outcome {
         Ok(()) => held.release().await,
-        Err(error) => tracing::error!(error = chain(error), "leads no more"),
+        Err(error) => tracing::error!(error = chain(error), "leader election lost"),
     }
     outcome
 }
 
-/// Who wants to lead, where leader election was asked for.
+/// The candidate, when leader election is on.
 fn candidate(client: &Client, config: &Config) -> Result<Option<Candidate>, Error> {
     let election = &config.election;
     if !election.leader_election {
@@ -207,7 +168,7 @@ fn candidate(client: &Client, config: &Config) -> Result<Option<Candidate>, Erro
     Ok(Some(Candidate::new(client, namespace, &election.lease_name, terms.map_err(Error::Election)?)))
 }
 
-/// What every pass needs, with the real clock.
+/// The dependencies of the passes, with the real clock.
 #[must_use]
 pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metrics: Metrics, leadership: Leadership) -> Context {
     Context {
@@ -216,7 +177,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         receipts: Receipts::new(client.clone()),
         targets: Targets::new(client.clone()),
         claims: Claims::new(client.clone()),
-        autoscalers: Autoscalers::new(client.clone()),
+        scaled_objects: ScaledObjects::new(client.clone()),
         secrets: Secrets::new(client.clone()),
         token_endpoints: config.oauth_token_endpoints.clone(),
         kafka,
@@ -225,26 +186,15 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         scopes: config.scopes(),
         backoff: Backoff::default(),
         clock: now,
-        places: Places::new(config.concurrency),
-        turns: Turns::default(),
-        commits: Commits::default(),
+        slots: Slots::new(config.concurrency),
+        locks: Locks::default(),
+        commits_in_flight: CommitsInFlight::default(),
         leadership,
     }
 }
 
-fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-/// Waits until OffsetResets can be listed, in any of the namespaces that are watched: one that cannot be looked into, because it is not there
-/// yet or its Role is not, is looked at again by its watch, and keeps nobody else waiting. False when it was stopped before.
+/// Waits until OffsetResets can be listed in at least one watched namespace. Another one whose namespace or Role does not exist yet
+/// does not delay the start; its watch retries. False when `stop` was cancelled before.
 async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken) -> bool {
     loop {
         let mut listed = false;
@@ -252,7 +202,7 @@ async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken
             match api::<Guarded>(client, scope.as_deref()).list(&ListParams::default().limit(1)).await {
                 Ok(_) => listed = true,
                 Err(error) => {
-                    tracing::warn!(namespace = scope, %error, "OffsetResets cannot be listed yet; is the definition installed, and may the operator list them?");
+                    tracing::warn!(namespace = scope, %error, "failed to list OffsetResets; check that the CRD is installed and that the operator may list them");
                 }
             }
         }
@@ -266,34 +216,17 @@ async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken
     }
 }
 
-async fn care_for(pool: Arc<Pool>, stop: CancellationToken) {
+async fn close_idle_clients(pool: Arc<Pool>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(POOL_CARE) => pool.close_idle().await,
+            () = tokio::time::sleep(IDLE_CHECK) => pool.close_idle().await,
         }
     }
 }
 
-/// The time, to the microsecond: that is what can be written and read back. The only place that asks the clock.
+/// The current time in microseconds, the precision that the API can store. Passes read no other clock of the calendar.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
-}
-
-/// An error with everything that stands behind it.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat what stands behind them.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -76,7 +76,7 @@ async fn what_the_refusal_tells_to_run_grants_just_what_is_missing() {
             let target = json!([{"name": unique("t")}]);
             let object = reset(&unique("r"), &json!({ "targetRefs": target }));
             let why = refused(&create(&bob.client, namespace, &object).await, "targets", "is missing");
-            let commands = why.split_once("Whoever may grant it runs: ").unwrap().1;
+            let commands = why.split_once("To grant it, an administrator runs: ").unwrap().1;
             let output =
                 Command::new("sh").args(["-ec", commands]).env("KUBECONFIG", environment().kubeconfig).output().await.unwrap();
             assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));

@@ -129,7 +129,7 @@ impl Bindings {
             ("no-type", without("type"), Reason::SecretUnavailable, "has no key type; it has:"),
             ("a-database", instead("type", "postgresql"), Reason::SecretUnavailable, "key type is not kafka"),
             ("contradiction", instead("saslMechanism", "PLAIN"), Reason::SecretUnavailable, "contradicts key"),
-            ("no-authority", instead("ssl.truststore.crt", "-"), Reason::SecretUnavailable, "key ssl.truststore.crt is no PEM"),
+            ("no-authority", instead("ssl.truststore.crt", "-"), Reason::SecretUnavailable, "key ssl.truststore.crt is not PEM"),
             (
                 "wrong-password",
                 instead("password", "planted-wrong"),

@@ -158,7 +158,7 @@ async fn a_secret_that_is_not_as_it_should_be_is_named_with_its_key_and_its_fiel
                 "no-pem",
                 kafka(PASSWORDS, &trust("no-pem"), &Value::Null),
                 Reason::SecretUnavailable,
-                ["which spec.kafka.tls.trustedCertificates names, is not as it should be: key ca.crt is no PEM"],
+                ["which spec.kafka.tls.trustedCertificates names, is invalid: key ca.crt is not PEM"],
             ),
         ];
         each_fails(&client, &namespace, "whatever", &cases).await;

@@ -66,7 +66,7 @@ async fn it_comes_back(stand: &Stand) {
     let on = said.regarding.unwrap();
     assert_eq!((on.kind.as_deref(), on.name.as_deref()), (Some("Deployment"), Some("consumer")));
     let note = said.note.unwrap();
-    assert!(note.contains("put back to 2 replicas") && note.contains("OffsetReset orphan"), "{note}");
+    assert!(note.contains("restored to 2 replicas") && note.contains("OffsetReset orphan"), "{note}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,17 @@
-//! Whether we lead for certain, on our own clock alone: asked right before everything that changes the world.
+//! Whether this process leads for certain, by its own clock alone. Checked right before every write and every commit.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-/// Until when we lead for certain. Clones share it.
+use parking_lot::Mutex;
+
+/// The instant up to which this process leads for certain. Clones share it.
 ///
-/// It never says yes when another may lead: a renewal counts from before its request was sent, and only up to the renew
-/// deadline, while others wait for the whole, longer lease duration, counted from when they saw the renewal. Asking costs no
-/// request, so it can be asked as late as the instant before an effect begins. Once over, it is over for this process.
+/// It is never certain while another may lead: a renewal counts from before its request was sent, and only up to the renew
+/// deadline, while the others wait for the whole, longer lease duration, counted from when they saw the renewal. The check
+/// costs no request, so it can come right before an effect begins. Once lost, leadership is lost for this process.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     until: Arc<Mutex<Until>>,
@@ -17,34 +19,34 @@ pub struct Leadership {
 
 #[derive(Clone, Copy, Debug)]
 enum Until {
-    /// Nobody else is at work: the operator was started so.
+    /// Leader election is off.
     Always,
-    /// We do not lead yet.
+    /// The lease was not acquired yet.
     NotYet,
     Then(Instant),
     Over,
 }
 
 impl Leadership {
-    /// Of the only operator there is: leader election is off.
+    /// Always leads: for a single operator, without leader election.
     #[must_use]
     pub fn unconditional() -> Self {
         Self { until: Arc::new(Mutex::new(Until::Always)) }
     }
 
-    /// Of one who wants to lead.
+    /// Does not lead yet: for a candidate.
     #[must_use]
     pub fn none_yet() -> Self {
         Self { until: Arc::new(Mutex::new(Until::NotYet)) }
     }
 
-    /// We lead until then. Without effect when leading had come to its end by now: what another may have done since is not known.
+    /// Extends leadership to an instant. Without effect when it had expired before: another may have led since.
     pub fn extend(&self, until: Instant) {
         self.extend_at(Instant::now(), until);
     }
 
     fn extend_at(&self, now: Instant, until: Instant) {
-        let mut current = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.until.lock();
         *current = match *current {
             Until::Always => Until::Always,
             Until::Over => Until::Over,
@@ -53,25 +55,25 @@ impl Leadership {
         };
     }
 
-    /// We lead no more.
+    /// Ends leadership for good.
     pub fn end(&self) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Until::Over;
+        *self.until.lock() = Until::Over;
     }
 
-    /// Whether we lead for certain.
+    /// Whether this process leads for certain now.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         !self.left().is_zero()
     }
 
-    /// For how long we still lead for certain if no renewal comes; zero when we do not.
+    /// The remaining time for which this process leads for certain without another renewal; zero when it does not lead.
     #[must_use]
     pub fn left(&self) -> Duration {
         self.left_at(Instant::now())
     }
 
     fn left_at(&self, now: Instant) -> Duration {
-        match *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
+        match *self.until.lock() {
             Until::Always => Duration::MAX,
             Until::NotYet | Until::Over => Duration::ZERO,
             Until::Then(until) => until.saturating_duration_since(now),
@@ -86,9 +88,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn it_is_certain_from_a_renewal_to_its_deadline_and_not_an_instant_longer() {
+    fn leadership_is_certain_from_a_renewal_to_its_deadline_and_no_longer() {
         let (leadership, now) = (Leadership::none_yet(), Instant::now());
-        assert_eq!(leadership.left_at(now), Duration::ZERO, "nobody leads before the lease is held");
+        assert_eq!(leadership.left_at(now), Duration::ZERO, "not before the lease is acquired");
         leadership.extend_at(now, now + 10 * SECOND);
         assert_eq!(leadership.left_at(now + 9 * SECOND), SECOND);
         assert_eq!(leadership.left_at(now + 10 * SECOND), Duration::ZERO);
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_stays_over_however_late_an_answer_comes() {
+    fn lost_leadership_stays_lost_however_late_an_answer_comes() {
         let now = Instant::now();
         let (late, ended) = (Leadership::none_yet(), Leadership::none_yet());
         late.extend_at(now, now + 10 * SECOND);
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_operator_there_is_always_leads() {
+    fn a_single_operator_always_leads() {
         assert!(Leadership::unconditional().is_certain());
         assert_eq!(Leadership::unconditional().left(), Duration::MAX);
     }

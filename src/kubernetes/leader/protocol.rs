@@ -1,20 +1,20 @@
-//! PURE: the protocol of client-go's leader election, so that any tool that knows that one knows this one. No client, no clock.
+//! PURE: the protocol of client-go's leader election, so that its tools work with this Lease too. No client, no clock.
 //!
-//! The lease says who holds it, for how long that is meant, and when it was last renewed. Times in it are for people: whether a
-//! holder has fallen silent is judged by how long *we* have not seen the lease change, so clocks may differ as they like.
+//! The lease records its holder, its duration and its last renewal. Its timestamps are for people: a candidate judges whether
+//! the holder is silent by how long the *candidate* has not seen the lease change, so the clocks may differ.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::meta::v1::MicroTime};
 
-/// A retry comes up to so much later than the period says, as with client-go.
+/// The longest wait between two attempts, as a multiple of the retry period; as in client-go.
 const JITTER: f64 = 1.2;
 
-/// Who we are, and the times that everybody who wants the lease should have alike.
+/// The identity of this process, and the times of the election, which all candidates should share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Unique to this process: one that is started again is somebody else.
+    /// Unique to this process: the same pod, started again, has another one.
     identity: String,
     lease_duration: Duration,
     renew_deadline: Duration,
@@ -22,10 +22,10 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Terms under which no two can lead at the same time while clocks run equally fast.
+    /// Terms under which two candidates cannot lead at the same time, provided that their clocks run equally fast.
     ///
     /// # Errors
-    /// When the times cannot guarantee that; what to write instead.
+    /// When the times cannot guarantee that; the message says what to write instead.
     pub fn new(
         identity: String,
         lease_duration: Duration,
@@ -33,43 +33,43 @@ impl Terms {
         retry_period: Duration,
     ) -> Result<Self, String> {
         if lease_duration.subsec_nanos() > 0 || i32::try_from(lease_duration.as_secs()).is_err() {
-            return Err(format!("the lease duration is {lease_duration:?}, and a Lease has whole seconds; such as 15s"));
+            return Err(format!("the lease duration {lease_duration:?} must be in whole seconds, such as 15s"));
         }
         if renew_deadline >= lease_duration {
             return Err(format!(
                 "the renew deadline {renew_deadline:?} must be shorter than the lease duration {lease_duration:?}: \
-                 whoever cannot renew has to be gone before another takes over"
+                 a leader that cannot renew must exit before another takes over"
             ));
         }
         if retry_period.is_zero() || retry_period.mul_f64(JITTER) >= renew_deadline {
             return Err(format!(
                 "the retry period {retry_period:?} must be well below the renew deadline {renew_deadline:?}: \
-                 a request that fails has to be tried again within it"
+                 a failed renewal must be retried within it"
             ));
         }
         Ok(Self { identity, lease_duration, renew_deadline, retry_period })
     }
 
-    /// Who we are.
+    /// The identity of this process.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// For how long after a renewal was sent we lead for certain.
+    /// How long after the sending of a renewal this process leads for certain.
     #[must_use]
     pub fn renew_deadline(&self) -> Duration {
         self.renew_deadline
     }
 
-    /// How long to wait between two looks; `random` is from 0 to 999.
+    /// The wait between two attempts to acquire the lease; `random` is from 0 to 999.
     #[must_use]
     pub fn pause(&self, random: u64) -> Duration {
         let thousandths = u32::try_from(random % 1000).unwrap_or(0);
         self.retry_period + self.retry_period.mul_f64(JITTER - 1.0) / 1000 * thousandths
     }
 
-    /// How often the holder renews.
+    /// The wait between two renewals.
     #[must_use]
     pub fn retry_period(&self) -> Duration {
         self.retry_period
@@ -80,44 +80,44 @@ impl Terms {
     }
 }
 
-/// Who holds a lease: an empty name is nobody's, that is how client-go lets go.
+/// The holder of a lease; none when the name is empty, which is how client-go releases a lease.
 fn holder(lease: &LeaseSpec) -> Option<&str> {
     lease.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// What a candidate has to do.
+/// What a candidate does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Candidacy {
-    /// Look again later: somebody else leads, or may still do.
+    /// Try again later: another candidate leads, or may still lead.
     Wait {
-        /// Who.
+        /// The identity in the lease.
         holder: String,
     },
-    /// There is no lease: create it like this. Whoever comes second is told so by the API server.
+    /// There is no lease: create this one. The API server refuses a second creation.
     Create(LeaseSpec),
-    /// Nobody holds it, or its holder has been silent for too long: write this over the version that was read.
+    /// The lease has no holder, or its holder has been silent for too long: write this over the version that was read.
     Take(LeaseSpec),
 }
 
-/// What a candidate has seen, and since when it has stood there unchanged.
+/// The lease as a candidate saw it last, and since when it has not changed.
 #[derive(Clone, Debug, Default)]
-pub struct Sight {
+pub struct Observation {
     last: Option<(LeaseSpec, Instant)>,
 }
 
-impl Sight {
-    /// Looks at the lease, `None` when there is none. `now` is our own clock, `wall` is what is written for people.
-    pub fn look(&mut self, terms: &Terms, lease: Option<&LeaseSpec>, now: Instant, wall: Timestamp) -> Candidacy {
+impl Observation {
+    /// Decides from the lease, `None` when there is none. `now` is the monotonic clock, `wall` the time to write into the lease.
+    pub fn next(&mut self, terms: &Terms, lease: Option<&LeaseSpec>, now: Instant, wall: Timestamp) -> Candidacy {
         if let Some(lease) = lease
             && self.last.as_ref().is_none_or(|(last, _)| last != lease)
         {
             self.last = Some((lease.clone(), now));
         }
-        // A lease that somebody has deleted: its holder does not know that yet, and leads until it tries to renew.
+        // The holder of a deleted lease leads until its next renewal fails, so this covers a missing lease too.
         if let Some((last, since)) = &self.last
             && let Some(holder) = holder(last)
             && !terms.holds(last)
-            && now.duration_since(*since) < promised(last, terms)
+            && now.duration_since(*since) < duration_of(last, terms)
         {
             return Candidacy::Wait { holder: holder.to_owned() };
         }
@@ -128,13 +128,13 @@ impl Sight {
     }
 }
 
-/// For how long the holder has said that it holds on without a renewal. It counts, and not our own: in an upgrade they may differ.
-fn promised(lease: &LeaseSpec, terms: &Terms) -> Duration {
+/// The duration in the lease: the holder's own, which may differ from this process's during an upgrade.
+fn duration_of(lease: &LeaseSpec, terms: &Terms) -> Duration {
     let seconds = lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     seconds.map_or(terms.lease_duration, Duration::from_secs)
 }
 
-/// What the lease is when we hold it from now on, or still.
+/// The lease when this process acquires or renews it.
 #[must_use]
 pub fn next_spec(terms: &Terms, before: Option<&LeaseSpec>, wall: Timestamp) -> LeaseSpec {
     let ours = before.filter(|lease| terms.holds(lease));
@@ -151,12 +151,12 @@ pub fn next_spec(terms: &Terms, before: Option<&LeaseSpec>, wall: Timestamp) -> 
     }
 }
 
-/// What the lease is when we have let go: free for whoever comes first, with the count of those who held it.
+/// The lease when this process releases it: without a holder, and with the count of its holders.
 #[must_use]
 pub fn released_spec(_: &Terms, held: Option<&LeaseSpec>, wall: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
-        // The least that the API server takes.
+        // The least that the API server accepts.
         lease_duration_seconds: Some(1),
         acquire_time: Some(MicroTime(wall)),
         renew_time: Some(MicroTime(wall)),
@@ -164,35 +164,35 @@ pub fn released_spec(_: &Terms, held: Option<&LeaseSpec>, wall: Timestamp) -> Le
     }
 }
 
-/// Why a lease that we held is ours no more.
+/// Why this process has lost its lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Nobody has taken it as far as we know, but somebody may at any moment.
-    #[error("it could not be renewed for {} s, and another instance may take it over soon; the last trouble: {trouble}", .after.as_secs_f64())]
+    /// It was not renewed in time. Another instance may take it over at any moment.
+    #[error("it could not be renewed for {} s, and another instance may take it over soon; last error: {trouble}", .after.as_secs_f64())]
     Silence {
         /// The renew deadline.
         after: Duration,
-        /// What kept us from renewing.
+        /// The last error of a renewal.
         trouble: String,
     },
-    /// Somebody else holds it.
+    /// Another instance holds it.
     #[error("{holder} holds it now")]
     Taken {
-        /// Who.
+        /// The identity in the lease.
         holder: String,
     },
-    /// Somebody has cleared its holder.
-    #[error("somebody has taken our name off it")]
+    /// Another client has cleared the holder.
+    #[error("another client has removed this instance's name from it")]
     Cleared,
-    /// Somebody has deleted it.
-    #[error("somebody has deleted it")]
+    /// Another client has deleted it.
+    #[error("another client has deleted it")]
     Deleted,
 }
 
-/// Looks at a lease that we held when we last wrote it, after the API server has said that it has changed.
+/// Checks a lease that this process held when it wrote it last, after the API server reported that it has changed.
 ///
 /// # Errors
-/// When it is ours no more.
+/// When this process does not hold it any more.
 pub fn still_ours(terms: &Terms, lease: Option<&LeaseSpec>) -> Result<(), Lost> {
     let lease = lease.ok_or(Lost::Deleted)?;
     match holder(lease) {
@@ -242,7 +242,7 @@ mod tests {
     #[rstest]
     #[case::client_go_s_own(seconds(15), seconds(10), seconds(2), None)]
     #[case::half_a_second(Duration::from_millis(1500), seconds(1), Duration::from_millis(200), Some("whole seconds"))]
-    #[case::longer_than_a_lease_can_say(Duration::from_secs(1 << 40), seconds(10), seconds(2), Some("whole seconds"))]
+    #[case::longer_than_a_lease_can_hold(Duration::from_secs(1 << 40), seconds(10), seconds(2), Some("whole seconds"))]
     #[case::as_long_as_the_lease(seconds(10), seconds(10), seconds(2), Some("shorter than the lease duration"))]
     #[case::no_second_try(seconds(10), seconds(5), seconds(5), Some("well below the renew deadline"))]
     #[case::no_pause(seconds(10), seconds(5), seconds(0), Some("well below the renew deadline"))]
@@ -266,50 +266,50 @@ mod tests {
         assert!(pauses[0] < pauses[1] && pauses[1] < pauses[2] && pauses[0] == pauses[3], "{pauses:?}");
     }
 
-    /// What is seen, second by second of our own clock, and what a candidate does each time.
+    /// The lease at some seconds of the candidate's clock, and what the candidate does at the last one.
     #[rstest]
     #[case::there_is_none_yet(&[(0, None)], Candidacy::Create(LeaseSpec { lease_transitions: Some(0), acquire_time: Some(MicroTime(wall(59))), ..held_by("us", 59) }))]
-    #[case::somebody_holds_it(&[(0, Some(held_by("them", 0)))], wait("them"))]
-    // Its times are hours old, or in the future: they do not count, only whether it changes under our eyes.
+    #[case::another_holds_it(&[(0, Some(held_by("them", 0)))], wait("them"))]
+    // Its timestamps are hours old or in the future: they do not count, only whether it changes while it is observed.
     #[case::it_looks_stale_and_is_seen_for_the_first_time(&[(7200, Some(held_by("them", 0)))], wait("them"))]
     #[case::it_is_renewed(&[(0, Some(held_by("them", 0))), (14, Some(held_by("them", 14))), (28, Some(held_by("them", 14)))], wait("them"))]
     #[case::it_is_silent_but_not_for_long(&[(0, Some(held_by("them", 0))), (14, Some(held_by("them", 0)))], wait("them"))]
-    #[case::it_is_silent_for_as_long_as_it_promised(&[(0, Some(held_by("them", 0))), (15, Some(held_by("them", 0)))],
+    #[case::it_is_silent_for_its_duration(&[(0, Some(held_by("them", 0))), (15, Some(held_by("them", 0)))],
         Candidacy::Take(LeaseSpec { lease_transitions: Some(4), acquire_time: Some(MicroTime(wall(59))), ..held_by("us", 59) }))]
-    #[case::what_it_promised_counts_and_not_our_own_terms(
+    #[case::its_own_duration_counts_and_not_ours(
         &[(0, Some(LeaseSpec { lease_duration_seconds: Some(60), ..held_by("them", 0) })), (59, Some(LeaseSpec { lease_duration_seconds: Some(60), ..held_by("them", 0) }))],
         wait("them"))]
-    #[case::without_a_promise_our_own_terms_count(
+    #[case::without_a_duration_ours_counts(
         &[(0, Some(LeaseSpec { lease_duration_seconds: None, ..held_by("them", 0) })), (14, Some(LeaseSpec { lease_duration_seconds: None, ..held_by("them", 0) }))],
         wait("them"))]
     #[case::it_was_released(&[(0, Some(held_by("them", 0))), (1, Some(released(1)))],
         Candidacy::Take(LeaseSpec { lease_transitions: Some(4), acquire_time: Some(MicroTime(wall(59))), ..held_by("us", 59) }))]
     #[case::it_has_another_holder_now(&[(0, Some(held_by("them", 0))), (15, Some(held_by("others", 0)))], wait("others"))]
-    // The answer to our own write was lost.
+    // The answer to this process's own write was lost.
     #[case::it_is_ours_already(&[(0, Some(held_by("us", 0)))], Candidacy::Take(held_by("us", 59)))]
     #[case::it_was_deleted_under_a_holder(&[(0, Some(held_by("them", 0))), (14, None)], wait("them"))]
-    #[case::it_was_deleted_and_the_holder_must_have_seen_that(&[(0, Some(held_by("them", 0))), (15, None)],
+    #[case::it_was_deleted_longer_ago_than_its_duration(&[(0, Some(held_by("them", 0))), (15, None)],
         Candidacy::Create(LeaseSpec { lease_transitions: Some(0), acquire_time: Some(MicroTime(wall(59))), ..held_by("us", 59) }))]
     #[case::it_was_deleted_after_it_was_released(&[(0, Some(released(0))), (1, None)],
         Candidacy::Create(LeaseSpec { lease_transitions: Some(0), acquire_time: Some(MicroTime(wall(59))), ..held_by("us", 59) }))]
-    fn a_candidate_waits_until_nobody_can_lead_any_more(#[case] looks: &[(u64, Option<LeaseSpec>)], #[case] expected: Candidacy) {
-        let (mut sight, begin, mut found) = (Sight::default(), Instant::now(), None);
+    fn a_candidate_waits_until_no_other_can_lead(#[case] looks: &[(u64, Option<LeaseSpec>)], #[case] expected: Candidacy) {
+        let (mut observation, begin, mut found) = (Observation::default(), Instant::now(), None);
         for (second, lease) in looks {
             assert!(found.is_none() || matches!(found, Some(Candidacy::Wait { .. } | Candidacy::Take(_))));
-            found = Some(sight.look(&terms(), lease.as_ref(), begin + seconds(*second), wall(59)));
+            found = Some(observation.next(&terms(), lease.as_ref(), begin + seconds(*second), wall(59)));
         }
         assert_eq!(found, Some(expected));
     }
 
     #[test]
-    fn a_renewal_keeps_since_when_it_is_held_and_what_others_have_written_beside_it() {
+    fn a_renewal_keeps_the_acquire_time_and_the_fields_of_other_clients() {
         let before = LeaseSpec { preferred_holder: Some("another".into()), ..held_by("us", 0) };
         let after = next_spec(&terms(), Some(&before), wall(2));
         assert_eq!(after, LeaseSpec { renew_time: Some(MicroTime(wall(2))), ..before });
     }
 
     #[test]
-    fn a_released_lease_is_free_and_counts_on() {
+    fn a_released_lease_has_no_holder_and_keeps_its_count() {
         let released = released(9);
         assert_eq!((holder(&released), released.lease_transitions), (None, Some(3)));
         assert_eq!(released.holder_identity.as_deref(), Some(""), "as client-go has it");
@@ -321,7 +321,7 @@ mod tests {
     #[case::cleared(Some(held_by("", 0)), Err(Lost::Cleared))]
     #[case::without_a_holder(Some(LeaseSpec::default()), Err(Lost::Cleared))]
     #[case::deleted(None, Err(Lost::Deleted))]
-    fn a_lease_with_another_name_on_it_is_lost(#[case] lease: Option<LeaseSpec>, #[case] expected: Result<(), Lost>) {
+    fn a_lease_with_another_holder_is_lost(#[case] lease: Option<LeaseSpec>, #[case] expected: Result<(), Lost>) {
         assert_eq!(still_ours(&terms(), lease.as_ref()), expected);
     }
 }

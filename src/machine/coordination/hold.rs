@@ -1,5 +1,5 @@
-//! What becomes of a hold. A claim whose reset is gone (its finalizer was taken off by hand) or over belongs to nobody: [`care_for`] says
-//! what follows.
+//! The next action on a hold. A claim is orphaned when its reset is gone (its finalizer was removed by hand) or finished;
+//! [`decide_hold`] decides what follows.
 
 use crate::machine::{
     facts::{Claim, Hold, PeerReset, Seen, Workload},
@@ -24,43 +24,43 @@ impl Hold {
     }
 }
 
-/// What becomes of a hold.
+/// The next action on a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Care {
-    /// Somebody needs it; looked at again when the time of the hold is over, if nothing happens before.
+pub enum HoldAction {
+    /// Every claim is in use. Decide again at the end of the hold, or on the next event before.
     Keep,
-    /// Some claims belong to nobody any more: these stay.
+    /// Some claims are orphaned: keep these only.
     Keeping(Vec<Claim>),
-    /// Nobody needs it: the workload gets its replicas back, if it is still as it was seen.
+    /// Every claim is orphaned: restore the workload, if it is still at the version that was seen.
     Restore {
         /// The version of the workload that was seen.
         resource_version: String,
     },
-    /// Nothing is held: the report goes. In words, what is to be said about the workload, when something is.
+    /// The workload is not held: delete the Lease, and publish this message on the workload, if there is one.
     Forget(Option<String>),
-    /// It cannot be seen; looked at again.
+    /// The workload could not be read, for this reason: try again later.
     Unseen(String),
 }
 
-/// What becomes of a hold, from the workload and from all resets of the namespace as they are now. An object that cannot be decoded is
-/// not among them: nobody carries it out, so it must not keep consumers at zero.
+/// Decides on a hold from the workload and all resets of the namespace, read live. Resets that cannot be decoded are not among
+/// them: they never run, so they must not keep consumers at zero.
 #[must_use]
-pub fn care_for(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset], now: Timestamp) -> Care {
+pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset], now: Timestamp) -> HoldAction {
     let is_alive = |claim: &&Claim| Guard::ClaimOfNobody.stops(is_alive(claim, hold, resets, now));
     let alive: Vec<Claim> = hold.claims.iter().filter(is_alive).cloned().collect();
     if !alive.is_empty() {
-        return if alive.len() == hold.claims.len() { Care::Keep } else { Care::Keeping(alive) };
+        return if alive.len() == hold.claims.len() { HoldAction::Keep } else { HoldAction::Keeping(alive) };
     }
     match workload {
-        Seen::Unknown(why) => Care::Unseen(why.clone()),
-        Seen::Missing => Care::Forget(None),
-        Seen::Known(found) if found.uid != hold.uid => Care::Forget(None),
-        Seen::Known(_) if hold.was_restored(resets) => Care::Forget(None),
+        Seen::Unknown(why) => HoldAction::Unseen(why.clone()),
+        Seen::Missing => HoldAction::Forget(None),
+        Seen::Known(found) if found.uid != hold.uid => HoldAction::Forget(None),
+        Seen::Known(_) if hold.was_restored(resets) => HoldAction::Forget(None),
         Seen::Known(found) if found.replicas == 0 && hold.replicas > 0 => {
-            Care::Restore { resource_version: found.resource_version.clone() }
+            HoldAction::Restore { resource_version: found.resource_version.clone() }
         }
-        Seen::Known(found) if found.replicas == hold.replicas => Care::Forget(None),
-        Seen::Known(found) => Care::Forget(Some(format!(
+        Seen::Known(found) if found.replicas == hold.replicas => HoldAction::Forget(None),
+        Seen::Known(found) => HoldAction::Forget(Some(format!(
             "was left at {} replicas, which somebody else had set meanwhile; before it was stopped it had {}",
             found.replicas, hold.replicas
         ))),

@@ -2,7 +2,10 @@
 
 use crate::{
     api::{BootstrapServers, FINALIZER, OffsetReset, Phase, Reason, TargetStatus},
-    machine::{request::identity, time::later},
+    machine::{
+        request::identity,
+        time::{later, spec_duration},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -64,9 +67,8 @@ pub struct PeerReset {
 impl From<&OffsetReset> for PeerReset {
     fn from(reset: &OffsetReset) -> Self {
         let status = reset.status.clone().unwrap_or_default();
-        let limit = |value: kube::core::Duration| {
-            SignedDuration::try_from(std::time::Duration::from(value)).unwrap_or(SignedDuration::MAX)
-        };
+        // A reset with an invalid duration never runs, so the value does not matter.
+        let limit = |value| spec_duration(value).unwrap_or(SignedDuration::MAX);
         Self {
             uid: reset.metadata.uid.clone().unwrap_or_default(),
             namespace: reset.metadata.namespace.clone().unwrap_or_default(),

@@ -6,6 +6,7 @@ mod timestamp;
 pub(crate) mod validate;
 
 use self::validate::check;
+use super::time::spec_duration;
 use crate::api::{
     IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
 };
@@ -203,10 +204,7 @@ impl Goal {
 }
 
 fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {
-    if value.is_negative() {
-        return Err(InvalidSpec::new(field, "must not be negative"));
-    }
-    SignedDuration::try_from(std::time::Duration::from(value)).map_err(|_| InvalidSpec::new(field, "is too long"))
+    spec_duration(value).map_err(|problem| InvalidSpec::new(field, problem))
 }
 
 fn parse_entry(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Entry, InvalidSpec> {

@@ -7,7 +7,7 @@ use crate::{
     api::{ActionKind, GroupStatus, Restored},
     machine::{
         after,
-        coordination::hold::{Care, care_for},
+        coordination::hold::{HoldAction, decide_hold},
         decide,
         decision::{Answer, Effect},
         facts::PeerReset,
@@ -301,20 +301,20 @@ fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: PeerRese
     assert_eq!(decision.status.phase, Some(if waits { Phase::Pending } else { Phase::Stopping }));
 }
 
-fn restore() -> Care {
-    Care::Restore { resource_version: "7".into() }
+fn restore() -> HoldAction {
+    HoldAction::Restore { resource_version: "7".into() }
 }
 
 #[rstest]
-#[case::its_reset_holds(gone(), vec![other("uid-1", Some(Phase::Draining))], 10, Care::Keep)]
-#[case::its_reset_holds_for_longer_than_it_may(gone(), vec![other("uid-1", Some(Phase::Restoring))], 9_999, Care::Keep)]
+#[case::its_reset_holds(gone(), vec![other("uid-1", Some(Phase::Draining))], 10, HoldAction::Keep)]
+#[case::its_reset_holds_for_longer_than_it_may(gone(), vec![other("uid-1", Some(Phase::Restoring))], 9_999, HoldAction::Keep)]
 #[case::its_reset_is_gone(gone(), vec![], 10, restore())]
 #[case::its_reset_is_over(gone(), vec![other("uid-1", Some(Phase::Failed))], 10, restore())]
 #[case::another_reset(gone(), vec![PeerReset { key: "other".into(), ..other("uid-2", Some(Phase::Draining)) }], 10, restore())]
-#[case::its_status_was_wiped(gone(), vec![other("uid-1", None)], 10, Care::Keep)]
+#[case::its_status_was_wiped(gone(), vec![other("uid-1", None)], 10, HoldAction::Keep)]
 #[case::its_status_was_wiped_and_its_time_is_over(gone(), vec![other("uid-1", None)], 600, restore())]
 #[case::created_again_with_the_same_spec(
-    gone(), vec![PeerReset { name: "name-of-uid-1".into(), ..other("uid-2", Some(Phase::Pending)) }], 10, Care::Keep
+    gone(), vec![PeerReset { name: "name-of-uid-1".into(), ..other("uid-2", Some(Phase::Pending)) }], 10, HoldAction::Keep
 )]
 #[case::created_again_and_suspended(
     gone(), vec![PeerReset { name: "name-of-uid-1".into(), suspended: true, ..other("uid-2", None) }], 10, restore()
@@ -322,26 +322,26 @@ fn restore() -> Care {
 #[case::created_again_with_another_spec(
     gone(), vec![PeerReset { name: "name-of-uid-1".into(), key: "other".into(), ..other("uid-2", None) }], 10, restore()
 )]
-#[case::scaled_to_zero_after_it_was_back(gone(), vec![restored("uid-1")], 10, Care::Forget(None))]
-#[case::back_already(running(), vec![], 10, Care::Forget(None))]
-#[case::the_workload_is_gone(Seen::Missing, vec![], 10, Care::Forget(None))]
+#[case::scaled_to_zero_after_it_was_back(gone(), vec![restored("uid-1")], 10, HoldAction::Forget(None))]
+#[case::back_already(running(), vec![], 10, HoldAction::Forget(None))]
+#[case::the_workload_is_gone(Seen::Missing, vec![], 10, HoldAction::Forget(None))]
 #[case::the_workload_was_created_anew(
     Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
-    Care::Forget(None)
+    HoldAction::Forget(None)
 )]
-#[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, Care::Unseen("no route".into()))]
+#[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, HoldAction::Unseen("no route".into()))]
 fn what_is_held_for_nobody_comes_back(
     #[case] target: Seen<Workload>,
     #[case] resets: Vec<PeerReset>,
     #[case] now: i64,
-    #[case] expected: Care,
+    #[case] expected: HoldAction,
 ) {
-    assert_eq!(care_for(&lease(), &target, &resets, at(now)), expected);
+    assert_eq!(decide_hold(&lease(), &target, &resets, at(now)), expected);
 }
 
 #[test]
 fn a_count_that_somebody_has_set_meanwhile_stands_and_is_said() {
-    let Care::Forget(Some(said)) = care_for(&lease(), &workload(5, vec![]), &[], at(10)) else { panic!() };
+    let HoldAction::Forget(Some(said)) = decide_hold(&lease(), &workload(5, vec![]), &[], at(10)) else { panic!() };
     assert!(said.contains("left at 5 replicas") && said.contains("had 3"), "{said}");
 }
 
@@ -349,5 +349,5 @@ fn a_count_that_somebody_has_set_meanwhile_stands_and_is_said() {
 fn the_claims_of_those_who_are_gone_go_and_the_others_stay() {
     let hold = Hold { claims: vec![claim("uid-1"), claim("uid-2")], ..lease() };
     let resets = [other("uid-2", Some(Phase::Stopping))];
-    assert_eq!(care_for(&hold, &gone(), &resets, at(10)), Care::Keeping(vec![claim("uid-2")]));
+    assert_eq!(decide_hold(&hold, &gone(), &resets, at(10)), HoldAction::Keeping(vec![claim("uid-2")]));
 }

@@ -94,7 +94,7 @@ impl Memory {
         let status = self.status(view.object.status).clone();
         let decision = guards::without(scenario.away, || machine::decide(Ok(&request), &status, &seen, at(view.now.into())));
         let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view));
-        // As `reconcile::store` does it.
+        // As `reconcile::persist` does it.
         let first_commit = status.commits == 0 || status.receipt.is_none();
         let opens = first_commit
             && decision.status.commits > 0
@@ -168,12 +168,12 @@ impl Memory {
         workload: Workload,
         objects: [Option<Object>; RESETS],
         now: u16,
-    ) -> hold::Care {
+    ) -> hold::HoldAction {
         let resets: Vec<PeerReset> =
             self.claimants(scenario, objects).into_iter().filter(|other| other.namespace == "shop").collect();
         let hold = hold_of(lease);
         let seen = Seen::Known(workload_of(workload));
-        guards::without(scenario.away, || hold::care_for(&hold, &seen, &resets, at(now.into())))
+        guards::without(scenario.away, || hold::decide_hold(&hold, &seen, &resets, at(now.into())))
     }
 
     fn claimants(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<PeerReset> {

@@ -248,13 +248,13 @@ pub fn cares(machine: &Machine, state: &mut State) -> Option<()> {
     }
     let care = machine.memory().care(&machine.scenario, lease, state.workload, state.objects, state.now);
     state.care = match care {
-        hold::Care::Keep | hold::Care::Unseen(_) => return None,
-        hold::Care::Keeping(claims) => {
+        hold::HoldAction::Keep | hold::HoldAction::Unseen(_) => return None,
+        hold::HoldAction::Keeping(claims) => {
             let claims = claims.iter().map(|claim| 1 << claim.uid.strip_prefix("uid-").unwrap().parse::<u8>().unwrap()).sum();
             Care::Writes(Lease { claims, ..lease })
         }
-        hold::Care::Forget(_) => Care::Writes(Lease { claims: 0, ..lease }),
-        hold::Care::Restore { .. } => Care::Restores(lease.replicas),
+        hold::HoldAction::Forget(_) => Care::Writes(Lease { claims: 0, ..lease }),
+        hold::HoldAction::Restore { .. } => Care::Restores(lease.replicas),
     };
     state.care_fresh = FRESH;
     Some(())

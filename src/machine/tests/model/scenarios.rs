@@ -70,7 +70,7 @@ pub struct Scenario {
 /// what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fence {
-    /// `reconcile::Turns`: one pass at a time where others must see what is recorded.
+    /// `reconcile::Locks`: one pass at a time where others must see what is recorded.
     Turns,
     /// A status is written over the version that was read only.
     StatusVersion,
@@ -102,7 +102,7 @@ impl Scenario {
         u8::from(self.elsewhere && reset == 1)
     }
 
-    /// The turn that a pass needs, as `reconcile::Turns` hands it out.
+    /// The turn that a pass needs, as `reconcile::Locks` hands it out.
     pub fn turn(&self, phase: Option<Phase>, let_in: bool, takes_up: bool, reset: usize) -> Turn {
         match phase {
             None | Some(Phase::Pending) if takes_up => Turn::TakeUp(self.namespace(reset)),

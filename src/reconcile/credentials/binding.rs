@@ -1,5 +1,5 @@
-//! PURE: a whole connection from one Secret after the Service Binding specification (servicebinding.io), with the entries that Strimzi's
-//! access operator writes.
+//! PURE: a whole connection from one Secret of the Service Binding specification (servicebinding.io), with the entries that
+//! Strimzi's access operator writes.
 //!
 //! | entry | also written | is |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | `securityProtocol` | `security.protocol` | PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL |
 //! | `saslMechanism` | `sasl.mechanism` | SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, when the protocol has SASL |
 //! | `username`, `password` | `user` | when the protocol has SASL |
-//! | `ssl.truststore.crt` | | the authorities, as PEM, when the protocol has SSL; the public ones when it is absent |
-//! | `ssl.keystore.crt`, `ssl.keystore.key` | | a client certificate and its key, as PEM, when the protocol is SSL and brokers want one |
+//! | `ssl.truststore.crt` | | the CA certificates, as PEM, when the protocol has SSL; the public CAs when it is absent |
+//! | `ssl.keystore.crt`, `ssl.keystore.key` | | a client certificate and its key, as PEM, when the protocol is SSL and the brokers require one |
 //!
-//! The protocol is never guessed: a password must not go over the wire in clear because an entry was forgotten. Where two spellings of one
-//! entry contradict each other, none is followed. Other entries, such as `provider` and `sasl.jaas.config`, are for others.
+//! The protocol is never guessed: a password must not be sent in plaintext because an entry is missing. Two spellings of one
+//! entry with different values are an error. Other entries, such as `provider` and `sasl.jaas.config`, are ignored.
 
-use super::found::Found;
+use super::secret_reader::SecretReader;
 use crate::{
     api::BootstrapServers,
     kafka::{Authentication, Mechanism, Secret, Tls},
@@ -30,8 +30,8 @@ const TRUSTSTORE: &str = "ssl.truststore.crt";
 const CERTIFICATE: &str = "ssl.keystore.crt";
 const KEY: &str = "ssl.keystore.key";
 
-/// What a binding says.
-pub(super) struct Bound {
+/// The connection settings of a binding.
+pub(super) struct Binding {
     pub bootstrap_servers: BootstrapServers,
     pub tls: Option<Tls>,
     pub authentication: Option<Authentication>,
@@ -40,10 +40,10 @@ pub(super) struct Bound {
 /// Reads a binding.
 ///
 /// # Errors
-/// When an entry is missing or is not what it should be.
-pub(super) fn read(secret: &Found<'_>) -> Result<Bound, KafkaError> {
+/// When an entry is missing or invalid; the message names the Secret and the key.
+pub(super) fn read(secret: &SecretReader<'_>) -> Result<Binding, KafkaError> {
     if secret.text("type")?.trim() != "kafka" {
-        return Err(secret.invalid("type", "is not kafka: it is a binding to something else, or none"));
+        return Err(secret.invalid("type", "is not kafka, so the Secret is not a binding to Kafka"));
     }
     let bootstrap_servers = bootstrap_servers(secret)?;
     let (key, protocol) = entry(secret, SECURITY_PROTOCOL)?;
@@ -52,7 +52,7 @@ pub(super) fn read(secret: &Found<'_>) -> Result<Bound, KafkaError> {
         "SSL" => (true, false),
         "SASL_PLAINTEXT" => (false, true),
         "SASL_SSL" => (true, true),
-        _ => return Err(secret.invalid(key, "is none of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL")),
+        _ => return Err(secret.invalid(key, "is not PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")),
     };
     let tls = match (encrypted, secret.has(TRUSTSTORE)) {
         (false, _) => None,
@@ -67,47 +67,49 @@ pub(super) fn read(secret: &Found<'_>) -> Result<Bound, KafkaError> {
     } else {
         None
     };
-    Ok(Bound { bootstrap_servers, tls, authentication })
+    Ok(Binding { bootstrap_servers, tls, authentication })
 }
 
-fn bootstrap_servers(secret: &Found<'_>) -> Result<BootstrapServers, KafkaError> {
+fn bootstrap_servers(secret: &SecretReader<'_>) -> Result<BootstrapServers, KafkaError> {
     let (key, list) = entry(secret, BOOTSTRAP_SERVERS)?;
     let brokers = BootstrapServers::from(list);
-    // The same as the definition wants it of spec.kafka.bootstrapServers.
+    // The same rule as the CRD's for spec.kafka.bootstrapServers.
     if !brokers.are_complete() {
         return Err(secret.invalid(key, "is not host:port, several separated by commas, such as kafka-bootstrap.kafka:9093"));
     }
     Ok(brokers)
 }
 
-fn password(secret: &Found<'_>) -> Result<Authentication, KafkaError> {
+fn password(secret: &SecretReader<'_>) -> Result<Authentication, KafkaError> {
     let (key, mechanism) = entry(secret, SASL_MECHANISM)?;
     let mechanism = match mechanism.as_str() {
         "SCRAM-SHA-512" => Mechanism::ScramSha512,
         "SCRAM-SHA-256" => Mechanism::ScramSha256,
         "PLAIN" => Mechanism::Plain,
         _ => {
-            let problem = "is none of SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN, which is what can be followed from a binding";
+            let problem = "is not SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, the mechanisms that a binding can have";
             return Err(secret.invalid(key, problem));
         }
     };
     let (_, username) = entry(secret, USERNAME)?;
-    // As it stands: a space at its end may be meant.
+    // Not trimmed: a space at its end may be part of the password.
     Ok(Authentication::Password { mechanism, username, password: Secret::new(secret.text(PASSWORD)?) })
 }
 
-/// What is under one of these names, and under which. Spaces and line ends around it do not count.
-fn entry(secret: &Found<'_>, names: &[&'static str]) -> Result<(&'static str, String), KafkaError> {
+/// The value under one of these names, without white space around it, and its name.
+fn entry(secret: &SecretReader<'_>, names: &[&'static str]) -> Result<(&'static str, String), KafkaError> {
     let mut found: Option<(&'static str, String)> = None;
     for &name in names.iter().filter(|name| secret.has(name)) {
         let text = secret.text(name)?.trim().to_owned();
         match &found {
             None => found = Some((name, text)),
             Some((_, first)) if *first == text => {}
-            Some((first, _)) => return Err(secret.invalid(name, &format!("contradicts key {first}, which should say the same"))),
+            Some((first, _)) => {
+                return Err(secret.invalid(name, &format!("contradicts key {first}, which should have the same value")));
+            }
         }
     }
-    found.ok_or_else(|| secret.lacks(names.first().copied().unwrap_or_default()))
+    found.ok_or_else(|| secret.missing(names.first().copied().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -119,13 +121,13 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::{kubernetes::Material, machine::facts::KafkaErrorKind};
+    use crate::{kubernetes::SecretData, machine::facts::KafkaErrorKind};
 
-    /// Stand for a certificate and its key, see [`real`].
+    /// Placeholders for a certificate and its key, see [`real`].
     const CA: &str = "a certificate";
     const KEY_PEM: &str = "its key";
 
-    /// A certificate or its key, where one of them is meant.
+    /// Replaces a placeholder by a real certificate or its key.
     fn real(text: &str) -> String {
         static PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
             let key = KeyPair::generate().unwrap();
@@ -138,7 +140,7 @@ mod tests {
         }
     }
 
-    /// As Strimzi's access operator (0.3) writes it for a listener with TLS and a KafkaUser of type scram-sha-512.
+    /// The binding that Strimzi's access operator (0.3) writes for a TLS listener and a KafkaUser of type scram-sha-512.
     const SCRAM: &[(&str, &str)] = &[
         ("type", "kafka"),
         ("provider", "strimzi"),
@@ -156,7 +158,7 @@ mod tests {
         ("sasl.jaas.config", "org.apache.kafka.common.security.scram.ScramLoginModule required ...;"),
     ];
 
-    /// And for one of type tls.
+    /// The same for a KafkaUser of type tls.
     const CERTIFICATES: &[(&str, &str)] = &[
         ("type", "kafka"),
         ("provider", "strimzi"),
@@ -167,21 +169,21 @@ mod tests {
         ("ssl.keystore.key", KEY_PEM),
     ];
 
-    fn bound(entries: &[(&str, &str)], changes: &[(&str, Option<&str>)]) -> Result<Bound, KafkaError> {
-        let mut data: std::collections::BTreeMap<String, ByteString> =
+    fn bound(entries: &[(&str, &str)], changes: &[(&str, Option<&str>)]) -> Result<Binding, KafkaError> {
+        let mut entries_of: std::collections::BTreeMap<String, ByteString> =
             entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString(real(value).into_bytes()))).collect();
         for (key, value) in changes {
             match value {
-                Some(value) => _ = data.insert((*key).to_owned(), ByteString(value.as_bytes().to_vec())),
-                None => _ = data.remove(*key),
+                Some(value) => _ = entries_of.insert((*key).to_owned(), ByteString(value.as_bytes().to_vec())),
+                None => _ = entries_of.remove(*key),
             }
         }
-        let material = Material::from(SecretObject { data: Some(data), ..SecretObject::default() });
-        read(&Found::new("Secret shop/b, which spec.kafka.binding names,".into(), &material))
+        let data = SecretData::from(SecretObject { data: Some(entries_of), ..SecretObject::default() });
+        read(&SecretReader::new("Secret shop/b, which spec.kafka.binding names,".into(), &data))
     }
 
     #[test]
-    fn what_strimzis_access_operator_writes_is_understood() {
+    fn a_binding_of_strimzis_access_operator_is_read() {
         let found = bound(SCRAM, &[]).unwrap();
         assert_eq!(found.bootstrap_servers.to_string(), "shop-kafka-bootstrap.kafka.svc:9093");
         assert_eq!(found.tls, Some(Tls::Trusted(real(CA))));
@@ -196,9 +198,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::in_clear(&[("security.protocol", Some("PLAINTEXT"))], None, false)]
-    #[case::public_authorities(&[("ssl.truststore.crt", None), ("ssl.keystore.crt", None), ("ssl.keystore.key", None)], Some(Tls::Public), false)]
-    #[case::a_certificate_for_public_authorities(&[("ssl.truststore.crt", None)], Some(Tls::Public), true)]
+    #[case::plaintext(&[("security.protocol", Some("PLAINTEXT"))], None, false)]
+    #[case::public_cas(&[("ssl.truststore.crt", None), ("ssl.keystore.crt", None), ("ssl.keystore.key", None)], Some(Tls::Public), false)]
+    #[case::a_client_certificate_and_public_cas(&[("ssl.truststore.crt", None)], Some(Tls::Public), true)]
     fn the_protocol_decides_what_counts(#[case] changes: &[(&str, Option<&str>)], #[case] tls: Option<Tls>, #[case] shown: bool) {
         let found = bound(CERTIFICATES, changes).unwrap();
         assert_eq!((found.tls, found.authentication.is_some()), (tls, shown));
@@ -210,12 +212,8 @@ mod tests {
     #[case::no_brokers("bootstrapServers", Some("kafka"), "key bootstrap.servers contradicts key bootstrapServers")]
     #[case::no_password("password", None, "has no key password")]
     #[case::an_empty_password("password", Some(""), "key password is empty")]
-    #[case::an_authority_that_is_none("ssl.truststore.crt", Some("x"), "key ssl.truststore.crt is no PEM")]
-    fn a_binding_that_cannot_be_followed_says_which_entry(
-        #[case] key: &str,
-        #[case] value: Option<&str>,
-        #[case] expected: &str,
-    ) {
+    #[case::a_ca_that_is_not_pem("ssl.truststore.crt", Some("x"), "key ssl.truststore.crt is not PEM")]
+    fn an_invalid_binding_is_refused_with_its_entry(#[case] key: &str, #[case] value: Option<&str>, #[case] expected: &str) {
         let error = bound(SCRAM, &[(key, value)]).err().unwrap();
         assert!(error.message.contains(expected), "{error}");
         assert!(error.message.starts_with("Secret shop/b, which spec.kafka.binding names,"), "{error}");
@@ -228,17 +226,21 @@ mod tests {
     #[case::protocol(&["securityProtocol", "security.protocol"], None, "has no key securityProtocol")]
     #[case::mechanism(&["saslMechanism", "sasl.mechanism"], None, "has no key saslMechanism")]
     #[case::user(&["username", "user"], None, "has no key username")]
-    #[case::token(&["saslMechanism", "sasl.mechanism"], Some("OAUTHBEARER"), "key saslMechanism is none of SCRAM-SHA-512")]
-    #[case::protocol_of_its_own(&["securityProtocol", "security.protocol"], Some("TLS"), "key securityProtocol is none of PLAINTEXT")]
+    #[case::token(&["saslMechanism", "sasl.mechanism"], Some("OAUTHBEARER"), "key saslMechanism is not SCRAM-SHA-512")]
+    #[case::protocol_of_its_own(&["securityProtocol", "security.protocol"], Some("TLS"), "key securityProtocol is not PLAINTEXT")]
     #[case::an_address(
         &["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], Some("SASL_SSL://kafka:9093"), "is not host:port"
     )]
     #[case::no_port(&["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], Some("kafka"), "is not host:port")]
     #[case::a_gap(&["bootstrapServers", "bootstrap.servers", "bootstrap-servers"], Some("kafka:9093,"), "is not host:port")]
-    fn an_entry_is_missing_only_under_all_its_names(#[case] keys: &[&str], #[case] value: Option<&str>, #[case] expected: &str) {
+    fn an_entry_is_missing_only_when_all_its_names_are(
+        #[case] keys: &[&str],
+        #[case] value: Option<&str>,
+        #[case] expected: &str,
+    ) {
         if value.is_none() {
             for key in keys {
-                assert!(bound(SCRAM, &[(key, None)]).is_ok(), "the other spelling stands");
+                assert!(bound(SCRAM, &[(key, None)]).is_ok(), "the other spelling is enough");
             }
         }
         let changes: Vec<_> = keys.iter().map(|key| (*key, value)).collect();

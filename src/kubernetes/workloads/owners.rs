@@ -1,4 +1,4 @@
-//! Who owns a workload's replicas, and who owns the workload, from its metadata.
+//! The field managers that own a workload's replicas, and the workload's controller, from its metadata.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
@@ -7,8 +7,8 @@ use crate::{
     machine::facts::{Controller, FieldOwner},
 };
 
-/// Everybody but this operator who owns the replicas, the latest first.
-pub(super) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
+/// The field managers that own the replicas, the latest first, without this operator.
+pub(in crate::kubernetes) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
     let entries = metadata.managed_fields.iter().flatten();
     let mut owners: Vec<FieldOwner> = entries.filter(|entry| owns_replicas(entry)).map(owner).collect();
     owners.retain(|owner| owner.manager != FIELD_MANAGER);
@@ -16,7 +16,7 @@ pub(super) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
     owners
 }
 
-/// What is written through `scale` is the replicas and nothing else, wherever the kind keeps them.
+/// A write through `scale` sets the replicas and nothing else, in whichever field the kind keeps them.
 fn owns_replicas(entry: &ManagedFieldsEntry) -> bool {
     let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
     entry.subresource.as_deref() == Some("scale") || fields.is_some_and(|fields| fields.pointer("/f:spec/f:replicas").is_some())
@@ -31,8 +31,8 @@ fn owner(entry: &ManagedFieldsEntry) -> FieldOwner {
     }
 }
 
-/// The object that controls it, of which there is at most one.
-pub(super) fn controller(metadata: &ObjectMeta) -> Option<Controller> {
+/// The controller of an object, of which there is at most one.
+pub(in crate::kubernetes) fn controller(metadata: &ObjectMeta) -> Option<Controller> {
     let owners = metadata.owner_references.iter().flatten();
     let controller = owners.into_iter().find(|owner| owner.controller == Some(true))?;
     Some(Controller { api_version: controller.api_version.clone(), kind: controller.kind.clone(), name: controller.name.clone() })
@@ -60,7 +60,7 @@ mod tests {
         entry
     }
 
-    /// What an apply of a whole Deployment owns.
+    /// The fields that an apply of a whole Deployment owns.
     fn applied() -> Value {
         json!({
             "f:metadata": {"f:labels": {"f:app": {}}},
@@ -88,7 +88,7 @@ mod tests {
         &["kustomize-controller Apply"]
     )]
     #[case::helm_that_left_them_out(json!([entry("helm", "Update", None, EARLY, &without_replicas())]), &[])]
-    #[case::an_autoscaler(
+    #[case::an_hpa(
         json!([
             entry("kubectl-client-side-apply", "Update", None, EARLY, &without_replicas()),
             entry("kube-controller-manager", "Update", Some("scale"), LATE, &json!({"f:spec": {"f:replicas": {}}})),
@@ -117,7 +117,7 @@ mod tests {
         json!([{"manager": "x", "operation": "Update", "fieldsType": "FieldsV1"}]),
         &[]
     )]
-    fn those_who_own_the_replicas_are_found(#[case] managed_fields: Value, #[case] expected: &[&str]) {
+    fn the_managers_that_own_the_replicas_are_found(#[case] managed_fields: Value, #[case] expected: &[&str]) {
         let found = scalers(&metadata(json!({"name": "w", "managedFields": managed_fields})));
         let words: Vec<String> = found
             .iter()

@@ -1,43 +1,42 @@
-//! Which `OffsetReset`s there are, as the watches say: those that matter to somebody are then read live.
+//! The names of the `OffsetReset`s in the stores of the watches, to choose from them the few that a pass then reads live.
 //!
-//! To list all of them for each look at a few costs as much as there are, and that is what a flood of them would live on. A watch may be
-//! behind, but it lacks nobody who is under way: whoever is was taken up by this process, which had heard of it from the watch, or by an
-//! earlier one, before the watch began with a list. And by what they are chosen, the group and the workloads that a spec names, never changes.
+//! Listing all of them in each pass would cost as much as there are, and a flood of them would multiply that. A watch may be
+//! behind, but every reset that is in progress is in it: either this process began it, after the watch had delivered it, or an
+//! earlier process did, before the initial list of the watch. And the choice is by the group and the workloads of the spec,
+//! which never change.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeSet;
 
 use futures::FutureExt;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
+use parking_lot::Mutex;
 
 use crate::api::OffsetReset;
 
 type Resets = Store<DeserializeGuard<OffsetReset>>;
 
-/// An object's namespace and name.
+/// The namespace and the name of an object.
 pub type Name = (String, String);
 
-/// What the watches have said.
+/// The stores of the watches, each with its namespace.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Watched {
     watches: Mutex<Vec<(Option<String>, Resets)>>,
 }
 
-impl Known {
-    /// A namespace, or all of them, is watched from now on.
-    pub fn watched(&self, scope: Option<String>, store: Resets) {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push((scope, store));
+impl Watched {
+    /// Adds the store of a watch of one namespace, or of all.
+    pub fn add(&self, scope: Option<String>, store: Resets) {
+        self.watches.lock().push((scope, store));
     }
 
-    /// The names of those that somebody wants, by the order that comes with it. `None` while it is not known which there are. One that cannot
-    /// be decoded is wanted by nobody: it cannot run.
+    /// The names of the resets for which `wanted` gives a sort key, in the order of those keys. `None` until the watch of
+    /// this scope has completed its initial list. A reset that cannot be decoded is left out: it cannot run.
     pub fn names<K: Ord>(&self, scope: Option<&str>, wanted: impl Fn(&OffsetReset) -> Option<K>) -> Option<BTreeSet<(K, Name)>> {
-        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let watches = self.watches.lock();
         let store = watches.iter().find(|(watched, _)| watched.as_deref() == scope).map(|(_, store)| store.clone())?;
         drop(watches);
-        // An error: nobody fills it any more.
+        // An error means that the watch has stopped.
         store.wait_until_ready().now_or_never()?.ok()?;
         let name = |reset: &OffsetReset| (reset.namespace().unwrap_or_default(), reset.name_any());
         let all = store.state();
@@ -63,23 +62,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_before_the_watch_has_begun_and_then_only_what_can_run() {
-        let (known, (reader, mut writer)) = (Known::default(), store());
-        let names = |scope| known.names(scope, |reset| (reset.spec.group == "orders").then_some(0));
-        assert_eq!(names(None), None, "nobody watches");
-        known.watched(None, reader);
-        assert_eq!(names(None), None, "it has not begun");
+    fn names_are_known_after_the_initial_list_and_only_of_resets_that_can_run() {
+        let (watched, (reader, mut writer)) = (Watched::default(), store());
+        let names = |scope| watched.names(scope, |reset| (reset.spec.group == "orders").then_some(0));
+        assert_eq!(names(None), None, "there is no watch");
+        watched.add(None, reader);
+        assert_eq!(names(None), None, "the watch has not begun");
         let spec = |group: &str| {
             json!({"targetRefs": [{"name": "a"}], "kafka": {"bootstrapServers": "b:1"}, "group": group,
                    "resets": [{"topic": "t", "to": {"earliest": {}}}]})
         };
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitApply(guarded("one", &spec("orders"))));
-        assert_eq!(names(None), None, "it has not ended to begin");
+        assert_eq!(names(None), None, "the initial list is not complete");
         writer.apply_watcher_event(&Event::InitApply(guarded("two", &spec("others"))));
         writer.apply_watcher_event(&Event::InitApply(guarded("three", &json!({"group": 7}))));
         writer.apply_watcher_event(&Event::InitDone);
         assert_eq!(names(None), Some([(0, ("shop".to_owned(), "one".to_owned()))].into()));
-        assert_eq!(names(Some("shop")), None, "that is not what is watched");
+        assert_eq!(names(Some("shop")), None, "there is no watch of this namespace");
     }
 }

@@ -1,4 +1,5 @@
-//! The workloads: their replicas through the `scale` subresource, never the workload itself, their metadata, and their pods.
+//! The target workloads: their metadata, their pods, and their replicas through the `scale` subresource. The operator never
+//! writes a workload itself.
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -15,7 +16,12 @@ use kube::{
     discovery::ApiResource,
 };
 
-use super::{kinds::Kinds, limit::limited, owners, words};
+use super::{kinds::Kinds, owners};
+use crate::kubernetes::{
+    errors::{describe, is_refusal},
+    limit::limited,
+    write::{WriteOutcome, classify},
+};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
     machine::facts::{Hpa, Pod, Seen, Unscalable, Workload, WorkloadDetails},
@@ -28,62 +34,51 @@ pub struct Targets {
     kinds: Kinds,
 }
 
-/// How scaling ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scaled {
-    /// The API server accepted it.
-    Accepted,
-    /// The workload has changed since it was read, or is gone. Nothing was done.
-    Stale,
-    /// The API server refuses it, and will again; its words.
-    Refused(String),
-}
-
-/// A workload's place in the API.
-struct Place<'a> {
+/// A workload with the API of its kind.
+struct WorkloadHandle<'a> {
     api: Api<DynamicObject>,
     resource: ApiResource,
     target: &'a TargetRef,
 }
 
 impl Targets {
-    /// With a client.
+    /// Reads and scales through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { kinds: Kinds::new(client.clone()), client }
     }
 
-    /// Whether a target's kind can be scaled at all; `None` also when that cannot be found out, which looking at it shows as well.
+    /// Why a target's kind cannot be scaled, if so. `None` even when discovery fails: reading the target fails then too.
     pub async fn unscalable(&self, target: &TargetRef) -> Option<Unscalable> {
         self.kinds.resolve(target).await.ok().and_then(Result::err)
     }
 
-    /// Whether a target that a user names must not be scaled for them, whatever it is: its kind cannot be scaled, or its resource is not the
-    /// one for which their rights were checked when they created the reset.
+    /// Why the operator must not scale a target for the user who named it, if so: its kind cannot be scaled, or its resource is
+    /// not the one on which the user's permission was checked when the reset was created.
     ///
     /// # Errors
-    /// When that could not be found out, in words.
-    pub async fn barred(&self, target: &TargetRef) -> Result<Option<Unscalable>, String> {
-        Ok(match self.kinds.resolve(target).await.map_err(|error| words(&error))? {
+    /// When discovery fails; the message says why.
+    pub async fn not_scalable_for_user(&self, target: &TargetRef) -> Result<Option<Unscalable>, String> {
+        Ok(match self.kinds.resolve(target).await.map_err(|error| describe(&error))? {
             Err(why) => Some(why),
             Ok(found) if found.plural != target.checked_resource() => Some(Unscalable::OtherResource { resource: found.plural }),
             Ok(_) => None,
         })
     }
 
-    /// Looks at a workload, live, and at its pods when they are wanted: what brings consumers back must not wait for a list of pods.
+    /// Reads a workload live, and its pods on request: a restore must not wait for a list of pods.
     pub async fn look(&self, namespace: &str, target: &TargetRef, with_pods: bool) -> Seen<Workload> {
-        let place = match self.place(namespace, target).await {
-            Ok(place) => place,
+        let handle = match self.handle(namespace, target).await {
+            Ok(handle) => handle,
             Err(why) => return Seen::Unknown(why),
         };
-        let (scale, unset) = match limited(place.api.get_scale(&target.name)).await {
+        let (scale, unset) = match limited(handle.api.get_scale(&target.name)).await {
             Ok(scale) => (scale, None),
-            Err(kube::Error::Api(status)) if replicas_are_unset(&status) => match self.scale_of_unset(&place).await {
+            Err(kube::Error::Api(status)) if replicas_are_unset(&status) => match self.scale_of_unset(&handle).await {
                 Ok(found) => found,
-                Err(error) => return self.not_seen(&place, &error),
+                Err(error) => return self.not_seen(&handle, &error),
             },
-            Err(error) => return self.not_seen(&place, &error),
+            Err(error) => return self.not_seen(&handle, &error),
         };
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
@@ -96,139 +91,141 @@ impl Targets {
         }
         let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
         if selector.is_empty() {
-            // An empty selector would mean every pod of the namespace, or none: either is a guess.
+            // An empty selector could mean every pod of the namespace or none.
             return Seen::Unknown(
-                "its scale names no selector, so its pods cannot be told: labelSelectorPath is missing in the kind's definition, or \
-                 its controller has not written the selector into the status yet"
+                "its scale has no selector, so its pods are unknown: the kind's CRD lacks labelSelectorPath, or its controller has not \
+                 written the selector into the status yet"
                     .into(),
             );
         }
         match self.pods(namespace, &selector).await {
             Ok(pods) => seen(pods),
-            Err(error) => Seen::Unknown(format!("its pods could not be listed: {}", words(&error))),
+            Err(error) => Seen::Unknown(format!("its pods could not be listed: {}", describe(&error))),
         }
     }
 
-    /// Looks at everything else that a plan depends on.
+    /// Reads what else a plan depends on: controller, field owners, HorizontalPodAutoscalers, volumes, and whether a stop would
+    /// be refused.
     ///
     /// # Errors
-    /// When something of it could not be seen; in words.
+    /// When some of it could not be read; the message says why.
     pub async fn examine(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<(), String> {
-        let place = self.place(namespace, target).await?;
-        // What becomes of its volumes stands in a StatefulSet's spec; of every other kind only the metadata is read.
-        let metadata = if place.resource.group == "apps" && place.resource.kind == "StatefulSet" {
+        let handle = self.handle(namespace, target).await?;
+        // Only a StatefulSet's spec is read, because it says what happens to the volumes; of other kinds, only the metadata.
+        let metadata = if handle.resource.group == "apps" && handle.resource.kind == "StatefulSet" {
             let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
-            let set = limited(api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
+            let set =
+                limited(api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", describe(&error)))?;
             workload.details.deletes_volumes = deletes_volumes(&set);
             set.metadata
         } else {
-            let read = limited(place.api.get_metadata(&target.name)).await;
-            read.map_err(|error| format!("its metadata could not be read: {}", words(&error)))?.metadata
+            let read = limited(handle.api.get_metadata(&target.name)).await;
+            read.map_err(|error| format!("its metadata could not be read: {}", describe(&error)))?.metadata
         };
         workload.details.controller = owners::controller(&metadata);
         workload.details.scalers = owners::scalers(&metadata);
-        if let Err(error) = self.look_at_autoscalers(namespace, &place, workload).await {
-            // Nothing but warnings depends on them, so that a missing right is no reason to refuse; a lost answer is asked for again.
-            let what = format!("whether a HorizontalPodAutoscaler scales it could not be looked at: {}", words(&error));
-            match &error {
-                kube::Error::Api(status) if (400..429).contains(&status.code) => workload.details.unseen = Some(what),
-                _ => return Err(what),
+        if let Err(error) = self.read_hpas(namespace, &handle, workload).await {
+            // Only warnings depend on them, so a missing permission must not refuse the plan; a lost answer is retried.
+            let what = format!("its HorizontalPodAutoscalers could not be listed: {}", describe(&error));
+            if !is_refusal(&error) {
+                return Err(what);
             }
+            workload.details.unseen = Some(what);
         }
-        workload.refusal = self.try_stop(&place, workload).await?;
+        workload.refusal = self.try_stop(&handle, workload).await?;
         Ok(())
     }
 
-    /// Looks at who has scaled a workload up, or may have.
-    pub async fn look_at_scalers(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
+    /// Reads which field managers and HorizontalPodAutoscalers may have scaled a workload up.
+    pub async fn read_scalers(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
         let look = async {
-            let place = self.place(namespace, target).await?;
-            let found = limited(place.api.get_metadata(&target.name)).await.map_err(|error| words(&error))?;
+            let handle = self.handle(namespace, target).await?;
+            let found = limited(handle.api.get_metadata(&target.name)).await.map_err(|error| describe(&error))?;
             workload.details.scalers = owners::scalers(&found.metadata);
-            self.look_at_autoscalers(namespace, &place, workload).await.map_err(|error| words(&error))
+            self.read_hpas(namespace, &handle, workload).await.map_err(|error| describe(&error))
         };
         if let Err(why) = look.await {
-            workload.details.unseen = Some(format!("who scales it could not be looked at: {why}"));
+            workload.details.unseen = Some(format!("what else scales it could not be read: {why}"));
         }
     }
 
-    async fn look_at_autoscalers(&self, namespace: &str, place: &Place<'_>, workload: &mut Workload) -> Result<(), kube::Error> {
+    async fn read_hpas(&self, namespace: &str, handle: &WorkloadHandle<'_>, workload: &mut Workload) -> Result<(), kube::Error> {
         let api = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), namespace);
         let list = limited(api.list(&ListParams::default())).await?;
-        workload.details.autoscalers = list.iter().filter(|found| scales(found, place)).map(autoscaler).collect();
+        workload.details.autoscalers = list.iter().filter(|found| scales(found, handle)).map(autoscaler).collect();
         Ok(())
     }
 
-    /// Why scaling to zero would be refused, found out by a dry run through the whole API server, admission included.
+    /// Why the API server would refuse to scale the workload to zero, if so: a dry run, which includes admission.
     ///
     /// # Errors
-    /// In words, when nobody can tell: no answer, or the API server is in trouble. That is no refusal.
-    async fn try_stop(&self, place: &Place<'_>, workload: &Workload) -> Result<Option<String>, String> {
-        match replace(place, &workload.resource_version, 0, true).await {
-            // A conflict proves the right to scale as well as a success does: it is checked after the right.
-            Ok(Scaled::Accepted | Scaled::Stale) => Ok(None),
-            Ok(Scaled::Refused(why)) => Ok(Some(why)),
-            Err(error) => Err(format!("whether it can be scaled could not be tried: {}", words(&error))),
+    /// When the API server did not decide (no answer, or an internal error). That is not a refusal.
+    async fn try_stop(&self, handle: &WorkloadHandle<'_>, workload: &Workload) -> Result<Option<String>, String> {
+        match replace(handle, &workload.resource_version, 0, true).await {
+            // A conflict proves the permission to scale as a success does: the API server checks it after the permission.
+            Ok(WriteOutcome::Done(()) | WriteOutcome::Stale) => Ok(None),
+            Ok(WriteOutcome::Refused(why)) => Ok(Some(why)),
+            Err(error) => Err(format!("the dry run of scaling it failed: {}", describe(&error))),
         }
     }
 
     /// Sets the replicas, if the workload is still at `resource_version`.
     ///
     /// # Errors
-    /// When nobody can tell whether it was done: no answer, or the API server is in trouble. Look again.
+    /// When it is unknown whether it was scaled (no answer, or an internal error of the API server): read it again.
     pub async fn scale(
         &self,
         namespace: &str,
         target: &TargetRef,
         resource_version: &str,
         replicas: i32,
-    ) -> Result<Scaled, kube::Error> {
+    ) -> Result<WriteOutcome<()>, kube::Error> {
         match self.kinds.resolve_under_any_version(target).await? {
             Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, false).await,
-            // Nothing was done; the next look says what the matter is.
-            Err(_) => Ok(Scaled::Stale),
+            // Nothing was written; the next read returns the reason.
+            Err(_) => Ok(WriteOutcome::Stale),
         }
     }
 
-    /// A custom resource whose field for the replicas is unset has no scale to be read (the API server answers with an error of its
-    /// own), but it answers to an update: one that is not stored shows the selector, and what it says that it has.
+    /// The scale of a custom resource whose replicas field is unset. The API server answers a read of it with an error, but
+    /// answers an update: a dry run returns the selector and the replicas in the status.
     ///
-    /// Returned with the replicas that it says it has, or with none when somebody has set the field just now. That it was unset in the
-    /// very version that is returned is sure only because it was asked for between the two requests that are about that version: a count
-    /// that is set meanwhile must not be taken for one.
-    async fn scale_of_unset(&self, place: &Place<'_>) -> Result<(Scale, Option<i32>), kube::Error> {
-        let name = &place.target.name;
-        let found = limited(place.api.get_metadata(name)).await?;
-        match limited(place.api.get_scale(name)).await {
+    /// Returned with those replicas, or with `None` when another client has set the field since. The second read of the scale,
+    /// between the two requests that are bound to one version, proves that the field was unset in the returned version.
+    async fn scale_of_unset(&self, handle: &WorkloadHandle<'_>) -> Result<(Scale, Option<i32>), kube::Error> {
+        let name = &handle.target.name;
+        let found = limited(handle.api.get_metadata(name)).await?;
+        match limited(handle.api.get_scale(name)).await {
             Ok(scale) => return Ok((scale, None)),
             Err(kube::Error::Api(status)) if replicas_are_unset(&status) => {}
             Err(error) => return Err(error),
         }
         let version = found.resource_version().unwrap_or_default();
-        let mut scale = limited(place.api.replace_scale(name, &params(true), &wanted(place.target, &version, 1))).await?;
+        let mut scale = limited(handle.api.replace_scale(name, &params(true), &wanted(handle.target, &version, 1))).await?;
         scale.metadata = found.metadata;
         let reported = scale.status.as_ref().map_or(0, |status| status.replicas);
         Ok((scale, Some(reported)))
     }
 
-    /// A target that is not there is told from a kind that is not there: of that one nobody knows whether it exists.
-    fn not_seen(&self, place: &Place<'_>, error: &kube::Error) -> Seen<Workload> {
-        let kube::Error::Api(status) = error else { return Seen::Unknown(words(error)) };
+    /// Not found is an answer about the target only when it names the target. Otherwise its kind is not served, and it is unknown
+    /// whether the target exists.
+    fn not_seen(&self, handle: &WorkloadHandle<'_>, error: &kube::Error) -> Seen<Workload> {
+        let kube::Error::Api(status) = error else { return Seen::Unknown(describe(error)) };
         if status.code == 404 {
-            if status.details.as_ref().is_some_and(|details| details.name == place.target.name) {
+            if status.details.as_ref().is_some_and(|details| details.name == handle.target.name) {
                 return Seen::Missing;
             }
-            self.kinds.forget(&place.resource);
+            self.kinds.forget(&handle.resource);
         }
         if status.is_forbidden() {
-            let (group, plural) = (&place.resource.group, &place.resource.plural);
+            let (group, plural) = (&handle.resource.group, &handle.resource.plural);
             return Seen::Unknown(format!(
-                "{}. The operator needs get on {plural}, and get and update on {plural}/scale, of API group \"{group}\": give it \
+                "{}. The operator needs get on {plural}, and get and update on {plural}/scale, of API group \"{group}\": grant \
                  these with a ClusterRole that has the label offsetreset.dev/aggregate-to-operator: \"true\"",
-                words(error)
+                describe(error)
             ));
         }
-        Seen::Unknown(words(error))
+        Seen::Unknown(describe(error))
     }
 
     async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, kube::Error> {
@@ -236,30 +233,27 @@ impl Targets {
         Ok(limited(pods.list(&ListParams::default().labels(selector))).await?.items.into_iter().map(pod).collect())
     }
 
-    async fn place<'a>(&self, namespace: &str, target: &'a TargetRef) -> Result<Place<'a>, String> {
+    async fn handle<'a>(&self, namespace: &str, target: &'a TargetRef) -> Result<WorkloadHandle<'a>, String> {
         match self.kinds.resolve_under_any_version(target).await {
             Ok(Ok(resource)) => Ok(self.at(namespace, target, resource)),
             Ok(Err(why)) => Err(why.to_string()),
-            Err(error) => Err(format!("its kind could not be looked up: {}", words(&error))),
+            Err(error) => Err(format!("discovery of its kind failed: {}", describe(&error))),
         }
     }
 
-    fn at<'a>(&self, namespace: &str, target: &'a TargetRef, resource: ApiResource) -> Place<'a> {
-        Place { api: Api::namespaced_with(self.client.clone(), namespace, &resource), resource, target }
+    fn at<'a>(&self, namespace: &str, target: &'a TargetRef, resource: ApiResource) -> WorkloadHandle<'a> {
+        WorkloadHandle { api: Api::namespaced_with(self.client.clone(), namespace, &resource), resource, target }
     }
 }
 
-async fn replace(place: &Place<'_>, version: &str, replicas: i32, dry_run: bool) -> Result<Scaled, kube::Error> {
-    let scale = wanted(place.target, version, replicas);
-    match limited(place.api.replace_scale(&place.target.name, &params(dry_run), &scale)).await {
-        Ok(_) => Ok(Scaled::Accepted),
-        // Not found is also the answer for a kind that is not served (any more).
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.code == 404 => Ok(Scaled::Stale),
-        Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-            Ok(Scaled::Refused(words(&kube::Error::Api(status))))
-        }
-        Err(error) => Err(error),
-    }
+async fn replace(
+    handle: &WorkloadHandle<'_>,
+    version: &str,
+    replicas: i32,
+    dry_run: bool,
+) -> Result<WriteOutcome<()>, kube::Error> {
+    let scale = wanted(handle.target, version, replicas);
+    classify(limited(handle.api.replace_scale(&handle.target.name, &params(dry_run), &scale)).await.map(drop))
 }
 
 fn params(dry_run: bool) -> PostParams {
@@ -273,13 +267,13 @@ fn wanted(target: &TargetRef, version: &str, replicas: i32) -> Scale {
     scale
 }
 
-/// Zero is left out on the wire.
+/// The API server omits a zero.
 fn replicas(scale: &Scale) -> i32 {
     scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0)
 }
 
-/// The API server's answer for a custom resource whose field for the replicas does not exist. Whatever else may be behind an
-/// internal error, the operator does not guess.
+/// Whether this is the API server's answer for a custom resource whose replicas field is unset. For every other internal error
+/// the operator does not guess.
 fn replicas_are_unset(status: &Status) -> bool {
     status.code == 500 && status.message.contains("the spec replicas field") && status.message.contains("does not exist")
 }
@@ -291,11 +285,11 @@ fn deletes_volumes(set: &StatefulSet) -> bool {
     claims && policy.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete")
 }
 
-fn scales(found: &HorizontalPodAutoscaler, place: &Place<'_>) -> bool {
+fn scales(found: &HorizontalPodAutoscaler, handle: &WorkloadHandle<'_>) -> bool {
     let Some(spec) = &found.spec else { return false };
     let of = &spec.scale_target_ref;
     let group = of.api_version.as_deref().unwrap_or_default().split_once('/').map_or("", |(group, _)| group);
-    (group, &of.kind, &of.name) == (place.resource.group.as_str(), &place.resource.kind, &place.target.name)
+    (group, &of.kind, &of.name) == (handle.resource.group.as_str(), &handle.resource.kind, &handle.target.name)
 }
 
 fn autoscaler(found: &HorizontalPodAutoscaler) -> Hpa {
@@ -310,15 +304,15 @@ fn autoscaler(found: &HorizontalPodAutoscaler) -> Hpa {
 fn pod(pod: CorePod) -> Pod {
     let status = pod.status.unwrap_or_default();
     let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    // Its own addresses only; in the host's network that is the host's. Another process on the same node is not this pod.
+    // Only the pod's own addresses (with hostNetwork, the host's): another process on the same node is not this pod.
     let ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
         ips,
         node: pod.spec.and_then(|spec| spec.node_name),
         deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
-        // Only these two phases are final. A kubelet writes one of them once every container has ended and none will be
-        // started again, for pods that are being deleted too; container statuses alone may be older than a restart.
+        // Only these two phases are final. The kubelet writes one of them once every container has terminated and none will be
+        // started again, even for pods that are being deleted. Container statuses alone may be older than a restart.
         ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         ready,
     }
@@ -358,9 +352,9 @@ mod tests {
 
     #[rstest]
     #[case::unset(500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist", true)]
-    #[case::any_other_trouble(500, "Internal error occurred: etcdserver: request timed out", false)]
+    #[case::another_internal_error(500, "Internal error occurred: etcdserver: request timed out", false)]
     #[case::not_there(404, "workers.example.com \"w\" not found", false)]
-    fn only_the_api_servers_own_words_say_that_replicas_are_unset(
+    fn only_the_api_servers_exact_message_means_that_replicas_are_unset(
         #[case] code: u16,
         #[case] message: &str,
         #[case] expected: bool,
@@ -386,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn an_autoscaler_says_how_low_it_goes() {
+    fn an_hpa_has_a_lower_bound() {
         let found = |spec: Value, status: Value| {
             let mut spec = spec;
             spec["maxReplicas"] = json!(9);

@@ -1,4 +1,4 @@
-//! Receipts: ConfigMaps that outlive their `OffsetReset`, so that the same one, created again, never moves offsets twice.
+//! Receipts: ConfigMaps that outlive their `OffsetReset`, so that the same reset, created again, never moves offsets twice.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,12 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions},
 };
 
-use super::{
-    is_ours, labels,
+use super::reports::{Files, PARTITIONS, partitions_in};
+use crate::kubernetes::{
+    errors::describe,
     limit::limited,
-    reports::{Files, PARTITIONS, ReportWrite, partitions_in},
-    words,
+    objects::{is_ours, labels},
+    write::{WriteOutcome, classify},
 };
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, OffsetResetStatus, Phase},
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 
-// What a receipt says, each in its own line of `kubectl get configmap -o yaml`.
+// The keys of a receipt; each is a line of `kubectl get configmap -o yaml`.
 const STATE: &str = "state";
 const COMMITTING: &str = "Committing";
 const UID: &str = "uid";
@@ -42,57 +43,55 @@ pub struct Receipts {
     client: Client,
 }
 
-/// How a run has ended, for its receipt.
+/// The end of a run, as its receipt records it.
 #[derive(Clone, Copy, Debug)]
-pub struct End<'a> {
-    /// As what.
+pub struct RunEnd<'a> {
+    /// The terminal phase.
     pub phase: Phase,
-    /// When.
+    /// The time at which the run ended.
     pub at: Timestamp,
-    /// In words.
+    /// The outcome's message.
     pub message: &'a str,
 }
 
 impl Receipts {
-    /// With a client.
+    /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// The receipt of this name, live.
+    /// The receipt of this name, read live.
     pub async fn look(&self, namespace: &str, name: &str) -> Seen<Receipt> {
         match limited(self.api(namespace).get_opt(name)).await {
             Ok(None) => Seen::Missing,
             Ok(Some(found)) => match receipt_in(&found) {
                 Ok(receipt) => Seen::Known(receipt),
-                Err(why) => {
-                    Seen::Unknown(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}. Delete it"))
-                }
+                Err(why) => Seen::Unknown(format!("{}. Delete it", not_a_receipt(name, &why))),
             },
-            Err(error) => Seen::Unknown(format!("ConfigMap {name} cannot be read: {}", words(&error))),
+            Err(error) => Seen::Unknown(format!("ConfigMap {name} cannot be read: {}", describe(&error))),
         }
     }
 
-    /// Says that a run begins to commit this plan. One that stands there already is of a run that is taken up.
+    /// Records that a run begins to commit this plan. A receipt that exists already is of a run that this one continues.
     ///
     /// # Errors
-    /// When nobody can tell whether it was written.
+    /// When it is unknown whether it was written.
     pub async fn open(
         &self,
         reset: &OffsetReset,
         name: &str,
         at: Timestamp,
         status: &OffsetResetStatus,
-    ) -> Result<ReportWrite, kube::Error> {
+    ) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let found = limited(api.get_opt(name)).await?;
         if let Some(Err(why)) = found.as_ref().map(receipt_in) {
-            return Ok(ReportWrite::Refused(format!("ConfigMap {name} stands where its receipt would be, and is none: {why}")));
+            return Ok(WriteOutcome::Refused(not_a_receipt(name, &why)));
         }
         let files = match Files::of(&status.partitions) {
             Ok(files) => files,
-            Err(why) => return Ok(ReportWrite::Refused(why)),
+            Err(why) => return Ok(WriteOutcome::Refused(why)),
         };
         let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.and_then(|found| found.resource_version());
@@ -103,23 +102,23 @@ impl Receipts {
         data.extend(files.plain);
         let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
-        recorded(put(&api, name, &config_map).await)
+        classify(put(&api, name, &config_map).await)
     }
 
-    /// Says how a run has ended.
+    /// Records how a run has ended.
     ///
     /// # Errors
-    /// When nobody can tell whether it was written.
-    pub async fn close(&self, reset: &OffsetReset, name: &str, end: End<'_>) -> Result<ReportWrite, kube::Error> {
+    /// When it is unknown whether it was written.
+    pub async fn close(&self, reset: &OffsetReset, name: &str, end: RunEnd<'_>) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let Some(found) = limited(api.get_opt(name)).await? else {
-            return Ok(ReportWrite::Refused("somebody has deleted it".into()));
+            return Ok(WriteOutcome::Refused("it was deleted".into()));
         };
         let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.resource_version();
         let data = config_map.data.get_or_insert_default();
         if end.phase != Phase::Succeeded {
-            // What a person needs to put right what was done in part, also when the OffsetReset is gone.
+            // A user needs these files to repair a partial reset, even when the OffsetReset is gone.
             let files = found.data.into_iter().flatten().filter(|(name, _)| is_file(name));
             data.extend(files);
             config_map.binary_data = found.binary_data;
@@ -127,22 +126,22 @@ impl Receipts {
         data.insert(STATE.into(), end.phase.as_str().into());
         data.insert(END_TIME.into(), end.at.to_string());
         data.insert(MESSAGE.into(), end.message.into());
-        recorded(put(&api, name, &config_map).await)
+        classify(put(&api, name, &config_map).await)
     }
 
     /// Deletes the receipt of a run that has committed nothing.
     ///
     /// # Errors
-    /// When nobody can tell whether it was deleted.
-    pub async fn delete(&self, reset: &OffsetReset, name: &str) -> Result<ReportWrite, kube::Error> {
+    /// When it is unknown whether it was deleted.
+    pub async fn delete(&self, reset: &OffsetReset, name: &str) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
-        let Some(found) = limited(api.get_opt(name)).await? else { return Ok(ReportWrite::Written(String::new())) };
+        let Some(found) = limited(api.get_opt(name)).await? else { return Ok(WriteOutcome::Done(())) };
         if found.data.as_ref().and_then(|data| data.get(UID)) != reset.metadata.uid.as_ref() {
-            return Ok(ReportWrite::Refused("it is of another run".into()));
+            return Ok(WriteOutcome::Refused("it belongs to another run".into()));
         }
         let preconditions = Preconditions { resource_version: found.resource_version(), uid: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        recorded(limited(api.delete(name, &params)).await.map(|_| String::new()))
+        classify(limited(api.delete(name, &params)).await.map(drop))
     }
 
     fn api(&self, namespace: &str) -> Api<ConfigMap> {
@@ -150,8 +149,8 @@ impl Receipts {
     }
 }
 
-/// A receipt that names its run. Without an owner, and without the reset's own labels and annotations: a GitOps tool that tracks objects
-/// by those would delete it.
+/// A receipt with the name and the UID of its run. It has no owner, and none of the reset's own labels and annotations: a
+/// GitOps tool that tracks objects by those would delete it.
 fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     let mut config_map = ConfigMap::default();
     config_map.metadata.name = Some(name.to_owned());
@@ -161,7 +160,7 @@ fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     config_map
 }
 
-/// Whether a line is one of the files of the plan.
+/// Whether a key is one of the plan's files.
 fn is_file(name: &str) -> bool {
     [BEFORE, AFTER, PARTITIONS].contains(&name)
 }
@@ -169,8 +168,8 @@ fn is_file(name: &str) -> bool {
 fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
     is_ours(&config_map.metadata)?;
     let line =
-        |name: &str| config_map.data.as_ref().and_then(|data| data.get(name)).ok_or_else(|| format!("it has no line {name}"));
-    let time = |name: &str| line(name)?.parse().map_err(|_| format!("its {name} is no time"));
+        |name: &str| config_map.data.as_ref().and_then(|data| data.get(name)).ok_or_else(|| format!("it has no key {name}"));
+    let time = |name: &str| line(name)?.parse().map_err(|_| format!("its {name} is not a time"));
     let state = match line(STATE)?.as_str() {
         COMMITTING => RunState::Committing {
             final_plan_time: time(FINAL_PLAN_TIME)?,
@@ -182,32 +181,24 @@ fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {
         },
         phase => {
             let phase = [Phase::Succeeded, Phase::Failed, Phase::Cancelled].into_iter().find(|known| known.as_str() == phase);
-            let phase = phase.ok_or("its state is none that is known")?;
+            let phase = phase.ok_or("its state is unknown")?;
             RunState::Over { phase, at: time(END_TIME)?, message: line(MESSAGE)?.clone() }
         }
     };
     Ok(Receipt { uid: line(UID)?.clone(), state })
 }
 
-/// Writes over the version that is named, or anew when none is.
-async fn put(api: &Api<ConfigMap>, name: &str, config_map: &ConfigMap) -> Result<String, kube::Error> {
-    let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
-    let written = if config_map.metadata.resource_version.is_some() {
-        limited(api.replace(name, &params, config_map)).await?
-    } else {
-        limited(api.create(&params, config_map)).await?
-    };
-    Ok(written.resource_version().unwrap_or_default())
+fn not_a_receipt(name: &str, why: &str) -> String {
+    format!("ConfigMap {name} has the name of the receipt, but is not a receipt: {why}")
 }
 
-fn recorded(written: Result<String, kube::Error>) -> Result<ReportWrite, kube::Error> {
-    match written {
-        Ok(version) => Ok(ReportWrite::Written(version)),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(ReportWrite::Stale),
-        Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-            Ok(ReportWrite::Refused(words(&kube::Error::Api(status))))
-        }
-        Err(error) => Err(error),
+/// Replaces the version that is named, or creates the object when none is.
+async fn put(api: &Api<ConfigMap>, name: &str, config_map: &ConfigMap) -> Result<(), kube::Error> {
+    let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+    if config_map.metadata.resource_version.is_some() {
+        limited(api.replace(name, &params, config_map)).await.map(drop)
+    } else {
+        limited(api.create(&params, config_map)).await.map(drop)
     }
 }
 
@@ -223,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_says_how_far_the_run_had_come() {
+    fn a_receipt_records_how_far_the_run_came() {
         let committing = json!({"uid": "u", "name": "n", "state": "Committing", "finalPlanTime": "2026-11-24T00:00:00Z", "partitions.json": "[]"});
         let read = receipt_in(&config_map(&committing)).unwrap();
         assert!(matches!(read.state, RunState::Committing { ref partitions, .. } if partitions.is_empty()), "{read:?}");
@@ -233,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_receipt_is_never_taken_for_none() {
+    fn an_unreadable_receipt_is_an_error_and_not_missing() {
         for broken in [
             json!({}),
             json!({"uid": "u", "state": "Done", "endTime": "2026-11-24T00:00:00Z", "message": "m"}),
@@ -245,6 +236,6 @@ mod tests {
         }
         let over = json!({"uid": "u", "name": "n", "state": "Succeeded", "endTime": "2026-11-24T00:00:00Z", "message": "m"});
         let planted: ConfigMap = serde_json::from_value(json!({ "data": over })).unwrap();
-        assert!(receipt_in(&planted).unwrap_err().contains("anybody may have written it"));
+        assert!(receipt_in(&planted).unwrap_err().contains("any user may have written it"));
     }
 }

@@ -1,70 +1,71 @@
-//! PURE: who is next of those that wait for a place.
+//! PURE: the order in which waiting passes get a slot.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// What a pass is for; whoever stands first here is served first.
+/// How urgent a pass is, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    /// Something may be held for it, or be committed by it.
+pub(in crate::reconcile) enum Rank {
+    /// The reset may hold a workload at zero, or commit.
     Holding,
-    /// It has come further in its last pass, and holds nothing yet: what was begun is finished first.
+    /// Its last pass made progress, and it holds nothing yet. It goes before new resets.
     Begun,
-    /// Nobody has looked at it so far.
+    /// It had no pass yet.
     New,
-    /// It waits, or fails: its last pass has not brought it further.
+    /// It waits or fails: its last pass made no progress.
     Again,
-    /// What it asks for makes no sense.
+    /// Its spec is invalid.
     Refused,
 }
 
-/// Those that wait.
-pub(super) struct Lines<W> {
-    /// By rank; within a rank by namespace, the one that is next first.
-    ranks: BTreeMap<Rank, VecDeque<Line<W>>>,
-    /// How many have come, and how many that hold nothing have been served.
-    come: u64,
+/// The waiting passes.
+pub(in crate::reconcile) struct Queue<W> {
+    /// By rank, and within a rank by namespace; the namespace that is next comes first.
+    ranks: BTreeMap<Rank, VecDeque<NamespaceQueue<W>>>,
+    /// The number of passes that have arrived, and of those that were served and hold nothing.
+    arrived: u64,
     served: u64,
 }
 
-/// Those of one namespace, in the order in which they came.
-struct Line<W> {
+/// The waiting passes of one namespace, in the order of their arrival.
+struct NamespaceQueue<W> {
     namespace: String,
     waiting: VecDeque<(u64, Waiting<W>)>,
 }
 
-/// Somebody who waits.
-pub(super) struct Waiting<W> {
-    /// Its pass has not begun.
+/// A waiting pass.
+pub(in crate::reconcile) struct Waiting<W> {
+    /// It has not begun; otherwise it waits for a slot a second time.
     pub is_new: bool,
-    /// By which it is told.
+    /// The channel that wakes it.
     pub wake: W,
 }
 
-impl<W> Default for Lines<W> {
+impl<W> Default for Queue<W> {
     fn default() -> Self {
-        Self { ranks: BTreeMap::new(), come: 0, served: 0 }
+        Self { ranks: BTreeMap::new(), arrived: 0, served: 0 }
     }
 }
 
-impl<W> Lines<W> {
-    /// Somebody comes.
-    pub fn join(&mut self, rank: Rank, namespace: &str, waiting: Waiting<W>) {
+impl<W> Queue<W> {
+    /// Adds a waiting pass.
+    pub fn push(&mut self, rank: Rank, namespace: &str, waiting: Waiting<W>) {
         let lines = self.ranks.entry(rank).or_default();
-        let number = self.come;
-        self.come += 1;
+        let number = self.arrived;
+        self.arrived += 1;
         match lines.iter_mut().find(|line| line.namespace == namespace) {
             Some(line) => line.waiting.push_back((number, waiting)),
-            None => lines.push_back(Line { namespace: namespace.to_owned(), waiting: [(number, waiting)].into() }),
+            None => lines.push_back(NamespaceQueue { namespace: namespace.to_owned(), waiting: [(number, waiting)].into() }),
         }
     }
 
-    /// The next of those for whom something may be held: in the order in which they came, the namespaces in turns.
+    /// The next pass of rank `Holding`: in the order of arrival, the namespaces in turn.
     pub fn next_holding(&mut self) -> Option<W> {
         self.take_at(Rank::Holding, 0, false)
     }
 
-    /// The next of the others: of the best rank the oldest, the namespaces in turns. But of four one is the oldest of all, so that nobody
-    /// waits for ever, and one is the youngest where the best are new ones, so that who comes after a flood need not wait for all of it.
+    /// The next of the other passes: the oldest of the best rank, the namespaces in turn. But one in four is the oldest of all,
+    /// so that none starves; and one in four is the youngest where the best rank is `New`, so that a reset that arrives after
+    /// a flood need not wait for all of it.
     pub fn next_other(&mut self) -> Option<W> {
         let best = self.ranks.keys().copied().find(|rank| *rank != Rank::Holding)?;
         let next = match self.served % 4 {
@@ -76,7 +77,7 @@ impl<W> Lines<W> {
         next
     }
 
-    /// Takes away those whose pass has not begun.
+    /// Removes the passes that have not begun.
     pub fn take_new(&mut self) -> Vec<W> {
         let mut taken = vec![];
         for lines in self.ranks.values_mut() {
@@ -105,7 +106,7 @@ impl<W> Lines<W> {
         let lines = self.ranks.get_mut(&rank)?;
         let mut line = lines.remove(at)?;
         let taken = if youngest { line.waiting.pop_back() } else { line.waiting.pop_front() };
-        // Its namespace is last now.
+        // The namespace goes to the end.
         if !line.waiting.is_empty() {
             lines.push_back(line);
         }
@@ -120,21 +121,21 @@ impl<W> Lines<W> {
 mod tests {
     use super::*;
 
-    fn lines(come: &[(Rank, &str, &'static str)]) -> Lines<&'static str> {
-        let mut lines = Lines::default();
-        for (rank, namespace, name) in come {
-            lines.join(*rank, namespace, Waiting { is_new: true, wake: *name });
+    fn queued(arrivals: &[(Rank, &str, &'static str)]) -> Queue<&'static str> {
+        let mut queue = Queue::default();
+        for (rank, namespace, name) in arrivals {
+            queue.push(*rank, namespace, Waiting { is_new: true, wake: *name });
         }
-        lines
+        queue
     }
 
-    fn others(lines: &mut Lines<&'static str>) -> String {
-        std::iter::from_fn(|| lines.next_other()).collect::<Vec<_>>().join(" ")
+    fn others(queue: &mut Queue<&'static str>) -> String {
+        std::iter::from_fn(|| queue.next_other()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn the_best_rank_is_next_and_each_fourth_is_the_oldest_of_all() {
-        let mut lines = lines(&[
+    fn the_best_rank_is_next_and_one_in_four_is_the_oldest_of_all() {
+        let mut queue = queued(&[
             (Rank::Refused, "a", "refused"),
             (Rank::Again, "a", "again"),
             (Rank::New, "a", "new1"),
@@ -144,32 +145,32 @@ mod tests {
             (Rank::Begun, "a", "begun2"),
             (Rank::Holding, "a", "holding"),
         ]);
-        assert_eq!(others(&mut lines), "begun1 begun2 new1 refused new3 new2 again");
-        assert_eq!((lines.next_holding(), lines.next_holding()), (Some("holding"), None));
+        assert_eq!(others(&mut queue), "begun1 begun2 new1 refused new3 new2 again");
+        assert_eq!((queue.next_holding(), queue.next_holding()), (Some("holding"), None));
     }
 
     #[test]
-    fn of_many_new_ones_each_fourth_is_the_youngest() {
+    fn of_many_new_ones_one_in_four_is_the_youngest() {
         let names = ["1", "2", "3", "4", "5", "6", "7"];
-        let mut lines = lines(&names.map(|name| (Rank::New, "a", name)));
-        assert_eq!(others(&mut lines), "7 1 2 3 6 4 5");
+        let mut queue = queued(&names.map(|name| (Rank::New, "a", name)));
+        assert_eq!(others(&mut queue), "7 1 2 3 6 4 5");
     }
 
     #[test]
-    fn a_namespace_with_many_keeps_no_other_waiting() {
+    fn a_namespace_with_many_does_not_block_the_others() {
         let mut all = vec![(Rank::Begun, "many", "m"); 6];
         all.extend([(Rank::Begun, "few", "f"), (Rank::Begun, "one", "o")]);
-        assert_eq!(others(&mut lines(&all)), "m f o m m m m m");
+        assert_eq!(others(&mut queued(&all)), "m f o m m m m m");
     }
 
     #[test]
-    fn those_that_have_begun_stay_when_the_others_are_sent_away() {
-        let mut lines = lines(&[(Rank::New, "a", "new"), (Rank::Holding, "a", "holding")]);
-        lines.join(Rank::Begun, "a", Waiting { is_new: false, wake: "begun" });
-        let mut away = lines.take_new();
+    fn passes_that_have_begun_stay_when_the_others_are_removed() {
+        let mut queue = queued(&[(Rank::New, "a", "new"), (Rank::Holding, "a", "holding")]);
+        queue.push(Rank::Begun, "a", Waiting { is_new: false, wake: "begun" });
+        let mut away = queue.take_new();
         away.sort_unstable();
         assert_eq!(away, ["holding", "new"]);
-        assert_eq!(others(&mut lines), "begun");
-        assert_eq!(lines.next_holding(), None);
+        assert_eq!(others(&mut queue), "begun");
+        assert_eq!(queue.next_holding(), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The Leases that say who holds a workload at zero, and from how many replicas: one for each held workload, in its namespace. It belongs to
-//! the workload, so it goes with it, and to no `OffsetReset`, so it is there when one is gone.
+//! The Leases that record which resets hold a workload at zero, and the replicas to restore: one Lease for each held workload,
+//! in its namespace. The workload owns it, so it is deleted with the workload; no `OffsetReset` owns it, so it outlives them.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,18 @@ use kube::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{is_ours, labels, limit::limited, words};
+use crate::kubernetes::{
+    errors::describe,
+    limit::limited,
+    objects::{is_ours, labels},
+    write::{WriteOutcome, classify},
+};
 use crate::{
     api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
     machine::facts::{Claim, Hold, Seen},
 };
 
-/// The annotation with the replicas that come back.
+/// The annotation with the replicas to restore.
 const REPLICAS: &str = "offsetreset.dev/replicas";
 
 /// The annotation with the claims, as JSON.
@@ -32,20 +37,9 @@ pub struct Claims {
     client: Client,
 }
 
-/// How a write ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    /// It stands.
-    Written,
-    /// It has changed since it was read. Nothing was written.
-    Stale,
-    /// The API server refuses it, and will again; its words.
-    Refused(String),
-}
-
-/// A claim as it is written.
+/// A claim as it stands in the annotation.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct ClaimEntry {
     uid: String,
     name: String,
     key: String,
@@ -57,25 +51,25 @@ pub fn lease_name(workload_uid: &str) -> String {
     format!("offset-reset-{workload_uid}")
 }
 
-/// What a Lease says; the workload is the one that it belongs to.
+/// The workload and the hold that a Lease records.
 ///
 /// # Errors
-/// In words, when it is none of ours or somebody has broken it.
+/// When the Lease is not the operator's, or was edited so that it cannot be read; the message says what is wrong.
 pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
     is_ours(&lease.metadata)?;
-    let owner = lease.owner_references().first().ok_or("it belongs to no workload")?;
+    let owner = lease.owner_references().first().ok_or("it has no owner, which would be the workload")?;
     let annotation = |name: &str| lease.annotations().get(name).ok_or_else(|| format!("it has no annotation {name}"));
-    let replicas: i32 = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is no number"))?;
+    let replicas: i32 = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is not a number"))?;
     if replicas < 1 {
-        return Err(format!("its annotation {REPLICAS} is {replicas}, and what had none is never held"));
+        return Err(format!("its annotation {REPLICAS} is {replicas}, but a workload without replicas is never held"));
     }
-    let claims: Vec<Written> =
+    let claims: Vec<ClaimEntry> =
         serde_json::from_str(annotation(CLAIMS)?).map_err(|error| format!("its annotation {CLAIMS} cannot be read: {error}"))?;
     if claims.is_empty() {
         return Err(format!("its annotation {CLAIMS} is empty"));
     }
     if lease.name_any() != lease_name(&owner.uid) {
-        return Err(format!("a Lease of that workload is called {}", lease_name(&owner.uid)));
+        return Err(format!("the Lease of that workload would have the name {}", lease_name(&owner.uid)));
     }
     let spec = lease.spec.as_ref().ok_or("it has no spec")?;
     let since = spec.acquire_time.as_ref().ok_or("it has no acquireTime")?.0;
@@ -89,7 +83,7 @@ pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
         replicas,
         since,
         until,
-        claims: claims.into_iter().map(|Written { uid, name, key }| Claim { uid, name, key }).collect(),
+        claims: claims.into_iter().map(|ClaimEntry { uid, name, key }| Claim { uid, name, key }).collect(),
     };
     Ok((workload, hold))
 }
@@ -107,10 +101,10 @@ fn lease_for(workload: &TargetRef, hold: &Hold) -> Lease {
         uid: hold.uid.clone(),
         ..OwnerReference::default()
     }]);
-    let written: Vec<Written> = hold
+    let written: Vec<ClaimEntry> = hold
         .claims
         .iter()
-        .map(|claim| Written { uid: claim.uid.clone(), name: claim.name.clone(), key: claim.key.clone() })
+        .map(|claim| ClaimEntry { uid: claim.uid.clone(), name: claim.name.clone(), key: claim.key.clone() })
         .collect();
     lease.metadata.annotations = Some(BTreeMap::from([
         (REPLICAS.to_owned(), hold.replicas.to_string()),
@@ -127,42 +121,41 @@ fn lease_for(workload: &TargetRef, hold: &Hold) -> Lease {
 }
 
 impl Claims {
-    /// With a client.
+    /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Who holds a workload, live.
+    /// Which resets hold a workload, read live.
     pub async fn look(&self, namespace: &str, workload_uid: &str) -> Seen<Hold> {
         let name = lease_name(workload_uid);
         match limited(self.api(namespace).get_opt(&name)).await {
             Ok(None) => Seen::Missing,
             Ok(Some(lease)) => match hold_in(&lease) {
                 Ok((_, hold)) if hold.uid == workload_uid => Seen::Known(hold),
-                Ok(_) => Seen::Unknown(format!("Lease {name} belongs to another workload; delete it")),
-                Err(why) => Seen::Unknown(format!("Lease {name} cannot be read: {why}. Put that right, or delete it")),
+                Ok(_) => Seen::Unknown(format!("Lease {name} belongs to another workload. Delete it")),
+                Err(why) => Seen::Unknown(format!("Lease {name} cannot be read: {why}. Repair or delete it")),
             },
-            Err(error) => Seen::Unknown(words(&error)),
+            Err(error) => Seen::Unknown(describe(&error)),
         }
     }
 
-    /// The Lease of this name with its workload, live; `None` when it is gone.
+    /// The Lease of this name, read live; `None` when it is gone.
     ///
     /// # Errors
-    /// When the API server does not answer with it.
+    /// When the API server cannot be asked.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<Lease>, kube::Error> {
         limited(self.api(namespace).get_opt(name)).await
     }
 
-    /// Writes who holds a workload over the version that was read, or anew when it has none. Without claims the Lease is deleted.
+    /// Writes a hold over the version that was read, or creates its Lease when it has none. Without claims it deletes the Lease.
     ///
     /// # Errors
-    /// When nobody can tell whether it was written.
-    pub async fn write(&self, namespace: &str, workload: &TargetRef, hold: &Hold) -> Result<Claimed, kube::Error> {
+    /// When it is unknown whether it was written.
+    pub async fn write(&self, namespace: &str, workload: &TargetRef, hold: &Hold) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(namespace);
         let name = lease_name(&hold.uid);
-        let is_new = hold.version.is_empty();
         let written = if hold.claims.is_empty() {
             let preconditions = Preconditions { resource_version: Some(hold.version.clone()), uid: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -170,21 +163,13 @@ impl Claims {
         } else {
             let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
             let lease = lease_for(workload, hold);
-            if is_new {
+            if hold.version.is_empty() {
                 limited(api.create(&params, &lease)).await.map(drop)
             } else {
                 limited(api.replace(&name, &params, &lease)).await.map(drop)
             }
         };
-        match written {
-            Ok(()) => Ok(Claimed::Written),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(Claimed::Stale),
-            Err(kube::Error::Api(status)) if status.is_not_found() && !is_new => Ok(Claimed::Stale),
-            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                Ok(Claimed::Refused(words(&kube::Error::Api(status))))
-            }
-            Err(error) => Err(error),
-        }
+        classify(written)
     }
 
     fn api(&self, namespace: &str) -> Api<Lease> {
@@ -199,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn a_hold_is_read_as_it_was_written() {
         let since = Timestamp::from_second(1_800_000_000).unwrap();
         let until = Timestamp::from_second(1_800_000_600).unwrap();
         let claim = |n: u8| Claim { uid: format!("u{n}"), name: format!("replay-{n}"), key: "k".into() };
@@ -219,16 +204,16 @@ mod tests {
 
         let mut broken = lease.clone();
         broken.annotations_mut().insert(REPLICAS.into(), "three".into());
-        assert_eq!(hold_in(&broken).unwrap_err(), "its annotation offsetreset.dev/replicas is no number");
+        assert_eq!(hold_in(&broken).unwrap_err(), "its annotation offsetreset.dev/replicas is not a number");
         broken.annotations_mut().insert(REPLICAS.into(), "0".into());
-        assert!(hold_in(&broken).unwrap_err().contains("is 0"), "zero is never saved");
+        assert!(hold_in(&broken).unwrap_err().contains("is 0"), "zero replicas are never saved");
         let renamed = Lease { metadata: ObjectMeta { name: Some("other".into()), ..lease.metadata.clone() }, ..lease.clone() };
-        assert_eq!(hold_in(&renamed).unwrap_err(), "a Lease of that workload is called offset-reset-w-1");
-        let nobodys = lease_for(&workload, &Hold { claims: vec![], ..hold.clone() });
-        assert!(hold_in(&nobodys).unwrap_err().contains("is empty"));
+        assert_eq!(hold_in(&renamed).unwrap_err(), "the Lease of that workload would have the name offset-reset-w-1");
+        let without_claims = lease_for(&workload, &Hold { claims: vec![], ..hold.clone() });
+        assert!(hold_in(&without_claims).unwrap_err().contains("is empty"));
         let foreign = Lease { metadata: ObjectMeta { labels: None, ..lease.metadata.clone() }, ..lease.clone() };
-        assert!(hold_in(&foreign).unwrap_err().contains("anybody may have written it"), "what is not reserved is not acted upon");
+        assert!(hold_in(&foreign).unwrap_err().contains("any user may have written it"), "the operator does not act on it");
         broken.metadata.owner_references = None;
-        assert_eq!(hold_in(&broken).unwrap_err(), "it belongs to no workload");
+        assert_eq!(hold_in(&broken).unwrap_err(), "it has no owner, which would be the workload");
     }
 }

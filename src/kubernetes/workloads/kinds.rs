@@ -1,9 +1,6 @@
-//! From an API version and a kind to what the API server calls it, by discovery: any kind with a `scale` subresource.
+//! The API resource of a target's API version and kind, by discovery: any kind with a `scale` subresource can be a target.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use kube::{
     Client, Error,
@@ -11,14 +8,14 @@ use kube::{
     discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind},
     error::DiscoveryError,
 };
+use parking_lot::Mutex;
 
-use super::limit::limited;
+use crate::kubernetes::limit::limited;
 use crate::{api::TargetRef, machine::facts::Unscalable};
 
-/// What is known of kinds. Only what can be scaled is remembered: whatever else was asked about is asked for again the next
-/// time, so that a definition that is installed later counts.
+/// Looks kinds up. It caches only those that can be scaled, so that a CRD that is installed later counts.
 #[derive(Clone)]
-pub(super) struct Kinds {
+pub(in crate::kubernetes) struct Kinds {
     client: Client,
     known: Arc<Mutex<HashMap<(String, String), ApiResource>>>,
 }
@@ -28,13 +25,13 @@ impl Kinds {
         Self { client, known: Arc::default() }
     }
 
-    /// The resource of a target's kind, or why it cannot be scaled.
+    /// The API resource of a target's kind, or why it cannot be scaled.
     ///
     /// # Errors
-    /// When the API server does not say.
+    /// When discovery fails.
     pub async fn resolve(&self, target: &TargetRef) -> Result<Result<ApiResource, Unscalable>, Error> {
         let key = (target.api_version.clone(), target.kind.clone());
-        if let Some(resource) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(resource) = self.known.lock().get(&key) {
             return Ok(Ok(resource.clone()));
         }
         let resource = match self.discover(&target.api_version, &target.kind).await? {
@@ -44,15 +41,15 @@ impl Kinds {
             },
             None => return Ok(Err(Unscalable::Unknown { served: self.served(target).await? })),
         };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, resource.clone());
+        self.known.lock().insert(key, resource.clone());
         Ok(Ok(resource))
     }
 
-    /// The resource of a target's kind, under another version of it where the target's own is not served any more: what is held at zero
-    /// comes back through whichever version there is.
+    /// The same, under another version of the API group where the target's own is not served any more: a workload that is
+    /// held at zero must be restored through any version there is.
     ///
     /// # Errors
-    /// When the API server does not say.
+    /// When discovery fails.
     pub async fn resolve_under_any_version(&self, target: &TargetRef) -> Result<Result<ApiResource, Unscalable>, Error> {
         let found = self.resolve(target).await?;
         let Err(Unscalable::Unknown { served }) = &found else { return Ok(found) };
@@ -60,26 +57,26 @@ impl Kinds {
         self.resolve(&TargetRef::new(other, &target.kind, &target.name)).await
     }
 
-    /// What was known of a target's kind does not hold any more.
+    /// Drops a kind from the cache, because the API server does not serve it as cached.
     pub fn forget(&self, resource: &ApiResource) {
         let key = (resource.api_version.clone(), resource.kind.clone());
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.known.lock().remove(&key);
     }
 
-    /// `None` when the API server does not serve it, which is never taken for granted from a failure.
+    /// The resource of a kind; `None` when the API server reports that it does not serve it, never because of an error.
     async fn discover(&self, api_version: &str, kind: &str) -> Result<Option<(ApiResource, ApiCapabilities)>, Error> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let kind = GroupVersionKind::gvk(group, version, kind);
         match limited(pinned_kind(&self.client, &kind)).await {
             Ok(found) => Ok(Some(found)),
             Err(Error::Discovery(DiscoveryError::MissingKind(_))) => Ok(None),
-            // Of a group that there is not the API server says so in plain text, without a reason.
+            // For a group that it does not serve, the API server answers in plain text, without a reason.
             Err(Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The API versions of the same group that have the kind: what was meant, most likely.
+    /// The served API versions of the same group that have the kind: most likely one of them was meant.
     async fn served(&self, target: &TargetRef) -> Result<Vec<String>, Error> {
         let Some((group, _)) = target.api_version.split_once('/') else { return Ok(vec![]) };
         let groups = limited(self.client.list_api_groups()).await?.groups;

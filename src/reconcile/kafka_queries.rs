@@ -1,4 +1,4 @@
-//! What each phase asks Kafka, in the order in which it must be asked.
+//! The queries to Kafka of each phase, in the order in which they must come.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// How many topics are asked about at the same time.
-const TOPICS_AT_ONCE: usize = 16;
+/// The number of topics that are queried at the same time.
+const CONCURRENT_TOPICS: usize = 16;
 
-/// Asks what a phase needs to know of Kafka. `undone` is the reset that is to be taken back, when one is and a plan is made.
+/// Reads from Kafka what a phase needs. `undone` is the reset to undo, while planning an undo.
 ///
 /// # Errors
-/// When a question failed as a whole; a partition's own error stands with the partition.
-pub async fn look(
+/// When a query failed as a whole; the error of one partition is in the result.
+pub async fn query_kafka(
     admin: &dyn GroupAdmin,
     phase: Phase,
     request: &Request,
@@ -38,8 +38,8 @@ pub async fn look(
     }
 }
 
-/// Everything that a plan is made from. The bounds are read before the times are looked up: a report that arrives
-/// between the two must not be skipped.
+/// The data for a plan. The bounds are read before the offsets of timestamps, so that the plan does not skip a record that
+/// arrives between the two queries.
 async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
     let mut seen = PlanSeen {
         cluster_id: admin.cluster_id().await?,
@@ -56,12 +56,12 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     for group in request.source_groups() {
         seen.sources.insert(group.to_owned(), admin.all_committed(group).await);
     }
-    let looks = expand::topics(request, &seen).into_iter().map(|topic| async {
+    let queries = expand::topics(request, &seen).into_iter().map(|topic| async {
         let partitions = admin.partitions(&topic).await;
         (topic, partitions)
     });
-    seen.topics = futures::stream::iter(looks).buffer_unordered(TOPICS_AT_ONCE).collect().await;
-    // The whole group's answer leaves out partitions whose only commit is still pending in a transaction.
+    seen.topics = futures::stream::iter(queries).buffer_unordered(CONCURRENT_TOPICS).collect().await;
+    // The query for the whole group omits partitions whose only commit is still pending in a transaction.
     let existing = seen.topics.iter().filter_map(|(topic, partitions)| Some((topic, partitions.as_ref().ok()?)));
     let existing: Vec<TopicPartition> = existing
         .flat_map(|(topic, partitions)| partitions.iter().map(move |&partition| TopicPartition::new(topic, partition)))
@@ -69,7 +69,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     let exact = admin.committed(&request.group, &existing).await?;
     seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
     seen.access = admin.access(&request.group, &seen.topics.keys().cloned().collect::<Vec<_>>()).await?;
-    // Where the request cannot be expanded there is nothing to look up, and the plan says why.
+    // A request that cannot be expanded needs no more data: the plan reports why.
     let Ok(scoped) = expand::expand(request, &seen) else { return Ok(seen) };
     let partitions: Vec<TopicPartition> = scoped.goals.keys().cloned().collect();
     let times: Vec<(TopicPartition, i64)> = scoped
@@ -91,7 +91,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     Ok(seen)
 }
 
-/// Everything that a commit is decided on; the group last, so that it is as fresh as it can be.
+/// The data for the decision to commit; the group last, so that its state is as fresh as possible.
 async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
     let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();

@@ -1,6 +1,7 @@
-//! KEDA's ScaledObjects: found by the workload that they scale, paused and let go by annotation, and nothing else of them changed.
+//! KEDA's ScaledObjects: found by the workload that they scale, and paused and resumed by annotation; nothing else in them changes.
 //!
-//! KEDA need not be installed, and the operator need not have rights on it: both are told apart, by discovery, which everybody may ask.
+//! KEDA may not be installed, and the operator may have no rights on its objects. Discovery, which every user may ask, tells
+//! these two apart.
 
 use kube::{
     Api, Client, ResourceExt,
@@ -9,7 +10,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{limit::limited, words};
+use crate::kubernetes::{
+    errors::describe,
+    limit::limited,
+    write::{WriteOutcome, classify},
+};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
     machine::facts::{ScaledObject, ScaledObjectSeen},
@@ -17,50 +22,39 @@ use crate::{
 
 const GROUP_VERSION: &str = "keda.sh/v1alpha1";
 
-/// KEDA stops scaling, and leaves the replicas as they are.
+/// With "true", KEDA stops scaling and leaves the replicas as they are.
 const PAUSED: &str = "autoscaling.keda.sh/paused";
 
-/// KEDA stops scaling, and scales to this count whenever it looks: it would fight the restore.
+/// KEDA keeps the workload at this count, which would undo the restore.
 const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
 
-/// Whose the pause is: the name of the `OffsetReset`. Without it the pause is somebody else's.
+/// The name of the `OffsetReset` that paused it. Without this annotation the pause is not the operator's.
 const PAUSED_BY: &str = "offsetreset.dev/paused-by";
 
-/// What stood in [`PAUSED`] before, when something did, such as "false".
+/// The earlier value of [`PAUSED`], if there was one, such as "false".
 const PAUSED_BEFORE: &str = "offsetreset.dev/paused-before";
 
-/// Reads, pauses and lets go ScaledObjects.
+/// Reads, pauses and resumes ScaledObjects.
 #[derive(Clone)]
-pub struct Autoscalers {
+pub struct ScaledObjects {
     client: Client,
 }
 
-/// How a change ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// It stands.
-    Done,
-    /// It has changed since it was read, or is gone. Nothing was done.
-    Stale,
-    /// The API server refuses it, and will again; its words.
-    Refused(String),
-}
-
-impl Autoscalers {
-    /// With a client.
+impl ScaledObjects {
+    /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// What scales a workload, live. Of several, one that is not paused: KEDA allows no two, where its webhook runs.
+    /// The ScaledObject that scales a workload, read live. Of several, one that is not paused; KEDA's webhook allows only one.
     pub async fn find(&self, namespace: &str, target: &TargetRef) -> ScaledObjectSeen {
         match limited(self.client.list_api_group_resources(GROUP_VERSION)).await {
             Ok(served) if served.resources.iter().any(|resource| resource.name == "scaledobjects") => {}
             Ok(_) => return ScaledObjectSeen::Nobody,
-            // By its code: of a group that it does not know the API server says so in plain text, without a reason.
+            // By its code: for a group that it does not serve, the API server answers in plain text, without a reason.
             Err(kube::Error::Api(status)) if status.code == 404 => return ScaledObjectSeen::Nobody,
-            Err(error) => return ScaledObjectSeen::Unknown(words(&error)),
+            Err(error) => return ScaledObjectSeen::Unknown(describe(&error)),
         }
         match limited(self.api(namespace).list(&ListParams::default())).await {
             Ok(all) => {
@@ -73,7 +67,7 @@ impl Autoscalers {
         }
     }
 
-    /// The ScaledObject of this name, live.
+    /// The ScaledObject of this name, read live.
     pub async fn look(&self, namespace: &str, name: &str) -> ScaledObjectSeen {
         match limited(self.api(namespace).get_opt(name)).await {
             Ok(Some(object)) => ScaledObjectSeen::Found(read(&object)),
@@ -82,54 +76,47 @@ impl Autoscalers {
         }
     }
 
-    /// Why pausing it would be refused, found out by a dry run through the whole API server, admission included.
+    /// Why the API server would refuse a pause, if so: a dry run, which includes admission.
     pub async fn try_pause(&self, namespace: &str, found: &ScaledObject) -> Option<String> {
         let patch = annotations(&found.resource_version, &json!({PAUSED: "true", PAUSED_BY: "a-dry-run"}));
         match self.patch(namespace, &found.name, &patch, true).await {
-            Ok(Changed::Done | Changed::Stale) => None,
-            Ok(Changed::Refused(why)) => Some(why),
-            Err(error) => Some(words(&error)),
+            Ok(WriteOutcome::Done(()) | WriteOutcome::Stale) => None,
+            Ok(WriteOutcome::Refused(why)) => Some(why),
+            Err(error) => Some(describe(&error)),
         }
     }
 
-    /// Pauses it for an `OffsetReset`, if it is still at `version`.
+    /// Pauses a ScaledObject for the `OffsetReset` of the name `by`, if it is still at `version`.
     ///
     /// # Errors
-    /// When nobody can tell whether it was done.
-    pub async fn pause(&self, namespace: &str, name: &str, version: &str, by: &str) -> Result<Changed, kube::Error> {
-        let Some(object) = self.at(namespace, name, version).await? else { return Ok(Changed::Stale) };
+    /// When it is unknown whether it was written.
+    pub async fn pause(&self, namespace: &str, name: &str, version: &str, by: &str) -> Result<WriteOutcome<()>, kube::Error> {
+        let Some(object) = self.at(namespace, name, version).await? else { return Ok(WriteOutcome::Stale) };
         let before = object.annotations().get(PAUSED);
         let patch = annotations(version, &json!({PAUSED: "true", PAUSED_BY: by, PAUSED_BEFORE: before}));
         self.patch(namespace, name, &patch, false).await
     }
 
-    /// Takes our pause off, if it is still at `version`: what stood there before comes back. What somebody else has written there meanwhile
-    /// stays.
+    /// Undoes the operator's pause, if the ScaledObject is still at `version`: the earlier value is restored, unless another
+    /// client has changed it since.
     ///
     /// # Errors
-    /// When nobody can tell whether it was done.
-    pub async fn resume(&self, namespace: &str, name: &str, version: &str) -> Result<Changed, kube::Error> {
-        let Some(object) = self.at(namespace, name, version).await? else { return Ok(Changed::Stale) };
+    /// When it is unknown whether it was written.
+    pub async fn resume(&self, namespace: &str, name: &str, version: &str) -> Result<WriteOutcome<()>, kube::Error> {
+        let Some(object) = self.at(namespace, name, version).await? else { return Ok(WriteOutcome::Stale) };
         let patch = annotations(version, &without_ours(&object));
         self.patch(namespace, name, &patch, false).await
     }
 
-    /// The object, if it is at that version.
+    /// The object, if it is still at that version.
     async fn at(&self, namespace: &str, name: &str, version: &str) -> Result<Option<DynamicObject>, kube::Error> {
         let found = limited(self.api(namespace).get_opt(name)).await?;
         Ok(found.filter(|object| object.resource_version().as_deref() == Some(version)))
     }
 
-    async fn patch(&self, namespace: &str, name: &str, patch: &Value, dry_run: bool) -> Result<Changed, kube::Error> {
+    async fn patch(&self, namespace: &str, name: &str, patch: &Value, dry_run: bool) -> Result<WriteOutcome<()>, kube::Error> {
         let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        match limited(self.api(namespace).patch(name, &params, &Patch::Merge(patch))).await {
-            Ok(_) => Ok(Changed::Done),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(Changed::Stale),
-            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                Ok(Changed::Refused(words(&kube::Error::Api(status))))
-            }
-            Err(error) => Err(error),
-        }
+        classify(limited(self.api(namespace).patch(name, &params, &Patch::Merge(patch))).await.map(drop))
     }
 
     fn api(&self, namespace: &str) -> Api<DynamicObject> {
@@ -140,9 +127,9 @@ impl Autoscalers {
 
 fn not_seen(error: &kube::Error) -> ScaledObjectSeen {
     match error {
-        kube::Error::Api(status) if status.is_forbidden() => ScaledObjectSeen::Hidden(words(error)),
+        kube::Error::Api(status) if status.is_forbidden() => ScaledObjectSeen::Hidden(describe(error)),
         kube::Error::Api(status) if status.is_not_found() => ScaledObjectSeen::Nobody,
-        _ => ScaledObjectSeen::Unknown(words(error)),
+        _ => ScaledObjectSeen::Unknown(describe(error)),
     }
 }
 
@@ -150,7 +137,7 @@ fn annotations(version: &str, annotations: &Value) -> Value {
     json!({"metadata": {"resourceVersion": version, "annotations": annotations}})
 }
 
-/// The annotations as they were before we came; a null takes one away.
+/// The annotations as they were before the operator's pause; a null removes one.
 fn without_ours(object: &DynamicObject) -> Value {
     let mut patch = json!({PAUSED_BY: null, PAUSED_BEFORE: null});
     if object.annotations().get(PAUSED).is_some_and(|value| value == "true") {
@@ -159,7 +146,7 @@ fn without_ours(object: &DynamicObject) -> Value {
     patch
 }
 
-/// Whether a ScaledObject scales a workload. KEDA's default is a Deployment; of the API version only the group says what it is.
+/// Whether a ScaledObject scales a workload. KEDA's default kind is Deployment. Only the group of the API version counts.
 fn scales(object: &Value, target: &TargetRef) -> bool {
     let reference = &object["spec"]["scaleTargetRef"];
     let field = |name: &str, default: &'static str| {
@@ -186,7 +173,7 @@ fn read(object: &DynamicObject) -> ScaledObject {
     }
 }
 
-/// As KEDA reads it: what Go does not take for false is true, whatever it says.
+/// As KEDA reads it: every value that Go does not parse as false is true.
 fn is_true(value: &str) -> bool {
     !matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False")
 }
@@ -209,25 +196,25 @@ mod tests {
     #[rstest]
     #[case::by_name(json!({"name": "consumer"}), true)]
     #[case::another(json!({"name": "other"}), false)]
-    #[case::kind_and_version_said(json!({"name": "consumer", "kind": "Deployment", "apiVersion": "apps/v1beta1"}), true)]
+    #[case::with_kind_and_version(json!({"name": "consumer", "kind": "Deployment", "apiVersion": "apps/v1beta1"}), true)]
     #[case::empty_is_the_default(json!({"name": "consumer", "kind": "", "apiVersion": ""}), true)]
     #[case::another_kind(json!({"name": "consumer", "kind": "StatefulSet"}), false)]
     #[case::another_group(json!({"name": "consumer", "apiVersion": "example.com/v1"}), false)]
-    fn it_is_found_by_what_it_scales(#[case] reference: Value, #[case] expected: bool) {
+    fn a_scaled_object_is_found_by_its_workload(#[case] reference: Value, #[case] expected: bool) {
         let target = TargetRef::new("apps/v1", "Deployment", "consumer");
         assert_eq!(scales(&json!({"spec": {"scaleTargetRef": reference}}), &target), expected);
     }
 
     #[rstest]
     #[case::nothing(json!({}), false, false)]
-    #[case::paused_by_somebody(json!({PAUSED: "true"}), true, false)]
-    #[case::what_is_no_boolean_is_true(json!({PAUSED: "yes"}), true, false)]
+    #[case::paused_by_a_user(json!({PAUSED: "true"}), true, false)]
+    #[case::not_a_boolean_is_true(json!({PAUSED: "yes"}), true, false)]
     #[case::not_paused(json!({PAUSED: "false"}), false, false)]
     #[case::as_go_reads_it(json!({PAUSED: "F"}), false, false)]
     #[case::to_a_count(json!({PAUSED_REPLICAS: "0"}), true, false)]
     #[case::ours(json!({PAUSED: "true", PAUSED_BY: "replay"}), true, true)]
-    #[case::ours_and_taken_off(json!({PAUSED_BY: "replay"}), false, true)]
-    fn whose_a_pause_is_stands_beside_it(#[case] annotations: Value, #[case] paused: bool, #[case] ours: bool) {
+    #[case::ours_and_unpaused(json!({PAUSED_BY: "replay"}), false, true)]
+    fn the_annotations_tell_whose_a_pause_is(#[case] annotations: Value, #[case] paused: bool, #[case] ours: bool) {
         let metadata = json!({"name": "s", "resourceVersion": "7", "annotations": annotations});
         let conditions = json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "True"}]});
         let found = read(&object(&json!({"metadata": metadata, "status": conditions})));
@@ -240,8 +227,8 @@ mod tests {
         json!({PAUSED: "true", PAUSED_BY: "replay", PAUSED_BEFORE: "false"}),
         json!({PAUSED_BY: null, PAUSED_BEFORE: null, PAUSED: "false"})
     )]
-    #[case::somebody_has_changed_it_since(json!({PAUSED: "false", PAUSED_BY: "replay"}), json!({PAUSED_BY: null, PAUSED_BEFORE: null}))]
-    fn what_stood_before_comes_back(#[case] annotations: Value, #[case] expected: Value) {
+    #[case::changed_since(json!({PAUSED: "false", PAUSED_BY: "replay"}), json!({PAUSED_BY: null, PAUSED_BEFORE: null}))]
+    fn resuming_restores_the_earlier_annotations(#[case] annotations: Value, #[case] expected: Value) {
         let found = object(&json!({"metadata": {"name": "s", "annotations": annotations}}));
         assert_eq!(without_ours(&found), expected);
     }

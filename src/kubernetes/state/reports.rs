@@ -1,4 +1,5 @@
-//! The report of a reset: an owned ConfigMap with every partition, and before and after as files for Kafka's own tool.
+//! The report of a reset: a ConfigMap that the reset owns, with every partition, and the offsets before and after it as files
+//! for `kafka-consumer-groups`.
 
 use std::{collections::BTreeMap, io::Read, io::Write};
 
@@ -6,28 +7,33 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 
-use super::{is_ours, labels, limit::limited, words};
+use crate::kubernetes::{
+    errors::{describe, is_refusal},
+    limit::limited,
+    objects::{is_ours, labels},
+    write::{WriteOutcome, classify},
+};
 use crate::{
     api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
     machine::plan::export::{AFTER, BEFORE, after_csv, before_csv},
 };
 
-/// The file with every partition as the status would list it.
-pub(super) const PARTITIONS: &str = "partitions.json";
+/// The file with every partition, in the form of `status.partitions`.
+pub(in crate::kubernetes) const PARTITIONS: &str = "partitions.json";
 
-/// Files that are larger than this together are compressed.
-const PLAIN_BYTES: usize = 200_000;
+/// Files of more bytes than this in all are compressed.
+const MAX_PLAIN_BYTES: usize = 200_000;
 
-/// What a ConfigMap may hold, with room for its metadata: the API server takes 1 MiB.
-const MOST_BYTES: usize = 1_000_000;
+/// The most bytes of a report, with room for its metadata: the API server accepts 1 MiB.
+const MAX_BYTES: usize = 1_000_000;
 
-/// What the report of a fresh plan may have, so that there is room for what becomes of it.
-const MOST_BYTES_OF_A_PLAN: usize = 750_000;
+/// The most bytes of a fresh plan's report, so that there is room for the results.
+const MAX_BYTES_OF_A_PLAN: usize = 750_000;
 
-/// What a report may come to when it is read: somebody else may have written into it.
-const MOST_BYTES_READ: u64 = 16 << 20;
+/// The most bytes of partitions.json after decompression: another client may have written into the report.
+const MAX_BYTES_READ: u64 = 16 << 20;
 
-/// Reads and writes records.
+/// Reads and writes reports.
 #[derive(Clone)]
 pub struct Reports {
     client: Client,
@@ -36,58 +42,47 @@ pub struct Reports {
 /// A report that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The version that was read.
+    /// The resourceVersion that was read.
     pub version: String,
-    /// Every partition.
+    /// Every partition of the plan.
     pub partitions: Vec<PartitionStatus>,
 }
 
-/// How reading ended.
+/// The result of reading a report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReportRead {
-    /// There is none.
+    /// There is no ConfigMap of its name.
     Missing,
-    /// There is something under its name that is not the report of this reset, or cannot be read; in words.
+    /// The ConfigMap of its name is not the report of this reset, or cannot be read.
     Unreadable {
-        /// The version that was read, when it is this reset's all the same.
+        /// The resourceVersion that was read, when the ConfigMap is this reset's.
         version: Option<String>,
-        /// Why.
+        /// The reason, as a clause for messages.
         why: String,
     },
-    /// Here it is.
+    /// The report.
     Found(Report),
 }
 
-/// How writing ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReportWrite {
-    /// It stands, as this version.
-    Written(String),
-    /// It has changed since it was read. Nothing was written.
-    Stale,
-    /// It cannot be stored, and could not the next time either; why.
-    Refused(String),
-}
-
-/// What a report's files come to.
+/// The files of a report, plain or compressed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
-    pub(super) plain: BTreeMap<String, String>,
-    pub(super) compressed: BTreeMap<String, Vec<u8>>,
+    pub(in crate::kubernetes) plain: BTreeMap<String, String>,
+    pub(in crate::kubernetes) compressed: BTreeMap<String, Vec<u8>>,
 }
 
 impl Files {
-    /// The files for some partitions, compressed when they are large.
+    /// The files for these partitions, compressed when they are large.
     ///
     /// # Errors
-    /// In words, when they cannot be made.
+    /// When there are too many bytes; the message says what to do.
     pub fn of(partitions: &[PartitionStatus]) -> Result<Self, String> {
         let json = serde_json::to_string(partitions).map_err(|error| error.to_string())?;
-        if u64::try_from(json.len()).unwrap_or(u64::MAX) >= MOST_BYTES_READ {
+        if u64::try_from(json.len()).unwrap_or(u64::MAX) >= MAX_BYTES_READ {
             return Err(format!("it would have {} bytes before compression; split the reset into several", json.len()));
         }
         let plain = [(BEFORE, before_csv(partitions)), (AFTER, after_csv(partitions)), (PARTITIONS, json)];
-        if plain.iter().map(|(_, text)| text.len()).sum::<usize>() <= PLAIN_BYTES {
+        if plain.iter().map(|(_, text)| text.len()).sum::<usize>() <= MAX_PLAIN_BYTES {
             let plain = plain.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
             return Ok(Self { plain, compressed: BTreeMap::new() });
         }
@@ -106,23 +101,23 @@ impl Files {
         !self.compressed.is_empty()
     }
 
-    /// How large they are, as they are sent: what is binary becomes longer by a third.
+    /// Their size as sent to the API server: base64 makes binary data longer by a third.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let plain: usize = self.plain.values().map(String::len).sum();
         plain + self.compressed.values().map(|bytes| bytes.len().div_ceil(3) * 4).sum::<usize>()
     }
 
-    /// Why they cannot be stored; a fresh plan leaves room for what becomes of it.
+    /// Why they cannot be stored, if so. The files of a fresh plan must leave room for the results.
     #[must_use]
     pub fn too_large(&self, is_fresh: bool) -> Option<String> {
-        let most = if is_fresh { MOST_BYTES_OF_A_PLAN } else { MOST_BYTES };
+        let most = if is_fresh { MAX_BYTES_OF_A_PLAN } else { MAX_BYTES };
         let bytes = self.bytes();
         (bytes > most).then(|| format!("it would have {bytes} bytes, and {most} fit; split the reset into several"))
     }
 }
 
-pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
+pub(in crate::kubernetes) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatus>, String> {
     let bounded = |partitions: Vec<PartitionStatus>| match partitions.len() {
         0..=MAX_PARTITIONS => Ok(partitions),
         many => Err(format!("it lists {many} partitions, and no reset has more than {MAX_PARTITIONS}")),
@@ -135,13 +130,14 @@ pub(super) fn partitions_in(config_map: &ConfigMap) -> Result<Vec<PartitionStatu
     let bytes = bytes.ok_or_else(|| format!("it has neither {PARTITIONS} nor {name}"))?;
     let mut text = String::new();
     GzDecoder::new(bytes.0.as_slice())
-        .take(MOST_BYTES_READ)
+        .take(MAX_BYTES_READ)
         .read_to_string(&mut text)
         .map_err(|error| format!("its {name} cannot be read: {error}"))?;
     bounded(serde_json::from_str(&text).map_err(|error| format!("its {name} cannot be read: {error}"))?)
 }
 
-/// The name of a reset's report: the reset's own, as far as it fits, and a part of its UID, so that no ConfigMap of somebody else's is meant.
+/// The name of a reset's report: the reset's own name, cut where it is too long, and a part of its UID, so that it does not
+/// meet another ConfigMap.
 #[must_use]
 pub fn report_name(reset: &OffsetReset) -> String {
     let name = reset.name_any();
@@ -151,7 +147,7 @@ pub fn report_name(reset: &OffsetReset) -> String {
 }
 
 impl Reports {
-    /// With a client.
+    /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
@@ -160,21 +156,21 @@ impl Reports {
     /// Reads a reset's report.
     ///
     /// # Errors
-    /// When the API server does not answer with it.
+    /// When the API server cannot be asked.
     pub async fn read(&self, reset: &OffsetReset) -> Result<ReportRead, kube::Error> {
         let namespace = reset.namespace().unwrap_or_default();
         let found = match limited(self.api(&namespace).get_opt(&report_name(reset))).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(ReportRead::Missing),
-            // Consumers may be held at zero meanwhile: what is refused must end the reset, and not be tried for ever.
-            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                let why = format!("ConfigMap {}: {}", report_name(reset), words(&kube::Error::Api(status)));
+            // Consumers may be held at zero: a refusal must end the reset instead of being retried without end.
+            Err(error) if is_refusal(&error) => {
+                let why = format!("ConfigMap {}: {}", report_name(reset), describe(&error));
                 return Ok(ReportRead::Unreadable { version: None, why });
             }
             Err(error) => return Err(error),
         };
         if !found.owner_references().iter().any(|owner| Some(&owner.uid) == reset.metadata.uid.as_ref()) {
-            let why = format!("ConfigMap {} is not of this OffsetReset", found.name_any());
+            let why = format!("ConfigMap {} does not belong to this OffsetReset", found.name_any());
             return Ok(ReportRead::Unreadable { version: None, why });
         }
         if let Err(why) = is_ours(&found.metadata) {
@@ -187,11 +183,16 @@ impl Reports {
         })
     }
 
-    /// Writes a reset's report, over the version that was read, or anew when there was none.
+    /// Writes a reset's report over the version that was read, or creates it when there was none. Returns the new version.
     ///
     /// # Errors
-    /// When nobody can tell whether it was written.
-    pub async fn write(&self, reset: &OffsetReset, files: Files, version: Option<&str>) -> Result<ReportWrite, kube::Error> {
+    /// When it is unknown whether it was written.
+    pub async fn write(
+        &self,
+        reset: &OffsetReset,
+        files: Files,
+        version: Option<&str>,
+    ) -> Result<WriteOutcome<String>, kube::Error> {
         let mut config_map = ConfigMap::default();
         config_map.metadata.name = Some(report_name(reset));
         config_map.metadata.resource_version = version.map(str::to_owned);
@@ -209,15 +210,7 @@ impl Reports {
             Some(_) => limited(api.replace(&report_name(reset), &params, &config_map)).await,
             None => limited(api.create(&params, &config_map)).await,
         };
-        match written {
-            Ok(written) => Ok(ReportWrite::Written(written.resource_version().unwrap_or_default())),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(ReportWrite::Stale),
-            Err(kube::Error::Api(status)) if version.is_some() && status.is_not_found() => Ok(ReportWrite::Stale),
-            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
-                Ok(ReportWrite::Refused(words(&kube::Error::Api(status))))
-            }
-            Err(error) => Err(error),
-        }
+        Ok(classify(written)?.map(|written| written.resource_version().unwrap_or_default()))
     }
 
     fn api(&self, namespace: &str) -> Api<ConfigMap> {
@@ -261,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_what_is_read_whether_it_is_small_or_large() {
+    fn a_report_is_read_as_it_was_written_whether_small_or_large() {
         for (count, compressed) in [(3, false), (10_000, true)] {
             let partitions = partitions(count, 0);
             let files = Files::of(&partitions).unwrap();
@@ -272,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_plan_fits_and_one_with_long_metadata_is_refused_before_anything_is_stopped() {
+    fn the_largest_plan_fits_and_one_with_long_metadata_is_refused_before_a_stop() {
         let most = i32::try_from(crate::api::MAX_PARTITIONS).unwrap();
         assert_eq!(Files::of(&partitions(most, 0)).unwrap().too_large(true), None);
         // Incompressible metadata: as long as Kafka allows, and all different.
@@ -291,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_somebody_has_broken_is_unreadable_and_not_empty() {
+    fn a_report_that_was_broken_is_unreadable_and_not_empty() {
         let broken = |key: &str, text: &str| ConfigMap {
             data: Some(BTreeMap::from([(key.to_owned(), text.to_owned())])),
             ..ConfigMap::default()
@@ -302,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_record_fits_and_is_of_one_reset() {
+    fn the_name_of_a_report_fits_and_is_of_one_reset() {
         let mut reset: OffsetReset = serde_json::from_value(serde_json::json!({
             "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
             "metadata": {"name": "a".repeat(253), "uid": "0f3c2b1a-1111-2222-3333-444455556666"},

@@ -1,0 +1,9 @@
+//! The workloads that a reset stops, and KEDA's ScaledObjects that scale them.
+
+mod kinds;
+mod owners;
+mod scaled_objects;
+mod targets;
+
+pub use scaled_objects::ScaledObjects;
+pub use targets::Targets;

@@ -1,0 +1,63 @@
+//! The dependencies of a pass.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    backoff::Backoff,
+    error::Error,
+    scheduler::{CommitsInFlight, Locks, Slots},
+};
+use crate::{
+    kafka::Connector,
+    kubernetes::{Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets, leader::Leadership},
+    observability::Metrics,
+};
+
+/// The dependencies of a pass, shared by all passes.
+pub struct Context {
+    /// The `OffsetReset`s.
+    pub resets: Resets,
+    /// The reports of resets.
+    pub reports: Reports,
+    /// The receipts of resets, which outlive them.
+    pub receipts: Receipts,
+    /// The target workloads.
+    pub targets: Targets,
+    /// The Leases of held workloads.
+    pub claims: Claims,
+    /// KEDA's ScaledObjects of the targets.
+    pub scaled_objects: ScaledObjects,
+    /// The Secrets that the specs name.
+    pub secrets: Secrets,
+    /// The OAuth token endpoints that specs may name, compared as exact addresses.
+    pub token_endpoints: Vec<String>,
+    /// Connects to Kafka clusters.
+    pub kafka: Arc<dyn Connector>,
+    /// Publishes Events.
+    pub announcer: Announcer,
+    /// The Prometheus metrics.
+    pub metrics: Metrics,
+    /// The watched namespaces; `None` stands for all namespaces of the cluster.
+    pub scopes: Vec<Option<String>>,
+    /// The waits after consecutive failures, per object.
+    pub backoff: Backoff,
+    /// Returns the current time.
+    pub clock: fn() -> Timestamp,
+    /// The slots for the passes that run at the same time.
+    pub slots: Slots,
+    /// The locks between passes.
+    pub locks: Locks,
+    /// The commits that may still land.
+    pub commits_in_flight: CommitsInFlight,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+}
+
+impl Context {
+    /// Checked right before every write and every commit: without leadership, another operator may be at work.
+    pub(super) fn require_leadership(&self) -> Result<(), Error> {
+        if self.leadership.is_certain() { Ok(()) } else { Err(Error::NotLeading) }
+    }
+}

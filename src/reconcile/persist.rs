@@ -1,0 +1,228 @@
+//! The stored state of a reset: its status, and its report with the partitions that do not fit into the status.
+//!
+//! A plan of up to [`MAX_LISTED_PARTITIONS`] partitions is in the status, which is authoritative. Of a larger plan the status
+//! lists the most important partitions, and the report is authoritative. The report is written before the status, so that a
+//! status never relies on a report that does not exist. Each is written only over the version that was read.
+
+use std::cmp::Reverse;
+
+use super::{context::Context, error::Error};
+use crate::{
+    api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus},
+    kubernetes::{Files, ReportRead, WriteOutcome, report_name},
+    machine::{
+        Decision,
+        plan::export::{Place, equivalent_command},
+        request::Request,
+    },
+};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+/// The most bytes of the listed partitions in a status, as JSON.
+const MAX_LISTED_BYTES: usize = 150_000;
+
+/// The stored state of a reset, as this pass has read it.
+pub(super) struct StoredState {
+    /// The status; with all partitions, where this pass needs them.
+    pub status: OffsetResetStatus,
+    /// Whether the report was read.
+    report_read: bool,
+    /// The version of the report that was read; `None` when there is none, or none was needed.
+    report_version: Option<String>,
+    /// Why partitions that are needed are missing.
+    pub report_lost: Option<String>,
+    /// Why the report cannot be written: another object has its name, or the operator may not read it.
+    report_blocked: Option<String>,
+}
+
+/// Reads the stored state; the report only in the phases that work on the partitions.
+pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<StoredState, Error> {
+    let mut stored = StoredState {
+        status: reset.status.clone().unwrap_or_default(),
+        report_read: false,
+        report_version: None,
+        report_lost: None,
+        report_blocked: None,
+    };
+    // A restore does not wait for the report.
+    let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&stored.status, (context.clock)());
+    if ends || !matches!(stored.status.phase, Some(Phase::Planning | Phase::Resetting)) {
+        return Ok(stored);
+    }
+    stored.read_report(context, reset).await?;
+    Ok(stored)
+}
+
+/// Whether the hold has reached its deadline.
+pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
+    status.hold.as_ref().is_some_and(|hold| hold.deadline.0 <= now)
+}
+
+impl StoredState {
+    async fn read_report(&mut self, context: &Context, reset: &OffsetReset) -> Result<(), Error> {
+        match context.reports.read(reset).await.map_err(Error::ReadReport)? {
+            ReportRead::Found(report) => {
+                self.report_version = Some(report.version);
+                self.add_omitted(report.partitions);
+            }
+            ReportRead::Missing => self.lose("it was deleted".to_owned()),
+            ReportRead::Unreadable { version, why } => {
+                self.report_blocked = version.is_none().then(|| why.clone());
+                self.report_version = version;
+                self.lose(why);
+            }
+        }
+        self.report_read = true;
+        Ok(())
+    }
+
+    /// The same with another status.
+    fn with(&self, status: OffsetResetStatus) -> Self {
+        Self {
+            status,
+            report_read: self.report_read,
+            report_version: self.report_version.clone(),
+            report_lost: self.report_lost.clone(),
+            report_blocked: self.report_blocked.clone(),
+        }
+    }
+
+    fn add_omitted(&mut self, partitions: Vec<PartitionStatus>) {
+        let omitted = usize::try_from(self.status.partitions_omitted).unwrap_or(0);
+        if omitted == 0 {
+            return;
+        }
+        let expected = self.status.partitions.len() + omitted;
+        if self.status.phase == Some(Phase::Resetting) && partitions.len() != expected {
+            return self.lose(format!("it has {} partitions, but the plan has {expected}", partitions.len()));
+        }
+        self.status.partitions = partitions;
+        self.status.partitions_omitted = 0;
+    }
+
+    fn lose(&mut self, why: String) {
+        if self.status.partitions_omitted > 0 && self.status.phase == Some(Phase::Resetting) {
+            self.report_lost = Some(why);
+        }
+    }
+}
+
+/// The object and the state as they are stored now.
+pub(super) type Persisted = Box<(OffsetReset, StoredState)>;
+
+/// Writes what a decision has changed: first the report, then the status. `Refused` means that the report or the receipt
+/// cannot be written.
+pub(super) async fn persist(
+    context: &Context,
+    reset: OffsetReset,
+    request: Option<&Request>,
+    old: &StoredState,
+    decision: &Decision,
+) -> Result<WriteOutcome<Persisted>, Error> {
+    let mut next = old.with(decision.status.clone());
+    if next.status == old.status {
+        return Ok(WriteOutcome::Done(Box::new((reset, next))));
+    }
+    if next.status.partitions != old.status.partitions && next.status.partitions_omitted == 0 {
+        if !next.report_read {
+            // A status that was edited by hand may have lost its plan, and then an earlier report exists.
+            next.read_report(context, &reset).await?;
+        }
+        if let Some(why) = &next.report_blocked {
+            return Ok(WriteOutcome::Refused(why.clone()));
+        }
+        let files = match Files::of(&next.status.partitions) {
+            Ok(files) => files,
+            Err(why) => return Ok(WriteOutcome::Refused(why)),
+        };
+        if let Some(why) = files.too_large(next.status.final_plan_time.is_none()) {
+            return Ok(WriteOutcome::Refused(why));
+        }
+        let compressed = files.is_compressed();
+        context.require_leadership()?;
+        match context.reports.write(&reset, files, next.report_version.as_deref()).await.map_err(Error::WriteReport)? {
+            WriteOutcome::Done(version) => next.report_version = Some(version),
+            WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
+            WriteOutcome::Refused(why) => return Ok(WriteOutcome::Refused(why)),
+        }
+        let config_map = report_name(&reset);
+        if let Some(request) = request {
+            let namespace = reset.namespace().unwrap_or_default();
+            let place = Place { namespace: &namespace, config_map: &config_map, compressed };
+            next.status.equivalent_command = Some(equivalent_command(request, &next.status.partitions, place));
+        }
+        next.status.report = Some(ReportStatus { config_map, compressed });
+    }
+    // The receipt is written before the status that a commit relies on.
+    let first_commit = old.status.commits == 0 || old.status.receipt.is_none();
+    if let (Some(receipt), Some(at)) = (&next.status.receipt, &next.status.final_plan_time)
+        && first_commit
+        && next.status.commits > 0
+        && !receipt.settled
+    {
+        context.require_leadership()?;
+        let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status).await;
+        match opened.map_err(Error::Receipt)? {
+            WriteOutcome::Done(()) => {}
+            WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
+            WriteOutcome::Refused(why) => return Ok(WriteOutcome::Refused(format!("its receipt could not be written: {why}"))),
+        }
+    }
+    write_status(context, reset, next).await
+}
+
+/// Writes the status without the report, when the report cannot be written and consumers must not wait for it.
+pub(super) async fn persist_without_report(
+    context: &Context,
+    reset: OffsetReset,
+    old: &StoredState,
+    decision: &Decision,
+    why: &str,
+) -> Result<WriteOutcome<Persisted>, Error> {
+    let mut status = decision.status.clone();
+    let warning = format!("the report is not up to date, because it could not be written: {why}");
+    if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
+        status.warnings.push(warning);
+    }
+    write_status(context, reset, old.with(status)).await
+}
+
+async fn write_status(context: &Context, reset: OffsetReset, stored: StoredState) -> Result<WriteOutcome<Persisted>, Error> {
+    context.require_leadership()?;
+    match context.resets.write_status(&reset, &listed(&stored.status)).await.map_err(Error::WriteStatus)? {
+        WriteOutcome::Done(written) => Ok(WriteOutcome::Done(Box::new((written, stored)))),
+        WriteOutcome::Refused(why) => Err(Error::StatusRefused(why)),
+        WriteOutcome::Stale => Ok(WriteOutcome::Stale),
+    }
+}
+
+/// The status with as many partitions as it may list: all of them, or else the most important ones.
+fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
+    let mut listed = status.clone();
+    if status.partitions_omitted > 0 {
+        return listed;
+    }
+    let weight = |planned: &PartitionStatus| serde_json::to_string(planned).map_or(usize::MAX, |text| text.len());
+    let total = status.partitions.iter().map(weight).fold(0, usize::saturating_add);
+    if status.partitions.len() <= MAX_LISTED_PARTITIONS && total <= MAX_LISTED_BYTES {
+        return listed;
+    }
+    let matters = |planned: &PartitionStatus| match planned.outcome {
+        PartitionOutcome::Failed => 3,
+        PartitionOutcome::Unconfirmed | PartitionOutcome::Skipped => 2,
+        PartitionOutcome::Planned | PartitionOutcome::Reset | PartitionOutcome::Unchanged => i32::from(planned.clamped.is_some()),
+    };
+    // A stable sort keeps the order of the plan among equals.
+    listed.partitions.sort_by_key(|planned| Reverse(matters(planned)));
+    let mut bytes = 0_usize;
+    let fits = listed.partitions.iter().take(MAX_LISTED_PARTITIONS).take_while(|planned| {
+        bytes = bytes.saturating_add(weight(planned));
+        bytes <= MAX_LISTED_BYTES
+    });
+    // At least one stays, so that this differs from a status without a plan.
+    let fits = fits.count().max(1);
+    listed.partitions.truncate(fits);
+    listed.partitions_omitted = i32::try_from(status.partitions.len() - fits).unwrap_or(i32::MAX);
+    listed
+}

@@ -1,0 +1,14 @@
+//! Which passes run at the same time, in which order, and which of them exclude each other.
+
+mod commits_in_flight;
+mod locks;
+mod queue;
+mod slots;
+
+pub use commits_in_flight::CommitsInFlight;
+pub use locks::Locks;
+pub use slots::Slots;
+
+pub(super) use locks::Lock;
+pub(super) use queue::Rank;
+pub(super) use slots::Slot;

@@ -1,0 +1,290 @@
+//! Slots for the passes that run at the same time: a reset with consumers at zero never waits for one that has none, and a
+//! flood of resets that cannot succeed does not block the others.
+
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc};
+
+use futures::FutureExt;
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::queue::{Queue, Rank, Waiting};
+use crate::api::OffsetReset;
+
+/// By namespace and name, because the UID of a deleted object is unknown.
+type Object = ObjectRef<OffsetReset>;
+
+/// For every 4 slots there is one for passes that hold nothing; for every 32, while any reset holds workloads. Few slots are
+/// enough to keep an API server busy, and the resets with consumers at zero use the same one.
+const SLOTS_PER_IDLE: usize = 4;
+const SLOTS_PER_IDLE_BESIDE_HOLDS: usize = 32;
+
+/// The slots for passes.
+pub struct Slots {
+    shared: Arc<Mutex<Shared>>,
+    /// The rank of each object after its last pass.
+    ranks: Mutex<HashMap<Object, Rank>>,
+}
+
+struct Shared {
+    queue: Queue<oneshot::Sender<Permit>>,
+    /// The number of slots for passes of rank `Holding`.
+    most: usize,
+    /// The number of taken slots: of rank `Holding`, and of the others.
+    taken: [usize; 2],
+    /// The number of objects whose last rank was `Holding`.
+    holding: usize,
+    closed: bool,
+}
+
+/// The slot of a pass, until it is dropped.
+pub(in crate::reconcile) struct Slot<'a> {
+    slots: &'a Slots,
+    rank: Rank,
+    namespace: String,
+    permit: Option<Permit>,
+}
+
+/// Returns its slot when it is dropped, even when that happens in the channel to a pass that does not wait any more.
+struct Permit {
+    shared: Arc<Mutex<Shared>>,
+    lane: usize,
+}
+
+impl Slots {
+    /// This many slots for passes of rank `Holding`, and a fraction of it for the others.
+    #[must_use]
+    pub fn new(concurrency: u16) -> Self {
+        let shared = Shared { queue: Queue::default(), most: concurrency.into(), taken: [0, 0], holding: 0, closed: false };
+        Self { shared: Arc::new(Mutex::new(shared)), ranks: Mutex::default() }
+    }
+
+    /// Dismisses the passes that have not begun, and begins no new ones. Passes in progress continue.
+    pub fn close(&self) {
+        let dismissed = {
+            let mut shared = self.shared.lock();
+            shared.closed = true;
+            shared.queue.take_new()
+        };
+        drop(dismissed);
+    }
+
+    /// Waits for a slot. `None` when the slots are closed.
+    pub(in crate::reconcile) async fn acquire(&self, rank: Rank, namespace: &str) -> Option<Slot<'_>> {
+        let permit = self.permit(rank, namespace, true).await?;
+        Some(Slot { slots: self, rank, namespace: namespace.to_owned(), permit: Some(permit) })
+    }
+
+    async fn permit(&self, rank: Rank, namespace: &str, is_new: bool) -> Option<Permit> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut shared = self.shared.lock();
+            if shared.closed && is_new {
+                return None;
+            }
+            shared.queue.push(rank, namespace, Waiting { is_new, wake: sender });
+        }
+        grant(&self.shared);
+        receiver.await.ok()
+    }
+
+    /// The rank of an object after its last pass, if it had one.
+    pub(in crate::reconcile) fn rank(&self, object: &Object) -> Option<Rank> {
+        self.ranks.lock().get(object).copied()
+    }
+
+    /// Records the rank of an object after a pass.
+    pub(in crate::reconcile) fn remember(&self, object: &Object, rank: Rank) {
+        self.change(object, |_| Some(rank));
+    }
+
+    /// Records a failed pass: the object goes behind the others, unless it may hold something.
+    pub(in crate::reconcile) fn has_failed(&self, object: &Object) {
+        self.change(object, |known| Some(if known == Some(Rank::Holding) { Rank::Holding } else { Rank::Again }));
+    }
+
+    /// Drops the rank of an object that is finished or gone.
+    pub fn forget(&self, object: &Object) {
+        self.change(object, |_| None);
+    }
+
+    fn change(&self, object: &Object, change: impl FnOnce(Option<Rank>) -> Option<Rank>) {
+        let mut ranks = self.ranks.lock();
+        let known = ranks.get(object).copied();
+        let rank = change(known);
+        match rank {
+            Some(rank) => ranks.insert(object.clone(), rank),
+            None => ranks.remove(object),
+        };
+        let [held, holds] = [known, rank].map(|rank| usize::from(rank == Some(Rank::Holding)));
+        let mut shared = self.shared.lock();
+        shared.holding = shared.holding + holds - held;
+        drop(shared);
+        drop(ranks);
+        // There may be more slots now.
+        grant(&self.shared);
+    }
+}
+
+impl Slot<'_> {
+    /// Awaits a future with the slot released, unless it is ready at once; then acquires a slot again. So a pass with a slot never
+    /// waits for a pass without one, and a Kafka cluster that does not answer occupies no slot.
+    pub(in crate::reconcile) async fn released_while<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        if let Some(done) = future.as_mut().now_or_never() {
+            return done;
+        }
+        self.permit = None;
+        let done = future.await;
+        // A pass in progress goes before those that have not begun.
+        self.permit = self.slots.permit(self.rank.min(Rank::Begun), &self.namespace, false).await;
+        done
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.give_back();
+        grant(&self.shared);
+    }
+}
+
+impl Permit {
+    fn give_back(&self) {
+        self.shared.lock().taken[self.lane] -= 1;
+    }
+}
+
+/// Gives the available slots to the waiting passes.
+fn grant(shared: &Arc<Mutex<Shared>>) {
+    loop {
+        // Not in a `while let`, which would hold the lock during its body.
+        let next = shared.lock().next();
+        let Some((lane, wake)) = next else { return };
+        if let Err(unwanted) = wake.send(Permit { shared: Arc::clone(shared), lane }) {
+            unwanted.give_back();
+            // The loop gives its slot to the next pass, not its drop, which would recurse: many may have gone away at once.
+            std::mem::forget(unwanted);
+        }
+    }
+}
+
+impl Shared {
+    fn next(&mut self) -> Option<(usize, oneshot::Sender<Permit>)> {
+        for lane in [0, 1] {
+            let most = match (lane, self.holding) {
+                (0, _) => self.most,
+                (_, 0) => self.most.div_ceil(SLOTS_PER_IDLE),
+                _ => self.most.div_ceil(SLOTS_PER_IDLE_BESIDE_HOLDS),
+            };
+            let wake = if self.taken[lane] >= most {
+                None
+            } else if lane == 0 {
+                self.queue.next_holding()
+            } else {
+                self.queue.next_other()
+            };
+            if let Some(wake) = wake {
+                self.taken[lane] += 1;
+                return Some((lane, wake));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Polled once.
+    fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+        future.now_or_never()
+    }
+
+    #[tokio::test]
+    async fn passes_that_hold_nothing_have_slots_of_their_own_and_dropped_ones_return_theirs() {
+        let slots = Slots::new(4);
+        let first = slots.acquire(Rank::New, "a").await.expect("it is open");
+        assert!(now(slots.acquire(Rank::New, "a")).is_none(), "there is one slot for such a pass");
+        let holding: Vec<_> =
+            (0..4).map(|_| now(slots.acquire(Rank::Holding, "a")).flatten().expect("these slots are others")).collect();
+        assert!(now(slots.acquire(Rank::Holding, "a")).is_none(), "there are four");
+        drop((first, holding));
+        // The passes that got no slot were dropped.
+        assert!(now(slots.acquire(Rank::Again, "a")).flatten().is_some());
+        assert!(now(slots.acquire(Rank::Holding, "a")).flatten().is_some());
+    }
+
+    #[tokio::test]
+    async fn while_a_reset_holds_something_the_others_have_fewer_slots() {
+        let (slots, object) = (Slots::new(32), ObjectRef::new("a").within("b"));
+        slots.remember(&object, Rank::Holding);
+        slots.remember(&object, Rank::Holding);
+        let mut taken: Vec<_> = (0..8).map_while(|_| now(slots.acquire(Rank::New, "a")).flatten()).collect();
+        assert_eq!(taken.len(), 1);
+        let mut waiting = Box::pin(slots.acquire(Rank::New, "a"));
+        assert!(now(&mut waiting).is_none());
+        slots.forget(&object);
+        taken.push(now(&mut waiting).flatten().expect("no reset holds anything any more"));
+        taken.extend((0..8).map_while(|_| now(slots.acquire(Rank::New, "a")).flatten()));
+        assert_eq!(taken.len(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_is_dropped_with_its_permit_in_the_channel_returns_the_slot() {
+        let slots = Slots::new(1);
+        let first = slots.acquire(Rank::New, "a").await;
+        let mut waiting = Box::pin(slots.acquire(Rank::New, "a"));
+        assert!(now(&mut waiting).is_none());
+        drop(first);
+        drop(waiting);
+        assert!(now(slots.acquire(Rank::New, "a")).flatten().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_released_only_while_the_future_is_not_ready() {
+        let slots = Slots::new(1);
+        let mut slot = slots.acquire(Rank::New, "a").await.expect("it is open");
+        let (done, waits) = oneshot::channel::<()>();
+        assert_eq!(slot.released_while(std::future::ready(7)).await, 7);
+        assert!(now(slots.acquire(Rank::New, "a")).is_none(), "it still has its slot");
+        {
+            let mut released = Box::pin(slot.released_while(waits));
+            assert!(now(&mut released).is_none());
+            let other = now(slots.acquire(Rank::New, "a")).flatten().expect("it has released its slot");
+            done.send(()).expect("the future waits");
+            assert!(now(&mut released).is_none(), "another pass has the slot");
+            drop(other);
+            released.await.expect("the future is ready");
+        }
+        assert!(now(slots.acquire(Rank::New, "a")).is_none(), "it has its slot again");
+    }
+
+    #[tokio::test]
+    async fn after_close_passes_in_progress_continue_and_no_other_begins() {
+        let slots = Slots::new(1);
+        let mut slot = slots.acquire(Rank::New, "a").await.expect("it is open");
+        let mut waiting = Box::pin(slots.acquire(Rank::Holding, "a"));
+        let first = now(&mut waiting).flatten().expect("that is another slot");
+        let mut second = Box::pin(slots.acquire(Rank::Holding, "a"));
+        assert!(now(&mut second).is_none());
+        slots.close();
+        assert!(now(&mut second).expect("it is dismissed").is_none());
+        assert!(slots.acquire(Rank::New, "a").await.is_none());
+        slot.released_while(tokio::task::yield_now()).await;
+        drop((first, slot));
+    }
+
+    #[test]
+    fn a_failure_puts_a_pass_that_holds_nothing_behind_the_others() {
+        let (slots, object) = (Slots::new(1), ObjectRef::new("a").within("b"));
+        slots.has_failed(&object);
+        assert_eq!(slots.rank(&object), Some(Rank::Again));
+        slots.remember(&object, Rank::Holding);
+        slots.has_failed(&object);
+        assert_eq!(slots.rank(&object), Some(Rank::Holding));
+        slots.forget(&object);
+        assert_eq!(slots.rank(&object), None);
+    }
+}
