@@ -50,7 +50,7 @@ impl Pool {
     /// A pool whose clients each run in a process of their own: `program` with `arguments` must
     /// call [`super::serve`].
     #[must_use]
-    pub fn apart(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
+    pub fn subprocesses(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
         let launcher = Arc::new(Launcher::new(program, arguments, allowance));
         Self { clients: Mutex::default(), kind: Kind::Subprocess(launcher) }
     }

@@ -68,7 +68,7 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
     let allowed = leadership.clone();
     let allowance = Arc::new(move || allowed.left());
     let pool = Arc::new(match &config.program {
-        Some(program) => Pool::apart(program.clone(), config.client_arguments(), allowance),
+        Some(program) => Pool::subprocesses(program.clone(), config.client_arguments(), allowance),
         None => Pool::allowing(allowance),
     });
     let closer = tokio::spawn(close_idle_clients(Arc::clone(&pool), stop.clone()));

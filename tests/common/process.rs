@@ -40,7 +40,7 @@ pub fn clients() -> Pool {
 
 /// The same, with more words for the processes, and commits only while they are allowed.
 pub fn clients_with(words: &[&str], allowance: Allowance) -> Pool {
-    Pool::apart(program().into(), configured(words).client_arguments(), allowance)
+    Pool::subprocesses(program().into(), configured(words).client_arguments(), allowance)
 }
 
 /// One that runs, or has run; it goes with this.
