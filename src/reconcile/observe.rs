@@ -129,9 +129,9 @@ pub(super) async fn observe(
         };
     }
     if let Ok(request) = request {
-        let look = query_kafka_within_hold(context, reset, status, request, phase);
+        let queried = query_kafka_within_hold(context, reset, status, request, phase);
         // The data for a commit must not age while the pass waits for a slot.
-        seen.kafka = if phase == Phase::Resetting { look.await } else { slot.released_while(look).await };
+        seen.kafka = if phase == Phase::Resetting { queried.await } else { slot.released_while(queried).await };
     }
     Ok((seen, None))
 }
