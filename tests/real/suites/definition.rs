@@ -164,7 +164,7 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (json!({"drainTimeout": "ten"}), "drainTimeout must be a duration"),
         (json!({"drainTimeout": "10m"}), "holdTimeout must be longer than drainTimeout"),
         (json!({"holdTimeout": "1"}), "holdTimeout must be a duration"),
-        (json!({"remainingMembers": "Kill"}), "Unsupported value: \"Kill\": supported values: \"Wait\", \"Evict\""),
+        (json!({"remainingMembers": "Kill"}), "Unsupported value: \"Kill\": supported values: \"Wait\", \"Remove\""),
         (json!({"targetRefs": [], "remainingMembers": "Remove"}), "targetRefs names none. Name the workloads, or write Wait"),
     ]
 }

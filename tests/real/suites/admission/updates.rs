@@ -32,7 +32,10 @@ async fn a_change_that_lets_nothing_begin_needs_no_right(#[case] change: Value) 
 #[case::ends_a_dry_run_and_suspends(json!({"suspend": false, "dryRun": true}), json!({"dryRun": false, "suspend": true}))]
 #[case::ends_both(json!({"suspend": true, "dryRun": true}), json!({"dryRun": false, "suspend": false}))]
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_lets_a_reset_begin_that_somebody_else_has_made_needs_the_rights(#[case] made: Value, #[case] change: Value) {
+async fn a_reset_that_another_user_made_begins_only_for_a_user_with_all_the_rights_that_it_needs(
+    #[case] made: Value,
+    #[case] change: Value,
+) {
     guarded(async |admin, namespace| {
         let (stranger, object) = stranger(admin, namespace, made).await;
         let change = json!({ "spec": change });
