@@ -3,6 +3,7 @@
 pub mod any_logs;
 pub mod broker;
 pub mod consumers;
+pub mod env;
 #[path = "../../generators/mod.rs"]
 pub mod generators;
 pub mod kafka_tool;

@@ -1,12 +1,12 @@
 //! A small shop for tests of the operator's loop: a namespace with the operator, a Deployment, its consumers and their topic.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
-use kube::{Api, Client, ResourceExt, api::PostParams};
+use kube::{Client, ResourceExt, api::PostParams};
 use offset_reset_operator::{
     api::{Clamp, FINALIZER, OffsetReset, OffsetResetStatus, PartitionOutcome, Phase, Reason},
     cli::Config,
-    kafka::{Connection, Connector, Pool},
+    kafka::Connector,
     machine::facts::{TopicPartition, group},
     run,
 };
@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     PATIENCE, condition,
     consumers::{Follower, Kind},
-    delete_records, deployment,
+    env::TestEnv,
     process::configured,
-    produce, replicas, reset, resets, rights, topic, unique, wait_for_end, with_namespace, within,
+    produce, reset, rights, unique, wait_for_end, with_namespace, within,
 };
 
 /// A Unix time in seconds, as the first example of the API has it.
@@ -79,35 +79,38 @@ pub fn config(namespace: &str) -> Config {
     configured(&["--namespace", namespace])
 }
 
-/// A namespace with the operator, a Deployment `consumer` of two replicas, and its consumers, which have consumed all there is.
+/// The operator, a Deployment `consumer` of two replicas, and its consumers, which have consumed all records.
 pub struct Shop {
-    pub client: Client,
-    pub namespace: String,
+    env: TestEnv,
     pub topic: String,
     pub group: String,
-    pub api: Api<OffsetReset>,
     pub follower: Follower,
     pub operator: Operator,
 }
 
+impl Deref for Shop {
+    type Target = TestEnv;
+
+    fn deref(&self) -> &TestEnv {
+        &self.env
+    }
+}
+
 impl Shop {
-    /// A topic of three partitions: 100 records from T0 on, one per second, of which retention has taken the first 20; 10 records; none.
+    /// With the topic of [`TestEnv::topic`].
     pub async fn open(client: Client, namespace: String, kind: &Kind) -> Self {
-        let (topic, group) = (topic("shop", 3).await, unique("shop"));
-        produce(&topic, 0, &(0..100).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
-        delete_records(&topic, 0, 20).await;
-        produce(&topic, 1, &(0..10).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
-        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
-        let follower = Follower::start(&client, &namespace, "consumer", &group, std::slice::from_ref(&topic), kind);
+        let env = TestEnv::open(client, namespace).await;
+        let (topic, group) = (env.topic().await, unique("shop"));
+        env.deployment().await;
+        let follower = Follower::start(&env.client, &env.namespace, "consumer", &group, std::slice::from_ref(&topic), kind);
         let caught_up = async {
             while follower.count() < 90 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         within(PATIENCE, caught_up).await.expect("the consumers consume what there is");
-        let operator = Operator::start(&client, &namespace);
-        let api = resets(&client, &namespace);
-        Self { client, namespace, topic, group, api, follower, operator }
+        let operator = Operator::start(&env.client, &env.namespace);
+        Self { env, topic, group, follower, operator }
     }
 
     pub async fn apply(&self, name: &str, entries: Value) {
@@ -126,7 +129,7 @@ impl Shop {
 
     /// Writes more records to a partition, and waits until the consumers have committed past them.
     pub async fn produce(&self, partition: i32, records: i64) {
-        let admin = Pool::default().connect(&Connection::plain(super::brokers())).await.unwrap();
+        let admin = &self.admin;
         produce(&self.topic, partition, &vec![(T0 + 1_000) * 1000; usize::try_from(records).unwrap()]).await;
         let at = TopicPartition::new(&self.topic, partition);
         let waiting = async {
@@ -151,7 +154,7 @@ impl Shop {
     }
 
     pub async fn caught_up(&self) {
-        let admin = Pool::default().connect(&Connection::plain(super::brokers())).await.unwrap();
+        let admin = &self.admin;
         let first = TopicPartition::new(&self.topic, 0);
         let waiting = async {
             loop {
@@ -165,10 +168,6 @@ impl Shop {
             }
         };
         within(PATIENCE, waiting).await.expect("the consumers come back and consume what there is");
-    }
-
-    pub async fn replicas(&self) -> i32 {
-        replicas(&self.client, &self.namespace, "consumer").await
     }
 
     /// Waits until each of these partitions was consumed again from exactly this offset on.
@@ -223,4 +222,13 @@ pub fn succeeded(reset: &OffsetReset) {
     }
     assert_eq!(reset.metadata.generation, status.observed_generation);
     assert!(!reset.finalizers().iter().any(|name| name == FINALIZER) || status.completion_time.is_some());
+}
+
+/// How it ended, with its words for a failing test.
+#[track_caller]
+pub fn ended(reset: &OffsetReset, phase: Phase, reason: Reason) -> String {
+    let status = status(reset);
+    let message = status.message.clone().unwrap_or_default();
+    assert_eq!((status.phase, status.reason), (Some(phase), Some(reason)), "{message}");
+    message
 }

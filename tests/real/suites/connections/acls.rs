@@ -36,12 +36,12 @@ fn documented() -> Vec<Vec<String>> {
 }
 
 /// A user's group, topic, and the group whose offsets are taken, by the names that they have on the page.
-struct Stand {
+struct Granted {
     tool: KafkaTool,
     names: BTreeMap<&'static str, String>,
 }
 
-impl Stand {
+impl Granted {
     async fn new() -> Self {
         secured().await;
         let broker = Broker::new(CLEAR);
@@ -148,7 +148,7 @@ fn is_at(done: &OffsetReset, phase: Phase, offset: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_acls_of_the_documentation_are_enough_and_without_any_one_of_them_its_command_is_named() {
-    let (broker, mut stand) = (secured().await, Stand::new().await);
+    let (broker, mut stand) = (secured().await, Granted::new().await);
     let rights = documented();
     assert_eq!(rights.len(), 3, "{rights:?}");
     let dir = tempdir();

@@ -11,7 +11,7 @@ mod refused;
 mod scaled;
 mod unset;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, time::Duration};
 
 use k8s_openapi::api::events::v1::Event;
 use kube::{
@@ -20,29 +20,26 @@ use kube::{
     core::GroupVersionKind,
     discovery::pinned_kind,
 };
-use offset_reset_operator::{
-    api::{OffsetReset, Phase, Reason, Restored},
-    kafka::GroupAdmin,
-    machine::facts::{Committed, TopicPartition, group},
-};
+use offset_reset_operator::api::{OffsetReset, Phase, Reason, Restored};
 use real_tests::{
     PATIENCE,
-    broker::Broker,
     consumers::{Consumed, Kind, Member},
-    reset, resets,
-    shop::{Operator, T0, status, succeeded},
+    env::GroupEnv,
+    reset,
+    shop::{Operator, T0, ended, status, succeeded},
     unique, wait_for, wait_for_end, wait_for_phase, with_namespace, within,
 };
 use serde_json::{Value, json};
 
 /// A namespace with the operator, a topic of ten records, and a group that has consumed them all.
-struct Stand {
-    client: Client,
-    namespace: String,
-    api: Api<OffsetReset>,
-    admin: Arc<dyn GroupAdmin>,
-    topic: String,
-    group: String,
+struct Stand(GroupEnv);
+
+impl Deref for Stand {
+    type Target = GroupEnv;
+
+    fn deref(&self) -> &GroupEnv {
+        &self.0
+    }
 }
 
 impl Stand {
@@ -50,9 +47,7 @@ impl Stand {
     async fn with<T>(test: impl AsyncFnOnce(&Self) -> T) {
         with_namespace(async |client, namespace| {
             let stand = Self::open(client, namespace).await;
-            let operator = Operator::start(&stand.client, &stand.namespace);
-            test(&stand).await;
-            operator.end().await;
+            stand.operated(async || _ = test(&stand).await).await;
         })
         .await;
     }
@@ -71,14 +66,7 @@ impl Stand {
 
     /// Without an operator.
     async fn open(client: Client, namespace: String) -> Self {
-        let broker = Broker::default();
-        let (topic, group) = (broker.topic("targets", 1).await, unique("targets"));
-        broker.produce(&topic, 0, &[T0 * 1000; 10]).await;
-        let admin = broker.group_admin().await;
-        let consumed = Committed { offset: 10, metadata: String::new() };
-        let answers = admin.commit(&group, &[(TopicPartition::new(&topic, 0), consumed)]).await.unwrap();
-        assert!(answers.values().all(Result::is_ok), "{answers:?}");
-        Self { api: resets(&client, &namespace), client, namespace, admin, topic, group }
+        Self(GroupEnv::open(client, namespace, "targets", &[T0; 10], 10).await)
     }
 
     /// A reset of the group to its third record, with targets.
@@ -107,12 +95,7 @@ impl Stand {
     /// One that no pod of a target is: it keeps the group from becoming empty, and so a reset holding.
     async fn member(&self) -> Member {
         let member = Member::start(&self.group, std::slice::from_ref(&self.topic), &Kind::default(), 0, Consumed::default());
-        let joined = async {
-            while group::members(&self.admin.describe_group(&self.group).await.unwrap()) == 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(PATIENCE, joined).await.expect("the member joins");
+        self.members(&self.group, 1).await;
         member
     }
 
@@ -124,9 +107,7 @@ impl Stand {
 
     /// What is committed.
     async fn committed(&self) -> Option<i64> {
-        let at = TopicPartition::new(&self.topic, 0);
-        let found = self.admin.committed(&self.group, std::slice::from_ref(&at)).await.unwrap();
-        found[&at].as_ref().unwrap().as_ref().map(|committed| committed.offset)
+        self.offset_of(&self.group).await
     }
 
     /// The objects of a kind in the namespace.
@@ -183,15 +164,6 @@ impl Stand {
         };
         events.items.into_iter().filter(about).filter_map(|event| event.note).collect()
     }
-}
-
-/// How it ended, with its words for a failing test.
-#[track_caller]
-fn ended(reset: &OffsetReset, phase: Phase, reason: Reason) -> String {
-    let status = status(reset);
-    let message = status.message.clone().unwrap_or_default();
-    assert_eq!((status.phase, status.reason), (Some(phase), Some(reason)), "{message}");
-    message
 }
 
 /// A workload whose pods nobody runs.

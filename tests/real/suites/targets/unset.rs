@@ -1,7 +1,10 @@
 //! Replicas that somebody sets right when the operator has found them unset: the count of that moment comes back, not the one that unset
 //! replicas count as.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use http::{Method, Request};
 use k8s_openapi::api::coordination::v1::Lease;

@@ -16,7 +16,7 @@ use offset_reset_operator::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{PATIENCE, Stand};
+use super::{PATIENCE, TestEnv};
 use real_tests::{
     consumers::{Consumed, Kind, Member},
     shop::{Operator, status, succeeded},
@@ -51,7 +51,7 @@ impl Faulty {
     }
 
     /// The operator with this on its way to Kafka; and waits until the fault has happened, while a reset is applied.
-    pub async fn start(self, stand: &Stand, apply: impl Future<Output = ()>) -> Operator {
+    pub async fn start(self, stand: &TestEnv, apply: impl Future<Output = ()>) -> Operator {
         let happened = Arc::clone(&self.happened);
         let operator = Operator::start_on(&stand.client, &stand.namespace, Arc::new(self));
         apply.await;
@@ -151,14 +151,14 @@ impl GroupAdmin for Client {
 }
 
 /// An operator takes up a reset, commits, and is killed before it hears the answer.
-pub async fn commit_and_die(stand: &Stand, name: &str, group: &str, entries: Value, spec: Value) {
+pub async fn commit_and_die(stand: &TestEnv, name: &str, group: &str, entries: Value, spec: Value) {
     Faulty::new(Fault::AnswerLost).start(stand, stand.apply(name, group, entries, spec)).await.kill().await;
 }
 
 /// Kills the operator right before or right after its commit; another one goes on.
 async fn killed_around_the_commit(before: bool) {
     with_namespace(async |client, namespace| {
-        let stand = Stand::open(client.clone(), namespace.clone()).await;
+        let stand = TestEnv::open(client.clone(), namespace.clone()).await;
         let (topic, group) = (stand.topic().await, unique("killed"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5), (2, 0)]).await;
         let fault = if before { Fault::NeverSent } else { Fault::AnswerLost };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use offset_reset_operator::api::{Clamp, PartitionOutcome, Phase, Reason};
 use serde_json::json;
 
-use super::{Stand, ended, tp};
+use super::{TestEnv, ended, tp};
 use real_tests::{
     consumers::{Consumed, Kind, Member},
     shop::{T0, outcomes, status, succeeded},
@@ -14,7 +14,7 @@ use real_tests::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_target_takes_each_partition_where_kafka_would() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, other) = (stand.topic().await, unique("other"));
         stand.commit(&other, &topic, &[(0, 33), (1, 4_000), (2, 0)]).await;
         let hours = (jiff::Timestamp::now().as_second() - T0) / 3600 + 1;
@@ -56,7 +56,7 @@ async fn each_target_takes_each_partition_where_kafka_would() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn current_repairs_what_is_out_of_range_and_touches_nothing_else() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("current"));
         stand.commit(&group, &topic, &[(0, 5), (1, 5)]).await;
         let current = json!([{"topic": topic, "position": "Current"}]);
@@ -84,7 +84,7 @@ async fn current_repairs_what_is_out_of_range_and_touches_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_range_is_clamped_refused_or_left_alone() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("range"));
         let begin = [(0, 50), (1, 5), (2, 0)];
         stand.commit(&group, &topic, &begin).await;
@@ -114,7 +114,7 @@ async fn out_of_range_is_clamped_refused_or_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_beyond_its_limits_is_refused() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("limits"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5)]).await;
         let (back, on) = (json!([{"topic": topic, "position": "Earliest"}]), json!([{"topic": topic, "position": "Latest"}]));
@@ -135,7 +135,7 @@ async fn a_plan_beyond_its_limits_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pattern_means_the_topics_and_partitions_with_commits_and_one_that_was_deleted_fails_no_other() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (orders, payments, gone) = (stand.topic().await, stand.topic().await, stand.broker.topic("gone", 1).await);
         let (group, source) = (unique("pattern"), unique("source"));
         stand.commit(&group, &orders, &[(0, 50)]).await;
@@ -172,7 +172,7 @@ async fn a_pattern_means_the_topics_and_partitions_with_commits_and_one_that_was
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_starts_from_a_commit_needs_one() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group, other) = (stand.topic().await, unique("without"), unique("other"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
         stand.commit(&other, &topic, &[(1, 3)]).await;
@@ -193,7 +193,7 @@ async fn what_starts_from_a_commit_needs_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_latest_committed_record_is_before_an_open_transaction() {
     use real_tests::logs::{Cleanup, Ending, PartitionSpec, Step, TopicSpec, build};
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let steps = vec![Step::batch([T0 * 1000; 4]), Step::transaction([T0 * 1000; 3], Ending::Open)];
         let partitions = vec![PartitionSpec { steps, delete_before: None }; 3];
         let topic = build(&stand.broker, "open", &TopicSpec { partitions, cleanup: Cleanup::Nothing }).await.topic;
@@ -210,7 +210,7 @@ async fn the_latest_committed_record_is_before_an_open_transaction() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_deleted_after_the_plan_fails_only_its_own_partitions() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, doomed, group) = (stand.topic().await, stand.broker.topic("doomed", 1).await, unique("doomed"));
         let member = Member::start(&group, std::slice::from_ref(&topic), &Kind::default(), 0, Consumed::default());
         let joined = async {

@@ -6,15 +6,15 @@ use offset_reset_operator::machine::facts::{Bounds, Committed, TimestampMatch, T
 use rdkafka::producer::FutureRecord;
 use serde_json::json;
 
-use super::{Stand, as_recorded, tp};
+use super::{TestEnv, as_recorded, tp};
 use real_tests::{PATIENCE, shop::status, unique, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_partitions_by_time_are_looked_up_committed_and_read_back() {
-    Stand::with(async |stand| large(stand).await).await;
+    TestEnv::with(async |stand| large(stand).await).await;
 }
 
-async fn large(stand: &Stand) {
+async fn large(stand: &TestEnv) {
     let admin = &stand.admin;
     let (prefix, group) = (unique("large"), unique("large"));
     let mut partitions: Vec<TopicPartition> = vec![];

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::{
-    PATIENCE, Stand,
+    PATIENCE, TestEnv,
     faults::{Fault, Faulty},
 };
 use real_tests::{
@@ -22,13 +22,13 @@ use real_tests::{
     unique, wait_for_phase, wait_until_gone, with_namespace, within,
 };
 
-pub async fn take_off_finalizer(stand: &Stand, name: &str) {
+pub async fn take_off_finalizer(stand: &TestEnv, name: &str) {
     let none = json!({"metadata": {"finalizers": null}});
     stand.api.patch(name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
 }
 
 /// A reset that waits for a group which does not become empty, and holds its Deployment at zero.
-async fn a_hold(stand: &Stand) -> Member {
+async fn a_hold(stand: &TestEnv) -> Member {
     stand.deployment().await;
     let (topic, group) = (stand.topic().await, unique("orphan"));
     stand.commit(&group, &topic, &[(0, 50)]).await;
@@ -42,13 +42,13 @@ async fn a_hold(stand: &Stand) -> Member {
 }
 
 /// Deletes a reset and what keeps it from going before its replicas are back.
-async fn delete_by_force(stand: &Stand, name: &str) {
+async fn delete_by_force(stand: &TestEnv, name: &str) {
     take_off_finalizer(stand, name).await;
     stand.api.delete(name, &DeleteParams::default()).await.unwrap();
     wait_until_gone(&stand.api, name).await;
 }
 
-async fn has_two_replicas(stand: &Stand, name: &str) {
+async fn has_two_replicas(stand: &TestEnv, name: &str) {
     let back = async {
         while replicas(&stand.client, &stand.namespace, name).await != 2 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -58,7 +58,7 @@ async fn has_two_replicas(stand: &Stand, name: &str) {
 }
 
 /// Waits until the Deployment has its replicas back, and looks whether that was said on it.
-async fn it_comes_back(stand: &Stand) {
+async fn it_comes_back(stand: &TestEnv) {
     has_two_replicas(stand, "consumer").await;
     stand.no_leases().await;
     let said = Api::<Event>::namespaced(stand.client.clone(), &stand.namespace).list(&ListParams::default()).await.unwrap();
@@ -72,7 +72,7 @@ async fn it_comes_back(stand: &Stand) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start() {
     with_namespace(async |client, namespace| {
-        let stand = Stand::open(client, namespace).await;
+        let stand = TestEnv::open(client, namespace).await;
         let operator = Operator::start(&stand.client, &stand.namespace);
         let member = a_hold(&stand).await;
         operator.kill().await;
@@ -89,7 +89,7 @@ async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_at_zero() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let member = a_hold(stand).await;
         delete_by_force(stand, "orphan").await;
         it_comes_back(stand).await;
@@ -102,7 +102,7 @@ async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_at_zero() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_became_nobodys_in_the_middle_of_its_commit_comes_back_when_that_has_ended() {
     with_namespace(async |client, namespace| {
-        let stand = Stand::open(client, namespace).await;
+        let stand = TestEnv::open(client, namespace).await;
         let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
         deployment(&stand.client, &stand.namespace, "late", 2, pod).await;
         let (topic, group) = (stand.topic().await, unique("late"));

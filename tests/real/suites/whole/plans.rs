@@ -3,7 +3,7 @@
 use offset_reset_operator::api::{OffsetReset, Phase, Reason};
 use serde_json::json;
 
-use super::{Stand, ended};
+use super::{TestEnv, ended};
 use real_tests::{
     condition,
     consumers::Kind,
@@ -68,7 +68,7 @@ async fn a_dry_run_touches_nothing_and_says_everything_and_then_runs_planned_ane
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_that_is_refused_says_why_and_may_be_run_all_the_same() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("refused"));
         let entries = json!([{"topic": topic, "offset": 30}]);
         stand.apply("early", &group, entries, json!({"dryRun": true})).await;
@@ -90,7 +90,7 @@ async fn what_the_broker_would_refuse_is_seen_while_the_consumers_run() {
         return;
     }
     let mut tool = KafkaTool::start(Line::Current).await;
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group, hidden) = (stand.topic().await, unique("denied"), unique("hidden"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
         stand.commit(&hidden, &topic, &[(0, 50)]).await;

@@ -11,7 +11,7 @@ use offset_reset_operator::api::{OffsetReset, OffsetResetStatus, PartitionOutcom
 use serde_json::{Value, json};
 
 use super::{
-    Stand, ended,
+    TestEnv, ended,
     faults::{Fault, Faulty, commit_and_die},
     orphans::take_off_finalizer,
 };
@@ -27,18 +27,18 @@ fn with_targets() -> Value {
     json!({"targetRefs": [{"name": "consumer"}]})
 }
 
-async fn delete(stand: &Stand, name: &str) {
+async fn delete(stand: &TestEnv, name: &str) {
     stand.api.delete(name, &DeleteParams::default()).await.unwrap();
     wait_until_gone(&stand.api, name).await;
 }
 
-async fn receipts(stand: &Stand) -> Vec<ConfigMap> {
+async fn receipts(stand: &TestEnv) -> Vec<ConfigMap> {
     let api = Api::<ConfigMap>::namespaced(stand.client.clone(), &stand.namespace);
     api.list(&ListParams::default().labels("offsetreset.dev/receipt=receipt")).await.unwrap().items
 }
 
 /// As a backup that is restored without status, or somebody's hand, leaves it.
-async fn wipe_status(stand: &Stand, name: &str) {
+async fn wipe_status(stand: &TestEnv, name: &str) {
     let mut found = stand.api.get(name).await.unwrap();
     found.status = Some(OffsetResetStatus { observed_generation: Some(-1), ..OffsetResetStatus::default() });
     stand.api.replace_status(name, &PostParams::default(), &found).await.unwrap();
@@ -46,7 +46,7 @@ async fn wipe_status(stand: &Stand, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_and_created_again_it_stops_nothing_and_moves_nothing() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         stand.deployment().await;
         let (topic, group) = (stand.topic().await, unique("again"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
@@ -90,7 +90,7 @@ async fn deleted_and_created_again_it_stops_nothing_and_moves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deleted_before_anything_was_committed_leaves_no_receipt_and_may_run_again() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         stand.deployment().await;
         let (topic, group) = (stand.topic().await, unique("early"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
@@ -120,7 +120,7 @@ async fn what_was_deleted_before_anything_was_committed_leaves_no_receipt_and_ma
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_the_broker_has_refused_leaves_no_receipt() {
     with_namespace(async |client, namespace| {
-        let stand = Stand::open(client, namespace).await;
+        let stand = TestEnv::open(client, namespace).await;
         stand.deployment().await;
         let (topic, group) = (stand.topic().await, unique("refused"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5), (2, 0)]).await;
@@ -139,9 +139,12 @@ async fn a_commit_that_the_broker_has_refused_leaves_no_receipt() {
 }
 
 /// Killed between commit and status, and then something happens to the object before another operator comes.
-async fn cut_short(meanwhile: impl AsyncFnOnce(&Stand, OffsetReset), check: impl AsyncFnOnce(&Stand, &str, &str, OffsetReset)) {
+async fn cut_short(
+    meanwhile: impl AsyncFnOnce(&TestEnv, OffsetReset),
+    check: impl AsyncFnOnce(&TestEnv, &str, &str, OffsetReset),
+) {
     with_namespace(async |client, namespace| {
-        let stand = Stand::open(client, namespace).await;
+        let stand = TestEnv::open(client, namespace).await;
         stand.deployment().await;
         let (topic, group) = (stand.topic().await, unique("cut"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5)]).await;
@@ -175,7 +178,7 @@ async fn a_status_that_was_wiped_after_the_commit_moves_nothing_twice() {
 }
 
 /// Deleted without its finalizer, and created again.
-async fn replace_by_force(stand: &Stand, old: &OffsetReset) {
+async fn replace_by_force(stand: &TestEnv, old: &OffsetReset) {
     take_off_finalizer(stand, "cut").await;
     stand.api.delete("cut", &DeleteParams::default()).await.unwrap();
     wait_until_gone(&stand.api, "cut").await;

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Stand, as_recorded};
+use super::{TestEnv, as_recorded};
 use real_tests::{
     kafka_tool::{KafkaTool, Line},
     shop::{T0, status, succeeded},
@@ -14,7 +14,7 @@ use real_tests::{
 #[tokio::test(flavor = "multi_thread")]
 async fn before_and_after_are_files_that_kafkas_own_tool_reads() {
     let mut tool = KafkaTool::start(Line::Current).await;
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("files"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5)]).await;
         let done = stand.run("files", &group, json!([{"topic": topic, "timestamp": T0 + 30}]), json!({})).await;
@@ -46,7 +46,7 @@ async fn before_and_after_are_files_that_kafkas_own_tool_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_equivalent_command_does_the_same() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, source) = (stand.topic().await, unique("source"));
         stand.commit(&source, &topic, &[(0, 77)]).await;
         let begin = [(0, 50), (1, 5), (2, 0)];
@@ -92,7 +92,7 @@ async fn what_stands_under_the_name_of_the_record_is_never_overwritten() {
     use super::ended;
     use real_tests::{shop::Operator, wait_for_end, with_namespace};
     with_namespace(async |client, namespace| {
-        let stand = Stand::open(client.clone(), namespace.clone()).await;
+        let stand = TestEnv::open(client.clone(), namespace.clone()).await;
         let (topic, group) = (stand.topic().await, unique("taken"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
         stand.apply("taken", &group, json!([{"topic": topic, "offset": 30}]), json!({})).await;

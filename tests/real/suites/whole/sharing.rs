@@ -4,7 +4,7 @@ use kube::api::PostParams;
 use offset_reset_operator::api::{Phase, Reason};
 use serde_json::json;
 
-use super::Stand;
+use super::TestEnv;
 use real_tests::{
     reset,
     shop::{status, succeeded},
@@ -13,7 +13,7 @@ use real_tests::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_groups_of_one_deployment_cost_one_stop() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         stand.deployment().await;
         let topic = stand.topic().await;
         let groups = [unique("one"), unique("two"), unique("three")];
@@ -38,7 +38,7 @@ async fn three_groups_of_one_deployment_cost_one_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_comes_later_joins_and_the_first_waits_for_it() {
     use real_tests::consumers::{Consumed, Kind, Member};
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         stand.deployment().await;
         let topic = stand.topic().await;
         let (slow, quick) = (unique("slow"), unique("quick"));

@@ -3,7 +3,7 @@
 use offset_reset_operator::api::{Phase, Reason};
 use serde_json::json;
 
-use super::{Stand, ended};
+use super::{TestEnv, ended};
 use real_tests::{
     shop::{status, succeeded},
     unique,
@@ -15,7 +15,7 @@ fn undo(name: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_goes_back_to_what_was_before_and_can_be_undone_itself() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("undo"));
         stand.commit(&group, &topic, &[(0, 50), (1, 5)]).await;
         succeeded(&stand.run("mistake", &group, json!([{"topic": topic, "position": "Latest"}]), json!({})).await);
@@ -44,7 +44,7 @@ async fn an_undo_goes_back_to_what_was_before_and_can_be_undone_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_taken_back_is_refused() {
-    Stand::with(async |stand| {
+    TestEnv::with(async |stand| {
         let (topic, group, other) = (stand.topic().await, unique("undo"), unique("other"));
         for group in [&group, &other] {
             stand.commit(group, &topic, &[(0, 50)]).await;
