@@ -120,28 +120,23 @@ clean() {
 
 # Argument: a command that runs beside the tests, such as the linters; it fails the run when it fails.
 tests() {
-  trap 'clean integration outages e2e' EXIT
+  trap 'clean integration outages e2e one two' EXIT
   prepare
   rm -f "$target"/audit-*.log
   if [ $# != 0 ]; then beside lint nice "$@"; fi
   beside unit unit
-  if [ "$cluster" = sandbox ]; then
-    # Both wait most of the time.
-    beside outages outages
-    beside e2e e2e
-  fi
+  # All of this waits most of the time. One after the other, so that there are two sandboxes at once and no more.
+  if [ "$cluster" = sandbox ]; then beside apart apart; fi
   step "integration tests: a real API server, a real broker of each line of Kafka"
   integration
   if [ "$cluster" = sandbox ]; then
-    step "outages, a flood and a large reset, which ran in a sandbox of their own"
-    joined outages
-    step "end-to-end tests on a whole node, and what the sandbox leaves behind"
-    joined e2e
+    step "in sandboxes of their own: outages, a flood, a large reset; a whole node; what a sandbox leaves behind"
+    joined apart
     step "the operator's rights are exactly what it has used"
     cat "$target"/audit-*.log >"$target/audit.log"
     AUDIT_LOG=$(realpath "$target/audit.log") "$real" rights::a_difference rights::the_rights --nocapture
   else
-    alone integration
+    alone existing
     e2e
     echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
     echo "not tested: whether the operator's rights are exactly what it uses; only the sandbox's API server has a log of that"
@@ -168,15 +163,21 @@ unit() {
   done
 }
 
+apart() {
+  outages
+  e2e
+  tests/sandbox/hygiene.sh "$target/debug/sandbox"
+}
+
 integration() {
   up integration control-plane --also-kafka-3
   # More threads than cores, because most tests wait most of the time.
   real integration admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
-    process:: resets:: targets:: whole:: --test-threads 8 --skip ten_thousand
+    process:: resets:: targets:: whole:: --test-threads 6 --skip ten_thousand
   # After the others, because it keeps every core busy. It prints how many requests the operator survived.
   real integration kills:: --nocapture
   keep_audit_log integration
-  if [ "$cluster" = sandbox ]; then down integration; fi
+  down integration
 }
 
 # Takes the broker and the API server away. Its requests are not kept: an API server that was just started again may refuse for a
@@ -202,7 +203,6 @@ e2e() {
   real e2e e2e:: --test-threads 2
   keep_audit_log e2e
   down e2e
-  if [ "$cluster" = sandbox ]; then tests/sandbox/hygiene.sh "$target/debug/sandbox"; fi
 }
 
 soak() {

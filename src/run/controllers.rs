@@ -20,7 +20,10 @@ use kube::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Guarded, api, chain};
+use super::{
+    chain::chain,
+    scope::{Guarded, api},
+};
 use crate::{
     api::{LEASE_LABEL, OffsetReset, Phase},
     cli::Config,

@@ -1,20 +1,25 @@
 //! Wires everything together, and takes it down in order.
 
+mod chain;
 mod controllers;
+mod scope;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, Resource, api::ListParams, core::DeserializeGuard};
+use kube::{Client, api::ListParams};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::controllers::work;
+pub use self::chain::chain;
+use self::{
+    controllers::work,
+    scope::{Guarded, api},
+};
 use crate::{
-    api::OffsetReset,
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
@@ -24,8 +29,6 @@ use crate::{
     observability::{Metrics, Readiness, serve},
     reconcile::{Backoff, Commits, Context, Places, Turns},
 };
-
-type Guarded = DeserializeGuard<OffsetReset>;
 
 /// How often it is tried whether the definition is served by now.
 const CRD_RETRY: Duration = Duration::from_secs(2);
@@ -232,17 +235,6 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
     }
 }
 
-fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
 /// Waits until OffsetResets can be listed, in any of the namespaces that are watched: one that cannot be looked into, because it is not there
 /// yet or its Role is not, is looked at again by its watch, and keeps nobody else waiting. False when it was stopped before.
 async fn wait_for_crd(client: &Client, config: &Config, stop: &CancellationToken) -> bool {
@@ -279,21 +271,4 @@ async fn care_for(pool: Arc<Pool>, stop: CancellationToken) {
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
-}
-
-/// An error with everything that stands behind it.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat what stands behind them.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
