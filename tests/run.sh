@@ -72,7 +72,7 @@ up() {
   shift 2
   if [ "$cluster" = sandbox ]; then sandbox --name "$name" up --parts "$parts" "$@"; fi
 }
-down() { if [ "$cluster" = sandbox ]; then sandbox --name "$1" down; fi; }
+down() { if [ "$cluster" = sandbox ] && [ -x "$target/debug/sandbox" ]; then sandbox --name "$1" down; fi; }
 
 # Keeps the requests of the operator, before the sandbox goes with its audit log; the suite `rights` reads them.
 keep_audit_log() {
@@ -107,7 +107,7 @@ joined() {
   unset "running[$1]"
   cat "$target/$1.log"
   if [ "$status" != 0 ]; then
-    echo "FAILED: $1, which ran beside the others; its output is above and in $target/$1.log" >&2
+    echo "FAILED: $1, which ran beside the integration tests; its output is above and in $target/$1.log" >&2
     exit 1
   fi
 }
