@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
-# The tests, the soak, a benchmark, or the demo, with all the set-up that they need. `make test`, `make test-ecosystem`, `make soak`,
-# `make bench-flood` and `make demo` call this.
+# The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
+# `make soak`, `make bench-flood` and `make demo` call this.
 #
-#   CLUSTER=sandbox  (default) a sandbox of our own on this machine
-#   CLUSTER=existing a cluster and a broker of yours: KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS must be set, and the images
-#                    offset-reset-operator:dev and kafka-client:dev must be there (see README.md). KAFKA_3_BOOTSTRAP_SERVERS
-#                    may name a broker of the line of Kafka 3 as well; without it, what compares the lines runs on the one
+#   CLUSTER=sandbox  (default) sandboxes of its own on this machine
+#   CLUSTER=existing your cluster and your broker: see CONTRIBUTING.md#test-on-your-own-cluster
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=${CLUSTER:-sandbox}
@@ -17,9 +15,15 @@ step() { printf '\n=== %s (%d s so far)\n' "$*" "$((SECONDS - begin))"; }
 # The sandbox's own command: built together with everything else, so that no dependency is built twice with other features.
 sandbox() { "$target/debug/sandbox" "$@"; }
 
+# The test binaries that `prepare` has built.
+built() { sed -n 's/.*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*/\1/p' "$target/built.json"; }
+
+# Builds the operator, the sandbox and all tests, once: nothing is compiled while tests run.
 prepare() {
   step "building"
-  cargo build --workspace --features real-parts
+  mkdir -p "$target"
+  cargo build --workspace --all-targets --message-format json >"$target/built.json"
+  real=$(built | grep '/real-[0-9a-f]*$')
   case $cluster in
   sandbox)
     step "the sandbox: parts that are built once"
@@ -36,9 +40,9 @@ prepare() {
     else
       echo "KAFKA_3_BOOTSTRAP_SERVERS is not set: nothing is tested on Kafka 3"
     fi
-    # One that is installed already would work on the objects of the tests' own operators; the end-to-end tests bring it back.
+    # An installed operator would work on the objects of the tests' own operators; the end-to-end tests restore it.
     kubectl --namespace offset-reset-system scale deployment/offset-reset-operator --replicas=0 2>/dev/null || true
-    # The tests show what happens without the policies, too; the end-to-end tests bring them back as well.
+    # Some tests show what happens without the policies; the end-to-end tests restore these bindings as well.
     kubectl delete validatingadmissionpolicybinding --ignore-not-found offset-reset-targets offset-reset-secrets offset-reset-memory
     ;;
   *)
@@ -55,18 +59,25 @@ inside() {
   if [ "$cluster" = sandbox ]; then sandbox --name "$name" exec -- "$@"; else "$@"; fi
 }
 
+# Runs tests of real-tests: sandbox's name, then what their names contain and other arguments.
+real() {
+  local name=$1
+  shift
+  inside "$name" "$real" "$@"
+}
+
 # Sandbox's name, its parts, and what else `up` is told.
 up() {
   local name=$1 parts=$2
   shift 2
   if [ "$cluster" = sandbox ]; then sandbox --name "$name" up --parts "$parts" "$@"; fi
 }
-down() { if [ "$cluster" = sandbox ]; then sandbox --name "$1" down; fi; }
+down() { if [ "$cluster" = sandbox ] && [ -x "$target/debug/sandbox" ]; then sandbox --name "$1" down; fi; }
 
-# Keeps what the operator has asked of the API server, before the sandbox goes with it; `rights` reads it.
+# Keeps the requests of the operator, before the sandbox goes with its audit log; the suite `rights` reads them.
 keep_audit_log() {
   # shellcheck disable=SC2016
-  if [ "$cluster" = sandbox ]; then inside "$1" sh -c 'cat "$SANDBOX_DIR/audit.log"' >>"$target/audit.log"; fi
+  if [ "$cluster" = sandbox ]; then inside "$1" sh -c 'cat "$SANDBOX_DIR/audit.log"' >"$target/audit-$1.log"; fi
 }
 
 images() {
@@ -76,67 +87,122 @@ images() {
   fi
 }
 
+# What runs beside the rest: process IDs by name. Each is the leader of a process group.
+declare -A running=()
+
+# Starts a function beside the rest: a name, then the function. Its output goes into target/NAME.log.
+beside() {
+  local name=$1
+  shift
+  set -m
+  "$@" >"$target/$name.log" 2>&1 </dev/null &
+  set +m
+  running[$name]=$!
+}
+
+# Waits for it, shows its output, and fails when it has failed.
+joined() {
+  local status=0
+  wait "${running[$1]}" || status=$?
+  unset "running[$1]"
+  cat "$target/$1.log"
+  if [ "$status" != 0 ]; then
+    echo "FAILED: $1, which ran beside the integration tests; its output is above and in $target/$1.log" >&2
+    exit 1
+  fi
+}
+
+# Even when a test fails, nothing that was started here stays.
+clean() {
+  for name in "${!running[@]}"; do kill -- "-${running[$name]}" 2>/dev/null || true; done
+  for name in "$@"; do down "$name"; done
+}
+
+# Argument: a command that runs beside the tests, such as the linters; it fails the run when it fails.
 tests() {
-  # Also when a test fails: nothing that was started here stays.
-  trap 'down integration; down outages; down e2e' EXIT
+  trap 'clean integration outages e2e one two' EXIT
   prepare
-  step "unit tests"
-  cargo test --workspace --features real-parts --lib --bins --test committed --test kafka_faults -- --skip model::
-  step "the model of the machine, explored in every order; without each of its guards"
-  cargo test --workspace --features real-parts --lib -- model:: --nocapture
-  cargo build --tests --features real-parts
-
-  : >"$target/audit.log"
-
+  rm -f "$target"/audit-*.log
+  if [ $# != 0 ]; then beside lint nice "$@"; fi
+  beside unit unit
+  # All of this waits most of the time. One after the other, so that there are two sandboxes at once and no more.
+  if [ "$cluster" = sandbox ]; then beside apart apart; fi
   step "integration tests: a real API server, a real broker of each line of Kafka"
-  # Takes the broker and the API server away, so it has a sandbox of its own; and it waits most of the time, so the others run meanwhile.
+  integration
   if [ "$cluster" = sandbox ]; then
-    outages >"$target/outages.log" 2>&1 &
-    outages=$!
-  fi
-  up integration control-plane --also-kafka-3
-  inside integration cargo test --features real-parts --test kafka --test kafka_tool --test logs --test definition --test input --test process \
-    --test leader --test resets --test whole --test targets --test admission --test namespaced --test equivalence --no-fail-fast -- --test-threads 4 --skip ten_thousand
-  # Most of them wait for half a minute until something is given up, so all of them at once.
-  inside integration cargo test --features real-parts --test connections -- --test-threads 16
-  if [ "$cluster" = sandbox ]; then
-    wait "$outages" || { cat "$target/outages.log"; exit 1; }
-    cat "$target/outages.log"
-  else
-    echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
-  fi
-  # By itself, for it keeps every core busy; and said aloud, for it prints how many requests were survived.
-  inside integration cargo test --features real-parts --test kills -- --nocapture
-  # By itself, and said aloud, for it prints how long a sound reset took beside a flood of others.
-  inside integration cargo test --features real-parts --test flood -- --nocapture --test-threads 1
-  # By itself: a broker that makes 10,000 partitions on two cores does not know other tests' new topics for seconds.
-  inside integration cargo test --features real-parts --test whole -- ten_thousand
-  keep_audit_log integration
-  down integration
-
-  step "end-to-end tests: a whole node, the operator in its pod"
-  up e2e node
-  images e2e
-  inside e2e cargo test --features real-parts --test e2e -- --test-threads 2
-  keep_audit_log e2e
-  down e2e
-
-  if [ "$cluster" = sandbox ]; then
+    step "in sandboxes of their own: outages, a flood, a large reset; a whole node; what a sandbox leaves behind"
+    joined apart
     step "the operator's rights are exactly what it has used"
-    AUDIT_LOG=$(realpath "$target/audit.log") cargo test --features real-parts --test rights -- --nocapture
-    step "the sandbox leaves nothing behind"
-    tests/sandbox/hygiene.sh
+    cat "$target"/audit-*.log >"$target/audit.log"
+    AUDIT_LOG=$(realpath "$target/audit.log") "$real" rights::a_difference rights::the_rights --nocapture
   else
+    alone existing
+    e2e
+    echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
     echo "not tested: whether the operator's rights are exactly what it uses; only the sandbox's API server has a log of that"
+  fi
+  step "unit tests; the model of the machine, explored in every order; without each of its guards"
+  joined unit
+  if [ $# != 0 ]; then
+    step "$*"
+    joined lint
   fi
   step "all tests passed"
 }
 
-# Not in the audit log, for an API server that has just come back may refuse for a moment what it will allow.
+# Behind the others: nothing in here waits for a time.
+unit() {
+  renice -n 10 "$BASHPID" >/dev/null
+  # Not through cargo, which would wait until the linters have built what they need.
+  for binary in $(built | grep -vxF "$real"); do
+    echo "$binary"
+    "$binary" --skip model::
+  done
+  for binary in $(built | grep -F /offset_reset_operator-); do
+    "$binary" model:: --nocapture
+  done
+}
+
+apart() {
+  outages
+  e2e
+  tests/sandbox/hygiene.sh "$target/debug/sandbox"
+}
+
+integration() {
+  up integration control-plane --also-kafka-3
+  # More threads than cores, because most tests wait most of the time.
+  real integration admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
+    process:: resets:: targets:: whole:: --test-threads 6 --skip ten_thousand
+  # After the others, because it keeps every core busy. It prints how many requests the operator survived.
+  real integration kills:: --nocapture
+  keep_audit_log integration
+  down integration
+}
+
+# Takes the broker and the API server away. Its requests are not kept: an API server that was just started again may refuse for a
+# moment what it will allow.
 outages() {
   up outages control-plane
-  inside outages cargo test --features real-parts --test outages -- --test-threads 1 --nocapture
+  real outages outages:: --test-threads 1 --nocapture
+  alone outages
   down outages
+}
+
+# Tests that need a broker and an API server for themselves: sandbox's name.
+alone() {
+  # It prints how long a sound reset took beside a flood of others.
+  real "$1" flood:: --nocapture --test-threads 1
+  # While it creates 10,000 partitions, the broker does not know other tests' new topics for seconds.
+  real "$1" whole::large::ten_thousand
+}
+
+e2e() {
+  up e2e node
+  images e2e
+  real e2e e2e:: --test-threads 2
+  keep_audit_log e2e
+  down e2e
 }
 
 soak() {
@@ -147,10 +213,9 @@ soak() {
   trap 'down soak' EXIT
   prepare
   step "the soak: a whole node, of which parts are killed at random"
-  cargo build --features real-parts --test soak
   up soak node
   images soak
-  inside soak cargo test --features real-parts --test soak -- --nocapture --test-threads 1
+  real soak soak:: --nocapture --test-threads 1
 }
 
 bench_flood() {
@@ -158,12 +223,11 @@ bench_flood() {
   prepare
   step "the operator, built for release"
   cargo build --release --bin offset-reset-operator
-  cargo build --features real-parts --test flood
   up bench control-plane
   step "the flood"
   OPERATOR=$(realpath "$target/release/offset-reset-operator")
   export OPERATOR FLOOD=long
-  inside bench cargo test --features real-parts --test flood -- --nocapture --test-threads 1
+  real bench flood:: --nocapture --test-threads 1
 }
 
 ecosystem() {
@@ -175,17 +239,14 @@ ecosystem() {
   prepare
   step "KEDA and Flux: built once"
   sandbox build --ecosystem
-  cargo build --test ecosystem --features real-parts
   step "beside the real KEDA and Flux"
   up ecosystem control-plane --ecosystem
-  inside ecosystem cargo test --features real-parts --test ecosystem -- --test-threads 4
+  real ecosystem ecosystem:: --test-threads 4
   step "all tests beside KEDA and Flux passed"
 }
 
 demo() {
   prepare
-  step "the operator"
-  cargo build
   up default node
   images default
   inside default kubectl apply -k deploy/
@@ -196,14 +257,16 @@ demo() {
   inside default tests/demo/run.sh
 }
 
-case ${1:-} in
-test) tests ;;
+command=${1:-}
+shift || true
+case $command in
+test) tests "$@" ;;
 soak) soak ;;
 bench-flood) bench_flood ;;
 ecosystem) ecosystem ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test | ecosystem | soak | bench-flood | demo" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | soak | bench-flood | demo" >&2
   exit 1
   ;;
 esac

@@ -25,7 +25,7 @@ const TOOLCHAINS: &[(&str, &str)] =
 
 /// Says at once when there can be no sandbox on this machine.
 pub fn check_machine() -> Result<()> {
-    let own_cluster = "Use a cluster of your own instead: CLUSTER=existing with KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS set (README.md says how, with kind)";
+    let own_cluster = "Use a cluster of your own instead: CLUSTER=existing with KUBECONFIG and KAFKA_BOOTSTRAP_SERVERS set (CONTRIBUTING.md says how, with kind)";
     if !cfg!(target_os = "linux") {
         bail!("the sandbox needs Linux. {own_cluster}");
     }

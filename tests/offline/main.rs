@@ -1,0 +1,10 @@
+//! Tests that need no cluster and no broker: `cargo test` runs them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
+
+mod committed;
+#[path = "../generators/mod.rs"]
+mod generators;
+mod input;
+mod kafka_faults;
+mod layout;

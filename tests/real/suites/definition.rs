@@ -1,0 +1,339 @@
+//! The definition on a real API server: what is refused at apply, in which words, and what a fresh object looks like.
+
+use kube::{Api, ResourceExt, api::PostParams, core::DynamicObject, discovery::ApiResource};
+use offset_reset_operator::api::OffsetReset;
+use real_tests::{client, generators::refusals::changed, install_crd, resets, unique, with_namespace};
+use serde_json::{Value, json};
+
+fn one(entry: &Value) -> Value {
+    json!({ "resets": [entry] })
+}
+
+/// `kafka` with something more, or less.
+fn kafka(change: &Value) -> Value {
+    let mut kafka = json!({"bootstrapServers": "kafka:9092"});
+    for (key, value) in change.as_object().unwrap() {
+        kafka[key] = value.clone();
+    }
+    json!({ "kafka": kafka })
+}
+
+fn tls(source: &Value) -> Value {
+    kafka(&json!({"tls": {"trustedCertificates": [source]}}))
+}
+
+fn authentication(authentication: &Value) -> Value {
+    kafka(&json!({"tls": {}, "authentication": authentication}))
+}
+
+fn config(config: &Value) -> Value {
+    kafka(&json!({ "config": config }))
+}
+
+/// What must be refused, with words that must be in the answer.
+fn refusals() -> Vec<(Value, &'static str)> {
+    let timestamp = |value: Value| one(&json!({"topic": "orders", "timestamp": value}));
+    let (scram, certificate) = (
+        json!({"type": "scram-sha-512", "username": "u", "passwordSecret": {"secretName": "s", "password": "p"}}),
+        json!({"secretName": "s", "certificate": "user.crt", "key": "user.key"}),
+    );
+    let (password, client_secret) = (json!({"secretName": "s", "password": "p"}), json!({"secretName": "s", "key": "k"}));
+    let oauth = |endpoint: &str, more: &Value| {
+        let mut oauth = json!({"type": "oauth", "tokenEndpointUri": endpoint, "clientId": "c", "clientSecret": client_secret});
+        oauth.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        authentication(&oauth)
+    };
+    let units = "timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone";
+    vec![
+        (one(&json!({"topic": "orders"})), "write one of offset, timestamp, position, shiftBy, duration and fromGroup"),
+        (
+            one(&json!({"topic": "orders", "offset": 1, "timestamp": 1_571_812_144})),
+            "write one of offset, timestamp, position, shiftBy, duration and fromGroup",
+        ),
+        (one(&json!({"topic": "orders", "offset": -1})), "offset must be 0 or more"),
+        (one(&json!({"topic": "orders", "offset": 1, "partition": -2})), "or -1 for all partitions"),
+        (one(&json!({"topic": "or ders", "offset": 1})), "topic must be the name of one topic"),
+        (one(&json!({"topic": "..", "offset": 1})), "topic must be the name of one topic"),
+        (one(&json!({"topic": "", "offset": 1})), "topic"),
+        (one(&json!({"offset": 1})), "topic"),
+        (timestamp(json!(157_181_214)), units),
+        (timestamp(json!(15_718_121_440i64)), units),
+        (timestamp(json!(-1)), units),
+        (timestamp(json!(1_571_812_144_000_000_000i64)), units),
+        (timestamp(json!("yesterday")), units),
+        (timestamp(json!("2019-10-23T06:29:00")), units),
+        (timestamp(json!("2019-10-23T06:29:04.000")), units),
+        (one(&json!({"topic": "orders", "position": "Latest", "shiftBy": 1})), "needs exactly one target"),
+        (one(&json!({"topic": "orders", "position": "Beginning"})), "position"),
+        (one(&json!({"topic": "orders", "topicPattern": "o.*", "offset": 1})), "needs either topic or topicPattern"),
+        (one(&json!({"topicPattern": "(", "offset": 1})), "resets[0].topicPattern"),
+        (one(&json!({"topicPattern": "", "offset": 1})), "topicPattern"),
+        (one(&json!({"topic": "orders", "duration": "P1D"})), "duration must be a duration such as 90m or 36h"),
+        (one(&json!({"topic": "orders", "duration": "0s"})), "duration must be a duration such as 90m or 36h"),
+        (one(&json!({"topic": "orders", "fromGroup": ""})), "fromGroup"),
+        (one(&json!({"topic": "orders", "fromGroup": "g"})), "fromGroup must name another group"),
+        (json!({"undo": {"name": "other"}}), "write either resets"),
+        (json!({"resets": [], "undo": {"name": ""}}), "undo.name"),
+        (json!({"outOfRange": "Ignore"}), "outOfRange"),
+        (json!({"limits": {"maxReplay": -1}}), "maxReplay must be 0 or more"),
+        (json!({"limits": {"maxSkip": -1}}), "maxSkip must be 0 or more"),
+        (json!({"isolationLevel": "Serializable"}), "isolationLevel"),
+        (json!({"notAfter": "tomorrow"}), "notAfter"),
+        (json!({"suspend": "no"}), "suspend"),
+        (json!({"resets": []}), "write either resets"),
+        (json!({"resets": null}), "write either resets"),
+        (json!({"group": ""}), "group"),
+        (json!({"kafka": {"bootstrapServers": "kafka"}}), "bootstrapServers must be host:port"),
+        (json!({"kafka": {"bootstrapServers": "kafka:9092, other:9092"}}), "bootstrapServers must be host:port"),
+        (json!({"kafka": {"bootstrapServers": "SSL://kafka:9092"}}), "bootstrapServers must be host:port"),
+        (kafka(&json!({"bootstrapServers": null})), "kafka needs either bootstrapServers"),
+        (kafka(&json!({"binding": {"secretName": "b"}})), "kafka needs either bootstrapServers"),
+        (json!({"kafka": {"binding": {"secretName": "b"}, "tls": {}}}), "kafka.binding is a whole connection"),
+        (json!({"kafka": {"binding": {"secretName": "b"}, "authentication": scram}}), "kafka.binding is a whole connection"),
+        (json!({"kafka": {"binding": {"secretName": ""}}}), "kafka.binding.secretName"),
+        (tls(&json!({"secretName": "s"})), "needs either certificate (one key of the Secret, such as ca.crt) or pattern"),
+        (tls(&json!({"secretName": "s", "certificate": "a", "pattern": "*"})), "needs either certificate"),
+        (tls(&json!({"secretName": "s", "pattern": "a/*"})), "pattern matches keys of the Secret"),
+        (tls(&json!({"secretName": "", "certificate": "a"})), "secretName"),
+        (tls(&json!({"certificate": "a"})), "secretName"),
+        (
+            json!({"kafka": {"bootstrapServers": "k:9092", "tls": {"trustedCertificates": vec![json!({"secretName": "s", "certificate": "a"}); 17]}}}),
+            "trustedCertificates",
+        ),
+        (authentication(&json!({"type": "kerberos"})), "authentication.type"),
+        (authentication(&json!({"type": "tls"})), "type tls needs certificateAndKey, and nothing else"),
+        (
+            authentication(&json!({"type": "tls", "certificateAndKey": certificate, "username": "u"})),
+            "type tls needs certificateAndKey, and nothing else",
+        ),
+        (kafka(&json!({"authentication": {"type": "tls", "certificateAndKey": certificate}})), "write tls too"),
+        (
+            authentication(&json!({"type": "tls", "certificateAndKey": {"secretName": "s", "certificate": "c"}})),
+            "authentication.certificateAndKey.key",
+        ),
+        (
+            authentication(&json!({"type": "scram-sha-512", "username": "u"})),
+            "needs username and passwordSecret, and nothing else",
+        ),
+        (authentication(&json!({"type": "scram-sha-256", "passwordSecret": password})), "needs username and passwordSecret"),
+        (authentication(&json!({"type": "plain"})), "needs username and passwordSecret"),
+        (
+            authentication(&json!({"type": "plain", "username": "u", "passwordSecret": password, "scope": "s"})),
+            "needs username and passwordSecret, and nothing else",
+        ),
+        (authentication(&json!({"type": "plain", "username": "", "passwordSecret": password})), "authentication.username"),
+        (
+            authentication(&json!({"type": "oauth", "clientId": "c", "clientSecret": client_secret})),
+            "type oauth needs tokenEndpointUri, clientId and clientSecret",
+        ),
+        (oauth("https://idp/token", &json!({"username": "u"})), "type oauth needs tokenEndpointUri, clientId and clientSecret"),
+        (oauth("http://idp/token", &json!({})), "tokenEndpointUri must be an https:// address"),
+        (oauth("https://user:secret@idp/token", &json!({})), "tokenEndpointUri must be an https:// address"),
+        (oauth("https://idp/token?to=https://other", &json!({})), "tokenEndpointUri must be an https:// address"),
+        (config(&json!({"ssl.ca.location": "/etc/passwd"})), "config cannot set TLS and SASL"),
+        (config(&json!({"sasl.kerberos.kinit.cmd": "sh"})), "config cannot set TLS and SASL"),
+        (config(&json!({"sasl.oauthbearer.token.endpoint.url": "https://x"})), "config cannot set TLS and SASL"),
+        (config(&json!({"ssl.endpoint.identification.algorithm": "none"})), "config cannot set TLS and SASL"),
+        (config(&json!({"enable.ssl.certificate.verification": "false"})), "config cannot set TLS and SASL"),
+        (config(&json!({"security.protocol": "plaintext"})), "config cannot set TLS and SASL"),
+        (config(&json!({"bootstrap.servers": "other:9092"})), "config cannot name brokers"),
+        (config(&json!({"plugin.library.paths": "x.so"})), "config has a property that is not on the list"),
+        (config(&json!({"group.id": "g"})), "config has a property that is not on the list"),
+        (config(&json!({"request.timeout.ms": "soon"})), "config has a time that is no number of milliseconds"),
+        (config(&json!({"request.timeout.ms": "1000000"})), "config has a time that is no number of milliseconds"),
+        (config(&json!({"request.timeout.ms": 1000})), "config.request.timeout.ms"),
+        (config(&json!({"socket.keepalive.enable": "yes"})), "are \"true\" or \"false\""),
+        (config(&json!({"broker.address.family": "v5"})), "broker.address.family is any, v4 or v6"),
+        (config(&json!({"client.dns.lookup": "never"})), "client.dns.lookup is use_all_dns_ips or"),
+        (config(&json!({"client.id": "a b"})), "client.id is made of letters"),
+        (config(&json!({"client.id": "a".repeat(256)})), "config.client.id"),
+        (json!({"targetRefs": [{"name": "a"}, {"name": "a"}]}), "names the same workload twice"),
+        (json!({"targetRefs": [{"kind": "DaemonSet", "name": "a"}]}), "A DaemonSet has no replicas: stop it yourself"),
+        (json!({"targetRefs": [{"kind": "Rollout", "name": "a"}]}), "write its apiVersion too, such as argoproj.io/v1alpha1"),
+        (json!({"targetRefs": [{"kind": "deployments", "name": "a"}]}), "kind must be as in the workload's own manifest"),
+        (json!({"targetRefs": [{"kind": "", "name": "a"}]}), "kind must be as in the workload's own manifest"),
+        (json!({"targetRefs": [{"apiVersion": "apps", "name": "a"}]}), "apiVersion must be as in the workload's own manifest"),
+        (json!({"targetRefs": [{"apiVersion": "argoproj.io/", "kind": "Rollout", "name": "a"}]}), "apiVersion must be as in"),
+        (json!({"targetRefs": [{"apiVersion": "a/b/v1", "kind": "Rollout", "name": "a"}]}), "apiVersion must be as in"),
+        (json!({"targetRefs": [{"name": "a", "acceptVolumeDeletion": "yes"}]}), "acceptVolumeDeletion"),
+        (json!({"targetRefs": [{"name": ""}]}), "name"),
+        (json!({"sessionTimeout": "10"}), "sessionTimeout must be a duration"),
+        (json!({"sessionTimeout": "0s"}), "sessionTimeout must be a duration"),
+        (json!({"sessionTimeout": "31m"}), "sessionTimeout must be a duration"),
+        (json!({"sessionTimeout": "3m"}), "drainTimeout must be at least sessionTimeout"),
+        (json!({"drainTimeout": "ten"}), "drainTimeout must be a duration"),
+        (json!({"drainTimeout": "10m"}), "holdTimeout must be longer than drainTimeout"),
+        (json!({"holdTimeout": "1"}), "holdTimeout must be a duration"),
+        (json!({"remainingMembers": "Kill"}), "Unsupported value: \"Kill\": supported values: \"Wait\", \"Remove\""),
+        (json!({"targetRefs": [], "remainingMembers": "Remove"}), "targetRefs names none. Name the workloads, or write Wait"),
+    ]
+}
+
+async fn create(api: &Api<DynamicObject>, spec: Value) -> Result<DynamicObject, String> {
+    let resource = ApiResource::erase::<OffsetReset>(&());
+    let object = DynamicObject::new(&unique("r"), &resource).data(json!({ "spec": spec }));
+    api.create(&PostParams::default(), &object).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_at_apply_in_words_that_say_what_to_write() {
+    with_namespace(async |client, namespace| {
+        let resource = ApiResource::erase::<OffsetReset>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+        for (change, words) in refusals() {
+            match create(&api, changed(&change)).await {
+                Ok(_) => panic!("accepted: {change}"),
+                Err(error) => assert!(error.contains(words), "{change}\n  was refused with: {error}\n  instead of: {words}"),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_sense_is_accepted() {
+    with_namespace(async |client, namespace| {
+        let resource = ApiResource::erase::<OffsetReset>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+        for change in [
+            json!({}),
+            json!({"targetRefs": null}),
+            json!({"targetRefs": []}),
+            json!({"targetRefs": [{"name": "a"}, {"kind": "StatefulSet", "name": "a", "acceptVolumeDeletion": true}]}),
+            json!({"targetRefs": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "a"}]}),
+            json!({"targetRefs": [{"apiVersion": "v1", "kind": "ReplicationController", "name": "a"}]}),
+            one(&json!({"topic": "test", "partition": 0, "offset": 10})),
+            one(&json!({"topic": "test", "partition": 0, "timestamp": 1_571_812_144})),
+            one(&json!({"topic": "test", "partition": -1, "timestamp": 1_571_812_144_000i64})),
+            one(&json!({"topic": "test", "timestamp": "2019-10-23T06:29:04Z"})),
+            one(&json!({"topic": "test", "timestamp": "2019-10-23T14:29:04.250+08:00"})),
+            one(&json!({"topic": "test", "offset": i64::MAX})),
+            one(&json!({"topic": "test", "position": "Earliest"})),
+            one(&json!({"topic": "test", "shiftBy": -100})),
+            one(&json!({"topic": "test", "duration": "36h30m"})),
+            one(&json!({"topicPattern": "orders\\..*", "fromGroup": "other"})),
+            json!({"resets": null, "undo": {"name": "replay"}}),
+            json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolationLevel": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
+            json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),
+            json!({"kafka": {"bootstrapServers": "[::1]:9092"}}),
+            json!({"kafka": {"binding": {"secretName": "orders-kafka"}}}),
+            kafka(&json!({"tls": {}})),
+            tls(&json!({"secretName": "shop-cluster-ca-cert", "certificate": "ca.crt"})),
+            tls(&json!({"secretName": "shop-cluster-ca-cert", "pattern": "*.crt"})),
+            authentication(&json!({"type": "tls", "certificateAndKey": {"secretName": "orders", "certificate": "user.crt", "key": "user.key"}})),
+            authentication(&json!({"type": "scram-sha-512", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}})),
+            kafka(&json!({"authentication": {"type": "plain", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}}})),
+            authentication(&json!({
+                "type": "oauth", "tokenEndpointUri": "https://idp.example.com:8443/oauth2/token", "clientId": "orders", "scope": "kafka read",
+                "clientSecret": {"secretName": "orders", "key": "secret"}, "tlsTrustedCertificates": [{"secretName": "idp", "certificate": "ca.crt"}],
+            })),
+            config(&json!({
+                "client.id": "replay.orders_1-a", "request.timeout.ms": "20000", "broker.address.family": "v4", "socket.keepalive.enable": "true",
+                "client.dns.lookup": "use_all_dns_ips", "retry.backoff.ms": "0",
+            })),
+            json!({"runId": "2026-11-25.1"}),
+            json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
+        ] {
+            if let Err(error) = create(&api, changed(&change)).await {
+                panic!("{change} was refused: {error}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let new = real_tests::reset("once", "g", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
+        let mut stored = api.create(&PostParams::default(), &new).await.unwrap();
+        stored.labels_mut().insert("team".into(), "shop".into());
+        let stored = api.replace("once", &PostParams::default(), &stored).await.unwrap();
+        // Every field that there is: one that is forgotten in the rule would be found here.
+        let properties = properties_of_the_spec();
+        let changes = [
+            ("targetRefs", json!([{"name": "other"}])),
+            ("kafka", json!({"bootstrapServers": "other:9092"})),
+            ("group", json!("other")),
+            ("resets", json!([{"topic": "orders", "offset": 11}])),
+            ("undo", json!({"name": "other"})),
+            ("outOfRange", json!("Skip")),
+            ("limits", json!({"maxReplay": 5})),
+            ("dryRun", json!(true)),
+            ("notAfter", json!("2019-10-23T06:29:04Z")),
+            ("runId", json!("2")),
+            ("isolationLevel", json!("ReadCommitted")),
+            ("allowNewGroup", json!(true)),
+            ("remainingMembers", json!("Remove")),
+            ("sessionTimeout", json!("11s")),
+            ("drainTimeout", json!("121s")),
+            ("holdTimeout", json!("601s")),
+        ];
+        let named: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
+        // It may be changed at any time; the machine says when it has an effect.
+        change(&api, &stored, "suspend", json!(true)).await.unwrap();
+        let stored = api.get("once").await.unwrap();
+        assert!(
+            properties.iter().all(|name| name == "suspend" || named.contains(&name.as_str())),
+            "no change is tried for one of {properties:?}"
+        );
+        for (field, value) in changes {
+            let error = match change(&api, &stored, field, value).await {
+                Ok(_) => panic!("{field} could be changed"),
+                Err(error) => error.to_string(),
+            };
+            assert!(error.contains("Create another OffsetReset under a new name"), "{field}: {error}");
+        }
+    })
+    .await;
+}
+
+fn properties_of_the_spec() -> Vec<String> {
+    let crd = serde_json::to_value(offset_reset_operator::api::crd()).unwrap();
+    let properties = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    properties.as_object().unwrap().keys().cloned().collect()
+}
+
+async fn change(api: &Api<OffsetReset>, stored: &OffsetReset, field: &str, value: Value) -> Result<OffsetReset, kube::Error> {
+    let mut changed = serde_json::to_value(stored).unwrap();
+    changed["spec"][field] = value;
+    api.replace(&stored.name_any(), &PostParams::default(), &serde_json::from_value(changed).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_may_become_a_run_and_not_the_other_way_round() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let spec = json!({"dryRun": true, "limits": {"maxReplay": 5}, "outOfRange": "Fail"});
+        let new = real_tests::reset("dry", "g", &json!([{"topic": "orders", "offset": 10}]), &spec);
+        let stored = api.create(&PostParams::default(), &new).await.unwrap();
+        let stored = change(&api, &stored, "dryRun", json!(false)).await.unwrap();
+        let error = change(&api, &stored, "dryRun", json!(true)).await.unwrap_err().to_string();
+        assert!(error.contains("dryRun can only be changed from true to false"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_object_is_not_taken_for_done_before_the_operator_has_seen_it() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let new = real_tests::reset("fresh", "g", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
+        let stored = api.create(&PostParams::default(), &new).await.unwrap();
+        // kstatus: an observed generation that differs from the object's means "in progress".
+        assert_eq!(stored.status.unwrap().observed_generation, Some(-1));
+        assert_eq!(stored.spec.resets[0].partition, -1);
+        assert_eq!(stored.spec.target_refs[0].kind, "Deployment");
+        assert_eq!(std::time::Duration::from(stored.spec.session_timeout).as_secs(), 10);
+        assert_eq!(std::time::Duration::from(stored.spec.drain_timeout).as_secs(), 120);
+        assert_eq!(std::time::Duration::from(stored.spec.hold_timeout).as_secs(), 600);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_committed_definition_is_the_one_that_the_api_server_accepts() {
+    let client = client().await;
+    install_crd(&client).await;
+}

@@ -1,0 +1,8 @@
+//! Bad input, from people and from brokers: what cannot be is refused in words, and nothing that anybody sends stops the others.
+
+mod anything;
+mod hostile;
+mod killed;
+mod limits;
+mod rules;
+mod undecodable;

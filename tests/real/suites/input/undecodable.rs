@@ -1,0 +1,125 @@
+//! Objects that nobody can decode: they stop nobody else, and say what is wrong with them.
+
+use std::time::Duration;
+
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::DynamicObject,
+    discovery::ApiResource,
+};
+use offset_reset_operator::{
+    api::{OffsetReset, Phase},
+    kafka::{Connection, Connector, Pool},
+    machine::facts::{Committed, TopicPartition},
+};
+use serde_json::json;
+
+use real_tests::{
+    PATIENCE, brokers,
+    consumers::{Consumed, Kind, Member, members},
+    deployment,
+    generators::refusals,
+    produce, replicas, reset, resets,
+    shop::{Operator, status},
+    topic, unique, wait_for_end, wait_for_phase, with_namespace, within,
+};
+
+/// What the schema lets through, and no type can hold: a time with a zone that there is not. Nothing but a status can have it: for the spec there is a rule.
+fn junk() -> serde_json::Value {
+    json!({"status": {"observedGeneration": 1, "phase": "Stopping", "startTime": "2026-11-24T18:00:00+99:99"}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_decoded_stops_nobody_else_and_says_so() {
+    with_namespace(async |client, namespace| {
+        let (topic, group) = (topic("junk", 1).await, unique("junk"));
+        produce(&topic, 0, &[1_571_812_144_000; 10]).await;
+        let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
+        let (at, before) = (TopicPartition::new(&topic, 0), Committed { offset: 9, metadata: String::new() });
+        assert_eq!(admin.commit(&group, &[(at.clone(), before)]).await.unwrap()[&at], Ok(()));
+
+        let resource = ApiResource::erase::<OffsetReset>(&());
+        let raw: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+        let suspended = refusals::changed(&json!({"suspend": true, "group": group}));
+        for name in ["junk-1", "junk-2"] {
+            let object = DynamicObject::new(name, &resource).data(json!({"spec": suspended}));
+            raw.create(&PostParams::default(), &object).await.unwrap();
+            raw.patch_status(name, &PatchParams::default(), &Patch::Merge(junk())).await.unwrap();
+        }
+        let api = resets(&client, &namespace);
+        assert!(api.get("junk-1").await.is_err(), "it can be decoded");
+
+        // One that comes before the operator, one that it meets, and one that becomes junk while it works.
+        let operator = Operator::start(&client, &namespace);
+        let entries = json!([{"topic": topic, "offset": 4}]);
+        for name in ["first", "second"] {
+            api.create(&PostParams::default(), &reset(name, &group, &entries, &json!({"targetRefs": [], "runId": name})))
+                .await
+                .unwrap();
+            let done = wait_for_end(&api, name).await;
+            assert_eq!(status(&done).phase, Some(Phase::Succeeded), "{:?}", status(&done).message);
+            raw.patch_status(name, &PatchParams::default(), &Patch::Merge(junk())).await.unwrap();
+        }
+        let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+        let told = async {
+            loop {
+                let all = events.list(&ListParams::default()).await.unwrap();
+                let about = |event: &&Event| event.involved_object.name.as_deref() == Some("junk-2");
+                if let Some(event) = all.iter().find(about) {
+                    return event.message.clone().unwrap_or_default();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let message = within(PATIENCE, told).await.expect("an Event says what is wrong");
+        assert!(message.contains("not a valid OffsetReset") && message.contains("it is ignored"), "{message}");
+        // Nothing of ours keeps it from going.
+        raw.delete("junk-1", &DeleteParams::default()).await.unwrap();
+        assert!(raw.get_opt("junk-1").await.unwrap().is_none_or(|left| left.finalizers().is_empty()));
+        operator.end().await;
+    })
+    .await;
+}
+
+/// Whatever becomes of the object: the consumers come back, and nothing is committed for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_one_that_cannot_be_decoded_any_more_comes_back() {
+    with_namespace(async |client, namespace| {
+        let (topic, group) = (topic("junk", 1).await, unique("junk"));
+        produce(&topic, 0, &[1_571_812_144_000; 10]).await;
+        // A member outside of the cluster: the group does not become empty.
+        let kind = Kind::default();
+        let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());
+        let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
+        members(admin.as_ref(), &group, 1).await;
+        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        let (api, operator) = (resets(&client, &namespace), Operator::start(&client, &namespace));
+        let entries = json!([{"topic": topic, "offset": 4}]);
+        let spec = json!({"drainTimeout": "10m", "holdTimeout": "20m", "allowNewGroup": true});
+        api.create(&PostParams::default(), &reset("held", &group, &entries, &spec)).await.unwrap();
+        wait_for_phase(&api, "held", Phase::Draining).await;
+        assert_eq!(replicas(&client, &namespace, "consumer").await, 0);
+
+        let resource = ApiResource::erase::<OffsetReset>(&());
+        let raw: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+        raw.patch_status("held", &PatchParams::default(), &Patch::Merge(junk())).await.unwrap();
+        assert!(api.get("held").await.is_err(), "it can be decoded");
+        let leases = Api::<Lease>::namespaced(client.clone(), &namespace);
+        let back = async {
+            while replicas(&client, &namespace, "consumer").await != 2
+                || !leases.list(&ListParams::default()).await.unwrap().items.is_empty()
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, back).await.expect("it comes back, and nothing remembers that it was held");
+        let at = TopicPartition::new(&topic, 0);
+        let committed = admin.committed(&group, std::slice::from_ref(&at)).await.unwrap()[&at].clone().unwrap();
+        assert_ne!(committed.map(|committed| committed.offset), Some(4), "nothing was committed for it");
+        operator.end().await;
+        tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,337 @@
+//! One run: a namespace, a Deployment, a group with commits, an OffsetReset, an operator that meets a fault, and, where that was its end,
+//! another operator. And what everything is like afterwards.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Namespace, Pod},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use offset_reset_operator::{
+    api::{FINALIZER, OffsetReset},
+    kafka::{GroupAdmin, Pool},
+    machine::facts::{Committed, TopicPartition},
+    run,
+};
+use regex::Regex;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::{At, Counts, Layer};
+use real_tests::{
+    PATIENCE,
+    broker::Broker,
+    deployment, install_crd,
+    layer::{kafka, kubernetes},
+    reset, resets,
+    shop::{T0, config, status, succeeded},
+    unique, wait_for, within,
+};
+
+/// The name of the OffsetReset in each run.
+const NAME: &str = "replay";
+
+/// Where the group stands before, and where it must stand afterwards: three partitions shifted by minus three, which applied twice
+/// would show, and one reset to a time.
+const BEFORE: [i64; 4] = [50, 8, 30, 90];
+const AFTER: [i64; 4] = [47, 5, 27, 31];
+
+/// What all runs share, because making it is what takes long: a topic, and namespaces, each of which serves one run at a time.
+pub struct Bench {
+    client: Client,
+    broker: Broker,
+    admin: Arc<dyn GroupAdmin>,
+    topic: String,
+    free: Mutex<Vec<String>>,
+    namespaces: Mutex<Vec<String>>,
+}
+
+/// How a run went.
+pub struct Run {
+    /// What everything was like afterwards.
+    pub end: End,
+    /// What the first operator has asked.
+    pub counts: Counts,
+    /// Whether the fault has happened, where there was to be one.
+    pub has_happened: bool,
+}
+
+/// What everything is like after a run, without what is different in each: times, names, UIDs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    status: Value,
+    /// What stands beside each offset.
+    metadata: Vec<String>,
+    /// ConfigMaps by name.
+    config_maps: BTreeMap<String, Value>,
+}
+
+impl Bench {
+    pub async fn new() -> Self {
+        let client = real_tests::client().await;
+        install_crd(&client).await;
+        let broker = Broker::default();
+        let admin = broker.group_admin().await;
+        let topic = broker.topic("kills", 4).await;
+        for partition in 0..4 {
+            broker.produce(&topic, partition, &(0..100).map(|second| (T0 + second) * 1000).collect::<Vec<_>>()).await;
+        }
+        Self { client, broker, admin, topic, free: Mutex::default(), namespaces: Mutex::default() }
+    }
+
+    pub async fn close(self) {
+        let api = Api::<Namespace>::all(self.client.clone());
+        for namespace in self.namespaces.into_inner().unwrap() {
+            api.delete(&namespace, &DeleteParams::background()).await.unwrap();
+        }
+        self.broker.delete_topic(&self.topic).await;
+    }
+
+    /// Runs the reset once with a fault, or without one. Panics when it does not end as it must.
+    pub async fn run(&self, fault: Option<At>) -> Run {
+        let namespace = self.take_namespace().await;
+        let place = Place {
+            resets: resets(&self.client, &namespace),
+            deployments: Api::namespaced(self.client.clone(), &namespace),
+            pods: Api::namespaced(self.client.clone(), &namespace),
+            leases: Api::namespaced(self.client.clone(), &namespace),
+            config_maps: Api::namespaced(self.client.clone(), &namespace),
+            group: unique("kills"),
+            workload: unique("consumer"),
+            namespace,
+        };
+        self.prepare(&place).await;
+        let kills = fault.as_ref().is_some_and(|at| at.fault.kills());
+        let layer = Arc::new(Layer::new(fault));
+        let first = Operator::start(&place.namespace, Arc::clone(&layer));
+        let mut entries: Vec<Value> =
+            (0..3).map(|partition| json!({"topic": self.topic, "partition": partition, "shiftBy": -3})).collect();
+        entries.push(json!({"topic": self.topic, "partition": 3, "timestamp": T0 + AFTER[3]}));
+        let targets = json!({"targetRefs": [{"name": place.workload}]});
+        let wanted = reset(NAME, &place.group, &Value::Array(entries), &targets);
+        place.resets.create(&PostParams::default(), &wanted).await.unwrap();
+        let last = if kills {
+            tokio::select! {
+                () = layer.happened() => {}
+                // The request never came.
+                _ = place.settled() => {}
+            }
+            first.kill();
+            Operator::start(&place.namespace, Arc::default())
+        } else {
+            first
+        };
+        let done = place.settled().await;
+        let end = self.end(&place, &done).await;
+        last.kill();
+        place.clear().await;
+        // A namespace in which a run has failed is left as it is, and is not used again.
+        self.free.lock().unwrap().push(place.namespace);
+        Run { counts: layer.counts(), has_happened: layer.has_happened(), end }
+    }
+
+    async fn take_namespace(&self) -> String {
+        if let Some(free) = self.free.lock().unwrap().pop() {
+            return free;
+        }
+        let name = unique("test");
+        self.namespaces.lock().unwrap().push(name.clone());
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        name
+    }
+
+    /// A Deployment with two pods, and a group that has committed.
+    async fn prepare(&self, place: &Place) {
+        let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
+        deployment(&self.client, &place.namespace, &place.workload, 2, pod).await;
+        let committed = |offset| Committed { offset, metadata: "of the application".into() };
+        let offsets: Vec<_> = self.partitions().into_iter().zip(BEFORE.map(committed)).collect();
+        let answers = self.admin.commit(&place.group, &offsets).await.unwrap();
+        assert!(answers.values().all(Result::is_ok), "{answers:?}");
+        let own = ListParams::default().labels(&format!("app={}", place.workload));
+        let created = async {
+            while place.pods.list(&own).await.unwrap().items.len() < 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(PATIENCE, created).await.expect("the pods are created");
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        (0..4).map(|partition| TopicPartition::new(&self.topic, partition)).collect()
+    }
+
+    /// What everything is like, after what must be so whatever happened was checked.
+    async fn end(&self, place: &Place, done: &OffsetReset) -> End {
+        succeeded(done);
+        let found = self.admin.committed(&place.group, &self.partitions()).await.unwrap();
+        let committed = self.partitions().into_iter().map(|at| found[&at].clone().unwrap().unwrap());
+        let (offsets, metadata): (Vec<_>, Vec<_>) = committed.map(|committed| (committed.offset, committed.metadata)).unzip();
+        assert_eq!(offsets, AFTER, "each offset is moved exactly once");
+        let workload = place.deployments.get(&place.workload).await.unwrap();
+        assert_eq!(workload.spec.and_then(|spec| spec.replicas), Some(2), "the replicas are back");
+        assert_eq!(workload.metadata.generation, Some(3), "it was scaled down once and up once");
+
+        let names = Names::of(place, done);
+        let config_maps = place.config_maps().await.into_iter();
+        let config_maps: BTreeMap<_, _> =
+            config_maps.map(|found| (names.without(&found.name_any()), names.without_in(&json!(found.data)))).collect();
+        let found: Vec<_> = config_maps.keys().map(String::as_str).collect();
+        assert_eq!(found, ["RECEIPT", "RECORD"], "its record and its receipt, and nothing else");
+        let commits = status(done).commits;
+        assert!((1..=2).contains(&commits), "{commits} commits");
+        let mut status = names.without_in(&json!(status(done)));
+        // How often it was set about to commit, and what was done last, are what a fault may change.
+        for changing in ["commits", "lastAction"] {
+            status.as_object_mut().unwrap().remove(changing);
+        }
+        // The pods never run here, so that the reset is still watched for five minutes, and how far that has come is another thing.
+        for target in status["targets"].as_array_mut().unwrap() {
+            target.as_object_mut().unwrap().remove("readyPods");
+        }
+        status["conditions"].as_array_mut().unwrap().retain(|condition| condition["type"] != "ConsumersResumed");
+        End { status, metadata: metadata.iter().map(|text| names.without(text)).collect(), config_maps }
+    }
+}
+
+/// Where one run is, and what is in it.
+struct Place {
+    namespace: String,
+    group: String,
+    workload: String,
+    resets: Api<OffsetReset>,
+    deployments: Api<Deployment>,
+    pods: Api<Pod>,
+    leases: Api<Lease>,
+    config_maps: Api<ConfigMap>,
+}
+
+impl Place {
+    /// Waits until the reset is over and all that was held is let go.
+    async fn settled(&self) -> OffsetReset {
+        let is_over = |reset: &OffsetReset| {
+            reset.status.as_ref().is_some_and(|status| status.completion_time.is_some())
+                && !reset.finalizers().iter().any(|name| name == FINALIZER)
+        };
+        let done = wait_for(&self.resets, NAME, "over and let go", is_over).await;
+        let gone = async {
+            while !self.leases.list(&ListParams::default()).await.unwrap().items.is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, gone).await.expect("no Lease is left");
+        done
+    }
+
+    /// The ConfigMaps but for the one that is in every namespace.
+    async fn config_maps(&self) -> Vec<ConfigMap> {
+        let all = self.config_maps.list(&ListParams::default()).await.unwrap();
+        all.items.into_iter().filter(|found| found.name_any() != "kube-root-ca.crt").collect()
+    }
+
+    /// Makes room for the next run.
+    async fn clear(&self) {
+        let background = DeleteParams::background();
+        self.resets.delete(NAME, &background).await.unwrap();
+        self.deployments.delete(&self.workload, &background).await.unwrap();
+        for config_map in self.config_maps().await {
+            // The record may go with its owner meanwhile.
+            let deleted = self.config_maps.delete(&config_map.name_any(), &background).await;
+            assert!(matches!(&deleted, Ok(_) | Err(kube::Error::Api(_))), "{deleted:?}");
+        }
+    }
+}
+
+impl End {
+    /// In what it differs from another one, line by line; empty when in nothing.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let lines = |end: &Self| -> Vec<String> {
+            let all = json!({"status": end.status, "metadata": end.metadata, "configMaps": end.config_maps});
+            serde_json::to_string_pretty(&all).unwrap().lines().map(str::to_owned).collect()
+        };
+        let (ours, theirs) = (lines(self), lines(other));
+        let only = |lines: &[String], others: &[String], sign: char| {
+            lines.iter().filter(|line| !others.contains(line)).map(|line| format!("{sign} {}", line.trim())).collect::<Vec<_>>()
+        };
+        let mut found = [only(&theirs, &ours, '-'), only(&ours, &theirs, '+')].concat();
+        if found.is_empty() && self != other {
+            found.push(format!("{self:?} and {other:?}"));
+        }
+        found
+    }
+}
+
+/// The words that are different in each run.
+struct Names(Vec<(String, &'static str)>, Regex);
+
+impl Names {
+    fn of(place: &Place, reset: &OffsetReset) -> Self {
+        let status = status(reset);
+        let own = [(&place.namespace, "NAMESPACE"), (&place.group, "GROUP"), (&place.workload, "WORKLOAD")];
+        let mut names: Vec<_> = own.into_iter().map(|(name, word)| (name.clone(), word)).collect();
+        names.push((reset.uid().unwrap(), "UID"));
+        names.extend(status.targets.iter().map(|target| (target.uid.clone(), "UID-OF-WORKLOAD")));
+        names.extend(status.report.iter().map(|record| (record.config_map.clone(), "RECORD")));
+        names.extend(status.receipt.iter().map(|receipt| (receipt.config_map.clone(), "RECEIPT")));
+        let times = r"\d{4}-\d\d-\d\dT[0-9:.]+Z|\d\d:\d\d:\d\d( UTC|Z)?|\b\d+(\.\d+)? ?(ms|s|seconds?)\b";
+        Self(names, Regex::new(times).unwrap())
+    }
+
+    fn without(&self, text: &str) -> String {
+        let named = self.0.iter().fold(text.to_owned(), |text, (name, word)| text.replace(name, word));
+        self.1.replace_all(&named, "TIME").into_owned()
+    }
+
+    fn without_in(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.without(text)),
+            Value::Array(all) => all.iter().map(|value| self.without_in(value)).collect(),
+            Value::Object(all) => all.iter().map(|(key, value)| (key.clone(), self.without_in(value))).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        }
+    }
+}
+
+/// An operator on threads of its own, so that its end is the end of all that it has begun, as with a process: its connections, its watches,
+/// its health server. Only a call that librdkafka works on goes on, as a request that was sent does.
+struct Operator(Option<Runtime>);
+
+impl Operator {
+    fn start(namespace: &str, layer: Arc<Layer>) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let config = config(namespace);
+        runtime.spawn(async move {
+            let client = kubernetes::client(&real_tests::client().await, Arc::clone(&layer));
+            let kafka = kafka::Layered { pool: Pool::default(), layer };
+            run::operate_on(client, config, Arc::new(kafka), CancellationToken::new()).await.unwrap();
+        });
+        Self(Some(runtime))
+    }
+
+    fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,122 @@
+//! For every request that an operator makes in a run that goes well, of the API server and of the broker: one run in which it is killed
+//! right before, one in which it is killed right after, and one in which the answer is lost. Each must end as the one that went well.
+//!
+//! `KILLS=commit` runs only those requests whose kind has this word in it, to look for a fault; the summary says so then.
+
+mod bench;
+mod fault;
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use bench::{Bench, End, Run};
+use fault::{At, Counts, Fault};
+use futures::StreamExt;
+
+/// How many runs go on at the same time.
+const AT_ONCE: usize = 8;
+
+/// How many runs without a fault say which requests there are: those that are made in each of them. The operator looks at the world until
+/// it is as wished, so that how often it looks is a matter of speed.
+const RECORDINGS: usize = 4;
+
+/// How often a run is tried in which the request never came, for the same reason.
+const TRIES: usize = 4;
+
+/// One in so many requests may turn out not to be made in each run after all: on a machine that was busy while they were recorded, the
+/// operator looked once more at what it waits for. The runs in which a request never came are runs without a fault that show that.
+const NOT_IN_EACH: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_request_the_operator_dies_at_the_reset_ends_the_same() {
+    let begin = Instant::now();
+    let bench = Arc::new(Bench::new().await);
+    let recordings = runs(&bench, vec![None; RECORDINGS]).await;
+    let (mut counts, mut happy) = (Counts::new(), None::<End>);
+    for (_, recording) in recordings {
+        let Run { end, counts: seen, .. } = recording.expect("a run without a fault goes well");
+        counts = if happy.is_none() { seen } else { in_both(&counts, &seen) };
+        let first = happy.get_or_insert_with(|| end.clone());
+        assert_eq!(end.differences(first), [""; 0], "two runs without a fault end the same");
+    }
+    let happy = happy.unwrap();
+    println!("requests in each of {RECORDINGS} runs that went well:");
+    for (kind, count) in &counts {
+        println!("  {count:3} {kind}");
+    }
+
+    let only = std::env::var("KILLS").unwrap_or_default();
+    counts.retain(|kind, _| kind.contains(&only));
+    let each = counts.iter().flat_map(|(kind, count)| (1..=*count).map(move |nth| (kind, nth)));
+    let faults: Vec<Option<At>> =
+        each.flat_map(|(kind, nth)| Fault::ALL.map(|fault| Some(At { kind: kind.clone(), nth, fault }))).collect();
+    let (requests, planned) = (faults.len() / Fault::ALL.len(), faults.len());
+    let of_kafka: usize = counts.iter().filter(|(kind, _)| kind.starts_with("Kafka")).map(|(_, count)| count).sum();
+    let (mut failures, mut not_in_each, mut met) = (vec![], vec![], BTreeSet::new());
+    for (at, ended) in runs(&bench, faults).await {
+        let at = at.unwrap();
+        match ended {
+            Err(why) => failures.push(format!("{at}: {why}")),
+            Ok(Run { end, has_happened, .. }) => {
+                if has_happened {
+                    met.insert((at.kind.clone(), at.nth));
+                } else {
+                    not_in_each.push(at.clone());
+                }
+                let differences = end.differences(&happy);
+                if !differences.is_empty() {
+                    failures.push(format!("{at}: it ended otherwise:\n    {}", differences.join("\n    ")));
+                }
+            }
+        }
+    }
+    // Each request has met one of the faults, at least.
+    let never = not_in_each.iter().filter(|at| !met.contains(&(at.kind.clone(), at.nth)));
+    failures.extend(never.map(|at| format!("{at}: the request never came, in {TRIES} runs, and no other fault has met it")));
+    let rare: Vec<String> = not_in_each.iter().map(At::to_string).collect();
+    assert!(rare.len() * NOT_IN_EACH <= planned, "requests that are not made in each run: {rare:#?}");
+    assert!(failures.is_empty(), "{} of {planned} runs failed:\n{}", failures.len(), failures.join("\n"));
+    if !only.is_empty() {
+        println!("only those requests that have '{only}' in their kind; that proves nothing about the others:");
+    }
+    println!(
+        "kills: {requests} requests ({} Kubernetes, {of_kafka} Kafka) x {} faults = {planned} runs, all ended the same; in {} of them the \
+         request was not made after all ({} s)",
+        requests - of_kafka,
+        Fault::ALL.len(),
+        rare.len(),
+        begin.elapsed().as_secs()
+    );
+    Arc::into_inner(bench).expect("no run is left").close().await;
+}
+
+/// What was made in both of two runs.
+fn in_both(one: &Counts, other: &Counts) -> Counts {
+    let less = |(kind, count): (&String, &usize)| Some((kind.clone(), *count.min(other.get(kind)?)));
+    one.iter().filter_map(less).collect()
+}
+
+/// Runs each, some at a time; how it ended and what was asked, or why it failed.
+async fn runs(bench: &Arc<Bench>, faults: Vec<Option<At>>) -> Vec<(Option<At>, Result<Run, String>)> {
+    let run = |at: Option<At>| async {
+        let ended = run(bench, at.clone()).await;
+        (at, ended)
+    };
+    futures::stream::iter(faults).map(run).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn run(bench: &Arc<Bench>, at: Option<At>) -> Result<Run, String> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (own, fault) = (Arc::clone(bench), at.clone());
+        // A run that panics is one that failed, and the others go on.
+        let run = tokio::spawn(async move { own.run(fault).await }).await.map_err(|error| {
+            let panic = error.into_panic();
+            let words = panic.downcast_ref::<String>().cloned();
+            words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
+        })?;
+        if at.is_none() || run.has_happened || tries == TRIES {
+            return Ok(run);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The plan on a live group: everything that the reset would do, and nothing done.
+
+use offset_reset_operator::api::{OffsetReset, Phase, Reason};
+use serde_json::json;
+
+use super::{TestEnv, ended};
+use real_tests::{
+    condition,
+    consumers::Kind,
+    environment,
+    kafka_tool::{KafkaTool, Line, allow_again, deny},
+    shop::{T0, in_a_shop, status, succeeded},
+    unique, wait_for, wait_for_end,
+};
+
+async fn run_it(api: &kube::Api<OffsetReset>, name: &str) {
+    let patch = kube::api::Patch::Merge(json!({"spec": {"dryRun": false}}));
+    api.patch(name, &kube::api::PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_touches_nothing_and_says_everything_and_then_runs_planned_anew() {
+    in_a_shop(Kind::default(), async |shop| {
+        let future = jiff::Timestamp::now().as_second() + 3_600;
+        let entries = json!([
+            {"partition": 0, "timestamp": T0 + 25}, {"partition": 1, "position": "Earliest"}, {"partition": 2, "timestamp": future}
+        ]);
+        shop.apply_with("dry", entries, json!({"dryRun": true})).await;
+        let planned = wait_for_end(&shop.api, "dry").await;
+        let message = ended(&planned, Phase::Planned, Reason::DryRun);
+        assert!(message.contains("planned 3 partitions, 1 of them clamped") && message.contains("set dryRun to false"), "{message}");
+        let plan = status(&planned);
+        if std::env::var_os("SHOW").is_some() {
+            println!("{}", serde_json::to_string_pretty(plan).unwrap());
+        }
+        let first = &plan.partitions[0];
+        assert_eq!((first.before, first.target_offset, first.replayed, first.headroom), (Some(100), 25, 75, 5));
+        assert_eq!(first.matched_timestamp.as_ref().unwrap().0.as_second(), T0 + 25);
+        assert_eq!((plan.partitions[1].target_offset, plan.partitions[1].replayed), (0, 10));
+        let warnings = plan.warnings.join("\n");
+        for words in ["in the future", "2 of 2 members are in no pod of the targets", "have no committed offset"] {
+            assert!(warnings.contains(words), "{words}: {warnings}");
+        }
+        assert!(plan.equivalent_command.as_ref().unwrap().contains("--to-earliest"));
+        assert_eq!(plan.group.as_ref().unwrap().members, 2, "it was live");
+        assert!(plan.hold.is_none() && plan.commits == 0 && plan.last_action.is_none() && planned.metadata.finalizers.is_none());
+        assert_eq!((condition(&planned, "Planned").0, condition(&planned, "Ready").0), ("True".into(), "True".into()));
+        assert_eq!((condition(&planned, "Complete").0, condition(&planned, "Failed").0), ("False".into(), "False".into()));
+        assert_eq!(shop.replicas().await, 2);
+
+        // The group goes on; then the plan is carried out, made anew.
+        shop.produce(1, 5).await;
+        run_it(&shop.api, "dry").await;
+        let done = wait_for(&shop.api, "dry", "run", |reset| {
+            reset.status.as_ref().is_some_and(|status| !status.dry_run && status.completion_time.is_some())
+        });
+        let done = done.await;
+        succeeded(&done);
+        let drift = status(&done).drift.clone().expect("it says how the plan has changed");
+        assert_eq!((drift.moved, drift.retargeted, drift.added, drift.removed), (1, 0, 0, 0), "{drift:?}");
+        assert_eq!(Some(&drift.first_plan_time), plan.plan_time.as_ref());
+        assert_eq!(drift.first_totals.replayed, 85);
+        assert_eq!(status(&done).totals.as_ref().unwrap().replayed, 90);
+        assert_eq!(shop.replicas().await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_that_is_refused_says_why_and_may_be_run_all_the_same() {
+    TestEnv::with(async |stand| {
+        let (topic, group) = (stand.topic().await, unique("refused"));
+        let entries = json!([{"topic": topic, "offset": 30}]);
+        stand.apply("early", &group, entries, json!({"dryRun": true})).await;
+        let refused = wait_for_end(&stand.api, "early").await;
+        ended(&refused, Phase::Failed, Reason::GroupNotFound);
+        stand.commit(&group, &topic, &[(0, 50)]).await;
+        run_it(&stand.api, "early").await;
+        let done = wait_for(&stand.api, "early", "run", |reset| status(reset).phase == Some(Phase::Succeeded)).await;
+        succeeded(&done);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_would_refuse_is_seen_while_the_consumers_run() {
+    // Whoever tests on a cluster of their own may have no authorizer there, or ACLs that matter.
+    if environment().existing {
+        eprintln!("not tested: needs a broker with an authorizer that the test may use");
+        return;
+    }
+    let mut tool = KafkaTool::start(Line::Current).await;
+    TestEnv::with(async |stand| {
+        let (topic, group, hidden) = (stand.topic().await, unique("denied"), unique("hidden"));
+        stand.commit(&group, &topic, &[(0, 50)]).await;
+        stand.commit(&hidden, &topic, &[(0, 50)]).await;
+        let entries = json!([{"topic": topic, "offset": 30}]);
+
+        deny(&mut tool, &["--group", &group], "Read").await;
+        let message =
+            ended(&stand.run("group", &group, entries.clone(), json!({})).await, Phase::Failed, Reason::AuthorizationFailed);
+        assert!(message.contains("does not allow to commit for group") && message.contains("kafka-acls.sh"), "{message}");
+        allow_again(&mut tool, &["--group", &group]).await;
+
+        deny(&mut tool, &["--topic", &topic], "Read").await;
+        let message =
+            ended(&stand.run("topic", &group, entries.clone(), json!({})).await, Phase::Failed, Reason::AuthorizationFailed);
+        assert!(message.contains("does not allow to commit for topic"), "{message}");
+        allow_again(&mut tool, &["--topic", &topic]).await;
+
+        deny(&mut tool, &["--group", &hidden], "Describe").await;
+        ended(&stand.run("hidden", &hidden, entries.clone(), json!({})).await, Phase::Failed, Reason::AuthorizationFailed);
+        allow_again(&mut tool, &["--group", &hidden]).await;
+
+        assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);
+        succeeded(&stand.run("allowed", &group, entries, json!({})).await);
+    })
+    .await;
+}
