@@ -22,9 +22,21 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 
-    /// What that means for the consumers, and what to do, in one or two sentences.
+    /// What happens or happened, in one sentence of at most 100 characters. Details and what to do are in the conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+
+    /// How many of the partitions that are to be reset were read back as planned, such as 3/3; absent until the plan stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+
+    /// When the consumers that are held at zero now are restored at the latest; absent while none is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+
+    /// The targets in short, such as Deployment/orders-consumer or Deployment/a +2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_names: Option<String>,
 
     /// When the operator took it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -204,10 +216,16 @@ impl Phase {
 pub struct Outcome {
     /// The terminal phase that follows once the replicas are back.
     pub phase: Phase,
-    /// Why.
+    /// Why the run came to this.
     pub reason: Reason,
-    /// In words.
+    /// What happened, in one sentence.
     pub message: String,
+    /// What it means for the consumers, and lists that are too long for the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+    /// What a person has to do now, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 /// One target.

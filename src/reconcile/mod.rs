@@ -343,7 +343,7 @@ fn phase_of(reset: &OffsetReset) -> Option<Phase> {
 
 fn report_phase(context: &Context, reset: &OffsetReset, status: &OffsetResetStatus) {
     let Some(phase) = status.phase else { return };
-    let (reason, message) = (status.reason.map_or("", |reason| reason.as_str()), status.message.as_deref().unwrap_or_default());
+    let (reason, message) = (status.reason.map_or("", |reason| reason.as_str()), status.explanation());
     tracing::info!(namespace = reset.namespace(), name = reset.name_any(), phase = phase.as_str(), reason, message, "phase");
     context.metrics.entered(phase);
     if phase.is_terminal() {

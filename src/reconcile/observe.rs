@@ -230,7 +230,7 @@ async fn look_at_autoscalers(context: &Context, namespace: &str, status: &Offset
     let looks = status.targets.iter().map(|target| async move {
         match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
             Some(own) => context.autoscalers.look(namespace, &own.name).await,
-            None => ScaledObjectSeen::Nobody,
+            None => ScaledObjectSeen::Absent,
         }
     });
     join_all(looks).await

@@ -134,7 +134,7 @@ async fn restore(
 async fn let_go(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold) -> Result<Option<Action>, Error> {
     let found = match context.autoscalers.find(namespace, target).await {
         ScaledObjectSeen::Found(found) if found.ours => found,
-        ScaledObjectSeen::Found(_) | ScaledObjectSeen::Nobody | ScaledObjectSeen::Hidden(_) => return Ok(None),
+        ScaledObjectSeen::Found(_) | ScaledObjectSeen::Absent | ScaledObjectSeen::Hidden(_) => return Ok(None),
         ScaledObjectSeen::Unknown(why) => {
             tracing::warn!(
                 namespace,

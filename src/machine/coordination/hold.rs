@@ -46,7 +46,7 @@ pub enum Care {
 /// not among them: nobody carries it out, so it must not keep consumers at zero.
 #[must_use]
 pub fn care_for(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset], now: Timestamp) -> Care {
-    let is_alive = |claim: &&Claim| Guard::ClaimOfNobody.stops(is_alive(claim, hold, resets, now));
+    let is_alive = |claim: &&Claim| !Guard::ClaimOrphaned.allows(!is_alive(claim, hold, resets, now));
     let alive: Vec<Claim> = hold.claims.iter().filter(is_alive).cloned().collect();
     if !alive.is_empty() {
         return if alive.len() == hold.claims.len() { Care::Keep } else { Care::Keeping(alive) };

@@ -12,8 +12,8 @@ const NAMED_MEMBERS: usize = 10;
 
 /// Whether the broker would accept a commit from somebody who is not a member: Empty, Dead or not found, and no member listed.
 #[must_use]
-pub fn is_free(group: &Group) -> bool {
-    Guard::GroupEmpty.holds(match group {
+pub fn is_empty(group: &Group) -> bool {
+    Guard::GroupEmpty.allows(match group {
         Group::NotFound => true,
         Group::Found(found) => match found.state {
             GroupState::Empty | GroupState::Dead => found.members.is_empty(),
@@ -158,7 +158,7 @@ mod tests {
     #[case::completing(group(GroupState::CompletingRebalance, 1), false)]
     #[case::unknown_is_never_empty(group(GroupState::Unknown, 0), false)]
     fn only_what_the_broker_calls_free_is_free(#[case] group: Group, #[case] free: bool) {
-        assert_eq!(is_free(&group), free);
+        assert_eq!(is_empty(&group), free);
     }
 
     #[rstest]

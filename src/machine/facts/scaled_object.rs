@@ -3,8 +3,8 @@
 /// What was seen of the autoscaler of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScaledObjectSeen {
-    /// None scales it, or KEDA is not installed.
-    Nobody,
+    /// No ScaledObject scales it, or KEDA is not installed.
+    Absent,
     /// KEDA is installed, and its objects may not be read; the API server's words.
     Hidden(String),
     /// Looking failed; the text says how.

@@ -106,7 +106,7 @@ pub struct Pod {
     /// When its deletion is due: set once it terminates, and grace is over then.
     pub deletion: Option<Timestamp>,
     /// Whether every container of it has ended for good. A pod that has not started may still start, so it has not ended.
-    pub ended: bool,
+    pub terminated: bool,
     /// Whether its `Ready` condition is true.
     pub ready: bool,
 }

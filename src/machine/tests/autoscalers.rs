@@ -77,7 +77,7 @@ fn the_plan_says_whose_pause_it_is(#[case] autoscaler: ScaledObject, #[case] of_
 fn what_cannot_be_held_is_refused_while_consumers_run(#[case] autoscaler: ScaledObject, #[case] says: &str) {
     let decision = planned(found(autoscaler.clone()), running());
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AutoscalerNotPaused)));
-    assert!(decision.status.message.unwrap().contains(says));
+    assert!(decision.status.explanation().contains(says));
     assert_eq!(decision.effect, None);
     let at_zero = planned(found(autoscaler), gone());
     assert_eq!(at_zero.status.phase, Some(Phase::Stopping), "what is at zero is not stopped, and needs no pause");
@@ -111,7 +111,7 @@ fn it_is_paused_after_the_claim_and_awaited_before_the_stop() {
 
 #[rstest]
 #[case::its_owner_has_paused_it(found(of_its_owner()))]
-#[case::it_is_gone(ScaledObjectSeen::Nobody)]
+#[case::it_is_gone(ScaledObjectSeen::Absent)]
 fn what_keeps_still_already_is_left_alone(#[case] autoscaler: ScaledObjectSeen) {
     let decision = at_time(&status_with(Phase::Stopping, 0), &with(running(), autoscaler), 1);
     assert!(matches!(decision.effect, Some(Effect::Scale { replicas: 0, .. })));
@@ -124,7 +124,7 @@ fn a_pause_that_does_not_hold_ends_the_reset(#[case] autoscaler: ScaledObjectSee
     let decision = at_time(&status_with(Phase::Stopping, pauses), &with(running(), autoscaler), 31);
     let outcome = decision.status.outcome.unwrap();
     assert_eq!((decision.status.phase, outcome.reason), (Some(Phase::Restoring), Reason::AutoscalerNotPaused));
-    assert!(outcome.message.ends_with("No offset was changed"), "{}", outcome.message);
+    assert!(outcome.details.as_ref().unwrap().ends_with("No offset was changed"), "{outcome:?}");
 }
 
 #[rstest]
@@ -167,7 +167,7 @@ fn the_replicas_come_first_then_the_pause_goes_and_then_the_lease() {
 }
 
 #[rstest]
-#[case::gone(ScaledObjectSeen::Nobody)]
+#[case::gone(ScaledObjectSeen::Absent)]
 #[case::taken_over_by_its_owner(found(of_its_owner()))]
 fn a_pause_that_is_not_ours_any_more_keeps_nothing(#[case] autoscaler: ScaledObjectSeen) {
     let decision = at_time(&status_with(Phase::Restoring, 1), &with(running(), autoscaler), 9);

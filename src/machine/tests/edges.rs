@@ -463,7 +463,7 @@ fn a_refused_restore_is_said_and_tried_again_for_ever() {
     let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, kind: ActionKind::Restore };
     let decision = after(&status, &effect, &Answer::Refused("quota".into()), &observed, at(9_999));
     assert_eq!(then(&decision), Restores(Phase::Succeeded, Reason::Succeeded));
-    assert!(decision.status.message.as_deref().unwrap().contains("scale it to 3"));
+    assert!(decision.status.explanation().contains("kubectl scale deployment.v1.apps/consumer --replicas=3"));
     assert_eq!(then(&run(&decision.status, &observed, 99_999)), Scales(Phase::Restoring, 3, ActionKind::Restore));
 }
 
@@ -554,11 +554,11 @@ fn a_spec_that_means_nothing_is_refused_without_touching_anything() {
     let observed = Observed { finalizer: false, targets: vec![], ..seen(unknown(), KafkaSeen::NotAsked) };
     let decision = decide(Err(&invalid), &OffsetResetStatus::default(), &observed, at(0));
     assert_eq!(then(&decision), In(Phase::Failed, Reason::InvalidSpec));
-    assert!(decision.status.message.unwrap().ends_with("The consumers were not touched"));
+    assert!(decision.status.outcome.unwrap().details.unwrap().ends_with("The consumers were not touched"));
     // An earlier version had accepted it, and had stopped them.
     let held = decide(Err(&invalid), &status_in(Phase::Draining), &seen(gone(), KafkaSeen::NotAsked), at(3));
     assert_eq!(then(&held), Restores(Phase::Failed, Reason::InvalidSpec));
-    assert!(held.status.outcome.unwrap().message.ends_with("No offset was changed"));
+    assert!(held.status.outcome.unwrap().details.unwrap().ends_with("No offset was changed"));
     spec["spec"]["resets"][0]["timestamp"] = 1_571_812_144.into();
     assert_eq!(parse(&spec).unwrap().entries()[0].goal, Goal::Timestamp(1_571_812_144_000));
 }

@@ -131,7 +131,7 @@ fn a_claim_that_is_refused_ends_the_reset_and_nothing_was_stopped() {
     let refused = Answer::Refused("the namespace is being terminated".into());
     let end = after(&decision.status, decision.effect.as_ref().unwrap(), &refused, &observed, at(3));
     assert_eq!(end.status.outcome.as_ref().unwrap().reason, Reason::TargetUnreachable);
-    assert!(end.status.message.as_ref().unwrap().contains("was not stopped"), "{:?}", end.status.message);
+    assert!(end.status.explanation().contains("was not stopped"), "{:?}", end.status.message);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn what_is_held_already_waits_for_the_group_where_it_is() {
     let observed = Observed { finalizer: false, others, ..seen(gone(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &stopping, &observed, at(3));
     assert_eq!((decision.effect, decision.status.phase, &decision.status.hold), (None, Some(Phase::Stopping), &stopping.hold));
-    assert!(decision.requeue.unwrap().is_positive() && decision.status.message.unwrap().contains("are held at zero"));
+    assert!(decision.requeue.unwrap().is_positive() && decision.status.explanation().contains("have been at zero"));
     let alone = Observed { others: vec![], ..observed.clone() };
     assert_eq!(effect(&stopping, &alone), Some(Effect::AddFinalizer));
     assert_eq!(decide(Ok(&request()), &stopping, &observed, at(600)).status.phase, Some(Phase::Restoring));

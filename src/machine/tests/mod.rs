@@ -4,8 +4,10 @@ mod autoscalers;
 mod edges;
 mod goals;
 mod holds;
+pub(super) mod messages;
 mod model;
 mod plans;
+mod pure;
 mod receipts;
 mod shared;
 mod targets;
@@ -96,8 +98,8 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>
     Ok(Some(Committed { offset, metadata: metadata.into() }))
 }
 
-pub(super) fn pod(name: &str, ended: bool) -> Pod {
-    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, ended, ready: !ended }
+pub(super) fn pod(name: &str, terminated: bool) -> Pod {
+    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, terminated, ready: !terminated }
 }
 
 pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
@@ -248,6 +250,8 @@ pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
             phase: Phase::Succeeded,
             reason: Reason::Succeeded,
             message: "done".into(),
+            details: None,
+            advice: None,
         }),
         ..OffsetResetStatus::default()
     }

@@ -37,8 +37,8 @@ fn of(uid: &str, state: RunState) -> Seen<Receipt> {
 fn the_same_name_and_spec_never_move_offsets_twice(#[case] receipt: Seen<Receipt>, #[case] phase: Phase) {
     let decision = pending(receipt, running(), Seen::Missing);
     assert_eq!((decision.status.phase, decision.status.reason), (Some(phase), Some(Reason::AlreadyApplied)));
+    let message = decision.status.explanation();
     assert_eq!((decision.effect, decision.status.hold), (None, None));
-    let message = decision.status.message.unwrap();
     assert!(message.contains("2 partitions reset") && message.contains("runId"), "{message}");
 }
 
@@ -102,7 +102,7 @@ fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
 ) {
     let decision = pending(of("uid-1", committing()), target, hold);
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AlreadyApplied)));
-    assert!(decision.status.message.unwrap().contains("replay-receipt-key has its plan"));
+    assert!(decision.status.explanation().contains("replay-receipt-key has its plan"));
 }
 
 /// What is said of it is said for good, so it is not said while it is not known.
@@ -181,8 +181,8 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     let outcome = ended.outcome.clone().unwrap();
     assert_eq!(outcome.reason, Reason::HoldTimeout);
     assert_eq!(plan_totals(&ended), (0, sent));
-    let said = if sent == 0 { "No offset was changed".to_owned() } else { format!("{sent} more may have been set") };
-    assert!(outcome.message.contains(&said), "{}", outcome.message);
+    let said = if sent == 0 { "No offset was changed".to_owned() } else { format!("{sent} more may have been committed") };
+    assert!(outcome.explanation().contains(&said), "{}", outcome.explanation());
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     let settling = decide(Ok(&request()), &ended, &back, at(601));
     assert_eq!(settling.effect, Some(Effect::SettleReceipt { keep: keeps_a_receipt }));
@@ -204,8 +204,8 @@ fn a_commit_that_something_committed_over_is_not_forgotten() {
     assert_eq!((status.commits, status.commits_refused), (2, 1));
     let unseen = seen(Seen::Unknown("no route".into()), KafkaSeen::NotAsked);
     let ended = decide(Ok(&request()), &status, &unseen, at(600)).status;
-    let message = ended.outcome.clone().unwrap().message;
-    assert!(message.contains("none of them stands any more"), "{message}");
+    let message = ended.outcome.clone().unwrap().explanation();
+    assert!(message.contains("all have since been overwritten"), "{message}");
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     assert_eq!(decide(Ok(&request()), &ended, &back, at(601)).effect, Some(Effect::SettleReceipt { keep: true }));
 }

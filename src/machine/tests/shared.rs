@@ -126,7 +126,7 @@ impl World {
             deleting: group.deleting,
             finalizer: group.finalizer,
             holds: vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)],
-            autoscalers: vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)],
+            autoscalers: vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Absent, ScaledObjectSeen::Found)],
             others,
             ..seen(target, kafka)
         }

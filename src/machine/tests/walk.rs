@@ -139,7 +139,7 @@ impl World {
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
-        let autoscalers = vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)];
+        let autoscalers = vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Absent, ScaledObjectSeen::Found)];
         Observed { deleting: self.deleting, finalizer: self.finalizer, holds, autoscalers, ..seen(target, kafka) }
     }
 

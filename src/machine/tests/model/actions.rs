@@ -184,7 +184,7 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.groups[group].stranger = true;
         }
         StrangerLeaves(group) => next.groups[group].stranger = false,
-        Consumes(group) if !next.groups[group].is_free() && next.groups[group].offset < LOG_END => {
+        Consumes(group) if !next.groups[group].is_empty() && next.groups[group].offset < LOG_END => {
             next.budget.records -= 1;
             next.groups[group].offset = next.groups[group].offset.max(next.log_start) + 1;
             next.groups[group].marker = 0;

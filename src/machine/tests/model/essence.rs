@@ -70,8 +70,9 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
         condition.last_transition_time = Time(at(0));
     }
     if let Some(outcome) = &mut status.outcome {
-        let kept = outcome.message.to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
+        let kept = outcome.explanation().to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
         outcome.message = if kept { NOTHING_CHANGED.to_owned() } else { String::new() };
+        (outcome.details, outcome.advice) = (None, None);
     }
     if let Some(hold) = &mut status.hold {
         hold.containers_terminated_time = None;

@@ -118,7 +118,7 @@ fn explore(scenario: Scenario) -> Explored {
 fn line(memory: &Memory, state: &State, happening: Option<Happening>) -> String {
     let phases: Vec<_> = state.objects.iter().flatten().map(|object| memory.facts(object.status).phase).collect();
     let (workload, group, now) = (state.workload, state.groups[0], state.now);
-    let members = if group.is_free() { "no members" } else { "members" };
+    let members = if group.is_empty() { "no members" } else { "members" };
     let next = happening.map_or_else(|| "and from here on it ends badly".to_owned(), |happening| format!("{happening:?}"));
     format!("{phases:?}, {} replicas, {} pods, {members}, at {}, {now} s: {next}", workload.replicas, workload.pods, group.offset)
 }

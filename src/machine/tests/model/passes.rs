@@ -200,7 +200,7 @@ fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offse
     if !state.kafka_up {
         return Reply::Unreachable;
     }
-    if !state.groups[group].is_free() && machine.scenario.has(Fence::Broker) {
+    if !state.groups[group].is_empty() && machine.scenario.has(Fence::Broker) {
         return Reply::BesideMembers;
     }
     properties::committing(machine, state, reset, own, offset);

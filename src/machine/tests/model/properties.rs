@@ -177,7 +177,7 @@ pub fn committing(machine: &Machine, state: &mut State, reset: usize, object: Ob
     let runs = state.workload.replicas > 0 || state.workload.pods > 0;
     require(state, !(machine.scenario.has_workload(reset) && runs && undisturbed), Rule::CommitsWhileRunning);
     let witness = state.witness;
-    require(state, state.groups[machine.scenario.group_of(reset)].is_free(), Rule::CommitsBesideMembers);
+    require(state, state.groups[machine.scenario.group_of(reset)].is_empty(), Rule::CommitsBesideMembers);
     let twice = witness.over[reset] || (witness.committed[reset].is_some() && witness.back_since[reset]);
     require(state, !twice, Rule::MovesTwice);
     let now = state.groups[machine.scenario.group_of(reset)].offset;

@@ -103,11 +103,11 @@ impl Scenario {
     }
 
     /// The turn that a pass needs, as `reconcile::Turns` hands it out.
-    pub fn turn(&self, phase: Option<Phase>, let_in: bool, takes_up: bool, reset: usize) -> Turn {
+    pub fn turn(&self, phase: Option<Phase>, admit: bool, takes_up: bool, reset: usize) -> Turn {
         match phase {
             None | Some(Phase::Pending) if takes_up => Turn::TakeUp(self.namespace(reset)),
             None | Some(Phase::Pending) => Turn::Admission { until_recorded: true },
-            Some(Phase::Stopping) if !let_in => Turn::Admission { until_recorded: false },
+            Some(Phase::Stopping) if !admit => Turn::Admission { until_recorded: false },
             Some(Phase::Stopping | Phase::Restoring) => Turn::Holds(self.namespace(reset)),
             Some(
                 Phase::Planning

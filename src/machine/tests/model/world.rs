@@ -87,7 +87,7 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn is_free(self) -> bool {
+    pub fn is_empty(self) -> bool {
         !self.joined && !self.stranger
     }
 }
