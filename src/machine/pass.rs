@@ -351,7 +351,8 @@ impl<'a> Pass<'a> {
         let to_reset = totals.partitions - totals.left_alone;
         self.status.progress = (totals.partitions > 0).then(|| format!("{}/{to_reset}", totals.reset));
         let held = self.status.hold.as_ref().filter(|hold| hold.end_time.is_none());
-        self.status.held_until = held.map(|hold| Time(hold.deadline.0));
+        // Whole seconds, as they are stored: or every pass would see a change.
+        self.status.held_until = held.map(|hold| Time(Timestamp::from_second(hold.deadline.0.as_second()).unwrap_or(hold.deadline.0)));
         self.status.target_names = self.status.targets.split_first().map(|(first, others)| match others.len() {
             0 => name(first),
             more => format!("{} +{more}", name(first)),

@@ -177,7 +177,7 @@ fn autoscaled(min_replicas: i32, scaled_to_zero: bool) -> WorkloadDetails {
 #[case::an_autoscaler_to_zero(autoscaled(0, false), &["HorizontalPodAutoscaler/lag may scale Deployment/consumer up from zero", "may become True"])]
 #[case::an_autoscaler_that_was_at_zero(autoscaled(2, true), &["minReplicas is 2 and its condition ScaledToZero is True"])]
 #[case::volumes(volatile(), &["loses its volumes"])]
-#[case::unset(unset(0), &["that counts as 1"])]
+#[case::unset(unset(0), &["which counts as 1"])]
 #[case::not_seen(WorkloadDetails { unseen: Some("forbidden".into()), ..WorkloadDetails::default() }, &["Deployment/consumer: forbidden"])]
 fn what_is_worth_a_look_is_said(#[case] details: WorkloadDetails, #[case] words: &[&str]) {
     let warnings = warnings(&[target("Deployment")], &[known(details)]);
