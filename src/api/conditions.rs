@@ -5,7 +5,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{OffsetResetStatus, Outcome, Phase, Reason};
+use super::{
+    reason::Reason,
+    status::{OffsetResetStatus, Outcome, Phase},
+};
 
 /// The conditions of an `OffsetReset`. The first six are milestones of the run and stay as they were reached, the next two are the
 /// outcome, and the last three are what kstatus reads.
