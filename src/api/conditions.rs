@@ -1,7 +1,8 @@
 //! Conditions, by the conventions of Job and kstatus.
 //!
-//! A condition keeps its transition time: that moves only when the condition's status changes. Conditions that tell of something
-//! passing or bad, and the final `Complete`, are there only while they are True.
+//! A condition keeps its transition time: that moves only when the condition's status changes.
+//! Conditions that tell of something passing or bad, and the final `Complete`, are there only while
+//! they are True.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -10,8 +11,8 @@ use super::{
     status::{OffsetResetStatus, Outcome, Phase},
 };
 
-/// The conditions of an `OffsetReset`. The first six are milestones of the run and stay as they were reached, the next two are the
-/// outcome, and the last three are what kstatus reads.
+/// The conditions of an `OffsetReset`. The first six are milestones of the run and stay as they
+/// were reached, the next two are the outcome, and the last three are what kstatus reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionType {
     /// Everything that could fail was tried, and the plan is complete.
@@ -28,13 +29,17 @@ pub enum ConditionType {
     ConsumersResumed,
     /// The reset is done: its message says what was done. Only there when True.
     Complete,
-    /// The reset ended without having done what was asked: its message says what happened. Only there when True.
+    /// The reset ended without having done what was asked: its message says what happened. Only
+    /// there when True.
     Failed,
-    /// kstatus: the reset, or the dry run, is done. Always there; its message says what that means for those that wait.
+    /// kstatus: the reset, or the dry run, is done. Always there; its message says what that means
+    /// for those that wait.
     Ready,
-    /// kstatus: the operator is at work. Its message says on what, or what it waits for. Only there when True.
+    /// kstatus: the operator is at work. Its message says on what, or what it waits for. Only there
+    /// when True.
     Reconciling,
-    /// kstatus: the operator has given up. Its message says what a person has to do. Only there when True.
+    /// kstatus: the operator has given up. Its message says what a person has to do. Only there
+    /// when True.
     Stalled,
 }
 
@@ -81,7 +86,8 @@ impl OffsetResetStatus {
         found.map(|condition| condition.message.as_str())
     }
 
-    /// All that the status says about its phase: `message` with the details and what to do, out of the conditions that have them.
+    /// All that the status says about its phase: `message` with the details and what to do, out of
+    /// the conditions that have them.
     #[must_use]
     pub fn explanation(&self) -> String {
         let kinds: &[ConditionType] = match self.phase {
@@ -102,6 +108,12 @@ impl OffsetResetStatus {
 }
 
 impl Outcome {
+    /// What happened and what it means, without what to do.
+    #[must_use]
+    pub fn happened(&self) -> String {
+        Self { advice: None, ..self.clone() }.explanation()
+    }
+
     /// All that is known about the outcome: the message with the details and what to do.
     #[must_use]
     pub fn explanation(&self) -> String {
@@ -110,8 +122,9 @@ impl Outcome {
     }
 }
 
-/// Sets one condition. `status` is `None` for `Unknown`. `now` becomes the transition time only when the status changes. A
-/// condition that is there only while it is True is removed by any other status.
+/// Sets one condition. `status` is `None` for `Unknown`. `now` becomes the transition time only
+/// when the status changes. A condition that is there only while it is True is removed by any other
+/// status.
 pub fn set_condition(
     conditions: &mut Vec<Condition>,
     kind: ConditionType,
@@ -148,7 +161,8 @@ pub fn set_condition(
     }
 }
 
-/// What is written has whole seconds, so what is compared must have them too, or every pass would see a change.
+/// What is written has whole seconds, so what is compared must have them too, or every pass would
+/// see a change.
 fn truncate_to_second(at: jiff::Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

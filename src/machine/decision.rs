@@ -21,7 +21,8 @@ pub struct Decision {
 /// One thing to do. Every effect is idempotent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Put our finalizer on the object: from here on it cannot go away before the replicas are restored.
+    /// Put our finalizer on the object: from here on it cannot go away before the replicas are
+    /// restored.
     AddFinalizer,
     /// Remove our finalizer.
     RemoveFinalizer,

@@ -1,21 +1,23 @@
-//! The conditions that keep consumers and offsets safe, each with a name, so that the model can show that it notices the loss of any
-//! one of them (see `tests/model`).
+//! The conditions that keep consumers and offsets safe, each with a name, so that the model can
+//! show that it notices the loss of any one of them (see `tests/model`).
 //!
-//! In the operator, a guard is the condition that it is given and nothing else. In the machine's own tests one guard at a time can be
-//! taken away: it then allows everything.
+//! In the operator, a guard is the condition that it is given and nothing else. In the machine's
+//! own tests one guard at a time can be taken away: it then allows everything.
 
 /// A condition without which the machine must not go on; each name says what must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// The targets are at zero before the group is looked at and before offsets are committed.
     AtZero,
-    /// Every container of theirs has terminated before the group is looked at and before offsets are committed.
+    /// Every container of theirs has terminated before the group is looked at and before offsets
+    /// are committed.
     ContainersTerminated,
     /// The broker reports the group as empty before offsets are committed.
     GroupEmpty,
     /// The finalizer is on the object before a target is stopped.
     FinalizerFirst,
-    /// Before a workload is stopped, our claim is in its Lease, with the replica count that it is held from.
+    /// Before a workload is stopped, our claim is in its Lease, with the replica count that it is
+    /// held from.
     ClaimedFirst,
     /// The count to restore is not taken from a workload that was seen at zero before.
     NotSeenAtZero,
@@ -25,7 +27,8 @@ pub enum Guard {
     SameWorkloadToStop,
     /// The workload to restore is the one that was stopped.
     SameWorkload,
-    /// Only a workload that is still at zero is restored: another count was set by another controller or a user.
+    /// Only a workload that is still at zero is restored: another count was set by another
+    /// controller or a user.
     StillAtZero,
     /// No other reset needs the workload at zero.
     NeededByNoOther,

@@ -1,4 +1,5 @@
-//! PURE: decides what to do next, from the spec, the recorded status, what was seen and the time. No client, no clock, no async.
+//! PURE: decides what to do next, from the spec, the recorded status, what was seen and the time.
+//! No client, no clock, no async.
 //!
 //! [`decide`] is the whole machine; each phase has its file in `phases`:
 //!
@@ -13,8 +14,9 @@
 //! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume) |
 //! | Planned (a dry run) | – | dryRun is set to false: then it begins again |
 //!
-//! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that status before it
-//! acts; [`after`] then decides what the effect's answer means.
+//! A decision holds at most one effect. What the effect relies on is in the decision's status, and
+//! the caller writes that status before it acts; [`after`] then decides what the effect's answer
+//! means.
 
 pub mod coordination;
 mod decision;
@@ -56,7 +58,8 @@ pub use phases::{
 
 /// Decides what to do next.
 ///
-/// `request` is the parsed spec, or why it cannot be parsed; `status` is the recorded status, `seen` what this pass saw, `now` the time.
+/// `request` is the parsed spec, or why it cannot be parsed; `status` is the recorded status,
+/// `seen` what this pass saw, `now` the time.
 #[must_use]
 pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatus, seen: &Observed, now: Timestamp) -> Decision {
     let mut pass = Pass::new(status, seen, now);
@@ -84,7 +87,8 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         Ok(request) => request,
         Err(invalid) => {
             // An earlier version of the operator may have accepted it and begun.
-            let touched = if pass.status.hold.is_some() { pass.offsets_changed() } else { "The consumers were not touched".to_owned() };
+            let touched =
+                if pass.status.hold.is_some() { pass.offsets_changed() } else { "The consumers were not touched".to_owned() };
             let message = Message::naming([&invalid.field], |[field]| format!("spec.{field} cannot be carried out"))
                 .detail(invalid.to_string())
                 .detail(touched)
@@ -115,7 +119,8 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     }
 }
 
-/// Ends a run whose report could not be stored, and would not be the next time either: nothing is done without it.
+/// Ends a run whose report could not be stored, and would not be the next time either: nothing is
+/// done without it.
 #[must_use]
 pub fn report_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, now: Timestamp) -> Decision {
     let pass = Pass::new(status, seen, now);

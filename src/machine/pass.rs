@@ -1,4 +1,5 @@
-//! One pass over one object: the status that is being written, and the few ways in which a pass can end.
+//! One pass over one object: the status that is being written, and the ways in which a pass can
+//! end.
 
 use super::{
     decision::{Decision, Effect, Note},
@@ -15,7 +16,7 @@ use crate::api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// How soon to look again after something was done that the next pass builds on.
+/// How soon to look again after an effect that the next pass builds on.
 const AT_ONCE: SignedDuration = SignedDuration::ZERO;
 
 /// How soon to look again at a target that could not be seen.
@@ -46,7 +47,8 @@ impl<'a> Pass<'a> {
         self.status.phase.unwrap_or(Phase::Pending)
     }
 
-    /// A dry run is to run now: it begins again, and remembers the dry run's plan to tell how the new one differs.
+    /// A dry run is to run now: it begins again, and remembers the dry run's plan to tell how the
+    /// new one differs.
     pub fn begin_again(mut self) -> Decision {
         let old = std::mem::take(&mut self.status);
         self.status.drift = old.plan_time.zip(old.totals).map(|(first_plan_time, first_totals)| DriftStatus {
@@ -62,7 +64,8 @@ impl<'a> Pass<'a> {
         self.status.partitions_omitted = old.partitions_omitted;
         self.status.report = old.report;
         self.begin(false);
-        let message = Message::new("The plan is made again, because dryRun was set to false").detail("The consumers keep running");
+        let message =
+            Message::new("The plan is made again, because dryRun was set to false").detail("The consumers keep running");
         self.go_on(Phase::Pending, Reason::Planning, message)
     }
 
@@ -106,18 +109,20 @@ impl<'a> Pass<'a> {
         )
     }
 
-    /// Counts over the partitions. A list that is not complete has none; they were counted when it was.
+    /// Counts over the partitions. A list that is not complete has none; they were counted when it
+    /// was.
     pub fn totals(&self) -> Totals {
         let listed = totals(&self.status.partitions);
         if self.status.partitions_omitted == 0 { listed } else { self.status.totals.unwrap_or(listed) }
     }
 
-    /// Something was or may have been committed: a commit was sent that was not refused for every partition.
+    /// Something was or may have been committed: a commit was sent that was not refused for every
+    /// partition.
     pub fn may_have_committed(&self) -> bool {
         self.status.commits > self.status.commits_refused
     }
 
-    /// The last thing that was done is of this kind, and was done a moment ago.
+    /// Whether the last action is of this kind and was taken within this moment.
     pub fn was_just_tried(&self, kind: ActionKind, moment: SignedDuration) -> bool {
         let last = self.status.last_action.as_ref().filter(|action| action.kind == kind);
         last.is_some_and(|action| self.now.duration_since(action.time.0) < moment)
@@ -143,7 +148,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Each target in the status, with what was seen of it.
+    /// Each target in the status, with the workload that was seen.
     fn targets(&self) -> impl Iterator<Item = (&TargetStatus, &'a Seen<Workload>)> {
         self.status.targets.iter().zip(&self.seen.targets)
     }
@@ -161,7 +166,8 @@ impl<'a> Pass<'a> {
             .collect()
     }
 
-    /// The consumers are stopped for certain: every target was seen, is the one that was stopped, is at zero, and none of its containers runs.
+    /// The consumers are stopped for certain: every target was seen, is the one that was stopped,
+    /// is at zero, and none of its containers runs.
     pub fn consumers_are_stopped(&self) -> bool {
         self.seen.targets.len() == self.status.targets.len()
             && self.targets().all(|(target, seen)| match seen {
@@ -174,7 +180,7 @@ impl<'a> Pass<'a> {
             })
     }
 
-    /// The first target that could not be looked at.
+    /// The first target that could not be read, and why.
     pub fn unseen_target(&self) -> Option<String> {
         self.targets().find_map(|(target, seen)| match seen {
             Seen::Unknown(why) => Some(format!("{}: {why}", name(target))),
@@ -190,7 +196,8 @@ impl<'a> Pass<'a> {
         self.end(None, Some(after))
     }
 
-    /// The consumers are not stopped for certain: where they run again they are stopped again; where that cannot be seen it waits.
+    /// The consumers are not stopped for certain: where they run again they are stopped again;
+    /// where that cannot be seen it waits.
     pub fn stop_again(self) -> Decision {
         if let Some(problem) = self.unseen_target() {
             let message = Message::new("The operator cannot see whether the consumers are still stopped")
@@ -264,7 +271,8 @@ impl<'a> Pass<'a> {
         self.end(Some(effect), Some(AT_ONCE))
     }
 
-    /// The run has an outcome: the replicas are restored if any target was stopped, and then the run is over.
+    /// The run has an outcome: the replicas are restored if any target was stopped, and then the
+    /// run is over.
     pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<Message>) -> Decision {
         let message = message.into();
         self.status.outcome = Some(Outcome {
@@ -277,7 +285,11 @@ impl<'a> Pass<'a> {
         if Guard::RestoredFirst.allows(self.status.hold.is_none()) {
             return self.complete();
         }
-        let restoring = Message::new("The replicas are being restored").detail(format!("The outcome is {}: {}", phase.as_str(), message.full()));
+        let restoring = Message::new("The replicas are being restored").detail(format!(
+            "The outcome is {}: {}",
+            phase.as_str(),
+            message.full()
+        ));
         self.go_on(Phase::Restoring, Reason::Restoring, restoring)
     }
 
@@ -352,24 +364,28 @@ impl<'a> Pass<'a> {
         self.status.progress = (totals.partitions > 0).then(|| format!("{}/{to_reset}", totals.reset));
         let held = self.status.hold.as_ref().filter(|hold| hold.end_time.is_none());
         // Whole seconds, as they are stored: or every pass would see a change.
-        self.status.held_until = held.map(|hold| Time(Timestamp::from_second(hold.deadline.0.as_second()).unwrap_or(hold.deadline.0)));
+        self.status.held_until =
+            held.map(|hold| Time(Timestamp::from_second(hold.deadline.0.as_second()).unwrap_or(hold.deadline.0)));
         self.status.target_names = self.status.targets.split_first().map(|(first, others)| match others.len() {
             0 => name(first),
             more => format!("{} +{more}", name(first)),
         });
     }
 
-    /// Ready, Reconciling and Stalled, so that every tool that waits by kstatus understands the phase.
+    /// Ready, Reconciling and Stalled, so that every tool that waits by kstatus understands the
+    /// phase.
     ///
-    /// Each has a message of its own: Ready is for those that wait, Reconciling says what the operator does or waits for, Stalled says
-    /// what a person has to do.
+    /// Each has a message of its own: Ready is for those that wait, Reconciling says what the
+    /// operator does or waits for, Stalled says what a person has to do.
     fn kstatus(&mut self) {
         let phase = self.status.phase.unwrap_or(Phase::Pending);
         let reason = self.status.reason.unwrap_or(Reason::Planning);
         let (ready, stalled) = match phase {
             Phase::Succeeded | Phase::Planned => (true, false),
             Phase::Failed | Phase::Cancelled => (false, true),
-            Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring => (false, false),
+            Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring => {
+                (false, false)
+            }
         };
         let advice = self.status.outcome.as_ref().filter(|_| phase.is_terminal()).and_then(|outcome| outcome.advice.clone());
         let for_those_that_wait = match phase {

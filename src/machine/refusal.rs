@@ -92,7 +92,8 @@ impl Problem {
         Self { detail: said, transient, ..Self::lasting(kafka_reason(error.kind), one, many, "") }
     }
 
-    /// The broker's answer did not mention the partition. Unknown is never absent: the broker is asked again.
+    /// The broker's answer did not mention the partition. Unknown is never absent: the broker is
+    /// asked again.
     pub fn unanswered() -> Self {
         let (one, many) = ("is missing from the broker's answer", "are missing from the broker's answer");
         Self { transient: true, ..Self::lasting(Reason::KafkaError, one, many, "") }
@@ -119,10 +120,11 @@ impl PartitionRefusals {
             let predicate = verb(&partitions, &problem.one, &problem.many);
             let named = name_partitions(&partitions);
             let message = match &partitions[..] {
-                [only] => Message::naming([&only.topic], |[topic]| {
-                    format!("Partition {} of topic {topic} {predicate}", only.partition)
-                }),
-                many => Message::new(format!("{} {predicate}", count(many.len(), "partition", "partitions"))).detail(format!("These {predicate}: {named}")),
+                [only] => {
+                    Message::naming([&only.topic], |[topic]| format!("Partition {} of topic {topic} {predicate}", only.partition))
+                }
+                many => Message::new(format!("{} {predicate}", count(many.len(), "partition", "partitions")))
+                    .detail(format!("These {predicate}: {named}")),
             };
             let message = message.detail(problem.detail).advice(problem.advice);
             Refusal { reason: problem.reason, message, transient: problem.transient }
@@ -195,7 +197,8 @@ mod tests {
     #[test]
     fn sixty_partitions_with_the_same_problem_are_one_sentence() {
         let mut refusals = PartitionRefusals::default();
-        let without = Problem::lasting(Reason::NoCommittedOffset, "has no committed offset", "have no committed offset", "Name one");
+        let without =
+            Problem::lasting(Reason::NoCommittedOffset, "has no committed offset", "have no committed offset", "Name one");
         add(&mut refusals, "orders", (2..=5).chain(10..=34).chain(40..71), &without);
         add(&mut refusals, "payments", [7], &Problem::unanswered());
         let refusals = refusals.into_refusals();

@@ -25,8 +25,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// One sentence that stands alone, without a full stop and within [`LONGEST_SUMMARY`] characters. For names that can be
-    /// long there is [`Message::naming`].
+    /// One sentence that stands alone, without a full stop and within [`LONGEST_SUMMARY`]
+    /// characters. For names that can be long there is [`Message::naming`].
     #[must_use]
     pub fn new(summary: impl Into<String>) -> Self {
         let summary = summary.into();
@@ -38,7 +38,8 @@ impl Message {
         Self { summary: format!("{kept}…"), ..Self::default() }.detail(summary)
     }
 
-    /// A sentence with names of any length: where it gets too long, names lose their middle, and the details have them in full.
+    /// A sentence with names of any length: where it gets too long, names lose their middle, and
+    /// the details have them in full.
     #[must_use]
     pub fn naming<const N: usize>(names: [&str; N], say: impl Fn([&str; N]) -> String) -> Self {
         let mut short = names.map(str::to_owned);
@@ -75,7 +76,10 @@ impl Message {
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
         let both = self.detail(other.happened());
-        other.advice.iter().fold(both, |both, advice| if both.advice.contains(advice) { both } else { both.advice(advice.clone()) })
+        other
+            .advice
+            .iter()
+            .fold(both, |both, advice| if both.advice.contains(advice) { both } else { both.advice(advice.clone()) })
     }
 
     /// The first sentence.

@@ -109,7 +109,7 @@ async fn settle(context: &Context, reset: &OffsetReset, keep: bool) -> Result<An
         return Ok(Answer::Stale);
     };
     let settled = if keep {
-        let end = End { phase: outcome.phase, at: (context.clock)(), message: &outcome.message };
+        let end = End { phase: outcome.phase, at: (context.clock)(), message: &outcome.happened() };
         context.receipts.close(reset, &receipt.config_map, end).await
     } else {
         context.receipts.delete(reset, &receipt.config_map).await

@@ -157,7 +157,7 @@ impl Stand {
 #[track_caller]
 fn ended(reset: &OffsetReset, phase: Phase, reason: Reason) -> String {
     let status = status(reset);
-    let message = status.message.clone().unwrap_or_default();
+    let message = status.explanation();
     assert_eq!((status.phase, status.reason), (Some(phase), Some(reason)), "{message}");
     message
 }

@@ -1,4 +1,5 @@
-//! Other resets of the same group or workload: groups one after the other, workloads together, so that one stop serves all.
+//! Other resets of the same group or workload: groups one after the other, workloads together, so
+//! that one stop serves all.
 
 use crate::{
     api::{OffsetReset, Phase, TargetRef},
@@ -11,11 +12,13 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-/// For how long a reset waits for one that was just created and that the operator has not taken up yet.
+/// For how long a reset waits for one that was just created and that the operator has not taken up
+/// yet.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
-/// Whether one reset may block the other, by what never changes of them: a group of the same name, in any cluster, or a workload. All
-/// rules here are about such resets, or about those that have a claim on a hold.
+/// Whether one reset may block the other, by what never changes of them: a group of the same name,
+/// in any cluster, or a workload. All rules here are about such resets, or about those that have a
+/// claim on a hold.
 #[must_use]
 pub fn may_meet(own: &OffsetReset, other: &OffsetReset) -> bool {
     let same_workload = || {
@@ -26,10 +29,11 @@ pub fn may_meet(own: &OffsetReset, other: &OffsetReset) -> bool {
     own.spec.group == other.spec.group || same_workload()
 }
 
-/// The reset that goes before `own`: one that is under way, or the oldest that waits as well. Groups are served one after the other;
-/// workloads together, unless it is too late to join.
+/// The reset that goes before `own`: one that is under way, or the oldest that waits as well.
+/// Groups are served one after the other; workloads together, unless it is too late to join.
 ///
-/// The caller must let no two resets pass this at the same time: a reset is seen as under way only once that is recorded.
+/// The caller must let no two resets pass this at the same time: a reset is seen as under way only
+/// once that is recorded.
 #[must_use]
 pub fn blocker(own: &PeerReset, others: &[PeerReset], now: Timestamp) -> Option<Blocker> {
     if own.dry_run {
@@ -52,9 +56,11 @@ pub fn blocker(own: &PeerReset, others: &[PeerReset], now: Timestamp) -> Option<
         .map(|(other, shared)| Blocker { name: format!("{}/{}", other.namespace, other.name), shared })
 }
 
-/// The reset that works on the same group of the same cluster, however the brokers are named: it is admitted and not done.
+/// The reset that works on the same group of the same cluster, however the brokers are named: it is
+/// admitted and not done.
 ///
-/// The caller must admit no two resets at the same time: a reset is seen as admitted only once its finalizer is on.
+/// The caller must admit no two resets at the same time: a reset is seen as admitted only once its
+/// finalizer is on.
 #[must_use]
 pub(in crate::machine) fn group_holder<'a>(
     own_uid: &str,
@@ -66,7 +72,8 @@ pub(in crate::machine) fn group_holder<'a>(
         (Some(own), Some(other)) => own == other,
         // Unknown never counts as another cluster.
         (Some(_), None) => true,
-        // Then the brokers' names told, before either was admitted; except for brokers that a binding names.
+        // Then the brokers' names told, before either was admitted; except for brokers that a
+        // binding names.
         (None, _) => other.brokers.is_empty(),
     };
     others
@@ -75,8 +82,8 @@ pub(in crate::machine) fn group_holder<'a>(
         .find(|other| !Guard::GroupNotShared.allows(other.group != group || !same_cluster(other)))
 }
 
-/// Another reset of the same workloads that is still planning: this one waits for it while the consumers run, so that one stop serves
-/// both.
+/// Another reset of the same workloads that is still planning: this one waits for it while the
+/// consumers run, so that one stop serves both.
 #[must_use]
 pub(in crate::machine) fn planning_too<'a>(
     own_uid: &str,
@@ -109,7 +116,8 @@ pub(in crate::machine) fn still_needed_by<'a>(
         .find(|other| !Guard::NeededByNoOther.allows(other.holds(workload_uid).is_none()))
 }
 
-/// The reset that works on the group already, as a message: found by the cluster's own id, however its brokers are named.
+/// The reset that works on the group already, as a message: found by the cluster's own id, however
+/// its brokers are named.
 pub(in crate::machine) fn waits_for(pass: &Pass<'_>) -> Option<Message> {
     let (group, cluster_id) = (&pass.seen.group, pass.status.group.as_ref()?.cluster_id.as_deref());
     let other = group_holder(&pass.seen.uid, group, cluster_id, &pass.seen.others)?;

@@ -1,8 +1,10 @@
-//! The receipt outlives an `OffsetReset`, so that the same reset, deleted and created again, never moves offsets twice.
+//! The receipt outlives an `OffsetReset`, so that the same reset, deleted and created again, never
+//! moves offsets twice.
 //!
-//! A GitOps tool deletes and creates on its own: hooks before each sync, a forced replacement after a conflict, a backup restored without
-//! status. The receipt is written before the first commit, without an owner, under a name made of the reset's name and its spec. Runs
-//! that ended before anything was committed leave no receipt.
+//! A GitOps tool deletes and creates on its own: hooks before each sync, a forced replacement after
+//! a conflict, a backup restored without status. The receipt is written before the first commit,
+//! without an owner, under a name made of the reset's name and its spec. Runs that ended before
+//! anything was committed leave no receipt.
 //!
 //! | receipt | what a new run of the same name and spec does |
 //! |---|---|
@@ -26,7 +28,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 /// How soon it looks again whether the other reset of the group is done.
 const BLOCKED: SignedDuration = SignedDuration::from_secs(1);
 
-/// What follows from the receipt of an earlier run: `None` when there is no receipt and the run may begin.
+/// What follows from the receipt of an earlier run: `None` when there is no receipt and the run may
+/// begin.
 pub(in crate::machine) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> {
     let receipt = match pass.seen.receipt.as_ref()? {
         Seen::Missing => return None,
@@ -46,8 +49,9 @@ pub(in crate::machine) fn found(pass: &mut Pass<'_>, request: &Request) -> Optio
     };
     let (phase, message) = match &receipt.state {
         RunState::Over { phase, at, message } => {
-            let message = Message::new(format!("A reset with the same name and spec has already run: it ended as {}", phase.as_str()))
-                .detail(format!("{run} ended at {at}: {message}"));
+            let message =
+                Message::new(format!("A reset with the same name and spec has already run: it ended as {}", phase.as_str()))
+                    .detail(format!("{run} ended at {at}: {message}"));
             (*phase, message)
         }
         RunState::Committing { .. } if pass.seen.blocker.is_some() => {
@@ -75,15 +79,16 @@ pub(in crate::machine) fn found(pass: &mut Pass<'_>, request: &Request) -> Optio
         }
     };
     let message = message
-        .detail("This time no consumer was stopped and no offset was changed")
+        .detail("This time nothing was stopped and no offset was changed")
         .advice("To run it again, delete it and create it with another runId, or under another name");
     pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: true });
     let phase = if phase == Phase::Succeeded { Phase::Succeeded } else { Phase::Failed };
     Some(pass.take().finish(phase, Reason::AlreadyApplied, message))
 }
 
-/// Resumes a plan that a run of this name and spec had begun to commit, when its consumers have been held ever since: that run lost
-/// its status, or was deleted without its finalizer and created again.
+/// Resumes a plan that a run of this name and spec had begun to commit, when its consumers have
+/// been held ever since: that run lost its status, or was deleted without its finalizer and created
+/// again.
 fn take_up(
     pass: &mut Pass<'_>,
     request: &Request,
@@ -141,7 +146,8 @@ fn take_up(
     let count = count(partitions.len(), "partition", "partitions");
     let planned = format!("The plan of {count} is that of an interrupted run of the same name and spec");
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned);
-    let message = Message::new("Resuming an interrupted run of the same name and spec").detail("The consumers have been at zero since");
+    let message =
+        Message::new("Resuming an interrupted run of the same name and spec").detail("The consumers have been at zero since");
     Some(pass.take().go_on(Phase::Stopping, Reason::PlanMade, message))
 }
 
@@ -158,8 +164,8 @@ fn unseen(pass: &Pass<'_>) -> Option<String> {
     targets.chain(holds).flatten().next().cloned()
 }
 
-/// Whether a workload has been at zero ever since, for that run: by its UID, or by its name and spec when the receipt was written again
-/// by a run that resumed it.
+/// Whether a workload has been at zero ever since, for that run: by its UID, or by its name and
+/// spec when the receipt was written again by a run that resumed it.
 fn still_held(workload: &Workload, hold: &Hold, receipt: &Receipt, request: &Request) -> bool {
     let of_that_run = |claim: &Claim| claim.uid == receipt.uid || (claim.name == request.name && claim.key == request.key);
     workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)

@@ -1,7 +1,9 @@
-//! A KEDA ScaledObject would scale consumers up as soon as there is lag, so it is paused between the claim and the stop, and resumed after
-//! the replicas are restored. An HPA needs nothing of this: it does not act on a target at zero.
+//! A KEDA ScaledObject would scale consumers up as soon as there is lag, so it is paused between
+//! the claim and the stop, and resumed after the replicas are restored. An HPA needs nothing of
+//! this: it does not act on a target at zero.
 //!
-//! An annotation of this operator, beside KEDA's own, marks our pause. A pause without it belongs to the ScaledObject's owner and stays.
+//! An annotation of this operator, beside KEDA's own, marks our pause. A pause without it belongs
+//! to the ScaledObject's owner and stays.
 
 use super::queue;
 use crate::api::{AutoscalerStatus, Phase, Reason, TargetStatus};
@@ -17,7 +19,8 @@ use crate::machine::{
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-/// How long KEDA may take to report the pause. It takes a fraction of a second, unless KEDA does not run.
+/// How long KEDA may take to report the pause. It takes a fraction of a second, unless KEDA does
+/// not run.
 pub const PAUSE_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How soon it looks again whether KEDA has paused.
@@ -38,7 +41,8 @@ pub(in crate::machine) fn recorded(seen: Option<&ScaledObjectSeen>) -> Option<Au
     })
 }
 
-/// Waits where it cannot be seen whether an earlier run has paused a ScaledObject: one that is not known of would never be resumed.
+/// Waits where it cannot be seen whether an earlier run has paused a ScaledObject: one that is not
+/// known of would never be resumed.
 pub(in crate::machine) fn unseen(pass: &mut Pass<'_>) -> Option<Decision> {
     let why = pass.seen.autoscalers.iter().find_map(|seen| match seen {
         ScaledObjectSeen::Unknown(why) => Some(why),
@@ -51,7 +55,8 @@ pub(in crate::machine) fn unseen(pass: &mut Pass<'_>) -> Option<Decision> {
     Some(pass.take().wait(Reason::AutoscalerNotPaused, message, UNSEEN_RETRY))
 }
 
-/// Why a target cannot be held because of its ScaledObject. A target that has nothing to stop needs no pause.
+/// Why a target cannot be held because of its ScaledObject. A target that has nothing to stop needs
+/// no pause.
 pub(in crate::machine) fn refusal(seen: Option<&ScaledObjectSeen>, target: &str, is_stopped: bool) -> Option<Refusal> {
     let reason = Reason::AutoscalerNotPaused;
     match seen {
@@ -98,7 +103,8 @@ pub(in crate::machine) fn warnings(pass: &Pass<'_>) -> Vec<String> {
     hidden.collect()
 }
 
-/// Pauses the ScaledObject of a target before the target is scaled to zero; `None` when it is paused, or there is none.
+/// Pauses the ScaledObject of a target before the target is scaled to zero; `None` when it is
+/// paused, or there is none.
 pub(in crate::machine) fn ensure_paused(pass: &mut Pass<'_>, index: usize) -> Option<Decision> {
     let (now, phase_start, seen) = (pass.now, pass.phase_start(), pass.seen.autoscalers.get(index)?);
     let target = &mut pass.status.targets[index];
@@ -109,9 +115,10 @@ pub(in crate::machine) fn ensure_paused(pass: &mut Pass<'_>, index: usize) -> Op
         // It was deleted meanwhile, and scales the target no longer.
         ScaledObjectSeen::Absent => return None,
         ScaledObjectSeen::Hidden(why) | ScaledObjectSeen::Unknown(why) => {
-            let message = Message::naming([&target_name], |[name]| format!("{name} is not stopped yet: its ScaledObject is not seen"))
-                .detail(format!("Whether {object} is paused cannot be seen: {why}"))
-                .detail("The operator tries again every second");
+            let message =
+                Message::naming([&target_name], |[name]| format!("{name} is not stopped yet: its ScaledObject is not seen"))
+                    .detail(format!("Whether {object} is paused cannot be seen: {why}"))
+                    .detail("The operator tries again every second");
             return Some(pass.take().wait(Reason::AutoscalerNotPaused, message, UNSEEN_RETRY));
         }
         ScaledObjectSeen::Found(found) => found,
@@ -125,7 +132,8 @@ pub(in crate::machine) fn ensure_paused(pass: &mut Pass<'_>, index: usize) -> Op
                 .advice("Find out which controller or user sets its annotations, and create the reset under a new name");
             return Some(pass.take().finish(Phase::Failed, Reason::AutoscalerNotPaused, message));
         }
-        // A pause that was never seen was not removed: KEDA had just written to the object, or there was no answer. It is tried again.
+        // A pause that was never seen was not removed: KEDA had just written to the object, or
+        // there was no answer. It is tried again.
         if own.paused || own.pauses == 0 {
             own.pauses += 1;
         }
@@ -144,10 +152,11 @@ pub(in crate::machine) fn ensure_paused(pass: &mut Pass<'_>, index: usize) -> Op
     let since = own.pause_time.as_ref().map_or(phase_start, |at| at.0);
     if now >= later(since, PAUSE_TIMEOUT) {
         let timeout = PAUSE_TIMEOUT.as_secs();
-        let message = Message::naming([&object], |[object]| format!("KEDA has not reported {object} as paused within {timeout} s"))
-            .detail(format!("Its condition Paused is not True, so KEDA might scale {target_name} up: it was not stopped"))
-            .detail(pass.offsets_changed())
-            .advice("Check that KEDA's operator is running, and create the reset under a new name");
+        let message =
+            Message::naming([&object], |[object]| format!("KEDA has not reported {object} as paused within {timeout} s"))
+                .detail(format!("Its condition Paused is not True, so KEDA might scale {target_name} up: it was not stopped"))
+                .detail(pass.offsets_changed())
+                .advice("Check that KEDA's operator is running, and create the reset under a new name");
         return Some(pass.take().finish(Phase::Failed, Reason::AutoscalerNotPaused, message));
     }
     let message = Message::naming([&object], |[object]| format!("Waiting until KEDA reports {object} as paused"))
@@ -163,7 +172,9 @@ pub(in crate::machine) fn pause_refused(pass: Pass<'_>, index: usize, why: &str)
         .detail(why)
         .detail(format!("{target_name} was not stopped"))
         .detail(pass.offsets_changed())
-        .advice("Grant the right with `kubectl apply -k deploy/keda`, or pause it yourself, and create the reset under a new name");
+        .advice(
+            "Grant the right with `kubectl apply -k deploy/keda`, or pause it yourself, and create the reset under a new name",
+        );
     pass.finish(Phase::Failed, Reason::AutoscalerNotPaused, message)
 }
 
@@ -194,10 +205,8 @@ pub(in crate::machine) fn resume(pass: &mut Pass<'_>) -> Resuming {
             _ if handed_over => true,
             _ if needed => {
                 unseen = Some(
-                    Message::naming([&object], |[object]| format!("{object} stays paused for another reset")).detail(format!(
-                        "That one still needs {} at zero",
-                        name(&pass.status.targets[index])
-                    )),
+                    Message::naming([&object], |[object]| format!("{object} stays paused for another reset"))
+                        .detail(format!("That one still needs {} at zero", name(&pass.status.targets[index]))),
                 );
                 false
             }
@@ -224,24 +233,21 @@ pub(in crate::machine) fn resume(pass: &mut Pass<'_>) -> Resuming {
             let was_paused = own.pauses > 0 && !needed;
             own.resumed = true;
             if was_paused {
-                pass.note(
-                    false,
-                    Reason::AutoscalerResumed,
-                    format!("{object} is no longer paused by this reset"),
-                    Some(index),
-                );
+                pass.note(false, Reason::AutoscalerResumed, format!("{object} is no longer paused by this reset"), Some(index));
             }
         }
     }
     unseen.map_or(Resuming::Done, Resuming::Wait)
 }
 
-/// Whether the ScaledObject of a target is still to be resumed; until then the Lease stays, so that it is not forgotten.
+/// Whether the ScaledObject of a target is still to be resumed; until then the Lease stays, so that
+/// it is not forgotten.
 pub(in crate::machine) fn is_held(target: &TargetStatus) -> bool {
     target.stop_requested && target.autoscaler.as_ref().is_some_and(|own| !own.paused_by_owner && !own.resumed && !own.left)
 }
 
-/// The resume was refused: an Event reports it, and the operator tries again as long as the Lease exists.
+/// The resume was refused: an Event reports it, and the operator tries again as long as the Lease
+/// exists.
 pub(in crate::machine) fn resume_refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
     leave(&mut pass, index, why, "The operator tries again; to resume it yourself");
     pass.again()

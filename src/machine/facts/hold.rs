@@ -1,8 +1,8 @@
-//! Which resets hold a workload at zero, and from how many replicas: recorded beside the workload, so that it outlives the
-//! OffsetReset.
+//! Which resets hold a workload at zero, and from how many replicas: recorded beside the workload,
+//! so that it outlives the OffsetReset.
 //!
-//! Each held workload has one [`Hold`] (a Lease), created before the first stop and deleted after the restore. Every reset that needs
-//! the workload at zero has a claim in it.
+//! Each held workload has one [`Hold`] (a Lease), created before the first stop and deleted after
+//! the restore. Every reset that needs the workload at zero has a claim in it.
 
 use jiff::Timestamp;
 

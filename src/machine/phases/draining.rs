@@ -1,4 +1,5 @@
-//! Draining: the broker is asked until it reports the group as empty. The session timeout is a bound that is reported, not a sleep.
+//! Draining: the broker is asked until it reports the group as empty. The session timeout is a
+//! bound that is reported, not a sleep.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,7 +14,8 @@ use crate::machine::{
     time::clock,
 };
 
-/// How often the broker is asked right after the last container has terminated, when members are just leaving.
+/// How often the broker is asked right after the last container has terminated, when members are
+/// just leaving.
 const OFTEN: SignedDuration = SignedDuration::from_millis(250);
 
 /// For how long it is asked that often.
@@ -22,13 +24,15 @@ const OFTEN_FOR: SignedDuration = SignedDuration::from_secs(5);
 /// How often it is asked after that: the remaining members wait for a session timeout.
 const LESS_OFTEN: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long members may take to leave by themselves after the last container has terminated, before they are removed.
+/// How long members may take to leave by themselves after the last container has terminated, before
+/// they are removed.
 const LEAVE_BY_THEMSELVES: SignedDuration = SignedDuration::from_secs(1);
 
 /// How soon the remaining members are removed again: a live member joins again at once.
 const REMOVE_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
-/// How many times members are removed. A member that has joined again after that is alive, and does not run in a target.
+/// How many times members are removed. A member that has joined again after that is alive, and does
+/// not run in a target.
 const MAX_REMOVALS: i32 = 3;
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
@@ -96,13 +100,7 @@ fn not_empty(pass: &Pass<'_>, request: &Request, state: &str, members: &str) -> 
 }
 
 /// Removes the remaining members from a classic group, when the spec says so.
-fn remove_members(
-    pass: &mut Pass<'_>,
-    request: &Request,
-    seen: &Group,
-    terminated: Timestamp,
-    members: &str,
-) -> Option<Effect> {
+fn remove_members(pass: &mut Pass<'_>, request: &Request, seen: &Group, terminated: Timestamp, members: &str) -> Option<Effect> {
     let Group::Found(found) = seen else { return None };
     // The broker lets no client remove members of the new protocol.
     if request.remaining_members == RemainingMembers::Wait || found.group_type != GroupType::Classic || found.members.is_empty() {
@@ -123,7 +121,8 @@ fn remove_members(
     Some(Effect::RemoveMembers(found.members.clone()))
 }
 
-/// The members could not be removed: the reset waits for them to leave, as without `remainingMembers: Remove`.
+/// The members could not be removed: the reset waits for them to leave, as without
+/// `remainingMembers: Remove`.
 pub(in crate::machine) fn removal_refused(mut pass: Pass<'_>, why: &str) -> Decision {
     let message = Message::new("The remaining members could not be removed from the group")
         .detail(why)
@@ -132,18 +131,23 @@ pub(in crate::machine) fn removal_refused(mut pass: Pass<'_>, why: &str) -> Deci
     pass.again()
 }
 
-/// The members and how long the reset waits for them; the text does not change while nothing changes.
+/// The members and how long the reset waits for them; the text does not change while nothing
+/// changes.
 fn waiting(pass: &Pass<'_>, state: &str, number: i32, members: &str) -> Message {
     let summary = match number {
         0 => format!("Waiting until the group is empty; the broker reports it as {state}"),
         _ => format!("Waiting until the group is empty; {} in it", count(number, "member is still", "members are still")),
     };
-    let message = Message::new(summary).detail(format!("All containers have terminated, and the broker reports the group as {state}"));
+    let message =
+        Message::new(summary).detail(format!("All containers have terminated, and the broker reports the group as {state}"));
     let message = if members.is_empty() { message } else { message.detail(format!("Remaining members: {members}")) };
     let Some(hold) = &pass.status.hold else { return message };
     let session = match &hold.session_end_time {
         Some(end) if pass.now < end.0 => {
-            format!("Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {}", clock(end))
+            format!(
+                "Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {}",
+                clock(end)
+            )
         }
         Some(end) => {
             format!("sessionTimeout expired at {}: their session.timeout.ms is longer, or they are still running", clock(end))

@@ -1,4 +1,5 @@
-//! After the end: nothing is stopped or committed any more; the operator only watches whether the consumers resume.
+//! After the end: nothing is stopped or committed any more; the operator only watches whether the
+//! consumers resume.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -12,7 +13,8 @@ use crate::machine::{
     time::{clock, later},
 };
 
-/// How long pods may take to become ready, and members to return to the group, until the status reports that they did not.
+/// How long pods may take to become ready, and members to return to the group, until the status
+/// reports that they did not.
 pub const RESUME_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
 /// How soon it looks again: pods are watched, but the broker has to be asked for the members.
@@ -52,7 +54,9 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
         ConditionType::ConsumersResumed,
         None,
         Reason::WaitingForConsumers,
-        format!("The replicas are restored, and the consumers are starting: {missing}. The operator watches them until {deadline}"),
+        format!(
+            "The replicas are restored, and the consumers are starting: {missing}. The operator watches them until {deadline}"
+        ),
     );
     pass.look_again(LOOK_AGAIN)
 }

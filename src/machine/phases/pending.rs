@@ -46,7 +46,8 @@ pub(in crate::machine) fn hold_back(mut pass: Pass<'_>, request: &Request, why: 
 }
 
 pub(in crate::machine) fn decide(pass: Pass<'_>, request: &Request) -> Decision {
-    // The cluster's id is known once the reset has planned; it tells whose turn it is however the brokers are named.
+    // The cluster's id is known once the reset has planned; it tells whose turn it is however the
+    // brokers are named.
     if let Some(other) = queue::waits_for(&pass).filter(|_| !request.dry_run) {
         return pass.wait(Reason::WaitingForOtherReset, other, LOOK_AGAIN);
     }

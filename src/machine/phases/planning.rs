@@ -1,5 +1,5 @@
-//! Planning, while the consumers run: everything that can fail is tried here, so that no consumer is stopped for a reset that cannot
-//! succeed.
+//! Planning, while the consumers run: everything that can fail is tried here, so that no consumer
+//! is stopped for a reset that cannot succeed.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -24,7 +24,8 @@ pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 /// How soon it is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
 
-/// How soon it looks again whether another reset's plan is complete: planning takes a fraction of a second.
+/// How soon it looks again whether another reset's plan is complete: planning takes a fraction of a
+/// second.
 const SIBLING: SignedDuration = SignedDuration::from_millis(200);
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
@@ -42,7 +43,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => return pass.again(),
     };
     if request.kafka.binding.is_some() && seen.cluster_id.is_none() {
-        // Other resets cannot know the brokers that a binding names: only the cluster's id shows that two work on one cluster.
+        // Other resets cannot know the brokers that a binding names: only the cluster's id shows
+        // that two work on one cluster.
         let message = Message::new("No broker reports the cluster's id, which spec.kafka.binding needs").detail(
             "Without it the operator cannot tell whether another OffsetReset works on the same group of the same cluster",
         );
@@ -169,10 +171,10 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
 }
 
 /// What a refusal in planning means for the consumers.
-const NOTHING_TOUCHED: &str = "No consumer was stopped and no offset was changed";
+const NOTHING_TOUCHED: &str = "Nothing was stopped and no offset was changed";
 
-/// No plan: tried again for a while when it may heal, refused otherwise. The reasons that will not heal come first; `advice` comes
-/// last, for it may be a command.
+/// No plan: tried again for a while when it may heal, refused otherwise. The reasons that will not
+/// heal come first; `advice` comes last, for it may be a command.
 fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> Decision {
     let (lasting, passing): (Vec<&Refusal>, Vec<&Refusal>) = refusals.iter().partition(|refusal| !refusal.transient);
     let mut in_order = lasting.iter().chain(&passing);
@@ -204,7 +206,7 @@ fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> Message {
     let clamped = count(totals.clamped, "target offset was moved", "target offsets were moved");
     let message = if totals.clamped > 0 { message.detail(format!("{clamped} into the log's range")) } else { message };
     let left_alone = count(totals.left_alone, "partition is", "partitions are");
-    let message = if totals.left_alone > 0 { message.detail(format!("{left_alone} left as they are")) } else { message };
+    let message = if totals.left_alone > 0 { message.detail(format!("{left_alone} left unchanged")) } else { message };
     let members = count(group::members(&seen.group), "member", "members");
     let message = message.detail(format!("The group is {} with {members}", group::state_name(&seen.group)));
     let drift = pass.status.drift.as_ref().map(drift::describe).unwrap_or_default();
@@ -219,8 +221,5 @@ fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> Message {
 fn planned(pass: &Pass<'_>, seen: &PlanSeen) -> String {
     let all = count(pass.status.partitions.len(), "partition", "partitions");
     let members = count(group::members(&seen.group), "member", "members");
-    format!(
-        "The plan covers {all}; when it was made, the group was {} with {members}",
-        group::state_name(&seen.group)
-    )
+    format!("The plan covers {all}; when it was made, the group was {} with {members}", group::state_name(&seen.group))
 }

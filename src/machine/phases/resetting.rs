@@ -1,4 +1,5 @@
-//! Resetting: bounds again, commit, read back. A partition counts as reset only after it was read back.
+//! Resetting: bounds again, commit, read back. A partition counts as reset only after it was read
+//! back.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,8 @@ use crate::machine::{
     totals::totals,
 };
 
-/// How many commits are sent until a partition that is still not as planned counts as failed: another client commits over it.
+/// How many commits are sent until a partition that is still not as planned counts as failed:
+/// another client commits over it.
 pub const MAX_COMMITS: i32 = 10;
 
 /// How soon it tries again after an error that may heal by itself.
@@ -67,13 +69,15 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     commit(pass, request, seen)
 }
 
-/// From here on there may be a receipt; the caller writes it before the status that counts the first commit, and so before that commit.
+/// From here on there may be a receipt; the caller writes it before the status that counts the
+/// first commit, and so before that commit.
 fn name_receipt(pass: &mut Pass<'_>, request: &Request) {
     pass.status.receipt.get_or_insert_with(|| ReceiptStatus { config_map: request.receipt.clone(), settled: false });
 }
 
-/// The last look at the logs before the first commit: the committed offsets, and the targets within the current bounds.
-/// This is recorded before anything is committed, and never computed again from a relative goal.
+/// The last look at the logs before the first commit: the committed offsets, and the targets within
+/// the current bounds. This is recorded before anything is committed, and never computed again from
+/// a relative goal.
 fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
     let mut waits_for = None;
     for partition in &mut pass.status.partitions {
@@ -89,10 +93,8 @@ fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decis
         return pass.wait(Reason::Committing, unread("Reading the offsets again before the first commit", &at, &why), RETRY);
     }
     if let Some(refusal) = limits::refusals(request, &pass.status.partitions).into_iter().next() {
-        let message = refusal
-            .message
-            .detail("The logs and the group have moved since the plan was made")
-            .detail(pass.offsets_changed());
+        let message =
+            refusal.message.detail("The logs and the group have moved since the plan was made").detail(pass.offsets_changed());
         return pass.finish(Phase::Failed, refusal.reason, message);
     }
     pass.status.final_plan_time = Some(pass.instant());
@@ -112,7 +114,8 @@ fn settle<'a>(
     let stable =
         partition.requested_position == Some(Position::Latest) && request.isolation_level == IsolationLevel::ReadCommitted;
     let stable_end = if stable { Some(*answered(&seen.stable_ends, at)?) } else { None };
-    plan::settle(partition, bounds, stable_end, committed, request.out_of_range).map_err(|none| Trouble::Refused(none.to_string()))
+    plan::settle(partition, bounds, stable_end, committed, request.out_of_range)
+        .map_err(|none| Trouble::Refused(none.to_string()))
 }
 
 /// Reads back, and commits the partitions that are not as planned.
@@ -127,7 +130,8 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
         let at = TopicPartition::new(&partition.topic, partition.partition);
         match read_back(partition, &at, request, attempts, seen) {
             Ok(true) => {
-                // Recorded before it is sent: from here on the status must not say that nothing was committed.
+                // Recorded before it is sent: from here on the status must not say that nothing was
+                // committed.
                 partition.outcome = PartitionOutcome::Unconfirmed;
                 offsets.push((at, partition.target_offset));
             }
@@ -172,7 +176,8 @@ fn read_back<'a>(
     partition.outcome = PartitionOutcome::Planned;
     partition.after = None;
     if attempts >= MAX_COMMITS {
-        let found = found.map_or_else(|| "there is no committed offset".to_owned(), |found| format!("the offset is {}", found.offset));
+        let found =
+            found.map_or_else(|| "there is no committed offset".to_owned(), |found| format!("the offset is {}", found.offset));
         partition.outcome = PartitionOutcome::Failed;
         partition
             .message
@@ -199,7 +204,8 @@ enum Trouble<'a> {
     Passing(String),
 }
 
-/// The answer for a partition. Unknown is never absent: where there is no answer the broker is asked again.
+/// The answer for a partition. Unknown is never absent: where there is no answer the broker is
+/// asked again.
 fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<&'a T, Trouble<'a>> {
     match answers.get(at) {
         Some(Ok(value)) => Ok(value),
@@ -213,7 +219,7 @@ fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<
 fn conclude(mut pass: Pass<'_>) -> Decision {
     let totals = totals(&pass.status.partitions);
     let left_alone = if totals.left_alone > 0 {
-        format!("{} left as they were", count(totals.left_alone, "partition was", "partitions were"))
+        format!("{} left unchanged", count(totals.left_alone, "partition was", "partitions were"))
     } else {
         String::new()
     };
@@ -281,7 +287,8 @@ fn errors(partitions: &[PartitionStatus]) -> String {
     format!("Not reset: {}", named.join("; "))
 }
 
-/// A consumer joined: nothing is committed over it, and the reset waits for the group to become empty again.
+/// A consumer joined: nothing is committed over it, and the reset waits for the group to become
+/// empty again.
 fn joined(mut pass: Pass<'_>, what: &str) -> Decision {
     let milestone = "The group was empty, and then a consumer joined it";
     pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, milestone);
@@ -340,8 +347,9 @@ pub(in crate::machine) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPar
     pass.wait(kafka_reason(error.kind), message, RETRY)
 }
 
-/// Whether a commit with this answer may have been carried out all the same. A coordinator answers 15 even when it appended the
-/// commit and the replicas did not follow in time (REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
+/// Whether a commit with this answer may have been carried out all the same. A coordinator answers
+/// 15 even when it appended the commit and the replicas did not follow in time (REQUEST_TIMED_OUT
+/// and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
 fn leaves_open(kind: KafkaErrorKind) -> bool {
     matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator | KafkaErrorKind::Server)
 }

@@ -1,5 +1,5 @@
-//! Restoring: the original replicas, whatever the outcome was, and then their ScaledObjects are resumed. Needs neither Kafka nor a
-//! spec that can be parsed.
+//! Restoring: the original replicas, whatever the outcome was, and then their ScaledObjects are
+//! resumed. Needs neither Kafka nor a spec that can be parsed.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -24,8 +24,8 @@ const RETRY: SignedDuration = SignedDuration::from_secs(1);
 /// How soon it looks again whether another reset still needs the workload at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(500);
 
-/// For how long the API server must serve a target's kind under no version until the target counts as gone: one of several API
-/// servers may not know the kind yet, or not any more while it starts.
+/// For how long the API server must serve a target's kind under no version until the target counts
+/// as gone: one of several API servers may not know the kind yet, or not any more while it starts.
 const KIND_GONE: SignedDuration = SignedDuration::from_secs(30);
 
 /// From how many refused restores on everything else goes before a target.
@@ -46,7 +46,8 @@ enum Step {
 pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
     adopt(&mut pass);
     let (mut unseen, mut shared) = (false, None);
-    // A target whose restore is refused keeps no other one at zero: the one that was refused least goes first.
+    // A target whose restore is refused keeps no other one at zero: the one that was refused least
+    // goes first.
     let mut next: Option<(i32, Effect)> = None;
     for index in 0..pass.status.targets.len() {
         if pass.status.targets[index].restored.is_some() {
@@ -82,7 +83,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
         return pass.act(effect);
     }
     if let Some(effect) = refused {
-        // Our own writes wake us: a restore that was just refused is not tried again before its time.
+        // Our own writes wake us: a restore that was just refused is not tried again before its
+        // time.
         if pass.was_just_tried(ActionKind::Restore, RETRY) {
             return pass.look_again(RETRY);
         }
@@ -122,7 +124,8 @@ fn outcome(pass: &Pass<'_>) -> String {
     outcome.map(|outcome| format!("The outcome is {}: {}", outcome.phase.as_str(), outcome.message)).unwrap_or_default()
 }
 
-/// Our claim counts even when the status does not know of it: the status may have been wiped while the workload was held.
+/// Our claim counts even when the status does not know of it: the status may have been wiped while
+/// the workload was held.
 fn adopt(pass: &mut Pass<'_>) {
     for (index, target) in pass.status.targets.iter_mut().enumerate() {
         if let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
@@ -137,8 +140,8 @@ fn adopt(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether a target's kind has not been served, under no version, for long enough: when a CRD is deleted, its objects go with it, and
-/// the API server then never reports one of them as missing.
+/// Whether a target's kind has not been served, under no version, for long enough: when a CRD is
+/// deleted, its objects go with it, and the API server then never reports one of them as missing.
 fn is_kind_gone(pass: &mut Pass<'_>, index: usize) -> bool {
     let unserved = match pass.seen.unscalable.get(index) {
         Some(Some(Unscalable::Unknown { served })) => served.is_empty(),
@@ -184,8 +187,8 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     })
 }
 
-/// Removes our claim from the Lease of a target that is settled. It does not wait for a Lease that cannot be read: the claims of
-/// resets that are over are removed from Leases later.
+/// Removes our claim from the Lease of a target that is settled. It does not wait for a Lease that
+/// cannot be read: the claims of resets that are over are removed from Leases later.
 fn release(pass: &Pass<'_>) -> Option<Effect> {
     let uid = &pass.seen.uid;
     pass.status.targets.iter().enumerate().find_map(|(target, status)| {
@@ -203,7 +206,8 @@ fn keeps_lease(target: &TargetStatus) -> bool {
     scaled_object::is_held(target) || target.autoscaler.as_ref().is_some_and(|own| own.left)
 }
 
-/// Writes the outcome into the receipt; a run that has certainly committed nothing leaves no receipt.
+/// Writes the outcome into the receipt; a run that has certainly committed nothing leaves no
+/// receipt.
 fn settle(pass: &Pass<'_>) -> Option<Effect> {
     pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
     // Without an outcome the status was edited by hand: then the receipt stays as it is.
@@ -225,7 +229,8 @@ pub(in crate::machine) fn settled(mut pass: Pass<'_>, refused: Option<&str>) -> 
     pass.again()
 }
 
-/// The Lease stays as it is: it has done its work, and the operator tries again to remove the claim when the reset is over.
+/// The Lease stays as it is: it has done its work, and the operator tries again to remove the claim
+/// when the reset is over.
 pub(in crate::machine) fn release_refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
     if let Some(target) = pass.status.targets.get_mut(index) {
         target.lease_left = true;

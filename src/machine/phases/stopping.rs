@@ -1,5 +1,5 @@
-//! Stopping: the original replicas are recorded first (status and Lease) and the ScaledObjects paused, then every target is scaled to
-//! zero, and then the reset waits for the last container.
+//! Stopping: the original replicas are recorded first (status and Lease) and the ScaledObjects
+//! paused, then every target is scaled to zero, and then the reset waits for the last container.
 
 use crate::api::{ActionKind, ConditionType, Phase, Reason};
 use crate::machine::{
@@ -30,8 +30,8 @@ const KILLED_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 const NAMED_PODS: usize = 5;
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
-    // With the finalizer on, the object cannot go away while a workload is held for it. Other resets of the same group look for it, too:
-    // the caller admits one at a time.
+    // With the finalizer on, the object cannot go away while a workload is held for it. Other
+    // resets of the same group look for it, too: the caller admits one at a time.
     if !Guard::FinalizerFirst.allows(pass.seen.finalizer) {
         return admit(pass);
     }
@@ -74,7 +74,8 @@ fn admit(mut pass: Pass<'_>) -> Decision {
 
 /// Takes one target a step towards zero; `None` when there is nothing to do.
 ///
-/// The Lease has the count that it is held from before it is scaled, so that the count is known even when this object is gone.
+/// The Lease has the count that it is held from before it is scaled, so that the count is known
+/// even when this object is gone.
 fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload) -> Option<Decision> {
     let hold = match pass.seen.holds.get(index) {
         Some(Seen::Known(hold)) => Some(hold),
@@ -106,8 +107,9 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         && workload.replicas != hold.replicas
         && hold.claims.len() == 1
     {
-        // Until the target was seen at zero, its current count is the one to restore: an autoscaler may have changed it meanwhile. The stop
-        // is bound to the version that was read together with the count.
+        // Until the target was seen at zero, its current count is the one to restore: an autoscaler
+        // may have changed it meanwhile. The stop is bound to the version that was read together
+        // with the count.
         let hold = Hold { replicas: workload.replicas, ..hold.clone() };
         target.take_from(&hold);
         return Some(pass.take().act(Effect::Claim { target: index, hold }));
@@ -145,7 +147,8 @@ fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<D
     None
 }
 
-/// Claims a workload, which is not scaled before the claim is written; `None` when there is nothing to claim.
+/// Claims a workload, which is not scaled before the claim is written; `None` when there is nothing
+/// to claim.
 fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload, hold: Option<&Hold>) -> Option<Decision> {
     let own = Claim { uid: pass.seen.uid.clone(), name: request.name.clone(), key: request.key.clone() };
     let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
@@ -157,7 +160,8 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     };
     let target = &mut pass.status.targets[index];
     let name = name(target);
-    // Held already, with a saved count and without a Lease: it was deleted by hand, or an earlier version created none.
+    // Held already, with a saved count and without a Lease: it was deleted by hand, or an earlier
+    // version created none.
     let was_held = target.stopped || (target.stop_requested && workload.replicas == 0);
     let saved = Some(target.original_replicas).filter(|saved| was_held && *saved > 0);
     let hold = match hold {
@@ -175,11 +179,13 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             until,
             claims: vec![own],
         },
-        // The other reset is just stopping it, or stops it again. It is joined at zero, where there is only one count.
+        // The other reset is just stopping it, or stops it again. It is joined at zero, where there
+        // is only one count.
         Some(hold) if workload.replicas != 0 => {
             let others = hold.others(&pass.seen.uid);
-            let message = Message::naming([&name, &others], |[name, others]| format!("Waiting until {name} is at zero for {others}"))
-                .detail("Both resets then share one stop");
+            let message =
+                Message::naming([&name, &others], |[name, others]| format!("Waiting until {name} is at zero for {others}"))
+                    .detail("Both resets then share one stop");
             return Some(pass.take().wait(Reason::WaitingForOtherReset, message, SHARED));
         }
         Some(hold) => {
@@ -188,12 +194,14 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             Hold { claims, until: hold.until.max(until), ..hold.clone() }
         }
     };
-    // A reset that joins records that before the Lease does, for those that would restore it meanwhile. The reset that stops it has asked
-    // for nothing until the Lease has its claim: its owner may scale it to zero before that.
+    // A reset that joins records that before the Lease does, for those that would restore it
+    // meanwhile. The reset that stops it has asked for nothing until the Lease has its claim: its
+    // owner may scale it to zero before that.
     target.stop_requested |= hold.claims.len() > 1;
     target.take_from(&hold);
     if saved.is_some() {
-        let message = format!("the Lease of {name}, which is held from {} replicas, was missing and is created again", hold.replicas);
+        let message =
+            format!("the Lease of {name}, which is held from {} replicas, was missing and is created again", hold.replicas);
         pass.note(true, Reason::ScaledToZero, message, None);
     } else if hold.claims.len() == 1 {
         let message =
@@ -279,7 +287,9 @@ fn running(pods: &[&Pod], now: Timestamp) -> Message {
     let message = match (running.len(), lost) {
         (0, _) => return Message::new("Waiting until the targets are at zero").detail("No offset is committed before that"),
         (running, 0) => Message::new(format!("Waiting for the containers of {} to terminate", count(running, "pod", "pods"))),
-        (_, lost) => Message::new(format!("The nodes of {} do not answer, so containers may still run", count(lost, "pod", "pods"))),
+        (_, lost) => {
+            Message::new(format!("The nodes of {} do not answer, so containers may still run", count(lost, "pod", "pods")))
+        }
     };
     let message = message.detail(format!("Still running: {}", names.join(", "))).detail("No offset is committed before that");
     if lost == 0 {

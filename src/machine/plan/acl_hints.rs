@@ -14,8 +14,8 @@ const MOST_TOPICS: usize = 20;
 
 /// The commands that add the missing ACLs; none when no ACL is known to be missing.
 ///
-/// Where the broker did not describe the group, it was not asked for anything else: then the commands add all that the reset needs. Adding
-/// an ACL again changes nothing.
+/// Where the broker did not describe the group, it was not asked for anything else: then the
+/// commands add all that the reset needs. Adding an ACL again changes nothing.
 pub(in crate::machine) fn advice(request: &Request, seen: &KafkaSeen) -> Option<String> {
     let missing = match seen {
         KafkaSeen::Failed(error) if error.kind == KafkaErrorKind::Authorization => Missing::all(request),
@@ -173,6 +173,9 @@ mod tests {
         let (request, mut seen) = (request(), plan_seen());
         seen.access.topics_read = (0..1_000).map(|number| (format!("orders-{number}"), Some(false))).collect();
         let said = advice(&request, &KafkaSeen::ForPlan(Box::new(seen))).unwrap();
-        assert!(said.matches("--topic").count() == MOST_TOPICS && said.ends_with(" # and the same for 980 more topics"), "{said}");
+        assert!(
+            said.matches("--topic").count() == MOST_TOPICS && said.ends_with(" # and the same for 980 more topics"),
+            "{said}"
+        );
     }
 }

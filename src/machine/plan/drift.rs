@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::api::{DriftStatus, PartitionStatus};
 
-/// Compares the partitions of two plans; `drift` carries when the first one was made and what it came to.
+/// Compares the partitions of two plans; `drift` carries when the first one was made and what it
+/// came to.
 #[must_use]
 pub(in crate::machine) fn compare(drift: &DriftStatus, first: &[PartitionStatus], now: &[PartitionStatus]) -> DriftStatus {
     let key = |planned: &PartitionStatus| (planned.topic.clone(), planned.partition);

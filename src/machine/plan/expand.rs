@@ -1,4 +1,5 @@
-//! The partitions that a request means, each with its goal. Resolved once, in planning, and frozen in the plan.
+//! The partitions that a request means, each with its goal. Resolved once, in planning, and frozen
+//! in the plan.
 
 use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
 use crate::machine::{
@@ -18,7 +19,8 @@ pub struct Scoped {
     pub left_out: Vec<String>,
 }
 
-/// The topics that a request is about, by their names and by commits: their partitions are asked for next.
+/// The topics that a request is about, by their names and by commits: their partitions are asked
+/// for next.
 #[must_use]
 pub fn topics(request: &Request, seen: &PlanSeen) -> BTreeSet<String> {
     let mut topics = BTreeSet::new();
@@ -56,10 +58,12 @@ fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<i64>)
     set.map(|partition| (TopicPartition::new(&partition.topic, partition.partition), partition.before))
 }
 
-/// Every partition that the request means, with its goal; needs the topics' partitions, not yet their bounds.
+/// Every partition that the request means, with its goal; needs the topics' partitions, not yet
+/// their bounds.
 ///
 /// # Errors
-/// When a topic or a partition does not exist, two entries mean the same partition, nothing is meant, or there are too many.
+/// When a topic or a partition does not exist, two entries mean the same partition, nothing is
+/// meant, or there are too many.
 pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>> {
     let mut expansion = Expansion {
         seen,
@@ -79,8 +83,11 @@ pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>
     }
     let Expansion { scoped, mut refusals, problems, .. } = expansion;
     if scoped.goals.len() > MAX_PARTITIONS {
-        let message = Message::new(format!("The plan has {} partitions, more than the {MAX_PARTITIONS} of one OffsetReset", scoped.goals.len()))
-            .advice("Split the reset into several");
+        let message = Message::new(format!(
+            "The plan has {} partitions, more than the {MAX_PARTITIONS} of one OffsetReset",
+            scoped.goals.len()
+        ))
+        .advice("Split the reset into several");
         refusals.push(Refusal::lasting(Reason::TooManyPartitions, message));
     }
     refusals.extend(problems.into_refusals());
@@ -117,7 +124,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The partitions of a topic that was asked about; `None` when they are not known, which then has been refused.
+    /// The partitions of a topic that was asked about; `None` when they are not known, which then
+    /// has been refused.
     fn existing(&mut self, topic: &str) -> Option<&'a [i32]> {
         match self.seen.topics.get(topic) {
             Some(Ok(existing)) => return Some(existing),
@@ -175,7 +183,10 @@ impl<'a> Expansion<'a> {
 
     fn mean(&mut self, index: usize, at: TopicPartition, goal: Goal) {
         if let Some(first) = self.meant_by.get(&at) {
-            let (one, many) = (format!("is in resets[{first}] and in resets[{index}]"), format!("are in resets[{first}] and in resets[{index}]"));
+            let (one, many) = (
+                format!("is in resets[{first}] and in resets[{index}]"),
+                format!("are in resets[{first}] and in resets[{index}]"),
+            );
             let advice = "Leave such partitions out of one of the two entries, and create the reset under a new name";
             self.problems.add(at, Problem::lasting(Reason::DuplicatePartition, &one, &many, advice));
         } else {
@@ -201,7 +212,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The partitions with a commit of the topics that match. Those that do not exist any more are left out, because no entry names them.
+    /// The partitions with a commit of the topics that match. Those that do not exist any more are
+    /// left out, because no entry names them.
     fn matching(&mut self, index: usize, pattern: &str, matches: impl Fn(&str) -> bool, entry: &Entry) -> Vec<TopicPartition> {
         if let Some(source) = entry.goal.source_group()
             && let Some(Err(error)) = self.seen.sources.get(source)
@@ -318,7 +330,8 @@ impl<'a> Expansion<'a> {
         }
         if !without.is_empty() {
             let named = name_partitions(&without);
-            let message = format!("before OffsetReset {name} there was no committed offset for {named}, so {}", are_left(&without));
+            let message =
+                format!("before OffsetReset {name} there was no committed offset for {named}, so {}", are_left(&without));
             self.scoped.left_out.push(message);
         }
         if !gone.is_empty() {

@@ -1,6 +1,8 @@
-//! The report of a reset as files that Kafka's own tool reads, and the equivalent commands for that tool.
+//! The report of a reset as files that Kafka's own tool reads, and the equivalent commands for that
+//! tool.
 //!
-//! The format is that of `kafka-consumer-groups --reset-offsets --export` and `--from-file`: `topic,partition,offset`, one line each.
+//! The format is that of `kafka-consumer-groups --reset-offsets --export` and `--from-file`:
+//! `topic,partition,offset`, one line each.
 
 use std::fmt::Write;
 
@@ -22,7 +24,8 @@ pub fn before_csv(partitions: &[PartitionStatus]) -> String {
     csv(partitions.iter().filter_map(|planned| Some((planned, planned.before?))))
 }
 
-/// The offsets that the reset commits; partitions that are left as they are, or could not be reset, have no line.
+/// The offsets that the reset commits; partitions that are left as they are, or could not be reset,
+/// have no line.
 #[must_use]
 pub fn after_csv(partitions: &[PartitionStatus]) -> String {
     let set = |planned: &&PartitionStatus| {
@@ -51,8 +54,8 @@ pub struct ReportRef<'a> {
     pub compressed: bool,
 }
 
-/// The same reset with Kafka's own tool, once the consumers are stopped: one command for each entry where the tool has an option for it,
-/// and otherwise one that reads the report.
+/// The same reset with Kafka's own tool, once the consumers are stopped: one command for each entry
+/// where the tool has an option for it, and otherwise one that reads the report.
 #[must_use]
 pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], report: ReportRef<'_>) -> String {
     let left_alone = |planned: &PartitionStatus| {
@@ -115,19 +118,22 @@ fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
             "--to-latest".to_owned()
         }
         Goal::ShiftBy(shift) => format!("--shift-by {shift}"),
-        // Kafka's --to-current commits offsets out of range again as they are, and moves partitions without a commit to the end.
+        // Kafka's --to-current commits offsets out of range again as they are, and moves partitions
+        // without a commit to the end.
         Goal::Position(Position::Current | Position::Latest) | Goal::FromGroup(_) | Goal::Recorded(_) => return None,
     };
     Some(format!("{} {} {target} --execute", command(request), option("topic", &topic)))
 }
 
-/// An option with its value for a shell. A value that begins with a dash follows after `=`, or the tool would take it for an option.
+/// An option with its value for a shell. A value that begins with a dash follows after `=`, or the
+/// tool would take it for an option.
 pub(in crate::machine) fn option(name: &str, value: &str) -> String {
     let separator = if value.starts_with('-') { '=' } else { ' ' };
     format!("--{name}{separator}{}", quoted(value))
 }
 
-/// A word for a shell, in quotes where it has to be. A NUL, which no shell can pass on, is left out.
+/// A word for a shell, in quotes where it has to be. A NUL, which no shell can pass on, is left
+/// out.
 pub(in crate::machine) fn quoted(text: &str) -> String {
     let text = text.replace('\0', "");
     shlex::try_quote(&text).map(std::borrow::Cow::into_owned).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! What the broker and the spec allow: access, targets out of range, and how many records may be replayed and skipped.
+//! What the broker and the spec allow: access, targets out of range, and how many records may be
+//! replayed and skipped.
 
 use crate::api::{Clamp, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason};
 use crate::machine::{
@@ -21,8 +22,8 @@ pub(in crate::machine) fn apply(planned: &mut PartitionStatus, bounds: Bounds, o
     };
 }
 
-/// Whether the requested target is not in the log. An empty partition has no range; and a time before the first record is out of range
-/// only when older records have been deleted.
+/// Whether the requested target is not in the log. An empty partition has no range; and a time
+/// before the first record is out of range only when older records have been deleted.
 fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
     match planned.clamped {
         None | Some(Clamp::PartitionEmpty) => false,
@@ -31,7 +32,8 @@ fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
     }
 }
 
-/// The operations that the broker reports as not allowed, and would refuse once the consumers have stopped.
+/// The operations that the broker reports as not allowed, and would refuse once the consumers have
+/// stopped.
 pub(in crate::machine) fn denials(request: &Request, access: &Access) -> Vec<Refusal> {
     let mut refusals = vec![];
     if access.group_read == Some(false) {

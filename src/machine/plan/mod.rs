@@ -1,4 +1,5 @@
-//! Planning: from the request and what was seen of Kafka to an absolute target for every partition, or to all reasons against it.
+//! Planning: from the request and what was seen of Kafka to an absolute target for every partition,
+//! or to all reasons against it.
 
 pub mod acl_hints;
 pub mod clamp;
@@ -129,11 +130,13 @@ impl fmt::Display for NoCommit {
     }
 }
 
-/// The target of a partition from what was asked for, against the bounds and the commit as they are: in planning for the first time,
-/// and once more right before the first commit, when the consumers have stopped. After that it is never computed again.
+/// The target of a partition from what was asked for, against the bounds and the commit as they
+/// are: in planning for the first time, and once more right before the first commit, when the
+/// consumers have stopped. After that it is never computed again.
 ///
-/// So "the largest" is the largest then, and a shift counts from where the consumers have stopped. The offset found for a time stays as
-/// it was planned: no record at or after that time can lie before it, whatever has arrived since.
+/// So "the largest" is the largest then, and a shift counts from where the consumers have stopped.
+/// The offset found for a time stays as it was planned: no record at or after that time can lie
+/// before it, whatever has arrived since.
 ///
 /// # Errors
 /// When the goal starts from a committed offset and there is none.
@@ -169,8 +172,8 @@ pub fn settle(
     Ok(())
 }
 
-/// Moves a final target into the bounds when the log has moved since, and returns whether it had to: retention may delete records at any
-/// time.
+/// Moves a final target into the bounds when the log has moved since, and returns whether it had
+/// to: retention may delete records at any time.
 pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
     let (target, clamped) = clamp_offset(planned.target_offset, bounds);
     let moved = !Guard::WithinTheLog.allows(target == planned.target_offset);
@@ -182,7 +185,8 @@ pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
     moved
 }
 
-/// The records that will be replayed or skipped. A commit out of range counts as the nearest offset in range.
+/// The records that will be replayed or skipped. A commit out of range counts as the nearest offset
+/// in range.
 fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
     planned.log_start = bounds.start;
     planned.log_end = bounds.end;

@@ -1,4 +1,5 @@
-//! Which other clients set a workload's replicas, by their names as field managers, and what to do about each.
+//! Which other clients set a workload's replicas, by their names as field managers, and what to do
+//! about each.
 
 use std::fmt::Write;
 
@@ -66,8 +67,8 @@ fn advice(known: Known) -> &'static str {
     }
 }
 
-/// A GitOps tool that owns the replicas while the plan is made will set them again: a warning before it happens, with the setting that
-/// prevents it.
+/// A GitOps tool that owns the replicas while the plan is made will set them again: a warning
+/// before it happens, with the setting that prevents it.
 #[must_use]
 pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> Vec<String> {
     let mut warnings = vec![];
@@ -98,8 +99,9 @@ pub(in crate::machine) struct Responsible {
     pub advice: String,
 }
 
-/// The clients that have scaled a workload up since it was stopped at `since`. An owner from before the stop has lost the field, or, of a
-/// custom resource, did not write it now, and is not named. A write through `scale` has no time.
+/// The clients that have scaled a workload up since it was stopped at `since`. An owner from before
+/// the stop has lost the field, or, of a custom resource, did not write it now, and is not named. A
+/// write through `scale` has no time.
 #[must_use]
 pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp) -> Responsible {
     let first = since.checked_sub(SKEW).unwrap_or(Timestamp::MIN);
@@ -121,8 +123,9 @@ pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp)
     Responsible { who: who.join(" and "), advice: advices.join(" ") }
 }
 
-/// Advice where no owner is recorded. The API server records none for a write through `scale` from zero (seen on 1.37), which is how
-/// autoscalers and `kubectl scale` write, and hardly any for a custom resource's `scale`.
+/// Advice where no owner is recorded. The API server records none for a write through `scale` from
+/// zero (seen on 1.37), which is how autoscalers and `kubectl scale` write, and hardly any for a
+/// custom resource's `scale`.
 fn unrecorded(about: &WorkloadDetails) -> String {
     let mut words = match &about.unseen {
         Some(unseen) => format!("{unseen}."),

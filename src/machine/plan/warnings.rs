@@ -31,7 +31,10 @@ pub(in crate::machine) fn warnings(
     };
     let future = some(&|planned| planned.requested_timestamp.as_ref().is_some_and(|at| at.0 > now));
     if !future.is_empty() {
-        warnings.push(format!("the requested time is in the future for {}: the target is the end of the log", name_partitions(&future)));
+        warnings.push(format!(
+            "the requested time is in the future for {}: the target is the end of the log",
+            name_partitions(&future)
+        ));
     }
     let without = some(&|planned| planned.before.is_none());
     if !without.is_empty() {
@@ -50,7 +53,8 @@ pub(in crate::machine) fn warnings(
     }
     let outside_members = outside_members(&seen.group, pods);
     if !request.targets.is_empty() && !outside_members.is_empty() {
-        let names: Vec<String> = outside_members.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
+        let names: Vec<String> =
+            outside_members.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
         let (first, more) = (names.iter().take(5).cloned().collect::<Vec<_>>().join("; "), names.len().saturating_sub(5));
         let more = if more > 0 { format!("; {more} more") } else { String::new() };
         warnings.push(format!(
@@ -78,7 +82,10 @@ pub(in crate::machine) fn warnings(
     }
     let unproven = seen.topics.keys().filter(|topic| !matches!(seen.access.topics_read.get(*topic), Some(Some(_)))).count();
     if seen.access.group_read.is_none() || unproven > 0 {
-        warnings.push("commit permission cannot be checked in advance on this broker: a missing ACL would only show at the commit".to_owned());
+        warnings.push(
+            "commit permission cannot be checked in advance on this broker: a missing ACL would only show at the commit"
+                .to_owned(),
+        );
     }
     if let Some(moved) = moved_since(seen) {
         warnings.push(moved);

@@ -1,4 +1,5 @@
-//! Why a target cannot be stopped, and warnings about stopping it; found while its consumers still run.
+//! Why a target cannot be stopped, and warnings about stopping it; found while its consumers still
+//! run.
 
 use super::replica_owners;
 use crate::api::{Reason, TargetRef};
@@ -94,9 +95,10 @@ fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
         return Some(Refusal::lasting(Reason::VolumesWouldBeDeleted, message));
     }
     if let Some(reported) = about.unset.filter(|reported| *reported > 1) {
-        let message = Message::naming([&name], |[name]| format!("{name} has no spec.replicas, so the count to restore is unknown"))
-            .detail(format!("It reports {reported} running replicas"))
-            .advice("Set its spec.replicas, and create the reset under a new name");
+        let message =
+            Message::naming([&name], |[name]| format!("{name} has no spec.replicas, so the count to restore is unknown"))
+                .detail(format!("It reports {reported} running replicas"))
+                .advice("Set its spec.replicas, and create the reset under a new name");
         return Some(Refusal::lasting(Reason::TargetNotScalable, message));
     }
     let why = workload.refusal.as_ref()?;
@@ -145,7 +147,8 @@ fn of_one(name: &str, workload: &Workload) -> Vec<String> {
     if about.unset.is_some() {
         warnings.push(format!("{name} has no spec.replicas, which counts as 1: it is restored to 1 replica"));
     }
-    // An autoscaler leaves a workload alone that another client has scaled to zero, unless it reports that it did so itself.
+    // An autoscaler leaves a workload alone that another client has scaled to zero, unless it
+    // reports that it did so itself.
     for autoscaler in about.autoscalers.iter().filter(|found| found.min_replicas == 0 || found.scaled_to_zero) {
         warnings.push(format!(
             "HorizontalPodAutoscaler/{} may scale {name} up from zero while it is held there, because its minReplicas is {} and its \

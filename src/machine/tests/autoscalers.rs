@@ -1,4 +1,5 @@
-//! What scales a target by itself: paused before the stop, let go after the restore, and never when somebody else has paused it.
+//! What scales a target by itself: paused before the stop, let go after the restore, and never when
+//! somebody else has paused it.
 
 use rstest::rstest;
 

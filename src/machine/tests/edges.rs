@@ -295,7 +295,8 @@ fn draining_leaves_the_moment_the_broker_says_free(#[case] kafka: KafkaSeen, #[c
     assert_eq!(then(&run(&status_in(Phase::Draining), &seen(gone(), kafka), now)), expected);
 }
 
-/// Those that have not left by themselves are taken out, a few times: whoever is back after that is alive.
+/// Those that have not left by themselves are taken out, a few times: whoever is back after that is
+/// alive.
 #[rstest]
 #[case::they_may_leave_by_themselves(5, 0, stable(), In(Phase::Draining, Reason::WaitingForGroup))]
 #[case::they_have_not(6, 0, stable(), Evicts(3))]

@@ -119,7 +119,10 @@ fn a_pattern_takes_what_has_commits_and_leaves_out_what_is_gone() {
     seen.topics.insert("gone".into(), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
     let found = plan(&asking(pattern(".*"), None, Goal::Offset(10)), &seen).unwrap();
     assert_eq!(targets(&found), [(0, 10, None, P)]);
-    assert_eq!(found.left_out, ["group g has committed offsets for partition 0 of topic gone, which no longer exists and is left out"]);
+    assert_eq!(
+        found.left_out,
+        ["group g has committed offsets for partition 0 of topic gone, which no longer exists and is left out"]
+    );
     let nothing = plan(&asking(pattern("pay.*"), None, Goal::Offset(10)), &seen);
     assert_eq!(reasons(&nothing), [Reason::NothingToReset]);
 }

@@ -1,4 +1,5 @@
-//! Who holds a workload: the Lease before the stop, the one count that several share, and what is held for nobody.
+//! Who holds a workload: the Lease before the stop, the one count that several share, and what is
+//! held for nobody.
 
 use rstest::rstest;
 
@@ -62,7 +63,8 @@ fn effect(status: &OffsetResetStatus, observed: &Observed) -> Option<Effect> {
     decide(Ok(&request()), status, observed, at(3)).effect
 }
 
-/// The claim was recorded and never made, and before it is tried again somebody scales the workload to zero: that zero is theirs.
+/// The claim was recorded and never made, and before it is tried again somebody scales the workload
+/// to zero: that zero is theirs.
 #[rstest]
 #[case::and_it_goes_on(false)]
 #[case::and_it_is_deleted(true)]
@@ -78,8 +80,9 @@ fn what_somebody_else_scales_to_zero_before_it_is_claimed_stays_there(#[case] de
     assert_eq!(end.status.targets[0].restored, Some(Restored::NotStopped));
 }
 
-/// The rule that the model has shown to be one: a zero that somebody else sets between the look and the stop cannot be told from the
-/// operator's own stop whose answer was lost. What stands in the Lease comes back then, rather than consumers that stay away for ever.
+/// The rule that the model has shown to be one: a zero that somebody else sets between the look and
+/// the stop cannot be told from the operator's own stop whose answer was lost. What stands in the
+/// Lease comes back then, rather than consumers that stay away for ever.
 #[test]
 fn from_the_lease_on_zero_is_the_holds() {
     let observed = seen(gone(), KafkaSeen::NotAsked);
@@ -90,7 +93,8 @@ fn from_the_lease_on_zero_is_the_holds() {
     assert!(matches!(effect(&over, &observed), Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })));
 }
 
-/// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows the count, and the Lease is made again.
+/// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows
+/// the count, and the Lease is made again.
 #[test]
 fn what_was_held_and_has_lost_its_lease_comes_back_all_the_same() {
     let mut status = status_in(Phase::Stopping);
@@ -172,7 +176,8 @@ fn what_is_left_of_a_hold_that_is_over_is_in_nobodys_way(
     assert_eq!(claimed, held_from.map(|replicas| (true, lease().version, replicas, 1)));
 }
 
-/// What was taken up is held at zero while another one, let in meanwhile, works on the group: it waits where it is, bounded by its hold.
+/// What was taken up is held at zero while another one, let in meanwhile, works on the group: it
+/// waits where it is, bounded by its hold.
 #[test]
 fn what_is_held_already_waits_for_the_group_where_it_is() {
     let mut stopping = with_cluster(status_in(Phase::Stopping));

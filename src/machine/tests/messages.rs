@@ -1,4 +1,5 @@
-//! What every decision of every test, walk and model must say: each condition its own message, and a first sentence that stands alone.
+//! What every decision of every test, walk and model must say: each condition its own message, and
+//! a first sentence that stands alone.
 
 use super::super::{decision::Decision, text::LONGEST_SUMMARY};
 use crate::api::{ConditionType, OffsetResetStatus, Phase};
@@ -8,7 +9,8 @@ use ConditionType::{Complete, Failed, Ready, Reconciling, Stalled};
 /// Called at the end of every pass in the machine's own tests.
 pub fn check(decision: &Decision) {
     let status = &decision.status;
-    // What a condition of an earlier pass says was checked then; the model stores statuses without messages.
+    // What a condition of an earlier pass says was checked then; the model stores statuses without
+    // messages.
     let messages: Vec<&String> =
         status.conditions.iter().map(|condition| &condition.message).filter(|message| !message.is_empty()).collect();
     for (index, message) in messages.iter().enumerate() {
@@ -40,7 +42,8 @@ fn kstatus(status: &OffsetResetStatus) {
         Some(Phase::Failed | Phase::Cancelled) => (Some("False"), None, Some("True"), None, Some("True")),
         Some(_) | None => (Some("False"), Some("True"), None, None, None),
     };
-    // Complete and Failed come with the end of the run; a fixture that begins after it, as the model's, has none.
+    // Complete and Failed come with the end of the run; a fixture that begins after it, as the
+    // model's, has none.
     let ended = status.completion_time.is_some() && status.message.is_some();
     let outcome = if ended { (is(Complete), is(Failed)) } else { (expected.3, expected.4) };
     assert_eq!((is(Ready), is(Reconciling), is(Stalled), outcome.0, outcome.1), expected, "{:?}", status.phase);

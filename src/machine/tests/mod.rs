@@ -225,7 +225,8 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
     }
 }
 
-/// The status of a reset that was stopped at 0 s, whose containers ended at 5 s, and that is in `phase` since then.
+/// The status of a reset that was stopped at 0 s, whose containers ended at 5 s, and that is in
+/// `phase` since then.
 pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
     let held = !matches!(phase, Phase::Pending | Phase::Planning);
     let stopped = held && phase != Phase::Stopping;

@@ -1,4 +1,5 @@
-//! The machine has no clock, no environment, no client and no async: everything comes in as an argument.
+//! The machine has no clock, no environment, no client and no async: everything comes in as an
+//! argument.
 
 use std::{
     fs,

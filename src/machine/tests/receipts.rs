@@ -1,4 +1,5 @@
-//! What remains of a reset that is deleted and created again, and what a commit that was cut short leaves behind.
+//! What remains of a reset that is deleted and created again, and what a commit that was cut short
+//! leaves behind.
 
 use rstest::rstest;
 
@@ -73,7 +74,8 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
 
 #[test]
 fn one_that_wrote_the_receipt_anew_and_lost_its_status_takes_it_up_all_the_same() {
-    // The receipt has its uid already, the Lease still that of the one before: they have the name and the spec in common.
+    // The receipt has its uid already, the Lease still that of the one before: they have the name
+    // and the spec in common.
     let claims = vec![Claim { uid: "uid-0".into(), name: "replay".into(), key: "key".into() }];
     let decision = pending(of("uid-1", committing()), gone(), Seen::Known(Hold { claims, ..lease() }));
     assert_eq!(decision.status.phase, Some(Phase::Stopping));
@@ -190,7 +192,8 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     assert_eq!(decide(Ok(&request()), &settled, &back, at(601)).status.phase, Some(Phase::Failed));
 }
 
-/// What was committed and stands no more was committed all the same: the receipt stays, and nobody says that nothing changed.
+/// What was committed and stands no more was committed all the same: the receipt stays, and nobody
+/// says that nothing changed.
 #[test]
 fn a_commit_that_something_committed_over_is_not_forgotten() {
     let (decision, observed) = about_to_commit();

@@ -1,4 +1,5 @@
-//! Several resets of different groups on one workload: one stop, and the replicas come back when the last one is done.
+//! Several resets of different groups on one workload: one stop, and the replicas come back when
+//! the last one is done.
 
 use std::sync::LazyLock;
 

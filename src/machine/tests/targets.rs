@@ -1,4 +1,5 @@
-//! What is refused and what is warned of while a target's consumers still run, and who is named when it is scaled up later.
+//! What is refused and what is warned of while a target's consumers still run, and who is named
+//! when it is scaled up later.
 
 use rstest::rstest;
 
@@ -239,7 +240,10 @@ fn who_scales_it_up_is_named_with_what_to_do(#[case] owners: &[FieldOwner], #[ca
 #[test]
 fn a_client_that_could_not_be_read_is_another_controller_or_a_user() {
     let (event, _) = scaled_up(&WorkloadDetails { unseen: Some("forbidden".into()), ..WorkloadDetails::default() });
-    assert!(event.starts_with("Deployment/consumer was scaled up to 5, and is scaled down again. This was done by another"), "{event}");
+    assert!(
+        event.starts_with("Deployment/consumer was scaled up to 5, and is scaled down again. This was done by another"),
+        "{event}"
+    );
     assert!(event.contains("forbidden. Keep"), "{event}");
 }
 

@@ -1,4 +1,5 @@
-//! A simulated world with faults: whatever happens, the replicas come back and nothing is committed beside running consumers.
+//! A simulated world with faults: whatever happens, the replicas come back and nothing is committed
+//! beside running consumers.
 
 use proptest::prelude::*;
 
@@ -143,7 +144,8 @@ impl World {
         Observed { deleting: self.deleting, finalizer: self.finalizer, holds, autoscalers, ..seen(target, kafka) }
     }
 
-    /// Does what was decided, as the real parts would: bound to the version, and refused by the broker beside members.
+    /// Does what was decided, as the real parts would: bound to the version, and refused by the
+    /// broker beside members.
     fn act(&mut self, effect: &Effect) -> Answer {
         match effect {
             Effect::AddFinalizer => self.finalizer = true,

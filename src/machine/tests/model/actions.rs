@@ -11,7 +11,8 @@ use super::{
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Happening {
-    /// A pass begins: it takes its turn, reads the object, and then what else its phase needs from Kubernetes.
+    /// A pass begins: it takes its turn, reads the object, and then what else its phase needs from
+    /// Kubernetes.
     Begins(usize),
     /// The same, but the workload cannot be read.
     BeginsBlind(usize),
@@ -141,7 +142,8 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
     if budget.retentions > 0 {
         into.push(Retention);
     }
-    // That a deadline passes while a request is under way is left out: nothing looks at the clock before its answer is there.
+    // That a deadline passes while a request is under way is left out: nothing looks at the clock
+    // before its answer is there.
     if state.is_idle() && budget.deadlines != Some(0) {
         into.push(Time);
     }
@@ -193,8 +195,9 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             if replicas == 0
                 && let Some(count) = next.lease.map(|lease| lease.replicas).or(next.witness.unleashed)
             {
-                // Nobody can tell this from the operator's own stop whose answer was lost: from the Lease on, zero is the hold's. And so it
-                // is when the Lease was deleted since, for a status may ask for the stop already.
+                // Nobody can tell this from the operator's own stop whose answer was lost: from the
+                // Lease on, zero is the hold's. And so it is when the Lease was deleted since, for
+                // a status may ask for the stop already.
                 next.witness.held = Some(count);
                 next.witness.changed = Some(next.workload.replicas).filter(|_| !next.witness.seen_at_zero);
             }

@@ -1,8 +1,9 @@
 //! What of a status counts.
 //!
-//! A status is stored without what the machine only says and never reads again: messages, times that are only shown, conditions but for
-//! the one that keeps a finished reset looked at. That is what keeps the number of states finite and small; a field that a decision comes
-//! to depend on must be taken out of [`essence`].
+//! A status is stored without what the machine only says and never reads again: messages, times
+//! that are only shown, conditions but for the one that keeps a finished reset looked at. That is
+//! what keeps the number of states finite and small; a field that a decision comes to depend on
+//! must be taken out of [`essence`].
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};

@@ -1,4 +1,5 @@
-//! The machine, asked: `decide`, `after` and `care_for` themselves, each question once, and a status by its number.
+//! The machine, asked: `decide`, `after` and `care_for` themselves, each question once, and a
+//! status by its number.
 
 use std::collections::{HashMap, HashSet};
 

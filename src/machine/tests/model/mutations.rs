@@ -1,4 +1,5 @@
-//! Each guard taken away in turn, in the smallest configuration in which it matters: the model has to notice, or it proves nothing.
+//! Each guard taken away in turn, in the smallest configuration in which it matters: the model has
+//! to notice, or it proves nothing.
 
 use std::fmt::Debug;
 

@@ -220,8 +220,8 @@ pub enum Future {
 /// The most passes that a run may need to its end.
 const PATIENCE: usize = 400;
 
-/// What is broken when every actor gets its turn until nothing happens any more. Nothing is, when every reset is over, nothing is held and
-/// the count is back.
+/// What is broken when every actor gets its turn until nothing happens any more. Nothing is, when
+/// every reset is over, nothing is held and the count is back.
 pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rule> {
     let never = if future == Future::Heals { Rule::NeverEnds } else { Rule::NeverEndsAlone };
     let mut state = *from;
@@ -251,7 +251,8 @@ pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rul
     Some(never)
 }
 
-/// The one thing that happens next: every actor comes to its turn, because whoever goes before it comes to rest.
+/// The one thing that happens next: every actor comes to its turn, because whoever goes before it
+/// comes to rest.
 fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> {
     let step = |happening| actions::next(machine, state, happening);
     let resets = 0..machine.scenario.resets;

@@ -43,7 +43,8 @@ pub struct Budget {
     pub records: u8,
     /// Retention deletes records.
     pub retentions: u8,
-    /// The clock goes to the next time that means something while anything of this happens; `None` for without a bound.
+    /// The clock goes to the next time that means something while anything of this happens; `None`
+    /// for without a bound.
     pub deadlines: Option<u8>,
 }
 
@@ -66,8 +67,8 @@ pub struct Scenario {
     pub down: Option<Fence>,
 }
 
-/// What the machine relies on and does not do itself. The version of a Lease is none of them: among the passes of one operator the turns do
-/// what it does.
+/// What the machine relies on and does not do itself. The version of a Lease is none of them: among
+/// the passes of one operator the turns do what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fence {
     /// `reconcile::Turns`: one pass at a time where others must see what is recorded.

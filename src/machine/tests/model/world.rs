@@ -1,7 +1,8 @@
-//! The world of the model: what the API server, the kubelet and the broker hold, and what the operator's process has in flight.
+//! The world of the model: what the API server, the kubelet and the broker hold, and what the
+//! operator's process has in flight.
 //!
-//! Everything is small and can be compared: a status is an [`Id`] (see `memory`), a version is only the question whether an object is
-//! still the one that was read.
+//! Everything is small and can be compared: a status is an [`Id`] (see `memory`), a version is only
+//! the question whether an object is still the one that was read.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -100,7 +101,8 @@ pub enum Turn {
         until_recorded: bool,
     },
     Holds(u8),
-    /// Both, until what was decided is recorded: what an earlier run has begun is taken up while nobody brings it back.
+    /// Both, until what was decided is recorded: what an earlier run has begun is taken up while
+    /// nobody brings it back.
     TakeUp(u8),
 }
 
@@ -240,7 +242,8 @@ pub struct Running {
 pub struct Witness {
     /// The count that the workload had right before it was first stopped, while it is held.
     pub held: Option<u8>,
-    /// The count that somebody had set since the Lease was made, before somebody scaled it to zero: either of the two may come back.
+    /// The count that somebody had set since the Lease was made, before somebody scaled it to zero:
+    /// either of the two may come back.
     pub changed: Option<u8>,
     /// It was seen at zero since, and that was recorded.
     pub seen_at_zero: bool,
@@ -258,7 +261,8 @@ pub struct Witness {
     pub over: [bool; RESETS],
     /// Per name: the operator itself has brought the consumers back since the commit.
     pub back_since: [bool; RESETS],
-    /// Somebody has deleted the Lease, which said this count: it is made again, but a stop may be under way.
+    /// Somebody has deleted the Lease, which said this count: it is made again, but a stop may be
+    /// under way.
     pub unleashed: Option<u8>,
     /// What has been broken.
     pub broken: Option<super::properties::Rule>,
