@@ -105,7 +105,7 @@ fn limits_are_limits(#[case] max_replay: Option<i64>, #[case] max_skip: Option<i
 #[rstest]
 #[case::group(Access { group_read: Some(false), topics_read: BTreeMap::new() }, 1)]
 #[case::topic(Access { group_read: Some(true), topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]) }, 1)]
-#[case::nobody_says(Access::default(), 0)]
+#[case::the_broker_does_not_report_it(Access::default(), 0)]
 fn what_the_broker_would_refuse_is_refused_now(#[case] access: Access, #[case] refusals: usize) {
     let result = plan(&request(), &PlanSeen { access, ..plan_seen() });
     assert_eq!(result.err().map_or(0, |refusals| refusals.len()), refusals);

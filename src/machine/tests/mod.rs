@@ -142,7 +142,7 @@ pub(super) fn claim(uid: &str) -> Claim {
     Claim { uid: uid.into(), name: format!("name-of-{uid}"), key: "key".into() }
 }
 
-/// The ScaledObject of the Deployment, which nobody has paused.
+/// The ScaledObject of the Deployment, which is not paused.
 pub(super) fn scaled_object() -> ScaledObject {
     ScaledObject {
         name: "orders".into(),

@@ -111,7 +111,7 @@ fn a_partition_that_cannot_be_planned_stops_the_plan(
 }
 
 #[test]
-fn a_partition_that_nobody_answered_for_is_asked_about_again() {
+fn a_partition_without_an_answer_is_asked_about_again() {
     let mut seen = plan_seen();
     seen.bounds.remove(&tp(1));
     assert_eq!(reasons(plan(&request(), &seen)), [(Reason::KafkaError, true)]);

@@ -60,7 +60,7 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
     let status = &decision.status;
     assert_eq!((status.phase, decision.effect.clone()), (Some(Phase::Stopping), None));
     assert_eq!(status.targets[0].original_replicas, 3, "the count of the Lease, not the zero that is there");
-    assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed anew");
+    assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed again");
     assert!(
         status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unconfirmed && planned.target_offset == 10)
     );
@@ -82,7 +82,7 @@ fn one_that_wrote_the_receipt_anew_and_lost_its_status_takes_it_up_all_the_same(
 }
 
 #[test]
-fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
+fn nothing_is_resumed_while_another_reset_works_on_the_group() {
     let blocker = Blocker { name: "shop/other".into(), shared: "group g".into() };
     let observed = Observed {
         receipt: Some(of("uid-1", committing())),
@@ -97,7 +97,7 @@ fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
 #[rstest]
 #[case::the_consumers_are_back(running(), held())]
 #[case::the_consumers_were_back(gone(), Seen::Missing)]
-#[case::somebody_else_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
+#[case::another_reset_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
 fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
     #[case] target: Seen<Workload>,
     #[case] hold: Seen<Hold>,
@@ -111,7 +111,7 @@ fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
 #[rstest]
 #[case::the_target_is_not_seen(Seen::Unknown("no route".into()), held())]
 #[case::nor_who_holds_it(gone(), Seen::Unknown("no route".into()))]
-fn what_was_being_committed_waits_while_nobody_knows_whether_consumers_have_been_back(
+fn an_interrupted_commit_waits_while_it_is_unknown_whether_consumers_have_run_since(
     #[case] target: Seen<Workload>,
     #[case] hold: Seen<Hold>,
 ) {
@@ -130,7 +130,7 @@ fn what_is_suspended_takes_nothing_up() {
 }
 
 #[test]
-fn a_run_whose_verdict_somebody_has_taken_out_ends_and_its_receipt_stays() {
+fn a_run_whose_outcome_was_removed_ends_and_its_receipt_stays() {
     let mut status = status_in(Phase::Restoring);
     (status.outcome, status.commits) = (None, 1);
     status.receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
@@ -156,7 +156,7 @@ fn about_to_commit() -> (Decision, Observed) {
 }
 
 #[test]
-fn from_the_first_commit_on_nobody_says_that_nothing_was_committed() {
+fn from_the_first_commit_on_the_broker_does_not_report_it_that_nothing_was_committed() {
     let (decision, _) = about_to_commit();
     assert!(matches!(decision.effect, Some(Effect::Commit(_))));
     let receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
@@ -192,8 +192,8 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     assert_eq!(decide(Ok(&request()), &settled, &back, at(601)).status.phase, Some(Phase::Failed));
 }
 
-/// What was committed and stands no more was committed all the same: the receipt stays, and nobody
-/// says that nothing changed.
+/// An offset that was committed and then overwritten was committed all the same: the receipt stays,
+/// and the status does not say that no offset was changed.
 #[test]
 fn a_commit_that_something_committed_over_is_not_forgotten() {
     let (decision, observed) = about_to_commit();

@@ -146,7 +146,7 @@ fn unserved(since: i64, unscalable: Option<Unscalable>, now: i64) -> OffsetReset
 #[case::only_lately_although_it_has_restored_for_long(100, Some(Unscalable::Unknown { served: vec![] }), 129, None)]
 #[case::it_has_moved_to_another_version(0, Some(Unscalable::Unknown { served: vec!["apps/v2".into()] }), 900, None)]
 #[case::it_has_lost_its_scale(0, Some(Unscalable::NoScale), 900, None)]
-#[case::nobody_could_say(0, None, 900, None)]
+#[case::it_is_unknown(0, None, 900, None)]
 fn a_target_whose_kind_is_gone_is_gone_and_no_other(
     #[case] since: i64,
     #[case] unscalable: Option<Unscalable>,
@@ -156,7 +156,7 @@ fn a_target_whose_kind_is_gone_is_gone_and_no_other(
     let counts_on = matches!(&unscalable, Some(Unscalable::Unknown { served }) if served.is_empty());
     let status = unserved(since, unscalable, now);
     assert_eq!((status.phase, status.targets[0].restored), (Some(Phase::Restoring), expected));
-    assert_eq!(status.targets[0].kind_gone_since.is_some(), counts_on, "what is served in between starts the time anew");
+    assert_eq!(status.targets[0].kind_gone_since.is_some(), counts_on, "what is served in between starts the time again");
 }
 
 fn owned_by(owners: &[FieldOwner]) -> WorkloadDetails {
@@ -168,7 +168,7 @@ fn autoscaled(min_replicas: i32, scaled_to_zero: bool) -> WorkloadDetails {
 }
 
 #[rstest]
-#[case::nobody(WorkloadDetails::default(), &[])]
+#[case::no_owner(WorkloadDetails::default(), &[])]
 #[case::a_person(owned_by(&[owner("kubectl-edit", None, 0)]), &[])]
 #[case::argo_cd(owned_by(&[owner("argocd-controller", None, 0)]), &["argocd-controller owns spec.replicas", "selfHeal within seconds", "RespectIgnoreDifferences=true"])]
 #[case::flux(owned_by(&[owner("kustomize-controller", None, 0)]), &["at its next interval or commit", "Kustomization spec.ignore with paths [/spec/replicas]"])]
@@ -227,7 +227,7 @@ fn scaled_up(details: &WorkloadDetails) -> (String, String) {
 #[case::a_stranger(&[owner("acme-scaler", None, 59)], "acme-scaler (Apply at", "Keep it from setting spec.replicas")]
 #[case::two(&[owner("kubectl", Some("scale"), 59), owner("argocd-controller", None, 58)], "argocd-controller (Apply at", "wait with kubectl")]
 #[case::an_owner_from_before_the_stop(&[owner("argocd-controller", None, -31)], "another controller or a user", "metadata.managedFields does not record the client")]
-#[case::nobody_that_is_known(&[], "another controller or a user", "metadata.managedFields does not record the client")]
+#[case::no_owner_that_is_known(&[], "another controller or a user", "metadata.managedFields does not record the client")]
 fn who_scales_it_up_is_named_with_what_to_do(#[case] owners: &[FieldOwner], #[case] who: &str, #[case] advice: &str) {
     let (event, end) = scaled_up(&owned_by(owners));
     for message in [&event, &end] {
@@ -253,7 +253,7 @@ fn a_client_that_could_not_be_read_is_another_controller_or_a_user() {
     "HorizontalPodAutoscaler/lag scales it: a HorizontalPodAutoscaler leaves what is at zero alone, unless"
 )]
 #[case::keda("keda-hpa-orders", "HorizontalPodAutoscaler/keda-hpa-orders scales it: pause its ScaledObject")]
-fn where_nobody_is_recorded_the_autoscalers_are_named(#[case] name: &str, #[case] words: &str) {
+fn where_no_owner_is_recorded_the_autoscalers_are_named(#[case] name: &str, #[case] words: &str) {
     let autoscaler = Hpa { name: name.into(), min_replicas: 1, scaled_to_zero: false };
     let (event, end) = scaled_up(&WorkloadDetails { autoscalers: vec![autoscaler], ..WorkloadDetails::default() });
     assert!(event.contains("another controller or a user") && event.contains(words), "{event}");

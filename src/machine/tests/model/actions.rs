@@ -28,7 +28,7 @@ pub enum Happening {
     Notes(usize),
     /// A request fails, or its answer is lost: the pass ends where it is.
     Breaks(usize),
-    /// Whoever cares for Leases looks, and decides.
+    /// The reconciler of Leases looks, and decides.
     Cares,
     /// And does it.
     CaresOn,
@@ -44,11 +44,11 @@ pub enum Happening {
     StrangerLeaves(usize),
     /// A record is consumed, and committed, by a member.
     Consumes(usize),
-    /// Somebody scales the workload.
+    /// Another client scales the workload.
     Scales(u8),
-    /// Somebody changes something else of it.
+    /// Another client changes something else of it.
     Touches,
-    /// It is deleted, and created anew with this count.
+    /// It is deleted, and recreated with this count.
     Replaces(u8),
     KafkaGoes,
     KafkaComes,
@@ -195,7 +195,7 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             if replicas == 0
                 && let Some(count) = next.lease.map(|lease| lease.replicas).or(next.witness.unleashed)
             {
-                // Nobody can tell this from the operator's own stop whose answer was lost: from the
+                // This looks the same as the operator's own stop whose answer was lost: from the
                 // Lease on, zero is the hold's. And so it is when the Lease was deleted since, for
                 // a status may ask for the stop already.
                 next.witness.held = Some(count);

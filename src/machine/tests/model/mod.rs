@@ -20,7 +20,7 @@
 //! that lands after its sender has died, several partitions and several targets (the tables have
 //! them), the order in which one look at Kubernetes reads its objects, and how Kafka and Kubernetes
 //! answer what (tested on the real ones). Two conditions of taking up what an earlier run had
-//! begun, that it is held since and that nobody goes first, matter only when one of two resets is
+//! begun, that it is held since and that no other goes first, matter only when one of two resets is
 //! deleted without its finalizer and created again: that takes too long to explore, and has its
 //! tables in `receipts.rs`.
 

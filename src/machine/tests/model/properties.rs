@@ -14,7 +14,7 @@ use crate::api::{PartitionOutcome, Phase, Reason};
 pub enum Rule {
     /// 1: a commit while a container of the targets runs.
     CommitsWhileRunning,
-    /// 1: a commit though the broker did not call the group free.
+    /// 1: a commit though the broker did not report the group empty.
     CommitsBesideMembers,
     /// 2: a stop that the Lease does not tell of, or with another count.
     StopsUnrecorded,
@@ -22,7 +22,7 @@ pub enum Rule {
     StopsUnguarded,
     /// 2: another count than was found before the first stop.
     PutsBackAnother,
-    /// 2: over a count that somebody else has set.
+    /// 2: over a count that another client has set.
     PutsBackOverOthers,
     /// 2: to a workload that was not stopped.
     PutsBackAnotherWorkload,
@@ -118,7 +118,7 @@ pub fn acting(state: &mut State, own: Object, deed: Deed) {
     }
 }
 
-/// The workload is scaled by us: by a reset, or by whoever cares for Leases.
+/// The workload is scaled by us: by a reset, or by the reconciler of Leases.
 pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, restore: bool) {
     let before = state.workload.replicas;
     if !restore {
@@ -208,7 +208,7 @@ pub fn look(machine: &Machine, state: &mut State) {
     require(state, !both, Rule::TwoAtOnce);
 }
 
-/// How the world goes on once nobody wants anything bad any more.
+/// How the world goes on once nothing bad happens any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Future {
     /// All faults are over.
@@ -251,7 +251,7 @@ pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rul
     Some(never)
 }
 
-/// The one thing that happens next: every actor comes to its turn, because whoever goes before it
+/// The one thing that happens next: every actor comes to its turn, because the one before it
 /// comes to rest.
 fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> {
     let step = |happening| actions::next(machine, state, happening);

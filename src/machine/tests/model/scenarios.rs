@@ -10,18 +10,18 @@ pub enum Aim {
     Back(u8),
 }
 
-/// How often each thing may happen that nobody wants.
+/// How often each thing may happen that is not wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// The operator dies, with all that it has in flight.
     pub crashes: u8,
     /// One request fails, or its answer is lost.
     pub losses: u8,
-    /// Somebody scales the workload.
+    /// Another client scales the workload.
     pub scales: u8,
-    /// Somebody changes something else of the workload.
+    /// Another client changes something else of the workload.
     pub touches: u8,
-    /// Somebody who is in no pod of the workload joins the group.
+    /// A consumer that runs in no pod of the workload joins the group.
     pub joins: u8,
     /// Kafka goes away.
     pub outages: u8,
@@ -35,7 +35,7 @@ pub struct Budget {
     pub unleashings: u8,
     /// It is created again with the same name and spec.
     pub recreations: u8,
-    /// The workload is deleted and created anew.
+    /// The workload is deleted and recreated.
     pub replacements: u8,
     /// The workload cannot be read.
     pub blinks: u8,
@@ -164,7 +164,7 @@ const SHIFT: Scenario = Scenario { aim: Aim::Back(5), ..ONE };
 /// Explored each time.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a death, another one, a lost answer", budget: Budget { crashes: 2, losses: 1, ..NOTHING }, ..ONE },
-    Scenario { name: "a death, and somebody scales", budget: Budget { crashes: 1, scales: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a death, and another client scales", budget: Budget { crashes: 1, scales: 1, ..NOTHING }, ..ONE },
     Scenario { name: "a lost answer, and a stranger joins", budget: Budget { losses: 1, joins: 1, ..NOTHING }, ..ONE },
     Scenario { name: "a death, and Kafka goes", budget: Budget { crashes: 1, outages: 1, ..NOTHING }, ..ONE },
     Scenario {
@@ -203,14 +203,14 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// What takes too long for each time.
 pub const LARGE: &[Scenario] = &[
-    Scenario { name: "somebody scales again and again", budget: Budget { losses: 1, scales: 4, ..NOTHING }, ..ONE },
+    Scenario { name: "another client scales again and again", budget: Budget { losses: 1, scales: 4, ..NOTHING }, ..ONE },
     Scenario {
         name: "a death, a stranger, Kafka goes, a deletion",
         budget: Budget { crashes: 1, joins: 1, outages: 1, deletions: 1, ..NOTHING },
         ..ONE
     },
     Scenario {
-        name: "somebody scales, a stranger, a deletion",
+        name: "another client scales, a stranger, a deletion",
         budget: Budget { scales: 1, joins: 1, deletions: 1, ..NOTHING },
         ..ONE
     },
@@ -225,7 +225,7 @@ pub const LARGE: &[Scenario] = &[
         ..ONE
     },
     Scenario {
-        name: "somebody scales, another workload, a death",
+        name: "another client scales, another workload, a death",
         budget: Budget { crashes: 1, scales: 1, replacements: 1, ..NOTHING },
         ..ONE
     },
@@ -245,7 +245,7 @@ pub const LARGE: &[Scenario] = &[
         ..SHIFT
     },
     Scenario {
-        name: "a Lease that is deleted, and somebody scales",
+        name: "a Lease that is deleted, and another client scales",
         budget: Budget { unleashings: 1, scales: 1, ..NOTHING },
         ..ONE
     },

@@ -15,7 +15,7 @@ use crate::api::Phase;
 /// How many resets there are at most.
 pub const RESETS: usize = 2;
 
-/// The count that the workload has when nobody touches it.
+/// The count that the workload has when nothing touches it.
 pub const USUAL: u8 = 2;
 
 /// Where the group is at first, and where its log ends.
@@ -80,10 +80,10 @@ pub struct Receipt {
 pub struct Group {
     /// The workload's pods are members.
     pub joined: bool,
-    /// Somebody else is one.
+    /// Another consumer is one.
     pub stranger: bool,
     pub offset: u8,
-    /// Whose marker stands beside the offset, 0 for nobody's.
+    /// The run whose marker stands beside the offset, 0 for none.
     pub marker: u8,
 }
 
@@ -102,7 +102,7 @@ pub enum Turn {
     },
     Holds(u8),
     /// Both, until what was decided is recorded: what an earlier run has begun is taken up while
-    /// nobody brings it back.
+    /// it is not restored.
     TakeUp(u8),
 }
 
@@ -123,7 +123,7 @@ pub struct Fresh {
     pub object: bool,
     pub workload: bool,
     pub lease: bool,
-    /// Nobody else has brought consumers back since.
+    /// No other client has brought consumers back since.
     pub undisturbed: bool,
 }
 
@@ -218,7 +218,7 @@ pub enum Pass {
     },
 }
 
-/// A pass of whoever cares for Leases.
+/// A pass of the reconciler of Leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Care {
     Idle,
@@ -242,12 +242,12 @@ pub struct Running {
 pub struct Witness {
     /// The count that the workload had right before it was first stopped, while it is held.
     pub held: Option<u8>,
-    /// The count that somebody had set since the Lease was made, before somebody scaled it to zero:
+    /// The count that another client had set since the Lease was made, before another client scaled it to zero:
     /// either of the two may come back.
     pub changed: Option<u8>,
     /// It was seen at zero since, and that was recorded.
     pub seen_at_zero: bool,
-    /// The count that was put back last.
+    /// The count that was restored last.
     pub put_back: Option<u8>,
     /// The count that the workload would have if there were no operator.
     pub meant: u8,
@@ -261,7 +261,7 @@ pub struct Witness {
     pub over: [bool; RESETS],
     /// Per name: the operator itself has brought the consumers back since the commit.
     pub back_since: [bool; RESETS],
-    /// Somebody has deleted the Lease, which said this count: it is made again, but a stop may be
+    /// The Lease with this count was deleted: it is created again, but a stop may be
     /// under way.
     pub unleashed: Option<u8>,
     /// What has been broken.
