@@ -26,6 +26,20 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
+    /// How many of the partitions to reset have been reset, such as "2/3". Absent until the plan is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+
+    /// Until when the consumers are held at zero at most: status.hold.deadline in whole seconds, such as 2026-11-24T18:10:00Z.
+    /// Present only while consumers are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+
+    /// The targets in one line, such as "Deployment/orders-consumer" or "Deployment/orders-consumer +2", for the column
+    /// TARGETS of `kubectl get -o wide`; status.targets lists them all. Absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_names: Option<String>,
+
     /// When the operator took it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
