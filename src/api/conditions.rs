@@ -1,39 +1,42 @@
-//! Conditions keep their transition time: it moves only when the status of the condition flips.
+//! Conditions keep their transition time: it changes only together with the status of the
+//! condition.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Reason;
+use super::reason::Reason;
 
-/// The conditions of an `OffsetReset`. The first eight are milestones of the run and stay as they were reached;
-/// the last three are what kstatus reads.
+/// The types of conditions of an `OffsetReset`. The first six are milestones of the run and stay
+/// once they are reached. Complete, Failed, Reconciling and Stalled are present only while they are
+/// True.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionType {
-    /// Everything that could fail was tried, and the plan stands.
+    /// The plan is complete, and everything that can be tried in advance has succeeded.
     Planned,
     /// No container of the targets' pods runs any more.
     ConsumersStopped,
-    /// The broker calls the group free.
+    /// The broker reports the group empty.
     GroupEmpty,
     /// The offsets were committed and read back.
     OffsetsReset,
-    /// The replicas are put back.
+    /// The replicas are restored.
     ConsumersRestored,
-    /// The pods are ready and the group has its members again.
+    /// The pods are ready, and the group has as many members as before.
     ConsumersResumed,
-    /// The reset is done: offsets read back and replicas accepted.
+    /// The reset succeeded: the offsets were read back, and the API server accepted the replica
+    /// counts.
     Complete,
-    /// The reset ended without having done what was asked.
+    /// The reset ended without success.
     Failed,
-    /// kstatus: the object is as wished.
+    /// For kstatus: the object is as its spec wants it.
     Ready,
-    /// kstatus: the operator is at work.
+    /// For kstatus: the operator is working on the object.
     Reconciling,
-    /// kstatus: it ended, and not as wished.
+    /// For kstatus: the reset ended without success.
     Stalled,
 }
 
 impl ConditionType {
-    /// The name that stands in `status.conditions[].type`.
+    /// The name, as it stands in `status.conditions[].type`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,7 +55,8 @@ impl ConditionType {
     }
 }
 
-/// Sets one condition. `status` is `None` for `Unknown`. `now` becomes the transition time only when the status changes.
+/// Sets one condition. `status` is `None` for `Unknown`. `now` becomes the transition time only
+/// when the status changes.
 pub fn set_condition(
     conditions: &mut Vec<Condition>,
     kind: ConditionType,
@@ -85,7 +89,8 @@ pub fn set_condition(
     }
 }
 
-/// What is written has whole seconds, so what is compared must have them too, or every pass would see a change.
+/// The API server keeps whole seconds. A condition with fractions would differ from the stored one
+/// on every pass.
 fn truncate_to_second(at: jiff::Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
