@@ -8,7 +8,7 @@ mod entry;
 mod kafka;
 mod partitions;
 mod reason;
-pub mod rules;
+pub(crate) mod rules;
 mod schema;
 mod spec;
 mod status;

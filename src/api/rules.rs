@@ -1,8 +1,8 @@
 //! The CEL rules of the CRD, each with the message that a user reads at `kubectl apply`.
 //!
 //! A rule never fails to evaluate, whatever the schema lets through: the API server would answer
-//! with the words of its CEL engine. A message says in its first sentence, within 100 characters,
-//! what to write.
+//! with the words of its CEL engine. (A few regular expressions are the exception, see
+//! `TOPIC_PATTERN`.) The first sentence of a message stands alone within 100 characters.
 
 use kube::core::Rule;
 
@@ -27,16 +27,17 @@ macro_rules! rules {
     };
 }
 
-/// A string literal of CEL, or several with commas between them.
+/// Literals of CEL with commas between them.
 macro_rules! quoted {
     ($first:literal $(, $rest:literal)*) => { concat!("'", $first, "'", $(", '", $rest, "'",)*) };
 }
 
+/// Words with commas between them.
 macro_rules! listed {
     ($first:literal $(, $rest:literal)*) => { concat!($first, $(", ", $rest,)*) };
 }
 
-/// That fields are as they were: those that are always there, and those that may be absent.
+/// A comparison of fields with their old values: `always` lists the fields that are never absent.
 macro_rules! unchanged {
     (always: $first:literal $(, $field:literal)*; perhaps: $($optional:literal),*) => {
         concat!(
@@ -50,15 +51,16 @@ macro_rules! unchanged {
     };
 }
 
-/// Of some fields all or none.
+/// All of these fields are present.
 macro_rules! all {
     ($first:literal $(, $rest:literal)*) => { concat!("has(self.", $first, ")", $(" && has(self.", $rest, ")",)*) };
 }
+/// None of these fields is present.
 macro_rules! none {
     ($first:literal $(, $rest:literal)*) => { concat!("!has(self.", $first, ")", $(" && !has(self.", $rest, ")",)*) };
 }
 
-/// How many of some fields there are.
+/// How many of these fields are present.
 macro_rules! count {
     ($first:literal $(, $rest:literal)*) => {
         concat!("(has(self.", $first, ") ? 1 : 0)", $(" + (has(self.", $rest, ") ? 1 : 0)",)*)
@@ -94,7 +96,8 @@ macro_rules! duration_up_to {
     };
 }
 
-/// A comparison of two durations, which holds where one of them is none: that has its own rule.
+/// A comparison of two durations. It holds where one of them is not a duration: that breaks its own
+/// rule.
 macro_rules! durations {
     ($left:literal $comparison:literal $right:literal) => {
         concat!(
@@ -118,7 +121,7 @@ macro_rules! durations {
     };
 }
 
-/// A time that there is: from 1971 to 9998, in months of their length, with a zone.
+/// A time of the years 1971 to 9998 with a zone, on a day that exists.
 macro_rules! time {
     () => {
         concat!(
@@ -188,8 +191,8 @@ rules! {
     TARGETS_ONCE: "self.all(t, self.exists_one(u, u.apiVersion == t.apiVersion && u.kind == t.kind && u.name == t.name))"
         => "targetRefs names the same workload twice. Name it once";
 
-    // A plain string for the API server: as a date-time, what its schema lets through could still
-    // fail to be read by CEL.
+    // The schema has a plain string here: as date-time the API server accepts strings that CEL
+    // cannot read.
     NOT_AFTER: concat!("self.matches('", time!(), "')")
         => "notAfter must be a time after 1970 with a zone, such as 2026-11-24T18:00:00Z";
 
