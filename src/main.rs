@@ -20,6 +20,10 @@ fn main() -> ExitCode {
             }
             Err(error) => fail(&error),
         },
+        Command::Reasons => {
+            print!("{}", api::reasons_page());
+            ExitCode::SUCCESS
+        }
         Command::Run(config) => {
             // The program that runs, also when there is another one under its name by now.
             operate(Config { program: Some("/proc/self/exe".into()), ..config })

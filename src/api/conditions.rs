@@ -25,7 +25,7 @@ pub enum ConditionType {
     OffsetsReset,
     /// The replicas are restored.
     ConsumersRestored,
-    /// The pods are ready and the group has its members again.
+    /// The pods are ready, and the group has as many members as before.
     ConsumersResumed,
     /// The reset is done: its message says what was done. Only there when True.
     Complete,
@@ -44,7 +44,7 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    /// The name that stands in `status.conditions[].type`.
+    /// The name, as it stands in `status.conditions[].type`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
