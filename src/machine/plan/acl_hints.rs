@@ -116,7 +116,7 @@ mod tests {
     #[rstest]
     #[case::nobody(json!(null), "", "User:ANONYMOUS")]
     #[case::a_user(json!({"type": "scram-sha-512", "username": "orders"}), " --command-config admin.properties", "User:orders")]
-    #[case::an_odd_user(json!({"type": "plain", "username": "o'rders; x"}), " --command-config admin.properties", r"'User:o'\''rders; x'")]
+    #[case::an_odd_user(json!({"type": "plain", "username": "o'rders; x"}), " --command-config admin.properties", "\"User:o'rders; x\"")]
     #[case::a_certificate(json!({"type": "tls"}), " --command-config admin.properties", "'User:SUBJECT OF THE CERTIFICATE'")]
     fn the_command_names_whom_the_broker_sees(#[case] authentication: Value, #[case] config: &str, #[case] who: &str) {
         let mut request = request();

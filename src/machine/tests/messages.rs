@@ -21,7 +21,7 @@ pub fn check(decision: &Decision) {
         let only_true = [Complete, Failed, Reconciling, Stalled].iter().any(|kind| kind.as_str() == condition.type_);
         assert!(!only_true || condition.status == "True", "{condition:?}");
     }
-    if let Some(message) = &status.message {
+    if let Some(message) = status.message.as_ref().filter(|message| !message.is_empty()) {
         assert!(message.chars().count() <= LONGEST_SUMMARY, "{message}");
         assert!(!message.ends_with(['.', '…']) && !message.contains(". "), "one sentence: {message}");
         assert!(status.explanation().starts_with(message), "{message}: {}", status.explanation());
