@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem bench-flood model lint audit fuzz sbom fmt crd image clean-sandbox
+.PHONY: help demo test soak test-ecosystem bench-flood model lint audit fuzz sbom fmt crd reasons image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,10 @@ fmt: ## formats the code
 crd: ## generates crds/ from the Rust types
 	cargo run --quiet -- crd > crds/offsetresets.yaml.new
 	mv crds/offsetresets.yaml.new crds/offsetresets.yaml
+
+reasons: ## generates docs/reasons.md from the Rust types
+	cargo run --quiet -- reasons > docs/reasons.md.new
+	mv docs/reasons.md.new docs/reasons.md
 
 image: ## builds the operator's image from the Dockerfile, as a user would
 	buildah build --tag offset-reset-operator:dev .

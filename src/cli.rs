@@ -24,6 +24,8 @@ pub enum Command {
     Run(Config),
     /// Prints the CustomResourceDefinition.
     Crd,
+    /// Prints the page that explains every reason in the status, as Markdown.
+    Reasons,
     /// Serves as a Kafka client of the operator that has started this process: see `kafka::serve`.
     #[command(hide = true)]
     KafkaClient(Logs),
@@ -212,6 +214,7 @@ mod tests {
     #[case::defaults(&["run"], true)]
     #[case::everything(&["run", "--namespace", "shop", "--http-address", "[::]:80", "--concurrency", "4", "--log-format", "json"], true)]
     #[case::the_crd(&["crd"], true)]
+    #[case::the_reasons(&["reasons"], true)]
     #[case::leader_election(&["run", "--leader-election", "--lease-duration", "1m30s", "--retry-period", "500ms"], true)]
     #[case::no_leader_election(&["run", "--leader-election=false", "--lease-namespace", "shop"], true)]
     #[case::a_duration_without_a_unit(&["run", "--lease-duration", "15"], false)]

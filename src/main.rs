@@ -20,6 +20,10 @@ fn main() -> ExitCode {
             }
             Err(error) => fail(&error),
         },
+        Command::Reasons => {
+            print!("{}", api::reasons_page());
+            ExitCode::SUCCESS
+        }
         Command::Run(config) => {
             // This program, even when its file was replaced since the start.
             operate(Config { program: Some("/proc/self/exe".into()), ..config })

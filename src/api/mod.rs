@@ -1,55 +1,62 @@
-//! The resource: `OffsetReset` of `offsetreset.dev/v1alpha1`. The types' documentation is what `kubectl explain` shows.
+//! The resource: `OffsetReset` of `offsetreset.dev/v1alpha1`. The docs of its types are what
+//! `kubectl explain` shows.
 
 mod brokers;
 mod conditions;
 mod crd;
+mod durations;
+mod entry;
 mod kafka;
 mod partitions;
 mod reason;
+pub(crate) mod rules;
+mod schema;
 mod spec;
 mod status;
+mod target;
 
 pub use brokers::{BootstrapServers, Broker};
 pub use conditions::{ConditionType, set_condition};
-pub use crd::{crd, crd_yaml};
+pub use crd::{EXAMPLE, crd, crd_yaml};
+pub use entry::{Position, ResetSpec, TimestampSpec};
 pub use kafka::{
     AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, KafkaSpec,
     PasswordSecret, SecretKey, TlsSpec,
 };
 pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, ReportStatus, Totals};
-pub use reason::Reason;
-pub use spec::{
-    IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
-    TimestampSpec, UndoSpec,
-};
+pub use reason::{Reason, ReasonGroup, reasons_page};
+pub use spec::{IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, RemainingMembers, UndoSpec};
 pub use status::{
     Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase, Restored,
     TargetStatus,
 };
+pub use target::TargetRef;
 
-/// The API group.
+/// The API group of the resource.
 pub const GROUP: &str = "offsetreset.dev";
 
-/// The finalizer that is on an `OffsetReset` only while something is held at zero for it.
+/// The finalizer. An `OffsetReset` has it only while a workload is held at zero for it.
 pub const FINALIZER: &str = "offsetreset.dev/restore-replicas";
 
-/// The label of the Leases that say who holds a workload at zero; its value is always "hold".
+/// The label of the Leases that record which resets hold a workload at zero. Its value is always
+/// "hold".
 pub const LEASE_LABEL: &str = "offsetreset.dev/lease";
 
-/// The name under which the operator writes fields and events.
+/// The field manager of what the operator writes, and the source of its Events.
 pub const FIELD_MANAGER: &str = "offset-reset-operator";
 
-/// The most partitions that one `OffsetReset` may reset: the report of the plan must fit into a ConfigMap.
+/// The maximum number of partitions of one `OffsetReset`. The report of the plan must fit into a
+/// ConfigMap.
 pub const MAX_PARTITIONS: usize = 20_000;
 
-/// The most partitions that the status lists; the report has them all.
+/// The maximum number of partitions in the status. The report has all of them.
 pub const MAX_LISTED_PARTITIONS: usize = 250;
 
-/// The most warnings that the status lists.
+/// The maximum number of warnings in the status.
 pub const MAX_WARNINGS: usize = 32;
 
-/// The most entries of `spec.resets`.
+/// The maximum number of entries in `spec.resets`.
 pub const MAX_ENTRIES: usize = 500;
 
-/// The most entries of `spec.targetRefs`.
+/// The maximum number of entries in `spec.targetRefs`.
 pub const MAX_TARGETS: usize = 16;

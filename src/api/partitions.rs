@@ -1,98 +1,112 @@
-//! What is recorded of the partitions: the plan, and what became of it.
+//! The partitions in the status: the plan, and its result.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Position, status::is_false};
+use super::{
+    entry::Position,
+    schema::{is_false, is_none_of_them, own_description},
+};
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-fn is_none_of_them(n: &i64) -> bool {
-    *n == 0
-}
-
-/// Counts over all partitions.
+/// Counts of partitions and records over the whole plan.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
-    /// Partitions in the plan.
+    /// How many partitions are in the plan.
     pub partitions: i64,
-    /// Partitions whose offset was read back as planned.
+    /// How many partitions were reset: their offset was read back as planned.
     pub reset: i64,
-    /// Partitions for which a commit was sent that was not read back: they may or may not have been reset.
+    /// How many partitions may or may not have been reset: a commit was sent, and its result was
+    /// not read back.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub unconfirmed: i64,
-    /// Partitions that could not be reset.
+    /// How many partitions could not be reset.
     pub failed: i64,
-    /// Partitions whose target was moved into the log's bounds.
+    /// How many partitions have a target that was moved into the log's range.
     pub clamped: i64,
-    /// Partitions that are left as they are: out of range with outOfRange: Skip, or in range with position: Current.
+    /// How many partitions are left as they are: out of range with outOfRange: Skip, or in range
+    /// with position: Current.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub left_alone: i64,
-    /// Reports that will be consumed again, over the partitions with a committed offset before.
+    /// How many records will be consumed again, over the partitions that had a committed offset.
     pub replayed: i64,
-    /// Reports that will not be consumed, over the partitions with a committed offset before.
+    /// How many records will not be consumed, over the partitions that had a committed offset.
     pub skipped: i64,
 }
 
-/// One partition: before, requested, after.
+/// One partition: its offset before, as requested, and after.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionStatus {
-    /// The topic.
+    /// The topic of the partition.
     pub topic: String,
-    /// The partition's number.
+    /// The number of the partition, from 0.
     pub partition: i32,
-    /// The committed offset before the reset; absent when the group had not committed here.
+    /// The committed offset before the reset. Absent when the group had not committed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<i64>,
-    /// The string that stood beside the committed offset before the reset; the reset puts its own there.
+    /// The metadata string of the committed offset before the reset. The reset replaces it with its
+    /// own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_metadata: Option<String>,
-    /// The position that was asked for.
+    /// The position that was requested. Absent when something else was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
     pub requested_position: Option<Position>,
-    /// The shift that was asked for, from `before`.
+    /// The shift that was requested, in offsets from `before`. Absent when something else was
+    /// requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_shift: Option<i64>,
-    /// The offset that was asked for, or that a shift, another group, an undo or the current position have come to.
+    /// The offset that was requested, or that a shift, another group, an undo or position: Current
+    /// resulted in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_offset: Option<i64>,
-    /// The time that was asked for.
+    /// The time that was requested. Absent when something else was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_timestamp: Option<MicroTime>,
-    /// The timestamp of the record that was found for it; absent when no record is that young.
+    /// The timestamp of the record that was found for the requested time. Absent when no record is
+    /// that young.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched_timestamp: Option<MicroTime>,
     /// The smallest offset of the partition when the target was last computed.
     pub log_start: i64,
-    /// The largest offset of the partition (one past the last record) when the target was last computed.
+    /// The largest offset of the partition (one past the last record) when the target was last
+    /// computed.
     pub log_end: i64,
-    /// The offset to commit; of a partition that is left alone, what it would have been.
+    /// The offset to commit; for a partition that is left as it is, the offset that would have been
+    /// committed.
     pub target_offset: i64,
-    /// How many records lie between the log's start and the target: what retention may take before the consumers are at risk.
+    /// How many records lie between the log's start and the target: so many retention may delete
+    /// before the target is out of range.
     #[serde(default)]
     pub headroom: i64,
-    /// How many records will be consumed again.
+    /// How many records of this partition will be consumed again.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub replayed: i64,
-    /// How many records will not be consumed.
+    /// How many records of this partition will not be consumed.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub skipped: i64,
-    /// Why the target is not what was asked for; absent when it is.
+    /// Why the target differs from what was requested; absent when it does not. BelowLogStart and
+    /// AboveLogEnd are offsets out of range; BeforeFirstRecord and AfterLastRecord are times out of
+    /// range; PartitionEmpty means that there are no records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
     pub clamped: Option<Clamp>,
-    /// The offset that was read back after the commit; absent until it was.
+    /// The offset that was read back after the commit. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
-    /// What became of it.
+    /// The result for this partition. Planned: not committed. Unconfirmed: a commit was sent and
+    /// its result not read back, so the offset is either before or targetOffset. Reset: committed
+    /// and read back. Failed: not reset, for the reason in message. Skipped and Unchanged: left as
+    /// it was, out of range with outOfRange: Skip or in range with position: Current.
     pub outcome: PartitionOutcome,
-    /// Kafka's words, when it failed.
+    /// Why the partition failed, with Kafka's own error. Absent when it did not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// Why a target is not what was asked for.
+/// Why a target differs from what was requested.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum Clamp {
     /// The offset is below the smallest: the smallest was taken.
@@ -101,23 +115,23 @@ pub enum Clamp {
     AboveLogEnd,
     /// The time is before the earliest record: the earliest was taken.
     BeforeFirstRecord,
-    /// No record is as young as the time: the end was taken, as it was before the lookup.
+    /// No record is as young as the time: the end of the log before the lookup was taken.
     AfterLastRecord,
     /// The partition has no records: its end was taken.
     PartitionEmpty,
 }
 
-/// What became of a partition.
+/// The result for a partition.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum PartitionOutcome {
     /// Not committed.
     Planned,
-    /// A commit was sent, and it was not read back whether it stands: in between for a moment, and at the end only of a reset that was
-    /// cut short. The offset is either before or target.
+    /// A commit was sent, and its result was not read back: for a moment during a reset, and at the
+    /// end only of a reset that was interrupted. The offset is either the one before or the target.
     Unconfirmed,
     /// Committed and read back.
     Reset,
-    /// Not reset; the message says why.
+    /// Not reset; the message has the reason.
     Failed,
     /// Left as it was, because its target is out of range and outOfRange is Skip.
     Skipped,
@@ -125,46 +139,47 @@ pub enum PartitionOutcome {
     Unchanged,
 }
 
-/// How a plan differs from the one of the dry run before it.
+/// How the plan differs from the plan of the dry run before it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftStatus {
     /// When the dry run's plan was made.
     pub first_plan_time: Time,
-    /// What the dry run's plan came to.
+    /// The counts of the dry run's plan.
     pub first_totals: Totals,
-    /// Partitions on which the group has committed another offset since.
+    /// How many partitions have another committed offset than in the first plan.
     #[serde(default)]
     pub moved: i64,
-    /// Partitions whose target is another one now.
+    /// How many partitions have another target than in the first plan.
     #[serde(default)]
     pub retargeted: i64,
-    /// Partitions that were not in the first plan.
+    /// How many partitions were not in the first plan.
     #[serde(default)]
     pub added: i64,
-    /// Partitions of the first plan that are not in this one.
+    /// How many partitions of the first plan are not in this one.
     #[serde(default)]
     pub removed: i64,
 }
 
-/// Where the receipt is.
+/// The receipt, in a ConfigMap.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiptStatus {
-    /// A ConfigMap in this namespace, which belongs to nobody and stays.
+    /// The name of the ConfigMap, in this namespace. It has no owner and remains when the
+    /// OffsetReset is deleted.
     pub config_map: String,
-    /// It says how the run has ended.
+    /// Whether the receipt already has the outcome of the run.
     #[serde(default, skip_serializing_if = "is_false")]
     pub settled: bool,
 }
 
-/// Where the whole report is.
+/// The report, in a ConfigMap.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportStatus {
-    /// A ConfigMap in this namespace, which goes with the OffsetReset.
+    /// The name of the ConfigMap, in this namespace. It is deleted together with the OffsetReset.
     pub config_map: String,
-    /// Its files are compressed: they end in .gz and stand in binaryData.
+    /// Whether the files are compressed: their names then end in .gz, and they are in binaryData.
     #[serde(default, skip_serializing_if = "is_false")]
     pub compressed: bool,
 }

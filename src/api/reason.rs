@@ -1,174 +1,542 @@
-//! The reasons that stand in conditions, events, `status.reason` and metric labels: a closed list, and an interface.
+//! The reasons in conditions, Events, `status.reason` and metric labels: a closed list, and an
+//! interface.
+//!
+//! The docs of each reason are its section of docs/reasons.md: the first paragraph is its meaning,
+//! the second is what it means for the consumers and what to do.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What a reason is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasonGroup {
+    /// What the reset is doing or waiting for.
+    InProgress,
+    /// What the reset has done on the way.
+    Milestone,
+    /// How the reset ended.
+    Final,
+}
+
+impl ReasonGroup {
+    /// All groups, in the order of the page.
+    pub const ALL: [Self; 3] = [Self::InProgress, Self::Milestone, Self::Final];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::InProgress => "In progress",
+            Self::Milestone => "Milestones",
+            Self::Final => "Final",
+        }
+    }
+}
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// Why a condition is as it is. The names do not change: alerts and scripts are written against them.
+    ($($group:ident { $($(#[doc = $doc:literal])+ $name:ident,)+ })+) => {
+        /// Why a condition or a phase is as it is. The names do not change: alerts and scripts are
+        /// written against them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Reason {
-            $($(#[$doc])+ $name,)+
+            $($($(#[doc = $doc])+ $name,)+)+
         }
 
         impl Reason {
+            /// All reasons, in the order of the page.
+            pub const ALL: &[Self] = &[$($(Self::$name,)+)+];
+
             /// The name as it stands in the status.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$name => stringify!($name),)+
+                    $($(Self::$name => stringify!($name),)+)+
+                }
+            }
+
+            /// What the reason is about.
+            #[must_use]
+            pub fn group(self) -> ReasonGroup {
+                match self {
+                    $($(Self::$name)|+ => ReasonGroup::$group,)+
+                }
+            }
+
+            /// The lines of the documentation.
+            fn doc(self) -> &'static [&'static str] {
+                match self {
+                    $($(Self::$name => &[$($doc),+],)+)+
                 }
             }
         }
     };
 }
 
-reasons! {
-    // In progress.
-    /// Another OffsetReset works on the group or on a workload; it goes first.
-    WaitingForOtherReset,
-    /// suspend is true: it waits, and nothing was touched.
-    Suspended,
-    /// The plan is being made; the consumers run.
-    Planning,
-    /// The plan stands; the consumers are about to be stopped.
-    PlanMade,
-    /// A target was scaled to zero; it comes back.
-    ScaledToZero,
-    /// The ScaledObject that scales a target was paused; it goes on after the restore.
-    AutoscalerPaused,
-    /// The ScaledObject that scales a target is not paused by this reset any more.
-    AutoscalerResumed,
-    /// The pause of the ScaledObject that scales a target could not be taken off: it has to be done by hand.
-    AutoscalerNotResumed,
-    /// Containers of the targets' pods still run.
-    WaitingForContainers,
-    /// The group still has members, or the broker has not said yet that it has none.
-    WaitingForGroup,
-    /// Members that were left after the last container had ended are taken out of the group, as remainingMembers: Remove says.
-    RemovingMembers,
-    /// Offsets are being committed and read back.
-    Committing,
-    /// The replicas are being put back.
-    Restoring,
-    /// The pods are not all ready yet, or the members not all back.
-    WaitingForConsumers,
+impl Reason {
+    /// The documentation: its paragraphs, each on one line. The first one is the meaning, in one
+    /// sentence.
+    #[must_use]
+    pub fn paragraphs(self) -> Vec<String> {
+        let paragraphs = self.doc().split(|line| line.trim().is_empty());
+        paragraphs.map(|lines| lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")).collect()
+    }
+}
 
-    // Milestones reached.
-    /// No container of the targets' pods runs any more.
-    ContainersTerminated,
-    /// The broker calls the group free.
-    GroupEmpty,
-    /// Every offset was read back as planned.
-    OffsetsVerified,
-    /// The replicas were accepted by the API server.
-    ReplicasAccepted,
-    /// Nothing was stopped, so nothing had to be put back.
-    NothingStopped,
-    /// A target is gone, was created anew, or was scaled by somebody else: it was left alone.
-    TargetLeftAlone,
-    /// In Events on workloads only: it was held at zero for an OffsetReset that is gone.
-    OrphanedHold,
-    /// Pods ready, members back.
-    ConsumersReady,
-    /// The targets were at zero before, or there are none: no comeback is expected.
-    NoConsumersExpected,
-    /// The consumers did not come back within the stated time.
-    ConsumersNotReady,
-
-    // Final.
-    /// A dry run has ended: the plan stands, and nothing was touched.
-    DryRun,
-    /// Every partition is in range already: there was nothing to repair, and nothing was stopped.
-    AlreadyInRange,
-    /// Every offset was read back as planned, and the replicas were accepted.
-    Succeeded,
-    /// The OffsetReset was deleted before it was done.
-    Cancelled,
-    /// The same name and spec have been run before: nothing was stopped and nothing moved.
-    AlreadyApplied,
-    /// notAfter was over before it began: nothing was touched.
-    Expired,
-    /// The spec holds something that no reset can follow.
-    InvalidSpec,
-    /// A target does not exist.
-    TargetNotFound,
-    /// The API server does not serve a target's kind.
-    TargetKindUnknown,
-    /// A target's kind has no scale subresource, or does not say how many replicas there are.
-    TargetNotScalable,
-    /// Another object controls a target and would scale it back: that one is to be scaled.
-    TargetHasController,
-    /// Scaling a StatefulSet to zero would delete its volumes, and the spec does not accept that.
-    VolumesWouldBeDeleted,
-    /// The targets cannot be read or scaled.
-    TargetUnreachable,
-    /// No broker answers.
-    BrokerUnreachable,
-    /// A Secret that spec.kafka names cannot be read, lacks what is named, or holds something else.
-    SecretUnavailable,
-    /// No token is given by the token endpoint of spec.kafka.authentication: it cannot be reached, or does not answer as one.
-    TokenEndpointFailed,
-    /// Whoever runs the operator has not allowed it to ask the token endpoint of spec.kafka.authentication.
-    TokenEndpointNotAllowed,
-    /// TLS with the broker or the token endpoint fails: its certificate is not trusted, is for another name or has expired, or it wants another client certificate.
-    TlsFailed,
-    /// The broker refuses who the operator is, or the token endpoint does.
-    AuthenticationFailed,
-    /// The broker refuses what the operator asks for.
-    AuthorizationFailed,
-    /// spec.kafka leads to another cluster than when the plan was made: its binding or its brokers' names have changed.
-    ClusterChanged,
-    /// The broker does not know the group.
-    GroupNotFound,
-    /// The group is no consumer group: a share, Streams or Connect group; the message names the right tool.
-    UnsupportedGroupType,
-    /// A topic does not exist.
-    TopicNotFound,
-    /// A partition does not exist.
-    PartitionNotFound,
-    /// Two entries mean the same partition.
-    DuplicatePartition,
-    /// A partition has no committed offset, and what was asked for starts from one.
-    NoCommittedOffset,
-    /// No partition is left to be reset.
-    NothingToReset,
-    /// A target is out of range, and outOfRange is Fail.
-    OutOfRange,
-    /// The plan replays or skips more than limits allow.
-    LimitExceeded,
-    /// The OffsetReset to take back does not exist, is about another group, or has committed nothing.
-    UndoNotPossible,
-    /// The plan has more partitions than one OffsetReset may have.
-    TooManyPartitions,
-    /// The report of the plan could not be stored or found.
-    ReportUnavailable,
-    /// A partition has no leader.
-    NoLeader,
-    /// The broker cannot look up times in a partition.
-    TimestampsUnsupported,
-    /// Kafka answered with an error that has no reason of its own; the message has its words.
-    KafkaError,
-    /// The group had not become empty when drainTimeout was over.
-    GroupNotEmpty,
-    /// The consumers had been held for as long as holdTimeout allows.
-    HoldTimeout,
-    /// Somebody scales a target up again and again.
-    ScaledUpByOthers,
-    /// The ScaledObject that scales a target is not paused: KEDA does not answer, or the operator may not pause it.
-    AutoscalerNotPaused,
-    /// A target was deleted, or deleted and created anew, while it was held.
-    TargetReplaced,
-    /// Some partitions were reset and read back, others were not; each says why.
-    PartiallyReset,
-    /// No partition could be reset; each says why.
-    AllPartitionsFailed,
+/// The page docs/reasons.md: a section for each reason, so that `#name` in lowercase leads to it.
+#[must_use]
+pub fn reasons_page() -> String {
+    let mut page = "<!-- Generated by `offset-reset-operator reasons` from src/api/reason.rs. Do not edit. -->\n\n# Reasons\n\n\
+        Conditions, Events, `status.reason` and metric labels have one of these reasons. The names are an interface: they do not \
+        change within `v1alpha1`.\n"
+        .to_owned();
+    for group in ReasonGroup::ALL {
+        let reasons = Reason::ALL.iter().filter(|reason| reason.group() == group);
+        let links: Vec<String> = reasons.map(|reason| format!("[{reason}](#{})", reason.as_str().to_lowercase())).collect();
+        page.push_str(&format!("\n{}: {}\n", group.title(), links.join(", ")));
+    }
+    for group in ReasonGroup::ALL {
+        page.push_str(&format!("\n# {}\n", group.title()));
+        for reason in Reason::ALL.iter().filter(|reason| reason.group() == group) {
+            page.push_str(&format!("\n## {reason}\n\n{}\n", reason.paragraphs().join("\n\n")));
+        }
+    }
+    page
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+reasons! {
+    InProgress {
+        /// Another OffsetReset works on the same group or still needs the same workload at zero,
+        /// and goes first.
+        ///
+        /// Before the stop the consumers keep running; during the restore they stay at zero until
+        /// the other reset is done, at most until its `holdTimeout`. Nothing has to be done: the
+        /// message names the other reset. To go ahead sooner, delete that one.
+        WaitingForOtherReset,
+        /// `spec.suspend` is true, so the reset waits.
+        ///
+        /// The consumers keep running, nothing was read from Kafka and other resets of the same
+        /// group go first. Set `suspend` to false to let it begin.
+        Suspended,
+        /// The operator is making the plan.
+        ///
+        /// The consumers keep running. Nothing has to be done: planning takes a fraction of a
+        /// second, or up to half a minute or so when something has to be tried again.
+        Planning,
+        /// The plan is complete, and the status lists the target offset of every partition.
+        ///
+        /// The consumers are about to be stopped; Events with this reason carry the plan's
+        /// warnings. Nothing has to be done; to cancel, delete the OffsetReset.
+        PlanMade,
+        /// A target was scaled to zero for the reset, or shares the stop of another reset.
+        ///
+        /// Its original replica count is stored in a Lease beside it and will be restored. Nothing
+        /// has to be done.
+        ScaledToZero,
+        /// The ScaledObject that scales a target was paused.
+        ///
+        /// KEDA does not scale the target while it is held at zero; the pause is removed after the
+        /// replicas are restored. Nothing has to be done.
+        AutoscalerPaused,
+        /// The ScaledObject that scales a target is no longer paused by this reset.
+        ///
+        /// KEDA scales the consumers again. Nothing has to be done.
+        AutoscalerResumed,
+        /// The replicas are restored, but the ScaledObject that scales a target is still paused
+        /// because it could not be read or changed.
+        ///
+        /// The consumers run with their original replica count, and KEDA does not scale them. The
+        /// message has the API server's error and the `kubectl annotate` command that removes the
+        /// pause; where the operator still has its rights, it also retries by itself.
+        AutoscalerNotResumed,
+        /// Containers of the targets' pods are still running, or the operator cannot see whether
+        /// they are.
+        ///
+        /// The targets are at zero and no offset is committed before the last container has
+        /// terminated. The message names the pods and when their grace period ends. Nothing has to
+        /// be done, except for a pod whose node does not answer: bring the node back, or make sure
+        /// that the machine is off and force-delete the pod as the message says.
+        WaitingForContainers,
+        /// The group still has members, or the broker has not reported yet that it has none.
+        ///
+        /// The consumers stay at zero. Static members and members of killed pods remain until their
+        /// session timeout expires; `status.group.memberDetails` lists them. Nothing has to be
+        /// done: the reset continues as soon as the broker reports the group empty and gives up
+        /// after `drainTimeout`. With `remainingMembers: Remove` such members are removed at once.
+        WaitingForGroup,
+        /// The operator is removing the members that remained in the group after the targets' last
+        /// container terminated, as `remainingMembers: Remove` allows.
+        ///
+        /// Nothing has to be done. A consumer that still runs elsewhere joins again within a
+        /// heartbeat, and the broker then refuses the commit until the group is empty again.
+        RemovingMembers,
+        /// The operator is committing the offsets and verifying them.
+        ///
+        /// The consumers stay at zero, the containers have terminated and the group is empty.
+        /// Nothing has to be done.
+        Committing,
+        /// The operator is restoring the replicas of the targets.
+        ///
+        /// The outcome of the reset is already decided and is part of the message. Nothing has to
+        /// be done.
+        Restoring,
+        /// The replicas are restored, but not all pods are ready or not all members are back in the
+        /// group.
+        ///
+        /// The offsets and the outcome are final. Nothing has to be done; the operator watches the
+        /// consumers for five minutes after the restore.
+        WaitingForConsumers,
+    }
+    Milestone {
+        /// No container of the targets' pods runs any more.
+        ///
+        /// The consumers are at zero, and `drainTimeout` counts from here. Nothing has to be done.
+        ContainersTerminated,
+        /// The broker reports the group as empty.
+        ///
+        /// The offsets can be committed. Nothing has to be done.
+        GroupEmpty,
+        /// Every offset was committed and read back as planned.
+        ///
+        /// The replicas are restored next. Nothing has to be done.
+        OffsetsVerified,
+        /// The API server accepted the original replica count of every target that was stopped.
+        ///
+        /// The consumers are starting; condition `ConsumersResumed` reports when they are ready.
+        /// Nothing has to be done.
+        ReplicasAccepted,
+        /// The reset ended without having stopped a target, so there was nothing to restore.
+        ///
+        /// The consumers kept running, or there are no targets. Nothing has to be done.
+        NothingStopped,
+        /// A target was not restored because it is gone, was recreated, or has a replica count that
+        /// another controller or a user set meanwhile.
+        ///
+        /// That workload stays as it is. Check that its replica count is the intended one; the
+        /// original count is in `status.targets`.
+        TargetLeftAlone,
+        /// In Events on workloads only: the workload was held at zero, or its ScaledObject paused,
+        /// for an OffsetReset that no longer exists or is over.
+        ///
+        /// The operator restores the workload to the count in its Lease and leaves another count
+        /// alone; the message says which of these happened. Nothing has to be done, unless the
+        /// message says that the restore was refused: then scale the workload to the count that it
+        /// names.
+        OrphanedHold,
+        /// All pods of the targets are ready and the group has as many members as before the reset.
+        ///
+        /// The consumers are consuming from the new offsets. Nothing has to be done.
+        ConsumersReady,
+        /// The reset restored no target from zero, so the operator does not wait for consumers.
+        ///
+        /// The targets were at zero before, were never stopped or were left alone, or there are
+        /// none. Nothing has to be done.
+        NoConsumersExpected,
+        /// Five minutes after the restore, pods are not ready or members are missing from the
+        /// group.
+        ///
+        /// The offsets are as the status reports, and the replica count is restored. Look at the
+        /// pods' status and logs; the message says what is missing.
+        ConsumersNotReady,
+    }
+    Final {
+        /// The dry run is complete: the plan is in the status, and nothing was changed.
+        ///
+        /// The consumers kept running. To run the reset, set `dryRun` to false; the plan is then
+        /// made again.
+        DryRun,
+        /// Every committed offset is already in range, so there was nothing to repair.
+        ///
+        /// No offset was changed. Usually no consumer was stopped either; when this shows only
+        /// after the stop, the replicas are restored. Nothing has to be done.
+        AlreadyInRange,
+        /// Every offset was committed and read back as planned, and the API server accepted the
+        /// original replica counts.
+        ///
+        /// The consumers are starting again; condition `ConsumersResumed` reports when they are
+        /// ready. Nothing has to be done.
+        Succeeded,
+        /// The OffsetReset was deleted before it was done.
+        ///
+        /// The replicas are restored before the object goes away. The message says whether offsets
+        /// were changed; the receipt named there then keeps the offsets from before.
+        Cancelled,
+        /// A reset with the same name and spec has run before, so this one does nothing.
+        ///
+        /// No consumer was stopped and no offset was changed. The phase is `Succeeded` when the
+        /// earlier run succeeded, otherwise `Failed`; the message names that run. To run it again,
+        /// delete it and create it with another `runId` or another name.
+        AlreadyApplied,
+        /// `spec.notAfter` passed before the reset began.
+        ///
+        /// The consumers were not touched and no offset was changed. If the reset is still wanted,
+        /// create it under a new name with a later time.
+        Expired,
+        /// The spec contains something that no reset can carry out, or the object cannot be
+        /// decoded, or its status was edited so that the outcome is missing.
+        ///
+        /// Nothing is stopped for it; if consumers were stopped already, their replicas are
+        /// restored. Correct what the message names and create the reset under a new name. An
+        /// object that cannot be decoded gets an Event with this reason only: delete and recreate
+        /// it.
+        InvalidSpec,
+        /// A workload in `targetRefs` does not exist in this namespace.
+        ///
+        /// Nothing was stopped and no offset was changed. Correct `targetRefs` and create the reset
+        /// under a new name.
+        TargetNotFound,
+        /// The API server does not serve a target's kind under that `apiVersion`, or the kind's
+        /// resource has another name than the one for which the creator's rights were checked.
+        ///
+        /// Nothing was stopped and no offset was changed. Write `apiVersion` and `kind` as in the
+        /// workload's own manifest, and `resource` if the message names one, and create the reset
+        /// under a new name.
+        TargetKindUnknown,
+        /// A target's kind has no `scale` subresource or is not namespaced, or the workload does
+        /// not say how many replicas it wants.
+        ///
+        /// Nothing was stopped and no offset was changed. Name the workload that runs the pods, or
+        /// set its replicas; or stop those consumers yourself and leave the workload out of
+        /// `targetRefs`.
+        TargetNotScalable,
+        /// Another object controls a target and would scale it up again.
+        ///
+        /// Nothing was stopped and no offset was changed. Put the controlling object, which the
+        /// message names, into `targetRefs` instead, if it has a `scale` subresource; otherwise
+        /// stop the consumers yourself and leave the target out.
+        TargetHasController,
+        /// Scaling the StatefulSet to zero would delete its volumes, because its
+        /// `persistentVolumeClaimRetentionPolicy.whenScaled` is `Delete`.
+        ///
+        /// Nothing was stopped and no offset was changed. Set `whenScaled: Retain`, or
+        /// `acceptVolumeDeletion: true` on the targetRef if the volumes may be deleted.
+        VolumesWouldBeDeleted,
+        /// A target, or the Lease that records its hold, cannot be read or written; the message has
+        /// the API server's error.
+        ///
+        /// Before the stop the consumers keep running, and a lasting refusal ends the reset and
+        /// restores what was stopped. During the restore the operator retries every second without
+        /// limit and without delaying the other targets. Grant the missing right or remove what
+        /// refuses the request; to restore a workload yourself, scale it to the count in the
+        /// message.
+        TargetUnreachable,
+        /// No broker answers.
+        ///
+        /// While planning, the operator tries for 30 seconds and then ends the reset without having
+        /// stopped anything. Later it waits until `drainTimeout` or `holdTimeout` and then restores
+        /// the replicas. Check `bootstrapServers`, the brokers' advertised listeners and
+        /// NetworkPolicies; the message has the cause. See docs/connecting-to-kafka.md.
+        BrokerUnreachable,
+        /// A Secret that `spec.kafka` names does not exist, lacks the named key, or holds something
+        /// unusable.
+        ///
+        /// While planning nothing was stopped; while consumers are held, the reset waits for the
+        /// Secret until `drainTimeout` and then restores the replicas. Repair the Secret that the
+        /// message names; the next attempt reads it again. See docs/connecting-to-kafka.md.
+        SecretUnavailable,
+        /// The token endpoint of `spec.kafka.authentication` cannot be reached, answers with an
+        /// error of its own, or returns no token.
+        ///
+        /// While planning nothing was stopped; later the replicas are restored. Check the token
+        /// endpoint and the NetworkPolicies between it and the operator's pod. See
+        /// docs/connecting-to-kafka.md.
+        TokenEndpointFailed,
+        /// The operator may not contact the token endpoint of `spec.kafka.authentication`, because
+        /// it is not in `--oauth-token-endpoints`.
+        ///
+        /// Nothing was stopped, no Secret was read and no offset was changed. Ask the operator's
+        /// administrator to add exactly that address to the list. See docs/connecting-to-kafka.md.
+        TokenEndpointNotAllowed,
+        /// TLS with a broker or with the token endpoint failed: the certificate is not trusted, is
+        /// for another name or is outside its validity period, or the client certificate is missing
+        /// or refused.
+        ///
+        /// While planning nothing was stopped; later the replicas are restored. The message says
+        /// which certificate is wrong and what to change. See docs/connecting-to-kafka.md.
+        TlsFailed,
+        /// The broker or the token endpoint did not accept the operator's credentials.
+        ///
+        /// While planning nothing was stopped; later the replicas are restored. Check
+        /// `spec.kafka.authentication`, its Secret and the listener's SASL mechanisms. See
+        /// docs/connecting-to-kafka.md.
+        AuthenticationFailed,
+        /// The broker does not allow an operation that the reset needs.
+        ///
+        /// It is seen while planning wherever the broker reports it, and then nothing was stopped;
+        /// otherwise the replicas are restored. Ask a Kafka administrator to run the
+        /// `kafka-acls.sh` commands in the message. See docs/connecting-to-kafka.md#the-least-acls.
+        AuthorizationFailed,
+        /// `spec.kafka` leads to another Kafka cluster than when the plan was made, because its
+        /// binding Secret or the brokers' names have changed.
+        ///
+        /// Nothing is committed on the other cluster, and the replicas are restored. Create the
+        /// reset again under a new name.
+        ClusterChanged,
+        /// The broker does not know the group: it has neither members nor committed offsets.
+        ///
+        /// Nothing was stopped and no offset was changed. Check `spec.group` and `spec.kafka`; if
+        /// the reset is to create the group, set `allowNewGroup` and create the reset under a new
+        /// name.
+        GroupNotFound,
+        /// The group is not a consumer group but a share group, a Streams group (KIP-1071), the
+        /// group of Connect workers, or a classic group with another protocol type.
+        ///
+        /// Nothing was stopped and no offset was changed. Its offsets are reset with another tool,
+        /// which the message names.
+        UnsupportedGroupType,
+        /// A topic in `resets` does not exist.
+        ///
+        /// Nothing was stopped and no offset was changed. Correct its name and create the reset
+        /// under a new name.
+        TopicNotFound,
+        /// A partition in `resets` does not exist.
+        ///
+        /// Nothing was stopped and no offset was changed. The message says how many partitions the
+        /// topic has; correct the number and create the reset under a new name.
+        PartitionNotFound,
+        /// Two entries of `resets` include the same partition.
+        ///
+        /// Nothing was stopped and no offset was changed. Leave the partition out of one of the two
+        /// entries that the message names and create the reset under a new name.
+        DuplicatePartition,
+        /// A partition has no committed offset, and `shiftBy` or `fromGroup` starts from one.
+        ///
+        /// Nothing was stopped and no offset was changed. Give that partition an `offset`, a
+        /// `timestamp` or a `position` instead and create the reset under a new name.
+        NoCommittedOffset,
+        /// No partition remains to be reset: no committed offset matches, every matching partition
+        /// is gone, or `outOfRange: Skip` leaves all of them as they are.
+        ///
+        /// No offset was changed; when this shows only after the stop, the replicas are restored.
+        /// The message says what was left out; correct `resets` and create the reset under a new
+        /// name.
+        NothingToReset,
+        /// A target lies outside its partition's log, and `outOfRange` is `Fail`.
+        ///
+        /// No offset was changed; when this shows only after the stop, the replicas are restored.
+        /// Look at the plan with `dryRun: true`, then correct the target or allow `Clamp` or
+        /// `Skip`.
+        OutOfRange,
+        /// The plan replays or skips more records than `limits` allows.
+        ///
+        /// No offset was changed; when this shows only after the stop, the replicas are restored.
+        /// Look at the plan with `dryRun: true`, then correct the targets or raise `maxReplay` or
+        /// `maxSkip`.
+        LimitExceeded,
+        /// The OffsetReset in `undo` does not exist, is about another group, has committed nothing,
+        /// or cannot be read.
+        ///
+        /// Nothing was stopped and no offset was changed. Check `undo.name` and `spec.group`. If
+        /// that OffsetReset was deleted, its report was deleted with it; only the receipt of a run
+        /// that did not succeed still has the offsets from before.
+        UndoNotPossible,
+        /// The plan has more partitions than one OffsetReset may have (20,000).
+        ///
+        /// Nothing was stopped and no offset was changed. Split the reset into several.
+        TooManyPartitions,
+        /// The ConfigMap with the report of the plan could not be stored or is missing, or the
+        /// receipt of an earlier run could not be read.
+        ///
+        /// When the report is the problem, nothing more is committed and the replicas are restored.
+        /// When the receipt cannot be read, the reset waits, the consumers keep running, and the
+        /// operator tries again. The message has the API server's error.
+        ReportUnavailable,
+        /// A partition has no leader, so the broker cannot report its offsets.
+        ///
+        /// While planning the operator tries for 30 seconds and then ends the reset without having
+        /// stopped anything. Bring a broker with a replica of the partition back; `kafka-topics.sh
+        /// --describe --unavailable-partitions` lists such partitions.
+        NoLeader,
+        /// The broker cannot look up timestamps in a partition, because its records are stored in a
+        /// message format older than 0.10.
+        ///
+        /// Nothing was stopped and no offset was changed. Use `offset`, `position` or `shiftBy` for
+        /// that partition.
+        TimestampsUnsupported,
+        /// Kafka answered with an error that has no reason of its own; the message repeats it.
+        ///
+        /// While planning nothing was stopped, and errors that may pass are tried again for 30
+        /// seconds. Later the operator tries again until its deadline, or restores the replicas at
+        /// once when the error is final.
+        KafkaError,
+        /// The group still had members when `drainTimeout` expired, or a consumer joined and the
+        /// broker refused a commit.
+        ///
+        /// The replicas are restored; the message says whether offsets were changed, usually none
+        /// were. Stop the members that the message names, or raise `drainTimeout` above their
+        /// `session.timeout.ms`, and create the reset under a new name.
+        GroupNotEmpty,
+        /// The consumers had been held at zero for as long as `holdTimeout` allows.
+        ///
+        /// The replicas are restored; the message says what the reset was waiting for and whether
+        /// offsets were changed. Remove that cause or raise `holdTimeout`, and create the reset
+        /// under a new name.
+        HoldTimeout,
+        /// Another controller or a user scaled a target up while it was held at zero.
+        ///
+        /// The operator scales it down again up to three times; the fourth time the reset fails,
+        /// commits nothing more and leaves that count alone. The message names who it was, as far
+        /// as the API server records it, and the setting that helps
+        /// (docs/gitops-and-autoscalers.md). Then create the reset under a new name.
+        ScaledUpByOthers,
+        /// The ScaledObject that scales a target could not be paused: KEDA has not reported it as
+        /// paused, the operator may not pause it, its `paused-replicas` annotation keeps a fixed
+        /// count, or the pause is removed again and again.
+        ///
+        /// A target is not stopped before its ScaledObject is paused; what was stopped already is
+        /// restored. The message says which case it is: grant the rights with `kubectl apply -k
+        /// deploy/keda`, check that KEDA's operator is running, or pause the ScaledObject yourself.
+        AutoscalerNotPaused,
+        /// A target was deleted, or deleted and recreated, between the plan and the end of the
+        /// stop.
+        ///
+        /// That workload is left alone, the other targets are restored and the reset ends. The
+        /// message says whether offsets were changed. Create the reset again under a new name for
+        /// the workload that exists now.
+        TargetReplaced,
+        /// Some partitions were reset and verified, others failed.
+        ///
+        /// The replicas are restored, so the consumers continue from a mixture of new and old
+        /// offsets. `status.partitions` says which partitions failed and why. Reset those with
+        /// another OffsetReset, or undo this one.
+        PartiallyReset,
+        /// No partition could be reset.
+        ///
+        /// The replicas are restored. `status.partitions` says why for each partition; correct the
+        /// cause and create the reset under a new name.
+        AllPartitionsFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_meaning_in_one_sentence_and_then_what_to_do() {
+        for reason in Reason::ALL {
+            let paragraphs = reason.paragraphs();
+            assert_eq!(paragraphs.len(), 2, "{reason}: {paragraphs:?}");
+            assert!(
+                !paragraphs[0].contains(". ") && paragraphs.iter().all(|text| text.ends_with('.')),
+                "{reason}: {paragraphs:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_page_has_every_reason_once_under_its_own_heading() {
+        let page = reasons_page();
+        for reason in Reason::ALL {
+            assert_eq!(page.matches(&format!("\n## {reason}\n")).count(), 1, "{reason}");
+            assert!(page.contains(&format!("(#{})", reason.as_str().to_lowercase())), "{reason}");
+        }
+        let headings = page.lines().filter(|line| line.starts_with("## ")).count();
+        assert_eq!(headings, Reason::ALL.len());
     }
 }

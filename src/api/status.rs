@@ -1,168 +1,200 @@
-//! What the operator records. Cluster admins read this and need nothing else; the operator itself remembers nothing that is not here.
+//! The status: all that a cluster admin has to read, and all that the operator remembers of a
+//! reset.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DriftStatus, PartitionStatus, Reason, ReceiptStatus, ReportStatus, TargetRef, Totals};
+use super::{
+    partitions::{DriftStatus, PartitionStatus, ReceiptStatus, ReportStatus, Totals},
+    reason::Reason,
+    schema::{is_false, is_zero, own_description},
+    target::TargetRef,
+};
 
-/// What happened and what is happening.
+/// The state of the reset, as the operator last wrote it: plan, progress and result.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OffsetResetStatus {
-    /// The generation of the spec that this status is about; -1 until the operator has seen the object.
+    /// The generation of the spec that this status describes; -1 until the operator has seen the
+    /// object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Where the reset is on its way.
+    /// The phase of the reset. Pending waits its turn. Planning makes the plan while the consumers
+    /// run. Stopping scales the targets to zero, Draining waits until the group is empty, Resetting
+    /// commits the offsets, and Restoring restores the replicas. Succeeded, Failed, Cancelled and
+    /// Planned (a dry run) are final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
     pub phase: Option<Phase>,
 
-    /// Why it is there: one of the documented reasons.
+    /// Why the reset is in that phase: one of the reasons that docs/reasons.md explains. Their
+    /// names are an interface for alerts and scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
     pub reason: Option<Reason>,
 
-    /// What that means for the consumers, and what to do, in one or two sentences.
+    /// What happens or happened, in one sentence of at most 100 characters. The conditions have the
+    /// details and what to do: Reconciling while the reset runs, Complete, or Failed and Stalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
-    /// When the operator took it up.
+    /// How many partitions have been reset, of how many to reset, such as "2/3". Absent until the
+    /// plan is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+
+    /// When the replicas are restored at the latest: status.hold.deadline in whole seconds, such as
+    /// 2026-11-24T18:10:00Z. Present only while consumers are held at zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+
+    /// The first target and how many more there are, such as "Deployment/orders-consumer" or
+    /// "Deployment/orders-consumer +2", for the column TARGETS of `kubectl get -o wide`;
+    /// status.targets lists all of them. Absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_names: Option<String>,
+
+    /// When the operator first saw the reset. A duration in spec.resets is counted back from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When it ended, whatever the outcome: wait for this one, and then read the phase.
+    /// When the reset ended, whatever the outcome. To wait for the end, wait for this field, and
+    /// then read the phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// When the phase began.
+    /// When the current phase began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_start_time: Option<MicroTime>,
 
-    /// What the run has come to; decided before the replicas are put back, and final.
+    /// The result of the run. It is decided before the replicas are restored, and final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 
-    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored, ConsumersResumed,
-    /// the outcome Complete or Failed, and Ready, Reconciling, Stalled for tools that wait.
+    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored and
+    /// ConsumersResumed; Ready; and, only while they are True, the outcome Complete or Failed, and
+    /// Reconciling and Stalled for tools that wait (kstatus).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// This is about a dry run: nothing was or will be touched.
+    /// True when this status describes a dry run: neither consumers nor offsets are touched.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
 
-    /// Each target with the replicas that it gets back.
+    /// The workloads of spec.targetRefs, each with the replica count to restore.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetStatus>,
 
-    /// The time at zero. Absent while nothing was stopped.
+    /// The times of the hold, while which the targets are at zero. Absent as long as nothing was
+    /// stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
 
-    /// The group as the broker last described it.
+    /// The consumer group, as the broker last described it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupStatus>,
 
-    /// Counts over all partitions.
+    /// Counts of partitions and records over the whole plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
 
-    /// When the plan was made.
+    /// When the plan was made; of a dry run that was run afterwards, when it was made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_time: Option<Time>,
 
-    /// What is worth a look before the plan is carried out.
+    /// What may need attention before the plan is carried out, one sentence or two each; up to 32
+    /// of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub warnings: Vec<String>,
 
-    /// How the plan differs from the one of the dry run before it.
+    /// How the plan differs from the plan of the dry run before it. Absent when there was no dry
+    /// run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftStatus>,
 
-    /// The same with Kafka's own tool, for a group whose consumers have been stopped.
+    /// The command of Kafka's own tool that would do the same for a group whose consumers are
+    /// stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equivalent_command: Option<String>,
 
-    /// Where the whole report is: every partition, and before and after as files for kafka-consumer-groups --reset-offsets --from-file.
+    /// Where the whole report is: every partition, and the offsets before and after as files for
+    /// kafka-consumer-groups --reset-offsets --from-file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportStatus>,
 
-    /// The receipt: what remains when this OffsetReset is deleted, so that the same name and spec never move offsets twice. Written before the
-    /// first commit; kept when anything was or may have been committed.
+    /// The receipt, which remains when this OffsetReset is deleted, so that the same name and spec
+    /// never move offsets twice. It is written before the first commit and kept when anything was
+    /// or may have been committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptStatus>,
 
-    /// How many times members that were left in the group were taken out of it, see remainingMembers.
+    /// How many times the operator removed remaining members from the group; see
+    /// spec.remainingMembers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub member_removals: i32,
 
-    /// When the plan was checked against the logs for the last time and became final, right before the first commit.
+    /// When the plan was last checked against the logs and became final, right before the first
+    /// commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_plan_time: Option<MicroTime>,
 
-    /// How many times a commit was sent.
+    /// How many times the operator sent a commit of offsets.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub commits: i32,
 
-    /// How many of these commits the broker has refused for every partition, so that nothing was set.
+    /// How many of the commits the broker refused for every partition, so that they changed
+    /// nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub commits_refused: i32,
 
-    /// The partitions of the plan: what stood there before, what was asked for, what was set. When they are many, those that failed or
-    /// were clamped come first, and the rest is only in the report.
+    /// The partitions of the plan with their offsets before, as requested, and after; up to 250.
+    /// When there are more, those that failed or were clamped come first, and the others are only
+    /// in the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 250))]
     pub partitions: Vec<PartitionStatus>,
 
-    /// How many partitions of the plan are not listed here; all are in the report.
+    /// How many partitions of the plan are not in status.partitions. The report has all of them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub partitions_omitted: i32,
 
-    /// What the operator was about to do when it last wrote this. Written before it is done, so that no
-    /// operator that has fallen behind can act on an old picture.
+    /// The last thing that the operator set out to do. It is written before it is done, so that an
+    /// operator with an outdated view of the object cannot act on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_action: Option<Action>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-fn is_zero(n: &i32) -> bool {
-    *n == 0
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-pub(super) fn is_false(yes: &bool) -> bool {
-    !*yes
-}
-
-/// The way of a reset.
+/// The phase of the reset.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema)]
 pub enum Phase {
-    /// It waits for its turn.
+    /// The reset waits its turn.
     Pending,
-    /// The plan is made while the consumers run.
+    /// The plan is being made while the consumers run.
     Planning,
-    /// The targets are scaled to zero, and their containers end.
+    /// The targets are scaled to zero, and their containers terminate.
     Stopping,
-    /// The group becomes empty.
+    /// The consumers are stopped, and the group becomes empty.
     Draining,
-    /// The offsets are committed and read back.
+    /// The offsets are being committed and read back.
     Resetting,
-    /// The replicas are put back.
+    /// The replicas are being restored.
     Restoring,
-    /// Ended: offsets read back, replicas accepted.
+    /// The offsets were read back as planned, and the API server accepted the replica counts.
     Succeeded,
-    /// Ended without having done what was asked; the consumers are back.
+    /// The reset ended without success, and the replicas are restored.
     Failed,
-    /// Ended because the object was deleted; the consumers are back.
+    /// The object was deleted before the reset was done, and the replicas are restored.
     Cancelled,
-    /// A dry run has ended: the plan stands, and nothing was touched.
+    /// A dry run ended: the plan is complete, and nothing was touched.
     Planned,
 }
 
 impl Phase {
-    /// Whether nothing will be stopped or committed any more.
+    /// Whether the phase is final: nothing will be stopped or committed any more.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -171,7 +203,7 @@ impl Phase {
         }
     }
 
-    /// Whether consumers may be at zero.
+    /// Whether consumers may be held at zero in this phase.
     #[must_use]
     pub fn may_hold(self) -> bool {
         match self {
@@ -198,63 +230,77 @@ impl Phase {
     }
 }
 
-/// What a run has come to.
+/// The result of a run.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
-    /// The terminal phase that follows once the replicas are back.
+    /// The final phase that follows once the replicas are restored.
     pub phase: Phase,
-    /// Why.
+    /// Why the run ended so: one of the reasons that docs/reasons.md explains.
     pub reason: Reason,
-    /// In words.
+    /// What happened, in one sentence of at most 100 characters.
     pub message: String,
+    /// What it means for the consumers, and lists that are too long for the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+    /// What a person has to do, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
-/// One target.
+/// One target: a workload of spec.targetRefs, and what the reset did with it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetStatus {
-    /// The API version of its kind.
+    /// The API group and version of the workload's kind.
     pub api_version: String,
-    /// Its kind.
+    /// The kind of the workload.
     pub kind: String,
-    /// Its name.
+    /// The name of the workload.
     pub name: String,
-    /// Its UID when the plan was made: another workload under the same name is left alone.
+    /// The workload's UID when the plan was made. Another workload under the same name is left
+    /// alone.
     pub uid: String,
-    /// The replicas it had right before it was first stopped, and gets back.
+    /// The replica count right before the workload was first stopped, which will be restored.
     pub original_replicas: i32,
-    /// Whether scaling it to zero was begun.
+    /// Whether the operator has begun to scale the workload to zero.
     #[serde(default)]
     pub stop_requested: bool,
-    /// Whether it was seen at zero since.
+    /// Whether the workload was seen at zero after that.
     #[serde(default)]
     pub stopped: bool,
-    /// How many times it had to be scaled down again because somebody had scaled it up.
+    /// How many times the operator scaled the workload down again because another controller or a
+    /// user had scaled it up.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub scaled_up_by_others: i32,
-    /// How the restore ended; absent until then.
+    /// How the restore ended; absent until then. Original: the original replica count was accepted.
+    /// NotStopped: the workload was never stopped. LeftAsScaledByOthers: another controller or a
+    /// user had set another count, which stays. Gone: the workload does not exist any more, or its
+    /// kind is not served. Replaced: another workload has its name and was left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
     pub restored: Option<Restored>,
-    /// How many times the API server has refused to put its replicas back.
+    /// How many times the API server refused to restore the replica count.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refusals: i32,
-    /// The Lease that says who holds it could not be brought up to date: the API server refused it.
+    /// True when the Lease that records the hold could not be updated, because the API server
+    /// refused it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub lease_left: bool,
-    /// Since when, while its replicas were to be put back, the API server has served its kind under no version; absent while it does.
+    /// Since when the API server has not served the workload's kind in any version, while its
+    /// replicas were to be restored. Absent while it serves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind_gone_since: Option<MicroTime>,
-    /// The ScaledObject that scales it, where there is one.
+    /// KEDA's ScaledObject that scales the workload. Absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<AutoscalerStatus>,
-    /// How many of its pods were ready when last looked at after the restore.
+    /// How many of the workload's pods were ready when the operator last looked after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_pods: Option<i32>,
 }
 
 impl TargetStatus {
-    /// A target that was found, before anything was done with it.
+    /// A workload that was found, before anything is done with it.
     #[must_use]
     pub fn new(target: &TargetRef, uid: &str) -> Self {
         Self {
@@ -276,31 +322,40 @@ impl TargetStatus {
     }
 }
 
-/// What scales a target by itself, and is paused while the target is held.
+impl From<&TargetStatus> for TargetRef {
+    fn from(target: &TargetStatus) -> Self {
+        Self::new(&target.api_version, &target.kind, &target.name)
+    }
+}
+
+/// The ScaledObject that scales a target, and is paused while the target is held.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct AutoscalerStatus {
-    /// Its kind: ScaledObject.
+    /// The kind of the autoscaler, which is ScaledObject.
     pub kind: String,
-    /// Its name.
+    /// The name of the ScaledObject.
     pub name: String,
-    /// Somebody else had paused it before: it stays as it is.
+    /// True when the ScaledObject was already paused before this reset: it stays paused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub paused_by_owner: bool,
-    /// How many times this reset has paused it: more than once when somebody has taken the pause off meanwhile.
+    /// How many times this reset paused the ScaledObject. More than once means that the pause was
+    /// removed meanwhile.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pauses: i32,
-    /// When this reset has paused it last, or tried to.
+    /// When this reset last paused the ScaledObject, or tried to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_time: Option<MicroTime>,
-    /// It was seen paused since.
+    /// Whether KEDA has reported the ScaledObject as paused after that.
     #[serde(default, skip_serializing_if = "is_false")]
     pub paused: bool,
-    /// It is not paused by this reset any more, or a reset that still needs the target at zero sees to it.
+    /// True when the ScaledObject is no longer paused by this reset, or when another reset that
+    /// still needs the target at zero has taken over the pause.
     #[serde(default, skip_serializing_if = "is_false")]
     pub resumed: bool,
-    /// It could not be let go and is still paused; an Event on the target says why, and how to do it by hand.
+    /// True when the ScaledObject is still paused because it could not be resumed; an Event on the
+    /// target gives the reason and the command.
     #[serde(default, skip_serializing_if = "is_false")]
     pub left: bool,
 }
@@ -308,116 +363,122 @@ pub struct AutoscalerStatus {
 /// How the restore of a target ended.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum Restored {
-    /// It has its original replicas.
+    /// The API server accepted the original replica count.
     Original,
-    /// It was never stopped.
+    /// The workload was never stopped.
     NotStopped,
-    /// Somebody else had given it another count meanwhile; that one stands.
+    /// Another controller or a user had set another replica count meanwhile, which stays.
     LeftAsScaledByOthers,
-    /// It does not exist any more, or the API server has not served its kind for half a minute.
+    /// The workload does not exist any more, or the API server has not served its kind for half a
+    /// minute.
     Gone,
-    /// Another workload stands under its name; that one was left alone.
+    /// Another workload has its name, and was left alone.
     Replaced,
 }
 
-/// The time at zero.
+/// The times of the hold, while which the targets are at zero.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
-    /// When the first target was about to be stopped.
+    /// When the operator set out to stop the first target.
     pub start_time: MicroTime,
-    /// When the replicas come back at the latest: the start plus holdTimeout.
+    /// When the replicas are restored at the latest: startTime plus spec.holdTimeout.
     pub deadline: MicroTime,
-    /// When the last container had ended.
+    /// When the last container of the targets' pods had terminated. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_terminated_time: Option<MicroTime>,
-    /// When consumers that did not leave the group are forgotten by the broker, if sessionTimeout is what they have:
-    /// the end of the last container plus sessionTimeout.
+    /// When the broker removes consumers that did not leave the group, if spec.sessionTimeout is
+    /// theirs: containersTerminatedTime plus spec.sessionTimeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_end_time: Option<MicroTime>,
-    /// When the group must be empty: the end of the last container plus drainTimeout, or the hold's deadline when that is sooner.
+    /// When the group must be empty: containersTerminatedTime plus spec.drainTimeout, or the
+    /// deadline when that is sooner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_deadline: Option<MicroTime>,
-    /// When the broker called the group free.
+    /// When the broker reported the group empty. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_empty_time: Option<MicroTime>,
-    /// When the replicas were put back.
+    /// When the replicas were restored. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<MicroTime>,
-    /// From the first stop to the restore, in seconds, such as 12.3s.
+    /// The time from the first stop to the restore, in seconds, such as 12.3s. Absent until the
+    /// restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime: Option<String>,
 }
 
-/// The group.
+/// The consumer group.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupStatus {
-    /// The id that the Kafka cluster gives itself: resets of one group on one cluster run one after the other, however they name its brokers.
+    /// The id of the Kafka cluster, as the cluster reports it. Resets of one group on one cluster
+    /// run one after the other, by whatever addresses they reach its brokers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// Classic, Consumer (KIP-848) or Unknown.
+    /// The type of the group: Classic, Consumer (the new protocol of KIP-848) or Unknown.
     #[serde(rename = "type")]
     pub group_type: String,
-    /// The broker's word for its state.
+    /// The state of the group as the broker reports it, such as Stable or Empty.
     pub state: String,
-    /// How many members it had when the plan was made.
+    /// How many members the group had when the plan was made.
     pub members_before: i32,
-    /// How many members it had when last looked at.
+    /// How many members the group had when the operator last looked.
     pub members: i32,
-    /// The members when last looked at; the first ten.
+    /// The members when the operator last looked, up to ten of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub member_details: Vec<MemberStatus>,
 }
 
-/// A member of the group.
+/// One member of the consumer group.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberStatus {
-    /// Its client.id.
+    /// The client.id of the member.
     pub client_id: String,
-    /// Its group.instance.id, when it is a static member: those do not leave when they stop.
+    /// The group.instance.id of a static member, which does not leave the group when it stops.
+    /// Absent for other members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// The address from which it spoke to the broker.
+    /// The address from which the member connects to the broker.
     pub host: String,
-    /// The pod of the targets that had this address.
+    /// The pod of the targets that had this address. Absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
 }
 
-/// Something that the operator does.
+/// One thing that the operator sets out to do.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// What.
+    /// The kind of action: Stop, RemoveMembers, Commit, Restore, Claim and Release (of the
+    /// workload's Lease), Pause and Resume (of its ScaledObject), or Settle (the receipt).
     #[serde(rename = "type")]
     pub kind: ActionKind,
-    /// On what: a workload, or how many partitions.
+    /// The workload that the action is for, or how many partitions.
     pub subject: String,
-    /// When it was about to be done.
+    /// When the operator set out to do it.
     pub time: MicroTime,
 }
 
-/// The kinds of things that the operator does.
+/// The kind of action.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum ActionKind {
     /// Scale a workload to zero.
     Stop,
-    /// Take members that are left out of the group.
+    /// Remove the remaining members from the group.
     RemoveMembers,
     /// Commit offsets.
     Commit,
-    /// Put a workload's replicas back.
+    /// Restore the replicas of a workload.
     Restore,
-    /// Write into the workload's Lease that it is held, and from how many replicas.
+    /// Write into the workload's Lease that the workload is held, and its original replica count.
     Claim,
-    /// Take the claim out of the workload's Lease.
+    /// Remove the claim from the workload's Lease.
     Release,
     /// Pause the ScaledObject that scales a workload.
     Pause,
-    /// Let go the ScaledObject that scales a workload.
+    /// Resume the ScaledObject that scales a workload.
     Resume,
-    /// Say in the receipt how the run has ended, or delete it when nothing was committed.
+    /// Write into the receipt how the run ended, or delete the receipt when nothing was committed.
     Settle,
 }

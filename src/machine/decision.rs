@@ -1,104 +1,105 @@
-//! What follows from a pass, and how it ended.
+//! What a pass decides, and the answer to its effect.
 
 use jiff::SignedDuration;
 
 use super::facts::{GroupMember, Hold, KafkaError, PerPartition, TopicPartition};
 use crate::api::{ActionKind, OffsetResetStatus, Reason};
 
-/// What follows from a pass.
+/// What a pass decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The status to write, before the effect.
     pub status: OffsetResetStatus,
-    /// The one thing to do.
+    /// The one thing to do, if any.
     pub effect: Option<Effect>,
     /// When to look again, if nothing changes before.
     pub requeue: Option<SignedDuration>,
-    /// What to tell people, as Events.
+    /// The Events to publish.
     pub notes: Vec<Note>,
 }
 
 /// One thing to do. Every effect is idempotent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Put our finalizer on the object: from here on it cannot go before the replicas are back.
+    /// Put our finalizer on the object: from here on it cannot go away before the replicas are
+    /// restored.
     AddFinalizer,
-    /// Take our finalizer off.
+    /// Remove our finalizer.
     RemoveFinalizer,
     /// Set the replicas of a target, if it is still as it was seen.
     Scale {
-        /// Which one, by its place in the status.
+        /// The index of the target in the status.
         target: usize,
-        /// The version that was seen.
+        /// The resource version that was seen.
         resource_version: String,
-        /// The replicas it is to have.
+        /// The replica count to set.
         replicas: i32,
-        /// Stop or restore.
+        /// Whether this stops or restores the target.
         kind: ActionKind,
     },
-    /// Write into a target's Lease who holds it: made when it has no version yet.
+    /// Write our claim into a target's Lease, which is created when it has no version yet.
     Claim {
-        /// Which one, by its place in the status.
+        /// The index of the target in the status.
         target: usize,
-        /// What is to stand there, over the version that was read.
+        /// The content to write, over the version that was read.
         hold: Hold,
     },
-    /// Take our claim out of a target's Lease, and delete it when no other is left.
+    /// Remove our claim from a target's Lease, and delete the Lease when no other claim remains.
     Release {
-        /// Which one, by its place in the status.
+        /// The index of the target in the status.
         target: usize,
-        /// What is to stand there, over the version that was read.
+        /// The content to write, over the version that was read.
         hold: Hold,
     },
-    /// Pause what scales a target, if it is still as it was seen.
+    /// Pause the ScaledObject of a target, if it is still as it was seen.
     Pause {
-        /// Which one, by its place in the status.
+        /// The index of the target in the status.
         target: usize,
-        /// The version that was seen.
+        /// The resource version that was seen.
         resource_version: String,
     },
-    /// Take our pause off what scales a target, if it is still as it was seen.
+    /// Remove our pause from the ScaledObject of a target, if it is still as it was seen.
     Resume {
-        /// Which one, by its place in the status.
+        /// The index of the target in the status.
         target: usize,
-        /// The version that was seen.
+        /// The resource version that was seen.
         resource_version: String,
     },
-    /// Take these members out of the group: no container of theirs runs any more.
+    /// Remove these members from the group: their containers have terminated.
     RemoveMembers(Vec<GroupMember>),
-    /// Commit these offsets, each with the marker.
+    /// Commit these offsets, each with the marker of this run.
     Commit(Vec<(TopicPartition, i64)>),
-    /// Say in the receipt how the run has ended, or delete it.
+    /// Write the outcome into the receipt, or delete the receipt.
     SettleReceipt {
-        /// Something was or may have been committed.
+        /// Whether the receipt is kept: something was or may have been committed.
         keep: bool,
     },
 }
 
-/// How an effect ended.
+/// The answer to an effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It was accepted.
+    /// It was done.
     Done,
-    /// The object had changed, or is gone: nothing was done, look again.
+    /// The object has changed or is gone: nothing was done, and the next pass looks again.
     Stale,
-    /// It was refused, and would be again.
+    /// It was refused and would be refused again; the text says why.
     Refused(String),
-    /// A commit was answered, partition by partition.
+    /// A commit was answered, for each partition.
     Committed(PerPartition<()>),
-    /// A commit ended without an answer: nobody knows yet whether anything was committed.
+    /// A commit failed as a whole: unless the broker refused it, something may have been committed.
     CommitFailed(KafkaError),
 }
 
-/// Something to tell people.
+/// An Event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Something went wrong.
+    /// Whether it is a Warning.
     pub warning: bool,
-    /// Why.
+    /// The reason of the Event.
     pub reason: Reason,
-    /// In words.
+    /// What happened, what it means and what to do.
     pub message: String,
-    /// Tell it on this target as well, by its place in the status.
+    /// The index in the status of the target that gets the Event as well.
     pub target: Option<usize>,
 }

@@ -1,57 +1,60 @@
-//! The conditions that keep consumers and offsets safe, each by its name, so that the model of this machine can show that it would
-//! notice the loss of any of them (see `tests/model`).
+//! The conditions that keep consumers and offsets safe, each with a name, so that the model can
+//! show that it notices the loss of any one of them (see `tests/model`).
 //!
-//! In the operator, a guard is the condition that it is given and nothing else. In the machine's own tests one guard at a time can be taken
-//! away: it then lets everything pass.
+//! In the operator, a guard is the condition that it is given and nothing else. In the machine's
+//! own tests one guard at a time can be taken away: it then allows everything.
 
-/// A condition without which the machine must not go on.
+/// A condition without which the machine must not go on; each name says what must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// The targets are at zero before the group is looked at and before offsets are committed.
     AtZero,
-    /// And every container of theirs has ended before the group is looked at and before offsets are committed.
+    /// Every container of theirs has terminated before the group is looked at and before offsets
+    /// are committed.
     ContainersTerminated,
-    /// The broker calls the group free before offsets are committed.
+    /// The broker reports the group as empty before offsets are committed.
     GroupEmpty,
-    /// The finalizer is on before anything is stopped.
+    /// The finalizer is on the object before a target is stopped.
     FinalizerFirst,
-    /// Our claim stands in the Lease, which says from how many replicas the workload is held, before it is stopped.
+    /// Before a workload is stopped, our claim is in its Lease, with the replica count that it is
+    /// held from.
     ClaimedFirst,
-    /// The count that comes back is not taken from a workload that was seen at zero already.
+    /// The count to restore is not taken from a workload that was seen at zero before.
     NotSeenAtZero,
-    /// Nor from one that somebody has scaled up while it was held.
+    /// The count to restore is not taken from a workload that was scaled up while it was held.
     NotHeldAgain,
-    /// What is stopped is the workload that was planned for.
+    /// The workload to stop is the one that was planned for.
     SameWorkloadToStop,
-    /// What comes back is the workload that was stopped.
+    /// The workload to restore is the one that was stopped.
     SameWorkload,
-    /// Only a workload that is still at zero gets its replicas back: another count is somebody else's.
+    /// Only a workload that is still at zero is restored: another count was set by another
+    /// controller or a user.
     StillAtZero,
     /// No other reset needs the workload at zero.
     NeededByNoOther,
-    /// A claim in a Lease belongs to nobody any more.
-    ClaimOfNobody,
-    /// The replicas are back before a run is over.
+    /// The reset of a claim in a Lease is over or gone.
+    ClaimOrphaned,
+    /// The replicas are restored before a run is over.
     RestoredFirst,
     /// A run that is over does nothing more.
     NotOver,
-    /// The consumers have not been held for as long as they may be.
+    /// The hold's deadline has not passed.
     HoldNotOver,
-    /// Nobody goes first.
-    NobodyFirst,
-    /// Nobody else works on the same group of the same cluster.
-    GroupOfNoOther,
+    /// No other reset goes first.
+    FirstInQueue,
+    /// No other reset works on the same group of the same cluster.
+    GroupNotShared,
     /// The plan was made final, and recorded, before the first commit.
     PlanFinal,
-    /// A final target still lies within the log.
+    /// A final target offset still lies within the log.
     WithinTheLog,
-    /// What was planned stands there, with the marker of this run, before success is said.
+    /// The planned offset was read back, with the marker of this run, before success is reported.
     ReadBack,
     /// No run of the same name and spec has left a receipt.
     NoReceipt,
-    /// A run leaves no receipt only when nothing was or may have been committed.
+    /// Nothing was or may have been committed: only then does a run leave no receipt.
     NothingCommitted,
-    /// A commit was refused by somebody who must know, before it counts as one that was not carried out.
+    /// The broker itself refused a commit, before that commit counts as not carried out.
     RefusedForSure,
 }
 
@@ -70,12 +73,12 @@ impl Guard {
         Self::SameWorkload,
         Self::StillAtZero,
         Self::NeededByNoOther,
-        Self::ClaimOfNobody,
+        Self::ClaimOrphaned,
         Self::RestoredFirst,
         Self::NotOver,
         Self::HoldNotOver,
-        Self::NobodyFirst,
-        Self::GroupOfNoOther,
+        Self::FirstInQueue,
+        Self::GroupNotShared,
         Self::PlanFinal,
         Self::WithinTheLog,
         Self::ReadBack,
@@ -86,20 +89,14 @@ impl Guard {
 }
 
 impl Guard {
-    /// Whether what it asks for is so.
+    /// Whether the machine may go on: the guard's condition holds.
     #[must_use]
-    pub fn holds(self, is_so: bool) -> bool {
-        is_so || self.is_away()
-    }
-
-    /// Whether it stops the machine: it does where this is so.
-    #[must_use]
-    pub fn stops(self, is_so: bool) -> bool {
-        is_so && !self.is_away()
+    pub fn allows(self, holds: bool) -> bool {
+        holds || self.is_away()
     }
 
     #[cfg(not(test))]
-    #[allow(clippy::unused_self, reason = "only in tests can one be taken away")]
+    #[allow(clippy::unused_self, reason = "a guard can be taken away in tests only")]
     const fn is_away(self) -> bool {
         false
     }

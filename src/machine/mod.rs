@@ -1,20 +1,22 @@
-//! PURE: what to do next, from what was asked, what is recorded, what was seen, and the time. No client, no clock, no async.
+//! PURE: decides what to do next, from the spec, the recorded status, what was seen and the time.
+//! No client, no clock, no async.
 //!
-//! [`decide`] is the whole machine; each phase has its file:
+//! [`decide`] is the whole machine; each phase has its file in `phases`:
 //!
 //! | phase | file | leaves when |
 //! |---|---|---|
-//! | Pending | `pending` | it is the oldest for its group |
-//! | Planning | `planning` | the plan stands, or something that was asked for cannot be |
+//! | Pending | `pending` | the reset is the oldest for its group |
+//! | Planning | `planning` | the plan is complete, or something in the spec is not possible |
 //! | Stopping | `stopping` | every target is at zero and no container runs |
-//! | Draining | `draining` | the broker calls the group free, or the time is over |
+//! | Draining | `draining` | the broker reports the group as empty, or the time is over |
 //! | Resetting | `resetting` | every partition was read back as planned, or failed |
-//! | Restoring | `restoring` | every target has its replicas back, or must be left alone |
-//! | Succeeded, Failed, Cancelled | `finished` | – (it still looks whether the consumers come back) |
-//! | Planned (a dry run) | – | somebody sets dryRun to false: then it begins anew |
+//! | Restoring | `restoring` | every target has its replicas again, or must be left alone |
+//! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume) |
+//! | Planned (a dry run) | – | dryRun is set to false: then it begins again |
 //!
-//! A decision holds at most one effect. What the effect relies on is in the decision's status, and the caller writes that
-//! status before it acts; [`after`] then says what the effect's answer means.
+//! A decision holds at most one effect. What the effect relies on is in the decision's status, and
+//! the caller writes that status before it acts; [`after`] then decides what the effect's answer
+//! means.
 
 pub mod coordination;
 mod decision;
@@ -26,7 +28,7 @@ mod phases;
 pub mod plan;
 pub mod refusal;
 pub mod request;
-mod text;
+pub mod text;
 mod time;
 pub mod totals;
 
@@ -42,6 +44,7 @@ use self::{
     pass::Pass,
     phases::{draining, finished, pending, planning, resetting, restoring, stopping},
     request::{InvalidSpec, Request},
+    text::Message,
 };
 use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
@@ -55,7 +58,8 @@ pub use phases::{
 
 /// Decides what to do next.
 ///
-/// `request` is the parsed spec, or why it cannot be parsed. `status` is what is recorded, `seen` what this pass saw, `now` the time.
+/// `request` is the parsed spec, or why it cannot be parsed; `status` is the recorded status,
+/// `seen` what this pass saw, `now` the time.
 #[must_use]
 pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatus, seen: &Observed, now: Timestamp) -> Decision {
     let mut pass = Pass::new(status, seen, now);
@@ -64,31 +68,38 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         && !request.dry_run
         && !seen.deleting
     {
-        return pass.begin_anew();
+        return pass.begin_again();
     }
     let phase = pass.begin(request.is_ok_and(|request| request.dry_run));
-    if Guard::NotOver.stops(phase.is_terminal()) {
+    if !Guard::NotOver.allows(!phase.is_terminal()) {
         return finished::decide(pass);
     }
     if phase == Phase::Restoring {
         return restoring::decide(pass);
     }
     if seen.deleting {
-        let message = format!("the OffsetReset was deleted before it was done. {}", pass.offsets_said());
+        let message = Message::new("The OffsetReset was deleted before it was done")
+            .detail(pass.offsets_changed())
+            .advice("Nothing has to be done: the OffsetReset goes away once the replicas are restored");
         return pass.finish(Phase::Cancelled, Reason::Cancelled, message);
     }
     let request = match request {
         Ok(request) => request,
         Err(invalid) => {
-            // An earlier version of the operator may have accepted it, and have begun.
-            let said = if pass.status.hold.is_some() { pass.offsets_said() } else { "The consumers were not touched".to_owned() };
-            return pass.finish(Phase::Failed, Reason::InvalidSpec, format!("{invalid}. {said}"));
+            // An earlier version of the operator may have accepted it and begun.
+            let touched =
+                if pass.status.hold.is_some() { pass.offsets_changed() } else { "The consumers were not touched".to_owned() };
+            let message = Message::naming([&invalid.field], |[field]| format!("spec.{field} cannot be carried out"))
+                .detail(invalid.to_string())
+                .detail(touched)
+                .advice("Correct it, and create the reset under a new name");
+            return pass.finish(Phase::Failed, Reason::InvalidSpec, message);
         }
     };
     if let Some(outcome) = pass.hold_deadline_passed() {
         return pass.finish(Phase::Failed, Reason::HoldTimeout, outcome);
     }
-    if Guard::NoReceipt.stops(phase == Phase::Pending && !request.dry_run)
+    if !Guard::NoReceipt.allows(phase != Phase::Pending || request.dry_run)
         && let Some(decision) = receipt::found(&mut pass, request)
     {
         return decision;
@@ -96,7 +107,7 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     if matches!(phase, Phase::Pending | Phase::Planning)
         && let Some(why) = pending::not_now(&pass, request)
     {
-        return pending::stay_away(pass, request, why);
+        return pending::hold_back(pass, request, why);
     }
     match phase {
         Phase::Pending => pending::decide(pass, request),
@@ -108,21 +119,25 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     }
 }
 
-/// The report that the decision relies on could not be stored, and would not be the next time either: nothing is done without it.
+/// Ends a run whose report could not be stored, and would not be the next time either: nothing is
+/// done without it.
 #[must_use]
 pub fn report_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, now: Timestamp) -> Decision {
     let pass = Pass::new(status, seen, now);
-    let message = format!("the report of the plan could not be stored: {why}. {}", pass.offsets_said());
+    let message = Message::new("The report of the plan could not be stored, and nothing is committed without it")
+        .detail(why)
+        .detail(pass.offsets_changed())
+        .advice("Let the operator write ConfigMaps in this namespace, and create the reset under a new name");
     pass.finish(Phase::Failed, Reason::ReportUnavailable, message)
 }
 
-/// Whether an object is over and done with: nothing will follow unless its spec says so.
+/// Whether a reset is over and nothing follows, unless its spec is changed.
 #[must_use]
 pub fn is_over(status: &OffsetResetStatus, dry_run: bool) -> bool {
     status.phase.is_some_and(Phase::is_terminal) && !needs_a_look(status) && (dry_run || !status.dry_run)
 }
 
-/// What an effect's answer means. Returns the status to write, and when to look again.
+/// Decides what an effect's answer means: the status to write, and when to look again.
 #[must_use]
 pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen: &Observed, now: Timestamp) -> Decision {
     let pass = Pass::new(status, seen, now);
@@ -147,7 +162,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::RemoveMembers(_), Answer::Refused(why)) => draining::removal_refused(pass, why),
         (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
         (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),
-        // Nothing that the next pass does not see by itself; the second line cannot happen.
+        // The next pass sees by itself what the first line did; the second line cannot happen.
         (
             Effect::AddFinalizer
             | Effect::RemoveFinalizer

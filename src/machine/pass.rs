@@ -1,10 +1,11 @@
-//! One pass over one object: the status that is being written, and the few ways in which a pass can end.
+//! One pass over one object: the status that is being written, and the ways in which a pass can
+//! end.
 
 use super::{
     decision::{Decision, Effect, Note},
     facts::{Observed, Pod, Seen, Workload},
     guards::Guard,
-    text::{name, seconds},
+    text::{Message, name, seconds, sentences},
     time::later,
     totals::totals,
 };
@@ -15,7 +16,7 @@ use crate::api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// How soon to look again after something was done that the next pass builds on.
+/// How soon to look again after an effect that the next pass builds on.
 const AT_ONCE: SignedDuration = SignedDuration::ZERO;
 
 /// How soon to look again at a target that could not be seen.
@@ -26,14 +27,16 @@ pub(in crate::machine) struct Pass<'a> {
     pub seen: &'a Observed,
     pub now: Timestamp,
     notes: Vec<Note>,
+    /// What is happening, when this pass has anything new to say about that.
+    said: Option<Message>,
 }
 
 impl<'a> Pass<'a> {
     pub fn new(status: &OffsetResetStatus, seen: &'a Observed, now: Timestamp) -> Self {
-        Self { status: status.clone(), seen, now, notes: vec![] }
+        Self { status: status.clone(), seen, now, notes: vec![], said: None }
     }
 
-    /// Takes up an object, for the first time or again, and says in which phase it is.
+    /// Takes up an object, for the first time or again, and returns its phase.
     pub fn begin(&mut self, dry_run: bool) -> Phase {
         self.status.observed_generation = self.seen.generation;
         if self.status.phase.is_none() {
@@ -44,8 +47,9 @@ impl<'a> Pass<'a> {
         self.status.phase.unwrap_or(Phase::Pending)
     }
 
-    /// What was a dry run is one no more: it begins anew, and remembers the dry run's plan to say how the new one differs.
-    pub fn begin_anew(mut self) -> Decision {
+    /// A dry run is to run now: it begins again, and remembers the dry run's plan to tell how the
+    /// new one differs.
+    pub fn begin_again(mut self) -> Decision {
         let old = std::mem::take(&mut self.status);
         self.status.drift = old.plan_time.zip(old.totals).map(|(first_plan_time, first_totals)| DriftStatus {
             first_plan_time,
@@ -60,7 +64,9 @@ impl<'a> Pass<'a> {
         self.status.partitions_omitted = old.partitions_omitted;
         self.status.report = old.report;
         self.begin(false);
-        self.go_on(Phase::Pending, Reason::Planning, "the dry run is over and it is to run; the plan is made anew")
+        let message =
+            Message::new("The plan is made again, because dryRun was set to false").detail("The consumers keep running");
+        self.go_on(Phase::Pending, Reason::Planning, message)
     }
 
     pub fn enter(&mut self, phase: Phase) {
@@ -83,66 +89,66 @@ impl<'a> Pass<'a> {
         set_condition(&mut self.status.conditions, kind, status, reason, message, self.seen.generation, self.now);
     }
 
-    pub fn condition_status(&self, kind: ConditionType) -> Option<&str> {
-        self.status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == kind.as_str())
-            .map(|condition| condition.status.as_str())
-    }
-
+    /// Publishes an Event, on a target too when one is given.
     pub fn note(&mut self, warning: bool, reason: Reason, message: impl Into<String>, target: Option<usize>) {
         self.notes.push(Note { warning, reason, message: message.into(), target });
     }
 
     /// The message when the consumers have been held for as long as they may be.
-    pub fn hold_deadline_passed(&self) -> Option<String> {
+    pub fn hold_deadline_passed(&self) -> Option<Message> {
         let hold = self.status.hold.as_ref()?;
-        Guard::HoldNotOver.stops(self.now >= hold.deadline.0).then(|| {
-            let phase = self.status.phase.map_or("", Phase::as_str);
-            let last = self.status.message.as_deref().unwrap_or_default();
-            let said = self.offsets_said();
-            format!("holdTimeout was over in phase {phase}: the consumers come back. {said}. The last that was known: {last}")
-        })
+        if Guard::HoldNotOver.allows(self.now < hold.deadline.0) {
+            return None;
+        }
+        let phase = self.status.phase.map_or("", Phase::as_str);
+        Some(
+            Message::new(format!("holdTimeout expired in phase {phase}, so the consumers are restored"))
+                .detail(self.offsets_changed())
+                .detail(format!("The last known state: {}", self.status.explanation()))
+                .advice("Remove the cause or raise holdTimeout, and create the reset under a new name"),
+        )
     }
 
-    /// Counts over the partitions. Of a list that is not complete none can be told; they were when it was.
+    /// Counts over the partitions. A list that is not complete has none; they were counted when it
+    /// was.
     pub fn totals(&self) -> Totals {
         let listed = totals(&self.status.partitions);
         if self.status.partitions_omitted == 0 { listed } else { self.status.totals.unwrap_or(listed) }
     }
 
-    /// Something was or may have been committed: a commit was sent that was not refused for every partition.
+    /// Something was or may have been committed: a commit was sent that was not refused for every
+    /// partition.
     pub fn may_have_committed(&self) -> bool {
         self.status.commits > self.status.commits_refused
     }
 
-    /// The last thing that was done is of this kind, and was done a moment ago.
+    /// Whether the last action is of this kind and was taken within this moment.
     pub fn was_just_tried(&self, kind: ActionKind, moment: SignedDuration) -> bool {
         let last = self.status.last_action.as_ref().filter(|action| action.kind == kind);
         last.is_some_and(|action| self.now.duration_since(action.time.0) < moment)
     }
 
-    /// What to say of the offsets when the run ends early: never more than is known.
-    pub fn offsets_said(&self) -> String {
+    /// Whether offsets were changed, for a run that ends early: never more than is known.
+    pub fn offsets_changed(&self) -> String {
         let totals = self.totals();
         let back = match (&self.status.receipt, self.seen.deleting) {
             (Some(receipt), true) => format!("ConfigMap {} keeps the offsets from before", receipt.config_map),
-            (_, _) => "An OffsetReset with undo takes all of them back".to_owned(),
+            (_, _) => "An OffsetReset with undo restores the offsets from before".to_owned(),
         };
         match (totals.reset, totals.unconfirmed) {
             (0, 0) if !self.may_have_committed() => "No offset was changed".to_owned(),
-            (0, 0) => {
-                format!("Offsets were committed, and none of them stands any more: something has committed over them. {back}")
+            (0, 0) => format!("Offsets were committed, but all have since been overwritten by another client. {back}"),
+            (reset, 0) => {
+                format!("{reset} offsets were committed and read back before: those of the partitions with outcome Reset. {back}")
             }
-            (reset, 0) => format!("{reset} offsets were set and read back before: the partitions that are marked Reset. {back}"),
-            (reset, sent) => format!(
-                "{reset} offsets were set and read back, and {sent} more may have been set: the partitions that are marked Unconfirmed. {back}"
+            (reset, unconfirmed) => format!(
+                "{reset} offsets were committed and read back, and {unconfirmed} more may have been committed: those of the \
+                 partitions with outcome Unconfirmed. {back}"
             ),
         }
     }
 
-    /// Each target in the status, with what was seen of it.
+    /// Each target in the status, with the workload that was seen.
     fn targets(&self) -> impl Iterator<Item = (&TargetStatus, &'a Seen<Workload>)> {
         self.status.targets.iter().zip(&self.seen.targets)
     }
@@ -160,20 +166,21 @@ impl<'a> Pass<'a> {
             .collect()
     }
 
-    /// The consumers are gone for sure: every target was seen, is the one that was stopped, is at zero, and none of its containers runs.
-    pub fn consumers_are_gone(&self) -> bool {
+    /// The consumers are stopped for certain: every target was seen, is the one that was stopped,
+    /// is at zero, and none of its containers runs.
+    pub fn consumers_are_stopped(&self) -> bool {
         self.seen.targets.len() == self.status.targets.len()
             && self.targets().all(|(target, seen)| match seen {
                 Seen::Known(workload) => {
                     workload.uid == target.uid
-                        && Guard::AtZero.holds(workload.replicas == 0)
-                        && Guard::ContainersTerminated.holds(workload.pods.iter().all(|pod| pod.ended))
+                        && Guard::AtZero.allows(workload.replicas == 0)
+                        && Guard::ContainersTerminated.allows(workload.pods.iter().all(|pod| pod.terminated))
                 }
                 Seen::Unknown(_) | Seen::Missing => false,
             })
     }
 
-    /// The first target that could not be looked at.
+    /// The first target that could not be read, and why.
     pub fn unseen_target(&self) -> Option<String> {
         self.targets().find_map(|(target, seen)| match seen {
             Seen::Unknown(why) => Some(format!("{}: {why}", name(target))),
@@ -183,19 +190,23 @@ impl<'a> Pass<'a> {
 
     // The ways in which a pass ends.
 
-    /// Waits: says for what, and looks again after a while or when something changes.
-    pub fn wait(mut self, reason: Reason, message: impl Into<String>, after: SignedDuration) -> Decision {
+    /// Waits, and looks again after a while or when something changes.
+    pub fn wait(mut self, reason: Reason, message: impl Into<Message>, after: SignedDuration) -> Decision {
         self.say(reason, message);
         self.end(None, Some(after))
     }
 
-    /// The consumers are not gone for sure: where they run again they are stopped again; where that cannot be seen it waits.
-    pub fn not_gone(self) -> Decision {
+    /// The consumers are not stopped for certain: where they run again they are stopped again;
+    /// where that cannot be seen it waits.
+    pub fn stop_again(self) -> Decision {
         if let Some(problem) = self.unseen_target() {
-            let message = format!("cannot see whether the consumers are still stopped: {problem}");
+            let message = Message::new("The operator cannot see whether the consumers are still stopped")
+                .detail(problem)
+                .detail("No offset is committed before that, and the operator tries again every second");
             return self.wait(Reason::WaitingForContainers, message, UNSEEN_RETRY);
         }
-        self.go_on(Phase::Stopping, Reason::WaitingForContainers, "consumers run again; they are stopped again")
+        let message = Message::new("Consumers run again, so they are stopped again").detail("No offset is committed before that");
+        self.go_on(Phase::Stopping, Reason::WaitingForContainers, message)
     }
 
     /// Nothing more to do unless something changes.
@@ -210,16 +221,22 @@ impl<'a> Pass<'a> {
 
     /// The pass itself, out of a borrow.
     pub fn take(&mut self) -> Self {
-        Self { status: std::mem::take(&mut self.status), seen: self.seen, now: self.now, notes: std::mem::take(&mut self.notes) }
+        Self {
+            status: std::mem::take(&mut self.status),
+            seen: self.seen,
+            now: self.now,
+            notes: std::mem::take(&mut self.notes),
+            said: self.said.take(),
+        }
     }
 
-    /// Goes on with the next pass, which sees the world anew.
+    /// Goes on with the next pass, which looks at everything again.
     pub fn again(self) -> Decision {
         self.end(None, Some(AT_ONCE))
     }
 
     /// Goes on with the next pass in another phase.
-    pub fn go_on(mut self, phase: Phase, reason: Reason, message: impl Into<String>) -> Decision {
+    pub fn go_on(mut self, phase: Phase, reason: Reason, message: impl Into<Message>) -> Decision {
         self.enter(phase);
         self.say(reason, message);
         self.again()
@@ -254,25 +271,36 @@ impl<'a> Pass<'a> {
         self.end(Some(effect), Some(AT_ONCE))
     }
 
-    /// The run has come to something: the replicas come back if they were taken, and that is the end.
-    pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<String>) -> Decision {
+    /// The run has an outcome: the replicas are restored if any target was stopped, and then the
+    /// run is over.
+    pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<Message>) -> Decision {
         let message = message.into();
-        let outcome = Outcome { phase, reason, message };
-        if Guard::RestoredFirst.stops(self.status.hold.is_some()) {
-            let message = format!("the replicas are being put back. {}: {}", outcome.phase.as_str(), outcome.message);
-            self.status.outcome = Some(outcome);
-            return self.go_on(Phase::Restoring, Reason::Restoring, message);
+        self.status.outcome = Some(Outcome {
+            phase,
+            reason,
+            message: message.summary().to_owned(),
+            details: message.details(),
+            advice: message.what_to_do(),
+        });
+        if Guard::RestoredFirst.allows(self.status.hold.is_none()) {
+            return self.complete();
         }
-        self.status.outcome = Some(outcome);
-        self.complete()
+        let restoring = Message::new("The replicas are being restored").detail(format!(
+            "The outcome is {}: {}",
+            phase.as_str(),
+            message.full()
+        ));
+        self.go_on(Phase::Restoring, Reason::Restoring, restoring)
     }
 
-    /// The end, after the replicas are back or when none were taken.
+    /// The run is over: the replicas are restored, or no target was stopped.
     pub fn complete(mut self) -> Decision {
         let outcome = self.status.outcome.clone().unwrap_or(Outcome {
             phase: Phase::Failed,
             reason: Reason::InvalidSpec,
-            message: "the status had lost its outcome: somebody has edited it".into(),
+            message: "The outcome is missing from the status, which was probably edited by hand".into(),
+            details: Some(self.offsets_changed()),
+            advice: Some("Compare status.partitions with the group's offsets before you create another reset".into()),
         });
         self.enter(outcome.phase);
         self.status.completion_time = Some(Time(self.now));
@@ -286,46 +314,106 @@ impl<'a> Pass<'a> {
             for milestone in
                 [ConditionType::Planned, ConditionType::ConsumersStopped, ConditionType::GroupEmpty, ConditionType::OffsetsReset]
             {
-                if self.condition_status(milestone) != Some("True") {
-                    self.condition(milestone, Some(false), outcome.reason, &outcome.message);
-                    break;
+                let found = self.status.conditions.iter().find(|condition| condition.type_ == milestone.as_str());
+                if found.is_some_and(|found| found.status == "True") {
+                    continue;
                 }
+                // One that was set for this very reason says more than can be said here.
+                if found.is_none_or(|found| found.reason != outcome.reason.as_str()) {
+                    let message = format!("{} was not reached before the reset ended", milestone.as_str());
+                    self.condition(milestone, Some(false), outcome.reason, message);
+                }
+                break;
             }
         }
-        self.condition(ConditionType::Complete, Some(complete), outcome.reason, &outcome.message);
-        self.condition(ConditionType::Failed, Some(failed), outcome.reason, &outcome.message);
-        self.note(failed, outcome.reason, &outcome.message, None);
-        self.say(outcome.reason, outcome.message);
+        let parts = |parts: &[Option<&String>]| sentences(&parts.iter().copied().flatten().cloned().collect::<Vec<_>>());
+        let happened = parts(&[Some(&outcome.message), outcome.details.as_ref()]);
+        let all = parts(&[Some(&outcome.message), outcome.details.as_ref(), outcome.advice.as_ref()]);
+        self.condition(ConditionType::Complete, Some(complete), outcome.reason, &all);
+        self.condition(ConditionType::Failed, Some(failed), outcome.reason, happened);
+        self.note(failed, outcome.reason, all, None);
+        self.status.reason = Some(outcome.reason);
+        self.status.message = Some(outcome.message);
         self.again()
     }
 
-    /// Says where it stands, without an end of the pass.
-    pub fn say(&mut self, reason: Reason, message: impl Into<String>) {
+    /// Tells what is happening, without an end of the pass.
+    pub fn say(&mut self, reason: Reason, message: impl Into<Message>) {
+        let message = message.into();
         self.status.reason = Some(reason);
-        self.status.message = Some(message.into());
+        self.status.message = Some(message.summary().to_owned());
+        self.said = Some(message);
     }
 
     fn end(mut self, effect: Option<Effect>, requeue: Option<SignedDuration>) -> Decision {
         if !self.status.partitions.is_empty() {
             self.status.totals = Some(self.totals());
         }
+        self.columns();
         self.kstatus();
-        Decision { status: self.status, effect, requeue, notes: self.notes }
+        let decision = Decision { status: self.status, effect, requeue, notes: self.notes };
+        #[cfg(test)]
+        super::tests::messages::check(&decision);
+        decision
     }
 
-    /// Ready, Reconciling and Stalled, so that every tool that waits by kstatus understands the phase.
+    /// The fields that only columns show.
+    fn columns(&mut self) {
+        let totals = self.status.totals.unwrap_or_default();
+        let to_reset = totals.partitions - totals.left_alone;
+        self.status.progress = (totals.partitions > 0).then(|| format!("{}/{to_reset}", totals.reset));
+        let held = self.status.hold.as_ref().filter(|hold| hold.end_time.is_none());
+        // Whole seconds, as they are stored: or every pass would see a change.
+        self.status.held_until =
+            held.map(|hold| Time(Timestamp::from_second(hold.deadline.0.as_second()).unwrap_or(hold.deadline.0)));
+        self.status.target_names = self.status.targets.split_first().map(|(first, others)| match others.len() {
+            0 => name(first),
+            more => format!("{} +{more}", name(first)),
+        });
+    }
+
+    /// Ready, Reconciling and Stalled, so that every tool that waits by kstatus understands the
+    /// phase.
+    ///
+    /// Each has a message of its own: Ready is for those that wait, Reconciling says what the
+    /// operator does or waits for, Stalled says what a person has to do.
     fn kstatus(&mut self) {
-        let (ready, reconciling, stalled) = match self.status.phase {
-            Some(Phase::Succeeded | Phase::Planned) => (true, false, false),
-            Some(Phase::Failed | Phase::Cancelled) => (false, false, true),
-            Some(Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring)
-            | None => (false, true, false),
-        };
+        let phase = self.status.phase.unwrap_or(Phase::Pending);
         let reason = self.status.reason.unwrap_or(Reason::Planning);
-        let message = self.status.message.clone().unwrap_or_default();
-        self.condition(ConditionType::Ready, Some(ready), reason, message.clone());
-        self.condition(ConditionType::Reconciling, Some(reconciling), reason, message.clone());
-        self.condition(ConditionType::Stalled, Some(stalled), reason, message);
+        let (ready, stalled) = match phase {
+            Phase::Succeeded | Phase::Planned => (true, false),
+            Phase::Failed | Phase::Cancelled => (false, true),
+            Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring => {
+                (false, false)
+            }
+        };
+        let advice = self.status.outcome.as_ref().filter(|_| phase.is_terminal()).and_then(|outcome| outcome.advice.clone());
+        let for_those_that_wait = match phase {
+            Phase::Succeeded => "Nothing more follows: the reset is over and succeeded".to_owned(),
+            Phase::Planned => {
+                let outcome = self.status.outcome.as_ref();
+                let details = outcome.and_then(|outcome| outcome.details.clone());
+                let all = sentences(&details.into_iter().chain(advice.clone()).collect::<Vec<_>>());
+                if all.is_empty() { "Nothing more follows: the dry run is over".to_owned() } else { all }
+            }
+            Phase::Failed => "Nothing more follows: the reset is over and failed, and will not become ready".to_owned(),
+            Phase::Cancelled => "Nothing more follows: the reset was cancelled, and will not become ready".to_owned(),
+            running => format!("Not over yet: the reset is in phase {}", running.as_str()),
+        };
+        self.condition(ConditionType::Ready, Some(ready), reason, for_those_that_wait);
+        let reconciling = !phase.is_terminal();
+        // With nothing new to say, what was said before stands.
+        let said = match (&self.said, self.status.condition_message(ConditionType::Reconciling)) {
+            (Some(said), _) => said.full(),
+            (None, Some(before)) => before.to_owned(),
+            (None, None) => self.status.message.clone().unwrap_or_else(|| "The operator has taken up the reset".to_owned()),
+        };
+        self.condition(ConditionType::Reconciling, Some(reconciling), reason, said);
+        let nothing = match phase {
+            Phase::Cancelled => "There is nothing to do: the OffsetReset goes away once its finalizer is removed",
+            _ => "Read what happened in condition Failed, correct it, and create the reset under a new name",
+        };
+        self.condition(ConditionType::Stalled, Some(stalled), reason, advice.unwrap_or_else(|| nothing.to_owned()));
     }
 }
 

@@ -1,6 +1,9 @@
 //! Why there is no plan.
 
-use super::facts::{KafkaError, KafkaErrorKind};
+use super::{
+    facts::{KafkaError, KafkaErrorKind, TopicPartition},
+    text::{Message, count, name_partitions, verb},
+};
 use crate::api::Reason;
 
 /// Why there is no plan.
@@ -8,36 +11,152 @@ use crate::api::Reason;
 pub struct Refusal {
     /// The reason that the status gives.
     pub reason: Reason,
-    /// In words.
-    pub message: String,
-    /// Whether the same attempt may go well a little later.
+    /// What is wrong and what to do about it.
+    pub message: Message,
+    /// Whether the same attempt may succeed a little later.
     pub transient: bool,
 }
 
 impl Refusal {
-    /// One that will not heal by itself.
+    /// A refusal that will not heal by itself.
     #[must_use]
-    pub fn lasting(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn lasting(reason: Reason, message: impl Into<Message>) -> Self {
         Self { reason, message: message.into(), transient: false }
     }
 
-    /// One that may be gone a little later.
+    /// A refusal that may be gone a little later.
     #[must_use]
-    pub fn passing(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn passing(reason: Reason, message: impl Into<Message>) -> Self {
         Self { reason, message: message.into(), transient: true }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
     #[must_use]
     pub fn from_kafka(error: &KafkaError, about: &str) -> Self {
-        // What an error is about it may have said itself, with or without the word that says what that is.
+        // The error's message may name its subject already, with or without the word for its kind.
         let name = about.rsplit_once(' ').map_or(about, |(_, name)| name);
-        let message = match error.message.strip_prefix(name) {
+        let said = match error.message.strip_prefix(name) {
             _ if about.is_empty() || error.message.starts_with(about) => error.message.clone(),
             Some(rest) if rest.starts_with(": ") => format!("{about}{rest}"),
             Some(_) | None => format!("{about}: {}", error.message),
         };
+        let message = Message::new(kafka_summary(error.kind)).detail(said);
         Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient() }
+    }
+}
+
+/// Refusals of partitions: equal ones become one, however many partitions it is about.
+#[derive(Debug, Default)]
+pub(in crate::machine) struct PartitionRefusals {
+    found: Vec<(Problem, Vec<TopicPartition>)>,
+}
+
+/// What is wrong with a partition, as the rest of a sentence about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::machine) struct Problem {
+    /// The reason that the status gives.
+    pub reason: Reason,
+    /// The predicate for one partition, such as "has no committed offset".
+    pub one: String,
+    /// The predicate for several partitions, such as "have no committed offset".
+    pub many: String,
+    /// What else there is to say, such as Kafka's own message.
+    pub detail: String,
+    /// What to do.
+    pub advice: String,
+    /// Whether it may be gone a little later.
+    pub transient: bool,
+}
+
+impl Problem {
+    /// A problem that will not heal by itself.
+    pub fn lasting(reason: Reason, one: &str, many: &str, advice: &str) -> Self {
+        let (one, many, advice) = (one.to_owned(), many.to_owned(), advice.to_owned());
+        Self { reason, one, many, detail: String::new(), advice, transient: false }
+    }
+
+    /// An error of Kafka about one partition.
+    pub fn from_kafka(error: &KafkaError, at: &TopicPartition) -> Self {
+        let said = error.message.strip_prefix(&format!("{at}: ")).unwrap_or(&error.message).to_owned();
+        let (one, many) = match error.kind {
+            KafkaErrorKind::Leader => ("has no leader", "have no leader"),
+            KafkaErrorKind::UnsupportedForMessageFormat => {
+                ("cannot be looked up by timestamp", "cannot be looked up by timestamp")
+            }
+            KafkaErrorKind::UnknownTopicOrPartition => ("does not exist", "do not exist"),
+            KafkaErrorKind::Authorization => ("may not be read", "may not be read"),
+            KafkaErrorKind::UnstableOffset => ("has a pending transactional commit", "have a pending transactional commit"),
+            _ => ("could not be read from Kafka", "could not be read from Kafka"),
+        };
+        let transient = error.kind.is_transient();
+        Self { detail: said, transient, ..Self::lasting(kafka_reason(error.kind), one, many, "") }
+    }
+
+    /// The broker's answer did not mention the partition. Unknown is never absent: the broker is
+    /// asked again.
+    pub fn unanswered() -> Self {
+        let (one, many) = ("is missing from the broker's answer", "are missing from the broker's answer");
+        Self { transient: true, ..Self::lasting(Reason::KafkaError, one, many, "") }
+    }
+}
+
+/// What to do about a partition without a committed offset.
+pub(in crate::machine) const NAME_ANOTHER_TARGET: &str =
+    "Give such partitions an offset, a timestamp or a position instead, and create the reset under a new name";
+
+impl PartitionRefusals {
+    /// Adds a problem of one partition.
+    pub fn add(&mut self, at: TopicPartition, problem: Problem) {
+        match self.found.iter_mut().find(|(found, _)| *found == problem) {
+            Some((_, partitions)) if partitions.contains(&at) => {}
+            Some((_, partitions)) => partitions.push(at),
+            None => self.found.push((problem, vec![at])),
+        }
+    }
+
+    /// One refusal for each kind of problem.
+    pub fn into_refusals(self) -> Vec<Refusal> {
+        let refusal = |(problem, partitions): (Problem, Vec<TopicPartition>)| {
+            let predicate = verb(&partitions, &problem.one, &problem.many);
+            let named = name_partitions(&partitions);
+            let message = match &partitions[..] {
+                [only] => {
+                    Message::naming([&only.topic], |[topic]| format!("Partition {} of topic {topic} {predicate}", only.partition))
+                }
+                many => Message::new(format!("{} {predicate}", count(many.len(), "partition", "partitions")))
+                    .detail(format!("These {predicate}: {named}")),
+            };
+            let message = message.detail(problem.detail).advice(problem.advice);
+            Refusal { reason: problem.reason, message, transient: problem.transient }
+        };
+        self.found.into_iter().map(refusal).collect()
+    }
+}
+
+/// What an error of Kafka of this kind means, in one sentence; its own message says the rest.
+#[must_use]
+pub(in crate::machine) fn kafka_summary(kind: KafkaErrorKind) -> &'static str {
+    match kind {
+        KafkaErrorKind::Unreachable => "No broker answers",
+        KafkaErrorKind::Timeout => "A broker did not answer in time",
+        KafkaErrorKind::SecretUnavailable => "A Secret for the connection to Kafka cannot be read, or lacks a key",
+        KafkaErrorKind::SecretInvalid => "A Secret for the connection to Kafka holds something unusable",
+        KafkaErrorKind::Tls => "TLS with a broker or the token endpoint failed",
+        KafkaErrorKind::TokenEndpoint => "The token endpoint returned no token",
+        KafkaErrorKind::NotAllowed => "The token endpoint is not on the operator's list",
+        KafkaErrorKind::Authentication => "The operator's credentials for Kafka were not accepted",
+        KafkaErrorKind::Authorization => "The broker does not allow an operation that the reset needs",
+        KafkaErrorKind::Coordinator => "The group's coordinator is not available",
+        KafkaErrorKind::UnknownMember => "The group has members",
+        KafkaErrorKind::UnknownTopicOrPartition => "A topic or a partition does not exist",
+        KafkaErrorKind::Leader => "A partition has no leader",
+        KafkaErrorKind::GroupNotFound => "The broker does not know the group",
+        KafkaErrorKind::UnsupportedGroupType => "The group is not a consumer group, so this operator cannot reset it",
+        KafkaErrorKind::OtherCluster => "spec.kafka leads to another Kafka cluster than when the plan was made",
+        KafkaErrorKind::UnsupportedForMessageFormat => "The broker cannot look up timestamps in a partition",
+        KafkaErrorKind::UnstableOffset => "A transactional commit of the group is still pending",
+        KafkaErrorKind::Server => "A broker failed while it worked on a request",
+        KafkaErrorKind::Other => "Kafka answered with an error",
     }
 }
 
@@ -62,5 +181,52 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::Coordinator | KafkaErrorKind::UnstableOffset | KafkaErrorKind::Server | KafkaErrorKind::Other => {
             Reason::KafkaError
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(refusals: &mut PartitionRefusals, topic: &str, partitions: impl IntoIterator<Item = i32>, problem: &Problem) {
+        for partition in partitions {
+            refusals.add(TopicPartition::new(topic, partition), problem.clone());
+        }
+    }
+
+    #[test]
+    fn sixty_partitions_with_the_same_problem_are_one_sentence() {
+        let mut refusals = PartitionRefusals::default();
+        let without =
+            Problem::lasting(Reason::NoCommittedOffset, "has no committed offset", "have no committed offset", "Name one");
+        add(&mut refusals, "orders", (2..=5).chain(10..=34).chain(40..71), &without);
+        add(&mut refusals, "payments", [7], &Problem::unanswered());
+        let refusals = refusals.into_refusals();
+        let said: Vec<String> = refusals.iter().map(|refusal| refusal.message.full()).collect();
+        assert_eq!(
+            said,
+            [
+                "60 partitions have no committed offset. These have no committed offset: partitions 2-5, 10-34 and 40-70 of topic \
+                 orders. Name one",
+                "Partition 7 of topic payments is missing from the broker's answer",
+            ]
+        );
+        assert_eq!(refusals.iter().map(|refusal| refusal.transient).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn the_same_error_of_two_partitions_is_said_once() {
+        let mut refusals = PartitionRefusals::default();
+        for partition in 0..2 {
+            let at = TopicPartition::new("orders", partition);
+            let error = KafkaError::new(KafkaErrorKind::Leader, format!("{at}: leader not available (code 5)"));
+            refusals.add(at.clone(), Problem::from_kafka(&error, &at));
+        }
+        let [refusal] = &refusals.into_refusals()[..] else { panic!("one") };
+        assert_eq!((refusal.reason, refusal.transient), (Reason::NoLeader, true));
+        assert_eq!(
+            refusal.message.full(),
+            "2 partitions have no leader. These have no leader: partitions 0-1 of topic orders. leader not available (code 5)"
+        );
     }
 }

@@ -102,7 +102,7 @@ async fn settle_receipt(context: &Context, reset: &OffsetReset, keep: bool) -> R
         return Ok(Answer::Stale);
     };
     let settled = if keep {
-        let end = RunEnd { phase: outcome.phase, at: (context.clock)(), message: &outcome.message };
+        let end = RunEnd { phase: outcome.phase, at: (context.clock)(), message: &outcome.happened() };
         context.receipts.close(reset, &receipt.config_map, end).await
     } else {
         context.receipts.delete(reset, &receipt.config_map).await

@@ -219,7 +219,7 @@ fn phase_of(reset: &OffsetReset) -> Option<Phase> {
 /// The status message goes into the field `detail`: the text of the event has the key `message` in JSON.
 fn log_phase(reset: &OffsetReset, status: &OffsetResetStatus) {
     let Some(phase) = status.phase else { return };
-    let (reason, detail) = (status.reason.map_or("", |reason| reason.as_str()), status.message.as_deref().unwrap_or_default());
+    let (reason, detail) = (status.reason.map_or("", |reason| reason.as_str()), status.explanation());
     tracing::info!(
         namespace = reset.namespace(),
         name = reset.name_any(),

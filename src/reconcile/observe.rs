@@ -229,7 +229,7 @@ async fn read_scaled_objects(context: &Context, namespace: &str, status: &Offset
     let reads = status.targets.iter().map(|target| async move {
         match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
             Some(own) => context.scaled_objects.look(namespace, &own.name).await,
-            None => ScaledObjectSeen::Nobody,
+            None => ScaledObjectSeen::Absent,
         }
     });
     join_all(reads).await

@@ -140,7 +140,7 @@ async fn restore(
 async fn resume(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold) -> Result<Option<Action>, Error> {
     let found = match context.scaled_objects.find(namespace, target).await {
         ScaledObjectSeen::Found(found) if found.ours => found,
-        ScaledObjectSeen::Found(_) | ScaledObjectSeen::Nobody | ScaledObjectSeen::Hidden(_) => return Ok(None),
+        ScaledObjectSeen::Found(_) | ScaledObjectSeen::Absent | ScaledObjectSeen::Hidden(_) => return Ok(None),
         ScaledObjectSeen::Unknown(why) => {
             tracing::warn!(
                 namespace,

@@ -12,7 +12,7 @@ use crate::{
     kubernetes::{Files, ReportRead, WriteOutcome, report_name},
     machine::{
         Decision,
-        plan::export::{Place, equivalent_command},
+        plan::export::{ReportRef, equivalent_command},
         request::Request,
     },
 };
@@ -149,7 +149,7 @@ pub(super) async fn persist(
         let config_map = report_name(&reset);
         if let Some(request) = request {
             let namespace = reset.namespace().unwrap_or_default();
-            let place = Place { namespace: &namespace, config_map: &config_map, compressed };
+            let place = ReportRef { namespace: &namespace, config_map: &config_map, compressed };
             next.status.equivalent_command = Some(equivalent_command(request, &next.status.partitions, place));
         }
         next.status.report = Some(ReportStatus { config_map, compressed });

@@ -202,7 +202,7 @@ pub fn planned(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>>
             assert!(totals.replayed <= most, "{totals:?}");
         }
         Err(refusals) => {
-            assert!(!refusals.is_empty() && refusals.iter().all(|refusal| !refusal.message.is_empty()));
+            assert!(!refusals.is_empty() && refusals.iter().all(|refusal| !refusal.message.summary().is_empty()));
         }
     }
     planned

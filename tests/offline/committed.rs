@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use offset_reset_operator::{
-    api::{OffsetReset, crd_yaml},
+    api::{OffsetReset, crd_yaml, reasons_page},
     machine::request::Request,
 };
 
@@ -12,9 +12,15 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn the_committed_definition_is_current() {
+fn the_committed_crd_is_current() {
     let committed = fs::read_to_string(root().join("crds/offsetresets.yaml")).unwrap();
     assert_eq!(committed, crd_yaml().unwrap(), "crds/offsetresets.yaml is stale: run `make crd` and commit it");
+}
+
+#[test]
+fn the_committed_page_of_reasons_is_current() {
+    let committed = fs::read_to_string(root().join("docs/reasons.md")).unwrap();
+    assert_eq!(committed, reasons_page(), "docs/reasons.md is stale: run `make reasons` and commit it");
 }
 
 #[test]

@@ -51,9 +51,9 @@ impl ScaledObjects {
     pub async fn find(&self, namespace: &str, target: &TargetRef) -> ScaledObjectSeen {
         match limited(self.client.list_api_group_resources(GROUP_VERSION)).await {
             Ok(served) if served.resources.iter().any(|resource| resource.name == "scaledobjects") => {}
-            Ok(_) => return ScaledObjectSeen::Nobody,
+            Ok(_) => return ScaledObjectSeen::Absent,
             // By its code: for a group that it does not serve, the API server answers in plain text, without a reason.
-            Err(kube::Error::Api(status)) if status.code == 404 => return ScaledObjectSeen::Nobody,
+            Err(kube::Error::Api(status)) if status.code == 404 => return ScaledObjectSeen::Absent,
             Err(error) => return ScaledObjectSeen::Unknown(describe(&error)),
         }
         match limited(self.api(namespace).list(&ListParams::default())).await {
@@ -61,7 +61,7 @@ impl ScaledObjects {
                 let mut found: Vec<ScaledObject> =
                     all.items.iter().filter(|object| scales(&object.data, target)).map(read).collect();
                 found.sort_by_key(|own| own.paused);
-                found.into_iter().next().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)
+                found.into_iter().next().map_or(ScaledObjectSeen::Absent, ScaledObjectSeen::Found)
             }
             Err(error) => not_seen(&error),
         }
@@ -71,7 +71,7 @@ impl ScaledObjects {
     pub async fn look(&self, namespace: &str, name: &str) -> ScaledObjectSeen {
         match limited(self.api(namespace).get_opt(name)).await {
             Ok(Some(object)) => ScaledObjectSeen::Found(read(&object)),
-            Ok(None) => ScaledObjectSeen::Nobody,
+            Ok(None) => ScaledObjectSeen::Absent,
             Err(error) => not_seen(&error),
         }
     }
@@ -128,7 +128,7 @@ impl ScaledObjects {
 fn not_seen(error: &kube::Error) -> ScaledObjectSeen {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => ScaledObjectSeen::Hidden(describe(error)),
-        kube::Error::Api(status) if status.is_not_found() => ScaledObjectSeen::Nobody,
+        kube::Error::Api(status) if status.is_not_found() => ScaledObjectSeen::Absent,
         _ => ScaledObjectSeen::Unknown(describe(error)),
     }
 }

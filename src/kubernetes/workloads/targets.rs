@@ -313,7 +313,7 @@ fn pod(pod: CorePod) -> Pod {
         deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
         // Only these two phases are final. The kubelet writes one of them once every container has terminated and none will be
         // started again, even for pods that are being deleted. Container statuses alone may be older than a restart.
-        ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        terminated: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         ready,
     }
 }
@@ -339,7 +339,7 @@ mod tests {
     #[case::failed(json!({"phase": "Failed"}), true, false)]
     fn a_pod_counts_until_its_phase_is_final(#[case] status: Value, #[case] ended: bool, #[case] ready: bool) {
         let seen = pod(serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap());
-        assert_eq!((seen.ended, seen.ready), (ended, ready));
+        assert_eq!((seen.terminated, seen.ready), (ended, ready));
     }
 
     #[rstest]

@@ -8,13 +8,14 @@ use crate::machine::{
 use jiff::Timestamp;
 
 impl Hold {
-    /// Nobody needs the workload at zero any more: each claim's reset is over, or is gone.
+    /// Whether the resets of all claims are over or gone: none needs the workload at zero.
     pub(in crate::machine) fn is_over(&self, resets: &[PeerReset], now: Timestamp) -> bool {
         !self.claims.iter().any(|claim| is_alive(claim, self, resets, now))
     }
 
-    /// The workload had its replicas back already: each claim's reset says so, and only the record has stayed, because it could not be
-    /// written, or because what scales the workload could not be let go. Zero is its owner's then.
+    /// Whether the workload was restored already, by the status of each claim's reset: then the Lease
+    /// stayed only because it could not be written, or because the ScaledObject could not be resumed,
+    /// and a zero was set by the workload's owner.
     pub(in crate::machine) fn was_restored(&self, resets: &[PeerReset]) -> bool {
         let said = |claim: &Claim| {
             let reset = resets.iter().find(|reset| reset.uid == claim.uid);
@@ -46,7 +47,7 @@ pub enum HoldAction {
 /// them: they never run, so they must not keep consumers at zero.
 #[must_use]
 pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset], now: Timestamp) -> HoldAction {
-    let is_alive = |claim: &&Claim| Guard::ClaimOfNobody.stops(is_alive(claim, hold, resets, now));
+    let is_alive = |claim: &&Claim| !Guard::ClaimOrphaned.allows(!is_alive(claim, hold, resets, now));
     let alive: Vec<Claim> = hold.claims.iter().filter(is_alive).cloned().collect();
     if !alive.is_empty() {
         return if alive.len() == hold.claims.len() { HoldAction::Keep } else { HoldAction::Keeping(alive) };
@@ -67,8 +68,9 @@ pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset],
     }
 }
 
-/// Whether a claim is somebody's: of a reset that holds, or that is about to take up what it (or one of its name, deleted and created
-/// again with the same spec) had begun. The latter only for as long as the hold may last: it may wait for others.
+/// Whether a claim is in use: by a reset that holds, or by one that is about to resume what it (or
+/// a reset of its name, deleted and created again with the same spec) had begun. The latter only
+/// until the hold may last at most, because it may wait for others.
 fn is_alive(claim: &Claim, hold: &Hold, resets: &[PeerReset], now: Timestamp) -> bool {
     resets.iter().any(|reset| {
         let itself = reset.uid == claim.uid;

@@ -1,4 +1,5 @@
-//! What a reset shares with others: groups one after the other, workloads together, and what an earlier run or an autoscaler left.
+//! Resets beside others: groups are served one after the other, workloads together; and what an
+//! earlier run or an autoscaler left.
 
 pub mod hold;
 pub mod queue;

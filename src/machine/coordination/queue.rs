@@ -1,4 +1,5 @@
-//! Who else wants the same group or the same workload: groups one after the other, workloads together, so that one stop serves all.
+//! Other resets of the same group or workload: groups one after the other, workloads together, so
+//! that one stop serves all.
 
 use crate::{
     api::{OffsetReset, Phase, TargetRef},
@@ -6,15 +7,18 @@ use crate::{
         facts::{Blocker, PeerReset},
         guards::Guard,
         pass::Pass,
+        text::Message,
     },
 };
 use jiff::{SignedDuration, Timestamp};
 
-/// For how long a reset that was just created, and that the operator has not taken up yet, is waited for.
+/// For how long a reset waits for one that was just created and that the operator has not taken up
+/// yet.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
-/// Whether one reset may stand in the other's way, by what never changes of them: a group of the same name, wherever it is, or a workload.
-/// All of the rules here are about such, or about those that have a claim on a hold.
+/// Whether one reset may block the other, by what never changes of them: a group of the same name,
+/// in any cluster, or a workload. All rules here are about such resets, or about those that have a
+/// claim on a hold.
 #[must_use]
 pub fn may_meet(own: &OffsetReset, other: &OffsetReset) -> bool {
     let same_workload = || {
@@ -25,16 +29,17 @@ pub fn may_meet(own: &OffsetReset, other: &OffsetReset) -> bool {
     own.spec.group == other.spec.group || same_workload()
 }
 
-/// Who goes before `own`: one that is under way, or the oldest that waits as well. On a group one after the other; on a workload together,
-/// unless it is too late to join.
+/// The reset that goes before `own`: one that is under way, or the oldest that waits as well.
+/// Groups are served one after the other; workloads together, unless it is too late to join.
 ///
-/// The caller must let no two resets pass this at the same time: what is under way is only seen once it was recorded.
+/// The caller must let no two resets pass this at the same time: a reset is seen as under way only
+/// once that is recorded.
 #[must_use]
 pub fn blocker(own: &PeerReset, others: &[PeerReset], now: Timestamp) -> Option<Blocker> {
     if own.dry_run {
         return None;
     }
-    let age = |claimant: &PeerReset| (claimant.created, claimant.namespace.clone(), claimant.name.clone());
+    let age = |reset: &PeerReset| (reset.created, reset.namespace.clone(), reset.name.clone());
     let shared = |other: &PeerReset| {
         if own.shares_group(other) {
             return Some(format!("group {}", own.group));
@@ -51,9 +56,11 @@ pub fn blocker(own: &PeerReset, others: &[PeerReset], now: Timestamp) -> Option<
         .map(|(other, shared)| Blocker { name: format!("{}/{}", other.namespace, other.name), shared })
 }
 
-/// Who works on the same group of the same cluster, however the brokers are named: it has been let in and is not done.
+/// The reset that works on the same group of the same cluster, however the brokers are named: it is
+/// admitted and not done.
 ///
-/// The caller must let no two resets in at the same time: who has been let in is only seen once its finalizer is on.
+/// The caller must admit no two resets at the same time: a reset is seen as admitted only once its
+/// finalizer is on.
 #[must_use]
 pub(in crate::machine) fn group_holder<'a>(
     own_uid: &str,
@@ -63,18 +70,20 @@ pub(in crate::machine) fn group_holder<'a>(
 ) -> Option<&'a PeerReset> {
     let same_cluster = |other: &PeerReset| match (cluster_id, other.cluster_id.as_deref()) {
         (Some(own), Some(other)) => own == other,
-        // Unknown never counts as another one.
+        // Unknown never counts as another cluster.
         (Some(_), None) => true,
-        // Then the brokers' names have told, before either was let in; but for those that a binding names.
+        // Then the brokers' names told, before either was admitted; except for brokers that a
+        // binding names.
         (None, _) => other.brokers.is_empty(),
     };
     others
         .iter()
         .filter(|other| other.uid != own_uid && other.finalizer && other.is_active())
-        .find(|other| Guard::GroupOfNoOther.stops(other.group == group && same_cluster(other)))
+        .find(|other| !Guard::GroupNotShared.allows(other.group != group || !same_cluster(other)))
 }
 
-/// Another reset of the same workloads that is still planning: worth waiting for while the consumers run, so that one stop serves both.
+/// Another reset of the same workloads that is still planning: this one waits for it while the
+/// consumers run, so that one stop serves both.
 #[must_use]
 pub(in crate::machine) fn planning_too<'a>(
     own_uid: &str,
@@ -94,7 +103,7 @@ pub(in crate::machine) fn planning_too<'a>(
     })
 }
 
-/// Who else still needs a workload at zero.
+/// Another reset that still needs a workload at zero.
 #[must_use]
 pub(in crate::machine) fn still_needed_by<'a>(
     own_uid: &str,
@@ -104,18 +113,18 @@ pub(in crate::machine) fn still_needed_by<'a>(
     others
         .iter()
         .filter(|other| other.uid != own_uid && other.phase != Some(Phase::Restoring))
-        .find(|other| Guard::NeededByNoOther.stops(other.holds(workload_uid).is_some()))
+        .find(|other| !Guard::NeededByNoOther.allows(other.holds(workload_uid).is_none()))
 }
 
-/// Who works on the group already, in words, when somebody does: seen by the cluster's own id, however its brokers are named.
-pub(in crate::machine) fn waits_for(pass: &Pass<'_>) -> Option<String> {
+/// The reset that works on the group already, as a message: found by the cluster's own id, however
+/// its brokers are named.
+pub(in crate::machine) fn waits_for(pass: &Pass<'_>) -> Option<Message> {
     let (group, cluster_id) = (&pass.seen.group, pass.status.group.as_ref()?.cluster_id.as_deref());
     let other = group_holder(&pass.seen.uid, group, cluster_id, &pass.seen.others)?;
     let held = pass.status.targets.iter().any(|target| target.stop_requested);
-    Some(format!(
-        "Waits for OffsetReset {}/{}, which works on the same group of the same cluster; the consumers {}",
-        other.namespace,
-        other.name,
-        if held { "are held at zero since an earlier run" } else { "run" }
-    ))
+    let other = format!("{}/{}", other.namespace, other.name);
+    let message = Message::naming([&other], |[other]| format!("Waiting for OffsetReset {other}, which goes first"))
+        .detail("It works on the same group of the same cluster")
+        .detail(if held { "The consumers have been at zero since an earlier run" } else { "The consumers keep running" });
+    Some(message)
 }

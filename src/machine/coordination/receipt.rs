@@ -1,15 +1,17 @@
-//! The receipt: what outlives an `OffsetReset`, so that the same one, deleted and created again, never moves offsets twice.
+//! The receipt outlives an `OffsetReset`, so that the same reset, deleted and created again, never
+//! moves offsets twice.
 //!
-//! A GitOps tool deletes and creates on its own: hooks before each sync, a forced replacement after a conflict, a backup restored without
-//! status. The receipt is written before the first commit, without an owner, under a name made of the reset's name and its spec. Runs
-//! that ended before anything was committed leave none.
+//! A GitOps tool deletes and creates on its own: hooks before each sync, a forced replacement after
+//! a conflict, a backup restored without status. The receipt is written before the first commit,
+//! without an owner, under a name made of the reset's name and its spec. Runs that ended before
+//! anything was committed leave no receipt.
 //!
 //! | receipt | what a new run of the same name and spec does |
 //! |---|---|
 //! | none | it runs |
 //! | over | nothing: it ends as the first one did, with reason `AlreadyApplied` |
-//! | committing, and the consumers are still held since | it takes up the plan where it stood: the targets are never computed anew |
-//! | committing, and the consumers have been back since | nothing: what was committed by then stands, and consumers have gone on from it |
+//! | committing, and the consumers have been held since | it resumes the stored plan: the targets are never computed again |
+//! | committing, and the consumers have run since | nothing: what was committed remains, and consumers have continued from it |
 
 use super::scaled_object;
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
@@ -18,72 +20,75 @@ use crate::machine::{
     facts::{Claim, Hold, Receipt, RunState, Seen, Workload},
     pass::{Pass, UNSEEN_RETRY, new_hold},
     request::Request,
+    text::{Message, count},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// How soon it looks again whether whoever works on the group is done.
+/// How soon it looks again whether the other reset of the group is done.
 const BLOCKED: SignedDuration = SignedDuration::from_secs(1);
 
-/// What follows from a receipt that was there before this run: `None` when there is none, and the run may begin.
+/// What follows from the receipt of an earlier run: `None` when there is no receipt and the run may
+/// begin.
 pub(in crate::machine) fn found(pass: &mut Pass<'_>, request: &Request) -> Option<Decision> {
     let receipt = match pass.seen.receipt.as_ref()? {
         Seen::Missing => return None,
         Seen::Unknown(why) => {
-            let message =
-                format!("it cannot be told whether the same reset has run before: {why}. Nothing was touched; it is tried again");
+            let message = Message::new("The operator cannot see whether the same reset has run before")
+                .detail(why)
+                .detail("No consumer was stopped and no offset was changed; the operator tries again every second")
+                .advice("Check that the operator may get ConfigMaps in this namespace");
             return Some(pass.take().wait(Reason::ReportUnavailable, message, UNSEEN_RETRY));
         }
         Seen::Known(receipt) => receipt,
     };
     let run = if receipt.uid == pass.seen.uid {
-        "this OffsetReset".to_owned()
+        "This OffsetReset".to_owned()
     } else {
-        format!("another one with uid {}", receipt.uid)
+        format!("An OffsetReset with uid {}", receipt.uid)
     };
-    let again = "Nothing was stopped and no offset was changed. To run it again, delete it and create it with another runId, or under \
-                 another name";
     let (phase, message) = match &receipt.state {
         RunState::Over { phase, at, message } => {
-            let phase = *phase;
-            let as_what = phase.as_str();
-            (
-                phase,
-                format!("already applied: {run} of the same name and spec has ended as {as_what} at {at}: {message}. {again}"),
-            )
+            let message =
+                Message::new(format!("A reset with the same name and spec has already run: it ended as {}", phase.as_str()))
+                    .detail(format!("{run} ended at {at}: {message}"));
+            (*phase, message)
         }
         RunState::Committing { .. } if pass.seen.blocker.is_some() => {
-            let other =
-                pass.seen.blocker.as_ref().map(|blocker| format!("{}, which works on the same {}", blocker.name, blocker.shared));
-            let message = format!(
-                "waits for OffsetReset {}; then it looks whether what an earlier run of the same name and spec had begun can be taken up",
-                other.unwrap_or_default()
-            );
+            let blocker = pass.seen.blocker.as_ref();
+            let (name, shared) = blocker.map(|blocker| (blocker.name.as_str(), blocker.shared.as_str())).unwrap_or_default();
+            let message = Message::naming([name], |[other]| format!("Waiting for OffsetReset {other}, which goes first"))
+                .detail(format!("Both need the same {shared}"))
+                .detail("Then the operator checks whether the interrupted run of the same name and spec can be resumed");
             return Some(pass.take().wait(Reason::WaitingForOtherReset, message, BLOCKED));
         }
-        // Not before it may begin; what keeps it from that is said as for any other.
+        // Not before it may begin; what prevents that is reported as for any other.
         RunState::Committing { .. } if request.suspended => return None,
         RunState::Committing { final_plan_time, partitions, group } => {
             if let Some(decision) = take_up(pass, request, receipt, *final_plan_time, partitions, group.as_ref()) {
                 return Some(decision);
             }
-            let count = partitions.len();
-            let message = format!(
-                "{run} of the same name and spec had begun to commit {count} partitions at {final_plan_time} and was broken off; its \
-                 consumers have been back since, so committing the rest now could move offsets twice. ConfigMap {} has its plan, with \
-                 the offsets from before. {again}",
-                request.receipt
-            );
+            let count = count(partitions.len(), "partition", "partitions");
+            let message = Message::new("A reset with the same name and spec was interrupted, so this one does not run")
+                .detail(format!(
+                    "{run} was interrupted at {final_plan_time} while committing {count}, and its consumers have run since. To commit \
+                     the rest now could move offsets twice"
+                ))
+                .detail(format!("ConfigMap {} has its plan, with the offsets from before", request.receipt));
             (Phase::Failed, message)
         }
     };
+    let message = message
+        .detail("This time nothing was stopped and no offset was changed")
+        .advice("To run it again, delete it and create it with another runId, or under another name");
     pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: true });
     let phase = if phase == Phase::Succeeded { Phase::Succeeded } else { Phase::Failed };
     Some(pass.take().finish(phase, Reason::AlreadyApplied, message))
 }
 
-/// Goes on with a plan that a run of this name and spec had begun to commit, when its consumers have been held ever since: that run lost
-/// its status, or was deleted without its finalizer and created again.
+/// Resumes a plan that a run of this name and spec had begun to commit, when its consumers have
+/// been held ever since: that run lost its status, or was deleted without its finalizer and created
+/// again.
 fn take_up(
     pass: &mut Pass<'_>,
     request: &Request,
@@ -92,34 +97,34 @@ fn take_up(
     partitions: &[PartitionStatus],
     group: Option<&GroupStatus>,
 ) -> Option<Decision> {
-    // Whether consumers have been back is said for good, so it must be known.
+    // Whether consumers have run since is final, so it must be known.
     if let Some(why) = unseen(pass) {
-        let message =
-            format!("it cannot be told whether what an earlier run of the same name and spec had begun can be taken up: {why}");
+        let message = Message::new("The operator cannot see whether an interrupted run can be resumed")
+            .detail(why)
+            .detail("A run of the same name and spec was interrupted while it committed; the operator tries again every second");
         return Some(pass.take().wait(Reason::TargetUnreachable, message, UNSEEN_RETRY));
     }
     let mut targets = vec![];
     let mut since: Option<Timestamp> = None;
     for (index, target) in request.targets.iter().enumerate() {
         let Some(Seen::Known(workload)) = pass.seen.targets.get(index) else { return None };
-        let mut was_stopped = false;
-        let original_replicas = match pass.seen.holds.get(index) {
+        let mut taken = TargetStatus::new(target, &workload.uid);
+        match pass.seen.holds.get(index) {
             Some(Seen::Known(hold)) if still_held(workload, hold, receipt, request) => {
                 since = Some(since.map_or(hold.since, |earlier| earlier.min(hold.since)));
-                was_stopped = true;
-                hold.replicas
+                (taken.stop_requested, taken.stopped) = (true, true);
+                taken.take_from(hold);
             }
             // It was at zero before the stop.
-            Some(Seen::Missing) if workload.replicas == 0 => 0,
+            Some(Seen::Missing) if workload.replicas == 0 => taken.found_with(0),
             Some(Seen::Known(_) | Seen::Missing | Seen::Unknown(_)) | None => return None,
-        };
-        let target = TargetStatus::new(target, &workload.uid);
-        let autoscaler = scaled_object::recorded(pass.seen.autoscalers.get(index));
-        targets.push(TargetStatus { original_replicas, stop_requested: was_stopped, stopped: was_stopped, autoscaler, ..target });
+        }
+        taken.autoscaler = scaled_object::recorded(pass.seen.autoscalers.get(index));
+        targets.push(taken);
     }
-    // Where nothing is held, nobody can tell whether consumers have been back.
+    // Where nothing is held, it cannot be known whether consumers have run since.
     let since = since?;
-    // A pause that is not known of would never be taken off.
+    // A pause that the status does not know of would never be removed.
     if let Some(decision) = scaled_object::unseen(pass) {
         return Some(decision);
     }
@@ -138,15 +143,15 @@ fn take_up(
     pass.status.commits = 1;
     pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: false });
     pass.status.hold = Some(new_hold(since, request.hold_timeout));
-    let count = partitions.len();
-    let planned = format!("the plan of {count} partitions is that of an earlier run of the same name and spec");
+    let count = count(partitions.len(), "partition", "partitions");
+    let planned = format!("The plan of {count} is that of an interrupted run of the same name and spec");
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned);
     let message =
-        "takes up the plan that an earlier run of the same name and spec had begun to commit; the consumers are held since";
+        Message::new("Resuming an interrupted run of the same name and spec").detail("The consumers have been at zero since");
     Some(pass.take().go_on(Phase::Stopping, Reason::PlanMade, message))
 }
 
-/// Why a target, or who holds it, could not be seen.
+/// Why a target, or its Lease, could not be read.
 fn unseen(pass: &Pass<'_>) -> Option<String> {
     let targets = pass.seen.targets.iter().map(|seen| match seen {
         Seen::Unknown(why) => Some(why),
@@ -159,7 +164,8 @@ fn unseen(pass: &Pass<'_>) -> Option<String> {
     targets.chain(holds).flatten().next().cloned()
 }
 
-/// At zero ever since, for that run: by its UID, or by its name and spec when the receipt was written anew by one that took it up.
+/// Whether a workload has been at zero ever since, for that run: by its UID, or by its name and
+/// spec when the receipt was written again by a run that resumed it.
 fn still_held(workload: &Workload, hold: &Hold, receipt: &Receipt, request: &Request) -> bool {
     let of_that_run = |claim: &Claim| claim.uid == receipt.uid || (claim.name == request.name && claim.key == request.key);
     workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)

@@ -1,4 +1,4 @@
-//! Is the group free? The broker is the lock; unknown is never empty.
+//! Whether the group is empty. The broker is the lock; unknown never counts as empty.
 
 use super::{
     kafka::{Group, GroupDescription, GroupState, GroupType},
@@ -10,10 +10,11 @@ use crate::machine::guards::Guard;
 /// How many members the status names.
 const NAMED_MEMBERS: usize = 10;
 
-/// Whether the broker would accept a commit from somebody who is not a member: Empty, Dead or not found, and no member listed.
+/// Whether the broker would accept a commit from a client that is not a member: Empty, Dead or not
+/// found, and no member listed.
 #[must_use]
-pub fn is_free(group: &Group) -> bool {
-    Guard::GroupEmpty.holds(match group {
+pub fn is_empty(group: &Group) -> bool {
+    Guard::GroupEmpty.allows(match group {
         Group::NotFound => true,
         Group::Found(found) => match found.state {
             GroupState::Empty | GroupState::Dead => found.members.is_empty(),
@@ -22,7 +23,8 @@ pub fn is_free(group: &Group) -> bool {
     })
 }
 
-/// Whether the group is one that exists: it has members, or is Empty, or has commits (a 3.x broker calls an unknown group Dead).
+/// Whether the group exists: it has members, or is Empty, or has commits (a 3.x broker reports an
+/// unknown group as Dead).
 #[must_use]
 pub fn is_known(group: &Group, has_commits: bool) -> bool {
     match group {
@@ -53,7 +55,8 @@ pub fn members(group: &Group) -> usize {
     }
 }
 
-/// The group as the status shows it. `members_before` is kept from the plan when there is one already.
+/// The group as the status shows it. `members_before` is kept from the plan when there is one
+/// already.
 #[must_use]
 pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> GroupStatus {
     let count = i32::try_from(members(group)).unwrap_or(i32::MAX);
@@ -66,7 +69,7 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
     let group_type = match found.group_type {
         GroupType::Classic => "Classic".to_owned(),
         GroupType::Consumer => "Consumer".to_owned(),
-        // An empty group may not tell its type any more; what it was is still right.
+        // An empty group may not report its type any more; it is still what it was.
         GroupType::Unknown => previous.map_or_else(|| "Unknown".to_owned(), |previous| previous.group_type.clone()),
     };
     GroupStatus {
@@ -89,7 +92,8 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
     }
 }
 
-/// The pod behind an address: one that is there, or one that was when the member was last looked at, for its pod may be gone by now.
+/// The pod with an address: a current one, or the one that was recorded for the member before, for
+/// its pod may be gone by now.
 fn pod_of(host: &str, previous: Option<&GroupStatus>, pods: &[&Pod]) -> Option<String> {
     pods.iter()
         .find(|pod| pod.ips.iter().any(|ip| ip == host))
@@ -97,7 +101,7 @@ fn pod_of(host: &str, previous: Option<&GroupStatus>, pods: &[&Pod]) -> Option<S
         .or_else(|| previous?.member_details.iter().find(|member| member.host == host)?.pod.clone())
 }
 
-/// The broker's word for the state.
+/// The state as the broker reports it.
 #[must_use]
 pub fn state_name(group: &Group) -> &'static str {
     match group {
@@ -113,7 +117,7 @@ pub fn state_name(group: &Group) -> &'static str {
     }
 }
 
-/// The members in words, for messages: who they are and how to find them.
+/// The members for messages, with what helps to find them.
 #[must_use]
 pub fn name_members(status: &GroupStatus) -> String {
     let mut names: Vec<String> = status
@@ -157,8 +161,8 @@ mod tests {
     #[case::preparing(group(GroupState::PreparingRebalance, 1), false)]
     #[case::completing(group(GroupState::CompletingRebalance, 1), false)]
     #[case::unknown_is_never_empty(group(GroupState::Unknown, 0), false)]
-    fn only_what_the_broker_calls_free_is_free(#[case] group: Group, #[case] free: bool) {
-        assert_eq!(is_free(&group), free);
+    fn only_a_group_that_the_broker_reports_as_empty_is_empty(#[case] group: Group, #[case] empty: bool) {
+        assert_eq!(is_empty(&group), empty);
     }
 
     #[rstest]

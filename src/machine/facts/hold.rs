@@ -1,26 +1,29 @@
-//! Who holds a workload at zero, and from how many replicas: recorded beside the workload, so that it outlives the object that asked for it.
+//! Which resets hold a workload at zero, and from how many replicas: recorded beside the workload,
+//! so that it outlives the OffsetReset.
 //!
-//! Each held workload has one [`Hold`] (a Lease), made before the first stop and deleted after the restore. Every reset that needs the
-//! workload at zero has a claim in it.
+//! Each held workload has one [`Hold`] (a Lease), created before the first stop and deleted after
+//! the restore. Every reset that needs the workload at zero has a claim in it.
 
 use jiff::Timestamp;
 
-/// What is recorded about a workload that is held at zero.
+use crate::api::TargetStatus;
+
+/// The record of a workload that is held at zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The version of the report that was read.
+    /// The resource version of the Lease that was read; empty when there is none yet.
     pub version: String,
     /// The workload's kind and name, for messages.
     pub workload: String,
     /// Its UID.
     pub uid: String,
-    /// The replicas that it had right before it was first stopped, and gets back. Never 0.
+    /// The replica count right before the first stop, which is restored. Never 0.
     pub replicas: i32,
     /// When it was first stopped.
     pub since: Timestamp,
-    /// How long it may be held at the latest.
+    /// Until when it may be held at the latest.
     pub until: Timestamp,
-    /// Who needs it at zero.
+    /// The resets that need it at zero.
     pub claims: Vec<Claim>,
 }
 
@@ -31,7 +34,7 @@ pub struct Claim {
     pub uid: String,
     /// Its name.
     pub name: String,
-    /// What identifies what it was to do, see [`crate::machine::request::identity::key`].
+    /// The key of its spec, see [`crate::machine::request::identity::key`].
     pub key: String,
 }
 
@@ -42,10 +45,23 @@ impl Hold {
         self.claims.iter().any(|claim| claim.uid == uid)
     }
 
-    /// The names of those who have claims, but for one.
+    /// The names of the resets that have claims, except one.
     #[must_use]
     pub fn others(&self, uid: &str) -> String {
         let names: Vec<&str> = self.claims.iter().filter(|claim| claim.uid != uid).map(|claim| claim.name.as_str()).collect();
         names.join(", ")
+    }
+}
+
+/// The only places that set the replica count to restore.
+impl TargetStatus {
+    /// The count in the Lease is the one to restore, whichever reset has written it.
+    pub(in crate::machine) fn take_from(&mut self, hold: &Hold) {
+        self.original_replicas = hold.replicas;
+    }
+
+    /// The count that a workload was found with, while no reset holds it.
+    pub(in crate::machine) fn found_with(&mut self, replicas: i32) {
+        self.original_replicas = replicas;
     }
 }

@@ -1,4 +1,4 @@
-//! Kafka as the adapter in `kafka` describes it: what was seen, never what is hoped. Plain data, without a client behind it.
+//! Kafka as the adapter in `kafka` describes it. Plain data, without a client behind it.
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -60,7 +60,7 @@ pub enum GroupType {
     Classic,
     /// KIP-848: the broker assigns the partitions.
     Consumer,
-    /// The broker did not say, or said something that this operator does not know.
+    /// The broker did not report it, or reported a type that this operator does not know.
     Unknown,
 }
 
@@ -77,7 +77,8 @@ pub enum GroupState {
     PreparingRebalance,
     /// Classic: the leader's assignment is awaited.
     CompletingRebalance,
-    /// The broker did not say, or said something newer than this operator; never taken for empty.
+    /// The broker did not report it, or reported a state newer than this operator; never taken for
+    /// empty.
     Unknown,
 }
 
@@ -103,8 +104,9 @@ pub struct GroupDescription {
     pub group_type: GroupType,
     /// Its state.
     pub state: GroupState,
-    /// The partition assignor that the members agreed on, as the broker names it; empty when there is none, as in a classic group
-    /// without members. Kafka Streams applications on the classic protocol have `stream` here.
+    /// The partition assignor that the members agreed on, as the broker names it; empty when there
+    /// is none, as in a classic group without members. Kafka Streams applications on the classic
+    /// protocol have `stream` here.
     pub assignor: String,
     /// Its members, in the order of the broker's answer.
     pub members: Vec<GroupMember>,
@@ -119,28 +121,29 @@ pub enum Group {
     Found(GroupDescription),
 }
 
-/// What stands behind an error of Kafka, in a closed set: the reason that an admin sees follows from it.
+/// The kind of an error of Kafka, from a closed set: the status' reason follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KafkaErrorKind {
     /// No broker answered: name not resolved, connection refused, or silence until the limit.
     Unreachable,
-    /// A Secret that says how the cluster is reached cannot be read, or lacks what is named.
+    /// A Secret of the connection cannot be read, or lacks a key.
     SecretUnavailable,
-    /// What such a Secret holds is not what it should be.
+    /// Such a Secret holds something unusable.
     SecretInvalid,
-    /// The broker, or the token endpoint, is not who it should be, or its TLS is none that we can speak.
+    /// TLS failed: the certificate of the broker or of the token endpoint is not accepted, or they
+    /// share no protocol with the operator.
     Tls,
-    /// The token endpoint gives no token: it cannot be reached, or does not answer as one.
+    /// The token endpoint returns no token: it cannot be reached, or is not a token endpoint.
     TokenEndpoint,
-    /// Whoever runs the operator has not allowed this.
+    /// The operator's administrator has not allowed this.
     NotAllowed,
-    /// The broker, or the token endpoint, did not accept who we are.
+    /// The broker, or the token endpoint, did not accept the credentials.
     Authentication,
-    /// The broker knows us, and we may not do this (29, 30, 31).
+    /// The broker does not allow this to the operator's principal (29, 30, 31).
     Authorization,
     /// The group's coordinator is loading, missing or elsewhere (14, 15, 16).
     Coordinator,
-    /// The group has members that we are not one of (25): wait again.
+    /// The group has members, and the operator is not one of them (25): wait again.
     UnknownMember,
     /// The topic or the partition does not exist (3).
     UnknownTopicOrPartition,
@@ -148,8 +151,8 @@ pub enum KafkaErrorKind {
     Leader,
     /// The group does not exist (69).
     GroupNotFound,
-    /// The group is none of consumers but of something else: share, Kafka Streams (KIP-1071), Kafka Connect. The message says
-    /// what resets those.
+    /// The group is not a consumer group: share, Kafka Streams (KIP-1071), Kafka Connect. The
+    /// message names the tool for those.
     UnsupportedGroupType,
     /// The brokers are those of another cluster than the one that the plan is for.
     OtherCluster,
@@ -157,16 +160,17 @@ pub enum KafkaErrorKind {
     UnsupportedForMessageFormat,
     /// A transactional commit is still pending on the partition (88).
     UnstableOffset,
-    /// A call ended without an answer: whether it was carried out is not known.
+    /// A call had no answer: whether it was carried out is not known.
     Timeout,
-    /// The broker failed while it worked on the request (-1): whether it was carried out is not known.
+    /// The broker failed while it worked on the request (-1): whether it was carried out is not
+    /// known.
     Server,
     /// Anything else; the message says what.
     Other,
 }
 
 impl KafkaErrorKind {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without a change by a user.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
@@ -198,9 +202,9 @@ impl KafkaErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct KafkaError {
-    /// What stands behind it.
+    /// Its kind.
     pub kind: KafkaErrorKind,
-    /// Kafka's words for it with what they are about, lower case, without secrets.
+    /// Kafka's own message with its subject, in lower case, without secrets.
     pub message: String,
 }
 
@@ -214,11 +218,12 @@ impl KafkaError {
 /// An answer per partition: every partition that was asked about is a key.
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
 
-/// Whether the operator may read a group and topics: what a commit needs (KIP-430). `None` where the broker does not say.
+/// Whether the operator may read a group and topics, as a commit needs (KIP-430). `None` where the
+/// broker does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// The group. Kafka (measured: 4.3.1) says it also for a group that does not exist yet.
+    /// The group. Kafka (measured: 4.3.1) reports it even for a group that does not exist yet.
     pub group_read: Option<bool>,
-    /// Each topic that was asked about. `None` also for one that does not exist.
+    /// Each topic that was asked about. `None` even for a topic that does not exist.
     pub topics_read: BTreeMap<String, Option<bool>>,
 }

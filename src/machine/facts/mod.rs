@@ -1,6 +1,6 @@
-//! The vocabulary in which the world is described to the machine: what was seen, never what is hoped.
+//! What the machine knows of the world: plain data about what was seen.
 //!
-//! Plain data. The adapters in `kafka` and `kubernetes` produce it, the other folders of `machine` consume it.
+//! The adapters in `kafka` and `kubernetes` produce it, the other folders of `machine` consume it.
 
 pub mod group;
 mod hold;

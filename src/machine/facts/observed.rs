@@ -1,4 +1,4 @@
-//! What a pass has seen. Unknown is never empty, stopped or absent.
+//! What a pass has seen. Unknown never counts as empty, stopped or absent.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::api::PartitionStatus;
 
-/// What one pass has seen; only what its phase needs is looked at.
+/// What one pass has seen; it reads only what its phase needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// The object's UID.
@@ -26,38 +26,40 @@ pub struct Observed {
     pub finalizer: bool,
     /// The object's generation.
     pub generation: Option<i64>,
-    /// Who goes first. Looked at in Pending only.
+    /// The reset that goes first. Read in Pending only.
     pub blocker: Option<Blocker>,
-    /// All resets that this operator looks after, as ones that want groups and workloads. Looked at in Planning, Stopping and Restoring.
+    /// All other resets of this operator. Read in Planning, Stopping and Restoring.
     pub others: Vec<PeerReset>,
-    /// Why the report of the plan is not there, when it is needed and is not.
+    /// Why the report of the plan is missing, when it is needed and missing.
     pub report_lost: Option<String>,
-    /// The receipt of an earlier run of the same name and spec. Looked at in Pending only.
+    /// The receipt of an earlier run of the same name and spec. Read in Pending only.
     pub receipt: Option<Seen<Receipt>>,
     /// The targets, in the order of the spec.
     pub targets: Vec<Seen<Workload>>,
-    /// Who holds each of the targets at zero, in the same order. Looked at in Planning, Stopping and Restoring.
+    /// The Leases of the targets, in the same order. Read in Planning, Stopping and Restoring.
     pub holds: Vec<Seen<Hold>>,
-    /// Which of the targets are of a kind that cannot be scaled, in the same order. Looked at in Planning and Restoring; empty otherwise.
+    /// Why each target's kind cannot be scaled, in the same order. Read in Planning and Restoring;
+    /// empty otherwise.
     pub unscalable: Vec<Option<Unscalable>>,
-    /// What scales each of the targets, in the same order. Looked at in Planning, and in Stopping and Restoring where there is something.
+    /// The ScaledObjects of the targets, in the same order. Read in Planning, and in Stopping and
+    /// Restoring where there is one.
     pub autoscalers: Vec<ScaledObjectSeen>,
-    /// Kafka's side.
+    /// What was seen of Kafka.
     pub kafka: KafkaSeen,
 }
 
 /// What was seen of Kafka.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KafkaSeen {
-    /// The phase does not ask.
+    /// The phase does not ask Kafka.
     NotAsked,
     /// Asking failed as a whole.
     Failed(KafkaError),
-    /// Seen for a plan.
+    /// The answers that a plan is made from.
     ForPlan(Box<PlanSeen>),
-    /// The group alone.
+    /// The answer about the group alone.
     Group(Group),
-    /// Seen for a commit.
+    /// The answers that a commit is decided on.
     ForCommit(CommitSeen),
 }
 
@@ -68,25 +70,27 @@ pub struct PlanSeen {
     pub cluster_id: Option<String>,
     /// The group.
     pub group: Group,
-    /// What the broker allows us, as far as it says.
+    /// What the broker allows the operator, as far as it reports that.
     pub access: Access,
     /// Everything that the group has committed; a partition that is not here has no commit.
     pub committed: PerPartition<Option<Committed>>,
     /// Everything that each other group whose commits are wanted has committed.
     pub sources: BTreeMap<String, Result<PerPartition<Option<Committed>>, KafkaError>>,
-    /// The reset that is to be taken back, when one is.
+    /// The reset to undo, if any.
     pub undone: Option<Seen<Undone>>,
-    /// Each topic in question with its partitions, or why they are not known.
+    /// Each topic of the request with its partitions, or why they are not known.
     pub topics: BTreeMap<String, Result<Vec<i32>, KafkaError>>,
-    /// The bounds, read before the times were looked up, so that no record can fall between the two.
+    /// The bounds, read before the times were looked up, so that no record can fall between the
+    /// two.
     pub bounds: PerPartition<Bounds>,
-    /// Where the first transaction that is still open begins, for the partitions whose goal is the latest committed record.
+    /// Where the first transaction that is still open begins, for the partitions whose goal is the
+    /// latest committed record.
     pub stable_ends: PerPartition<i64>,
     /// The answers by time, for the partitions whose goal is a time.
     pub times: PerPartition<Option<TimestampMatch>>,
 }
 
-/// A reset that is to be taken back.
+/// A reset to undo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undone {
     /// Its name.
@@ -95,20 +99,22 @@ pub struct Undone {
     pub group: String,
     /// The id of its cluster, where it has recorded one.
     pub cluster_id: Option<String>,
-    /// Whether it named one of the brokers that this reset names. What a binding names nobody has recorded.
+    /// Whether it named one of the brokers that this reset names. The brokers of a binding are not
+    /// recorded.
     pub same_brokers: bool,
-    /// What it has recorded.
+    /// The partitions that it has recorded.
     pub partitions: Vec<PartitionStatus>,
 }
 
-/// What a commit is decided on, read in this order: the group last.
+/// The answers that a commit is decided on, read in this order: the group last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitSeen {
     /// The bounds as they are now.
     pub bounds: PerPartition<Bounds>,
-    /// Where the first transaction that is still open begins now, for the partitions whose goal is the latest committed record.
+    /// Where the first transaction that is still open begins now, for the partitions whose goal is
+    /// the latest committed record.
     pub stable_ends: PerPartition<i64>,
-    /// What stands committed now.
+    /// The committed offsets as they are now.
     pub committed: PerPartition<Option<Committed>>,
     /// The group.
     pub group: Group,

@@ -1,4 +1,4 @@
-//! Another OffsetReset, as one that may want the same group or the same workloads.
+//! Another OffsetReset, which may need the same group or the same workloads.
 
 use crate::{
     api::{BootstrapServers, FINALIZER, OffsetReset, Phase, Reason, TargetStatus},
@@ -14,11 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Blocker {
     /// Its namespace and name.
     pub name: String,
-    /// What both want: the group or a workload, in words.
+    /// What both need, such as "group orders" or "workload Deployment/orders".
     pub shared: String,
 }
 
-/// An `OffsetReset` as one that wants a group and workloads.
+/// An `OffsetReset` with the group and the workloads that it needs.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct PeerReset {
@@ -32,19 +32,19 @@ pub struct PeerReset {
     pub created: Timestamp,
     /// It is being deleted.
     pub deleting: bool,
-    /// Our finalizer is on it: something may be held for it, or be committed by it.
+    /// Our finalizer is on it: a workload may be held for it, and it may commit.
     pub finalizer: bool,
-    /// What identifies what it is to do, see [`crate::machine::request::identity::key`].
+    /// The key of its spec, see [`crate::machine::request::identity::key`].
     pub key: String,
-    /// It must not begin yet: it stands in nobody's way.
+    /// It must not begin yet, and blocks no other reset.
     pub suspended: bool,
-    /// It only plans: it wants nothing.
+    /// It only plans, and needs neither group nor workloads.
     pub dry_run: bool,
-    /// Where it is on its way.
+    /// Its phase.
     pub phase: Option<Phase>,
-    /// It waits for another one's group.
+    /// It waits for another reset.
     pub waits: bool,
-    /// Its plan stands.
+    /// Its plan is complete.
     pub planned: bool,
     /// Its group.
     pub group: String,
@@ -79,7 +79,8 @@ impl From<&OffsetReset> for PeerReset {
             key: identity::key(&reset.spec),
             suspended: reset.spec.suspend,
             dry_run: reset.spec.dry_run,
-            // One that is not a dry run any more, but has not been taken up anew, still stands at the end of its dry run.
+            // A dry run that is to run now still has the phase of its dry run until the operator
+            // begins it again.
             phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
             waits: status.reason == Some(Reason::WaitingForOtherReset),
             planned: status.plan_time.is_some(),
@@ -95,8 +96,9 @@ impl From<&OffsetReset> for PeerReset {
     }
 }
 
-/// The brokers that a reset names, in lower case; none when a binding names them: what is in a Secret is nobody else's to know, and may
-/// change. Then only the cluster's id tells.
+/// The brokers that a reset names, in lower case; none when a binding names them, for the contents
+/// of a Secret are not shared between resets and may change. Then only the cluster's id is
+/// compared.
 #[must_use]
 pub fn brokers(reset: &OffsetReset) -> Vec<String> {
     let Some(brokers) = &reset.spec.kafka.bootstrap_servers else { return vec![] };
@@ -104,9 +106,9 @@ pub fn brokers(reset: &OffsetReset) -> Vec<String> {
 }
 
 impl PeerReset {
-    /// Whether both are about one group, as far as the specs tell: within a namespace the group's name says it, because brokers have
-    /// many names. Across namespaces one has to name a broker of the other; what slips through is seen by the cluster's id once it is
-    /// known, see [`group_holder`].
+    /// Whether both are about one group, by their specs: within a namespace groups of the same name
+    /// count as one, because brokers have many names. Across namespaces one has to name a broker of
+    /// the other; `queue::group_holder` finds the rest by the cluster's id.
     pub(in crate::machine) fn shares_group(&self, other: &Self) -> bool {
         let same_brokers = || self.brokers.iter().any(|broker| other.brokers.contains(broker));
         self.group == other.group && (self.namespace == other.namespace || same_brokers())
@@ -117,17 +119,17 @@ impl PeerReset {
         same.filter(|_| self.namespace == other.namespace).map(String::as_str)
     }
 
-    /// Something may be held for it right now.
+    /// A workload may be held for it now.
     pub(in crate::machine) fn is_holding(&self) -> bool {
         self.phase.is_some_and(Phase::may_hold)
     }
 
-    /// It is not over, and no dry run: what it finds at zero with its claim on it, it may go on with.
+    /// It is neither over nor a dry run: it may resume a workload that is at zero with its claim.
     pub(in crate::machine) fn may_still_hold(&self) -> bool {
         !self.dry_run && self.phase.is_none_or(|phase| !phase.is_terminal())
     }
 
-    /// Under way: it may hold a workload or commit at any moment.
+    /// It is under way: it may hold a workload or commit at any moment.
     #[must_use]
     pub fn is_active(&self) -> bool {
         !self.dry_run && self.phase.is_some_and(|phase| phase != Phase::Pending && !phase.is_terminal())
@@ -137,15 +139,16 @@ impl PeerReset {
         !self.dry_run && !self.suspended && self.phase.is_none_or(|phase| phase == Phase::Pending)
     }
 
-    /// What keeps a reset from joining another's stop: it is being ended, or would be over before the own group were empty. However many
-    /// resets join one after the other, the consumers are back after the longest of their hold timeouts.
+    /// Whether a reset cannot join another's stop: the other one is restoring, or would be over
+    /// before the own group is empty. However many resets join one after the other, the consumers
+    /// are restored after the longest of their hold timeouts.
     pub(in crate::machine) fn is_too_late_for(&self, holder: &Self, now: Timestamp) -> bool {
         let own_end = |start| later(start, self.hold_timeout);
         holder.phase == Some(Phase::Restoring)
             || holder.hold_start.is_some_and(|start| later(now, self.drain_timeout) > own_end(start))
     }
 
-    /// What it holds at zero of a workload.
+    /// Its target with this workload's UID, if it holds that at zero.
     pub(in crate::machine) fn holds(&self, uid: &str) -> Option<&TargetStatus> {
         let held = |target: &&TargetStatus| target.uid == uid && target.stop_requested && target.restored.is_none();
         self.targets.iter().find(held).filter(|_| self.is_active())

@@ -1,4 +1,4 @@
-//! A receipt that was read: what an earlier run of the same name and spec left.
+//! The receipt of an earlier run of the same name and spec.
 
 use jiff::Timestamp;
 
@@ -9,14 +9,14 @@ use crate::api::{GroupStatus, PartitionStatus, Phase};
 pub struct Receipt {
     /// The UID of the run that wrote it last.
     pub uid: String,
-    /// How far that run had come.
+    /// How far that run came.
     pub state: RunState,
 }
 
-/// How far a run had come.
+/// How far a run came.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunState {
-    /// It had begun to commit, and has not said how it ended.
+    /// It began to commit, and its outcome is not recorded.
     Committing {
         /// When its plan became final.
         final_plan_time: Timestamp,
@@ -25,13 +25,13 @@ pub enum RunState {
         /// The group, with its members before the stop.
         group: Option<GroupStatus>,
     },
-    /// It has ended.
+    /// It is over.
     Over {
-        /// As what.
+        /// Its terminal phase.
         phase: Phase,
-        /// When.
+        /// When it ended.
         at: Timestamp,
-        /// In words.
+        /// The message of its outcome.
         message: String,
     },
 }

@@ -1,13 +1,13 @@
 //! A KEDA ScaledObject that scales a target.
 
-/// What was seen of the autoscaler of a target.
+/// What was seen of the ScaledObject of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScaledObjectSeen {
-    /// None scales it, or KEDA is not installed.
-    Nobody,
-    /// KEDA is installed, and its objects may not be read; the API server's words.
+    /// No ScaledObject scales it, or KEDA is not installed.
+    Absent,
+    /// KEDA is installed, and the operator may not read its objects; the text is the API server's.
     Hidden(String),
-    /// Looking failed; the text says how.
+    /// Reading failed; the text says why.
     Unknown(String),
     /// A ScaledObject scales it.
     Found(ScaledObject),
@@ -20,13 +20,13 @@ pub struct ScaledObject {
     pub name: String,
     /// The version that was read.
     pub resource_version: String,
-    /// It is told to pause.
+    /// It has the annotation that pauses it.
     pub paused: bool,
-    /// By this operator.
+    /// This operator has paused it.
     pub ours: bool,
-    /// It is told to keep the target at so many replicas, whatever else happens.
+    /// The replica count in its annotation `paused-replicas`, at which KEDA keeps the target.
     pub fixed_replicas: Option<String>,
-    /// KEDA says that it has paused.
+    /// KEDA reports it as paused.
     pub acknowledged: bool,
     /// Why pausing it would be refused, from a dry run; only tried while planning.
     pub refusal: Option<String>,

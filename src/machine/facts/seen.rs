@@ -1,12 +1,12 @@
-//! Something that was looked at: unknown is never empty, stopped or absent.
+//! The result of reading something: unknown never counts as empty, stopped or absent.
 
-/// Something that was looked at.
+/// The result of reading something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen<T> {
-    /// Looking failed; the text says how.
+    /// Reading failed; the text says why.
     Unknown(String),
-    /// It is not there, says somebody who must know.
+    /// It does not exist, as the API server or the broker reports.
     Missing,
-    /// It is there.
+    /// It exists.
     Known(T),
 }

@@ -2,37 +2,38 @@
 
 use jiff::Timestamp;
 
-/// What the `scale` subresource of a target says.
+/// A target, as its `scale` subresource reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// The workload's UID: another one under the same name is another workload.
     pub uid: String,
     /// The version that was read; writing the scale with it fails when anything changed since.
     pub resource_version: String,
-    /// Its replicas; one where nobody has set them.
+    /// Its desired replicas; one where `spec.replicas` is not set.
     pub replicas: i32,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
     pub refusal: Option<String>,
     /// The pods that belong to it.
     pub pods: Vec<Pod>,
-    /// What else is known of it.
+    /// What is known of it beside its scale.
     pub details: WorkloadDetails,
 }
 
-/// What is known of a workload beside its scale. While planning all of it is asked for; while it is held only who has scaled it up.
+/// What is known of a workload beside its scale. All of it is read while planning; only `scalers`
+/// and `autoscalers` while it is held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadDetails {
-    /// Nobody has set its replicas, so they count as one; how many it says that it has.
+    /// The replicas that it reports, where `spec.replicas` is not set and so counts as one.
     pub unset: Option<i32>,
     /// The object that controls it.
     pub controller: Option<Controller>,
     /// Scaling it down deletes the volumes of its pods.
     pub deletes_volumes: bool,
-    /// Who owns its replicas, this operator left out, the latest first.
+    /// The field managers that own its replicas, without this operator, the latest first.
     pub scalers: Vec<FieldOwner>,
     /// The HorizontalPodAutoscalers that scale it.
     pub autoscalers: Vec<Hpa>,
-    /// What of this could not be looked at, though nothing depends on it.
+    /// What could not be read of this, and why; nothing depends on it.
     pub unseen: Option<String>,
 }
 
@@ -47,7 +48,7 @@ pub struct Controller {
     pub name: String,
 }
 
-/// Who owns a field, from `metadata.managedFields`.
+/// An owner of a field, from `metadata.managedFields`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldOwner {
     /// The field manager's name.
@@ -56,7 +57,7 @@ pub struct FieldOwner {
     pub operation: String,
     /// The subresource by which it was written.
     pub subresource: Option<String>,
-    /// When it was last written so; not recorded of what is written through `scale`.
+    /// When it was last written; not recorded for writes through `scale`.
     pub time: Option<Timestamp>,
 }
 
@@ -67,7 +68,7 @@ pub struct Hpa {
     pub name: String,
     /// Its `minReplicas`.
     pub min_replicas: i32,
-    /// It says that it was the one that scaled to zero: then it may also scale up from zero.
+    /// It reports that it has scaled to zero itself: then it may also scale up from zero.
     pub scaled_to_zero: bool,
 }
 
@@ -80,16 +81,16 @@ pub enum Unscalable {
         /// The API versions of the same group under which it does.
         served: Vec<String>,
     },
-    /// It is not in a namespace.
+    /// Its kind is not namespaced.
     #[error("the kind is not namespaced")]
     NotNamespaced,
     /// It has no `scale` subresource.
     #[error("the kind has no scale subresource")]
     NoScale,
     /// Its resource is not the one for which the rights of the reset's creator were checked.
-    #[error("the kind's resource is called {resource}")]
+    #[error("the kind's resource is {resource}")]
     OtherResource {
-        /// What it is called.
+        /// The name of the resource.
         resource: String,
     },
 }
@@ -103,10 +104,11 @@ pub struct Pod {
     pub ips: Vec<String>,
     /// The node it runs on, once it is scheduled.
     pub node: Option<String>,
-    /// When its deletion is due: set once it terminates, and grace is over then.
+    /// When its grace period ends; set once it terminates.
     pub deletion: Option<Timestamp>,
-    /// Whether every container of it has ended for good. A pod that has not started may still start, so it has not ended.
-    pub ended: bool,
+    /// Whether every container of it has terminated for good. A pod that has not started may still
+    /// start, so it does not count.
+    pub terminated: bool,
     /// Whether its `Ready` condition is true.
     pub ready: bool,
 }

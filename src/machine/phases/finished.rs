@@ -1,4 +1,5 @@
-//! After the end: nothing is stopped or committed any more; it is only watched whether the consumers come back.
+//! After the end: nothing is stopped or committed any more; the operator only watches whether the
+//! consumers resume.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -8,14 +9,15 @@ use crate::machine::{
     decision::{Decision, Effect},
     facts::{KafkaSeen, Seen, group},
     pass::Pass,
-    text::name,
+    text::{count, name},
     time::{clock, later},
 };
 
-/// How long the consumers may take to come back before the status says that they did not: pods ready, members in the group.
+/// How long pods may take to become ready, and members to return to the group, until the status
+/// reports that they did not.
 pub const RESUME_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
-/// Pods are watched, members have to be asked for.
+/// How soon it looks again: pods are watched, but the broker has to be asked for the members.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
@@ -31,7 +33,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
     let missing = missing(&mut pass);
     if missing.is_empty() {
         let members = pass.status.group.as_ref().map_or(0, |group| group.members);
-        let message = format!("all pods are ready and the group has {members} members");
+        let message = format!("All pods are ready, and the group has {}", count(members, "member", "members"));
         pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::ConsumersReady, &message);
         pass.note(false, Reason::ConsumersReady, message, None);
         return pass.wait_for_change();
@@ -39,8 +41,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
     let missing = missing.join("; ");
     if pass.now >= deadline {
         let message = format!(
-            "the consumers were put back at {}, and five minutes later: {missing}. Their pods' status and logs tell why; \
-             the offsets stand as this status says",
+            "Five minutes after the restore at {} the consumers are not all back: {missing}. The replica counts are restored, and the \
+             offsets are as this status reports. Look at the pods' status and logs",
             clock(&end)
         );
         pass.condition(ConditionType::ConsumersResumed, Some(false), Reason::ConsumersNotReady, &message);
@@ -52,12 +54,14 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
         ConditionType::ConsumersResumed,
         None,
         Reason::WaitingForConsumers,
-        format!("the replicas are back; {missing}; watched until {deadline}"),
+        format!(
+            "The replicas are restored, and the consumers are starting: {missing}. The operator watches them until {deadline}"
+        ),
     );
     pass.look_again(LOOK_AGAIN)
 }
 
-/// What is still missing, in words that do not change while nothing changes.
+/// What is still missing; the texts do not change while nothing changes.
 fn missing(pass: &mut Pass<'_>) -> Vec<String> {
     let mut missing = vec![];
     for index in 0..pass.status.targets.len() {
@@ -74,7 +78,7 @@ fn missing(pass: &mut Pass<'_>) -> Vec<String> {
                 continue;
             }
             Some(Seen::Unknown(_)) | None => {
-                missing.push(format!("{} could not be looked at", name(target)));
+                missing.push(format!("{} could not be read", name(target)));
                 continue;
             }
         };
@@ -88,9 +92,9 @@ fn missing(pass: &mut Pass<'_>) -> Vec<String> {
         KafkaSeen::Group(seen) => {
             let status = group::status(seen, pass.status.group.as_ref(), &pass.pods());
             if status.members < expected {
-                missing.push(format!("{} of {expected} members are back in the group", status.members));
+                missing.push(format!("{} of {expected} members are in the group", status.members));
             } else if expected > 0 && group::is_rebalancing(seen) {
-                missing.push("the group's members are still being called together".to_owned());
+                missing.push("the group is rebalancing".to_owned());
             }
             pass.status.group = Some(status);
         }
@@ -102,7 +106,7 @@ fn missing(pass: &mut Pass<'_>) -> Vec<String> {
     missing
 }
 
-/// What a pass over a finished reset must look at: nothing at all, or the consumers that are to come back.
+/// Whether a finished reset is still watched, because its consumers may not have resumed yet.
 #[must_use]
 pub fn needs_a_look(status: &OffsetResetStatus) -> bool {
     status.phase.is_some_and(Phase::is_terminal)

@@ -1,6 +1,6 @@
-//! Planning, while the consumers run: everything that can fail is tried here, so that nothing is stopped for a reset that cannot be.
+//! Planning, while the consumers run: everything that can fail is tried here, so that no consumer
+//! is stopped for a reset that cannot succeed.
 
-use crate::machine::totals::totals;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -13,8 +13,9 @@ use crate::machine::{
     plan::{self, acl_hints, drift, warnings, workloads},
     refusal::Refusal,
     request::Request,
-    text::name,
+    text::{Message, count, name, name_ref},
     time::later,
+    totals::totals,
 };
 
 /// How long something that may heal by itself is tried again before the reset is refused.
@@ -23,7 +24,8 @@ pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 /// How soon it is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
 
-/// How soon it looks again whether another reset's plan stands: planning takes a fraction of a second.
+/// How soon it looks again whether another reset's plan is complete: planning takes a fraction of a
+/// second.
 const SIBLING: SignedDuration = SignedDuration::from_millis(200);
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
@@ -41,10 +43,12 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => return pass.again(),
     };
     if request.kafka.binding.is_some() && seen.cluster_id.is_none() {
-        // What a binding names no other reset can know: only by the cluster's id are two of one group told to be on one cluster.
-        let message = "no broker says the cluster's id, which is needed with spec.kafka.binding: without it nobody could tell whether \
-                       another OffsetReset works on the same group of the same cluster";
-        return refuse(pass, &[Refusal::passing(Reason::BrokerUnreachable, message.to_owned())], None);
+        // Other resets cannot know the brokers that a binding names: only the cluster's id shows
+        // that two work on one cluster.
+        let message = Message::new("No broker reports the cluster's id, which spec.kafka.binding needs").detail(
+            "Without it the operator cannot tell whether another OffsetReset works on the same group of the same cluster",
+        );
+        return refuse(pass, &[Refusal::passing(Reason::BrokerUnreachable, message)], None);
     }
     let plan = match plan::plan(request, seen) {
         Ok(plan) => plan,
@@ -70,9 +74,12 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     pass.status.warnings.truncate(MAX_WARNINGS);
     pass.status.plan_time = Some(Time(pass.now));
     let message = summary(&pass, seen);
-    pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, &message);
+    pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned(&pass, seen));
     if request.dry_run {
-        let message = format!("dry run: {message}. Nothing was touched; to run it, set dryRun to false");
+        let message = Message::new(format!("Dry run: {}", message.summary()))
+            .detail(message.details().unwrap_or_default())
+            .detail("Nothing was changed, and the consumers keep running")
+            .advice("To run the reset, set dryRun to false; the plan is then made again");
         return pass.finish(Phase::Planned, Reason::DryRun, message);
     }
     if let Some(decision) = nothing_to_do(&mut pass) {
@@ -85,18 +92,19 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     if let Some(other) = queue::planning_too(&pass.seen.uid, &request.namespace, &workloads, &pass.seen.others, pass.now)
         && pass.now < later(pass.phase_start(), PLANNING_TIMEOUT)
     {
-        let message = format!(
-            "{message}. Waits for the plan of OffsetReset {}/{}, so that one stop serves both; the consumers run",
-            other.namespace, other.name
-        );
+        let other = format!("{}/{}", other.namespace, other.name);
+        let message = Message::naming([&other], |[other]| format!("Waiting for the plan of OffsetReset {other}"))
+            .detail("One stop of the consumers then serves both; until then they keep running")
+            .and(&message);
         return pass.wait(Reason::WaitingForOtherReset, message, SIBLING);
     }
     pass.status.hold = Some(new_hold(pass.now, request.hold_timeout));
-    pass.note(false, Reason::PlanMade, &message, None);
+    pass.note(false, Reason::PlanMade, message.full(), None);
     for warning in pass.status.warnings.clone() {
         pass.note(true, Reason::PlanMade, warning, None);
     }
-    pass.go_on(Phase::Stopping, Reason::PlanMade, format!("{message}. The consumers are being stopped"))
+    let message = Message::new("The plan is complete, and the consumers are being stopped").and(&message);
+    pass.go_on(Phase::Stopping, Reason::PlanMade, message)
 }
 
 /// The end without a stop, when no partition would be changed.
@@ -109,13 +117,17 @@ fn nothing_to_do(pass: &mut Pass<'_>) -> Option<Decision> {
     }
     let count = partitions.len();
     if partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged) {
-        let message = format!("all {count} committed offsets are in range: there is nothing to repair, and nothing was stopped");
+        let message = Message::new(match count {
+            1 => "The committed offset is in range, so there was nothing to repair".to_owned(),
+            _ => format!("All {count} committed offsets are in range, so there was nothing to repair"),
+        })
+        .detail("No offset was changed and no consumer was stopped");
         return Some(pass.take().finish(Phase::Succeeded, Reason::AlreadyInRange, message));
     }
-    let message = format!(
-        "refused: no partition would be reset, because the targets of all {count} are out of range or need no repair, and \
-         outOfRange is Skip. Nothing was stopped and no offset was changed"
-    );
+    let message = Message::new("No partition would be reset, because outOfRange: Skip leaves all as they are")
+        .detail(format!("The targets of all {count} partitions are out of range or need no repair"))
+        .detail(NOTHING_TOUCHED)
+        .advice("Look at the plan with dryRun: true, then correct resets and create the reset under a new name");
     Some(pass.take().finish(Phase::Failed, Reason::NothingToReset, message))
 }
 
@@ -127,81 +139,87 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
         let unscalable = pass.seen.unscalable.get(index).and_then(Option::as_ref);
         refusals.extend(workloads::refusal(target, seen, unscalable));
         if let Seen::Known(workload) = seen {
-            // One that is held at zero already has the replicas that its Lease says.
             let held = match pass.seen.holds.get(index) {
                 Some(Seen::Unknown(why)) => {
-                    let message = format!("the Lease that says who holds {}/{} cannot be read: {why}", target.kind, target.name);
+                    let message = Message::naming([&name_ref(target)], |[name]| format!("The Lease of {name} cannot be read"))
+                        .detail("It shows which resets hold the workload at zero")
+                        .detail(why);
                     refusals.push(Refusal::passing(Reason::TargetUnreachable, message));
                     continue;
                 }
-                Some(Seen::Known(hold)) if workload.replicas == 0 && hold.uid == workload.uid => Some(hold.replicas),
+                Some(Seen::Known(hold)) if workload.replicas == 0 && hold.uid == workload.uid => Some(hold),
                 Some(Seen::Known(_) | Seen::Missing) | None => None,
             };
-            let original_replicas = held.unwrap_or(workload.replicas);
+            let mut planned = TargetStatus::new(target, &workload.uid);
+            match held {
+                Some(hold) => planned.take_from(hold),
+                None => planned.found_with(workload.replicas),
+            }
             let autoscaler = pass.seen.autoscalers.get(index);
-            let name = format!("{}/{}", target.kind, target.name);
-            refusals.extend(scaled_object::refusal(autoscaler, &name, original_replicas != 0));
-            let autoscaler = scaled_object::recorded(autoscaler);
-            targets.push(TargetStatus { original_replicas, autoscaler, ..TargetStatus::new(target, &workload.uid) });
+            refusals.extend(scaled_object::refusal(autoscaler, &name_ref(target), planned.original_replicas != 0));
+            planned.autoscaler = scaled_object::recorded(autoscaler);
+            targets.push(planned);
         }
     }
     if !refusals.is_empty() {
         return Err(refusals);
     }
     if targets.len() < request.targets.len() {
-        let message = "not every target was looked at".to_owned();
-        return Err(vec![Refusal { reason: Reason::TargetUnreachable, message, transient: true }]);
+        return Err(vec![Refusal::passing(Reason::TargetUnreachable, "Not every target could be read")]);
     }
     Ok(targets)
 }
 
-/// No plan: tried again for a while when it may heal, refused otherwise. The reasons that will not heal come first; `advice` is said at
-/// the end, for it may hold a command.
+/// What a refusal in planning means for the consumers.
+const NOTHING_TOUCHED: &str = "Nothing was stopped and no offset was changed";
+
+/// No plan: tried again for a while when it may heal, refused otherwise. The reasons that will not
+/// heal come first; `advice` comes last, for it may be a command.
 fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> Decision {
-    let lasting = refusals.iter().find(|refusal| !refusal.transient);
-    let Some(first) = lasting.or_else(|| refusals.first()) else { return pass.again() };
-    let message = refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ");
-    let message = shorten(message);
+    let (lasting, passing): (Vec<&Refusal>, Vec<&Refusal>) = refusals.iter().partition(|refusal| !refusal.transient);
+    let mut in_order = lasting.iter().chain(&passing);
+    let Some(first) = in_order.next() else { return pass.again() };
+    let message = in_order.fold(first.message.clone(), |message, other| message.and(&other.message));
     let give_up = later(pass.phase_start(), PLANNING_TIMEOUT);
-    if lasting.is_some() || pass.now >= give_up {
-        let refused = if lasting.is_some() { "refused" } else { "refused after several attempts" };
-        let advice = advice.map(|advice| format!(". {advice}")).unwrap_or_default();
-        let message = format!("{refused}: {message}. Nothing was stopped and no offset was changed{advice}");
-        pass.condition(ConditionType::Planned, Some(false), first.reason, &message);
-        return pass.finish(Phase::Failed, first.reason, message);
+    if lasting.is_empty() && pass.now < give_up {
+        let planned = format!("There is no plan yet ({}); it is made again every two seconds", first.reason);
+        pass.condition(ConditionType::Planned, Some(false), first.reason, planned);
+        return pass.wait(first.reason, message.detail("The operator tries again, and the consumers keep running"), RETRY);
     }
-    let message = format!("{message}. It is tried again; the consumers run");
-    pass.condition(ConditionType::Planned, Some(false), first.reason, &message);
-    pass.wait(first.reason, message, RETRY)
+    let planned = match lasting.len() {
+        0 => format!("There is no plan: the operator tried for {} seconds", PLANNING_TIMEOUT.as_secs()),
+        1 => "There is no plan: one problem has to be corrected".to_owned(),
+        many => format!("There is no plan: {many} problems have to be corrected"),
+    };
+    pass.condition(ConditionType::Planned, Some(false), first.reason, planned);
+    let tried = if lasting.is_empty() { "Several attempts had the same result" } else { "" };
+    let message = message.detail(tried).detail(NOTHING_TOUCHED).advice(advice.unwrap_or_default());
+    let what_to_do = if message.what_to_do().is_some() { "" } else { "Correct the cause and create the reset under a new name" };
+    pass.finish(Phase::Failed, first.reason, message.advice(what_to_do))
 }
 
-fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> String {
+/// The effect of the plan, in numbers.
+fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> Message {
     let totals = totals(&pass.status.partitions);
-    let clamped = if totals.clamped > 0 { format!(", {} of them clamped into the log", totals.clamped) } else { String::new() };
-    let left_alone = if totals.left_alone > 0 { format!(", {} left as they are", totals.left_alone) } else { String::new() };
-    let members = group::members(&seen.group);
+    let planned = count(totals.partitions - totals.left_alone, "partition", "partitions");
+    let message = Message::new(format!("{planned}: {} records to replay, {} to skip", totals.replayed, totals.skipped));
+    let clamped = count(totals.clamped, "target offset was moved", "target offsets were moved");
+    let message = if totals.clamped > 0 { message.detail(format!("{clamped} into the log's range")) } else { message };
+    let left_alone = count(totals.left_alone, "partition is", "partitions are");
+    let message = if totals.left_alone > 0 { message.detail(format!("{left_alone} left unchanged")) } else { message };
+    let members = count(group::members(&seen.group), "member", "members");
+    let message = message.detail(format!("The group is {} with {members}", group::state_name(&seen.group)));
+    let drift = pass.status.drift.as_ref().map(drift::describe).unwrap_or_default();
     let warnings = match pass.status.warnings.len() {
         0 => String::new(),
-        1 => "; 1 warning".to_owned(),
-        many => format!("; {many} warnings"),
+        many => format!("{} in status.warnings", count(many, "warning is", "warnings are")),
     };
-    let drift = pass.status.drift.as_ref().map(|drift| format!("; {}", drift::words(drift))).unwrap_or_default();
-    format!(
-        "planned {} partitions{clamped}{left_alone}: {} records to be consumed again, {} skipped; the group is {} with {members} \
-         members{warnings}{drift}",
-        totals.partitions,
-        totals.replayed,
-        totals.skipped,
-        group::state_name(&seen.group),
-    )
+    message.detail(drift).detail(warnings)
 }
 
-/// A condition's message has its bounds; the first thousands of characters say enough.
-fn shorten(mut message: String) -> String {
-    const MOST: usize = 4_000;
-    if message.len() > MOST {
-        message.truncate(message.floor_char_boundary(MOST));
-        message.push('…');
-    }
-    message
+/// The milestone: what was planned from.
+fn planned(pass: &Pass<'_>, seen: &PlanSeen) -> String {
+    let all = count(pass.status.partitions.len(), "partition", "partitions");
+    let members = count(group::members(&seen.group), "member", "members");
+    format!("The plan covers {all}; when it was made, the group was {} with {members}", group::state_name(&seen.group))
 }

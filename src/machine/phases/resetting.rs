@@ -1,6 +1,6 @@
-//! Resetting: bounds again, commit, read back. Success is claimed of a partition only after it was read back.
+//! Resetting: bounds again, commit, read back. A partition counts as reset only after it was read
+//! back.
 
-use crate::machine::totals::totals;
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
@@ -14,58 +14,70 @@ use crate::machine::{
     guards::Guard,
     pass::Pass,
     plan::{self, limits},
-    refusal::{Refusal, kafka_reason},
+    refusal::{Refusal, kafka_reason, kafka_summary},
     request::Request,
+    text::{Message, count, name_partitions},
+    totals::totals,
 };
 
-/// How many commits are sent before what is still not as planned counts as failed: something commits over us.
+/// How many commits are sent until a partition that is still not as planned counts as failed:
+/// another client commits over it.
 pub const MAX_COMMITS: i32 = 10;
 
-/// How soon something that may heal by itself is tried again.
+/// How soon it tries again after an error that may heal by itself.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
-/// What is said when the broker itself has kept a commit out.
-const REFUSED: &str = "the broker refused the commit because a consumer had joined; waits until the group is free again";
+/// What happened when the broker itself has refused a commit.
+const REFUSED: &str = "The broker refused the commit because a consumer had joined the group";
+
+/// How many kinds of errors of partitions a message names.
+const NAMED_ERRORS: usize = 5;
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
-    if !pass.consumers_are_gone() {
-        return pass.not_gone();
+    if !pass.consumers_are_stopped() {
+        return pass.stop_again();
     }
     if let Some(why) = &pass.seen.report_lost {
-        let message = format!("the report of the plan is needed and not there: {why}. {}", pass.offsets_said());
+        let message = Message::new("The report of the plan is missing, and no offset is committed without it")
+            .detail(why)
+            .detail(pass.offsets_changed())
+            .advice("Create the reset again under a new name, and leave its ConfigMap alone while it runs");
         return pass.finish(Phase::Failed, Reason::ReportUnavailable, message);
     }
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForCommit(seen) => seen,
         KafkaSeen::Failed(error) if error.kind.is_transient() => {
-            let refusal = Refusal::from_kafka(error, "the offsets cannot be committed yet");
-            return pass.wait(refusal.reason, refusal.message, RETRY);
+            let refusal = Refusal::from_kafka(error, "the commit");
+            let message = refusal.message.detail("The operator tries again before it commits; the consumers are at zero");
+            return pass.wait(refusal.reason, message, RETRY);
         }
         KafkaSeen::Failed(error) => {
-            let message = format!("the offsets could not be committed: {error}. {}", pass.offsets_said());
-            return pass.finish(Phase::Failed, kafka_reason(error.kind), message);
+            let refusal = Refusal::from_kafka(error, "the commit");
+            let message = refusal.message.detail(pass.offsets_changed());
+            return pass.finish(Phase::Failed, refusal.reason, message);
         }
         KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::Group(_) => return pass.again(),
     };
-    if !group::is_free(&seen.group) {
-        let message = format!("a consumer joined group {} before the commit; waits until the group is free again", request.group);
-        return joined(pass, &message);
+    if !group::is_empty(&seen.group) {
+        return joined(pass, "A consumer joined the group before the commit");
     }
-    if Guard::PlanFinal.stops(pass.status.final_plan_time.is_none()) {
+    if !Guard::PlanFinal.allows(pass.status.final_plan_time.is_some()) {
         return make_final(pass, request, seen);
     }
-    // One that an earlier version of the operator had begun to commit has none yet.
+    // A run that an earlier version of the operator had begun has none yet.
     name_receipt(&mut pass, request);
     commit(pass, request, seen)
 }
 
-/// From here on there may be a receipt; the caller writes it before the status that counts the first commit, and so before that commit.
+/// From here on there may be a receipt; the caller writes it before the status that counts the
+/// first commit, and so before that commit.
 fn name_receipt(pass: &mut Pass<'_>, request: &Request) {
     pass.status.receipt.get_or_insert_with(|| ReceiptStatus { config_map: request.receipt.clone(), settled: false });
 }
 
-/// The last look at the logs before the first commit: what stands there, and the targets within the bounds that hold now.
-/// This is recorded before anything is committed, and never computed again from a relative goal.
+/// The last look at the logs before the first commit: the committed offsets, and the targets within
+/// the current bounds. This is recorded before anything is committed, and never computed again from
+/// a relative goal.
 fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
     let mut waits_for = None;
     for partition in &mut pass.status.partitions {
@@ -74,20 +86,21 @@ fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decis
             Ok(()) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
-            Err(Trouble::Passing(why)) => waits_for = Some(format!("partition {at}: {why}")),
+            Err(Trouble::Passing(why)) => waits_for = Some((at, why)),
         }
     }
-    if let Some(problem) = waits_for {
-        return pass.wait(Reason::Committing, format!("waits before the first commit: {problem}"), RETRY);
+    if let Some((at, why)) = waits_for {
+        return pass.wait(Reason::Committing, unread("Reading the offsets again before the first commit", &at, &why), RETRY);
     }
     if let Some(refusal) = limits::refusals(request, &pass.status.partitions).into_iter().next() {
-        let message = format!("the logs and the group have moved since the plan: {}. {}", refusal.message, pass.offsets_said());
+        let message =
+            refusal.message.detail("The logs and the group have moved since the plan was made").detail(pass.offsets_changed());
         return pass.finish(Phase::Failed, refusal.reason, message);
     }
     pass.status.final_plan_time = Some(pass.instant());
     name_receipt(&mut pass, request);
-    let (reason, message) = (Reason::Committing, "the plan is final; offsets are about to be committed");
-    pass.go_on(Phase::Resetting, reason, message)
+    let message = Message::new("The plan is final, and the offsets are being committed").detail("The consumers are at zero");
+    pass.go_on(Phase::Resetting, Reason::Committing, message)
 }
 
 fn settle<'a>(
@@ -101,10 +114,11 @@ fn settle<'a>(
     let stable =
         partition.requested_position == Some(Position::Latest) && request.isolation_level == IsolationLevel::ReadCommitted;
     let stable_end = if stable { Some(*answered(&seen.stable_ends, at)?) } else { None };
-    plan::settle(partition, bounds, stable_end, committed, request.out_of_range).map_err(Trouble::Refused)
+    plan::settle(partition, bounds, stable_end, committed, request.out_of_range)
+        .map_err(|none| Trouble::Refused(none.to_string()))
 }
 
-/// Reads back, and commits what is not as planned.
+/// Reads back, and commits the partitions that are not as planned.
 fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
     let mut offsets = vec![];
     let mut waits_for = None;
@@ -116,27 +130,34 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
         let at = TopicPartition::new(&partition.topic, partition.partition);
         match read_back(partition, &at, request, attempts, seen) {
             Ok(true) => {
-                // Recorded before it is sent: from here on nobody may say that nothing was committed.
+                // Recorded before it is sent: from here on the status must not say that nothing was
+                // committed.
                 partition.outcome = PartitionOutcome::Unconfirmed;
                 offsets.push((at, partition.target_offset));
             }
             Ok(false) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
-            Err(Trouble::Passing(why)) => waits_for = Some(format!("partition {at}: {why}")),
+            Err(Trouble::Passing(why)) => waits_for = Some((at, why)),
         }
     }
     if !offsets.is_empty() {
         pass.status.commits += 1;
         return pass.act(Effect::Commit(offsets));
     }
-    if let Some(problem) = waits_for {
-        return pass.wait(Reason::Committing, format!("cannot read back yet: {problem}"), RETRY);
+    if let Some((at, why)) = waits_for {
+        return pass.wait(Reason::Committing, unread("Reading the committed offsets back", &at, &why), RETRY);
     }
     conclude(pass)
 }
 
-/// Reads one partition back; whether it has to be committed, within the bounds as they are now.
+/// What is tried again, and the partition that has no answer yet.
+fn unread(what: &str, at: &TopicPartition, why: &str) -> Message {
+    let named = name_partitions(std::slice::from_ref(at));
+    Message::new(what).detail(format!("There is no answer yet for {named}: {why}")).detail("The consumers are at zero")
+}
+
+/// Reads one partition back, and returns whether it has to be committed, within the current bounds.
 fn read_back<'a>(
     partition: &mut PartitionStatus,
     at: &TopicPartition,
@@ -146,7 +167,7 @@ fn read_back<'a>(
 ) -> Result<bool, Trouble<'a>> {
     let found = answered(&seen.committed, at)?.as_ref();
     let stands = found.is_some_and(|found| found.offset == partition.target_offset && found.metadata == request.marker);
-    if Guard::ReadBack.holds(stands) {
+    if Guard::ReadBack.allows(stands) {
         partition.outcome = PartitionOutcome::Reset;
         partition.after = Some(partition.target_offset);
         partition.message = None;
@@ -155,94 +176,127 @@ fn read_back<'a>(
     partition.outcome = PartitionOutcome::Planned;
     partition.after = None;
     if attempts >= MAX_COMMITS {
-        let stands = found.map_or_else(|| "nothing".to_owned(), |found| found.offset.to_string());
+        let found =
+            found.map_or_else(|| "there is no committed offset".to_owned(), |found| format!("the offset is {}", found.offset));
         partition.outcome = PartitionOutcome::Failed;
-        partition.message.get_or_insert_with(|| {
-            format!(
-                "after {attempts} commits {stands} stands there: something commits over it without being a member of the group"
-            )
-        });
+        partition
+            .message
+            .get_or_insert_with(|| format!("after {attempts} commits {found}: a client outside the group keeps overwriting it"));
         return Ok(false);
     }
     let planned = partition.target_offset;
     if plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?) && request.out_of_range != OutOfRange::Clamp {
         let policy = if request.out_of_range == OutOfRange::Fail { "Fail" } else { "Skip" };
         return Err(Trouble::Refused(format!(
-            "{planned} has gone out of range since the plan became final, and outOfRange is {policy}"
+            "{planned} is out of range since the plan became final, and outOfRange is {policy}"
         )));
     }
     Ok(true)
 }
 
-/// Why a partition has no answer.
+/// Why a partition cannot be committed now.
 enum Trouble<'a> {
-    /// It will not have one.
+    /// Kafka's error will not heal by itself.
     Lasting(&'a KafkaError),
-    /// It has one, and the request does not allow what follows from it.
+    /// The spec does not allow what follows from the answer; the text says why.
     Refused(String),
-    /// It may have one soon; why not yet.
+    /// There is no answer yet; the text says why.
     Passing(String),
 }
 
-/// The answer for a partition. Unknown is never absent: one that nobody answered for is asked about again.
+/// The answer for a partition. Unknown is never absent: where there is no answer the broker is
+/// asked again.
 fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<&'a T, Trouble<'a>> {
     match answers.get(at) {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) if error.kind.is_transient() => Err(Trouble::Passing(error.to_string())),
         Some(Err(error)) => Err(Trouble::Lasting(error)),
-        None => Err(Trouble::Passing("the broker did not answer for it".into())),
+        None => Err(Trouble::Passing("it is missing from the broker's answer".into())),
     }
 }
 
-/// Every partition is decided: what the run has come to.
+/// Every partition is decided: the outcome of the run.
 fn conclude(mut pass: Pass<'_>) -> Decision {
     let totals = totals(&pass.status.partitions);
-    let left_alone = if totals.left_alone > 0 { format!("; {} left as they were", totals.left_alone) } else { String::new() };
+    let left_alone = if totals.left_alone > 0 {
+        format!("{} left unchanged", count(totals.left_alone, "partition was", "partitions were"))
+    } else {
+        String::new()
+    };
     if totals.failed == 0 && totals.reset == 0 {
-        let message =
-            format!("nothing was committed{left_alone}: by now no target is in range that differs from what stands there");
-        pass.condition(ConditionType::OffsetsReset, Some(false), Reason::NothingToReset, &message);
         let repaired = pass.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged);
-        return if repaired {
-            pass.finish(Phase::Succeeded, Reason::AlreadyInRange, message)
-        } else {
-            pass.finish(Phase::Failed, Reason::NothingToReset, message)
-        };
+        let (phase, reason) =
+            if repaired { (Phase::Succeeded, Reason::AlreadyInRange) } else { (Phase::Failed, Reason::NothingToReset) };
+        let milestone = "No offset had to be committed";
+        pass.condition(ConditionType::OffsetsReset, Some(false), reason, milestone);
+        let message = Message::new("After the stop no partition was left to be reset, so no offset was changed")
+            .detail("No target in range differs from the committed offset any more")
+            .detail(left_alone);
+        return pass.finish(phase, reason, message);
     }
     if totals.failed == 0 {
-        let message = format!("all {} partitions were committed and read back{left_alone}", totals.reset);
+        let message = format!("{} committed and read back", count(totals.reset, "offset was", "offsets were"));
         pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsVerified, &message);
         pass.note(false, Reason::OffsetsVerified, &message, None);
-        let clamped = if totals.clamped > 0 { format!(" ({} clamped into the log)", totals.clamped) } else { String::new() };
-        let message = format!(
-            "{} partitions reset and read back{clamped}: {} records to be consumed again, {} skipped{left_alone}",
-            totals.reset, totals.replayed, totals.skipped
-        );
+        let reset = count(totals.reset, "partition reset", "partitions reset");
+        let clamped = count(totals.clamped, "target offset was moved", "target offsets were moved");
+        let clamped = if totals.clamped > 0 { format!("{clamped} into the log's range") } else { String::new() };
+        let message = Message::new(format!("{reset}: {} records to replay, {} to skip", totals.replayed, totals.skipped))
+            .detail("Every offset was read back as planned")
+            .detail(clamped)
+            .detail(left_alone);
         return pass.finish(Phase::Succeeded, Reason::Succeeded, message);
     }
     let reason = if totals.reset > 0 { Reason::PartiallyReset } else { Reason::AllPartitionsFailed };
-    let first = pass.status.partitions.iter().find(|partition| partition.outcome == PartitionOutcome::Failed);
-    let why = first.map(|partition| {
-        format!("{}-{}: {}", partition.topic, partition.partition, partition.message.as_deref().unwrap_or_default())
-    });
-    let message = format!(
-        "{} of {} partitions could not be reset, {} were and were read back; the partitions say which. The first that could not: {}",
-        totals.failed,
-        totals.partitions,
-        totals.reset,
-        why.unwrap_or_default()
-    );
-    pass.condition(ConditionType::OffsetsReset, Some(false), reason, &message);
+    let wanted = totals.partitions - totals.left_alone;
+    let milestone = format!("{} of {wanted} offsets were committed and read back", totals.reset);
+    pass.condition(ConditionType::OffsetsReset, Some(false), reason, milestone);
+    let meaning = if totals.reset > 0 {
+        format!(
+            "{} reset and read back, so the consumers continue from a mixture of new and old offsets",
+            count(totals.reset, "partition was", "partitions were")
+        )
+    } else {
+        "The consumers continue from the offsets before the reset, unless another client has set others".to_owned()
+    };
+    let message = Message::new(format!("{} of {wanted} partitions could not be reset", totals.failed))
+        .detail(errors(&pass.status.partitions))
+        .detail(meaning)
+        .detail(left_alone)
+        .advice("Correct the cause, which status.partitions has for each partition, and reset these with another OffsetReset");
+    let message = if totals.reset > 0 { message.advice("Or undo this one: an OffsetReset with undo.name") } else { message };
     pass.finish(Phase::Failed, reason, message)
 }
 
-/// Somebody joined: never committed over, waited for again.
-fn joined(mut pass: Pass<'_>, message: &str) -> Decision {
-    pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, message);
+/// The errors of the failed partitions, equal ones once.
+fn errors(partitions: &[PartitionStatus]) -> String {
+    let mut errors: Vec<(String, Vec<TopicPartition>)> = vec![];
+    for partition in partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Failed) {
+        let at = TopicPartition::new(&partition.topic, partition.partition);
+        let why = partition.message.as_deref().unwrap_or_default();
+        let why = why.strip_prefix(&format!("{at}: ")).unwrap_or(why);
+        match errors.iter_mut().find(|(error, _)| error == why) {
+            Some((_, partitions)) => partitions.push(at),
+            None => errors.push((why.to_owned(), vec![at])),
+        }
+    }
+    let more: usize = errors.iter().skip(NAMED_ERRORS).map(|(_, partitions)| partitions.len()).sum();
+    let mut named: Vec<String> =
+        errors.iter().take(NAMED_ERRORS).map(|(why, partitions)| format!("{}: {why}", name_partitions(partitions))).collect();
+    named.extend((more > 0).then(|| count(more, "partition with another error", "partitions with other errors")));
+    format!("Not reset: {}", named.join("; "))
+}
+
+/// A consumer joined: nothing is committed over it, and the reset waits for the group to become
+/// empty again.
+fn joined(mut pass: Pass<'_>, what: &str) -> Decision {
+    let milestone = "The group was empty, and then a consumer joined it";
+    pass.condition(ConditionType::GroupEmpty, Some(false), Reason::WaitingForGroup, milestone);
+    let message = Message::new(what).detail("The reset waits until the group is empty again; the targets are at zero");
     pass.go_on(Phase::Draining, Reason::WaitingForGroup, message)
 }
 
-/// The answers of a commit. Only codes that speak of an error change anything: success is what is read back.
+/// The answers of a commit. Only errors change anything: success is what is read back.
 pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decision {
     let (mut member, mut open) = (false, answers.is_empty());
     for partition in &mut pass.status.partitions {
@@ -273,9 +327,9 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
     pass.again()
 }
 
-/// A commit that failed as a whole: the next pass reads back what became of it.
+/// A commit that failed as a whole: the next pass reads the offsets back.
 pub(in crate::machine) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)], error: &KafkaError) -> Decision {
-    if Guard::RefusedForSure.holds(!leaves_open(error.kind)) {
+    if Guard::RefusedForSure.allows(!leaves_open(error.kind)) {
         pass.status.commits_refused += 1;
         let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();
         for partition in &mut pass.status.partitions {
@@ -287,12 +341,15 @@ pub(in crate::machine) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPar
     if error.kind == KafkaErrorKind::UnknownMember {
         return joined(pass, REFUSED);
     }
-    let message = format!("a commit ended without an answer ({error}); what became of it is read back");
+    let message = Message::new("A commit was not confirmed, so the offsets are read back next")
+        .detail(format!("{}: {}", kafka_summary(error.kind), error.message))
+        .detail("The consumers are at zero");
     pass.wait(kafka_reason(error.kind), message, RETRY)
 }
 
-/// Whether a commit that ended with this may have been carried out all the same: nobody has said that it was not. A coordinator says 15
-/// also when the report was appended and not replicated in time (REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
+/// Whether a commit with this answer may have been carried out all the same. A coordinator answers
+/// 15 even when it appended the commit and the replicas did not follow in time (REQUEST_TIMED_OUT
+/// and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
 fn leaves_open(kind: KafkaErrorKind) -> bool {
     matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator | KafkaErrorKind::Server)
 }

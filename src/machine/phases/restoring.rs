@@ -1,4 +1,5 @@
-//! Restoring: the original replicas back, whatever the outcome was, and then what scales them let go. Needs no Kafka, and no spec that can be parsed.
+//! Restoring: the original replicas, whatever the outcome was, and then their ScaledObjects are
+//! resumed. Needs neither Kafka nor a spec that can be parsed.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -7,36 +8,36 @@ use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored, Targ
 use crate::machine::{
     coordination::{
         queue,
-        scaled_object::{self, Letting},
+        scaled_object::{self, Resuming},
     },
     decision::{Decision, Effect},
     facts::{Hold, Seen, Unscalable},
     guards::Guard,
     pass::Pass,
-    text::name,
+    text::{Message, name},
     time::later,
 };
 
-/// How soon it is tried again. There is no limit: consumers at zero are what must not last.
+/// How soon it tries again. There is no limit: consumers must not stay at zero.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
 /// How soon it looks again whether another reset still needs the workload at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(500);
 
-/// For how long the API server must say that it serves a target's kind under no version, until that means that the target is gone: what
-/// one of several API servers does not know yet, or not any more while it starts, is no answer.
+/// For how long the API server must serve a target's kind under no version until the target counts
+/// as gone: one of several API servers may not know the kind yet, or not any more while it starts.
 const KIND_GONE: SignedDuration = SignedDuration::from_secs(30);
 
-/// How many times a target may be refused its replicas before everything else goes first.
+/// From how many refused restores on everything else goes before a target.
 const REFUSED: i32 = 1;
 
 /// What a target needs.
 enum Step {
     /// It cannot be seen.
     Unseen,
-    /// It has what it is to have.
+    /// It is restored, or left alone for good.
     Settled(Restored),
-    /// Another reset still needs it at zero.
+    /// Another reset, by its namespace and name, still needs it at zero.
     Shared(String),
     /// It is to be scaled.
     Scale(Effect),
@@ -45,7 +46,8 @@ enum Step {
 pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
     adopt(&mut pass);
     let (mut unseen, mut shared) = (false, None);
-    // One target whose restore is refused keeps no other one at zero: who was refused least goes first.
+    // A target whose restore is refused keeps no other one at zero: the one that was refused least
+    // goes first.
     let mut next: Option<(i32, Effect)> = None;
     for index in 0..pass.status.targets.len() {
         if pass.status.targets[index].restored.is_some() {
@@ -54,7 +56,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
         let kind_gone = is_kind_gone(&mut pass, index);
         match step(&pass, index, kind_gone) {
             Step::Unseen => unseen = true,
-            Step::Shared(by) => shared = Some(by),
+            Step::Shared(by) => shared = Some((index, by)),
             Step::Settled(restored) => {
                 note(&mut pass, index, restored);
                 pass.status.targets[index].restored = Some(restored);
@@ -67,39 +69,47 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
             }
         }
     }
-    // What was refused before is tried again when nothing else is left to be done.
+    // A refused restore is tried again when nothing else remains to be done.
     let refused = match next {
         Some((refusals, effect)) if refusals < REFUSED => return pass.act(effect),
         Some((_, effect)) => Some(effect),
         None => None,
     };
-    let letting = scaled_object::let_go(&mut pass);
-    if let Letting::Act(effect) = letting {
+    let resuming = scaled_object::resume(&mut pass);
+    if let Resuming::Act(effect) = resuming {
         return pass.act(effect);
     }
     if let Some(effect) = release(&pass) {
         return pass.act(effect);
     }
     if let Some(effect) = refused {
-        // Our own writes wake us: what was just refused is not asked for again before its time.
+        // Our own writes wake us: a restore that was just refused is not tried again before its
+        // time.
         if pass.was_just_tried(ActionKind::Restore, RETRY) {
             return pass.look_again(RETRY);
         }
         return pass.act(effect);
     }
     if unseen {
-        let problem = pass.unseen_target().unwrap_or_else(|| "a target was not looked at".to_owned());
-        let message = format!("the replicas cannot be put back yet: {problem}. It is tried again until it is done");
-        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, &message);
+        let problem = pass.unseen_target().unwrap_or_else(|| "a target could not be read".to_owned());
+        let milestone = "A target cannot be read, so its replicas are not restored yet";
+        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, milestone);
+        let message = Message::new("The replicas cannot be restored yet; the operator tries again every second")
+            .detail(problem)
+            .detail(outcome(&pass))
+            .advice("Grant the missing right, or scale the workload to its originalReplicas in status.targets");
         return pass.wait(Reason::TargetUnreachable, message, RETRY);
     }
-    if let Some(shared) = shared {
-        let outcome = pass.status.outcome.as_ref().map(|outcome| format!(". {}", outcome.message)).unwrap_or_default();
-        let message = format!("waits with {shared}: the replicas come back when that one is done{outcome}");
-        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOtherReset, &message);
+    if let Some((index, other)) = shared {
+        let name = name(&pass.status.targets[index]);
+        let milestone = format!("{name} is restored when no other OffsetReset needs it at zero");
+        pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::WaitingForOtherReset, milestone);
+        let message = Message::naming([&other], |[other]| format!("Waiting for OffsetReset {other}, which shares the stop"))
+            .detail(format!("{name} is restored when OffsetReset {other} no longer needs it at zero"))
+            .detail(outcome(&pass));
         return pass.wait(Reason::WaitingForOtherReset, message, SHARED);
     }
-    if let Letting::Wait(message) = letting {
+    if let Resuming::Wait(message) = resuming {
         return pass.wait(Reason::AutoscalerNotResumed, message, RETRY);
     }
     if let Some(effect) = settle(&pass) {
@@ -108,7 +118,14 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
     done(pass)
 }
 
-/// What our claim says counts, also when the status does not know of it: it may have been wiped while the workload was held.
+/// The outcome, which is decided while it is not yet the phase.
+fn outcome(pass: &Pass<'_>) -> String {
+    let outcome = pass.status.outcome.as_ref();
+    outcome.map(|outcome| format!("The outcome is {}: {}", outcome.phase.as_str(), outcome.message)).unwrap_or_default()
+}
+
+/// Our claim counts even when the status does not know of it: the status may have been wiped while
+/// the workload was held.
 fn adopt(pass: &mut Pass<'_>) {
     for (index, target) in pass.status.targets.iter_mut().enumerate() {
         if let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
@@ -118,13 +135,13 @@ fn adopt(pass: &mut Pass<'_>) {
             && hold.is_claimed_by(&pass.seen.uid)
         {
             target.stop_requested = true;
-            target.original_replicas = hold.replicas;
+            target.take_from(hold);
         }
     }
 }
 
-/// Whether a target's kind has not been served, under no version, for long enough: with its definition all objects of a kind go, and then
-/// nobody ever says of one that it does not exist.
+/// Whether a target's kind has not been served, under no version, for long enough: when a CRD is
+/// deleted, its objects go with it, and the API server then never reports one of them as missing.
 fn is_kind_gone(pass: &mut Pass<'_>, index: usize) -> bool {
     let unserved = match pass.seen.unscalable.get(index) {
         Some(Some(Unscalable::Unknown { served })) => served.is_empty(),
@@ -147,7 +164,7 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
         Some(Seen::Missing) => return Step::Settled(Restored::Gone),
         Some(Seen::Known(workload)) => workload,
     };
-    if Guard::SameWorkload.stops(workload.uid != target.uid) {
+    if !Guard::SameWorkload.allows(workload.uid == target.uid) {
         return Step::Settled(Restored::Replaced);
     }
     if !target.stop_requested {
@@ -156,16 +173,11 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     if workload.replicas == target.original_replicas {
         return Step::Settled(Restored::Original);
     }
-    if Guard::StillAtZero.stops(workload.replicas != 0) {
+    if !Guard::StillAtZero.allows(workload.replicas == 0) {
         return Step::Settled(Restored::LeftAsScaledByOthers);
     }
     if let Some(other) = queue::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {
-        return Step::Shared(format!(
-            "{}, which OffsetReset {}/{} still needs at zero",
-            name(target),
-            other.namespace,
-            other.name
-        ));
+        return Step::Shared(format!("{}/{}", other.namespace, other.name));
     }
     Step::Scale(Effect::Scale {
         target: index,
@@ -175,8 +187,8 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     })
 }
 
-/// Takes our claim out of the Lease of a target that has been decided on. One that cannot be read is not waited for: whoever cares for
-/// Leases takes out the claims of resets that are over.
+/// Removes our claim from the Lease of a target that is settled. It does not wait for a Lease that
+/// cannot be read: the claims of resets that are over are removed from Leases later.
 fn release(pass: &Pass<'_>) -> Option<Effect> {
     let uid = &pass.seen.uid;
     pass.status.targets.iter().enumerate().find_map(|(target, status)| {
@@ -189,44 +201,46 @@ fn release(pass: &Pass<'_>) -> Option<Effect> {
     })
 }
 
-/// Whether the Lease is still needed, because what scales the target was not let go.
+/// Whether the Lease is still needed, because the ScaledObject of the target was not resumed.
 fn keeps_lease(target: &TargetStatus) -> bool {
     scaled_object::is_held(target) || target.autoscaler.as_ref().is_some_and(|own| own.left)
 }
 
-/// Says in the receipt how the run has ended; one that has committed nothing for sure leaves none.
+/// Writes the outcome into the receipt; a run that has certainly committed nothing leaves no
+/// receipt.
 fn settle(pass: &Pass<'_>) -> Option<Effect> {
     pass.status.receipt.as_ref().filter(|receipt| !receipt.settled)?;
-    // Somebody has taken it out of the status: then the receipt stays as it is.
+    // Without an outcome the status was edited by hand: then the receipt stays as it is.
     pass.status.outcome.as_ref()?;
-    Some(Effect::SettleReceipt { keep: Guard::NothingCommitted.stops(pass.may_have_committed()) })
+    Some(Effect::SettleReceipt { keep: !Guard::NothingCommitted.allows(!pass.may_have_committed()) })
 }
 
-/// The receipt says it, or cannot.
+/// The receipt has the outcome, or could not be written.
 pub(in crate::machine) fn settled(mut pass: Pass<'_>, refused: Option<&str>) -> Decision {
     if let Some(receipt) = &mut pass.status.receipt {
         receipt.settled = true;
         if let Some(why) = refused
             && pass.status.warnings.len() < MAX_WARNINGS
         {
-            let warning = format!("the receipt in ConfigMap {} could not be brought up to date: {why}", receipt.config_map);
+            let warning = format!("the outcome could not be written into the receipt, ConfigMap {}: {why}", receipt.config_map);
             pass.status.warnings.push(warning);
         }
     }
     pass.again()
 }
 
-/// The Lease stays as it is: it has done its work, and whoever cares for Leases tries it again.
+/// The Lease stays as it is: it has done its work, and the operator tries again to remove the claim
+/// when the reset is over.
 pub(in crate::machine) fn release_refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
     if let Some(target) = pass.status.targets.get_mut(index) {
         target.lease_left = true;
-        let message = format!("the Lease that said who holds {} could not be brought up to date: {why}", name(target));
+        let message = format!("The claim in the Lease of {} could not be removed: {why}. The operator tries again", name(target));
         pass.note(true, Reason::TargetUnreachable, message, None);
     }
     pass.again()
 }
 
-/// Every target has its replicas back, or must be left alone.
+/// Every target is restored, or must be left alone.
 fn done(mut pass: Pass<'_>) -> Decision {
     let stopped = pass.status.targets.iter().any(|target| target.restored != Some(Restored::NotStopped));
     let ours = |restored: &Option<Restored>| matches!(restored, Some(Restored::Original | Restored::NotStopped));
@@ -235,7 +249,7 @@ fn done(mut pass: Pass<'_>) -> Decision {
         .targets
         .iter()
         .filter(|target| !ours(&target.restored))
-        .map(|target| format!("{} {}", name(target), words(target.restored)))
+        .map(|target| format!("{} {}", name(target), describe(target.restored)))
         .collect();
     let (reason, message) = if !left_alone.is_empty() {
         (Reason::TargetLeftAlone, left_alone.join("; "))
@@ -249,32 +263,41 @@ fn done(mut pass: Pass<'_>) -> Decision {
             .collect();
         (Reason::ReplicasAccepted, counts.join("; "))
     } else {
-        (Reason::NothingStopped, "nothing was stopped".to_owned())
+        (Reason::NothingStopped, "No target was stopped, so there was nothing to restore".to_owned())
     };
     pass.condition(ConditionType::ConsumersRestored, Some(true), reason, message);
     let returning =
         pass.status.targets.iter().any(|target| target.restored == Some(Restored::Original) && target.original_replicas > 0);
     if returning {
-        let message = "the replicas are back; the pods are not all ready yet, or the members not all in the group";
+        let message = "The replica counts are restored; the pods and the group's members are watched for five minutes";
         pass.condition(ConditionType::ConsumersResumed, None, Reason::WaitingForConsumers, message);
     } else {
-        let message = "no target was brought back from zero by this reset";
+        let message = "The reset restored no target from zero, so it expects no consumers";
         pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::NoConsumersExpected, message);
     }
     pass.complete()
 }
 
-/// The restore was refused: said, and tried again.
+/// The restore was refused: published, and tried again.
 pub(in crate::machine) fn refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
     target.refusals = target.refusals.saturating_add(1);
-    let (name, count) = (name(target), target.original_replicas);
-    let message = format!(
-        "{name} could not be put back to {count} replicas: {why}. It is tried again; to bring it back by hand, scale it to {count}"
-    );
-    pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, &message);
-    pass.note(true, Reason::TargetUnreachable, &message, Some(index));
+    let (command, name, count) = (scale_command(target), name(target), target.original_replicas);
+    let milestone = format!("The API server refuses to scale {name}");
+    pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, milestone);
+    let message = Message::naming([&name], |[name]| format!("{name} could not be restored to {count} replicas"))
+        .detail(why)
+        .detail("The operator tries again every second; until then its consumers are at zero")
+        .detail(outcome(&pass))
+        .advice(format!("To restore it yourself: {command}"));
+    pass.note(true, Reason::TargetUnreachable, message.full(), Some(index));
     pass.wait(Reason::TargetUnreachable, message, RETRY)
+}
+
+/// The command that restores a target by hand.
+fn scale_command(target: &TargetStatus) -> String {
+    let group = target.api_version.split_once('/').map(|(group, version)| format!(".{version}.{group}")).unwrap_or_default();
+    format!("kubectl scale {}{group}/{} --replicas={}", target.kind.to_lowercase(), target.name, target.original_replicas)
 }
 
 fn note(pass: &mut Pass<'_>, index: usize, restored: Restored) {
@@ -285,19 +308,20 @@ fn note(pass: &mut Pass<'_>, index: usize, restored: Restored) {
         Restored::LeftAsScaledByOthers | Restored::Gone | Restored::Replaced => (true, Reason::TargetLeftAlone),
     };
     let message = match restored {
-        Restored::Original => format!("put back to {} replicas", target.original_replicas),
-        other => format!("{} {}", name(target), words(Some(other))),
+        Restored::Original => format!("restored to {} replicas", target.original_replicas),
+        other => format!("{} {}", name(target), describe(Some(other))),
     };
     let on = (restored != Restored::Gone).then_some(index);
     pass.note(warning, reason, message, on);
 }
 
-fn words(restored: Option<Restored>) -> &'static str {
+/// How the restore of a target ended, as a predicate.
+fn describe(restored: Option<Restored>) -> &'static str {
     match restored {
-        Some(Restored::Original) => "has its replicas back",
+        Some(Restored::Original) => "is restored",
         Some(Restored::NotStopped) | None => "was not stopped",
-        Some(Restored::LeftAsScaledByOthers) => "was left at the count that somebody else had set meanwhile",
+        Some(Restored::LeftAsScaledByOthers) => "was left at the count that another controller or a user has set meanwhile",
         Some(Restored::Gone) => "does not exist any more",
-        Some(Restored::Replaced) => "was deleted and created anew, and was left alone",
+        Some(Restored::Replaced) => "was deleted and recreated, and was left alone",
     }
 }

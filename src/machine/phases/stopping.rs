@@ -1,17 +1,17 @@
-//! Stopping: original replicas first recorded (status and Lease), what scales a target by itself paused, then every target to zero,
-//! then the wait for the last container.
+//! Stopping: the original replicas are recorded first (status and Lease) and the ScaledObjects
+//! paused, then every target is scaled to zero, and then the reset waits for the last container.
 
 use crate::api::{ActionKind, ConditionType, Phase, Reason};
-use crate::machine::{coordination::queue, limits::MAX_REHOLDS};
 use crate::machine::{
-    coordination::scaled_object,
+    coordination::{queue, scaled_object},
     decision::{Decision, Effect},
     facts::{Claim, Hold, Pod, Seen, Workload},
     guards::Guard,
+    limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
-    plan::replica_owners::{self, Culprits},
+    plan::replica_owners::{self, Responsible},
     request::Request,
-    text::name,
+    text::{Message, count, name},
     time::{clock, later},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -23,24 +23,24 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 /// How soon it looks again whether a workload that another reset is stopping is at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(200);
 
-/// How long after the end of its grace a kubelet may take to kill a pod's containers and to say so.
+/// How long after the grace period a kubelet may take to kill a pod's containers and to report it.
 const KILLED_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 5;
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
-    // Only with the finalizer on can the object not go away while something is held for it. It is also what others of the same group
-    // look for: the caller lets one in at a time.
-    if Guard::FinalizerFirst.stops(!pass.seen.finalizer) {
-        return let_in(pass);
+    // With the finalizer on, the object cannot go away while a workload is held for it. Other
+    // resets of the same group look for it, too: the caller admits one at a time.
+    if !Guard::FinalizerFirst.allows(pass.seen.finalizer) {
+        return admit(pass);
     }
     for index in 0..pass.status.targets.len() {
         match pass.seen.targets.get(index) {
             None | Some(Seen::Unknown(_)) => {}
             Some(Seen::Missing) => return replaced(pass, index, "does not exist any more"),
-            Some(Seen::Known(workload)) if Guard::SameWorkloadToStop.stops(workload.uid != pass.status.targets[index].uid) => {
-                return replaced(pass, index, "was deleted and created anew");
+            Some(Seen::Known(workload)) if !Guard::SameWorkloadToStop.allows(workload.uid == pass.status.targets[index].uid) => {
+                return replaced(pass, index, "was deleted and recreated");
             }
             Some(Seen::Known(workload)) => {
                 if let Some(decision) = stop(&mut pass, request, index, workload) {
@@ -49,20 +49,22 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             }
         }
     }
-    if pass.consumers_are_gone() {
-        return gone(pass, request);
+    if pass.consumers_are_stopped() {
+        return stopped(pass, request);
     }
     let message = match pass.unseen_target() {
-        Some(problem) => format!("cannot see whether the consumers have stopped: {problem}"),
-        None => format!("waits for the containers of {}", running(&pass.pods(), pass.now)),
+        Some(problem) => Message::new("The operator cannot see whether the consumers have stopped")
+            .detail(problem)
+            .detail("No offset is committed before that, and the operator looks again every two seconds"),
+        None => running(&pass.pods(), pass.now),
     };
     pass.wait(Reason::WaitingForContainers, message, LOOK_AGAIN)
 }
 
-/// Puts the finalizer on, unless somebody has come first since the plan.
-fn let_in(mut pass: Pass<'_>) -> Decision {
+/// Adds the finalizer, unless another reset has come first since the plan.
+fn admit(mut pass: Pass<'_>) -> Decision {
     let Some(other) = queue::waits_for(&pass) else { return pass.act(Effect::AddFinalizer) };
-    // What was taken up is held already, and its hold stays what bounds it.
+    // A resumed run holds its targets already, and its hold still has its deadline.
     if pass.status.targets.iter().any(|target| target.stop_requested) {
         return pass.wait(Reason::WaitingForOtherReset, other, SHARED);
     }
@@ -70,49 +72,49 @@ fn let_in(mut pass: Pass<'_>) -> Decision {
     pass.go_on(Phase::Pending, Reason::WaitingForOtherReset, other)
 }
 
-/// Takes one target a step towards zero; `None` when it needs none.
+/// Takes one target a step towards zero; `None` when there is nothing to do.
 ///
-/// First the Lease says from how many replicas it is held, then it is scaled: so that whoever finds it at zero knows what it had, also when
-/// this object is gone.
+/// The Lease has the count that it is held from before it is scaled, so that the count is known
+/// even when this object is gone.
 fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload) -> Option<Decision> {
     let hold = match pass.seen.holds.get(index) {
         Some(Seen::Known(hold)) => Some(hold),
         Some(Seen::Missing) => None,
         Some(Seen::Unknown(why)) => {
-            let message = format!(
-                "cannot read the Lease that says who holds {}: {why}. It is not stopped before that",
-                name(&pass.status.targets[index])
-            );
+            let name = name(&pass.status.targets[index]);
+            let message = Message::naming([&name], |[name]| format!("{name} is not stopped yet: its Lease cannot be read"))
+                .detail(why)
+                .detail("The Lease shows which resets hold the workload; the operator tries again every second");
             return Some(pass.take().wait(Reason::TargetUnreachable, message, UNSEEN_RETRY));
         }
         None => return None,
     };
-    let Some(hold) = hold.filter(|hold| Guard::ClaimedFirst.holds(hold.is_claimed_by(&pass.seen.uid))) else {
+    let Some(hold) = hold.filter(|hold| Guard::ClaimedFirst.allows(hold.is_claimed_by(&pass.seen.uid))) else {
         return claim(pass, request, index, workload, hold);
     };
-    // The Lease's count is the one that comes back, whoever has written it.
     let target = &mut pass.status.targets[index];
     target.stop_requested = true;
-    target.original_replicas = hold.replicas;
+    target.take_from(hold);
     if workload.replicas == 0 {
         target.stopped = true;
         return None;
     }
-    if Guard::NotSeenAtZero.stops(target.stopped) {
+    if !Guard::NotSeenAtZero.allows(!target.stopped) {
         if let Some(decision) = scaled_up(pass, index, workload) {
             return Some(decision);
         }
-    } else if Guard::NotHeldAgain.holds(target.scaled_up_by_others == 0)
+    } else if Guard::NotHeldAgain.allows(target.scaled_up_by_others == 0)
         && workload.replicas != hold.replicas
         && hold.claims.len() == 1
     {
-        // Until it was seen at zero, the count that counts is the one that is there now: an autoscaler may have changed it meanwhile. The
-        // stop is bound to the version that was read together with the count.
+        // Until the target was seen at zero, its current count is the one to restore: an autoscaler
+        // may have changed it meanwhile. The stop is bound to the version that was read together
+        // with the count.
         let hold = Hold { replicas: workload.replicas, ..hold.clone() };
-        target.original_replicas = workload.replicas;
+        target.take_from(&hold);
         return Some(pass.take().act(Effect::Claim { target: index, hold }));
     }
-    if let Some(decision) = scaled_object::quieten(pass, index) {
+    if let Some(decision) = scaled_object::ensure_paused(pass, index) {
         return Some(decision);
     }
     let effect =
@@ -120,35 +122,37 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     Some(pass.take().act(effect))
 }
 
-/// Somebody has scaled a target up while it is held: scaled down again, but not for ever.
+/// A target was scaled up while it is held: it is scaled down again, up to [`MAX_REHOLDS`] times.
 fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<Decision> {
-    let said = pass.offsets_said();
+    let changed = pass.offsets_changed();
     let held_since = pass.status.hold.as_ref().map_or(pass.now, |hold| hold.start_time.0);
     let target = &mut pass.status.targets[index];
     target.stopped = false;
     target.scaled_up_by_others += 1;
-    let (times, name) = (target.scaled_up_by_others, name(target));
-    let Culprits { who, advice } = replica_owners::culprits(&workload.details, held_since);
+    let (times, name, replicas) = (target.scaled_up_by_others, name(target), workload.replicas);
+    let Responsible { who, advice } = replica_owners::responsible(&workload.details, held_since);
     if times > MAX_REHOLDS {
-        let message = format!(
-            "{name} was scaled up {times} times while it was held at zero, the last time by {who} to {}. {advice} Then apply the reset again \
-             under a new name. {said}",
-            workload.replicas
-        );
+        let message = Message::naming([&name], |[name]| format!("{name} was scaled up {times} times while it was held at zero"))
+            .detail(format!("The last time {who} set it to {replicas}, and it is left there"))
+            .detail(changed)
+            .advice(advice)
+            .advice("Then create the reset again under a new name");
         return Some(pass.take().finish(Phase::Failed, Reason::ScaledUpByOthers, message));
     }
-    let message =
-        format!("{who} scaled {name} up to {} while it is held at zero; it is scaled down again. {advice}", workload.replicas);
-    pass.note(true, Reason::ScaledUpByOthers, &message, Some(index));
+    let message = Message::naming([&name], |[name]| format!("{name} was scaled up to {replicas}, and is scaled down again"))
+        .detail(format!("This was done by {who}, while the reset holds {name} at zero"))
+        .advice(advice);
+    pass.note(true, Reason::ScaledUpByOthers, message.full(), Some(index));
     pass.say(Reason::ScaledUpByOthers, message);
     None
 }
 
-/// Makes a claim on a workload, which is not scaled before that stands; `None` when there is nothing to claim.
+/// Claims a workload, which is not scaled before the claim is written; `None` when there is nothing
+/// to claim.
 fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload, hold: Option<&Hold>) -> Option<Decision> {
     let own = Claim { uid: pass.seen.uid.clone(), name: request.name.clone(), key: request.key.clone() };
     let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
-    // What was left of a hold that is over is in nobody's way: this one is written over it.
+    // The rest of a hold that is over blocks no reset: this claim is written over it.
     let left = hold.filter(|hold| hold.is_over(&pass.seen.others, pass.now));
     let (hold, version) = match left {
         Some(left) if workload.replicas != 0 || left.was_restored(&pass.seen.others) => (None, left.version.clone()),
@@ -156,13 +160,14 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     };
     let target = &mut pass.status.targets[index];
     let name = name(target);
-    // Held already, with a count that is saved and a Lease that is missing: deleted by hand, or never made by an earlier version.
+    // Held already, with a saved count and without a Lease: it was deleted by hand, or an earlier
+    // version created none.
     let was_held = target.stopped || (target.stop_requested && workload.replicas == 0);
     let saved = Some(target.original_replicas).filter(|saved| was_held && *saved > 0);
     let hold = match hold {
-        // At zero before we came: there is nothing to stop, and nothing to bring back.
+        // At zero before the reset: there is nothing to stop and nothing to restore.
         None if workload.replicas == 0 && saved.is_none() => {
-            target.original_replicas = 0;
+            target.found_with(0);
             return None;
         }
         None => Hold {
@@ -174,9 +179,13 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             until,
             claims: vec![own],
         },
-        // Whoever holds it is just stopping it, or stops it again. Joined at zero, it has one count only.
+        // The other reset is just stopping it, or stops it again. It is joined at zero, where there
+        // is only one count.
         Some(hold) if workload.replicas != 0 => {
-            let message = format!("waits until {name} is at zero for {}, to share that stop", hold.others(&pass.seen.uid));
+            let others = hold.others(&pass.seen.uid);
+            let message =
+                Message::naming([&name, &others], |[name, others]| format!("Waiting until {name} is at zero for {others}"))
+                    .detail("Both resets then share one stop");
             return Some(pass.take().wait(Reason::WaitingForOtherReset, message, SHARED));
         }
         Some(hold) => {
@@ -185,16 +194,18 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             Hold { claims, until: hold.until.max(until), ..hold.clone() }
         }
     };
-    // Whoever joins says so before the Lease does, for those who would bring it back meanwhile. Whoever stops it has asked for nothing until
-    // the Lease says so: somebody else may scale it to zero before that.
+    // A reset that joins records that before the Lease does, for those that would restore it
+    // meanwhile. The reset that stops it has asked for nothing until the Lease has its claim: its
+    // owner may scale it to zero before that.
     target.stop_requested |= hold.claims.len() > 1;
-    target.original_replicas = hold.replicas;
+    target.take_from(&hold);
     if saved.is_some() {
         let message =
-            format!("the Lease that says that {name} is held, from {} replicas, was missing and is made again", hold.replicas);
+            format!("the Lease of {name}, which is held from {} replicas, was missing and is created again", hold.replicas);
         pass.note(true, Reason::ScaledToZero, message, None);
     } else if hold.claims.len() == 1 {
-        let message = format!("scaled to zero from {} replicas to reset the group's offsets; they come back", hold.replicas);
+        let message =
+            format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas);
         pass.note(false, Reason::ScaledToZero, message, Some(index));
     } else {
         let message = format!("shares the stop of {name} with {}", hold.others(&pass.seen.uid));
@@ -204,7 +215,7 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     Some(pass.take().act(Effect::Claim { target: index, hold }))
 }
 
-/// The time at zero counts from the first stop.
+/// The hold counts from the first stop.
 fn since_the_first_stop(pass: &mut Pass<'_>, first: Timestamp) {
     let Some(hold) = &mut pass.status.hold else { return };
     let earlier = hold.start_time.0.duration_since(first);
@@ -214,8 +225,8 @@ fn since_the_first_stop(pass: &mut Pass<'_>, first: Timestamp) {
     }
 }
 
-/// The last container has ended: from here the session timeout and the drain timeout count.
-fn gone(mut pass: Pass<'_>, request: &Request) -> Decision {
+/// The last container has terminated: from here the session timeout and the drain timeout count.
+fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
     let now = pass.now;
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
     let session_end = MicroTime(later(now, request.session_timeout));
@@ -224,55 +235,69 @@ fn gone(mut pass: Pass<'_>, request: &Request) -> Decision {
     hold.session_end_time = Some(session_end);
     hold.drain_deadline = Some(drain_deadline);
     let message = if pass.status.targets.is_empty() {
-        "there are no targets to stop"
+        "There are no targets to stop"
     } else {
-        "the last container of the targets has ended"
+        "The last container of the targets has terminated"
     };
     pass.condition(ConditionType::ConsumersStopped, Some(true), Reason::ContainersTerminated, message);
-    pass.go_on(Phase::Draining, Reason::WaitingForGroup, "asks the broker whether the group is free")
+    let message = Message::new("Asking the broker whether the group is empty").detail("The targets are at zero");
+    pass.go_on(Phase::Draining, Reason::WaitingForGroup, message)
 }
 
 fn replaced(pass: Pass<'_>, index: usize, what: &str) -> Decision {
-    let message = format!("{} {what}; it is left alone. {}", name(&pass.status.targets[index]), pass.offsets_said());
+    let name = name(&pass.status.targets[index]);
+    let message = Message::naming([&name], |[name]| format!("{name} {what}, so the reset ends"))
+        .detail(format!("{name} is left alone, and the other targets are restored"))
+        .detail(pass.offsets_changed())
+        .advice("Create the reset again under a new name for the workload that exists now");
     pass.finish(Phase::Failed, Reason::TargetReplaced, message)
 }
 
-/// The stop was refused for good: what was stopped already comes back.
+/// The stop was refused for good: the targets that were stopped already are restored.
 pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
-    let message = format!("{name} could not be scaled to zero: {why}. {}", pass.offsets_said());
+    let message = Message::naming([&name], |[name]| format!("{name} could not be scaled to zero"))
+        .detail(why)
+        .detail(pass.offsets_changed())
+        .advice("Remove what refuses the request, and create the reset under a new name");
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 
-/// It could not be recorded that the workload is held, so it is not stopped.
+/// The hold could not be recorded, so the workload is not stopped.
 pub(in crate::machine) fn claim_refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
-    let message = format!(
-        "{name} was not stopped, because the Lease that says from how many replicas it is held could not be written: {why}. {}",
-        pass.offsets_said()
-    );
+    let message = Message::naming([&name], |[name]| format!("{name} was not stopped: its Lease could not be written"))
+        .detail(why)
+        .detail("The Lease records the replica count to restore")
+        .detail(pass.offsets_changed())
+        .advice("Let the operator write Leases in this namespace, and create the reset under a new name");
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 
-/// The pods that still run, in words that do not change while nothing changes.
-fn running(pods: &[&Pod], now: Timestamp) -> String {
-    let mut running: Vec<&&Pod> = pods.iter().filter(|pod| !pod.ended).collect();
-    // Those that need somebody come first.
+/// The pods that still run; the text does not change while nothing changes.
+fn running(pods: &[&Pod], now: Timestamp) -> Message {
+    let mut running: Vec<&&Pod> = pods.iter().filter(|pod| !pod.terminated).collect();
+    // Those that a person has to look after come first.
     running.sort_by_key(|pod| (!is_lost(pod, now), &pod.name));
-    if running.is_empty() {
-        return "the targets".to_owned();
-    }
+    let lost = running.iter().filter(|pod| is_lost(pod, now)).count();
     let mut names: Vec<String> = running.iter().take(NAMED_PODS).map(|pod| describe(pod, now)).collect();
     if running.len() > NAMED_PODS {
-        names.push(format!("{} more pods", running.len() - NAMED_PODS));
+        names.push(count(running.len() - NAMED_PODS, "more pod", "more pods"));
     }
-    let names = names.join(", ");
-    if !running.iter().any(|pod| is_lost(pod, now)) {
-        return names;
+    let message = match (running.len(), lost) {
+        (0, _) => return Message::new("Waiting until the targets are at zero").detail("No offset is committed before that"),
+        (running, 0) => Message::new(format!("Waiting for the containers of {} to terminate", count(running, "pod", "pods"))),
+        (_, lost) => {
+            Message::new(format!("The nodes of {} do not answer, so containers may still run", count(lost, "pod", "pods")))
+        }
+    };
+    let message = message.detail(format!("Still running: {}", names.join(", "))).detail("No offset is committed before that");
+    if lost == 0 {
+        return message;
     }
-    format!(
-        "{names}. A node that does not answer cannot say whether containers there have ended. Bring it back; or make sure that the machine \
-         is off, and then delete the pod with kubectl delete pod --grace-period=0 --force. It is waited for until holdTimeout is over"
+    message.detail("The reset waits until holdTimeout expires, and then restores the replicas").advice(
+        "Bring the node back; or make sure that the machine is off, and then delete the pod with kubectl delete pod --grace-period=0 \
+         --force",
     )
 }
 
@@ -282,16 +307,16 @@ fn describe(pod: &Pod, now: Timestamp) -> String {
         Some(until) if is_lost(pod, now) => {
             let until = clock(&MicroTime(*until));
             format!(
-                "pod {} (its grace was over at {until}, and node {node} has not said that its containers have ended)",
+                "pod {} (its grace period ended at {until}, and node {node} has not reported that its containers have terminated)",
                 pod.name
             )
         }
-        Some(until) => format!("pod {} (terminating, grace until {})", pod.name, clock(&MicroTime(*until))),
+        Some(until) => format!("pod {} (terminating, grace period until {})", pod.name, clock(&MicroTime(*until))),
         None => format!("pod {}", pod.name),
     }
 }
 
-/// It should have been killed for long: its node does not answer.
+/// Whether a pod should have been killed long ago: its node does not answer.
 fn is_lost(pod: &Pod, now: Timestamp) -> bool {
     pod.deletion.is_some_and(|until| now > later(until, KILLED_WITHIN))
 }

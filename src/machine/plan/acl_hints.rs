@@ -1,21 +1,21 @@
-//! The rights that are missing on the broker, as the commands of Kafka's own tool that give them.
+//! The ACLs that are missing on the broker, as commands of Kafka's own tool that add them.
 
 use std::collections::BTreeSet;
 
-use super::export::quoted;
+use super::export::{option, quoted};
 use crate::api::AuthenticationType;
 use crate::machine::{
     facts::{KafkaError, KafkaErrorKind, KafkaSeen, PlanSeen},
     request::{Request, Scope},
 };
 
-/// How many topics are named.
+/// How many topics the commands name.
 const MOST_TOPICS: usize = 20;
 
-/// What is missing, and how an administrator of the cluster gives it; none when nothing is known to be missing.
+/// The commands that add the missing ACLs; none when no ACL is known to be missing.
 ///
-/// Where the broker did not even describe the group, nothing else was asked: then it is all that the reset needs. Giving what is there
-/// already changes nothing.
+/// Where the broker did not describe the group, it was not asked for anything else: then the
+/// commands add all that the reset needs. Adding an ACL again changes nothing.
 pub(in crate::machine) fn advice(request: &Request, seen: &KafkaSeen) -> Option<String> {
     let missing = match seen {
         KafkaSeen::Failed(error) if error.kind == KafkaErrorKind::Authorization => Missing::all(request),
@@ -24,11 +24,11 @@ pub(in crate::machine) fn advice(request: &Request, seen: &KafkaSeen) -> Option<
     };
     let commands = missing.commands(request).join(" && ");
     let more = missing.topics.len().saturating_sub(MOST_TOPICS);
-    let more = if more > 0 { format!(" # and so for {more} more topics") } else { String::new() };
-    (!commands.is_empty()).then(|| format!("To give it, as an administrator of the Kafka cluster: {commands}{more}"))
+    let more = if more > 0 { format!(" # and the same for {more} more topics") } else { String::new() };
+    (!commands.is_empty()).then(|| format!("Ask a Kafka administrator to run: {commands}{more}"))
 }
 
-/// Rights, by what they are needed for.
+/// The missing ACLs.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Missing<'a> {
     /// Read on the group, to commit for it.
@@ -65,14 +65,14 @@ impl<'a> Missing<'a> {
     /// One for each resource, so that each can be read by itself.
     fn commands(&self, request: &Request) -> Vec<String> {
         let brokers = quoted(request.kafka.bootstrap_servers.as_deref().unwrap_or("BROKERS"));
-        // Who may reach that listener shows it in a file of theirs.
+        // A listener that is secured needs the administrator's own file.
         let secured = request.kafka.tls.is_some() || request.kafka.authentication.is_some();
         let config = if secured { " --command-config admin.properties" } else { "" };
         let who = principal(request);
         let add = |operation: &str, resource: &str, name: &str| {
             format!(
-                "kafka-acls.sh --bootstrap-server {brokers}{config} --add --allow-principal {who} --operation {operation} --{resource} {}",
-                quoted(name)
+                "kafka-acls.sh --bootstrap-server {brokers}{config} --add --allow-principal {who} --operation {operation} {}",
+                option(resource, name)
             )
         };
         let mut commands = vec![];
@@ -83,7 +83,7 @@ impl<'a> Missing<'a> {
     }
 }
 
-/// Whom the broker takes us for, where it follows its defaults.
+/// The principal that the broker sees, where it follows its defaults.
 fn principal(request: &Request) -> String {
     let Some(authentication) = &request.kafka.authentication else {
         return if request.kafka.bootstrap_servers.is_some() { "User:ANONYMOUS".to_owned() } else { "'User:NAME'".to_owned() };
@@ -107,7 +107,7 @@ mod tests {
         tests::{plan_seen, request},
     };
 
-    const ADD: &str = "To give it, as an administrator of the Kafka cluster: kafka-acls.sh --bootstrap-server kafka:9092";
+    const ADD: &str = "Ask a Kafka administrator to run: kafka-acls.sh --bootstrap-server kafka:9092";
 
     fn denied() -> KafkaError {
         KafkaError::new(KafkaErrorKind::Authorization, "denied")
@@ -116,7 +116,7 @@ mod tests {
     #[rstest]
     #[case::nobody(json!(null), "", "User:ANONYMOUS")]
     #[case::a_user(json!({"type": "scram-sha-512", "username": "orders"}), " --command-config admin.properties", "User:orders")]
-    #[case::an_odd_user(json!({"type": "plain", "username": "o'rders; x"}), " --command-config admin.properties", r"'User:o'\''rders; x'")]
+    #[case::an_odd_user(json!({"type": "plain", "username": "o'rders; x"}), " --command-config admin.properties", "\"User:o'rders; x\"")]
     #[case::a_certificate(json!({"type": "tls"}), " --command-config admin.properties", "'User:SUBJECT OF THE CERTIFICATE'")]
     fn the_command_names_whom_the_broker_sees(#[case] authentication: Value, #[case] config: &str, #[case] who: &str) {
         let mut request = request();
@@ -173,6 +173,9 @@ mod tests {
         let (request, mut seen) = (request(), plan_seen());
         seen.access.topics_read = (0..1_000).map(|number| (format!("orders-{number}"), Some(false))).collect();
         let said = advice(&request, &KafkaSeen::ForPlan(Box::new(seen))).unwrap();
-        assert!(said.matches("--topic").count() == MOST_TOPICS && said.ends_with(" # and so for 980 more topics"), "{said}");
+        assert!(
+            said.matches("--topic").count() == MOST_TOPICS && said.ends_with(" # and the same for 980 more topics"),
+            "{said}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Into the log's bounds, as Kafka does it: above the end becomes the end, below the start the start, equal to the end is legal.
+//! Into the log's bounds, as Kafka does it: above the end becomes the end, below the start the
+//! start, equal to the end is legal.
 
 use crate::api::Clamp;
 use crate::machine::facts::{Bounds, TimestampMatch};
@@ -15,11 +16,13 @@ pub fn clamp_offset(requested: i64, bounds: Bounds) -> (i64, Option<Clamp>) {
     }
 }
 
-/// The offset for a time that was asked for, from the broker's answer by time and the bounds that were read before it.
+/// The offset for a time that was asked for, from the broker's answer by time and the bounds that
+/// were read before it.
 #[must_use]
 pub fn resolve_timestamp(requested: i64, found: Option<TimestampMatch>, bounds: Bounds) -> (i64, Option<Clamp>) {
     match found {
-        // The broker answers "no offset" for an empty partition and for one whose records are all older.
+        // The broker answers "no offset" for an empty partition and for one whose records are all
+        // older.
         None if bounds.start == bounds.end => (bounds.end, Some(Clamp::PartitionEmpty)),
         None => (bounds.end, Some(Clamp::AfterLastRecord)),
         Some(found) => {
@@ -30,7 +33,8 @@ pub fn resolve_timestamp(requested: i64, found: Option<TimestampMatch>, bounds: 
     }
 }
 
-/// A record that was found right after the end was read lies beyond that end by a little, and is right: only the start can have moved.
+/// A record that was found right after the end was read lies beyond that end by a little, and is
+/// right: only the start can have moved.
 fn clamp_into(offset: i64, bounds: Bounds) -> (i64, Option<Clamp>) {
     if offset < bounds.start { (bounds.start, Some(Clamp::BelowLogStart)) } else { (offset, None) }
 }

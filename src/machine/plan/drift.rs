@@ -1,10 +1,11 @@
-//! How a plan differs from the one of the dry run before it.
+//! How a plan differs from that of the dry run before it.
 
 use std::collections::BTreeMap;
 
 use crate::api::{DriftStatus, PartitionStatus};
 
-/// Compares the partitions of two plans; `drift` carries when the first one was made and what it came to.
+/// Compares the partitions of two plans; `drift` carries when the first one was made and what it
+/// came to.
 #[must_use]
 pub(in crate::machine) fn compare(drift: &DriftStatus, first: &[PartitionStatus], now: &[PartitionStatus]) -> DriftStatus {
     let key = |planned: &PartitionStatus| (planned.topic.clone(), planned.partition);
@@ -23,12 +24,12 @@ pub(in crate::machine) fn compare(drift: &DriftStatus, first: &[PartitionStatus]
     drift
 }
 
-/// In words.
+/// The difference as sentences for a message.
 #[must_use]
-pub(in crate::machine) fn words(drift: &DriftStatus) -> String {
+pub(in crate::machine) fn describe(drift: &DriftStatus) -> String {
     format!(
-        "since the dry run the group has moved on {} partitions, {} have another target ({} added, {} removed); \
-         the dry run's plan was {} records to be consumed again, {} skipped",
+        "Since the dry run the committed offset has changed on {} partitions and the target offset on {} ({} partitions added, {} \
+         removed); the dry run's plan was {} records to replay, {} to skip",
         drift.moved, drift.retargeted, drift.added, drift.removed, drift.first_totals.replayed, drift.first_totals.skipped
     )
 }

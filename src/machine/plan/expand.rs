@@ -1,24 +1,26 @@
-//! Which partitions a request means, each with where it is to go. Resolved once, in planning, and frozen in the plan.
+//! The partitions that a request means, each with its goal. Resolved once, in planning, and frozen
+//! in the plan.
 
 use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
-use crate::machine::text::name_some;
 use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
-    refusal::Refusal,
+    refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Entry, Goal, Request, Scope, Work},
+    text::{Message, name_partitions, verb},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a request comes to.
+/// The partitions that a request means.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scoped {
     /// Every partition that is to be planned.
     pub goals: BTreeMap<TopicPartition, Goal>,
-    /// What the request might have meant and does not: for the plan's warnings.
+    /// Warnings about partitions that the request might have meant and that are left out.
     pub left_out: Vec<String>,
 }
 
-/// The topics that a request is about, as far as names and commits tell: their partitions are asked for next.
+/// The topics that a request is about, by their names and by commits: their partitions are asked
+/// for next.
 #[must_use]
 pub fn topics(request: &Request, seen: &PlanSeen) -> BTreeSet<String> {
     let mut topics = BTreeSet::new();
@@ -39,13 +41,13 @@ pub fn topics(request: &Request, seen: &PlanSeen) -> BTreeSet<String> {
     topics
 }
 
-/// The partitions on which the group has committed whose commits an entry goes by.
+/// The partitions with a commit of the group that an entry goes by.
 fn with_commits<'a>(goal: &Goal, seen: &'a PlanSeen) -> impl Iterator<Item = &'a TopicPartition> {
     let commits = match goal.source_group() {
         Some(source) => seen.sources.get(source).and_then(|commits| commits.as_ref().ok()),
         None => Some(&seen.committed),
     };
-    // A commit that could not be read is a commit.
+    // A commit that could not be read still counts as one.
     commits.into_iter().flatten().filter(|(_, committed)| !matches!(committed, Ok(None))).map(|(at, _)| at)
 }
 
@@ -56,13 +58,21 @@ fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<i64>)
     set.map(|partition| (TopicPartition::new(&partition.topic, partition.partition), partition.before))
 }
 
-/// Every partition that the request means, with its goal; needs the topics' partitions, not yet their bounds.
+/// Every partition that the request means, with its goal; needs the topics' partitions, not yet
+/// their bounds.
 ///
 /// # Errors
-/// When a topic or a partition does not exist, two entries mean the same partition, nothing is meant, or there are too many.
+/// When a topic or a partition does not exist, two entries mean the same partition, nothing is
+/// meant, or there are too many.
 pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>> {
-    let mut expansion =
-        Expansion { seen, group: &request.group, scoped: Scoped::default(), meant_by: BTreeMap::new(), refusals: vec![] };
+    let mut expansion = Expansion {
+        seen,
+        group: &request.group,
+        scoped: Scoped::default(),
+        meant_by: BTreeMap::new(),
+        refusals: vec![],
+        problems: PartitionRefusals::default(),
+    };
     match &request.work {
         Work::Entries(entries) => {
             for (index, entry) in entries.iter().enumerate() {
@@ -71,15 +81,21 @@ pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>
         }
         Work::Undo(name) => expansion.undo(name, &request.group),
     }
-    let Expansion { scoped, mut refusals, .. } = expansion;
+    let Expansion { scoped, mut refusals, problems, .. } = expansion;
     if scoped.goals.len() > MAX_PARTITIONS {
-        let message =
-            format!("the plan has {} partitions; one OffsetReset may have {MAX_PARTITIONS}: split it", scoped.goals.len());
+        let message = Message::new(format!(
+            "The plan has {} partitions, more than the {MAX_PARTITIONS} of one OffsetReset",
+            scoped.goals.len()
+        ))
+        .advice("Split the reset into several");
         refusals.push(Refusal::lasting(Reason::TooManyPartitions, message));
     }
+    refusals.extend(problems.into_refusals());
     if refusals.is_empty() && scoped.goals.is_empty() {
-        let message = format!("no partition is left to be reset. {}", scoped.left_out.join("; "));
-        refusals.push(Refusal::lasting(Reason::NothingToReset, message.trim()));
+        let message = Message::new("No partition remains to be reset")
+            .detail(scoped.left_out.join(". "))
+            .advice("Correct spec.resets, and create the reset under a new name");
+        refusals.push(Refusal::lasting(Reason::NothingToReset, message));
     }
     if refusals.is_empty() { Ok(scoped) } else { Err(refusals) }
 }
@@ -90,10 +106,11 @@ struct Expansion<'a> {
     scoped: Scoped,
     meant_by: BTreeMap<TopicPartition, usize>,
     refusals: Vec<Refusal>,
+    problems: PartitionRefusals,
 }
 
 impl<'a> Expansion<'a> {
-    fn refuse(&mut self, reason: Reason, message: String) {
+    fn refuse(&mut self, reason: Reason, message: Message) {
         // Several entries may be about the same topic that does not exist.
         if !self.refusals.iter().any(|refusal| refusal.message == message) {
             self.refusals.push(Refusal::lasting(reason, message));
@@ -107,15 +124,20 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The partitions of a topic that was asked about; `None` when they are not known, which then has been refused.
+    /// The partitions of a topic that was asked about; `None` when they are not known, which then
+    /// has been refused.
     fn existing(&mut self, topic: &str) -> Option<&'a [i32]> {
         match self.seen.topics.get(topic) {
             Some(Ok(existing)) => return Some(existing),
             Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => {
-                self.refuse(Reason::TopicNotFound, format!("topic {topic} does not exist"));
+                let message = Message::naming([topic], |[topic]| format!("Topic {topic} does not exist"));
+                self.refuse(Reason::TopicNotFound, message.advice(CORRECT_RESETS));
             }
             Some(Err(error)) => self.refuse_for(error, &format!("topic {topic}")),
-            None => self.refusals.push(Refusal::passing(Reason::KafkaError, format!("topic {topic} was not looked at"))),
+            None => {
+                let message = Message::naming([topic], |[topic]| format!("Topic {topic} is missing from the broker's answer"));
+                self.refusals.push(Refusal::passing(Reason::KafkaError, message));
+            }
         }
         None
     }
@@ -135,8 +157,10 @@ impl<'a> Expansion<'a> {
                         continue;
                     }
                     Found::None => {
-                        let message = format!("resets[{index}]: group {source} has no committed offset for partition {at}");
-                        self.refuse(Reason::NoCommittedOffset, message);
+                        let one = format!("has no committed offset of group {source}");
+                        let many = format!("have no committed offset of group {source}");
+                        let problem = Problem::lasting(Reason::NoCommittedOffset, &one, &many, NAME_ANOTHER_TARGET);
+                        self.problems.add(at, problem);
                         continue;
                     }
                     Found::Refused => continue,
@@ -151,15 +175,20 @@ impl<'a> Expansion<'a> {
         }
         if !without.is_empty() {
             let group = entry.goal.source_group().unwrap_or(self.group);
-            let message = format!("group {group} has no committed offset for {}: left as they are", name_some(&without));
+            let named = name_partitions(&without);
+            let message = format!("group {group} has no committed offset for {named}, so {}", are_left(&without));
             self.scoped.left_out.push(message);
         }
     }
 
     fn mean(&mut self, index: usize, at: TopicPartition, goal: Goal) {
         if let Some(first) = self.meant_by.get(&at) {
-            let message = format!("resets[{first}] and resets[{index}] both mean partition {at}; leave it out of one of them");
-            self.refuse(Reason::DuplicatePartition, message);
+            let (one, many) = (
+                format!("is in resets[{first}] and in resets[{index}]"),
+                format!("are in resets[{first}] and in resets[{index}]"),
+            );
+            let advice = "Leave such partitions out of one of the two entries, and create the reset under a new name";
+            self.problems.add(at, Problem::lasting(Reason::DuplicatePartition, &one, &many, advice));
         } else {
             self.meant_by.insert(at.clone(), index);
             self.scoped.goals.insert(at, goal);
@@ -174,14 +203,17 @@ impl<'a> Expansion<'a> {
             Some(partition) if existing.contains(&partition) => vec![TopicPartition::new(topic, partition)],
             Some(partition) => {
                 let has = existing.len();
-                let message = format!("resets[{index}]: topic {topic} has no partition {partition} (it has {has}, from 0)");
+                let message = Message::naming([topic], |[topic]| format!("Topic {topic} has no partition {partition}"))
+                    .detail(format!("resets[{index}] names it, and the topic has {has}, from 0"))
+                    .advice(CORRECT_RESETS);
                 self.refuse(Reason::PartitionNotFound, message);
                 vec![]
             }
         }
     }
 
-    /// The partitions with a commit of the topics that match. What has a commit and does not exist any more is left out: nobody named it.
+    /// The partitions with a commit of the topics that match. Those that do not exist any more are
+    /// left out, because no entry names them.
     fn matching(&mut self, index: usize, pattern: &str, matches: impl Fn(&str) -> bool, entry: &Entry) -> Vec<TopicPartition> {
         if let Some(source) = entry.goal.source_group()
             && let Some(Err(error)) = self.seen.sources.get(source)
@@ -207,15 +239,14 @@ impl<'a> Expansion<'a> {
         }
         let group = entry.goal.source_group().unwrap_or(self.group);
         if !any {
-            let message = format!(
-                "resets[{index}]: group {group} has no committed offset for any topic that matches '{pattern}'; a topic without \
-                 a commit has to be named"
-            );
+            let message = Message::new(format!("The pattern of resets[{index}] matches no topic with a committed offset"))
+                .detail(format!("Group {group} has no committed offset for any topic that matches '{pattern}'"))
+                .advice("Correct the pattern, or name the topic: a topic without a commit has to be named");
             self.refuse(Reason::NothingToReset, message);
         }
         if !gone.is_empty() {
-            let message =
-                format!("group {group} has committed offsets for {}, which do not exist any more: left out", name_some(&gone));
+            let named = name_partitions(&gone);
+            let message = format!("group {group} has committed offsets for {named}, which {} left out", no_longer(&gone));
             self.scoped.left_out.push(message);
         }
         wanted
@@ -227,7 +258,9 @@ impl<'a> Expansion<'a> {
                 Ok(Some(_)) => Found::Commit,
                 Ok(None) => Found::None,
                 Err(error) => {
-                    self.refuse_for(error, &format!("group {source}, partition {at}"));
+                    let problem = Problem::from_kafka(error, at);
+                    let detail = format!("Group {source}: {}", problem.detail);
+                    self.problems.add(at.clone(), Problem { detail, ..problem });
                     Found::Refused
                 }
             },
@@ -236,33 +269,36 @@ impl<'a> Expansion<'a> {
                 Found::Refused
             }
             None => {
-                self.refusals.push(Refusal::passing(Reason::KafkaError, format!("group {source} was not looked at")));
+                let message = Message::naming([source], |[source]| format!("The offsets of group {source} were not read"));
+                self.refusals.push(Refusal::passing(Reason::KafkaError, message));
                 Found::Refused
             }
         }
     }
 
     fn undo(&mut self, name: &str, group: &str) {
+        let cannot = |why: &str| Message::naming([name], |[name]| format!("OffsetReset {name} cannot be undone: {why}"));
         let undone = match &self.seen.undone {
             Some(Seen::Known(undone)) => undone,
             Some(Seen::Missing) => {
-                let message = format!(
-                    "OffsetReset {name}, which is to be taken back, does not exist in this namespace (its report goes with it)"
-                );
+                let message = cannot("it does not exist in this namespace")
+                    .detail("The report of a reset is deleted with its OffsetReset")
+                    .advice(CORRECT_UNDO);
                 return self.refuse(Reason::UndoNotPossible, message);
             }
             Some(Seen::Unknown(why)) => {
-                let message = format!("OffsetReset {name}, which is to be taken back, could not be read: {why}");
+                let message = cannot("it could not be read").detail(why);
                 return self.refusals.push(Refusal::passing(Reason::UndoNotPossible, message));
             }
             None => {
-                let message = format!("OffsetReset {name}, which is to be taken back, was not looked at");
+                let message = cannot("it was not read");
                 return self.refusals.push(Refusal::passing(Reason::UndoNotPossible, message));
             }
         };
         if undone.group != group {
-            let message =
-                format!("OffsetReset {name} was about group {}, and this one is about {group}. Name its group", undone.group);
+            let message = cannot("it was about another group")
+                .detail(format!("It was about group {}, and this one is about {group}", undone.group))
+                .advice(CORRECT_UNDO);
             return self.refuse(Reason::UndoNotPossible, message);
         }
         let same_cluster = match (&undone.cluster_id, &self.seen.cluster_id) {
@@ -271,7 +307,7 @@ impl<'a> Expansion<'a> {
         };
         if !same_cluster {
             let message =
-                format!("OffsetReset {name} was about another cluster, or about other brokers: make sure that this is the one");
+                format!("OffsetReset {name} used another cluster or other brokers: make sure that this is the same cluster");
             self.scoped.left_out.push(message);
         }
         let (mut any, mut without, mut gone) = (false, vec![], vec![]);
@@ -290,27 +326,44 @@ impl<'a> Expansion<'a> {
             }
         }
         if !any {
-            self.refuse(Reason::UndoNotPossible, format!("OffsetReset {name} has set no offset: there is nothing to take back"));
+            self.refuse(Reason::UndoNotPossible, cannot("it has committed no offset").advice(CORRECT_UNDO));
         }
         if !without.is_empty() {
+            let named = name_partitions(&without);
             let message =
-                format!("before OffsetReset {name} nothing was committed for {}: they are left as they are", name_some(&without));
+                format!("before OffsetReset {name} there was no committed offset for {named}, so {}", are_left(&without));
             self.scoped.left_out.push(message);
         }
         if !gone.is_empty() {
-            let message = format!("OffsetReset {name} has set {}, which do not exist any more: left out", name_some(&gone));
+            let named = name_partitions(&gone);
+            let message = format!("OffsetReset {name} has reset {named}, which {} left out", no_longer(&gone));
             self.scoped.left_out.push(message);
         }
     }
 }
 
+/// What to do about a topic or a partition that does not exist.
+const CORRECT_RESETS: &str = "Correct spec.resets, and create the reset under a new name";
+
+/// What to do about an OffsetReset that cannot be undone.
+const CORRECT_UNDO: &str = "Check undo.name and spec.group, and create the reset under a new name";
+
+fn are_left(partitions: &[TopicPartition]) -> &'static str {
+    verb(partitions, "it is left as it is", "they are left as they are")
+}
+
+fn no_longer(partitions: &[TopicPartition]) -> &'static str {
+    verb(partitions, "no longer exists and is", "no longer exist and are")
+}
+
+/// Whether another group has a commit for a partition.
 enum Found {
     Commit,
     None,
     Refused,
 }
 
-/// What was committed for a partition, out of everything that a group has committed.
+/// The commit for a partition, out of all commits of a group.
 ///
 /// # Errors
 /// The partition's own.

@@ -1,6 +1,8 @@
-//! The report of a reset as files that Kafka's own tool reads, and the same reset as a command for it.
+//! The report of a reset as files that Kafka's own tool reads, and the equivalent commands for that
+//! tool.
 //!
-//! The format is that of `kafka-consumer-groups --reset-offsets --export` and `--from-file`: `topic,partition,offset`, one line each.
+//! The format is that of `kafka-consumer-groups --reset-offsets --export` and `--from-file`:
+//! `topic,partition,offset`, one line each.
 
 use std::fmt::Write;
 
@@ -13,7 +15,7 @@ pub const BEFORE: &str = "before.csv";
 /// The file with the offsets that are or were to be committed.
 pub const AFTER: &str = "after.csv";
 
-/// A command that is longer than this is replaced by the one that reads the report.
+/// Commands that are longer than this are replaced by the one that reads the report.
 const LONGEST_COMMAND: usize = 2_000;
 
 /// The offsets before the reset; partitions without a commit have no line.
@@ -22,7 +24,8 @@ pub fn before_csv(partitions: &[PartitionStatus]) -> String {
     csv(partitions.iter().filter_map(|planned| Some((planned, planned.before?))))
 }
 
-/// The offsets that the reset sets; partitions that are left as they are, or could not be reset, have no line.
+/// The offsets that the reset commits; partitions that are left as they are, or could not be reset,
+/// have no line.
 #[must_use]
 pub fn after_csv(partitions: &[PartitionStatus]) -> String {
     let set = |planned: &&PartitionStatus| {
@@ -31,7 +34,7 @@ pub fn after_csv(partitions: &[PartitionStatus]) -> String {
     csv(partitions.iter().filter(set).map(|planned| (planned, planned.target_offset)))
 }
 
-// A topic's name holds nothing that would have to be quoted.
+// A topic's name has no character that CSV would quote.
 fn csv<'a>(lines: impl Iterator<Item = (&'a PartitionStatus, i64)>) -> String {
     lines.fold(String::new(), |mut file, (planned, offset)| {
         // Writing into a string does not fail.
@@ -40,9 +43,9 @@ fn csv<'a>(lines: impl Iterator<Item = (&'a PartitionStatus, i64)>) -> String {
     })
 }
 
-/// Where the report is, for the command that reads it.
+/// The place of the report, for the command that reads it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ReportRef<'a> {
     /// The namespace.
     pub namespace: &'a str,
     /// The ConfigMap's name.
@@ -51,10 +54,10 @@ pub struct Place<'a> {
     pub compressed: bool,
 }
 
-/// The same with Kafka's own tool, once the consumers have been stopped: one command for each entry where that says it all,
-/// and otherwise one that reads the report.
+/// The same reset with Kafka's own tool, once the consumers are stopped: one command for each entry
+/// where the tool has an option for it, and otherwise one that reads the report.
 #[must_use]
-pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], place: Place<'_>) -> String {
+pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], report: ReportRef<'_>) -> String {
     let left_alone = |planned: &PartitionStatus| {
         matches!(planned.outcome, PartitionOutcome::Skipped | PartitionOutcome::Unchanged | PartitionOutcome::Failed)
     };
@@ -67,7 +70,7 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], pla
             return commands;
         }
     }
-    let Place { namespace, config_map, compressed } = place;
+    let ReportRef { namespace, config_map, compressed } = report;
     let fetch = if compressed {
         format!("-o 'jsonpath={{.binaryData.after\\.csv\\.gz}}' | base64 -d | gunzip > {AFTER}")
     } else {
@@ -78,7 +81,7 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], pla
 
 fn command(request: &Request) -> String {
     let kafka = &request.kafka;
-    // Where the passwords are that it needs only its user knows.
+    // The tool needs a file with passwords, which only its user has.
     let secured = kafka.tls.is_some() || kafka.authentication.is_some() || kafka.binding.is_some();
     let config = if secured { " --command-config client.properties" } else { "" };
     let brokers = match &kafka.binding {
@@ -89,14 +92,14 @@ fn command(request: &Request) -> String {
         ),
         None => quoted(kafka.bootstrap_servers.as_deref().unwrap_or_default()),
     };
-    format!("kafka-consumer-groups --bootstrap-server {brokers}{config} --group {} --reset-offsets", quoted(&request.group))
+    format!("kafka-consumer-groups --bootstrap-server {brokers}{config} {} --reset-offsets", option("group", &request.group))
 }
 
-/// The brokers that a binding names, under whichever of its names for them.
+/// The brokers that a binding names, under one of its three keys for them.
 const BOOTSTRAP_SERVERS: &str = "{{or .data.bootstrapServers (index .data \"bootstrap.servers\") (index .data \"bootstrap-servers\") \
                                  | base64decode}}";
 
-/// One entry as a command; `None` where Kafka's tool has no word for it.
+/// One entry as a command; `None` where Kafka's tool has no option for it.
 fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
     let Scope::Topic(topic) = &entry.scope else { return None };
     let topic = match entry.partition {
@@ -115,16 +118,25 @@ fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
             "--to-latest".to_owned()
         }
         Goal::ShiftBy(shift) => format!("--shift-by {shift}"),
-        // Kafka's --to-current commits what is out of range once more as it is, and takes partitions without a commit to the end.
+        // Kafka's --to-current commits offsets out of range again as they are, and moves partitions
+        // without a commit to the end.
         Goal::Position(Position::Current | Position::Latest) | Goal::FromGroup(_) | Goal::Recorded(_) => return None,
     };
-    Some(format!("{} --topic {topic} {target} --execute", command(request)))
+    Some(format!("{} {} {target} --execute", command(request), option("topic", &topic)))
 }
 
-/// For a shell: in single quotes where a name is not plain.
+/// An option with its value for a shell. A value that begins with a dash follows after `=`, or the
+/// tool would take it for an option.
+pub(in crate::machine) fn option(name: &str, value: &str) -> String {
+    let separator = if value.starts_with('-') { '=' } else { ' ' };
+    format!("--{name}{separator}{}", quoted(value))
+}
+
+/// A word for a shell, in quotes where it has to be. A NUL, which no shell can pass on, is left
+/// out.
 pub(in crate::machine) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:,/[]".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let text = text.replace('\0', "");
+    shlex::try_quote(&text).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -137,7 +149,7 @@ mod tests {
         tests::{planned_partition, request},
     };
 
-    const PLACE: Place<'_> = Place { namespace: "shop", config_map: "replay-report", compressed: false };
+    const REPORT: ReportRef<'_> = ReportRef { namespace: "shop", config_map: "replay-report", compressed: false };
     const BEGIN: &str = "kafka-consumer-groups --bootstrap-server kafka:9092 --group g --reset-offsets";
 
     fn entry(partition: Option<i32>, goal: Goal) -> Entry {
@@ -156,19 +168,19 @@ mod tests {
     #[case::shift(entry(None, Goal::ShiftBy(-7)), "--topic orders --shift-by -7 --execute")]
     fn an_entry_is_one_command(#[case] entry: Entry, #[case] expected: &str) {
         let request = Request { work: Work::Entries(vec![entry]), ..request() };
-        assert_eq!(equivalent_command(&request, &[planned_partition(0)], PLACE), format!("{BEGIN} {expected}"));
+        assert_eq!(equivalent_command(&request, &[planned_partition(0)], REPORT), format!("{BEGIN} {expected}"));
     }
 
     #[test]
-    fn what_has_no_word_of_its_own_reads_the_record() {
+    fn a_reset_without_an_option_of_the_tool_reads_the_report() {
         let request = Request { work: Work::Undo("replay".into()), ..request() };
         assert_eq!(
-            equivalent_command(&request, &[planned_partition(0)], PLACE),
+            equivalent_command(&request, &[planned_partition(0)], REPORT),
             format!(
                 "kubectl -n shop get configmap replay-report -o 'jsonpath={{.data.after\\.csv}}' > after.csv\n{BEGIN} --from-file after.csv --execute"
             )
         );
-        let compressed = Place { compressed: true, ..PLACE };
+        let compressed = ReportRef { compressed: true, ..REPORT };
         assert!(
             equivalent_command(&request, &[], compressed)
                 .contains("{.binaryData.after\\.csv\\.gz}' | base64 -d | gunzip > after.csv")
@@ -178,11 +190,25 @@ mod tests {
     #[test]
     fn a_group_with_an_odd_name_cannot_break_out_of_the_command() {
         let request = Request { group: "it's; rm -rf /".into(), ..request() };
-        assert!(command(&request).contains(r"--group 'it'\''s; rm -rf /' "));
+        assert!(command(&request).contains(r#"--group "it's; rm -rf /" "#), "{}", command(&request));
+    }
+
+    #[rstest]
+    #[case::plain("orders", "--group orders")]
+    #[case::odd("a b", "--group 'a b'")]
+    #[case::empty("", "--group ''")]
+    #[case::expanded_by_a_shell("$(id) `id` it's", r#"--group '$(id) `id` it'"'s""#)]
+    #[case::like_an_option("-rf", "--group=-rf")]
+    #[case::like_an_option_and_odd("--group x", "--group='--group x'")]
+    fn a_name_is_one_word_of_the_shell_and_no_option(#[case] group: &str, #[case] expected: &str) {
+        let option = option("group", group);
+        assert_eq!(option, expected);
+        let words = shlex::split(&option).unwrap();
+        assert_eq!(words.last().unwrap().trim_start_matches("--group="), group.trim_start_matches("--group="));
     }
 
     #[test]
-    fn the_files_hold_what_stood_there_and_what_is_set() {
+    fn the_files_have_the_offsets_before_and_after() {
         let partitions = [
             planned_partition(0),
             PartitionStatus { before: None, ..planned_partition(1) },

@@ -1,18 +1,19 @@
-//! What the broker and the request allow: access, targets out of range, and how much may be replayed and skipped.
+//! What the broker and the spec allow: access, targets out of range, and how many records may be
+//! replayed and skipped.
 
 use crate::api::{Clamp, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason};
-use crate::machine::totals::totals;
 use crate::machine::{
     facts::{Access, Bounds, TopicPartition},
     refusal::Refusal,
     request::Request,
-    text::name_some,
+    text::{Message, count, list, name_partitions, verb},
+    totals::totals,
 };
 
-/// Decides what becomes of a partition, now that its target is known.
+/// Decides whether a partition is reset, now that its target is known.
 pub(in crate::machine) fn apply(planned: &mut PartitionStatus, bounds: Bounds, out_of_range: OutOfRange) {
     (planned.outcome, planned.message) = if out_of_range == OutOfRange::Skip && is_out_of_range(planned, bounds) {
-        let message = "its target is out of range, and outOfRange is Skip: it is left as it is".to_owned();
+        let message = "its target is out of range, and outOfRange is Skip, so it is left as it is".to_owned();
         (PartitionOutcome::Skipped, Some(message))
     } else if planned.requested_position == Some(Position::Current) && planned.clamped.is_none() {
         (PartitionOutcome::Unchanged, None)
@@ -21,8 +22,8 @@ pub(in crate::machine) fn apply(planned: &mut PartitionStatus, bounds: Bounds, o
     };
 }
 
-/// Whether what was asked for is not there. An empty partition has nothing to be out of; and a time before the first record is only out
-/// of range when older records have been deleted.
+/// Whether the requested target is not in the log. An empty partition has no range; and a time
+/// before the first record is out of range only when older records have been deleted.
 fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
     match planned.clamped {
         None | Some(Clamp::PartitionEmpty) => false,
@@ -31,21 +32,38 @@ fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
     }
 }
 
-/// What the broker says that we may not do, and will refuse once the consumers have stopped.
+/// The operations that the broker reports as not allowed, and would refuse once the consumers have
+/// stopped.
 pub(in crate::machine) fn denials(request: &Request, access: &Access) -> Vec<Refusal> {
     let mut refusals = vec![];
     if access.group_read == Some(false) {
-        let message = format!("the broker does not allow to commit for group {}", request.group);
+        let message = Message::naming([&request.group], |[group]| {
+            format!("The broker does not allow committing offsets for group {group}")
+        });
         refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
     }
-    for (topic, _) in access.topics_read.iter().filter(|(_, read)| **read == Some(false)) {
-        let message = format!("the broker does not allow to commit for topic {topic}");
-        refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
-    }
+    let denied: Vec<&String> =
+        access.topics_read.iter().filter(|(_, read)| **read == Some(false)).map(|(topic, _)| topic).collect();
+    let message = match denied[..] {
+        [] => return refusals,
+        [topic] => Message::naming([topic], |[topic]| format!("The broker does not allow committing offsets for topic {topic}")),
+        _ => Message::new(format!("The broker does not allow committing offsets for {} topics", denied.len()))
+            .detail(format!("They are {}", name_topics(&denied))),
+    };
+    refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
     refusals
 }
 
-/// Why the request does not allow this plan.
+/// How many topics without access a message names.
+const NAMED_TOPICS: usize = 10;
+
+fn name_topics(topics: &[&String]) -> String {
+    let mut names: Vec<String> = topics.iter().take(NAMED_TOPICS).map(|topic| (*topic).clone()).collect();
+    names.extend((topics.len() > NAMED_TOPICS).then(|| format!("{} more", topics.len() - NAMED_TOPICS)));
+    list(&names)
+}
+
+/// Why the spec does not allow this plan.
 pub(in crate::machine) fn refusals(request: &Request, partitions: &[PartitionStatus]) -> Vec<Refusal> {
     let mut refusals = vec![];
     if request.out_of_range == OutOfRange::Fail {
@@ -56,24 +74,33 @@ pub(in crate::machine) fn refusals(request: &Request, partitions: &[PartitionSta
         if let Some(first) = out.first() {
             let names: Vec<TopicPartition> =
                 out.iter().map(|planned| TopicPartition::new(&planned.topic, planned.partition)).collect();
-            let message = format!(
-                "the target is out of range for {} (the log of the first one goes from {} to {}), and outOfRange is Fail",
-                name_some(&names),
-                first.log_start,
-                first.log_end
-            );
+            let which = match out.len() {
+                1 => "The target of 1 partition is".to_owned(),
+                many => format!("The targets of {many} partitions are"),
+            };
+            let message = Message::new(format!("{which} out of range, and outOfRange is Fail"))
+                .detail(format!(
+                    "{} {} out of range: {} (the log of the first one goes from {} to {})",
+                    verb(&names, "This one", "These"),
+                    verb(&names, "is", "are"),
+                    name_partitions(&names),
+                    first.log_start,
+                    first.log_end
+                ))
+                .advice("Look at the plan with dryRun: true, then correct the target or set outOfRange to Clamp or Skip");
             refusals.push(Refusal::lasting(Reason::OutOfRange, message));
         }
     }
     let totals = totals(partitions);
-    for (name, limit, what, amount) in [
-        ("maxReplay", request.max_replay, "be consumed again", totals.replayed),
-        ("maxSkip", request.max_skip, "be left out", totals.skipped),
-    ] {
+    for (name, limit, what, amount) in
+        [("maxReplay", request.max_replay, "replay", totals.replayed), ("maxSkip", request.max_skip, "skip", totals.skipped)]
+    {
         if let Some(limit) = limit
             && amount > limit
         {
-            let message = format!("{amount} records would {what}, and limits.{name} is {limit}");
+            let records = count(amount, "record", "records");
+            let message = Message::new(format!("The plan would {what} {records}, and limits.{name} is {limit}"))
+                .advice(format!("Look at the plan with dryRun: true, then correct the targets or raise limits.{name}"));
             refusals.push(Refusal::lasting(Reason::LimitExceeded, message));
         }
     }

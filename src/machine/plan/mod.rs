@@ -1,4 +1,5 @@
-//! Planning: from the request and what was seen of Kafka to an absolute target for every partition, or to all the reasons why not.
+//! Planning: from the request and what was seen of Kafka to an absolute target for every partition,
+//! or to all reasons against it.
 
 pub mod acl_hints;
 pub mod clamp;
@@ -10,15 +11,18 @@ pub mod replica_owners;
 pub mod warnings;
 pub mod workloads;
 
+use std::fmt;
+
 use self::{
     clamp::{clamp_offset, resolve_timestamp},
     expand::commit_of,
 };
 use super::{
-    facts::{Bounds, Committed, KafkaError, PlanSeen, TopicPartition, group},
+    facts::{Bounds, Committed, PerPartition, PlanSeen, TopicPartition, group},
     guards::Guard,
-    refusal::Refusal,
+    refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Goal, Request},
+    text::Message,
 };
 use crate::api::{IsolationLevel, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -28,41 +32,43 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 pub struct Plan {
     /// An absolute target for every partition.
     pub partitions: Vec<PartitionStatus>,
-    /// What the request might have meant and does not.
+    /// Warnings about partitions that the request might have meant and that the plan leaves out.
     pub left_out: Vec<String>,
 }
 
 /// The plan: an absolute target for every partition, within its bounds and the request's limits.
 ///
 /// # Errors
-/// All reasons why there is none, at least one.
+/// All reasons against a plan, at least one.
 pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
     let has_commits = seen.committed.values().any(|committed| !matches!(committed, Ok(None)));
     if !request.allow_new_group && !group::is_known(&seen.group, has_commits) {
-        let message = format!(
-            "the broker does not know group {}: it has neither members nor committed offsets. Check spec.group and spec.kafka; \
-             if the group is to be created, set allowNewGroup",
-            request.group
-        );
+        let message = Message::naming([&request.group], |[group]| format!("The broker does not know group {group}"))
+            .detail("It has neither members nor committed offsets")
+            .advice(
+                "Check spec.group and spec.kafka; if the reset is to create the group, set allowNewGroup and create the reset under a \
+                 new name",
+            );
         return Err(vec![Refusal::lasting(Reason::GroupNotFound, message)]);
     }
     let scoped = expand::expand(request, seen)?;
     let mut refusals = limits::denials(request, &seen.access);
     let mut partitions = vec![];
+    let mut problems = PartitionRefusals::default();
     for (partition, goal) in &scoped.goals {
         match plan_partition(partition, goal, request, seen) {
             Ok(planned) => partitions.push(planned),
-            Err(refusal) => refusals.push(refusal),
+            Err(problem) => problems.add(partition.clone(), problem),
         }
     }
+    refusals.extend(problems.into_refusals());
     refusals.extend(limits::refusals(request, &partitions));
     if refusals.is_empty() { Ok(Plan { partitions, left_out: scoped.left_out }) } else { Err(refusals) }
 }
 
-fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &PlanSeen) -> Result<PartitionStatus, Refusal> {
-    let about = format!("partition {at}");
-    let bounds = *answered(seen.bounds.get(at), &about)?;
-    let committed = commit_of(&seen.committed, at).map_err(|error| Refusal::from_kafka(error, &about))?;
+fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &PlanSeen) -> Result<PartitionStatus, Problem> {
+    let bounds = *answered(&seen.bounds, at)?;
+    let committed = commit_of(&seen.committed, at).map_err(|error| Problem::from_kafka(error, at))?;
     let mut planned = PartitionStatus {
         topic: at.topic.clone(),
         partition: at.partition,
@@ -95,7 +101,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         Goal::ShiftBy(shift) => planned.requested_shift = Some(*shift),
         Goal::Position(position) => planned.requested_position = Some(*position),
         Goal::Timestamp(millis) => {
-            found = *answered(seen.times.get(at), &about)?;
+            found = *answered(&seen.times, at)?;
             planned.requested_timestamp = micro_time(*millis);
             planned.matched_timestamp = found.and_then(|found| micro_time(found.timestamp));
             (planned.target_offset, planned.clamped) = resolve_timestamp(*millis, found, bounds);
@@ -103,38 +109,52 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
     }
     let stable_end = match goal {
         Goal::Position(Position::Latest) if request.isolation_level == IsolationLevel::ReadCommitted => {
-            Some(*answered(seen.stable_ends.get(at), &about)?)
+            Some(*answered(&seen.stable_ends, at)?)
         }
         _ => None,
     };
-    settle(&mut planned, bounds, stable_end, committed, request.out_of_range)
-        .map_err(|problem| Refusal::lasting(Reason::NoCommittedOffset, format!("{about}: {problem}")))?;
+    settle(&mut planned, bounds, stable_end, committed, request.out_of_range).map_err(|NoCommit| {
+        let (one, many) = ("has no committed offset", "have no committed offset");
+        Problem::lasting(Reason::NoCommittedOffset, one, many, NAME_ANOTHER_TARGET)
+    })?;
     Ok(planned)
 }
 
-/// The target of a partition from what was asked for, against the bounds and the commit as they are: in planning for the first time,
-/// and once more right before the first commit, when the consumers have stopped. After that it is never computed again.
+/// Shifts and the current position start from a committed offset, and there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoCommit;
+
+impl fmt::Display for NoCommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no committed offset to start from")
+    }
+}
+
+/// The target of a partition from what was asked for, against the bounds and the commit as they
+/// are: in planning for the first time, and once more right before the first commit, when the
+/// consumers have stopped. After that it is never computed again.
 ///
-/// So "the largest" is the largest then, and a shift counts from where the consumers have stopped. What was found for a time stays
-/// as it was planned: no record at or after that time can lie before it, whatever has arrived since.
+/// So "the largest" is the largest then, and a shift counts from where the consumers have stopped.
+/// The offset found for a time stays as it was planned: no record at or after that time can lie
+/// before it, whatever has arrived since.
 ///
 /// # Errors
-/// In words, when what was asked for starts from a committed offset and there is none.
+/// When the goal starts from a committed offset and there is none.
 pub fn settle(
     planned: &mut PartitionStatus,
     bounds: Bounds,
     stable_end: Option<i64>,
     committed: Option<&Committed>,
     out_of_range: OutOfRange,
-) -> Result<(), String> {
+) -> Result<(), NoCommit> {
     planned.before = committed.map(|committed| committed.offset);
     planned.before_metadata = committed.map(|committed| committed.metadata.clone()).filter(|metadata| !metadata.is_empty());
     if let Some(shift) = planned.requested_shift {
-        let before = planned.before.ok_or("there is no committed offset to shift from; name its offset or its time instead")?;
+        let before = planned.before.ok_or(NoCommit)?;
         planned.requested_offset = Some(before.saturating_add(shift));
     }
     if planned.requested_position == Some(Position::Current) {
-        let before = planned.before.ok_or("there is no committed offset")?;
+        let before = planned.before.ok_or(NoCommit)?;
         planned.requested_offset = Some(before);
     }
     (planned.target_offset, planned.clamped) = match (planned.requested_offset, planned.requested_position) {
@@ -152,10 +172,11 @@ pub fn settle(
     Ok(())
 }
 
-/// Moves a final target into the bounds when the log has moved since: retention may delete records at any time. Whether it had to.
+/// Moves a final target into the bounds when the log has moved since, and returns whether it had
+/// to: retention may delete records at any time.
 pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
     let (target, clamped) = clamp_offset(planned.target_offset, bounds);
-    let moved = Guard::WithinTheLog.stops(target != planned.target_offset);
+    let moved = !Guard::WithinTheLog.allows(target == planned.target_offset);
     if moved {
         planned.target_offset = target;
         planned.clamped = clamped;
@@ -164,7 +185,8 @@ pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
     moved
 }
 
-/// What the target means for the consumers. A commit out of range counts as the nearest offset in range.
+/// The records that will be replayed or skipped. A commit out of range counts as the nearest offset
+/// in range.
 fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
     planned.log_start = bounds.start;
     planned.log_end = bounds.end;
@@ -175,12 +197,11 @@ fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
     planned.skipped = forward.max(0);
 }
 
-fn answered<'a, T>(answer: Option<&'a Result<T, KafkaError>>, about: &str) -> Result<&'a T, Refusal> {
-    match answer {
+fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<&'a T, Problem> {
+    match answers.get(at) {
         Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => Err(Refusal::from_kafka(error, about)),
-        // Unknown is never absent: a partition that nobody answered for is asked about again.
-        None => Err(Refusal::passing(Reason::KafkaError, format!("{about}: the broker did not answer for it"))),
+        Some(Err(error)) => Err(Problem::from_kafka(error, at)),
+        None => Err(Problem::unanswered()),
     }
 }
 

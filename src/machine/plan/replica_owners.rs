@@ -1,4 +1,5 @@
-//! Who else sets a workload's replicas, and what to do about it: known by the names under which they own the field.
+//! Which other clients set a workload's replicas, by their names as field managers, and what to do
+//! about each.
 
 use std::fmt::Write;
 
@@ -16,7 +17,7 @@ const SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// How many owners a message names.
 const NAMED: usize = 3;
 
-/// Those that are known by their field manager.
+/// Clients that are known by their field manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     ArgoCd,
@@ -41,7 +42,7 @@ fn known(owner: &FieldOwner) -> Option<Known> {
     }
 }
 
-/// What makes it leave the replicas alone.
+/// What keeps a client from setting the replicas.
 fn advice(known: Known) -> &'static str {
     match known {
         Known::ArgoCd => {
@@ -62,11 +63,12 @@ fn advice(known: Known) -> &'static str {
             "a HorizontalPodAutoscaler leaves what is at zero alone, unless its condition ScaledToZero is True: set its minReplicas \
              to 1 until the reset is over"
         }
-        Known::Kubectl => "whoever uses kubectl there, a person or a script, has to wait until the reset is over",
+        Known::Kubectl => "wait with kubectl, by hand or in scripts, until the reset is over",
     }
 }
 
-/// A GitOps tool that owns the replicas while the plan is made will put them back: said before it happens, with the setting that helps.
+/// A GitOps tool that owns the replicas while the plan is made will set them again: a warning
+/// before it happens, with the setting that prevents it.
 #[must_use]
 pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> Vec<String> {
     let mut warnings = vec![];
@@ -80,7 +82,7 @@ pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> 
             Known::Keda | Known::Autoscaler | Known::Kubectl => continue,
         };
         warnings.push(format!(
-            "{name}: {} owns spec.replicas, and would scale it up while the reset holds it at zero: {when}. To keep it from that, {}",
+            "{name}: {} owns spec.replicas, and would scale it up while the reset holds it at zero: {when}. To prevent that, {}",
             owner.manager,
             advice(known)
         ));
@@ -89,23 +91,24 @@ pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> 
     warnings
 }
 
-/// Who has scaled a workload up since it was stopped at `since`, and what to do about it.
-pub(in crate::machine) struct Culprits {
-    /// A subject for a sentence.
+/// The clients that have scaled a workload up, and what to do about it.
+pub(in crate::machine) struct Responsible {
+    /// The clients, as the subject of a sentence.
     pub who: String,
     /// Whole sentences.
     pub advice: String,
 }
 
-/// An owner from before the stop has lost the field, or, of a custom resource, did not write it now: nobody is blamed for nothing.
-/// What is written through `scale` has no time.
+/// The clients that have scaled a workload up since it was stopped at `since`. An owner from before
+/// the stop has lost the field, or, of a custom resource, did not write it now, and is not named. A
+/// write through `scale` has no time.
 #[must_use]
-pub(in crate::machine) fn culprits(about: &WorkloadDetails, since: Timestamp) -> Culprits {
+pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp) -> Responsible {
     let first = since.checked_sub(SKEW).unwrap_or(Timestamp::MIN);
     let late = |owner: &&FieldOwner| owner.time.map_or(owner.subresource.is_some(), |time| time >= first);
     let owners: Vec<&FieldOwner> = about.scalers.iter().filter(late).take(NAMED).collect();
     if owners.is_empty() {
-        return Culprits { who: "somebody".into(), advice: suspicion(about) };
+        return Responsible { who: "another controller or a user".into(), advice: unrecorded(about) };
     }
     let mut advices: Vec<String> = owners
         .iter()
@@ -114,27 +117,28 @@ pub(in crate::machine) fn culprits(about: &WorkloadDetails, since: Timestamp) ->
         .collect();
     advices.dedup();
     if advices.is_empty() {
-        advices.push("Make it leave spec.replicas alone until the reset is over.".to_owned());
+        advices.push("Keep it from setting spec.replicas until the reset is over.".to_owned());
     }
     let who: Vec<String> = owners.iter().map(|owner| describe(owner)).collect();
-    Culprits { who: who.join(" and "), advice: advices.join(" ") }
+    Responsible { who: who.join(" and "), advice: advices.join(" ") }
 }
 
-/// Where nobody is recorded. The API server records no owner for what is written through `scale` from zero (seen on 1.37), which is how
-/// autoscalers and `kubectl scale` do it, and hardly anything for a custom resource's `scale`.
-fn suspicion(about: &WorkloadDetails) -> String {
+/// Advice where no owner is recorded. The API server records none for a write through `scale` from
+/// zero (seen on 1.37), which is how autoscalers and `kubectl scale` write, and hardly any for a
+/// custom resource's `scale`.
+fn unrecorded(about: &WorkloadDetails) -> String {
     let mut words = match &about.unseen {
         Some(unseen) => format!("{unseen}."),
-        None => "metadata.managedFields does not say who it was: then it was most likely written through the scale subresource, by an \
-                 autoscaler or kubectl scale. The API server's audit log says by whom."
+        None => "metadata.managedFields does not record the client, so the write most likely came through the scale subresource, from an \
+                 autoscaler or kubectl scale. The API server's audit log has its name."
             .to_owned(),
     };
     for autoscaler in &about.autoscalers {
-        // The name that KEDA gives to those that it makes.
+        // KEDA's prefix for the autoscalers that it creates.
         let known = if autoscaler.name.starts_with("keda-hpa-") { Known::Keda } else { Known::Autoscaler };
         let _ = write!(words, " HorizontalPodAutoscaler/{} scales it: {}.", autoscaler.name, advice(known));
     }
-    words.push_str(" Make whoever it was leave spec.replicas alone until the reset is over.");
+    words.push_str(" Keep that client from setting spec.replicas until the reset is over.");
     words
 }
 

@@ -1,4 +1,4 @@
-//! What is worth a look before a plan is carried out. None of it keeps the reset from running.
+//! The warnings of a plan. None of them keeps the reset from running.
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembe
 use crate::machine::{
     facts::{Group, GroupMember, GroupType, PlanSeen, Pod, Seen, TopicPartition, Workload, group},
     request::Request,
-    text::name_some,
+    text::{name_partitions, verb},
 };
 
 /// A target is close to the log's start when less than this part of the log lies before it.
@@ -31,39 +31,43 @@ pub(in crate::machine) fn warnings(
     };
     let future = some(&|planned| planned.requested_timestamp.as_ref().is_some_and(|at| at.0 > now));
     if !future.is_empty() {
-        warnings.push(format!("the time that was asked for is in the future for {}: they go to the end", name_some(&future)));
+        warnings.push(format!(
+            "the requested time is in the future for {}: the target is the end of the log",
+            name_partitions(&future)
+        ));
     }
     let without = some(&|planned| planned.before.is_none());
     if !without.is_empty() {
         warnings.push(format!(
-            "{} partitions have no committed offset: {}; an undo will not be able to take them back",
-            without.len(),
-            name_some(&without)
+            "{} {} no committed offset, so undo cannot restore one",
+            name_partitions(&without),
+            verb(&without, "has", "have")
         ));
     }
     let close = some(&is_close_to_the_start);
     if !close.is_empty() {
         warnings.push(format!(
             "the target is close to the start of the log for {}: retention may delete those records before they are consumed",
-            name_some(&close)
+            name_partitions(&close)
         ));
     }
-    let strangers = strangers(&seen.group, pods);
-    if !request.targets.is_empty() && !strangers.is_empty() {
-        let names: Vec<String> = strangers.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
+    let outside_members = outside_members(&seen.group, pods);
+    if !request.targets.is_empty() && !outside_members.is_empty() {
+        let names: Vec<String> =
+            outside_members.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
         let (first, more) = (names.iter().take(5).cloned().collect::<Vec<_>>().join("; "), names.len().saturating_sub(5));
         let more = if more > 0 { format!("; {more} more") } else { String::new() };
         warnings.push(format!(
-            "{} of {} members are in no pod of the targets: {first}{more}. Unless their address is only hidden by NAT, \
-             another workload uses the group, and stopping the targets will not empty it",
+            "{} of {} group members do not run in a target pod: {first}{more}. Unless NAT hides their address, another workload uses the \
+             group, and stopping the targets will not empty it",
             names.len(),
             group::members(&seen.group)
         ));
     }
     if matches!(&seen.group, Group::Found(found) if found.assignor == "stream") {
         warnings.push(
-            "the members are of Kafka Streams: their state stores and internal topics are not reset with the offsets, and may \
-             no longer fit them. Kafka's application reset tool cleans them too"
+            "the group belongs to a Kafka Streams application: its state stores and internal topics are not reset with the offsets, and may \
+             no longer match them. kafka-streams-application-reset resets those, too"
                 .to_owned(),
         );
     }
@@ -71,14 +75,17 @@ pub(in crate::machine) fn warnings(
         && matches!(&seen.group, Group::Found(found) if found.group_type == GroupType::Consumer)
     {
         warnings.push(
-            "remainingMembers: Remove has no effect: the group is of the new protocol (KIP-848), whose members nobody else can take out. Those that do not \
-             leave are waited for until the broker ends their session"
+            "remainingMembers: Remove has no effect: the group uses the new protocol (KIP-848), from which no other client can remove \
+             members. The reset waits until the broker ends the sessions of members that do not leave"
                 .to_owned(),
         );
     }
     let unproven = seen.topics.keys().filter(|topic| !matches!(seen.access.topics_read.get(*topic), Some(Some(_)))).count();
     if seen.access.group_read.is_none() || unproven > 0 {
-        warnings.push("the broker does not say whether it will allow the commit: that shows only then".to_owned());
+        warnings.push(
+            "commit permission cannot be checked in advance on this broker: a missing ACL would only show at the commit"
+                .to_owned(),
+        );
     }
     if let Some(moved) = moved_since(seen) {
         warnings.push(moved);
@@ -91,7 +98,7 @@ pub(in crate::machine) fn warnings(
     warnings
 }
 
-/// Retention is at work, and little lies between the log's start and the target.
+/// Whether retention is active and few records lie between the log's start and the target.
 fn is_close_to_the_start(planned: &PartitionStatus) -> bool {
     let length = planned.log_end.saturating_sub(planned.log_start);
     planned.outcome == PartitionOutcome::Planned
@@ -100,7 +107,7 @@ fn is_close_to_the_start(planned: &PartitionStatus) -> bool {
         && planned.headroom.saturating_mul(CLOSE) < length
 }
 
-fn strangers<'a>(group: &'a Group, pods: &[&Pod]) -> Vec<&'a GroupMember> {
+fn outside_members<'a>(group: &'a Group, pods: &[&Pod]) -> Vec<&'a GroupMember> {
     let members = match group {
         Group::NotFound => &[][..],
         Group::Found(found) => &found.members,
@@ -108,7 +115,7 @@ fn strangers<'a>(group: &'a Group, pods: &[&Pod]) -> Vec<&'a GroupMember> {
     members.iter().filter(|member| !pods.iter().any(|pod| pod.ips.contains(&member.host))).collect()
 }
 
-/// An undo takes the group back over what it has consumed since.
+/// An undo replays what the group has consumed since.
 fn moved_since(seen: &PlanSeen) -> Option<String> {
     let Some(Seen::Known(undone)) = &seen.undone else { return None };
     let moved: Vec<TopicPartition> = undone
@@ -124,10 +131,9 @@ fn moved_since(seen: &PlanSeen) -> Option<String> {
         .collect();
     (!moved.is_empty()).then(|| {
         format!(
-            "the group has moved since OffsetReset {} on {} of its partitions: {}; the undo goes back to before that reset all the same",
+            "the group's offset has changed since OffsetReset {} on {}: the undo restores the offset before that reset all the same",
             undone.name,
-            moved.len(),
-            name_some(&moved)
+            name_partitions(&moved)
         )
     })
 }

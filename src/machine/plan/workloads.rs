@@ -1,16 +1,13 @@
-//! What speaks against stopping a target, or is worth a look before it is stopped; found while its consumers still run.
+//! Why a target cannot be stopped, and warnings about stopping it; found while its consumers still
+//! run.
 
 use super::replica_owners;
 use crate::api::{Reason, TargetRef};
 use crate::machine::{
     facts::{Seen, Unscalable, Workload},
     refusal::Refusal,
+    text::{Message, name_ref as name},
 };
-
-/// A target's kind and name, as in messages.
-fn name(target: &TargetRef) -> String {
-    format!("{}/{}", target.kind, target.name)
-}
 
 /// Why a target cannot be stopped; `None` when it can.
 #[must_use]
@@ -23,52 +20,54 @@ pub(in crate::machine) fn refusal(target: &TargetRef, seen: &Seen<Workload>, uns
     match seen {
         Seen::Known(workload) => of_itself(target, workload),
         Seen::Missing => {
-            let message = format!("{name} does not exist in this namespace. Check spec.targetRefs");
+            let message = Message::naming([&name], |[name]| format!("{name} does not exist in this namespace"))
+                .advice("Correct spec.targetRefs, and create the reset under a new name");
             Some(Refusal::lasting(Reason::TargetNotFound, message))
         }
-        Seen::Unknown(why) => Some(Refusal::passing(Reason::TargetUnreachable, format!("{name} could not be read: {why}"))),
+        Seen::Unknown(why) => {
+            let message = Message::naming([&name], |[name]| format!("{name} could not be read")).detail(why);
+            Some(Refusal::passing(Reason::TargetUnreachable, message))
+        }
     }
 }
 
-fn of_its_kind(target: &TargetRef, why: &Unscalable) -> (Reason, String) {
+fn of_its_kind(target: &TargetRef, why: &Unscalable) -> (Reason, Message) {
     let (kind, api_version, name) = (&target.kind, &target.api_version, name(target));
+    let about = |what: &str| Message::naming([&name], |[name]| format!("{name} cannot be scaled: {what}"));
     match why {
         Unscalable::Unknown { served } if served.is_empty() => {
-            let message = format!(
-                "{name}: the API server serves no kind {kind} of {api_version}. Write apiVersion and kind as in the manifest of {}, \
-                 or install its definition",
-                target.name
-            );
+            let message = about("the API server does not serve its kind")
+                .detail(format!("No kind {kind} of {api_version} is served"))
+                .advice(format!("Write apiVersion and kind as in the manifest of {}, or install its CRD", target.name));
             (Reason::TargetKindUnknown, message)
         }
         Unscalable::Unknown { served } => {
-            let message = format!(
-                "{name}: the API server serves {kind} not under {api_version}, but under {}. Write that as its apiVersion",
-                served.join(" and ")
-            );
+            let message = about("its apiVersion is not served")
+                .detail(format!("The API server does not serve {kind} under {api_version}, but under {}", served.join(" and ")))
+                .advice("Write that as its apiVersion, and create the reset under a new name");
             (Reason::TargetKindUnknown, message)
         }
         Unscalable::NotNamespaced => {
-            let message = format!(
-                "{name}: {kind} of {api_version} is not in a namespace, and only what is in the namespace of the OffsetReset can \
-                 be a target. Check spec.targetRefs"
-            );
+            let message = about("its kind is not namespaced")
+                .detail(format!("{kind} of {api_version} is not in the namespace of the OffsetReset"))
+                .advice("Correct spec.targetRefs, and create the reset under a new name");
             (Reason::TargetNotScalable, message)
         }
         Unscalable::NoScale => {
-            let message = format!(
-                "{name}: {kind} of {api_version} has no scale subresource. Name the workload that runs its pods if that one is not \
-                 controlled by it; or stop those consumers yourself and leave it out of targetRefs: the reset waits until the \
-                 group is empty"
+            let message = about("its kind has no scale subresource").detail(format!("The kind is {kind} of {api_version}")).advice(
+                "Name the workload that runs its pods, if that one is not controlled by it; or stop those consumers yourself and leave it \
+                 out of targetRefs: the reset waits until the group is empty",
             );
             (Reason::TargetNotScalable, message)
         }
         Unscalable::OtherResource { resource } => {
-            let message = format!(
-                "{name}: the resource of kind {kind} of {api_version} is called {resource}, and whether the creator of this OffsetReset may \
-                 scale it was checked for {}. Write resource: {resource} in this targetRef",
-                target.checked_resource()
-            );
+            let message = about("its resource has another name")
+                .detail(format!(
+                    "The resource of kind {kind} of {api_version} is {resource}, and the right of this OffsetReset's creator to scale it was \
+                     checked for {}",
+                    target.checked_resource()
+                ))
+                .advice(format!("Write resource: {resource} in this targetRef, and create the reset under a new name"));
             (Reason::TargetKindUnknown, message)
         }
     }
@@ -77,30 +76,36 @@ fn of_its_kind(target: &TargetRef, why: &Unscalable) -> (Reason, String) {
 fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
     let (name, about) = (name(target), &workload.details);
     if let Some(owner) = &about.controller {
-        let message = format!(
-            "{name} is controlled by {}/{} ({}), which would scale it back. Name that one in targetRefs, if it has a scale \
-             subresource; otherwise stop it by its own means and leave {name} out of targetRefs",
-            owner.kind, owner.name, owner.api_version
-        );
+        let message = Message::naming([&name], |[name]| format!("{name} is controlled by another object, which would scale it up"))
+            .detail(format!("That is {}/{} ({})", owner.kind, owner.name, owner.api_version))
+            .advice(format!(
+                "Name {}/{} in targetRefs, if it has a scale subresource; otherwise stop the consumers yourself and leave {name} out of \
+                 targetRefs",
+                owner.kind, owner.name
+            ));
         return Some(Refusal::lasting(Reason::TargetHasController, message));
     }
-    // At zero as well: somebody may scale it up between the plan and the stop.
+    // Even at zero: it may be scaled up between the plan and the stop.
     if about.deletes_volumes && !target.accept_volume_deletion {
-        let message = format!(
-            "{name} would lose its volumes: its spec.persistentVolumeClaimRetentionPolicy.whenScaled is Delete. Set that to Retain, or, if \
-             its pods may come back with empty volumes, set acceptVolumeDeletion: true on this targetRef"
-        );
+        let message = Message::naming([&name], |[name]| format!("{name} would lose its volumes when it is scaled to zero"))
+            .detail("Its spec.persistentVolumeClaimRetentionPolicy.whenScaled is Delete")
+            .advice(
+                "Set whenScaled to Retain, or, if its pods may start with empty volumes, set acceptVolumeDeletion: true on this targetRef",
+            );
         return Some(Refusal::lasting(Reason::VolumesWouldBeDeleted, message));
     }
     if let Some(reported) = about.unset.filter(|reported| *reported > 1) {
-        let message = format!(
-            "{name} does not say how many replicas it wants, and has {reported}: what it would have to get back is not known. Set \
-             its replicas"
-        );
+        let message =
+            Message::naming([&name], |[name]| format!("{name} has no spec.replicas, so the count to restore is unknown"))
+                .detail(format!("It reports {reported} running replicas"))
+                .advice("Set its spec.replicas, and create the reset under a new name");
         return Some(Refusal::lasting(Reason::TargetNotScalable, message));
     }
     let why = workload.refusal.as_ref()?;
-    Some(Refusal::lasting(Reason::TargetUnreachable, format!("{name} cannot be scaled: {why}")))
+    let message = Message::naming([&name], |[name]| format!("{name} cannot be scaled by the operator"))
+        .detail(why)
+        .advice("Grant the right or remove what refuses the request, and create the reset under a new name");
+    Some(Refusal::lasting(Reason::TargetUnreachable, message))
 }
 
 /// The same workload under two names, such as two versions of its kind.
@@ -115,17 +120,13 @@ pub(in crate::machine) fn named_twice(targets: &[TargetRef], seen: &[Seen<Worklo
         .flat_map(|second| (0..second).map(move |first| (first, second)))
         .find(|(first, second)| uids[*first].is_some() && uids[*first] == uids[*second])?;
     let (one, other) = (targets.get(first)?, targets.get(second)?);
-    let message = format!(
-        "targetRefs[{first}] and targetRefs[{second}] name the same workload: {} of {} and {} of {}. Name it once",
-        name(one),
-        one.api_version,
-        name(other),
-        other.api_version
-    );
+    let message = Message::new(format!("targetRefs[{first}] and targetRefs[{second}] name the same workload"))
+        .detail(format!("They are {} of {} and {} of {}", name(one), one.api_version, name(other), other.api_version))
+        .advice("Name it once, and create the reset under a new name");
     Some(Refusal::lasting(Reason::InvalidSpec, message))
 }
 
-/// What is worth a look before the targets are stopped. None of it keeps the reset from running.
+/// Warnings about stopping the targets. None of them keeps the reset from running.
 #[must_use]
 pub(in crate::machine) fn warnings(targets: &[TargetRef], seen: &[Seen<Workload>]) -> Vec<String> {
     let known = targets.iter().zip(seen).filter_map(|(target, seen)| match seen {
@@ -140,17 +141,18 @@ fn of_one(name: &str, workload: &Workload) -> Vec<String> {
     let mut warnings = replica_owners::gitops_warnings(name, &about.scalers);
     if about.deletes_volumes && workload.replicas > 0 {
         warnings.push(format!(
-            "{name} loses its volumes when it is scaled to zero, as acceptVolumeDeletion allows: its pods come back with empty ones"
+            "{name} loses its volumes when it is scaled to zero, as acceptVolumeDeletion allows: its pods start with empty ones"
         ));
     }
     if about.unset.is_some() {
-        warnings.push(format!("{name} does not say how many replicas it wants: that counts as 1, and 1 is what it gets back"));
+        warnings.push(format!("{name} has no spec.replicas, which counts as 1: it is restored to 1 replica"));
     }
-    // An autoscaler leaves alone what somebody else has scaled to zero, unless it says that it was the one itself.
+    // An autoscaler leaves a workload alone that another client has scaled to zero, unless it
+    // reports that it did so itself.
     for autoscaler in about.autoscalers.iter().filter(|found| found.min_replicas == 0 || found.scaled_to_zero) {
         warnings.push(format!(
             "HorizontalPodAutoscaler/{} may scale {name} up from zero while it is held there, because its minReplicas is {} and its \
-             condition ScaledToZero {}. Set its minReplicas to 1 and wait until that condition is gone or False, until the reset is over",
+             condition ScaledToZero {}. Set its minReplicas to 1 until the reset is over, and wait until that condition is gone or False",
             autoscaler.name,
             autoscaler.min_replicas,
             if autoscaler.scaled_to_zero { "is True" } else { "may become True" }

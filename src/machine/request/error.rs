@@ -1,10 +1,11 @@
-//! A spec that the schema lets through and that still means nothing.
+//! A spec that the schema accepts and that still cannot be carried out.
 
-/// A spec that the schema lets through and that still means nothing.
+/// A spec that the schema accepts and that still cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("spec.{field}: {problem}")]
 pub struct InvalidSpec {
-    field: String,
+    /// The path of the field below `spec`.
+    pub(in crate::machine) field: String,
     problem: String,
 }
 

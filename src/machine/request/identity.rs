@@ -7,10 +7,10 @@ use crate::api::OffsetResetSpec;
 /// How many hexadecimal digits of the hash stand in names.
 const DIGITS: usize = 16;
 
-/// What identifies what a reset is to do: a hash of its spec, without what only says whether it may begin. Another `runId` is
-/// another key.
+/// The key of what a reset does: a hash of its spec, without the fields that only say whether it
+/// may begin. Another `runId` gives another key.
 ///
-/// Fields that have their default value do not count, so that a field that a later version adds changes no key.
+/// Fields with their default value do not count, so that a field of a later version changes no key.
 #[must_use]
 pub fn key(spec: &OffsetResetSpec) -> String {
     let default = serde_json::json!({ "kafka": { "bootstrapServers": "" }, "group": "" });
@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_key_is_the_same_for_the_same_work_in_every_version() {
-        // Pinned: a key that changes with a version of the operator would let old manifests run again.
+        // Pinned: a key that changes with a version of the operator would let old manifests run
+        // again.
         let pinned = key(&spec(&json!({})));
         assert_eq!(pinned, "93a612f0c409c02c");
         for same in [

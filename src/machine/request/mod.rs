@@ -14,7 +14,8 @@ pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
-/// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a user.
+/// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a
+/// user.
 const PATTERN_SIZE: usize = 1 << 20;
 
 /// What one `OffsetReset` asks for.
@@ -24,35 +25,35 @@ pub struct Request {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// What identifies what it is to do, see [`identity::key`].
+    /// The key of its spec, see [`identity::key`].
     pub key: String,
     /// The workloads to stop.
     pub targets: Vec<TargetRef>,
-    /// How the cluster is reached.
+    /// The connection to the cluster.
     pub kafka: KafkaSpec,
     /// The consumer group.
     pub group: String,
-    /// What to reset, and where to.
+    /// The partitions to reset, and their goals.
     pub work: Work,
-    /// What becomes of a partition whose target is out of range.
+    /// How to treat a partition whose target is out of range.
     pub out_of_range: OutOfRange,
-    /// How many records may be consumed again at most.
+    /// How many records the plan may replay at most.
     pub max_replay: Option<i64>,
-    /// How many records may be left out at most.
+    /// How many records the plan may skip at most.
     pub max_skip: Option<i64>,
     /// Plan only.
     pub dry_run: bool,
     /// It must not begin yet.
     pub suspended: bool,
-    /// After that it must not begin any more.
+    /// The time after which it must not begin.
     pub not_after: Option<Timestamp>,
-    /// What the latest position is.
+    /// Which record counts as the latest.
     pub isolation_level: IsolationLevel,
     /// A group that the broker does not know may be created.
     pub allow_new_group: bool,
-    /// What becomes of members that are left when no container runs any more.
+    /// How to treat members that remain when no container runs any more.
     pub remaining_members: RemainingMembers,
-    /// What the consumers' session timeout is said to be.
+    /// The consumers' session timeout, as the user declares it.
     pub session_timeout: SignedDuration,
     /// How long the group may take to become empty.
     pub drain_timeout: SignedDuration,
@@ -60,16 +61,17 @@ pub struct Request {
     pub hold_timeout: SignedDuration,
     /// The name of the ConfigMap with the receipt: the same for the same name and spec.
     pub receipt: String,
-    /// The metadata string of our commits: proof in Kafka itself of who set an offset.
+    /// The metadata string of our commits, which proves in Kafka itself that this run set an
+    /// offset.
     pub marker: String,
 }
 
-/// What to reset, and where to.
+/// The partitions to reset, and their goals.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// These entries, in the order of the spec.
     Entries(Vec<Entry>),
-    /// Back to what stood there before another `OffsetReset`, by its name.
+    /// Back to the offsets before another `OffsetReset`, by its name.
     Undo(String),
 }
 
@@ -80,16 +82,16 @@ pub struct Entry {
     pub scope: Scope,
     /// The partition, or all of them.
     pub partition: Option<i32>,
-    /// Where to.
+    /// Its goal.
     pub goal: Goal,
 }
 
-/// Which topics an entry means.
+/// The topics that an entry means.
 #[derive(Clone, Debug)]
 pub enum Scope {
-    /// One, by its name.
+    /// One topic, by its name.
     Topic(String),
-    /// Those with a commit whose whole name matches.
+    /// The topics with a commit whose whole name matches.
     Pattern(Regex),
 }
 
@@ -103,33 +105,34 @@ impl PartialEq for Scope {
     }
 }
 
-/// Where an entry wants its partitions to go.
+/// The position to which an entry resets its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// To an offset, 0 or more.
     Offset(i64),
     /// To the first record at or after a time, in milliseconds since the epoch, 0 or more.
     Timestamp(i64),
-    /// To a place in the log, or to where the group is.
+    /// To the start or the end of the log, or to the group's committed offset.
     Position(Position),
-    /// So many records on from where the group is.
+    /// By this many offsets from the group's committed offset.
     ShiftBy(i64),
-    /// To where another group is.
+    /// To another group's committed offset.
     FromGroup(String),
     /// Back to this offset, which another reset has recorded.
     Recorded(i64),
 }
 
 impl Request {
-    /// Parses a spec. How long ago a `duration` is, is counted from the recorded start: it stays the same on every later pass.
+    /// Parses a spec. A `duration` is counted back from the recorded start, so that it stays the
+    /// same on every later pass.
     ///
     /// # Errors
-    /// When it asks for something that no reset can follow; the message says what to write instead.
+    /// When the spec cannot be carried out; the message says what to write instead.
     pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
         let spec = &reset.spec;
         check(spec)?;
         let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
-        // One that was never stored has no time to count from, and is not refused for that.
+        // An object that was never stored has no time to count from, and is not refused for that.
         let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::MAX, |at| at.0);
         let parse = |(index, entry)| parse_entry(index, entry, start);
         let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
@@ -139,7 +142,7 @@ impl Request {
             (Some(_), false) | (None, true) => return Err(InvalidSpec::new("resets", "write either resets or undo")),
         };
         if spec.undo.as_ref().is_some_and(|undo| Some(&undo.name) == reset.metadata.name.as_ref()) {
-            return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot take itself back; name another one"));
+            return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot undo itself; name another one"));
         }
         let (name, key) = (reset.metadata.name.clone().unwrap_or_default(), identity::key(spec));
         let limits = spec.limits.clone().unwrap_or(LimitsSpec { max_replay: None, max_skip: None });
@@ -182,7 +185,7 @@ impl Request {
         }
     }
 
-    /// The other groups whose commits are wanted, each once.
+    /// The other groups whose commits are needed, each once.
     #[must_use]
     pub fn source_groups(&self) -> Vec<&str> {
         let mut groups: Vec<&str> = self.entries().iter().filter_map(|entry| entry.goal.source_group()).collect();
@@ -193,7 +196,7 @@ impl Request {
 }
 
 impl Goal {
-    /// The other group whose commits are wanted.
+    /// The other group whose commits are needed.
     #[must_use]
     pub fn source_group(&self) -> Option<&str> {
         match self {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::api::TimestampSpec;
 
-/// Milliseconds since the epoch. Digits decide the unit of a number, because both are in use for the same field.
+/// Milliseconds since the epoch. Digits decide the unit of a number, because both are in use for
+/// the same field.
 pub(in crate::machine) fn parse(timestamp: &TimestampSpec) -> Result<i64, String> {
     match timestamp {
         TimestampSpec::Unix(seconds @ 1_000_000_000..=9_999_999_999) => Ok(seconds * 1000),

@@ -1,89 +1,78 @@
-//! What the definition refuses at apply, once more: a definition of another version, or none of its rules, may have let it through.
+//! The rules of the CRD once more, because the installed CRD may be of another version or have none
+//! of them. `tests/input/rules.rs` holds both equal; the texts are the same constants.
 
 use std::time::Duration;
 
-use super::InvalidSpec;
+use super::error::InvalidSpec;
 use crate::api::{
     AuthenticationSpec, AuthenticationType, BootstrapServers, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef,
+    rules::{self, CelRule},
 };
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Why a spec cannot be followed, as the rules of `src/api` have it; what an entry's target has to be is seen where it is parsed.
+/// The seconds of Unix time that `notAfter` may have: the years 1971 to 9998 in any zone.
+const NOT_AFTER: std::ops::Range<i64> = 31_449_600..253_370_851_200;
+
+/// Checks a spec by the rules of `src/api/rules.rs`, except for those about the target of an entry:
+/// `parse_entry` checks them.
 pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpec> {
     check_kafka(&spec.kafka).map_err(|(field, problem)| InvalidSpec::new(format!("kafka{field}"), problem))?;
-    ensure(spec.remaining_members == RemainingMembers::Wait || !spec.target_refs.is_empty(), "remainingMembers", || {
-        "Evict is for members that are left when the targets have stopped, and targetRefs names none".into()
-    })?;
-    ensure((1..=255).contains(&spec.group.len()), "group", || "must be the name of a group, of up to 255 characters".into())?;
+    let removes = spec.remaining_members == RemainingMembers::Remove;
+    ensure(!removes || !spec.target_refs.is_empty(), "remainingMembers", rules::REMOVAL_NEEDS_TARGETS)?;
+    if !(1..=255).contains(&spec.group.len()) {
+        return Err(InvalidSpec::new("group", "must be the name of a group, of up to 255 characters"));
+    }
     for (index, target) in spec.target_refs.iter().enumerate() {
-        check_target(target).map_err(|problem| InvalidSpec::new(format!("targetRefs[{index}]"), problem))?;
+        let field = format!("targetRefs[{index}]");
+        check_target(target).map_err(|rule| InvalidSpec::new(&field, rule.message))?;
         let same = |other: &TargetRef| {
             (&other.api_version, &other.kind, &other.name) == (&target.api_version, &target.kind, &target.name)
         };
-        ensure(!spec.target_refs[..index].iter().any(same), &format!("targetRefs[{index}]"), || {
-            format!("names {}/{} a second time; name it once", target.kind, target.name)
-        })?;
+        ensure(!spec.target_refs[..index].iter().any(same), &field, rules::TARGETS_ONCE)?;
     }
     if let Some(undo) = &spec.undo {
-        ensure(is_name(&undo.name), "undo.name", || format!("'{}' is not the name of an OffsetReset", undo.name))?;
+        ensure(is_name(&undo.name), "undo.name", rules::UNDO_NAME)?;
     }
     for (index, entry) in spec.resets.iter().enumerate() {
         check_entry(entry, &spec.group)
-            .map_err(|(field, problem)| InvalidSpec::new(format!("resets[{index}].{field}"), problem))?;
+            .map_err(|(field, rule)| InvalidSpec::new(format!("resets[{index}].{field}"), rule.message))?;
     }
     if let Some(limits) = &spec.limits {
-        for (field, limit) in [("limits.maxReplay", limits.max_replay), ("limits.maxSkip", limits.max_skip)] {
-            ensure(limit.is_none_or(|limit| limit >= 0), field, || "must be 0 or more".into())?;
-        }
+        ensure(limits.max_replay.is_none_or(|limit| limit >= 0), "limits.maxReplay", rules::MAX_REPLAY)?;
+        ensure(limits.max_skip.is_none_or(|limit| limit >= 0), "limits.maxSkip", rules::MAX_SKIP)?;
     }
-    let session = bounded("sessionTimeout", spec.session_timeout, DAY / 48)?;
-    let drain = bounded("drainTimeout", spec.drain_timeout, DAY)?;
-    let hold = bounded("holdTimeout", spec.hold_timeout, DAY)?;
-    ensure(drain >= session, "drainTimeout", || {
-        "must be at least sessionTimeout: the broker frees the group of a stopped consumer only then".into()
-    })?;
-    ensure(hold > drain, "holdTimeout", || {
-        "must be longer than drainTimeout: it bounds the whole time at zero, the drain included".into()
-    })
+    let not_after = spec.not_after.as_ref().map(|at| at.0.as_second());
+    ensure(not_after.is_none_or(|at| NOT_AFTER.contains(&at)), "notAfter", rules::NOT_AFTER)?;
+    let session = bounded("sessionTimeout", spec.session_timeout, DAY / 48, rules::SESSION_TIMEOUT)?;
+    let drain = bounded("drainTimeout", spec.drain_timeout, DAY, rules::DRAIN_TIMEOUT)?;
+    let hold = bounded("holdTimeout", spec.hold_timeout, DAY, rules::HOLD_TIMEOUT)?;
+    ensure(drain >= session, "drainTimeout", rules::DRAIN_COVERS_SESSION)?;
+    ensure(hold > drain, "holdTimeout", rules::HOLD_COVERS_DRAIN)
 }
 
-fn ensure(holds: bool, field: &str, problem: impl FnOnce() -> String) -> Result<(), InvalidSpec> {
-    if holds { Ok(()) } else { Err(InvalidSpec::new(field, problem())) }
+fn ensure(holds: bool, field: &str, rule: CelRule) -> Result<(), InvalidSpec> {
+    if holds { Ok(()) } else { Err(InvalidSpec::new(field, rule.message)) }
 }
-
-/// Properties whose values are times, in milliseconds.
-const TIMES: [&str; 9] = [
-    "broker.address.ttl",
-    "request.timeout.ms",
-    "socket.connection.setup.timeout.ms",
-    "reconnect.backoff.ms",
-    "reconnect.backoff.max.ms",
-    "retry.backoff.ms",
-    "retry.backoff.max.ms",
-    "connections.max.idle.ms",
-    "api.version.request.timeout.ms",
-];
 
 fn check_kafka(kafka: &KafkaSpec) -> Result<(), (String, String)> {
     let wrong = |field: &str, problem: &str| Err((field.to_owned(), problem.to_owned()));
     match (&kafka.bootstrap_servers, &kafka.binding) {
-        (None, None) | (Some(_), Some(_)) => return wrong("", "needs either bootstrapServers or binding"),
+        (None, None) | (Some(_), Some(_)) => return wrong("", rules::BROKERS_OR_BINDING.message),
         (None, Some(_)) if kafka.tls.is_some() || kafka.authentication.is_some() => {
-            return wrong(".binding", "is a whole connection; leave out tls and authentication");
+            return wrong(".binding", rules::BINDING_ALONE.message);
         }
         (Some(brokers), None) if BootstrapServers::parse(brokers).is_none() => {
-            let example = "host:port, several separated by commas without spaces, such as kafka-bootstrap.kafka:9092";
-            return wrong(".bootstrapServers", &format!("'{brokers}' is not {example}"));
+            return wrong(".bootstrapServers", rules::BOOTSTRAP_SERVERS.message);
         }
         (Some(_), None) | (None, Some(_)) => {}
     }
     if let Some(authentication) = &kafka.authentication {
         if authentication.kind == AuthenticationType::Tls && kafka.tls.is_none() {
-            return wrong(".authentication", "of type tls is shown in TLS; write tls too");
+            return wrong(".authentication", rules::CERTIFICATE_NEEDS_TLS.message);
         }
-        if !has_what_it_needs(authentication) {
-            return wrong(".authentication", &format!("does not have what type {} needs, or has more", authentication.kind));
+        if let Err(rule) = check_authentication(authentication) {
+            return wrong(".authentication", rule.message);
         }
     }
     if let Some(name) = secrets(kafka).into_iter().find(|name| !is_name(name)) {
@@ -92,21 +81,23 @@ fn check_kafka(kafka: &KafkaSpec) -> Result<(), (String, String)> {
     let trusted = kafka.tls.iter().flat_map(|tls| &tls.trusted_certificates);
     let more = kafka.authentication.iter().filter_map(|own| own.tls_trusted_certificates.as_ref()).flatten();
     for source in trusted.chain(more) {
-        let pattern = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*' | b'?');
-        let sound = source.pattern.as_ref().is_none_or(|text| text.bytes().all(pattern));
-        if source.certificate.is_some() == source.pattern.is_some() || !sound {
-            return wrong(".tls.trustedCertificates", "needs either certificate or pattern in each entry");
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*' | b'?');
+        if source.certificate.is_some() == source.pattern.is_some() {
+            return wrong(".tls.trustedCertificates", rules::CERTIFICATE_OR_PATTERN.message);
+        }
+        if source.pattern.as_ref().is_some_and(|text| text.is_empty() || !text.bytes().all(legal)) {
+            return wrong(".tls.trustedCertificates", rules::KEY_PATTERN.message);
         }
     }
     for (name, value) in &kafka.config {
-        if !is_value(name, &value.0) {
-            return wrong(&format!(".config[{name}]"), "is not on the list of properties, or has a value that it cannot have");
+        if let Err(rule) = check_property(name, &value.0) {
+            return wrong(&format!(".config[{name}]"), rule.message);
         }
     }
     Ok(())
 }
 
-/// The names of all Secrets.
+/// The names of all Secrets that the connection needs.
 fn secrets(kafka: &KafkaSpec) -> Vec<&str> {
     let own = kafka.authentication.as_deref();
     let trusted = kafka.tls.iter().flat_map(|tls| &tls.trusted_certificates);
@@ -119,102 +110,106 @@ fn secrets(kafka: &KafkaSpec) -> Vec<&str> {
     names
 }
 
-/// The fields that belong to the type, all of them and no others.
-fn has_what_it_needs(own: &AuthenticationSpec) -> bool {
+/// Checks that the fields of the type are there, all of them and no others.
+fn check_authentication(own: &AuthenticationSpec) -> Result<(), CelRule> {
     let certificate = own.certificate_and_key.is_some();
     let (user, password) = (own.username.is_some(), own.password_secret.is_some());
     let (endpoint, client, secret) = (own.token_endpoint_uri.as_ref(), own.client_id.is_some(), own.client_secret.is_some());
     let more = own.scope.is_some() || own.tls_trusted_certificates.is_some();
-    match own.kind {
-        AuthenticationType::Tls => certificate && !(user || password || endpoint.is_some() || client || secret || more),
+    let (holds, rule) = match own.kind {
+        AuthenticationType::Tls => {
+            (certificate && !(user || password || endpoint.is_some() || client || secret || more), rules::TLS_AUTHENTICATION)
+        }
         AuthenticationType::ScramSha256 | AuthenticationType::ScramSha512 | AuthenticationType::Plain => {
-            user && password && !(certificate || endpoint.is_some() || client || secret || more)
+            (user && password && !(certificate || endpoint.is_some() || client || secret || more), rules::PASSWORD_AUTHENTICATION)
         }
         AuthenticationType::OAuth => {
-            let is_address = |text: &String| {
-                let rest = text.strip_prefix("https://").unwrap_or_default();
-                !rest.is_empty() && !rest.starts_with('/') && !rest.contains([' ', '@', '#', '?'])
-            };
-            endpoint.is_some_and(is_address) && client && secret && !(certificate || user || password)
+            (endpoint.is_some() && client && secret && !(certificate || user || password), rules::OAUTH_AUTHENTICATION)
         }
+    };
+    let is_address = |text: &String| {
+        let rest = text.strip_prefix("https://").unwrap_or_default();
+        !rest.is_empty() && !rest.starts_with('/') && !rest.contains([' ', '@', '#', '?'])
+    };
+    if !holds {
+        return Err(rule);
     }
+    if endpoint.is_none_or(is_address) { Ok(()) } else { Err(rules::TOKEN_ENDPOINT) }
 }
 
-/// Whether a property may be set, and to that.
-fn is_value(name: &str, value: &str) -> bool {
-    match name {
-        "socket.keepalive.enable" | "socket.nagle.disable" => matches!(value, "true" | "false"),
-        "broker.address.family" => matches!(value, "any" | "v4" | "v6"),
-        "client.dns.lookup" => matches!(value, "use_all_dns_ips" | "resolve_canonical_bootstrap_servers_only"),
+/// Checks that a property of the client may be set, and to that value.
+fn check_property(name: &str, value: &str) -> Result<(), CelRule> {
+    let secures = |prefix: &&str| name.starts_with(*prefix);
+    let (holds, rule) = match name {
+        "security.protocol" => (false, rules::CONFIG_WITHOUT_SECURITY),
+        _ if ["ssl.", "sasl.", "enable.ssl", "oauthbearer"].iter().any(secures) => (false, rules::CONFIG_WITHOUT_SECURITY),
+        "bootstrap.servers" | "metadata.broker.list" => (false, rules::CONFIG_WITHOUT_BROKERS),
+        "socket.keepalive.enable" | "socket.nagle.disable" => (matches!(value, "true" | "false"), rules::CONFIG_SWITCHES),
+        "broker.address.family" => (matches!(value, "any" | "v4" | "v6"), rules::CONFIG_FAMILY),
+        "client.dns.lookup" => {
+            (matches!(value, "use_all_dns_ips" | "resolve_canonical_bootstrap_servers_only"), rules::CONFIG_LOOKUP)
+        }
         "client.id" => {
-            !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+            (!value.is_empty() && value.bytes().all(legal), rules::CONFIG_CLIENT_ID)
         }
-        time if TIMES.contains(&time) => {
+        time if rules::TIMES.contains(&time) => {
             let digits = (1..=6).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
-            digits && (value == "0" || !value.starts_with('0'))
+            (digits && (value == "0" || !value.starts_with('0')), rules::CONFIG_TIMES)
         }
-        _ => false,
-    }
+        _ => (false, rules::CONFIG_LISTED),
+    };
+    if holds { Ok(()) } else { Err(rule) }
 }
 
-/// The name of an object of Kubernetes, which becomes part of an address.
+/// Whether it can be the name of an object, which becomes part of an address.
 fn is_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     name.len() <= 253 && name.bytes().all(inner) && outer(name.bytes().next()) && outer(name.bytes().last())
 }
 
-fn check_target(target: &TargetRef) -> Result<(), String> {
+fn check_target(target: &TargetRef) -> Result<(), CelRule> {
     let TargetRef { api_version, kind, resource, name, .. } = target;
     let (group, version) = api_version.split_once('/').unwrap_or(("v", api_version));
     let is_version = version.strip_prefix('v').is_some_and(|rest| {
         rest.starts_with(|first: char| first.is_ascii_digit())
             && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     });
-    if !is_version || !is_name(group) {
-        return Err(format!("apiVersion '{api_version}' is not as in a manifest: group and version, such as apps/v1"));
-    }
-    if !kind.starts_with(|first: char| first.is_ascii_uppercase()) || !kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(format!("kind '{kind}' is not as in a manifest, such as StatefulSet: not a plural, not a short name"));
-    }
-    if api_version == "apps/v1" && !matches!(kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet") {
-        return Err(format!("a {kind} of apps/v1 cannot be scaled; for a kind of another API group write its apiVersion too"));
-    }
-    if let Some(resource) = resource
-        && !(is_name(resource) && !resource.contains('.') && resource.starts_with(|first: char| first.is_ascii_lowercase()))
-    {
-        return Err(format!("resource '{resource}' is not as kubectl api-resources shows it, such as proxies"));
-    }
-    if !is_name(name) {
-        return Err(format!("name '{name}' is not the name of a workload"));
-    }
-    Ok(())
+    let is_resource =
+        |text: &String| is_name(text) && !text.contains('.') && text.starts_with(|first: char| first.is_ascii_lowercase());
+    let is_kind =
+        kind.starts_with(|first: char| first.is_ascii_uppercase()) && kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_scalable = api_version != "apps/v1" || matches!(kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet");
+    let checks = [
+        (is_version && is_name(group), rules::API_VERSION),
+        (is_kind, rules::KIND),
+        (is_scalable, rules::SCALABLE),
+        (resource.as_ref().is_none_or(is_resource), rules::RESOURCE),
+        (is_name(name), rules::TARGET_NAME),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
 }
 
-fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, String)> {
+fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, CelRule)> {
     if let Some(topic) = &entry.topic {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if !(1..=249).contains(&topic.len()) || !topic.bytes().all(legal) || topic == "." || topic == ".." {
-            return Err(("topic", format!("'{topic}' is not the name of one topic; for several topics write topicPattern")));
+            return Err(("topic", rules::TOPIC));
         }
     }
     if entry.from_group.as_deref() == Some(group) {
-        return Err((
-            "fromGroup",
-            "must name another group than spec.group; for the group's own offsets write position: Current".into(),
-        ));
+        return Err(("fromGroup", rules::OTHER_GROUP));
     }
     if entry.duration.is_some_and(|ago| ago.is_negative() || Duration::from(ago).is_zero()) {
-        return Err(("duration", "must be how long ago, such as 90m or 36h".into()));
+        return Err(("duration", rules::DURATION));
     }
     Ok(())
 }
 
-fn bounded(field: &str, value: kube::core::Duration, most: Duration) -> Result<Duration, InvalidSpec> {
+fn bounded(field: &str, value: kube::core::Duration, most: Duration, rule: CelRule) -> Result<Duration, InvalidSpec> {
     let length = Duration::from(value);
-    ensure(!value.is_negative() && !length.is_zero() && length <= most, field, || {
-        format!("must be a duration of up to {} minutes, such as 10s or 1m30s", most.as_secs() / 60)
-    })?;
+    ensure(!value.is_negative() && !length.is_zero() && length <= most, field, rule)?;
     Ok(length)
 }
 
@@ -234,7 +229,7 @@ mod tests {
     #[case::client_secret(json!({"authentication": {
         "type": "oauth", "tokenEndpointUri": "https://a", "clientId": "c", "clientSecret": {"secretName": "NAME", "key": "k"},
     }}))]
-    #[case::authorities_of_the_token_endpoint(json!({"authentication": {
+    #[case::cas_of_the_token_endpoint(json!({"authentication": {
         "type": "oauth", "tokenEndpointUri": "https://a", "clientId": "c", "clientSecret": {"secretName": "s", "key": "k"},
         "tlsTrustedCertificates": [{"secretName": "NAME", "certificate": "c"}],
     }}))]

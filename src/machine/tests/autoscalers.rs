@@ -1,4 +1,5 @@
-//! What scales a target by itself: paused before the stop, let go after the restore, and never when somebody else has paused it.
+//! What scales a target by itself: paused before the stop, let go after the restore, and never when
+//! its owner has paused it.
 
 use rstest::rstest;
 
@@ -62,7 +63,7 @@ fn planned(autoscaler: ScaledObjectSeen, target: Seen<Workload>) -> Decision {
 }
 
 #[rstest]
-#[case::nobody_has_paused_it(scaled_object(), Some(false))]
+#[case::it_is_not_paused(scaled_object(), Some(false))]
 #[case::its_owner_has(of_its_owner(), Some(true))]
 #[case::an_earlier_run_of_ours_has(paused(), Some(false))]
 fn the_plan_says_whose_pause_it_is(#[case] autoscaler: ScaledObject, #[case] of_owner: Option<bool>) {
@@ -77,7 +78,7 @@ fn the_plan_says_whose_pause_it_is(#[case] autoscaler: ScaledObject, #[case] of_
 fn what_cannot_be_held_is_refused_while_consumers_run(#[case] autoscaler: ScaledObject, #[case] says: &str) {
     let decision = planned(found(autoscaler.clone()), running());
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AutoscalerNotPaused)));
-    assert!(decision.status.message.unwrap().contains(says));
+    assert!(decision.status.explanation().contains(says));
     assert_eq!(decision.effect, None);
     let at_zero = planned(found(autoscaler), gone());
     assert_eq!(at_zero.status.phase, Some(Phase::Stopping), "what is at zero is not stopped, and needs no pause");
@@ -111,7 +112,7 @@ fn it_is_paused_after_the_claim_and_awaited_before_the_stop() {
 
 #[rstest]
 #[case::its_owner_has_paused_it(found(of_its_owner()))]
-#[case::it_is_gone(ScaledObjectSeen::Nobody)]
+#[case::it_is_gone(ScaledObjectSeen::Absent)]
 fn what_keeps_still_already_is_left_alone(#[case] autoscaler: ScaledObjectSeen) {
     let decision = at_time(&status_with(Phase::Stopping, 0), &with(running(), autoscaler), 1);
     assert!(matches!(decision.effect, Some(Effect::Scale { replicas: 0, .. })));
@@ -119,18 +120,18 @@ fn what_keeps_still_already_is_left_alone(#[case] autoscaler: ScaledObjectSeen) 
 
 #[rstest]
 #[case::keda_never_answers(found(ScaledObject { acknowledged: false, ..paused() }), 1)]
-#[case::somebody_takes_it_off_again_and_again(found(scaled_object()), MAX_REHOLDS + 1)]
+#[case::it_is_unpaused_repeatedly(found(scaled_object()), MAX_REHOLDS + 1)]
 fn a_pause_that_does_not_hold_ends_the_reset(#[case] autoscaler: ScaledObjectSeen, #[case] pauses: i32) {
     let decision = at_time(&status_with(Phase::Stopping, pauses), &with(running(), autoscaler), 31);
     let outcome = decision.status.outcome.unwrap();
     assert_eq!((decision.status.phase, outcome.reason), (Some(Phase::Restoring), Reason::AutoscalerNotPaused));
-    assert!(outcome.message.ends_with("No offset was changed"), "{}", outcome.message);
+    assert!(outcome.details.as_ref().unwrap().ends_with("No offset was changed"), "{outcome:?}");
 }
 
 #[rstest]
 #[case::keda_keeps_writing_to_it(Some(Answer::Stale))]
 #[case::the_api_server_does_not_answer(None)]
-fn a_pause_that_never_stood_is_tried_again_and_nobody_is_blamed(#[case] answer: Option<Answer>) {
+fn a_pause_that_was_never_seen_is_tried_again_and_not_counted(#[case] answer: Option<Answer>) {
     let (mut status, observed) = (status_with(Phase::Stopping, 0), with(running(), found(scaled_object())));
     for _ in 0..2 * MAX_REHOLDS {
         let tried = at_time(&status, &observed, 1);
@@ -167,7 +168,7 @@ fn the_replicas_come_first_then_the_pause_goes_and_then_the_lease() {
 }
 
 #[rstest]
-#[case::gone(ScaledObjectSeen::Nobody)]
+#[case::gone(ScaledObjectSeen::Absent)]
 #[case::taken_over_by_its_owner(found(of_its_owner()))]
 fn a_pause_that_is_not_ours_any_more_keeps_nothing(#[case] autoscaler: ScaledObjectSeen) {
     let decision = at_time(&status_with(Phase::Restoring, 1), &with(running(), autoscaler), 9);
@@ -181,7 +182,7 @@ fn a_target_that_is_gone_leaves_no_pause_behind() {
 }
 
 #[test]
-fn what_cannot_be_let_go_is_said_and_the_lease_stays_for_whoever_cares_for_it() {
+fn a_scaled_object_that_cannot_be_resumed_is_reported_and_its_lease_stays() {
     let (status, observed) = (status_with(Phase::Restoring, 1), with(running(), found(paused())));
     let effect = Effect::Resume { target: 0, resource_version: "5".into() };
     let refused = after(&status, &effect, &Answer::Refused("a policy".into()), &observed, at(9));
@@ -215,7 +216,7 @@ fn as_long_as_another_one_needs_the_target_at_zero_it_stays_paused(#[case] knows
     let observed = Observed { others: vec![other], ..with(running(), found(paused())) };
     let decision = at_time(&status_with(Phase::Restoring, 1), &observed, 9);
     assert!(!matches!(decision.effect, Some(Effect::Resume { .. })));
-    assert_eq!(own(&decision).resumed, knows, "whoever lets go last lets this go");
+    assert_eq!(own(&decision).resumed, knows, "the last reset that releases the target resumes it");
     assert_eq!(decision.status.reason.filter(|_| !knows), waits);
 }
 

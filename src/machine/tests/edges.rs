@@ -34,10 +34,10 @@ enum Then {
     Releases(usize),
     /// It pauses what scales the target.
     Pauses,
-    /// It lets go what scales the target.
+    /// It resumes the ScaledObject of the target.
     Resumes,
     /// It takes so many members out of the group.
-    Evicts(usize),
+    Removes(usize),
     /// It closes the receipt, or deletes it.
     Settles(bool),
 }
@@ -54,7 +54,7 @@ fn then(decision: &Decision) -> Then {
         Some(Effect::Release { hold, .. }) => Releases(hold.claims.len()),
         Some(Effect::Pause { .. }) => Pauses,
         Some(Effect::Resume { .. }) => Resumes,
-        Some(Effect::RemoveMembers(members)) => Evicts(members.len()),
+        Some(Effect::RemoveMembers(members)) => Removes(members.len()),
         Some(Effect::SettleReceipt { keep }) => Settles(*keep),
         None => match (phase, &decision.status.outcome) {
             (Phase::Restoring, Some(outcome)) => Restores(outcome.phase, outcome.reason),
@@ -107,7 +107,7 @@ fn refused() -> Seen<Workload> {
 
 #[rstest]
 #[case::first_visit(None, In(Phase::Planning, Reason::Planning))]
-#[case::somebody_goes_first(
+#[case::another_reset_goes_first(
     Some(Blocker { name: "shop/other".into(), shared: "group g".into() }),
     In(Phase::Pending, Reason::WaitingForOtherReset)
 )]
@@ -295,16 +295,17 @@ fn draining_leaves_the_moment_the_broker_says_free(#[case] kafka: KafkaSeen, #[c
     assert_eq!(then(&run(&status_in(Phase::Draining), &seen(gone(), kafka), now)), expected);
 }
 
-/// Those that have not left by themselves are taken out, a few times: whoever is back after that is alive.
+/// Members that have not left by themselves are removed, a few times: a member that has joined again after
+/// that is alive, and does not run in a target.
 #[rstest]
 #[case::they_may_leave_by_themselves(5, 0, stable(), In(Phase::Draining, Reason::WaitingForGroup))]
-#[case::they_have_not(6, 0, stable(), Evicts(3))]
-#[case::they_joined_again(8, 1, stable(), Evicts(3))]
+#[case::they_have_not(6, 0, stable(), Removes(3))]
+#[case::they_joined_again(8, 1, stable(), Removes(3))]
 #[case::they_joined_again_and_again(60, 3, stable(), In(Phase::Draining, Reason::WaitingForGroup))]
-#[case::nobody_is_left(6, 0, empty(), In(Phase::Resetting, Reason::Committing))]
-#[case::nobody_is_named(6, 0, group_in(GroupState::Unknown, 0), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::no_member_remains(6, 0, empty(), In(Phase::Resetting, Reason::Committing))]
+#[case::no_member_is_named(6, 0, group_in(GroupState::Unknown, 0), In(Phase::Draining, Reason::WaitingForGroup))]
 #[case::of_the_new_protocol(6, 0, of_the_new_protocol(), In(Phase::Draining, Reason::WaitingForGroup))]
-fn members_that_are_left_are_taken_out_when_the_spec_says_so(
+fn remaining_members_are_removed_when_the_spec_says_so(
     #[case] now: i64,
     #[case] member_removals: i32,
     #[case] group: Group,
@@ -341,9 +342,9 @@ fn final_plan(phase: Phase) -> OffsetResetStatus {
 #[case::the_plan_becomes_final_first(status_in(Phase::Resetting), commit_seen(empty(), &committed(50, "")), In(Phase::Resetting, Reason::Committing))]
 #[case::then_it_is_committed(final_plan(Phase::Resetting), commit_seen(empty(), &committed(50, "")), Commits(2))]
 #[case::nothing_was_committed_before(final_plan(Phase::Resetting), commit_seen(empty(), &Ok(None)), Commits(2))]
-#[case::the_same_offset_of_somebody_else_is_no_proof(final_plan(Phase::Resetting), commit_seen(empty(), &committed(10, "app")), Commits(2))]
+#[case::the_same_offset_of_another_client_is_no_proof(final_plan(Phase::Resetting), commit_seen(empty(), &committed(10, "app")), Commits(2))]
 #[case::read_back(final_plan(Phase::Resetting), commit_seen(empty(), &committed(10, MARKER)), Restores(Phase::Succeeded, Reason::Succeeded))]
-#[case::somebody_joined(final_plan(Phase::Resetting), commit_seen(stable(), &committed(50, "")), In(Phase::Draining, Reason::WaitingForGroup))]
+#[case::a_consumer_joined(final_plan(Phase::Resetting), commit_seen(stable(), &committed(50, "")), In(Phase::Draining, Reason::WaitingForGroup))]
 #[case::read_back_fails_for_now(
     final_plan(Phase::Resetting),
     commit_seen(empty(), &Err(error(KafkaErrorKind::Coordinator))),
@@ -433,7 +434,7 @@ fn an_accepted_commit_is_no_success_until_it_is_read_back(
 #[rstest]
 #[case::at_zero(gone(), Scales(Phase::Restoring, 3, ActionKind::Restore), None)]
 #[case::back_already(running(), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::Original))]
-#[case::somebody_set_another_count(workload(2, vec![]), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::LeftAsScaledByOthers))]
+#[case::another_client_set_another_count(workload(2, vec![]), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::LeftAsScaledByOthers))]
 #[case::gone(Seen::Missing, In(Phase::Succeeded, Reason::Succeeded), Some(Restored::Gone))]
 #[case::another_one(replaced(), In(Phase::Succeeded, Reason::Succeeded), Some(Restored::Replaced))]
 #[case::not_seen(unknown(), Restores(Phase::Succeeded, Reason::Succeeded), None)]
@@ -463,7 +464,7 @@ fn a_refused_restore_is_said_and_tried_again_for_ever() {
     let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, kind: ActionKind::Restore };
     let decision = after(&status, &effect, &Answer::Refused("quota".into()), &observed, at(9_999));
     assert_eq!(then(&decision), Restores(Phase::Succeeded, Reason::Succeeded));
-    assert!(decision.status.message.as_deref().unwrap().contains("scale it to 3"));
+    assert!(decision.status.explanation().contains("kubectl scale deployment.v1.apps/consumer --replicas=3"));
     assert_eq!(then(&run(&decision.status, &observed, 99_999)), Scales(Phase::Restoring, 3, ActionKind::Restore));
 }
 
@@ -554,11 +555,11 @@ fn a_spec_that_means_nothing_is_refused_without_touching_anything() {
     let observed = Observed { finalizer: false, targets: vec![], ..seen(unknown(), KafkaSeen::NotAsked) };
     let decision = decide(Err(&invalid), &OffsetResetStatus::default(), &observed, at(0));
     assert_eq!(then(&decision), In(Phase::Failed, Reason::InvalidSpec));
-    assert!(decision.status.message.unwrap().ends_with("The consumers were not touched"));
+    assert!(decision.status.outcome.unwrap().details.unwrap().ends_with("The consumers were not touched"));
     // An earlier version had accepted it, and had stopped them.
     let held = decide(Err(&invalid), &status_in(Phase::Draining), &seen(gone(), KafkaSeen::NotAsked), at(3));
     assert_eq!(then(&held), Restores(Phase::Failed, Reason::InvalidSpec));
-    assert!(held.status.outcome.unwrap().message.ends_with("No offset was changed"));
+    assert!(held.status.outcome.unwrap().details.unwrap().ends_with("No offset was changed"));
     spec["spec"]["resets"][0]["timestamp"] = 1_571_812_144.into();
     assert_eq!(parse(&spec).unwrap().entries()[0].goal, Goal::Timestamp(1_571_812_144_000));
 }

@@ -105,7 +105,7 @@ fn limits_are_limits(#[case] max_replay: Option<i64>, #[case] max_skip: Option<i
 #[rstest]
 #[case::group(Access { group_read: Some(false), topics_read: BTreeMap::new() }, 1)]
 #[case::topic(Access { group_read: Some(true), topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]) }, 1)]
-#[case::nobody_says(Access::default(), 0)]
+#[case::the_broker_does_not_report_it(Access::default(), 0)]
 fn what_the_broker_would_refuse_is_refused_now(#[case] access: Access, #[case] refusals: usize) {
     let result = plan(&request(), &PlanSeen { access, ..plan_seen() });
     assert_eq!(result.err().map_or(0, |refusals| refusals.len()), refusals);
@@ -119,7 +119,10 @@ fn a_pattern_takes_what_has_commits_and_leaves_out_what_is_gone() {
     seen.topics.insert("gone".into(), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
     let found = plan(&asking(pattern(".*"), None, Goal::Offset(10)), &seen).unwrap();
     assert_eq!(targets(&found), [(0, 10, None, P)]);
-    assert_eq!(found.left_out, ["group g has committed offsets for gone-0, which do not exist any more: left out"]);
+    assert_eq!(
+        found.left_out,
+        ["group g has committed offsets for partition 0 of topic gone, which no longer exists and is left out"]
+    );
     let nothing = plan(&asking(pattern("pay.*"), None, Goal::Offset(10)), &seen);
     assert_eq!(reasons(&nothing), [Reason::NothingToReset]);
 }
@@ -147,5 +150,5 @@ fn an_undo_goes_to_what_was_recorded_before() {
     let seen = PlanSeen { undone: Some(Seen::Known(undone(PartitionOutcome::Reset))), ..plan_seen() };
     let found = plan(&request, &seen).unwrap();
     assert_eq!(targets(&found), [(0, 70, None, P)]);
-    assert!(found.left_out[0].contains("nothing was committed for orders-1"));
+    assert!(found.left_out[0].contains("there was no committed offset for partition 1 of topic orders"));
 }

@@ -1,4 +1,5 @@
-//! Who holds a workload: the Lease before the stop, the one count that several share, and what is held for nobody.
+//! Who holds a workload: the Lease before the stop, the one count that several share, and what is
+//! orphaned.
 
 use rstest::rstest;
 
@@ -62,11 +63,12 @@ fn effect(status: &OffsetResetStatus, observed: &Observed) -> Option<Effect> {
     decide(Ok(&request()), status, observed, at(3)).effect
 }
 
-/// The claim was recorded and never made, and before it is tried again somebody scales the workload to zero: that zero is theirs.
+/// The claim was recorded and never made, and before it is tried again another client scales the workload
+/// to zero: that zero is theirs.
 #[rstest]
 #[case::and_it_goes_on(false)]
 #[case::and_it_is_deleted(true)]
-fn what_somebody_else_scales_to_zero_before_it_is_claimed_stays_there(#[case] deleting: bool) {
+fn what_its_owner_scales_to_zero_before_it_is_claimed_stays_there(#[case] deleting: bool) {
     let with = |target| Observed { deleting, holds: vec![Seen::Missing], ..seen(target, KafkaSeen::NotAsked) };
     let claiming = decide(Ok(&request()), &status_in(Phase::Stopping), &Observed { deleting: false, ..with(running()) }, at(3));
     assert!(matches!(claiming.effect, Some(Effect::Claim { .. })));
@@ -78,8 +80,9 @@ fn what_somebody_else_scales_to_zero_before_it_is_claimed_stays_there(#[case] de
     assert_eq!(end.status.targets[0].restored, Some(Restored::NotStopped));
 }
 
-/// The rule that the model has shown to be one: a zero that somebody else sets between the look and the stop cannot be told from the
-/// operator's own stop whose answer was lost. What stands in the Lease comes back then, rather than consumers that stay away for ever.
+/// The rule that the model has shown to be one: a zero that another client sets between the look and
+/// the stop cannot be told from the operator's own stop whose answer was lost. What stands in the
+/// Lease comes back then, rather than consumers that stay away for ever.
 #[test]
 fn from_the_lease_on_zero_is_the_holds() {
     let observed = seen(gone(), KafkaSeen::NotAsked);
@@ -90,7 +93,8 @@ fn from_the_lease_on_zero_is_the_holds() {
     assert!(matches!(effect(&over, &observed), Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })));
 }
 
-/// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows the count, and the Lease is made again.
+/// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows
+/// the count, and the Lease is made again.
 #[test]
 fn what_was_held_and_has_lost_its_lease_comes_back_all_the_same() {
     let mut status = status_in(Phase::Stopping);
@@ -131,7 +135,7 @@ fn a_claim_that_is_refused_ends_the_reset_and_nothing_was_stopped() {
     let refused = Answer::Refused("the namespace is being terminated".into());
     let end = after(&decision.status, decision.effect.as_ref().unwrap(), &refused, &observed, at(3));
     assert_eq!(end.status.outcome.as_ref().unwrap().reason, Reason::TargetUnreachable);
-    assert!(end.status.message.as_ref().unwrap().contains("was not stopped"), "{:?}", end.status.message);
+    assert!(end.status.explanation().contains("was not stopped"), "{:?}", end.status.message);
 }
 
 #[test]
@@ -156,9 +160,9 @@ fn who_shares_a_stop_takes_the_count_that_the_lease_has() {
 /// A Lease may stay when it cannot be written, or when KEDA's object cannot be let go.
 #[rstest]
 #[case::it_runs(running(), vec![restored("uid-2")], Some(3))]
-#[case::it_runs_and_nobody_knows_the_other(workload(7, vec![]), vec![], Some(7))]
+#[case::it_runs_and_the_other_is_unknown(workload(7, vec![]), vec![], Some(7))]
 #[case::its_owner_has_scaled_it_to_zero(gone(), vec![restored("uid-2")], None)]
-fn what_is_left_of_a_hold_that_is_over_is_in_nobodys_way(
+fn the_rest_of_a_hold_that_is_over_blocks_no_reset(
     #[case] target: Seen<Workload>,
     #[case] others: Vec<PeerReset>,
     #[case] held_from: Option<i32>,
@@ -172,7 +176,8 @@ fn what_is_left_of_a_hold_that_is_over_is_in_nobodys_way(
     assert_eq!(claimed, held_from.map(|replicas| (true, lease().version, replicas, 1)));
 }
 
-/// What was taken up is held at zero while another one, let in meanwhile, works on the group: it waits where it is, bounded by its hold.
+/// What was taken up is held at zero while another one, admitted meanwhile, works on the group: it
+/// waits where it is, bounded by its hold.
 #[test]
 fn what_is_held_already_waits_for_the_group_where_it_is() {
     let mut stopping = with_cluster(status_in(Phase::Stopping));
@@ -181,7 +186,7 @@ fn what_is_held_already_waits_for_the_group_where_it_is() {
     let observed = Observed { finalizer: false, others, ..seen(gone(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &stopping, &observed, at(3));
     assert_eq!((decision.effect, decision.status.phase, &decision.status.hold), (None, Some(Phase::Stopping), &stopping.hold));
-    assert!(decision.requeue.unwrap().is_positive() && decision.status.message.unwrap().contains("are held at zero"));
+    assert!(decision.requeue.unwrap().is_positive() && decision.status.explanation().contains("have been at zero"));
     let alone = Observed { others: vec![], ..observed.clone() };
     assert_eq!(effect(&stopping, &alone), Some(Effect::AddFinalizer));
     assert_eq!(decide(Ok(&request()), &stopping, &observed, at(600)).status.phase, Some(Phase::Restoring));
@@ -278,12 +283,12 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
 #[rstest]
 #[case::by_other_names_of_the_brokers(other("uid-2", Some(Phase::Draining)), true)]
 #[case::itself(other("uid-1", Some(Phase::Stopping)), false)]
-#[case::not_let_in_yet(PeerReset { finalizer: false, ..other("uid-2", Some(Phase::Stopping)) }, false)]
+#[case::not_admitted_yet(PeerReset { finalizer: false, ..other("uid-2", Some(Phase::Stopping)) }, false)]
 #[case::over(other("uid-2", Some(Phase::Succeeded)), false)]
 #[case::another_cluster(PeerReset { cluster_id: Some("cluster-2".into()), ..other("uid-2", Some(Phase::Draining)) }, false)]
-#[case::a_cluster_that_nobody_knows(PeerReset { cluster_id: None, ..other("uid-2", Some(Phase::Draining)) }, true)]
+#[case::an_unknown_cluster(PeerReset { cluster_id: None, ..other("uid-2", Some(Phase::Draining)) }, true)]
 #[case::another_group(PeerReset { group: "h".into(), ..other("uid-2", Some(Phase::Draining)) }, false)]
-fn one_reset_at_a_time_is_let_in_to_a_group_of_a_cluster(#[case] other: PeerReset, #[case] waits: bool) {
+fn one_reset_at_a_time_is_admitted_to_a_group_of_a_cluster(#[case] other: PeerReset, #[case] waits: bool) {
     let stopping = with_cluster(status_in(Phase::Stopping));
     let observed = Observed { finalizer: false, others: vec![other.clone()], ..seen(running(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &stopping, &observed, at(3));
@@ -325,12 +330,12 @@ fn restore() -> HoldAction {
 #[case::scaled_to_zero_after_it_was_back(gone(), vec![restored("uid-1")], 10, HoldAction::Forget(None))]
 #[case::back_already(running(), vec![], 10, HoldAction::Forget(None))]
 #[case::the_workload_is_gone(Seen::Missing, vec![], 10, HoldAction::Forget(None))]
-#[case::the_workload_was_created_anew(
+#[case::the_workload_was_recreated(
     Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
     HoldAction::Forget(None)
 )]
 #[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, HoldAction::Unseen("no route".into()))]
-fn what_is_held_for_nobody_comes_back(
+fn an_orphaned_hold_is_restored(
     #[case] target: Seen<Workload>,
     #[case] resets: Vec<PeerReset>,
     #[case] now: i64,
@@ -340,7 +345,7 @@ fn what_is_held_for_nobody_comes_back(
 }
 
 #[test]
-fn a_count_that_somebody_has_set_meanwhile_stands_and_is_said() {
+fn a_count_that_was_set_meanwhile_stands_and_is_reported() {
     let HoldAction::Forget(Some(said)) = decide_hold(&lease(), &workload(5, vec![]), &[], at(10)) else { panic!() };
     assert!(said.contains("left at 5 replicas") && said.contains("had 3"), "{said}");
 }

@@ -4,8 +4,10 @@ mod autoscalers;
 mod edges;
 mod goals;
 mod holds;
+pub(super) mod messages;
 mod model;
 mod plans;
+mod pure;
 mod receipts;
 mod shared;
 mod targets;
@@ -96,8 +98,8 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>
     Ok(Some(Committed { offset, metadata: metadata.into() }))
 }
 
-pub(super) fn pod(name: &str, ended: bool) -> Pod {
-    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, ended, ready: !ended }
+pub(super) fn pod(name: &str, terminated: bool) -> Pod {
+    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, terminated, ready: !terminated }
 }
 
 pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
@@ -140,7 +142,7 @@ pub(super) fn claim(uid: &str) -> Claim {
     Claim { uid: uid.into(), name: format!("name-of-{uid}"), key: "key".into() }
 }
 
-/// The ScaledObject of the Deployment, which nobody has paused.
+/// The ScaledObject of the Deployment, which is not paused.
 pub(super) fn scaled_object() -> ScaledObject {
     ScaledObject {
         name: "orders".into(),
@@ -223,7 +225,8 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
     }
 }
 
-/// The status of a reset that was stopped at 0 s, whose containers ended at 5 s, and that is in `phase` since then.
+/// The status of a reset that was stopped at 0 s, whose containers ended at 5 s, and that is in
+/// `phase` since then.
 pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
     let held = !matches!(phase, Phase::Pending | Phase::Planning);
     let stopped = held && phase != Phase::Stopping;
@@ -248,6 +251,8 @@ pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
             phase: Phase::Succeeded,
             reason: Reason::Succeeded,
             message: "done".into(),
+            details: None,
+            advice: None,
         }),
         ..OffsetResetStatus::default()
     }

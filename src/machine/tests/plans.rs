@@ -75,13 +75,15 @@ fn everything_that_is_wrong_is_said_at_once() {
         entry("payments", None, Goal::Offset(4)),
     ]);
     let refusals = plan(&request, &seen).unwrap_err();
-    let messages: Vec<_> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+    let messages: Vec<_> = refusals.iter().map(|refusal| refusal.message.full()).collect();
     assert_eq!(
         messages,
         [
-            "resets[0] and resets[1] both mean partition orders-1; leave it out of one of them",
-            "resets[2]: topic orders has no partition 7 (it has 2, from 0)",
-            "topic payments does not exist",
+            "Topic orders has no partition 7. resets[2] names it, and the topic has 2, from 0. Correct spec.resets, and create the reset \
+             under a new name",
+            "Topic payments does not exist. Correct spec.resets, and create the reset under a new name",
+            "Partition 1 of topic orders is in resets[0] and in resets[1]. Leave such partitions out of one of the two entries, and create \
+             the reset under a new name",
         ]
     );
 }
@@ -109,7 +111,7 @@ fn a_partition_that_cannot_be_planned_stops_the_plan(
 }
 
 #[test]
-fn a_partition_that_nobody_answered_for_is_asked_about_again() {
+fn a_partition_without_an_answer_is_asked_about_again() {
     let mut seen = plan_seen();
     seen.bounds.remove(&tp(1));
     assert_eq!(reasons(plan(&request(), &seen)), [(Reason::KafkaError, true)]);

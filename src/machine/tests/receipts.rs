@@ -1,4 +1,5 @@
-//! What remains of a reset that is deleted and created again, and what a commit that was cut short leaves behind.
+//! What remains of a reset that is deleted and created again, and what a commit that was cut short
+//! leaves behind.
 
 use rstest::rstest;
 
@@ -37,8 +38,8 @@ fn of(uid: &str, state: RunState) -> Seen<Receipt> {
 fn the_same_name_and_spec_never_move_offsets_twice(#[case] receipt: Seen<Receipt>, #[case] phase: Phase) {
     let decision = pending(receipt, running(), Seen::Missing);
     assert_eq!((decision.status.phase, decision.status.reason), (Some(phase), Some(Reason::AlreadyApplied)));
+    let message = decision.status.explanation();
     assert_eq!((decision.effect, decision.status.hold), (None, None));
-    let message = decision.status.message.unwrap();
     assert!(message.contains("2 partitions reset") && message.contains("runId"), "{message}");
 }
 
@@ -59,7 +60,7 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
     let status = &decision.status;
     assert_eq!((status.phase, decision.effect.clone()), (Some(Phase::Stopping), None));
     assert_eq!(status.targets[0].original_replicas, 3, "the count of the Lease, not the zero that is there");
-    assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed anew");
+    assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed again");
     assert!(
         status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unconfirmed && planned.target_offset == 10)
     );
@@ -73,14 +74,15 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
 
 #[test]
 fn one_that_wrote_the_receipt_anew_and_lost_its_status_takes_it_up_all_the_same() {
-    // The receipt has its uid already, the Lease still that of the one before: they have the name and the spec in common.
+    // The receipt has its uid already, the Lease still that of the one before: they have the name
+    // and the spec in common.
     let claims = vec![Claim { uid: "uid-0".into(), name: "replay".into(), key: "key".into() }];
     let decision = pending(of("uid-1", committing()), gone(), Seen::Known(Hold { claims, ..lease() }));
     assert_eq!(decision.status.phase, Some(Phase::Stopping));
 }
 
 #[test]
-fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
+fn nothing_is_resumed_while_another_reset_works_on_the_group() {
     let blocker = Blocker { name: "shop/other".into(), shared: "group g".into() };
     let observed = Observed {
         receipt: Some(of("uid-1", committing())),
@@ -95,21 +97,21 @@ fn nothing_is_taken_up_while_somebody_else_works_on_the_group() {
 #[rstest]
 #[case::the_consumers_are_back(running(), held())]
 #[case::the_consumers_were_back(gone(), Seen::Missing)]
-#[case::somebody_else_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
+#[case::another_reset_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
 fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
     #[case] target: Seen<Workload>,
     #[case] hold: Seen<Hold>,
 ) {
     let decision = pending(of("uid-1", committing()), target, hold);
     assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Failed), Some(Reason::AlreadyApplied)));
-    assert!(decision.status.message.unwrap().contains("replay-receipt-key has its plan"));
+    assert!(decision.status.explanation().contains("replay-receipt-key has its plan"));
 }
 
 /// What is said of it is said for good, so it is not said while it is not known.
 #[rstest]
 #[case::the_target_is_not_seen(Seen::Unknown("no route".into()), held())]
 #[case::nor_who_holds_it(gone(), Seen::Unknown("no route".into()))]
-fn what_was_being_committed_waits_while_nobody_knows_whether_consumers_have_been_back(
+fn an_interrupted_commit_waits_while_it_is_unknown_whether_consumers_have_run_since(
     #[case] target: Seen<Workload>,
     #[case] hold: Seen<Hold>,
 ) {
@@ -128,7 +130,7 @@ fn what_is_suspended_takes_nothing_up() {
 }
 
 #[test]
-fn a_run_whose_verdict_somebody_has_taken_out_ends_and_its_receipt_stays() {
+fn a_run_whose_outcome_was_removed_ends_and_its_receipt_stays() {
     let mut status = status_in(Phase::Restoring);
     (status.outcome, status.commits) = (None, 1);
     status.receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
@@ -154,7 +156,7 @@ fn about_to_commit() -> (Decision, Observed) {
 }
 
 #[test]
-fn from_the_first_commit_on_nobody_says_that_nothing_was_committed() {
+fn from_the_first_commit_on_the_broker_does_not_report_it_that_nothing_was_committed() {
     let (decision, _) = about_to_commit();
     assert!(matches!(decision.effect, Some(Effect::Commit(_))));
     let receipt = Some(ReceiptStatus { config_map: "replay-receipt-key".into(), settled: false });
@@ -181,8 +183,8 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     let outcome = ended.outcome.clone().unwrap();
     assert_eq!(outcome.reason, Reason::HoldTimeout);
     assert_eq!(plan_totals(&ended), (0, sent));
-    let said = if sent == 0 { "No offset was changed".to_owned() } else { format!("{sent} more may have been set") };
-    assert!(outcome.message.contains(&said), "{}", outcome.message);
+    let said = if sent == 0 { "No offset was changed".to_owned() } else { format!("{sent} more may have been committed") };
+    assert!(outcome.explanation().contains(&said), "{}", outcome.explanation());
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     let settling = decide(Ok(&request()), &ended, &back, at(601));
     assert_eq!(settling.effect, Some(Effect::SettleReceipt { keep: keeps_a_receipt }));
@@ -190,7 +192,8 @@ fn a_commit_that_is_cut_short_says_how_many_offsets_it_may_have_set(
     assert_eq!(decide(Ok(&request()), &settled, &back, at(601)).status.phase, Some(Phase::Failed));
 }
 
-/// What was committed and stands no more was committed all the same: the receipt stays, and nobody says that nothing changed.
+/// An offset that was committed and then overwritten was committed all the same: the receipt stays,
+/// and the status does not say that no offset was changed.
 #[test]
 fn a_commit_that_something_committed_over_is_not_forgotten() {
     let (decision, observed) = about_to_commit();
@@ -204,8 +207,8 @@ fn a_commit_that_something_committed_over_is_not_forgotten() {
     assert_eq!((status.commits, status.commits_refused), (2, 1));
     let unseen = seen(Seen::Unknown("no route".into()), KafkaSeen::NotAsked);
     let ended = decide(Ok(&request()), &status, &unseen, at(600)).status;
-    let message = ended.outcome.clone().unwrap().message;
-    assert!(message.contains("none of them stands any more"), "{message}");
+    let message = ended.outcome.clone().unwrap().explanation();
+    assert!(message.contains("all have since been overwritten"), "{message}");
     let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     assert_eq!(decide(Ok(&request()), &ended, &back, at(601)).effect, Some(Effect::SettleReceipt { keep: true }));
 }

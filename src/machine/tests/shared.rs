@@ -1,4 +1,5 @@
-//! Several resets of different groups on one workload: one stop, and the replicas come back when the last one is done.
+//! Several resets of different groups on one workload: one stop, and the replicas are restored when
+//! the last one is done.
 
 use std::sync::LazyLock;
 
@@ -15,7 +16,7 @@ use crate::{
     },
 };
 
-fn claimant(index: usize, status: &OffsetResetStatus) -> PeerReset {
+fn peer(index: usize, status: &OffsetResetStatus) -> PeerReset {
     let mut reset = OffsetReset::new(&format!("r{index}"), SPEC.clone());
     reset.spec.group = format!("g{index}");
     reset.metadata.namespace = Some("shop".into());
@@ -120,13 +121,13 @@ impl World {
             Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(described),
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
-        let others = (0..self.groups.len()).map(|index| claimant(index, &self.groups[index].stored)).collect();
+        let others = (0..self.groups.len()).map(|index| peer(index, &self.groups[index].stored)).collect();
         Observed {
             uid: format!("uid-{index}"),
             deleting: group.deleting,
             finalizer: group.finalizer,
             holds: vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)],
-            autoscalers: vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)],
+            autoscalers: vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Absent, ScaledObjectSeen::Found)],
             others,
             ..seen(target, kafka)
         }
@@ -151,7 +152,7 @@ impl World {
                     return Answer::Stale;
                 }
                 if *kind == ActionKind::Restore {
-                    assert!(!self.is_needed(), "nobody brings back what another one still needs at zero");
+                    assert!(!self.is_needed(), "no reset restores what another one still needs at zero");
                     assert_eq!(*replicas, 3, "never zero, and never another count");
                 } else {
                     self.stops += 1;
@@ -182,7 +183,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
-            Effect::RemoveMembers(_) => unreachable!("nobody asks for it in here"),
+            Effect::RemoveMembers(_) => unreachable!("it is not asked for here"),
             Effect::SettleReceipt { .. } => {}
             Effect::Commit(_) => {
                 assert_eq!((self.replicas, self.pods), (0, 0), "no consumer runs while offsets are committed");

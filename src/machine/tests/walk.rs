@@ -1,4 +1,5 @@
-//! A simulated world with faults: whatever happens, the replicas come back and nothing is committed beside running consumers.
+//! A simulated world with faults: whatever happens, the replicas are restored and nothing is committed
+//! beside running consumers.
 
 use proptest::prelude::*;
 
@@ -55,8 +56,8 @@ enum Turn {
     Session,
     /// A record is consumed, and committed, by a member if there is one.
     Consume,
-    /// Somebody scales the Deployment.
-    SomebodyScales(i32),
+    /// Another client scales the Deployment.
+    ScaledByOthers(i32),
     /// Kafka goes away or comes back.
     Kafka(bool),
     /// The object is deleted.
@@ -76,7 +77,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         4 => Just(Turn::Session),
         4 => Just(Turn::Keda),
         3 => Just(Turn::Consume),
-        1 => (0..6).prop_map(Turn::SomebodyScales),
+        1 => (0..6).prop_map(Turn::ScaledByOthers),
         1 => any::<bool>().prop_map(Turn::Kafka),
         1 => Just(Turn::Delete),
         2 => (1..200i64).prop_map(Turn::Time),
@@ -139,11 +140,12 @@ impl World {
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
-        let autoscalers = vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Nobody, ScaledObjectSeen::Found)];
+        let autoscalers = vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Absent, ScaledObjectSeen::Found)];
         Observed { deleting: self.deleting, finalizer: self.finalizer, holds, autoscalers, ..seen(target, kafka) }
     }
 
-    /// Does what was decided, as the real parts would: bound to the version, and refused by the broker beside members.
+    /// Does what was decided, as the real parts would: bound to the version, and refused by the
+    /// broker beside members.
     fn act(&mut self, effect: &Effect) -> Answer {
         match effect {
             Effect::AddFinalizer => self.finalizer = true,
@@ -185,7 +187,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
-            Effect::RemoveMembers(_) => unreachable!("nobody asks for it in here"),
+            Effect::RemoveMembers(_) => unreachable!("it is not asked for here"),
             Effect::SettleReceipt { keep } => {
                 assert!(*keep || self.metadata != MARKER || self.expected.is_none(), "what was committed leaves a receipt");
                 self.receipt = *keep;
@@ -264,7 +266,7 @@ impl World {
                 self.metadata.clear();
             }
             Turn::Consume => {}
-            Turn::SomebodyScales(replicas) => {
+            Turn::ScaledByOthers(replicas) => {
                 self.scaled_by_others = true;
                 self.replicas = replicas;
                 self.version += 1;
@@ -296,7 +298,7 @@ proptest! {
         let mut world = World::new(goal, autoscaled);
         let mut others = false;
         for turn in turns {
-            others |= matches!(turn, Turn::SomebodyScales(_));
+            others |= matches!(turn, Turn::ScaledByOthers(_));
             world.turn(turn);
         }
         // The faults end: passes run through, pods and members follow.
@@ -312,7 +314,7 @@ proptest! {
         }
         prop_assert!(world.deleting || world.stored.phase.is_some_and(Phase::is_terminal), "it ends: {:?}", world.stored.phase);
         prop_assert!(!world.finalizer, "nothing keeps the object");
-        prop_assert_eq!(&world.lease, &None, "nobody is said to hold anything");
+        prop_assert_eq!(&world.lease, &None, "no reset holds anything");
         prop_assert!(!world.autoscaler.is_some_and(|keda| keda.paused || keda.ours), "nothing stays paused");
         if !others {
             prop_assert_eq!(world.replicas, 3, "invariant 2");

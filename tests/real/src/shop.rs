@@ -218,7 +218,7 @@ pub fn succeeded(reset: &OffsetReset) {
         assert_eq!(condition(reset, milestone).0, "True", "{milestone}");
     }
     for milestone in ["Failed", "Reconciling", "Stalled"] {
-        assert_eq!(condition(reset, milestone).0, "False", "{milestone}");
+        assert_eq!(condition(reset, milestone).0, "", "{milestone}");
     }
     assert_eq!(reset.metadata.generation, status.observed_generation);
     assert!(!reset.finalizers().iter().any(|name| name == FINALIZER) || status.completion_time.is_some());
@@ -228,7 +228,7 @@ pub fn succeeded(reset: &OffsetReset) {
 #[track_caller]
 pub fn ended(reset: &OffsetReset, phase: Phase, reason: Reason) -> String {
     let status = status(reset);
-    let message = status.message.clone().unwrap_or_default();
+    let message = status.explanation();
     assert_eq!((status.phase, status.reason), (Some(phase), Some(reason)), "{message}");
     message
 }

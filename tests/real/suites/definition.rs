@@ -1,37 +1,26 @@
-//! The definition on a real API server: what is refused at apply, in which words, and what a fresh object looks like.
+//! The CRD on a real API server: what is refused at apply and in which words, what a new object
+//! looks like, and what kubectl shows.
 
-use kube::{Api, ResourceExt, api::PostParams, core::DynamicObject, discovery::ApiResource};
-use offset_reset_operator::api::OffsetReset;
-use real_tests::{client, generators::refusals::changed, install_crd, resets, unique, with_namespace};
+use std::process::Stdio;
+
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    core::DynamicObject,
+    discovery::ApiResource,
+};
+use offset_reset_operator::api::{EXAMPLE, OffsetReset};
+use real_tests::{
+    client, environment,
+    generators::refusals::{self, authentication, changed, config, kafka, one, tls},
+    install_crd, resets, unique, with_namespace,
+};
 use serde_json::{Value, json};
-
-fn one(entry: &Value) -> Value {
-    json!({ "resets": [entry] })
-}
-
-/// `kafka` with something more, or less.
-fn kafka(change: &Value) -> Value {
-    let mut kafka = json!({"bootstrapServers": "kafka:9092"});
-    for (key, value) in change.as_object().unwrap() {
-        kafka[key] = value.clone();
-    }
-    json!({ "kafka": kafka })
-}
-
-fn tls(source: &Value) -> Value {
-    kafka(&json!({"tls": {"trustedCertificates": [source]}}))
-}
-
-fn authentication(authentication: &Value) -> Value {
-    kafka(&json!({"tls": {}, "authentication": authentication}))
-}
-
-fn config(config: &Value) -> Value {
-    kafka(&json!({ "config": config }))
-}
+use tokio::io::AsyncWriteExt;
 
 /// What must be refused, with words that must be in the answer.
-fn refusals() -> Vec<(Value, &'static str)> {
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn refused() -> Vec<(Value, &'static str)> {
     let timestamp = |value: Value| one(&json!({"topic": "orders", "timestamp": value}));
     let (scram, certificate) = (
         json!({"type": "scram-sha-512", "username": "u", "passwordSecret": {"secretName": "s", "password": "p"}}),
@@ -43,12 +32,12 @@ fn refusals() -> Vec<(Value, &'static str)> {
         oauth.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         authentication(&oauth)
     };
-    let units = "timestamp must be Unix time in seconds (10 digits) or milliseconds (13 digits), or RFC 3339 with a zone";
+    let units = "timestamp must be Unix time as a number, or RFC 3339 with a zone in quotes.";
     vec![
-        (one(&json!({"topic": "orders"})), "write one of offset, timestamp, position, shiftBy, duration and fromGroup"),
+        (one(&json!({"topic": "orders"})), "Write one of offset, timestamp, position, shiftBy, duration and fromGroup"),
         (
             one(&json!({"topic": "orders", "offset": 1, "timestamp": 1_571_812_144})),
-            "write one of offset, timestamp, position, shiftBy, duration and fromGroup",
+            "Write one of offset, timestamp, position, shiftBy, duration and fromGroup",
         ),
         (one(&json!({"topic": "orders", "offset": -1})), "offset must be 0 or more"),
         (one(&json!({"topic": "orders", "offset": 1, "partition": -2})), "or -1 for all partitions"),
@@ -60,13 +49,17 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (timestamp(json!(15_718_121_440i64)), units),
         (timestamp(json!(-1)), units),
         (timestamp(json!(1_571_812_144_000_000_000i64)), units),
+        (timestamp(json!("1571812149")), "Write the number without quotes, such as timestamp: 1571812149"),
         (timestamp(json!("yesterday")), units),
         (timestamp(json!("2019-10-23T06:29:00")), units),
         (timestamp(json!("2019-10-23T06:29:04.000")), units),
         (one(&json!({"topic": "orders", "position": "Latest", "shiftBy": 1})), "needs exactly one target"),
         (one(&json!({"topic": "orders", "position": "Beginning"})), "position"),
         (one(&json!({"topic": "orders", "topicPattern": "o.*", "offset": 1})), "needs either topic or topicPattern"),
-        (one(&json!({"topicPattern": "(", "offset": 1})), "resets[0].topicPattern"),
+        (
+            one(&json!({"topicPattern": "(", "offset": 1})),
+            "resets[0].topicPattern: Invalid value: \"(\": topicPattern must be a regular",
+        ),
         (one(&json!({"topicPattern": "", "offset": 1})), "topicPattern"),
         (one(&json!({"topic": "orders", "duration": "P1D"})), "duration must be a duration such as 90m or 36h"),
         (one(&json!({"topic": "orders", "duration": "0s"})), "duration must be a duration such as 90m or 36h"),
@@ -78,7 +71,7 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (json!({"limits": {"maxReplay": -1}}), "maxReplay must be 0 or more"),
         (json!({"limits": {"maxSkip": -1}}), "maxSkip must be 0 or more"),
         (json!({"isolationLevel": "Serializable"}), "isolationLevel"),
-        (json!({"notAfter": "tomorrow"}), "notAfter"),
+        (json!({"notAfter": "tomorrow"}), "notAfter must be a time after 1970 with a zone, such as 2026-11-24T18:00:00Z"),
         (json!({"suspend": "no"}), "suspend"),
         (json!({"resets": []}), "write either resets"),
         (json!({"resets": null}), "write either resets"),
@@ -88,12 +81,18 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (json!({"kafka": {"bootstrapServers": "SSL://kafka:9092"}}), "bootstrapServers must be host:port"),
         (kafka(&json!({"bootstrapServers": null})), "kafka needs either bootstrapServers"),
         (kafka(&json!({"binding": {"secretName": "b"}})), "kafka needs either bootstrapServers"),
-        (json!({"kafka": {"binding": {"secretName": "b"}, "tls": {}}}), "kafka.binding is a whole connection"),
-        (json!({"kafka": {"binding": {"secretName": "b"}, "authentication": scram}}), "kafka.binding is a whole connection"),
+        (json!({"kafka": {"binding": {"secretName": "b"}, "tls": {}}}), "kafka.binding excludes tls and authentication"),
+        (
+            json!({"kafka": {"binding": {"secretName": "b"}, "authentication": scram}}),
+            "kafka.binding excludes tls and authentication",
+        ),
         (json!({"kafka": {"binding": {"secretName": ""}}}), "kafka.binding.secretName"),
-        (tls(&json!({"secretName": "s"})), "needs either certificate (one key of the Secret, such as ca.crt) or pattern"),
+        (
+            tls(&json!({"secretName": "s"})),
+            "needs either certificate or pattern. certificate is one key of the Secret, such as ca.crt",
+        ),
         (tls(&json!({"secretName": "s", "certificate": "a", "pattern": "*"})), "needs either certificate"),
-        (tls(&json!({"secretName": "s", "pattern": "a/*"})), "pattern matches keys of the Secret"),
+        (tls(&json!({"secretName": "s", "pattern": "a/*"})), "pattern must select keys of the Secret"),
         (tls(&json!({"secretName": "", "certificate": "a"})), "secretName"),
         (tls(&json!({"certificate": "a"})), "secretName"),
         (
@@ -139,15 +138,15 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (config(&json!({"bootstrap.servers": "other:9092"})), "config cannot name brokers"),
         (config(&json!({"plugin.library.paths": "x.so"})), "config has a property that is not on the list"),
         (config(&json!({"group.id": "g"})), "config has a property that is not on the list"),
-        (config(&json!({"request.timeout.ms": "soon"})), "config has a time that is no number of milliseconds"),
-        (config(&json!({"request.timeout.ms": "1000000"})), "config has a time that is no number of milliseconds"),
+        (config(&json!({"request.timeout.ms": "soon"})), "config has a time that is not a number of milliseconds"),
+        (config(&json!({"request.timeout.ms": "1000000"})), "config has a time that is not a number of milliseconds"),
         (config(&json!({"request.timeout.ms": 1000})), "config.request.timeout.ms"),
-        (config(&json!({"socket.keepalive.enable": "yes"})), "are \"true\" or \"false\""),
-        (config(&json!({"broker.address.family": "v5"})), "broker.address.family is any, v4 or v6"),
-        (config(&json!({"client.dns.lookup": "never"})), "client.dns.lookup is use_all_dns_ips or"),
-        (config(&json!({"client.id": "a b"})), "client.id is made of letters"),
+        (config(&json!({"socket.keepalive.enable": "yes"})), "must be \"true\" or \"false\""),
+        (config(&json!({"broker.address.family": "v5"})), "broker.address.family must be any, v4 or v6"),
+        (config(&json!({"client.dns.lookup": "never"})), "client.dns.lookup must be use_all_dns_ips or"),
+        (config(&json!({"client.id": "a b"})), "client.id must have only letters"),
         (config(&json!({"client.id": "a".repeat(256)})), "config.client.id"),
-        (json!({"targetRefs": [{"name": "a"}, {"name": "a"}]}), "names the same workload twice"),
+        (json!({"targetRefs": [{"name": "a"}, {"name": "a"}]}), "names the same workload twice. Name it once"),
         (json!({"targetRefs": [{"kind": "DaemonSet", "name": "a"}]}), "A DaemonSet has no replicas: stop it yourself"),
         (json!({"targetRefs": [{"kind": "Rollout", "name": "a"}]}), "write its apiVersion too, such as argoproj.io/v1alpha1"),
         (json!({"targetRefs": [{"kind": "deployments", "name": "a"}]}), "kind must be as in the workload's own manifest"),
@@ -165,7 +164,10 @@ fn refusals() -> Vec<(Value, &'static str)> {
         (json!({"drainTimeout": "10m"}), "holdTimeout must be longer than drainTimeout"),
         (json!({"holdTimeout": "1"}), "holdTimeout must be a duration"),
         (json!({"remainingMembers": "Kill"}), "Unsupported value: \"Kill\": supported values: \"Wait\", \"Remove\""),
-        (json!({"targetRefs": [], "remainingMembers": "Remove"}), "targetRefs names none. Name the workloads, or write Wait"),
+        (
+            json!({"targetRefs": [], "remainingMembers": "Remove"}),
+            "remainingMembers: Remove needs a workload in targetRefs. It removes",
+        ),
     ]
 }
 
@@ -180,7 +182,7 @@ async fn what_cannot_be_is_refused_at_apply_in_words_that_say_what_to_write() {
     with_namespace(async |client, namespace| {
         let resource = ApiResource::erase::<OffsetReset>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-        for (change, words) in refusals() {
+        for (change, words) in refused() {
             match create(&api, changed(&change)).await {
                 Ok(_) => panic!("accepted: {change}"),
                 Err(error) => assert!(error.contains(words), "{change}\n  was refused with: {error}\n  instead of: {words}"),
@@ -195,45 +197,7 @@ async fn what_makes_sense_is_accepted() {
     with_namespace(async |client, namespace| {
         let resource = ApiResource::erase::<OffsetReset>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-        for change in [
-            json!({}),
-            json!({"targetRefs": null}),
-            json!({"targetRefs": []}),
-            json!({"targetRefs": [{"name": "a"}, {"kind": "StatefulSet", "name": "a", "acceptVolumeDeletion": true}]}),
-            json!({"targetRefs": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "a"}]}),
-            json!({"targetRefs": [{"apiVersion": "v1", "kind": "ReplicationController", "name": "a"}]}),
-            one(&json!({"topic": "test", "partition": 0, "offset": 10})),
-            one(&json!({"topic": "test", "partition": 0, "timestamp": 1_571_812_144})),
-            one(&json!({"topic": "test", "partition": -1, "timestamp": 1_571_812_144_000i64})),
-            one(&json!({"topic": "test", "timestamp": "2019-10-23T06:29:04Z"})),
-            one(&json!({"topic": "test", "timestamp": "2019-10-23T14:29:04.250+08:00"})),
-            one(&json!({"topic": "test", "offset": i64::MAX})),
-            one(&json!({"topic": "test", "position": "Earliest"})),
-            one(&json!({"topic": "test", "shiftBy": -100})),
-            one(&json!({"topic": "test", "duration": "36h30m"})),
-            one(&json!({"topicPattern": "orders\\..*", "fromGroup": "other"})),
-            json!({"resets": null, "undo": {"name": "replay"}}),
-            json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolationLevel": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
-            json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),
-            json!({"kafka": {"bootstrapServers": "[::1]:9092"}}),
-            json!({"kafka": {"binding": {"secretName": "orders-kafka"}}}),
-            kafka(&json!({"tls": {}})),
-            tls(&json!({"secretName": "shop-cluster-ca-cert", "certificate": "ca.crt"})),
-            tls(&json!({"secretName": "shop-cluster-ca-cert", "pattern": "*.crt"})),
-            authentication(&json!({"type": "tls", "certificateAndKey": {"secretName": "orders", "certificate": "user.crt", "key": "user.key"}})),
-            authentication(&json!({"type": "scram-sha-512", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}})),
-            kafka(&json!({"authentication": {"type": "plain", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}}})),
-            authentication(&json!({
-                "type": "oauth", "tokenEndpointUri": "https://idp.example.com:8443/oauth2/token", "clientId": "orders", "scope": "kafka read",
-                "clientSecret": {"secretName": "orders", "key": "secret"}, "tlsTrustedCertificates": [{"secretName": "idp", "certificate": "ca.crt"}],
-            })),
-            config(&json!({
-                "client.id": "replay.orders_1-a", "request.timeout.ms": "20000", "broker.address.family": "v4", "socket.keepalive.enable": "true",
-                "client.dns.lookup": "use_all_dns_ips", "retry.backoff.ms": "0",
-            })),
-            json!({"runId": "2026-11-25.1"}),
-            json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
-        ] {
+        for change in refusals::accepted() {
             if let Err(error) = create(&api, changed(&change)).await {
                 panic!("{change} was refused: {error}");
             }
@@ -333,7 +297,75 @@ async fn a_fresh_object_is_not_taken_for_done_before_the_operator_has_seen_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_committed_definition_is_the_one_that_the_api_server_accepts() {
+async fn the_committed_crd_is_the_one_that_the_api_server_accepts() {
     let client = client().await;
     install_crd(&client).await;
+}
+
+/// What kubectl prints, with something on its standard input.
+async fn kubectl(arguments: &[&str], input: &str) -> String {
+    let mut child = tokio::process::Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(environment().kubeconfig)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kubectl is on the PATH: run this with `cargo sandbox exec`");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let (shown, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "kubectl {arguments:?}: {shown}{errors}");
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_get_shows_how_far_a_reset_is_and_until_when_it_holds_the_consumers() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let new = common::reset("replay", "orders", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
+        api.create(&PostParams::default(), &new).await.unwrap();
+        let status = json!({"status": {
+            "observedGeneration": 1, "phase": "Draining", "reason": "WaitingForGroup", "progress": "0/3",
+            "heldUntil": "2126-11-24T18:10:00Z", "targetNames": "Deployment/orders +2", "message": "One member remains.",
+            "totals": {"partitions": 3, "reset": 0, "failed": 0, "clamped": 1, "replayed": 24879, "skipped": 2880},
+            "hold": {
+                "startTime": "2126-11-24T18:00:00.000000Z", "deadline": "2126-11-24T18:10:00.000000Z", "downtime": "12.3s",
+            },
+        }});
+        api.patch_status("replay", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let namespace = namespace.as_str();
+        for (arguments, headings, cells) in [
+            (
+                vec!["get", "ofr", "-n", namespace],
+                "NAME GROUP PHASE PROGRESS REASON UNTIL AGE MESSAGE",
+                "replay orders Draining 0/3 WaitingForGroup 2126-11-24T18:10:00Z",
+            ),
+            (
+                vec!["get", "offsetresets", "-n", namespace, "-o", "wide"],
+                "NAME GROUP PHASE PROGRESS REASON UNTIL TARGETS REPLAYED SKIPPED CLAMPED DOWNTIME AGE MESSAGE",
+                "replay orders Draining 0/3 WaitingForGroup 2126-11-24T18:10:00Z Deployment/orders +2 24879 2880 1 12.3s",
+            ),
+        ] {
+            let shown = kubectl(&arguments, "").await;
+            let lines: Vec<String> = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+            assert_eq!(lines[0], headings, "{shown}");
+            assert!(lines[1].starts_with(cells) && lines[1].ends_with("One member remains."), "{shown}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_explain_shows_an_example_that_can_be_applied() {
+    with_namespace(async |_, namespace| {
+        let shown = kubectl(&["explain", "ofr"], "").await;
+        let example: Vec<String> = EXAMPLE.lines().map(|line| format!("    {line}")).collect();
+        assert!(shown.contains(&example.join("\n")), "{shown}");
+        let arguments = ["apply", "-n", &namespace, "--server-side", "--dry-run=server", "-f", "-"];
+        let applied = kubectl(&arguments, EXAMPLE).await;
+        assert!(applied.contains("replay-orders serverside-applied (server dry run)"), "{applied}");
+    })
+    .await;
 }

@@ -244,7 +244,7 @@ async fn consumers_that_are_killed_never_leave_and_are_waited_for() {
         consumers.apply("killed", json!([{"partition": 0, "offset": 50}]), json!({"sessionTimeout": "7s"})).await;
         let waiting = wait_for(&consumers.api, "killed", "waiting for a member that did not leave", |reset| {
             let status = reset.status.clone().unwrap_or_default();
-            status.phase == Some(Phase::Draining) && status.message.is_some_and(|message| message.contains("pod consumer-"))
+            status.phase == Some(Phase::Draining) && status.explanation().contains("pod consumer-")
         });
         assert_eq!(status(&waiting.await).group.as_ref().unwrap().members, 1);
         let done = wait_for_comeback(&consumers.api, "killed").await;
@@ -307,7 +307,7 @@ async fn two_resets_of_one_group_run_one_after_the_other_whatever_they_call_the_
                 reset.status.as_ref().is_some_and(|status| status.reason == Some(Reason::WaitingForOtherReset))
             });
             let waiting = waiting.await;
-            let message = status(&waiting).message.clone().unwrap();
+            let message = status(&waiting).explanation();
             assert!(message.contains("same group of the same cluster"), "{message}");
             let first = wait_for_comeback(&consumers.api, "first").await;
             succeeded(&first, 1);

@@ -187,7 +187,7 @@ async fn what_is_denied_is_an_authorization_error_until_it_is_allowed_again() {
             assert_eq!(answer().await, Err(KafkaErrorKind::Authorization), "{line:?} {resource:?}");
             if resource[0] == "--group" {
                 // Describing is another operation, and so are other groups.
-                assert!(group::is_free(&admin.describe_group(&group).await.unwrap()));
+                assert!(group::is_empty(&admin.describe_group(&group).await.unwrap()));
                 let other = admin.commit(&format!("{group}-2"), &[(at.clone(), to.clone())]).await.unwrap();
                 assert_eq!(other[&at], Ok(()));
                 let reset = ["--group", &group, "--topic", &topic, "--reset-offsets", "--to-earliest", "--execute"];

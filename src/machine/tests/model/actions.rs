@@ -11,7 +11,8 @@ use super::{
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Happening {
-    /// A pass begins: it takes its turn, reads the object, and then what else its phase needs from Kubernetes.
+    /// A pass begins: it takes its turn, reads the object, and then what else its phase needs from
+    /// Kubernetes.
     Begins(usize),
     /// The same, but the workload cannot be read.
     BeginsBlind(usize),
@@ -27,7 +28,7 @@ pub enum Happening {
     Notes(usize),
     /// A request fails, or its answer is lost: the pass ends where it is.
     Breaks(usize),
-    /// Whoever cares for Leases looks, and decides.
+    /// The reconciler of Leases looks, and decides.
     Cares,
     /// And does it.
     CaresOn,
@@ -43,11 +44,11 @@ pub enum Happening {
     StrangerLeaves(usize),
     /// A record is consumed, and committed, by a member.
     Consumes(usize),
-    /// Somebody scales the workload.
+    /// Another client scales the workload.
     Scales(u8),
-    /// Somebody changes something else of it.
+    /// Another client changes something else of it.
     Touches,
-    /// It is deleted, and created anew with this count.
+    /// It is deleted, and recreated with this count.
     Replaces(u8),
     KafkaGoes,
     KafkaComes,
@@ -141,7 +142,8 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
     if budget.retentions > 0 {
         into.push(Retention);
     }
-    // That a deadline passes while a request is under way is left out: nothing looks at the clock before its answer is there.
+    // That a deadline passes while a request is under way is left out: nothing looks at the clock
+    // before its answer is there.
     if state.is_idle() && budget.deadlines != Some(0) {
         into.push(Time);
     }
@@ -184,7 +186,7 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.groups[group].stranger = true;
         }
         StrangerLeaves(group) => next.groups[group].stranger = false,
-        Consumes(group) if !next.groups[group].is_free() && next.groups[group].offset < LOG_END => {
+        Consumes(group) if !next.groups[group].is_empty() && next.groups[group].offset < LOG_END => {
             next.budget.records -= 1;
             next.groups[group].offset = next.groups[group].offset.max(next.log_start) + 1;
             next.groups[group].marker = 0;
@@ -193,8 +195,9 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             if replicas == 0
                 && let Some(count) = next.lease.map(|lease| lease.replicas).or(next.witness.unleashed)
             {
-                // Nobody can tell this from the operator's own stop whose answer was lost: from the Lease on, zero is the hold's. And so it
-                // is when the Lease was deleted since, for a status may ask for the stop already.
+                // This looks the same as the operator's own stop whose answer was lost: from the
+                // Lease on, zero is the hold's. And so it is when the Lease was deleted since, for
+                // a status may ask for the stop already.
                 next.witness.held = Some(count);
                 next.witness.changed = Some(next.workload.replicas).filter(|_| !next.witness.seen_at_zero);
             }

@@ -1,8 +1,9 @@
 //! What of a status counts.
 //!
-//! A status is stored without what the machine only says and never reads again: messages, times that are only shown, conditions but for
-//! the one that keeps a finished reset looked at. That is what keeps the number of states finite and small; a field that a decision comes
-//! to depend on must be taken out of [`essence`].
+//! A status is stored without what the machine only says and never reads again: messages, times
+//! that are only shown, conditions but for the one that keeps a finished reset looked at. That is
+//! what keeps the number of states finite and small; a field that a decision comes to depend on
+//! must be taken out of [`essence`].
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -70,8 +71,9 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
         condition.last_transition_time = Time(at(0));
     }
     if let Some(outcome) = &mut status.outcome {
-        let kept = outcome.message.to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
+        let kept = outcome.explanation().to_lowercase().contains(&NOTHING_CHANGED.to_lowercase());
         outcome.message = if kept { NOTHING_CHANGED.to_owned() } else { String::new() };
+        (outcome.details, outcome.advice) = (None, None);
     }
     if let Some(hold) = &mut status.hold {
         hold.containers_terminated_time = None;

@@ -1,4 +1,5 @@
-//! The machine, asked: `decide`, `after` and `care_for` themselves, each question once, and a status by its number.
+//! The machine, asked: `decide`, `after` and `care_for` themselves, each question once, and a
+//! status by its number.
 
 use std::collections::{HashMap, HashSet};
 
@@ -45,7 +46,7 @@ pub struct Memory {
     ids: HashMap<String, Id>,
     verdicts: HashMap<(usize, View), Decided>,
     afters: HashMap<Answered, (Id, bool)>,
-    claimants: HashMap<(usize, Object), PeerReset>,
+    peers: HashMap<(usize, Object), PeerReset>,
     /// What is known to end well, in each future: see `properties`.
     pub well: [HashSet<u64>; 2],
     /// What was broken on the way to an end.
@@ -133,11 +134,11 @@ impl Memory {
                 };
                 let Kafka::Seen { group, log_start } = view.kafka else { unreachable!("a commit needs a look at Kafka") };
                 let [(_, offset)] = offsets[..] else { unreachable!("there is one partition") };
-                Deed::Commit { offset: u8::try_from(offset).unwrap_or(u8::MAX), gone, free: group.is_free(), log_start }
+                Deed::Commit { offset: u8::try_from(offset).unwrap_or(u8::MAX), gone, free: group.is_empty(), log_start }
             }
             Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
             Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),
-            Effect::RemoveMembers(_) => unreachable!("nobody asks for it in here"),
+            Effect::RemoveMembers(_) => unreachable!("it is not asked for here"),
         }
     }
 
@@ -170,19 +171,19 @@ impl Memory {
         now: u16,
     ) -> hold::HoldAction {
         let resets: Vec<PeerReset> =
-            self.claimants(scenario, objects).into_iter().filter(|other| other.namespace == "shop").collect();
+            self.peers(scenario, objects).into_iter().filter(|other| other.namespace == "shop").collect();
         let hold = hold_of(lease);
         let seen = Seen::Known(workload_of(workload));
         guards::without(scenario.away, || hold::decide_hold(&hold, &seen, &resets, at(now.into())))
     }
 
-    fn claimants(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<PeerReset> {
+    fn peers(&mut self, scenario: &Scenario, objects: [Option<Object>; RESETS]) -> Vec<PeerReset> {
         let present = objects.iter().enumerate().filter_map(|(reset, object)| Some((reset, (*object)?)));
-        present.map(|(reset, object)| self.claimant(scenario, reset, object)).collect()
+        present.map(|(reset, object)| self.peer(scenario, reset, object)).collect()
     }
 
-    fn claimant(&mut self, scenario: &Scenario, reset: usize, object: Object) -> PeerReset {
-        if let Some(known) = self.claimants.get(&(reset, object)) {
+    fn peer(&mut self, scenario: &Scenario, reset: usize, object: Object) -> PeerReset {
+        if let Some(known) = self.peers.get(&(reset, object)) {
             return known.clone();
         }
         let mut made = OffsetReset::new(&name_of(reset), SPEC.clone());
@@ -201,14 +202,14 @@ impl Memory {
         made.metadata.finalizers = object.finalizer.then(|| vec![FINALIZER.to_owned()]);
         made.status = Some(self.status(object.status).clone());
         // The key is a hash of the spec; that it tells specs apart has its own tests.
-        let claimant = PeerReset { key: key_of(reset), ..PeerReset::from(&made) };
-        self.claimants.insert((reset, object), claimant.clone());
-        claimant
+        let peer = PeerReset { key: key_of(reset), ..PeerReset::from(&made) };
+        self.peers.insert((reset, object), peer.clone());
+        peer
     }
 
     fn observed(&mut self, scenario: &Scenario, reset: usize, view: &View) -> Observed {
-        let own = self.claimant(scenario, reset, view.object);
-        let others = view.others.map(|objects| self.claimants(scenario, objects)).unwrap_or_default();
+        let own = self.peer(scenario, reset, view.object);
+        let others = view.others.map(|objects| self.peers(scenario, objects)).unwrap_or_default();
         let is_pending = self.facts(view.object.status).phase.is_none_or(|phase| phase == Phase::Pending);
         let blocker = if is_pending { queue::blocker(&own, &others, at(view.now.into())) } else { None };
         let phase = self.facts(view.object.status).phase;

@@ -1,5 +1,6 @@
-//! A model of the whole: the machine itself (`decide`, `after`, `care_for`, not a copy of them) in a world that is explored in every order
-//! in which things can happen, within budgets of what may go wrong.
+//! A model of the whole: the machine itself (`decide`, `after`, `care_for`, not a copy of them) in
+//! a world that is explored in every order in which things can happen, within budgets of what may
+//! go wrong.
 //!
 //! | file | what |
 //! |---|---|
@@ -12,13 +13,16 @@
 //! | `scenarios` | which resets there are, and what may go wrong how often |
 //! | `mutations` | each guard taken away in turn, and each fence around the machine: the model has to notice |
 //!
-//! `make model` also explores what takes too long for each time; `MODEL_ONLY=` and a part of their names chooses some.
+//! `make model` also explores what takes too long for each time; `MODEL_ONLY=` and a part of their
+//! names chooses some.
 //!
-//! Not in it: two operators at once (the leader's lease is tested on a real API server), a request that lands after its sender has died,
-//! several partitions and several targets (the tables have them), the order in which one look at Kubernetes reads its objects, and how
-//! Kafka and Kubernetes answer what (tested on the real ones). Two conditions of taking up what an earlier run had begun, that it is held
-//! since and that nobody goes first, matter only when one of two resets is deleted without its finalizer and created again: that takes too
-//! long to explore, and has its tables in `receipts.rs`.
+//! Not in it: two operators at once (the leader's lease is tested on a real API server), a request
+//! that lands after its sender has died, several partitions and several targets (the tables have
+//! them), the order in which one look at Kubernetes reads its objects, and how Kafka and Kubernetes
+//! answer what (tested on the real ones). Two conditions of taking up what an earlier run had
+//! begun, that it is held since and that no other goes first, matter only when one of two resets is
+//! deleted without its finalizer and created again: that takes too long to explore, and has its
+//! tables in `receipts.rs`.
 
 mod actions;
 mod essence;
@@ -118,7 +122,7 @@ fn explore(scenario: Scenario) -> Explored {
 fn line(memory: &Memory, state: &State, happening: Option<Happening>) -> String {
     let phases: Vec<_> = state.objects.iter().flatten().map(|object| memory.facts(object.status).phase).collect();
     let (workload, group, now) = (state.workload, state.groups[0], state.now);
-    let members = if group.is_free() { "no members" } else { "members" };
+    let members = if group.is_empty() { "no members" } else { "members" };
     let next = happening.map_or_else(|| "and from here on it ends badly".to_owned(), |happening| format!("{happening:?}"));
     format!("{phases:?}, {} replicas, {} pods, {members}, at {}, {now} s: {next}", workload.replicas, workload.pods, group.offset)
 }

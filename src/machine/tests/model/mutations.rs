@@ -1,4 +1,5 @@
-//! Each guard taken away in turn, in the smallest configuration in which it matters: the model has to notice, or it proves nothing.
+//! Each guard taken away in turn, in the smallest configuration in which it matters: the model has
+//! to notice, or it proves nothing.
 
 use std::fmt::Debug;
 
@@ -18,7 +19,7 @@ fn scenario_for(guard: Guard) -> Scenario {
         Guard::ContainersTerminated
         | Guard::GroupEmpty
         | Guard::FinalizerFirst
-        | Guard::ClaimOfNobody
+        | Guard::ClaimOrphaned
         | Guard::RestoredFirst
         | Guard::NotOver
         | Guard::HoldNotOver
@@ -26,8 +27,8 @@ fn scenario_for(guard: Guard) -> Scenario {
         Guard::NotSeenAtZero | Guard::NotHeldAgain | Guard::StillAtZero => SCALED,
         Guard::SameWorkloadToStop | Guard::SameWorkload => Scenario { budget: Budget { replacements: 1, ..NOTHING }, ..ONE },
         Guard::ClaimedFirst | Guard::NeededByNoOther => Scenario { one_group: false, ..TWO },
-        Guard::NobodyFirst => Scenario { cluster_id: false, ..TWO },
-        Guard::GroupOfNoOther => Scenario { elsewhere: true, ..TWO },
+        Guard::FirstInQueue => Scenario { cluster_id: false, ..TWO },
+        Guard::GroupNotShared => Scenario { elsewhere: true, ..TWO },
         Guard::PlanFinal => Scenario { aim: Aim::Back(5), budget: Budget { records: 1, ..NOTHING }, ..ONE },
         Guard::WithinTheLog => Scenario { budget: Budget { retentions: 1, ..NOTHING }, ..ONE },
         Guard::NoReceipt | Guard::NothingCommitted => AGAIN,

@@ -67,7 +67,8 @@ fn look(machine: &Machine, state: &State, object: Object, facts: &Facts, reset: 
     if targets {
         view.workload = if blind { Look::Unknown } else { Look::Known(state.workload) };
         if leases {
-            // The Lease is named after the workload that was recorded, or else after the one that is there.
+            // The Lease is named after the workload that was recorded, or else after the one that
+            // is there.
             let uid = if facts.target_uid == 0 { state.workload.uid } else { facts.target_uid };
             let found = state.lease.filter(|lease| lease.uid == uid).map_or(Look::Missing, Look::Known);
             view.lease = if blind && facts.target_uid == 0 { Look::Unknown } else { found };
@@ -113,7 +114,8 @@ pub fn writes(machine: &Machine, state: &mut State, reset: usize) {
     let mut running = state.running[reset];
     let Some(own) = running.object else { return };
     if outcome.opens && !opened {
-        // It is made over whatever stands there; whose object is gone meanwhile makes it all the same.
+        // It is made over whatever stands there; whose object is gone meanwhile makes it all the
+        // same.
         state.receipts[reset] = Some(Receipt { code: code(reset, own.run), over: None, plan: outcome.next });
         state.running[reset].pass = Pass::Decided { outcome, opened: true, saw };
         return;
@@ -156,7 +158,8 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, heard: bool) {
             let held = Some(lease).filter(|lease| lease.claims != 0 && lease.uid == state.workload.uid);
             write_lease(state, held);
             if state.workload.replicas == 0 && !state.witness.seen_at_zero {
-                // Scaled to zero since the look that the Lease was made from. As above: from the Lease on, zero is the hold's.
+                // Scaled to zero since the look that the Lease was made from. As above: from the
+                // Lease on, zero is the hold's.
                 state.witness.held = held.map(|lease| lease.replicas);
             }
             Reply::Done
@@ -181,7 +184,8 @@ fn scale(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, res
     state.workload.replicas = replicas;
     state.workload_changed();
     if by.is_none() {
-        // A commit that is under way when its object loses its finalizer and goes: only the broker can keep it out now.
+        // A commit that is under way when its object loses its finalizer and goes: only the broker
+        // can keep it out now.
         state.running.iter_mut().for_each(|running| running.fresh.undisturbed = false);
     }
 }
@@ -200,7 +204,7 @@ fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offse
     if !state.kafka_up {
         return Reply::Unreachable;
     }
-    if !state.groups[group].is_free() && machine.scenario.has(Fence::Broker) {
+    if !state.groups[group].is_empty() && machine.scenario.has(Fence::Broker) {
         return Reply::BesideMembers;
     }
     properties::committing(machine, state, reset, own, offset);
@@ -228,7 +232,8 @@ pub fn notes(machine: &Machine, state: &mut State, reset: usize) {
     let Running { pass, fresh, .. } = state.running[reset];
     let Pass::Answered { deed, reply } = pass else { return };
     state.running[reset] = IDLE;
-    // What changes the object itself is written over the version from before: only an answer that changes nothing is written.
+    // What changes the object itself is written over the version from before: only an answer that
+    // changes nothing is written.
     let Some(object) = state.objects[reset].filter(|_| fresh.object) else { return };
     let mut memory = machine.memory();
     let (next, writes) = memory.after(&machine.scenario, reset, object.status, deed, reply, state.now);

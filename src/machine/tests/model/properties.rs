@@ -14,7 +14,7 @@ use crate::api::{PartitionOutcome, Phase, Reason};
 pub enum Rule {
     /// 1: a commit while a container of the targets runs.
     CommitsWhileRunning,
-    /// 1: a commit though the broker did not call the group free.
+    /// 1: a commit though the broker did not report the group empty.
     CommitsBesideMembers,
     /// 2: a stop that the Lease does not tell of, or with another count.
     StopsUnrecorded,
@@ -22,7 +22,7 @@ pub enum Rule {
     StopsUnguarded,
     /// 2: another count than was found before the first stop.
     PutsBackAnother,
-    /// 2: over a count that somebody else has set.
+    /// 2: over a count that another client has set.
     PutsBackOverOthers,
     /// 2: to a workload that was not stopped.
     PutsBackAnotherWorkload,
@@ -118,7 +118,7 @@ pub fn acting(state: &mut State, own: Object, deed: Deed) {
     }
 }
 
-/// The workload is scaled by us: by a reset, or by whoever cares for Leases.
+/// The workload is scaled by us: by a reset, or by the reconciler of Leases.
 pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, restore: bool) {
     let before = state.workload.replicas;
     if !restore {
@@ -177,7 +177,7 @@ pub fn committing(machine: &Machine, state: &mut State, reset: usize, object: Ob
     let runs = state.workload.replicas > 0 || state.workload.pods > 0;
     require(state, !(machine.scenario.has_workload(reset) && runs && undisturbed), Rule::CommitsWhileRunning);
     let witness = state.witness;
-    require(state, state.groups[machine.scenario.group_of(reset)].is_free(), Rule::CommitsBesideMembers);
+    require(state, state.groups[machine.scenario.group_of(reset)].is_empty(), Rule::CommitsBesideMembers);
     let twice = witness.over[reset] || (witness.committed[reset].is_some() && witness.back_since[reset]);
     require(state, !twice, Rule::MovesTwice);
     let now = state.groups[machine.scenario.group_of(reset)].offset;
@@ -208,7 +208,7 @@ pub fn look(machine: &Machine, state: &mut State) {
     require(state, !both, Rule::TwoAtOnce);
 }
 
-/// How the world goes on once nobody wants anything bad any more.
+/// How the world goes on once nothing bad happens any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Future {
     /// All faults are over.
@@ -220,8 +220,8 @@ pub enum Future {
 /// The most passes that a run may need to its end.
 const PATIENCE: usize = 400;
 
-/// What is broken when every actor gets its turn until nothing happens any more. Nothing is, when every reset is over, nothing is held and
-/// the count is back.
+/// What is broken when every actor gets its turn until nothing happens any more. Nothing is, when
+/// every reset is over, nothing is held and the count is back.
 pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rule> {
     let never = if future == Future::Heals { Rule::NeverEnds } else { Rule::NeverEndsAlone };
     let mut state = *from;
@@ -251,7 +251,8 @@ pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rul
     Some(never)
 }
 
-/// The one thing that happens next: every actor comes to its turn, because whoever goes before it comes to rest.
+/// The one thing that happens next: every actor comes to its turn, because the one before it
+/// comes to rest.
 fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> {
     let step = |happening| actions::next(machine, state, happening);
     let resets = 0..machine.scenario.resets;

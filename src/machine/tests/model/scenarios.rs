@@ -10,18 +10,18 @@ pub enum Aim {
     Back(u8),
 }
 
-/// How often each thing may happen that nobody wants.
+/// How often each thing may happen that is not wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// The operator dies, with all that it has in flight.
     pub crashes: u8,
     /// One request fails, or its answer is lost.
     pub losses: u8,
-    /// Somebody scales the workload.
+    /// Another client scales the workload.
     pub scales: u8,
-    /// Somebody changes something else of the workload.
+    /// Another client changes something else of the workload.
     pub touches: u8,
-    /// Somebody who is in no pod of the workload joins the group.
+    /// A consumer that runs in no pod of the workload joins the group.
     pub joins: u8,
     /// Kafka goes away.
     pub outages: u8,
@@ -35,7 +35,7 @@ pub struct Budget {
     pub unleashings: u8,
     /// It is created again with the same name and spec.
     pub recreations: u8,
-    /// The workload is deleted and created anew.
+    /// The workload is deleted and recreated.
     pub replacements: u8,
     /// The workload cannot be read.
     pub blinks: u8,
@@ -43,7 +43,8 @@ pub struct Budget {
     pub records: u8,
     /// Retention deletes records.
     pub retentions: u8,
-    /// The clock goes to the next time that means something while anything of this happens; `None` for without a bound.
+    /// The clock goes to the next time that means something while anything of this happens; `None`
+    /// for without a bound.
     pub deadlines: Option<u8>,
 }
 
@@ -66,8 +67,8 @@ pub struct Scenario {
     pub down: Option<Fence>,
 }
 
-/// What the machine relies on and does not do itself. The version of a Lease is none of them: among the passes of one operator the turns do
-/// what it does.
+/// What the machine relies on and does not do itself. The version of a Lease is none of them: among
+/// the passes of one operator the turns do what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fence {
     /// `reconcile::Locks`: one pass at a time where others must see what is recorded.
@@ -102,12 +103,12 @@ impl Scenario {
         u8::from(self.elsewhere && reset == 1)
     }
 
-    /// The turn that a pass needs, as `reconcile::Locks` hands it out.
-    pub fn turn(&self, phase: Option<Phase>, let_in: bool, takes_up: bool, reset: usize) -> Turn {
+    /// The turn that a pass needs, as `reconcile::Turns` hands it out.
+    pub fn turn(&self, phase: Option<Phase>, admit: bool, takes_up: bool, reset: usize) -> Turn {
         match phase {
             None | Some(Phase::Pending) if takes_up => Turn::TakeUp(self.namespace(reset)),
             None | Some(Phase::Pending) => Turn::Admission { until_recorded: true },
-            Some(Phase::Stopping) if !let_in => Turn::Admission { until_recorded: false },
+            Some(Phase::Stopping) if !admit => Turn::Admission { until_recorded: false },
             Some(Phase::Stopping | Phase::Restoring) => Turn::Holds(self.namespace(reset)),
             Some(
                 Phase::Planning
@@ -163,7 +164,7 @@ const SHIFT: Scenario = Scenario { aim: Aim::Back(5), ..ONE };
 /// Explored each time.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a death, another one, a lost answer", budget: Budget { crashes: 2, losses: 1, ..NOTHING }, ..ONE },
-    Scenario { name: "a death, and somebody scales", budget: Budget { crashes: 1, scales: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a death, and another client scales", budget: Budget { crashes: 1, scales: 1, ..NOTHING }, ..ONE },
     Scenario { name: "a lost answer, and a stranger joins", budget: Budget { losses: 1, joins: 1, ..NOTHING }, ..ONE },
     Scenario { name: "a death, and Kafka goes", budget: Budget { crashes: 1, outages: 1, ..NOTHING }, ..ONE },
     Scenario {
@@ -202,14 +203,14 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// What takes too long for each time.
 pub const LARGE: &[Scenario] = &[
-    Scenario { name: "somebody scales again and again", budget: Budget { losses: 1, scales: 4, ..NOTHING }, ..ONE },
+    Scenario { name: "another client scales again and again", budget: Budget { losses: 1, scales: 4, ..NOTHING }, ..ONE },
     Scenario {
         name: "a death, a stranger, Kafka goes, a deletion",
         budget: Budget { crashes: 1, joins: 1, outages: 1, deletions: 1, ..NOTHING },
         ..ONE
     },
     Scenario {
-        name: "somebody scales, a stranger, a deletion",
+        name: "another client scales, a stranger, a deletion",
         budget: Budget { scales: 1, joins: 1, deletions: 1, ..NOTHING },
         ..ONE
     },
@@ -224,7 +225,7 @@ pub const LARGE: &[Scenario] = &[
         ..ONE
     },
     Scenario {
-        name: "somebody scales, another workload, a death",
+        name: "another client scales, another workload, a death",
         budget: Budget { crashes: 1, scales: 1, replacements: 1, ..NOTHING },
         ..ONE
     },
@@ -244,7 +245,7 @@ pub const LARGE: &[Scenario] = &[
         ..SHIFT
     },
     Scenario {
-        name: "a Lease that is deleted, and somebody scales",
+        name: "a Lease that is deleted, and another client scales",
         budget: Budget { unleashings: 1, scales: 1, ..NOTHING },
         ..ONE
     },

@@ -82,7 +82,7 @@ pub fn answer_of(reply: Reply) -> Answer {
     match reply {
         Reply::Done => Answer::Done,
         Reply::Stale => Answer::Stale,
-        Reply::Refused => Answer::Refused("somebody else's".into()),
+        Reply::Refused => Answer::Refused("another client's".into()),
         Reply::Committed => Answer::Committed(one(())),
         Reply::BesideMembers => Answer::Committed([(tp(0), Err(beside()))].into()),
         Reply::Unreachable => Answer::CommitFailed(error(KafkaErrorKind::Unreachable)),

@@ -1,7 +1,8 @@
-//! The world of the model: what the API server, the kubelet and the broker hold, and what the operator's process has in flight.
+//! The world of the model: what the API server, the kubelet and the broker hold, and what the
+//! operator's process has in flight.
 //!
-//! Everything is small and can be compared: a status is an [`Id`] (see `memory`), a version is only the question whether an object is
-//! still the one that was read.
+//! Everything is small and can be compared: a status is an [`Id`] (see `memory`), a version is only
+//! the question whether an object is still the one that was read.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -14,7 +15,7 @@ use crate::api::Phase;
 /// How many resets there are at most.
 pub const RESETS: usize = 2;
 
-/// The count that the workload has when nobody touches it.
+/// The count that the workload has when nothing touches it.
 pub const USUAL: u8 = 2;
 
 /// Where the group is at first, and where its log ends.
@@ -79,15 +80,15 @@ pub struct Receipt {
 pub struct Group {
     /// The workload's pods are members.
     pub joined: bool,
-    /// Somebody else is one.
+    /// Another consumer is one.
     pub stranger: bool,
     pub offset: u8,
-    /// Whose marker stands beside the offset, 0 for nobody's.
+    /// The run whose marker stands beside the offset, 0 for none.
     pub marker: u8,
 }
 
 impl Group {
-    pub fn is_free(self) -> bool {
+    pub fn is_empty(self) -> bool {
         !self.joined && !self.stranger
     }
 }
@@ -100,7 +101,8 @@ pub enum Turn {
         until_recorded: bool,
     },
     Holds(u8),
-    /// Both, until what was decided is recorded: what an earlier run has begun is taken up while nobody brings it back.
+    /// Both, until what was decided is recorded: what an earlier run has begun is taken up while
+    /// it is not restored.
     TakeUp(u8),
 }
 
@@ -121,7 +123,7 @@ pub struct Fresh {
     pub object: bool,
     pub workload: bool,
     pub lease: bool,
-    /// Nobody else has brought consumers back since.
+    /// No other client has brought consumers back since.
     pub undisturbed: bool,
 }
 
@@ -216,7 +218,7 @@ pub enum Pass {
     },
 }
 
-/// A pass of whoever cares for Leases.
+/// A pass of the reconciler of Leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Care {
     Idle,
@@ -240,11 +242,12 @@ pub struct Running {
 pub struct Witness {
     /// The count that the workload had right before it was first stopped, while it is held.
     pub held: Option<u8>,
-    /// The count that somebody had set since the Lease was made, before somebody scaled it to zero: either of the two may come back.
+    /// The count that another client had set since the Lease was made, before another client scaled it to zero:
+    /// either of the two may come back.
     pub changed: Option<u8>,
     /// It was seen at zero since, and that was recorded.
     pub seen_at_zero: bool,
-    /// The count that was put back last.
+    /// The count that was restored last.
     pub put_back: Option<u8>,
     /// The count that the workload would have if there were no operator.
     pub meant: u8,
@@ -258,7 +261,8 @@ pub struct Witness {
     pub over: [bool; RESETS],
     /// Per name: the operator itself has brought the consumers back since the commit.
     pub back_since: [bool; RESETS],
-    /// Somebody has deleted the Lease, which said this count: it is made again, but a stop may be under way.
+    /// The Lease with this count was deleted: it is created again, but a stop may be
+    /// under way.
     pub unleashed: Option<u8>,
     /// What has been broken.
     pub broken: Option<super::properties::Rule>,

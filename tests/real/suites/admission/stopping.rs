@@ -179,11 +179,8 @@ async fn what_was_not_asked_about_is_not_scaled() {
         let plain = json!({"apiVersion": api_version, "kind": "Proxy", "name": "edge"});
         create(&grace.client, namespace, &wants("as-proxys", plain.clone())).await.unwrap();
         let done = wait_for_end(&resets(admin, namespace), "as-proxys").await;
-        let message = done.status.as_ref().unwrap().message.clone().unwrap();
-        assert!(
-            message.contains("is called proxies") && message.contains("Write resource: proxies in this targetRef"),
-            "{message}"
-        );
+        let message = done.status.as_ref().unwrap().explanation();
+        assert!(message.contains("is proxies") && message.contains("Write resource: proxies in this targetRef"), "{message}");
         assert!(done.status.unwrap().hold.is_none(), "nothing was stopped");
 
         let mut named = plain;

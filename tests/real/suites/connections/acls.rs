@@ -104,7 +104,7 @@ impl Granted {
 
     /// Runs the commands of a message, as a person would: a shell takes them apart, Kafka's own tool carries them out. Their words.
     async fn run_the_commands_of(&mut self, message: &str, dir: &Path) -> Vec<Vec<String>> {
-        let (_, commands) = message.split_once("To give it, as an administrator of the Kafka cluster: ").expect(message);
+        let (_, commands) = message.split_once("Ask a Kafka administrator to run: ").expect(message);
         let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
         let output = tokio::process::Command::new("/bin/sh")
             .args(["-ec", commands])
@@ -176,7 +176,7 @@ async fn the_acls_of_the_documentation_are_enough_and_without_any_one_of_them_it
             let rest: Vec<Vec<String>> = rights.iter().filter(|right| *right != missing).cloned().collect();
             stand.give(&rest).await;
             let refused = run(&api, &format!("without-{index}"), &group, &entry(&topic, &source), &spec).await;
-            let (status, message) = (status(&refused), status(&refused).message.clone().unwrap());
+            let (status, message) = (status(&refused), status(&refused).explanation());
             eprintln!("without {missing:?}: {message}");
             assert_eq!((status.phase, status.reason), (Some(Phase::Failed), Some(Reason::AuthorizationFailed)), "{message}");
             assert!(message.contains("Nothing was stopped and no offset was changed"), "{message}");

@@ -78,7 +78,7 @@ impl Held {
     }
 
     async fn until_it_says(&self, words: &str) {
-        let says = |reset: &OffsetReset| status(reset).message.as_deref().is_some_and(|message| message.contains(words));
+        let says = |reset: &OffsetReset| status(reset).explanation().contains(words);
         wait_for(&self.api(), self.name, words, says).await;
     }
 
@@ -89,7 +89,7 @@ impl Held {
     /// Its end, with the consumers back.
     async fn ends(&self, phase: Phase, reason: Reason, words: &[&str]) {
         let done = wait_for_end(&self.api(), self.name).await;
-        let (status, message) = (status(&done), status(&done).message.clone().unwrap_or_default());
+        let (status, message) = (status(&done), status(&done).explanation());
         eprintln!("{}: {message}", self.name);
         assert_eq!((status.phase, status.reason), (Some(phase), Some(reason)), "{}: {message}", self.name);
         assert!(words.iter().all(|words| message.contains(words)), "{}: {message}", self.name);
@@ -185,7 +185,7 @@ async fn properties_of_the_spec_take_effect() {
         assert_eq!(status(&named).phase, Some(Phase::Succeeded), "{:?}", status(&named).message);
         let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
         assert!(heard.contains("replays-of-the-shop") && !heard.contains("offset-reset-operator"), "{heard:?}");
-        let message = status(&only_v6).message.clone().unwrap();
+        let message = status(&only_v6).explanation();
         assert_eq!(status(&only_v6).reason, Some(Reason::BrokerUnreachable), "{message}");
         assert!(message.contains("127.0.0.1 cannot be resolved"), "{message}");
         operator.end().await;

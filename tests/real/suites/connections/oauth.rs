@@ -178,7 +178,7 @@ impl OAuth {
             async move { self.run(client, namespace, name, &kafka).await }
         });
         for ((name, _, _, reason, words), done) in cases.iter().zip(futures::future::join_all(runs).await) {
-            let message = status(&done).message.clone().unwrap_or_default();
+            let message = status(&done).explanation();
             eprintln!("oauth {name}: {message}");
             assert_eq!((status(&done).phase, status(&done).reason), (Some(Phase::Failed), Some(*reason)), "{name}: {message}");
             assert!(message.contains(words), "{name}: {message}");

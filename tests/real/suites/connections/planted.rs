@@ -171,7 +171,7 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
         for (offset, (name, kafka, reason)) in (1..).zip(&connections) {
             let entries = json!([{"topic": topic, "partition": 0, "offset": offset}]);
             let done = run(&api, name, &group, &entries, kafka).await;
-            let (status, message) = (status(&done), status(&done).message.clone().unwrap_or_default());
+            let (status, message) = (status(&done), status(&done).explanation());
             eprintln!("{name}: {message}");
             assert_eq!(status.reason, Some(*reason), "{name}: {message}");
             let phase = if *reason == Reason::Succeeded { Phase::Succeeded } else { Phase::Failed };

@@ -61,14 +61,14 @@ async fn flux_that_owns_the_replicas_wins_after_a_few_times_and_nothing_is_reset
         let member = stand.member(&stand.group).await;
         stand.apply("replay").await;
         let done = wait_for_end(&stand.api, "replay").await;
-        let message = status(&done).message.clone().unwrap();
+        let message = status(&done).explanation();
         assert_eq!(
             (status(&done).phase, status(&done).reason),
             (Some(Phase::Failed), Some(Reason::ScaledUpByOthers)),
             "{message}"
         );
         assert_eq!(status(&done).targets[0].scaled_up_by_others, MAX_REHOLDS + 1);
-        assert!(message.ends_with("No offset was changed"), "{message}");
+        assert!(message.contains("No offset was changed"), "{message}");
         assert_eq!((stand.replicas().await, stand.committed(&stand.group).await), (2, Some(50)));
         is_quiet(stand, Duration::from_secs(4)).await;
         assert_eq!(stand.replicas().await, 2);

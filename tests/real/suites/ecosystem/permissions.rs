@@ -120,7 +120,7 @@ async fn without_the_rights_it_is_said_exactly_what_to_grant_and_with_them_it_wo
         grant(&stand.client, &stand.namespace, &read_only).await;
         stand.apply("not-allowed").await;
         let done = wait_for_end(&stand.api, "not-allowed").await;
-        let message = status(&done).message.clone().unwrap();
+        let message = status(&done).explanation();
         assert_eq!(
             (status(&done).phase, status(&done).reason),
             (Some(Phase::Failed), Some(Reason::AutoscalerNotPaused)),

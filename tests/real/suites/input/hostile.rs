@@ -309,7 +309,7 @@ async fn whatever_a_broker_answers_the_operator_lives_and_commits_nothing_that_n
             let committed = at.clone().map(|at| committed[&at].as_ref().unwrap().as_ref().map(|committed| committed.offset));
             let spoiled = case.proxy.spoiled.load(Ordering::SeqCst);
             heard += usize::from(spoiled > 0);
-            let (phase, message) = (status.phase, status.message.clone().unwrap_or_default());
+            let (phase, message) = (status.phase, status.explanation());
             println!("{} ({spoiled} answers): {committed:?} {phase:?} {:?}: {message:.160}", case.name, status.reason);
             let asked_for = [[BEFORE, TO], [BEFORE, END]];
             for (committed, asked_for) in committed.iter().zip(asked_for) {

@@ -22,7 +22,7 @@ async fn an_unknown_group_is_not_found_and_has_committed_nothing() {
     let name = unique("nobody");
     let group = admin.describe_group(&name).await.unwrap();
     assert!(!group::is_known(&group, false), "{group:?}");
-    assert!(group::is_free(&group));
+    assert!(group::is_empty(&group));
     assert!(admin.all_committed(&name).await.unwrap().is_empty());
 }
 
@@ -33,7 +33,7 @@ async fn a_live_group_is_never_free(kind: Kind, group_type: GroupType) {
     let members: Vec<Member> =
         (0..2).map(|index| Member::start(&group, std::slice::from_ref(&topic), &kind, index, Consumed::default())).collect();
     let seen = group_until(admin.as_ref(), &group, |group| is_stable(group, 2)).await;
-    assert!(!group::is_free(&seen));
+    assert!(!group::is_empty(&seen));
     let Group::Found(found) = &seen else { panic!("{seen:?}") };
     assert_eq!(found.group_type, group_type);
     assert_eq!(found.assignor, if group_type == GroupType::Classic { "range" } else { "uniform" });
@@ -56,7 +56,7 @@ async fn a_live_group_is_never_free(kind: Kind, group_type: GroupType) {
 
     // They leave, and the group is free; what is committed then is what is read back.
     tokio::task::spawn_blocking(move || drop(members)).await.unwrap();
-    let free = group_until(admin.as_ref(), &group, group::is_free).await;
+    let free = group_until(admin.as_ref(), &group, group::is_empty).await;
     assert!(
         matches!(&free, Group::Found(found) if found.state == GroupState::Empty && found.group_type == group_type),
         "{free:?}"
@@ -95,15 +95,15 @@ async fn a_group_between_two_generations_is_never_free() {
     };
     let (generation, leader) = block_in_place(|| first.join("consumer", "range"));
     let completing = admin.describe_group(&group).await.unwrap();
-    assert!(is(&completing, GroupState::CompletingRebalance, 1) && !group::is_free(&completing), "{completing:?}");
+    assert!(is(&completing, GroupState::CompletingRebalance, 1) && !group::is_empty(&completing), "{completing:?}");
     is_refused().await;
     block_in_place(|| first.assign_nothing(generation, &leader));
     let stable = admin.describe_group(&group).await.unwrap();
-    assert!(is(&stable, GroupState::Stable, 1) && !group::is_free(&stable), "{stable:?}");
+    assert!(is(&stable, GroupState::Stable, 1) && !group::is_empty(&stable), "{stable:?}");
     // The second is kept waiting for the first, which does not answer.
     block_in_place(|| second.ask_to_join("consumer", "range"));
     let preparing = group_until(admin.as_ref(), &group, |group| is(group, GroupState::PreparingRebalance, 2)).await;
-    assert!(!group::is_free(&preparing));
+    assert!(!group::is_empty(&preparing));
     is_refused().await;
     assert_eq!(admin.committed(&group, &[tp(&topic, 0)]).await.unwrap()[&tp(&topic, 0)], Ok(None));
 }
@@ -123,7 +123,7 @@ async fn a_consumer_without_membership_leaves_the_group_empty_and_commits_over_u
         consumer.assign(&list).unwrap();
         consumer.commit(&list, CommitMode::Sync).unwrap();
     });
-    assert!(group::is_free(&admin.describe_group(&group).await.unwrap()));
+    assert!(group::is_empty(&admin.describe_group(&group).await.unwrap()));
     let theirs = Committed { offset: 2, metadata: String::new() };
     assert_eq!(admin.committed(&group, &[tp(&topic, 0)]).await.unwrap()[&tp(&topic, 0)], Ok(Some(theirs)));
     tokio::task::spawn_blocking(move || drop(consumer)).await.unwrap();
@@ -152,10 +152,10 @@ async fn a_static_member_stays_until_its_session_ends() {
     group_until(admin.as_ref(), &group, |group| is_stable(group, 1)).await;
     tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
     let left = admin.describe_group(&group).await.unwrap();
-    assert!(!group::is_free(&left), "it does not leave");
+    assert!(!group::is_empty(&left), "it does not leave");
     let Group::Found(found) = left else { panic!() };
     assert_eq!(found.members[0].instance_id.as_deref(), Some("instance-0"));
-    group_until(admin.as_ref(), &group, group::is_free).await;
+    group_until(admin.as_ref(), &group, group::is_empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,10 +167,10 @@ async fn a_member_that_was_killed_stays_until_its_session_ends() {
     group_until(admin.as_ref(), &group, |group| is_stable(group, 1)).await;
     consumer.kill().await.unwrap();
     let left = admin.describe_group(&group).await.unwrap();
-    assert!(!group::is_free(&left) && group::members(&left) == 1, "{left:?}");
+    assert!(!group::is_empty(&left) && group::members(&left) == 1, "{left:?}");
     let answers = admin.commit(&group, &[(tp(&topic, 0), to(0))]).await.unwrap();
     assert_eq!(answers[&tp(&topic, 0)].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownMember);
-    group_until(admin.as_ref(), &group, group::is_free).await;
+    group_until(admin.as_ref(), &group, group::is_empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,9 +118,9 @@ async fn a_broker_that_is_frozen_under_the_commit_past_the_hold_keeps_no_consume
     let ended = ended.unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(back, Some(2), "the consumers come back while the broker is silent");
     let status = status(&ended);
-    let message = status.message.clone().unwrap_or_default();
+    let message = status.explanation();
     assert_eq!((status.phase, status.reason), (Some(Phase::Failed), Some(Reason::HoldTimeout)), "{message}");
-    assert!(message.contains("4 more may have been set"), "{message}");
+    assert!(message.contains("4 more may have been committed"), "{message}");
     assert!(
         status.partitions.iter().all(|partition| partition.outcome == PartitionOutcome::Unconfirmed),
         "{:?}",

@@ -280,7 +280,7 @@ impl Stage {
             (false, None, None) if found.is_empty() => Ok("nothing was committed, and no receipt is left".into()),
             (true, Some("Succeeded"), Some(_)) => Ok("its receipt says Succeeded".into()),
             (true, Some("Cancelled"), Some(message))
-                if message.contains("may have been set") || message.contains("4 offsets") =>
+                if message.contains("may have been committed") || message.contains("4 offsets") =>
             {
                 Ok(format!("its receipt says Cancelled: {message}"))
             }

@@ -19,7 +19,7 @@ async fn is_held_and_brought_back(stand: &Stand, api_version: &str, kind: &str, 
     let target = &status(&done).targets[0];
     assert_eq!((target.original_replicas, target.restored), (replicas, Some(Restored::Original)));
     let told = stand.told(kind, name, Reason::ScaledToZero).await;
-    assert!(told.len() == 1 && told[0].contains(&format!("from {replicas} replicas")), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains(&format!("from {replicas} to 0 replicas")), "{told:?}");
     done
 }
 
@@ -76,7 +76,7 @@ async fn replicas_that_nobody_has_set_count_as_one() {
         assert!(error.contains("does not exist"), "the API server has no scale to show: {error}");
         let done = is_held_and_brought_back(stand, V1, "Worker", "orders", 1).await;
         assert!(
-            status(&done).warnings.iter().any(|warning| warning.contains("that counts as 1")),
+            status(&done).warnings.iter().any(|warning| warning.contains("which counts as 1")),
             "{:?}",
             status(&done).warnings
         );
@@ -180,7 +180,7 @@ async fn a_target_whose_kind_is_uninstalled_while_it_is_held_keeps_nobody_waitin
         within(PATIENCE, unserved).await.expect("the kind goes");
 
         let operator = Operator::start_as(stand.client.clone(), &stand.namespace);
-        let unseen = |reset: &OffsetReset| status(reset).message.as_deref().is_some_and(|message| message.contains("cannot see"));
+        let unseen = |reset: &OffsetReset| status(reset).explanation().contains("cannot see");
         wait_for(&stand.api, "replay", "blind", unseen).await;
         stand.api.delete("replay", &DeleteParams::default()).await.unwrap();
         // What is there does not wait for what is not.

@@ -29,16 +29,16 @@ async fn a_pod_on_a_lost_node_is_named_and_waited_for_until_a_person_decides() {
         };
         let pod = within(PATIENCE, pod).await.expect("it has a pod");
         stand.apply("replay", json!([{"name": "orders"}]), json!({})).await;
-        let says =
-            |reset: &OffsetReset, words: &str| status(reset).message.as_deref().is_some_and(|message| message.contains(words));
+        let says = |reset: &OffsetReset, words: &str| status(reset).explanation().contains(words);
         wait_for(&stand.api, "replay", "waiting for the pod's grace", |reset| {
-            says(reset, &format!("pod {pod} (terminating, grace until"))
+            says(reset, &format!("pod {pod} (terminating, grace period until"))
         })
         .await;
         let lost =
-            wait_for(&stand.api, "replay", "aware of the node", |reset| says(reset, &format!("node {node} has not said"))).await;
-        let message = status(&lost).message.clone().unwrap();
-        assert!(message.contains(&format!("pod {pod} (its grace was over at")), "{message}");
+            wait_for(&stand.api, "replay", "aware of the node", |reset| says(reset, &format!("node {node} has not reported")))
+                .await;
+        let message = status(&lost).explanation();
+        assert!(message.contains(&format!("pod {pod} (its grace period ended at")), "{message}");
         assert!(message.contains("kubectl delete pod --grace-period=0 --force"), "{message}");
         assert_eq!((status(&lost).phase, status(&lost).reason), (Some(Phase::Stopping), Some(Reason::WaitingForContainers)));
         assert_eq!(stand.committed().await, Some(10), "nothing is committed beside a container that may run");

@@ -68,7 +68,7 @@ async fn the_rights_of_the_manifests_are_enough_and_those_for_another_kind_can_b
         stand.apply("custom", json!([{"apiVersion": V1, "kind": "Worker", "name": "payments"}]), json!({})).await;
         let words =
             "The operator needs get on workers, and get and update on workers/scale, of API group \"tests.offsetreset.dev\"";
-        let refused = |reset: &OffsetReset| status(reset).message.as_deref().is_some_and(|message| message.contains(words));
+        let refused = |reset: &OffsetReset| status(reset).explanation().contains(words);
         let planning = wait_for(&stand.api, "custom", "without the rights", refused).await;
         assert_eq!((status(&planning).phase, status(&planning).reason), (Some(Phase::Planning), Some(Reason::TargetUnreachable)));
         // Whoever reads that soon enough need not even apply it again.

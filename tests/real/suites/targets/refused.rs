@@ -34,7 +34,7 @@ async fn what_another_object_controls_is_refused_and_that_one_is_named() {
             }
         };
         let set = within(PATIENCE, found).await.expect("a Deployment makes a ReplicaSet");
-        let words = [&format!("ReplicaSet/{set} is controlled by Deployment/orders (apps/v1)"), "Name that one in targetRefs"];
+        let words = ["That is Deployment/orders (apps/v1)", "Name Deployment/orders in targetRefs"];
         let targets = json!([{"kind": "ReplicaSet", "name": set}]);
         is_refused(stand, "of-a-deployment", targets, Reason::TargetHasController, &words).await;
         assert_eq!(stand.replicas("apps/v1", "Deployment", "orders").await, 2);
@@ -45,7 +45,7 @@ async fn what_another_object_controls_is_refused_and_that_one_is_named() {
         set_of_stream["metadata"]["ownerReferences"] = json!([reference(true)]);
         stand.create(set_of_stream).await;
         let targets = json!([{"kind": "StatefulSet", "name": "payments"}]);
-        let words = [&*format!("StatefulSet/payments is controlled by Plain/stream ({V1})")];
+        let words = ["StatefulSet/payments is controlled by", &*format!("That is Plain/stream ({V1})")];
         is_refused(stand, "of-a-custom-resource", targets, Reason::TargetHasController, &words).await;
 
         // One that is only deleted with another is nobody's to scale.
@@ -109,16 +109,15 @@ async fn a_kind_that_is_unknown_or_has_no_scale_is_told_from_a_target_that_does_
     Stand::with_kinds(async |stand| {
         stand.custom(V1, "Plain", "orders", json!({"replicas": 2})).await;
         let one = |api_version: &str, kind: &str, name: &str| json!([{"apiVersion": api_version, "kind": kind, "name": name}]);
-        let unknown = format!("the API server serves no kind Wroker of {V1}");
-        is_refused(stand, "typo", one(V1, "Wroker", "orders"), Reason::TargetKindUnknown, &[&unknown, "install its definition"])
-            .await;
-        let elsewhere = format!("not under {GROUP}/v1alpha1, but under {V1} and {GROUP}/v1beta1");
+        let unknown = format!("No kind Wroker of {V1} is served");
+        is_refused(stand, "typo", one(V1, "Wroker", "orders"), Reason::TargetKindUnknown, &[&unknown, "install its CRD"]).await;
+        let elsewhere = format!("under {GROUP}/v1alpha1, but under {V1} and {GROUP}/v1beta1");
         let version = one(&format!("{GROUP}/v1alpha1"), "Worker", "orders");
         is_refused(stand, "version", version, Reason::TargetKindUnknown, &[&elsewhere]).await;
-        let words = [&*format!("Plain of {V1} has no scale subresource"), "the reset waits until the group is empty"];
+        let words = ["has no scale subresource", &*format!("Plain of {V1}"), "the reset waits until the group is empty"];
         is_refused(stand, "no-scale", one(V1, "Plain", "orders"), Reason::TargetNotScalable, &words).await;
         is_refused(stand, "core", one("v1", "ConfigMap", "orders"), Reason::TargetNotScalable, &["no scale subresource"]).await;
-        is_refused(stand, "cluster", one(V1, "Fleet", "orders"), Reason::TargetNotScalable, &["is not in a namespace"]).await;
+        is_refused(stand, "cluster", one(V1, "Fleet", "orders"), Reason::TargetNotScalable, &["is not namespaced"]).await;
         for (name, api_version, kind) in [("set", "apps/v1", "StatefulSet"), ("custom", V1, "Worker")] {
             let words = [&*format!("{kind}/orders does not exist in this namespace")];
             is_refused(stand, name, one(api_version, kind, "orders"), Reason::TargetNotFound, &words).await;
@@ -134,7 +133,7 @@ async fn a_kind_that_is_installed_later_is_found_then() {
         let definition = definitions::definition(&group, "Latecomer", "Namespaced", Some(".spec.replicas"), &[("v1", true)]);
         let v1 = format!("{group}/v1");
         let target = json!([{"apiVersion": v1, "kind": "Latecomer", "name": "orders"}]);
-        is_refused(stand, "early", target.clone(), Reason::TargetKindUnknown, &["serves no kind Latecomer"]).await;
+        is_refused(stand, "early", target.clone(), Reason::TargetKindUnknown, &["No kind Latecomer"]).await;
         definitions::install(&stand.client, &definition).await;
         stand.custom(&v1, "Latecomer", "orders", json!({"replicas": 2})).await;
         succeeded(&stand.run("late", target).await);
@@ -162,7 +161,7 @@ async fn unset_replicas_of_which_there_are_several_are_no_count_to_come_back_to(
         stand.custom(V1, "Worker", "orders", json!({})).await;
         stand.report(V1, "Worker", "orders", json!({"replicas": 3})).await;
         let target = json!([{"apiVersion": V1, "kind": "Worker", "name": "orders"}]);
-        is_refused(stand, "unset", target, Reason::TargetNotScalable, &["and has 3", "Set its replicas"]).await;
+        is_refused(stand, "unset", target, Reason::TargetNotScalable, &["reports 3", "Set its spec.replicas"]).await;
         let found = stand.objects(V1, "Worker").await.get("orders").await.unwrap();
         assert_eq!(found.data["spec"], json!({}), "the look has changed nothing");
     })

@@ -213,7 +213,7 @@ async fn one_whose_consumers_came_back_after_the_commit_is_not_taken_up() {
         },
         async |stand, group, topic, done| {
             let message = ended(&done, Phase::Failed, Reason::AlreadyApplied);
-            assert!(message.contains("was broken off") && message.contains("runId"), "{message}");
+            assert!(message.contains("was interrupted") && message.contains("runId"), "{message}");
             assert_eq!(stand.committed(group, topic).await, [Some(90), Some(2), None], "nothing moved");
         },
     )

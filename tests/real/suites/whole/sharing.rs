@@ -62,11 +62,7 @@ async fn one_that_comes_later_joins_and_the_first_waits_for_it() {
             status(reset).phase == Some(Phase::Restoring) && status(reset).reason == Some(Reason::WaitingForOtherReset)
         });
         let waiting = waiting.await;
-        assert!(
-            status(&waiting).message.as_ref().unwrap().contains("/slow still needs at zero"),
-            "{:?}",
-            status(&waiting).message
-        );
+        assert!(status(&waiting).explanation().contains("/slow no longer needs it at zero"), "{:?}", status(&waiting).message);
         assert_eq!(status(&waiting).hold.as_ref().unwrap().start_time, status(&held).hold.as_ref().unwrap().start_time);
         assert_eq!(status(&waiting).targets[0].original_replicas, 2, "never zero over the count that the other has saved");
         assert_eq!(stand.replicas().await, 0);

@@ -24,8 +24,8 @@ async fn an_undo_goes_back_to_what_was_before_and_can_be_undone_itself() {
         succeeded(&done);
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(5), Some(0)]);
         let warnings = status(&done).warnings.join("\n");
-        assert!(warnings.contains(&format!("nothing was committed for {topic}-2")), "{warnings}");
-        assert!(!warnings.contains("has moved since"), "{warnings}");
+        assert!(warnings.contains(&format!("there was no committed offset for partition 2 of topic {topic}")), "{warnings}");
+        assert!(!warnings.contains("has changed since"), "{warnings}");
         assert!(status(&done).equivalent_command.as_ref().unwrap().contains("--from-file after.csv"));
 
         // The group goes on, and the log's start too: then the undo of the undo says so, and stays within the log.
@@ -35,7 +35,7 @@ async fn an_undo_goes_back_to_what_was_before_and_can_be_undone_itself() {
         succeeded(&again);
         assert_eq!(stand.committed(&group, &topic).await, [Some(100), Some(10), Some(0)]);
         let warnings = status(&again).warnings.join("\n");
-        assert!(warnings.contains(&format!("moved since OffsetReset back on 1 of its partitions: {topic}-0")), "{warnings}");
+        assert!(warnings.contains(&format!("changed since OffsetReset back on partition 0 of topic {topic}")), "{warnings}");
         succeeded(&stand.run("clamped", &group, json!([]), undo("mistake")).await);
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(8), Some(0)]);
     })
@@ -53,14 +53,14 @@ async fn what_cannot_be_taken_back_is_refused() {
         stand.run("dry", &group, json!([{"topic": topic, "offset": 30}]), json!({"dryRun": true})).await;
         for (name, of, words) in [
             ("missing", "nobody", "does not exist in this namespace"),
-            ("another-group", "of-another", "was about group"),
-            ("nothing-set", "dry", "has set no offset"),
+            ("another-group", "of-another", "was about another group"),
+            ("nothing-set", "dry", "has committed no offset"),
         ] {
             let message = ended(&stand.run(name, &group, json!([]), undo(of)).await, Phase::Failed, Reason::UndoNotPossible);
             assert!(message.contains(words), "{name}: {message}");
         }
         let message = ended(&stand.run("itself", &group, json!([]), undo("itself")).await, Phase::Failed, Reason::InvalidSpec);
-        assert!(message.contains("cannot take itself back"), "{message}");
+        assert!(message.contains("cannot undo itself"), "{message}");
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);
     })
     .await;

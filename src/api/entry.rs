@@ -1,0 +1,119 @@
+//! An entry of `spec.resets`: what to reset, and where to.
+
+#![allow(clippy::duplicated_attributes, reason = "KubeSchema takes an attribute several times, once for each rule")]
+
+use kube::{KubeSchema, core::Duration};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::{durations::perhaps_a_duration, rules, schema::own_description};
+
+/// One request: one topic or several, one or all of their partitions, and exactly one target.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::ONE_TARGET, validation = rules::ONE_SCOPE)]
+pub struct ResetSpec {
+    /// The name of one topic. For several topics use topicPattern instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = rules::TOPIC)]
+    pub topic: Option<String>,
+
+    /// A regular expression (RE2) that a topic's whole name must match, such as "orders\\..*". It
+    /// selects from the topics on which the group has committed offsets (with fromGroup: on which
+    /// that group has), and of these the partitions with a committed offset; ".*" selects all of
+    /// them. It is resolved once, when the plan is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = rules::TOPIC_PATTERN)]
+    pub topic_pattern: Option<String>,
+
+    /// The number of one partition, or -1 (the default) for all partitions that the topic has when
+    /// the plan is made.
+    #[serde(default = "default_partition")]
+    #[x_kube(validation = rules::PARTITION)]
+    pub partition: i32,
+
+    /// Target: this offset. One below the smallest becomes the smallest and one above the largest
+    /// becomes the largest, as outOfRange says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::OFFSET)]
+    pub offset: Option<i64>,
+
+    /// Target: the first record at or after this time. Unix time as a number (10 digits are
+    /// seconds, 13 are milliseconds), or RFC 3339 with a zone in quotes, such as
+    /// "2019-10-23T13:22:24Z". A time before the earliest record becomes the earliest and one after
+    /// the latest becomes the end of the log, as outOfRange says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::TIMESTAMP_WITHOUT_QUOTES, validation = rules::TIMESTAMP)]
+    pub timestamp: Option<TimestampSpec>,
+
+    /// Target: a position in the log. Earliest is the first record that is kept, tiered storage
+    /// included. Latest is the end, so that only new records are consumed; see isolationLevel.
+    /// Current is where the group is, so that only an offset that is out of range changes, after a
+    /// topic was recreated or records have expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
+    pub position: Option<Position>,
+
+    /// Target: the committed offset plus this many offsets, or minus when negative. It is counted
+    /// from where the stopped consumers have committed; every partition needs a committed offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_by: Option<i64>,
+
+    /// Target: the first record from this long ago or later, as a duration such as 1h30m; write
+    /// days as hours. It is counted back from status.startTime, so it is the same time throughout
+    /// the reset.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "perhaps_a_duration")]
+    #[x_kube(validation = rules::DURATION)]
+    #[schemars(length(max = 32))]
+    pub duration: Option<Duration>,
+
+    /// Target: the committed offsets of this other group, as they are when the plan is made.
+    /// Partitions of a topic on which that group has not committed are left as they are; a
+    /// partition that is given by its number must have an offset there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub from_group: Option<String>,
+}
+
+/// A position in the log that needs no number.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum Position {
+    /// The first record that is kept.
+    Earliest,
+    /// The end: one past the last record.
+    Latest,
+    /// The committed offset, moved into the log's range when it is out of it.
+    Current,
+}
+
+fn default_partition() -> i32 {
+    -1
+}
+
+/// A time as a user writes it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum TimestampSpec {
+    /// Unix time: 10 digits are seconds, 13 are milliseconds.
+    Unix(i64),
+    /// RFC 3339 with a zone.
+    Rfc3339(String),
+}
+
+// By hand, because a structural schema allows "a number or a string" only as
+// `x-kubernetes-int-or-string`.
+impl JsonSchema for TimestampSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TimestampSpec".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "x-kubernetes-int-or-string": true })
+    }
+}

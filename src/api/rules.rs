@@ -1,0 +1,380 @@
+//! The CEL rules of the CRD, each with the message that a user reads at `kubectl apply`.
+//!
+//! A rule never fails to evaluate, whatever the schema lets through: the API server would answer
+//! with the words of its CEL engine. (A few regular expressions are the exception, see
+//! `TOPIC_PATTERN`.) The first sentence of a message stands alone within 100 characters.
+
+use kube::core::Rule;
+
+/// A CEL rule of the CRD, and the message for an object that breaks it.
+#[derive(Clone, Copy, Debug)]
+pub struct CelRule {
+    /// The expression, which is true for a valid value.
+    pub expression: &'static str,
+    /// What to write instead.
+    pub message: &'static str,
+}
+
+impl From<CelRule> for Rule {
+    fn from(rule: CelRule) -> Self {
+        Self::new(rule.expression).message(rule.message)
+    }
+}
+
+macro_rules! rules {
+    ($($name:ident: $expression:expr => $message:expr;)+) => {
+        $(pub const $name: CelRule = CelRule { expression: $expression, message: $message };)+
+    };
+}
+
+/// Literals of CEL with commas between them.
+macro_rules! quoted {
+    ($first:literal $(, $rest:literal)*) => { concat!("'", $first, "'", $(", '", $rest, "'",)*) };
+}
+
+/// Words with commas between them.
+macro_rules! listed {
+    ($first:literal $(, $rest:literal)*) => { concat!($first, $(", ", $rest,)*) };
+}
+
+/// A comparison of fields with their old values: `always` lists the fields that are never absent.
+macro_rules! unchanged {
+    (always: $first:literal $(, $field:literal)*; perhaps: $($optional:literal),*) => {
+        concat!(
+            "self.", $first, " == oldSelf.", $first,
+            $(" && self.", $field, " == oldSelf.", $field,)*
+            $(
+                " && has(self.", $optional, ") == has(oldSelf.", $optional, ")",
+                " && (!has(self.", $optional, ") || self.", $optional, " == oldSelf.", $optional, ")",
+            )*
+        )
+    };
+}
+
+/// All of these fields are present.
+macro_rules! all {
+    ($first:literal $(, $rest:literal)*) => { concat!("has(self.", $first, ")", $(" && has(self.", $rest, ")",)*) };
+}
+/// None of these fields is present.
+macro_rules! none {
+    ($first:literal $(, $rest:literal)*) => { concat!("!has(self.", $first, ")", $(" && !has(self.", $rest, ")",)*) };
+}
+
+/// How many of these fields are present.
+macro_rules! count {
+    ($first:literal $(, $rest:literal)*) => {
+        concat!("(has(self.", $first, ") ? 1 : 0)", $(" + (has(self.", $rest, ") ? 1 : 0)",)*)
+    };
+}
+
+/// The name of an object, which becomes part of an address.
+macro_rules! object_name {
+    () => {
+        "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+    };
+}
+
+/// A duration whose numbers are small enough that 32 characters of them never exceed what CEL's
+/// `duration` can hold (292 years).
+macro_rules! duration {
+    () => {
+        concat!(
+            "^([1-4]?[0-9]{1,5}([.][0-9]+)?h|[0-9]{1,7}([.][0-9]+)?m|",
+            "1?[0-9]{1,9}([.][0-9]+)?s|[0-9]{1,12}([.][0-9]+)?ms)+$"
+        )
+    };
+}
+macro_rules! duration_up_to {
+    ($most:literal) => {
+        concat!(
+            "self.matches('",
+            duration!(),
+            "') && duration(self) > duration('0s') && duration(self) <= duration('",
+            $most,
+            "')"
+        )
+    };
+}
+
+/// A comparison of two durations. It holds where one of them is not a duration: that breaks its own
+/// rule.
+macro_rules! durations {
+    ($left:literal $comparison:literal $right:literal) => {
+        concat!(
+            "!self.",
+            $left,
+            ".matches('",
+            duration!(),
+            "') || !self.",
+            $right,
+            ".matches('",
+            duration!(),
+            "')",
+            " || duration(self.",
+            $left,
+            ") ",
+            $comparison,
+            " duration(self.",
+            $right,
+            ")"
+        )
+    };
+}
+
+/// A time of the years 1971 to 9998 with a zone, on a day that exists.
+macro_rules! time {
+    () => {
+        concat!(
+            "^(",
+            "(19[7-9][1-9]|19[89]0|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-",
+            "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))",
+            "|(19(7[26]|8[048]|9[26])|[2-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[3579][26])00)-02-29",
+            ")T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+        )
+    };
+}
+
+/// The properties of `kafka.config` whose values are milliseconds.
+macro_rules! times {
+    ($do:ident) => {
+        $do!(
+            "broker.address.ttl",
+            "request.timeout.ms",
+            "socket.connection.setup.timeout.ms",
+            "reconnect.backoff.ms",
+            "reconnect.backoff.max.ms",
+            "retry.backoff.ms",
+            "retry.backoff.max.ms",
+            "connections.max.idle.ms",
+            "api.version.request.timeout.ms"
+        )
+    };
+}
+macro_rules! array {
+    ($($item:literal),+) => { &[$($item),+] };
+}
+
+/// The properties of `kafka.config` whose values are milliseconds.
+pub const TIMES: &[&str] = times!(array);
+
+// The spec.
+rules! {
+    IMMUTABLE: unchanged!(
+        always: "targetRefs", "kafka", "group", "resets", "outOfRange", "isolationLevel", "allowNewGroup", "remainingMembers",
+            "sessionTimeout", "drainTimeout", "holdTimeout";
+        perhaps: "undo", "limits", "runId", "notAfter"
+    ) => "the spec cannot be changed, except suspend, and dryRun from true to false. Like a Job, an OffsetReset runs once. \
+        Create another OffsetReset under a new name";
+
+    DRY_RUN: "self.dryRun == oldSelf.dryRun || oldSelf.dryRun"
+        => "dryRun can only be changed from true to false. A reset that may have run cannot become a dry run. \
+        Create another OffsetReset under a new name";
+
+    RESETS_OR_UNDO: "has(self.undo) != (self.resets.size() > 0)"
+        => "write either resets or undo. resets lists what to reset and where to; undo names the OffsetReset to undo";
+
+    OTHER_GROUP: "self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)"
+        => "fromGroup must name another group than spec.group. \
+        To move the group's own offsets into range, write position: Current";
+
+    REMOVAL_NEEDS_TARGETS: "self.remainingMembers != 'Remove' || self.targetRefs.size() > 0"
+        => "remainingMembers: Remove needs a workload in targetRefs. \
+        It removes the members that remain after the targets have stopped: name the workloads, or write Wait";
+
+    DRAIN_COVERS_SESSION: durations!("drainTimeout" ">=" "sessionTimeout")
+        => "drainTimeout must be at least sessionTimeout. \
+        For that long the broker counts a consumer as a member that did not leave the group: raise drainTimeout";
+
+    HOLD_COVERS_DRAIN: durations!("holdTimeout" ">" "drainTimeout")
+        => "holdTimeout must be longer than drainTimeout. It limits the whole time at zero, the drain included: raise holdTimeout";
+
+    TARGETS_ONCE: "self.all(t, self.exists_one(u, u.apiVersion == t.apiVersion && u.kind == t.kind && u.name == t.name))"
+        => "targetRefs names the same workload twice. Name it once";
+
+    // The schema has a plain string here: as date-time the API server accepts strings that CEL
+    // cannot read.
+    NOT_AFTER: concat!("self.matches('", time!(), "')")
+        => "notAfter must be a time after 1970 with a zone, such as 2026-11-24T18:00:00Z";
+
+    SESSION_TIMEOUT: duration_up_to!("30m")
+        => "sessionTimeout must be a duration of up to 30m, such as 10s or 1m30s";
+
+    DRAIN_TIMEOUT: duration_up_to!("24h")
+        => "drainTimeout must be a duration of up to 24h, such as 2m";
+
+    HOLD_TIMEOUT: duration_up_to!("24h")
+        => "holdTimeout must be a duration of up to 24h, such as 10m";
+}
+
+// The targets, undo and limits.
+rules! {
+    SCALABLE: "self.apiVersion != 'apps/v1' || self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet']"
+        => "of apps/v1, only a Deployment, a StatefulSet or a ReplicaSet can be a target. \
+        For a kind of another API group write its apiVersion too, such as argoproj.io/v1alpha1 for a Rollout. \
+        A DaemonSet has no replicas: stop it yourself and leave it out of targetRefs; the reset waits until the group is empty";
+
+    API_VERSION: "self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+([a-z]+[0-9]+)?$')"
+        => "apiVersion must be as in the workload's own manifest. Write group and version, such as apps/v1 or argoproj.io/v1alpha1";
+
+    KIND: "self.matches('^[A-Z][A-Za-z0-9]*$')"
+        => "kind must be as in the workload's own manifest, such as StatefulSet. A plural or a short name does not work";
+
+    RESOURCE: "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+        => "resource must be as kubectl api-resources shows it under NAME, such as proxies. \
+        Leave out the API group and the subresource";
+
+    TARGET_NAME: concat!("self.matches('", object_name!(), "')")
+        => "name must be the workload's metadata.name. It has lowercase letters, digits, '-' and '.'";
+
+    UNDO_NAME: concat!("self.matches('", object_name!(), "')")
+        => "undo.name must be the metadata.name of an OffsetReset in this namespace";
+
+    MAX_REPLAY: "self >= 0" => "maxReplay must be 0 or more";
+
+    MAX_SKIP: "self >= 0" => "maxSkip must be 0 or more";
+}
+
+// One entry of `resets`.
+rules! {
+    ONE_TARGET: concat!(count!("offset", "timestamp", "position", "shiftBy", "duration", "fromGroup"), " == 1")
+        => "each entry of resets needs exactly one target. \
+        Write one of offset, timestamp, position, shiftBy, duration and fromGroup";
+
+    ONE_SCOPE: "has(self.topic) != has(self.topicPattern)"
+        => "each entry of resets needs either topic or topicPattern. \
+        topic is the name of one topic; topicPattern is a regular expression for several";
+
+    TOPIC: "self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'"
+        => "topic must be the name of one topic: letters, digits, '.', '_' and '-'. For several topics write topicPattern";
+
+    // No function of CEL tells a regular expression from other text, except by an error with the
+    // engine's words. The usual mistakes are found before it comes to that, where no backslash and
+    // no bracket gives a character another meaning.
+    TOPIC_PATTERN: concat!(
+        r"!self.matches(r'^[*+?]') && (self.matches(r'[\\\[]') || (self.split('(').size() == self.split(')').size()",
+        r" && !self.matches(r'[(|][*+]|[|][?]|[*+?][*+]|[(][?](!|=|>|<!|<=)')))",
+        r" && !self.matches(r'^[^\\]*\[[^\\\]]*$|^(.*[^\\])?(\\\\)*\\$') && 'topic'.matches(self) in [true, false]"
+    ) => "topicPattern must be a regular expression (RE2), such as \"orders\\..*\". \
+        For all topics of the group write \".*\". RE2 has neither lookahead nor lookbehind";
+
+    PARTITION: "self >= -1 && self <= 2147483647"
+        => "partition must be a partition's number from 0, or -1 for all partitions";
+
+    OFFSET: "self >= 0"
+        => "offset must be 0 or more. For the start or the end of the log write position: Earliest or position: Latest";
+
+    DURATION: concat!("self.matches('", duration!(), "') && duration(self) > duration('0s')")
+        => "duration must be a duration such as 90m or 36h, counted back from now. Write days as hours";
+}
+
+// `timestamp` is a number or a string. The API server reckons that such a value may be megabytes
+// long, and for hundreds of entries anything that reads all of it would cost more than the API
+// server allows: so neither a pattern nor `==` on its type, but `in`, and single characters. What
+// slips through is refused while planning.
+macro_rules! number_in_quotes {
+    () => {
+        "(self.size() in [10, 13] && self.charAt(4) in ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])"
+    };
+}
+rules! {
+    TIMESTAMP_WITHOUT_QUOTES: concat!("!(type(self) in [string]) || !", number_in_quotes!())
+        => "timestamp is a number in quotes. Write the number without quotes, such as timestamp: 1571812149";
+
+    TIMESTAMP: concat!(
+        "type(self) in [string] ? ", number_in_quotes!(),
+        " || (self.size() >= 20 && self.size() <= 40 && self.charAt(4) in ['-'] && self.charAt(10) in ['T', 't']",
+        " && (self.endsWith('Z') || self.endsWith('z')",
+        " || (self.size() >= 25 && (self.endsWith(':00') || self.endsWith(':30') || self.endsWith(':45')))))",
+        " : (self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999)"
+    ) => "timestamp must be Unix time as a number, or RFC 3339 with a zone in quotes. Seconds have 10 digits and milliseconds 13: \
+        write 1571812149, 1571812149000 or \"2019-10-23T13:22:24Z\"";
+}
+
+// The connection to Kafka.
+rules! {
+    BROKERS_OR_BINDING: "has(self.bootstrapServers) != has(self.binding)"
+        => "kafka needs either bootstrapServers or binding. \
+        With bootstrapServers write tls and authentication as the cluster needs them; binding is a Secret with the whole connection";
+
+    BINDING_ALONE: concat!("!has(self.binding) || (", none!("tls", "authentication"), ")")
+        => "kafka.binding excludes tls and authentication. Leave both out: the Secret has the whole connection";
+
+    CERTIFICATE_NEEDS_TLS: "!has(self.authentication) || self.authentication.type != 'tls' || has(self.tls)"
+        => "authentication of type tls needs kafka.tls. The client certificate is presented in TLS: write tls too, such as \
+        tls: {trustedCertificates: [{secretName: my-cluster-cluster-ca-cert, certificate: ca.crt}]}";
+
+    BOOTSTRAP_SERVERS: "self.matches('^[^,:/ ]+:[0-9]{1,5}(,[^,:/ ]+:[0-9]{1,5})*$') \
+        || self.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$')"
+        => "bootstrapServers must be host:port, such as kafka-bootstrap.kafka:9092. \
+        Separate several with commas, without spaces";
+
+    CERTIFICATE_OR_PATTERN: "has(self.certificate) != has(self.pattern)"
+        => "each entry of trustedCertificates needs either certificate or pattern. \
+        certificate is one key of the Secret, such as ca.crt; pattern selects several, such as \"*.crt\"";
+
+    KEY_PATTERN: "self.matches('^[-._a-zA-Z0-9*?]+$')"
+        => "pattern must select keys of the Secret, such as \"*.crt\". \
+        It has letters, digits, '-', '_' and '.', * for any characters, and ? for one";
+
+    TLS_AUTHENTICATION: concat!(
+        "self.type != 'tls' || (has(self.certificateAndKey) && ",
+        none!("username", "passwordSecret", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"),
+        ")"
+    ) => "authentication of type tls needs certificateAndKey, and nothing else";
+
+    PASSWORD_AUTHENTICATION: concat!(
+        "!(self.type in ['scram-sha-256', 'scram-sha-512', 'plain']) || (", all!("username", "passwordSecret"), " && ",
+        none!("certificateAndKey", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"),
+        ")"
+    ) => "authentication with a password needs username and passwordSecret, and nothing else. \
+        That is so for the types scram-sha-256, scram-sha-512 and plain";
+
+    OAUTH_AUTHENTICATION: concat!(
+        "self.type != 'oauth' || (", all!("tokenEndpointUri", "clientId", "clientSecret"), " && ",
+        none!("certificateAndKey", "username", "passwordSecret"),
+        ")"
+    ) => "authentication of type oauth needs tokenEndpointUri, clientId and clientSecret. \
+        It may have scope and tlsTrustedCertificates, and nothing else";
+
+    TOKEN_ENDPOINT: "self.matches('^https://[^ @#?/]+(/[^ @#?]*)?$')"
+        => "tokenEndpointUri must be an https:// address without user, query and fragment. \
+        Write it such as https://idp.example.com/oauth2/token";
+}
+
+// The properties of the client.
+rules! {
+    CONFIG_WITHOUT_SECURITY: "self.all(k, !k.startsWith('ssl.') && !k.startsWith('sasl.') && k != 'security.protocol' \
+        && !k.startsWith('enable.ssl') && !k.startsWith('oauthbearer'))"
+        => "config cannot set TLS and SASL. Write kafka.tls and kafka.authentication, which read Secrets: \
+        no property may name a file, a command or an endpoint on the operator's side";
+
+    CONFIG_WITHOUT_BROKERS: "self.all(k, !(k in ['bootstrap.servers', 'metadata.broker.list']))"
+        => "config cannot name brokers. Write bootstrapServers or binding";
+
+    CONFIG_LISTED: concat!(
+        "self.all(k, k.startsWith('ssl.') || k.startsWith('sasl.') || k.startsWith('enable.ssl') || k.startsWith('oauthbearer')",
+        " || k in [",
+        quoted!("security.protocol", "bootstrap.servers", "metadata.broker.list", "client.id", "client.dns.lookup"), ", ",
+        quoted!("broker.address.family", "socket.keepalive.enable", "socket.nagle.disable"), ", ", times!(quoted), "])"
+    ) => concat!(
+        "config has a property that is not on the list. Write only client.id, client.dns.lookup, broker.address.family, ",
+        "socket.keepalive.enable, socket.nagle.disable, ", times!(listed), ". Others would change how the operator commits, ",
+        "or what it reads on its own side"
+    );
+
+    CONFIG_TIMES: concat!("self.all(k, !(k in [", times!(quoted), "]) || self[k].matches('^(0|[1-9][0-9]{0,5})$'))")
+        => "config has a time that is not a number of milliseconds from \"0\" to \"999999\"";
+
+    CONFIG_SWITCHES: "self.all(k, !(k in ['socket.keepalive.enable', 'socket.nagle.disable']) || self[k] in ['true', 'false'])"
+        => "config: socket.keepalive.enable and socket.nagle.disable must be \"true\" or \"false\"";
+
+    CONFIG_FAMILY: "self.all(k, k != 'broker.address.family' || self[k] in ['any', 'v4', 'v6'])"
+        => "config: broker.address.family must be any, v4 or v6";
+
+    CONFIG_LOOKUP: "self.all(k, k != 'client.dns.lookup' \
+        || self[k] in ['use_all_dns_ips', 'resolve_canonical_bootstrap_servers_only'])"
+        => "config: client.dns.lookup must be use_all_dns_ips or resolve_canonical_bootstrap_servers_only";
+
+    CONFIG_CLIENT_ID: "self.all(k, k != 'client.id' || self[k].matches('^[-._a-zA-Z0-9]+$'))"
+        => "config: client.id must have only letters, digits, '.', '_' and '-'";
+}
