@@ -57,11 +57,15 @@ fn any_request_has_a_sound_plan_or_is_refused_in_words_whatever_kafka_says() {
 const PARSED: [&str; 6] = [
     "each entry of resets needs exactly one target",
     "each entry of resets needs either topic",
-    "topicPattern must be",
     "partition must be",
     "offset must be",
     "timestamp ",
+    "duration must be",
 ];
+
+/// What the parser understands although the API server does not: a time or a pattern that is
+/// written in another way.
+const UNDERSTOOD: [&str; 3] = ["2026-11-24T18:00:60Z", "2026-11-24 18:00:00Z", "a**"];
 
 fn parsed(change: &Value) -> Option<Result<Request, String>> {
     let object = json!({
@@ -82,6 +86,7 @@ fn what_a_rule_refuses_the_parser_refuses_in_the_same_words() {
         for change in changes {
             match parsed(&change) {
                 None => {}
+                Some(Ok(_)) if UNDERSTOOD.iter().any(|text| change.to_string().contains(text)) => {}
                 Some(Ok(_)) => wrong.push(format!("{rule}: accepted {change}")),
                 Some(Err(invalid)) => {
                     let same = PARSED.iter().any(|own| rule.starts_with(own)) || invalid.contains(rule);

@@ -5,6 +5,7 @@ pub mod identity;
 mod timestamp;
 pub(crate) mod validate;
 
+use crate::machine::limits::PATTERN_SIZE;
 use self::validate::check;
 use super::time::spec_duration;
 use crate::api::{
@@ -13,10 +14,6 @@ use crate::api::{
 pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
-
-/// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a
-/// user.
-const PATTERN_SIZE: usize = 1 << 20;
 
 /// What one `OffsetReset` asks for.
 #[derive(Clone, Debug, PartialEq)]

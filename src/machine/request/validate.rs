@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use regex::RegexBuilder;
+
 use super::error::InvalidSpec;
+use crate::machine::limits::PATTERN_SIZE;
 use crate::api::{
     AuthenticationSpec, AuthenticationType, BootstrapServers, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef,
     rules::{self, CelRule},
@@ -198,6 +201,10 @@ fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, CelR
             return Err(("topic", rules::TOPIC));
         }
     }
+    // Alone, before it is put between anchors: `a)|(b` would be valid there, and match other names.
+    if entry.topic_pattern.as_ref().is_some_and(|pattern| !is_pattern(pattern)) {
+        return Err(("topicPattern", rules::TOPIC_PATTERN));
+    }
     if entry.from_group.as_deref() == Some(group) {
         return Err(("fromGroup", rules::OTHER_GROUP));
     }
@@ -205,6 +212,10 @@ fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, CelR
         return Err(("duration", rules::DURATION));
     }
     Ok(())
+}
+
+fn is_pattern(pattern: &str) -> bool {
+    RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build().is_ok()
 }
 
 fn bounded(field: &str, value: kube::core::Duration, most: Duration, rule: CelRule) -> Result<Duration, InvalidSpec> {
