@@ -5,7 +5,7 @@ use offset_reset_operator::{
     api::{OffsetReset, OffsetResetSpec},
     machine::request::Request,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::generators::{any_plan, any_spec, random::Random, refusals};
 
@@ -54,7 +54,7 @@ fn any_request_has_a_sound_plan_or_is_refused_in_words_whatever_kafka_says() {
 
 /// The beginnings of the rules that the parser checks while it parses an entry, in words of its
 /// own.
-const PARSED: [&str; 6] = [
+const IN_OWN_WORDS: [&str; 6] = [
     "each entry of resets needs exactly one target",
     "each entry of resets needs either topic",
     "partition must be",
@@ -89,7 +89,7 @@ fn what_a_rule_refuses_the_parser_refuses_in_the_same_words() {
                 Some(Ok(_)) if UNDERSTOOD.iter().any(|text| change.to_string().contains(text)) => {}
                 Some(Ok(_)) => wrong.push(format!("{rule}: accepted {change}")),
                 Some(Err(invalid)) => {
-                    let same = PARSED.iter().any(|own| rule.starts_with(own)) || invalid.contains(rule);
+                    let same = IN_OWN_WORDS.iter().any(|own| rule.starts_with(own)) || invalid.contains(rule);
                     if !invalid.starts_with("spec.") || !same {
                         wrong.push(format!("{rule}: {change} was refused with {invalid}"));
                     }

@@ -4,6 +4,7 @@
 
 mod committed;
 #[path = "../generators/mod.rs"]
+#[allow(dead_code, reason = "the suites on real parts use the rest")]
 mod generators;
 mod input;
 mod kafka_faults;

@@ -5,12 +5,12 @@ pub mod identity;
 mod timestamp;
 pub(crate) mod validate;
 
-use crate::machine::limits::PATTERN_SIZE;
 use self::validate::check;
 use super::time::spec_duration;
 use crate::api::{
     IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
 };
+use crate::machine::limits::PATTERN_SIZE;
 pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;

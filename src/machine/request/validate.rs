@@ -6,11 +6,11 @@ use std::time::Duration;
 use regex::RegexBuilder;
 
 use super::error::InvalidSpec;
-use crate::machine::limits::PATTERN_SIZE;
 use crate::api::{
     AuthenticationSpec, AuthenticationType, BootstrapServers, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef,
     rules::{self, CelRule},
 };
+use crate::machine::limits::PATTERN_SIZE;
 
 const DAY: Duration = Duration::from_hours(24);
 

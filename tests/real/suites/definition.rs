@@ -324,7 +324,7 @@ async fn kubectl(arguments: &[&str], input: &str) -> String {
 async fn kubectl_get_shows_how_far_a_reset_is_and_until_when_it_holds_the_consumers() {
     with_namespace(async |client, namespace| {
         let api = resets(&client, &namespace);
-        let new = common::reset("replay", "orders", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
+        let new = real_tests::reset("replay", "orders", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
         api.create(&PostParams::default(), &new).await.unwrap();
         let status = json!({"status": {
             "observedGeneration": 1, "phase": "Draining", "reason": "WaitingForGroup", "progress": "0/3",

@@ -302,7 +302,7 @@ async fn a_lease_that_somebody_steals_clears_or_deletes_ends_the_process() {
         let clear = json!({"spec": {"holderIdentity": null}});
         for (name, patch, words) in [
             ("stolen", Some(steal), "thief holds it now"),
-            ("cleared", Some(clear), "our name off it"),
+            ("cleared", Some(clear), "removed this instance's name from it"),
             ("deleted", None, "has deleted it"),
         ] {
             let words_of = arguments(&namespace, &[&ENDLESS[..], &["--lease-name", name]].concat()).clone();
@@ -322,7 +322,7 @@ async fn a_lease_that_somebody_steals_clears_or_deletes_ends_the_process() {
                 None => drop(leases.delete(name, &DeleteParams::default()).await.unwrap()),
             }
             let said = lost(&operator.ended().await);
-            assert!(said.contains(&format!("the leader lease {namespace}/{name} is lost")) && said.contains(words), "{said}");
+            assert!(said.contains(&format!("leader lease {namespace}/{name} lost")) && said.contains(words), "{said}");
         }
     })
     .await;

@@ -103,7 +103,7 @@ async fn what_stands_under_the_name_of_the_record_is_never_overwritten() {
         let operator = Operator::start(&client, &namespace);
         let done = wait_for_end(&stand.api, "taken").await;
         let message = ended(&done, Phase::Failed, Reason::ReportUnavailable);
-        assert!(message.contains("is not of this OffsetReset"), "{message}");
+        assert!(message.contains("does not belong to this OffsetReset"), "{message}");
         assert!(status(&done).hold.is_none(), "nothing was stopped");
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);
         assert_eq!(maps.get(&name).await.unwrap().data.unwrap()["theirs"], "yes");
