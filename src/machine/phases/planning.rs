@@ -139,7 +139,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
         let unscalable = pass.seen.unscalable.get(index).and_then(Option::as_ref);
         refusals.extend(workloads::refusal(target, seen, unscalable));
         if let Seen::Known(workload) = seen {
-            let held = match pass.seen.holds.get(index) {
+            let recorded_hold = match pass.seen.holds.get(index) {
                 Some(Seen::Unknown(why)) => {
                     let message = Message::naming([&name_ref(target)], |[name]| format!("The Lease of {name} cannot be read"))
                         .detail("It shows which resets hold the workload at zero")
@@ -151,7 +151,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
                 Some(Seen::Known(_) | Seen::Missing) | None => None,
             };
             let mut planned = TargetStatus::new(target, &workload.uid);
-            match held {
+            match recorded_hold {
                 Some(hold) => planned.take_from(hold),
                 None => planned.found_with(workload.replicas),
             }
