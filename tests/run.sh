@@ -82,7 +82,7 @@ keep_audit_log() {
 
 images() {
   if [ "$cluster" = sandbox ]; then
-    sandbox --name "$1" image operator --binary "$target/debug/offset-reset-operator"
+    sandbox --name "$1" image operator --binary "$target/debug/offset-reset-operator" || return
     sandbox --name "$1" image kafka-client
   fi
 }
@@ -100,15 +100,18 @@ beside() {
   running[$name]=$!
 }
 
-# Waits for it, shows its output, and fails when it has failed.
+# Parts that have failed. The others still run, so that one run shows every failure.
+failed=()
+
+# Shows the output of what runs beside the rest until it ends, and records whether it failed.
 joined() {
   local status=0
+  tail --lines +1 --follow --pid "${running[$1]}" "$target/$1.log"
   wait "${running[$1]}" || status=$?
   unset "running[$1]"
-  cat "$target/$1.log"
   if [ "$status" != 0 ]; then
-    echo "FAILED: $1, which ran beside the integration tests; its output is above and in $target/$1.log" >&2
-    exit 1
+    echo "FAILED: $1; its output is above and in $target/$1.log" >&2
+    failed+=("$1")
   fi
 }
 
@@ -128,16 +131,19 @@ tests() {
   # All of this waits most of the time. One after the other, so that there are two sandboxes at once and no more.
   if [ "$cluster" = sandbox ]; then beside apart apart; fi
   step "integration tests: a real API server, a real broker of each line of Kafka"
-  integration
+  beside integration integration
+  joined integration
   if [ "$cluster" = sandbox ]; then
     step "in sandboxes of their own: outages, a flood, a large reset; a whole node; what a sandbox leaves behind"
     joined apart
     step "the operator's rights are exactly what it has used"
-    cat "$target"/audit-*.log >"$target/audit.log"
-    AUDIT_LOG=$(realpath "$target/audit.log") "$real" rights::a_difference rights::the_rights --nocapture
+    beside rights rights
+    joined rights
   else
-    alone existing
-    e2e
+    beside alone alone existing
+    joined alone
+    beside e2e e2e
+    joined e2e
     echo "not tested: what happens when the broker or the API server goes away; only the sandbox's parts can be taken away"
     echo "not tested: whether the operator's rights are exactly what it uses; only the sandbox's API server has a log of that"
   fi
@@ -147,62 +153,85 @@ tests() {
     step "$*"
     joined lint
   fi
+  if [ ${#failed[@]} != 0 ]; then
+    step "FAILED: ${failed[*]}"
+    exit 1
+  fi
   step "all tests passed"
+}
+
+# After all suites, because it reads the audit logs of all of them.
+rights() {
+  cat "$target"/audit-*.log >"$target/audit.log"
+  AUDIT_LOG=$(realpath "$target/audit.log") "$real" rights::a_difference rights::the_rights --nocapture
 }
 
 # Behind the others: nothing in here waits for a time.
 unit() {
+  local status=0
   renice -n 10 "$BASHPID" >/dev/null
   # Not through cargo, which would wait until the linters have built what they need.
   for binary in $(built | grep -vxF "$real"); do
     echo "$binary"
-    "$binary" --skip model::
+    "$binary" --skip model:: || status=$?
   done
   for binary in $(built | grep -F /offset_reset_operator-); do
-    "$binary" model:: --nocapture
+    "$binary" model:: --nocapture || status=$?
   done
+  return "$status"
 }
 
+# In each of these a suite that fails does not keep the next one from running.
 apart() {
-  outages
-  e2e
-  tests/sandbox/hygiene.sh "$target/debug/sandbox"
+  local status=0
+  outages || status=$?
+  e2e || status=$?
+  tests/sandbox/hygiene.sh "$target/debug/sandbox" || status=$?
+  return "$status"
 }
 
 integration() {
-  up integration control-plane --also-kafka-3
+  local status=0
+  up integration control-plane --also-kafka-3 || return
   # More threads than cores, because most tests wait most of the time.
   real integration admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
-    process:: resets:: targets:: whole:: --test-threads 6 --skip ten_thousand
+    process:: resets:: targets:: whole:: --test-threads 6 --skip ten_thousand || status=$?
   # After the others, because it keeps every core busy. It prints how many requests the operator survived.
-  real integration kills:: --nocapture
-  keep_audit_log integration
+  real integration kills:: --nocapture || status=$?
+  keep_audit_log integration || status=$?
   down integration
+  return "$status"
 }
 
 # Takes the broker and the API server away. Its requests are not kept: an API server that was just started again may refuse for a
 # moment what it will allow.
 outages() {
-  up outages control-plane
-  real outages outages:: --test-threads 1 --nocapture
-  alone outages
+  local status=0
+  up outages control-plane || return
+  real outages outages:: --test-threads 1 --nocapture || status=$?
+  alone outages || status=$?
   down outages
+  return "$status"
 }
 
 # Tests that need a broker and an API server for themselves: sandbox's name.
 alone() {
+  local status=0
   # It prints how long a sound reset took beside a flood of others.
-  real "$1" flood:: --nocapture --test-threads 1
+  real "$1" flood:: --nocapture --test-threads 1 || status=$?
   # While it creates 10,000 partitions, the broker does not know other tests' new topics for seconds.
-  real "$1" whole::large::ten_thousand
+  real "$1" whole::large::ten_thousand || status=$?
+  return "$status"
 }
 
 e2e() {
-  up e2e node
-  images e2e
-  real e2e e2e:: --test-threads 2
-  keep_audit_log e2e
+  local status=0
+  up e2e node || return
+  images e2e || return
+  real e2e e2e:: --test-threads 2 || status=$?
+  keep_audit_log e2e || status=$?
   down e2e
+  return "$status"
 }
 
 soak() {

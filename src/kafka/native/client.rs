@@ -114,7 +114,7 @@ fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
 }
 
 fn leaderless() -> RawError {
-    let text = "has no leader: no broker with a replica of it is up (kafka-topics.sh --describe --unavailable-partitions lists such partitions)";
+    let text = "no broker with a replica of it is up (kafka-topics.sh --describe --unavailable-partitions lists such partitions)";
     RawError { code: LEADER_NOT_AVAILABLE, text: text.into() }
 }
 

@@ -212,7 +212,7 @@ async fn what_could_be_seen_to_fail_stops_nothing() {
                 json!([{"topic": "no-such-topic", "offset": 10}]),
                 json!({}),
                 Reason::TopicNotFound,
-                "topic no-such-topic does not exist",
+                "Topic no-such-topic does not exist",
             ),
             ("no-partition", json!([{"partition": 9, "offset": 10}]), json!({}), Reason::PartitionNotFound, "has no partition 9"),
             (
@@ -241,7 +241,7 @@ async fn what_could_be_seen_to_fail_stops_nothing() {
                 offset.clone(),
                 json!({"kafka": {"bootstrapServers": "127.0.0.1:1"}}),
                 Reason::BrokerUnreachable,
-                "no broker of 127.0.0.1:1 answers",
+                "o broker of 127.0.0.1:1 answers",
             ),
             (
                 "no-such-day",

@@ -174,11 +174,7 @@ async fn a_planted_receipt_is_not_believed() {
         create(&mallory.client, namespace, &planted).await.unwrap();
         create(admin, namespace, &object).await.unwrap();
         let waits = |reset: &OffsetReset| {
-            reset
-                .status
-                .as_ref()
-                .and_then(|status| status.message.as_deref())
-                .is_some_and(|words| words.contains("any user may have"))
+            reset.status.as_ref().is_some_and(|status| status.explanation().contains("any user may have written it"))
         };
         let waiting = wait_for(&resets(admin, namespace), "r", "told of what was planted", waits).await;
         assert_ne!(status(&waiting).reason, Some(Reason::AlreadyApplied));

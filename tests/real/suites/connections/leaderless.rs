@@ -114,7 +114,7 @@ async fn a_partition_without_a_leader_is_said_with_where_to_look() {
     with_namespace(async |client, namespace| {
         let operator = Operator::start(&client, &namespace);
         let clear = kafka(CLEAR, &Value::Null, &Value::Null);
-        let words = ["partition leaderless-0: has no leader: no broker with a replica of it is up (kafka-topics.sh"];
+        let words = ["artition 0 of topic leaderless has no leader", "no broker with a replica of it is up (kafka-topics.sh"];
         each_fails(&client, &namespace, LEADERLESS, &[Case::passing("leaderless", clear, Reason::NoLeader, words)]).await;
         operator.end().await;
     })

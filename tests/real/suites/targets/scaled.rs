@@ -83,8 +83,8 @@ async fn what_is_written_through_scale_from_zero_is_said_to_be_so() {
         succeeded(&stand.let_go("replay", member).await);
         let told = stand.told("Deployment", "orders", Reason::ScaledUpByOthers).await;
         let words = [
-            "somebody scaled Deployment/orders up to 5",
-            "written through the scale subresource",
+            "Deployment/orders was scaled up to 5",
+            "most likely came through the scale subresource",
             "HorizontalPodAutoscaler/orders-load scales it",
         ];
         assert!(told.len() == 1 && words.iter().all(|words| told[0].contains(words)), "{told:?}");
