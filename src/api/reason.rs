@@ -31,6 +31,8 @@ reasons! {
     WaitingForOtherReset,
     /// suspend is true: it waits, and nothing was touched.
     Suspended,
+    /// A target is in the middle of a rollout: the plan waits until the rollout is complete, and the consumers run.
+    WaitingForRollout,
     /// The plan is being made; the consumers run.
     Planning,
     /// The plan stands; the consumers are about to be stopped.
@@ -103,6 +105,12 @@ reasons! {
     TargetHasController,
     /// Scaling a StatefulSet to zero would delete its volumes, and the spec does not accept that.
     VolumesWouldBeDeleted,
+    /// A target is in the middle of a rollout that is paused or blocked, so it would be restored as another revision.
+    RolloutIncomplete,
+    /// The pods of a target cannot all terminate within holdTimeout.
+    CannotStopInTime,
+    /// An admission policy or webhook changes the replica count that the operator asks for.
+    ReplicasOverridden,
     /// The targets cannot be read or scaled.
     TargetUnreachable,
     /// No broker answers.

@@ -208,6 +208,12 @@ pub struct TargetRef {
     /// are deleted, and the pods come back with new and empty ones. Without this such a StatefulSet is refused.
     #[serde(default, skip_serializing_if = "super::status::is_false")]
     pub accept_volume_deletion: bool,
+
+    /// Stop the workload even while pods of more than one of its revisions run, as in the middle of a rollout: all its replicas are
+    /// restored as its newest revision, whether that one has proved itself or not. Without this the reset waits for a rollout that makes
+    /// progress, and is refused while a rollout is paused or blocked.
+    #[serde(default, skip_serializing_if = "super::status::is_false")]
+    pub accept_revision_change: bool,
 }
 
 impl TargetRef {
@@ -215,7 +221,7 @@ impl TargetRef {
     #[must_use]
     pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
         let (api_version, kind, name) = (api_version.to_owned(), kind.to_owned(), name.to_owned());
-        Self { api_version, kind, resource: None, name, accept_volume_deletion: false }
+        Self { api_version, kind, resource: None, name, accept_volume_deletion: false, accept_revision_change: false }
     }
 
     /// The resource whose `scale` the creator's rights are checked for, by the same rule as in deploy/policies.yaml.

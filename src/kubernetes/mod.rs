@@ -8,9 +8,11 @@ mod known;
 pub mod leader;
 mod limit;
 mod owners;
+mod pods;
 mod receipts;
 mod reports;
 mod resets;
+mod rollouts;
 mod secrets;
 mod targets;
 

@@ -6,7 +6,6 @@ use k8s_openapi::api::{
         v1::{Scale, ScaleSpec},
         v2::HorizontalPodAutoscaler,
     },
-    core::v1::Pod as CorePod,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -15,10 +14,17 @@ use kube::{
     discovery::ApiResource,
 };
 
-use super::{kinds::Kinds, limit::limited, owners, words};
+use super::{
+    kinds::Kinds,
+    limit::limited,
+    owners,
+    pods::{Matching, Pods},
+    rollouts::{self, Teller},
+    words,
+};
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::facts::{Hpa, Pod, Seen, Unscalable, Workload, WorkloadDetails},
+    machine::facts::{Hpa, Seen, Unscalable, Workload, WorkloadDetails},
 };
 
 /// Reads and scales workloads.
@@ -26,13 +32,15 @@ use crate::{
 pub struct Targets {
     client: Client,
     kinds: Kinds,
+    pods: Pods,
 }
 
 /// How scaling ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scaled {
-    /// The API server accepted it.
-    Accepted,
+    /// The API server accepted it, and stored this count: another one than was asked for where an admission policy or webhook has
+    /// changed it.
+    Accepted(i32),
     /// The workload has changed since it was read, or is gone. Nothing was done.
     Stale,
     /// The API server refuses it, and will again; its words.
@@ -50,7 +58,7 @@ impl Targets {
     /// With a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { kinds: Kinds::new(client.clone()), client }
+        Self { kinds: Kinds::new(client.clone()), pods: Pods::new(client.clone()), client }
     }
 
     /// Whether a target's kind can be scaled at all; `None` also when that cannot be found out, which looking at it shows as well.
@@ -88,11 +96,22 @@ impl Targets {
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
-        let details = WorkloadDetails { unset, ..WorkloadDetails::default() };
-        let seen =
-            |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods, details });
+        let seen = |matching: Matching| {
+            // Of other kinds the chain of controllers need not tell.
+            let counted = scale.status.as_ref().map(|status| status.replicas).filter(|_| teller(&place) == Teller::Other);
+            let details = WorkloadDetails { unset, counted, foreign_pods: matching.foreign, ..WorkloadDetails::default() };
+            let (uid, resource_version) = (uid.clone(), resource_version.clone());
+            Seen::Known(Workload {
+                uid,
+                resource_version,
+                replicas: replicas(&scale),
+                refusal: None,
+                pods: matching.own,
+                details,
+            })
+        };
         if !with_pods {
-            return seen(vec![]);
+            return seen(Matching::default());
         }
         let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
         if selector.is_empty() {
@@ -103,8 +122,9 @@ impl Targets {
                     .into(),
             );
         }
-        match self.pods(namespace, &selector).await {
-            Ok(pods) => seen(pods),
+        let known = teller(&place) != Teller::Other;
+        match self.pods.matching(namespace, &selector, &uid, known).await {
+            Ok(matching) => seen(matching),
             Err(error) => Seen::Unknown(format!("its pods could not be listed: {}", words(&error))),
         }
     }
@@ -115,16 +135,16 @@ impl Targets {
     /// When something of it could not be seen; in words.
     pub async fn examine(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<(), String> {
         let place = self.place(namespace, target).await?;
-        // What becomes of its volumes stands in a StatefulSet's spec; of every other kind only the metadata is read.
-        let metadata = if place.resource.group == "apps" && place.resource.kind == "StatefulSet" {
-            let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
-            let set = limited(api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
+        // The rollout stands in the status, and what becomes of the volumes of a StatefulSet in its spec.
+        let object = limited(place.api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
+        let value = serde_json::to_value(&object).map_err(|error| format!("it could not be read: {error}"))?;
+        workload.details.rollout = rollouts::rollout(teller(&place), &value);
+        if teller(&place) == Teller::StatefulSet {
+            let set = serde_json::from_value(value).map_err(|error| format!("it could not be read: {error}"))?;
             workload.details.deletes_volumes = deletes_volumes(&set);
-            set.metadata
-        } else {
-            let read = limited(place.api.get_metadata(&target.name)).await;
-            read.map_err(|error| format!("its metadata could not be read: {}", words(&error)))?.metadata
-        };
+            workload.details.ordered = is_ordered(&set);
+        }
+        let metadata = object.metadata;
         workload.details.controller = owners::controller(&metadata);
         workload.details.scalers = owners::scalers(&metadata);
         if let Err(error) = self.look_at_autoscalers(namespace, &place, workload).await {
@@ -137,6 +157,19 @@ impl Targets {
         }
         workload.refusal = self.try_stop(&place, workload).await?;
         Ok(())
+    }
+
+    /// Looks at the order in which a StatefulSet's pods are deleted, where that may keep them: for messages only.
+    pub async fn look_at_order(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
+        let waits = workload.pods.iter().filter(|pod| !pod.ended && !pod.ready && pod.deletion.is_none()).count() > 1;
+        let Ok(place) = self.place(namespace, target).await else { return };
+        if !waits || teller(&place) != Teller::StatefulSet {
+            return;
+        }
+        let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
+        if let Ok(set) = limited(api.get(&target.name)).await {
+            workload.details.ordered = is_ordered(&set);
+        }
     }
 
     /// Looks at who has scaled a workload up, or may have.
@@ -166,7 +199,11 @@ impl Targets {
     async fn try_stop(&self, place: &Place<'_>, workload: &Workload) -> Result<Option<String>, String> {
         match replace(place, &workload.resource_version, 0, true).await {
             // A conflict proves the right to scale as well as a success does: it is checked after the right.
-            Ok(Scaled::Accepted | Scaled::Stale) => Ok(None),
+            Ok(Scaled::Accepted(0) | Scaled::Stale) => Ok(None),
+            Ok(Scaled::Accepted(count)) => Ok(Some(format!(
+                "an admission policy or webhook changes the requested 0 replicas to {count}. Exempt the operator's ServiceAccount from \
+                 it, or stop the consumers by other means and leave the workload out of targetRefs"
+            ))),
             Ok(Scaled::Refused(why)) => Ok(Some(why)),
             Err(error) => Err(format!("whether it can be scaled could not be tried: {}", words(&error))),
         }
@@ -231,11 +268,6 @@ impl Targets {
         Seen::Unknown(words(error))
     }
 
-    async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, kube::Error> {
-        let pods = Api::<CorePod>::namespaced(self.client.clone(), namespace);
-        Ok(limited(pods.list(&ListParams::default().labels(selector))).await?.items.into_iter().map(pod).collect())
-    }
-
     async fn place<'a>(&self, namespace: &str, target: &'a TargetRef) -> Result<Place<'a>, String> {
         match self.kinds.resolve_under_any_version(target).await {
             Ok(Ok(resource)) => Ok(self.at(namespace, target, resource)),
@@ -252,7 +284,7 @@ impl Targets {
 async fn replace(place: &Place<'_>, version: &str, replicas: i32, dry_run: bool) -> Result<Scaled, kube::Error> {
     let scale = wanted(place.target, version, replicas);
     match limited(place.api.replace_scale(&place.target.name, &params(dry_run), &scale)).await {
-        Ok(_) => Ok(Scaled::Accepted),
+        Ok(answered) => Ok(Scaled::Accepted(self::replicas(&answered))),
         // Not found is also the answer for a kind that is not served (any more).
         Err(kube::Error::Api(status)) if status.is_conflict() || status.code == 404 => Ok(Scaled::Stale),
         Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
@@ -284,6 +316,20 @@ fn replicas_are_unset(status: &Status) -> bool {
     status.code == 500 && status.message.contains("the spec replicas field") && status.message.contains("does not exist")
 }
 
+fn teller(place: &Place<'_>) -> Teller {
+    match (place.resource.group.as_str(), place.resource.kind.as_str()) {
+        ("apps", "Deployment") => Teller::Deployment,
+        ("apps", "StatefulSet") => Teller::StatefulSet,
+        ("apps", "ReplicaSet") => Teller::ReplicaSet,
+        _ => Teller::Other,
+    }
+}
+
+/// OrderedReady is the default.
+fn is_ordered(set: &StatefulSet) -> bool {
+    set.spec.as_ref().is_some_and(|spec| spec.pod_management_policy.as_deref().unwrap_or("OrderedReady") == "OrderedReady")
+}
+
 fn deletes_volumes(set: &StatefulSet) -> bool {
     let spec = set.spec.as_ref();
     let claims = spec.and_then(|spec| spec.volume_claim_templates.as_ref()).is_some_and(|claims| !claims.is_empty());
@@ -307,46 +353,12 @@ fn autoscaler(found: &HorizontalPodAutoscaler) -> Hpa {
     }
 }
 
-fn pod(pod: CorePod) -> Pod {
-    let status = pod.status.unwrap_or_default();
-    let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    // Its own addresses only; in the host's network that is the host's. Another process on the same node is not this pod.
-    let ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
-    Pod {
-        name: pod.metadata.name.unwrap_or_default(),
-        ips,
-        node: pod.spec.and_then(|spec| spec.node_name),
-        deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
-        // Only these two phases are final. A kubelet writes one of them once every container has ended and none will be
-        // started again, for pods that are being deleted too; container statuses alone may be older than a restart.
-        ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        ready,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
-
-    #[rstest]
-    #[case::not_started(json!({"phase": "Pending"}), false, false)]
-    #[case::running(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}), false, true)]
-    #[case::running_with_a_terminated_container(
-        json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 1, "state": {"terminated": {"exitCode": 1}}}]}),
-        false,
-        false
-    )]
-    #[case::node_lost(json!({"phase": "Unknown"}), false, false)]
-    #[case::no_status_yet(json!({}), false, false)]
-    #[case::succeeded(json!({"phase": "Succeeded"}), true, false)]
-    #[case::failed(json!({"phase": "Failed"}), true, false)]
-    fn a_pod_counts_until_its_phase_is_final(#[case] status: Value, #[case] ended: bool, #[case] ready: bool) {
-        let seen = pod(serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap());
-        assert_eq!((seen.ended, seen.ready), (ended, ready));
-    }
 
     #[rstest]
     #[case::zero_is_left_out(json!({"spec": {}}), 0)]

@@ -80,6 +80,8 @@ pub enum Effect {
 pub enum Answer {
     /// It was accepted.
     Done,
+    /// It was accepted, and the API server has stored another replica count than was asked for.
+    Overridden(i32),
     /// The object had changed, or is gone: nothing was done, look again.
     Stale,
     /// It was refused, and would be again.

@@ -140,6 +140,10 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | ActionKind::Resume
             | ActionKind::Settle => stopping::refused(pass, *target, why),
         },
+        (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Overridden(count)) => {
+            stopping::overridden(pass, *target, *count)
+        }
+        (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Stale) => stopping::stale(pass, *target),
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
         (Effect::Pause { target, .. }, Answer::Refused(why)) => scaled_object::pause_refused(pass, *target, why),
@@ -159,7 +163,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::RemoveMembers(_)
             | Effect::Commit(_)
             | Effect::SettleReceipt { .. },
-            Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
+            Answer::Done | Answer::Overridden(_) | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
         ) => pass.again(),
     }
 }

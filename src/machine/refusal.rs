@@ -1,5 +1,7 @@
 //! Why there is no plan.
 
+use jiff::SignedDuration;
+
 use super::facts::{KafkaError, KafkaErrorKind};
 use crate::api::Reason;
 
@@ -12,19 +14,21 @@ pub struct Refusal {
     pub message: String,
     /// Whether the same attempt may go well a little later.
     pub transient: bool,
+    /// How long it may take until it is gone, when that is longer than planning waits otherwise.
+    pub patience: Option<SignedDuration>,
 }
 
 impl Refusal {
     /// One that will not heal by itself.
     #[must_use]
     pub fn lasting(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), transient: false }
+        Self { reason, message: message.into(), transient: false, patience: None }
     }
 
     /// One that may be gone a little later.
     #[must_use]
     pub fn passing(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), transient: true }
+        Self { reason, message: message.into(), transient: true, patience: None }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
@@ -37,7 +41,7 @@ impl Refusal {
             Some(rest) if rest.starts_with(": ") => format!("{about}{rest}"),
             Some(_) | None => format!("{about}: {}", error.message),
         };
-        Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient() }
+        Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient(), patience: None }
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn act(
             let workload = TargetRef::from(target);
             let namespace = reset.namespace().unwrap_or_default();
             match context.targets.scale(&namespace, &workload, resource_version, *replicas).await.map_err(Error::Scale)? {
-                Scaled::Accepted => Ok(Answer::Done),
+                Scaled::Accepted(stored) if stored != *replicas => Ok(Answer::Overridden(stored)),
+                Scaled::Accepted(_) => Ok(Answer::Done),
                 Scaled::Stale => Ok(Answer::Stale),
                 Scaled::Refused(why) => Ok(Answer::Refused(why)),
             }

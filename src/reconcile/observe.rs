@@ -187,6 +187,8 @@ async fn look_at_target(context: &Context, namespace: &str, target: &TargetRef, 
         if let Err(why) = context.targets.examine(namespace, target, workload).await {
             return Seen::Unknown(why);
         }
+    } else if phase == Phase::Stopping && workload.replicas == 0 {
+        context.targets.look_at_order(namespace, target, workload).await;
     } else if phase == Phase::Stopping && stopped && workload.replicas != 0 {
         context.targets.look_at_scalers(namespace, target, workload).await;
     }

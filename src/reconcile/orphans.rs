@@ -103,7 +103,7 @@ async fn restore(
 ) -> Result<Action, Error> {
     context.leads()?;
     match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
-        Scaled::Accepted => {
+        Scaled::Accepted(_) => {
             let said = format!(
                 "put back to {} replicas: it was held at zero for OffsetReset {}, which is gone without having put it back",
                 hold.replicas,

@@ -63,7 +63,7 @@ pub(in crate::machine) fn refusal(seen: Option<&ScaledObjectSeen>, target: &str,
                     "ScaledObject/{name} keeps {target} at {count} replicas by its annotation autoscaling.keda.sh/paused-replicas, and \
                      would scale it up again. Pause it with autoscaling.keda.sh/paused: \"true\" instead"
                 );
-                return Some(Refusal { reason, message, transient: false });
+                return Some(Refusal { reason, message, transient: false, patience: None });
             }
             let why = found.refusal.as_ref().filter(|_| !found.paused)?;
             let message = format!(
@@ -71,11 +71,11 @@ pub(in crate::machine) fn refusal(seen: Option<&ScaledObjectSeen>, target: &str,
                  Grant that with `kubectl apply -k deploy/keda` (get, list and patch of scaledobjects in keda.sh), or pause it \
                  yourself: kubectl annotate scaledobject {name} autoscaling.keda.sh/paused=true"
             );
-            Some(Refusal { reason, message, transient: false })
+            Some(Refusal { reason, message, transient: false, patience: None })
         }
         Some(ScaledObjectSeen::Unknown(why)) => {
             let message = format!("whether a ScaledObject scales {target} could not be seen: {why}");
-            Some(Refusal { reason, message, transient: true })
+            Some(Refusal { reason, message, transient: true, patience: None })
         }
         Some(ScaledObjectSeen::Hidden(_) | ScaledObjectSeen::Nobody) | None => None,
     }

@@ -1,6 +1,8 @@
 //! Workloads and their pods as the adapters in `kubernetes` describe them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use super::rollout::Rollout;
 
 /// What the `scale` subresource of a target says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,15 @@ pub struct WorkloadDetails {
     pub scalers: Vec<FieldOwner>,
     /// The HorizontalPodAutoscalers that scale it.
     pub autoscalers: Vec<Hpa>,
+    /// Which revisions its pods have.
+    pub rollout: Rollout,
+    /// Its controller deletes its pods one after the other, from the last one on, and none while another one is not ready: a
+    /// StatefulSet with podManagementPolicy OrderedReady.
+    pub ordered: bool,
+    /// How many pods it counts itself; of a kind whose pods cannot be told by their controllers.
+    pub counted: Option<i32>,
+    /// Pods that match its selector and that it does not control.
+    pub foreign_pods: Vec<ForeignPod>,
     /// What of this could not be looked at, though nothing depends on it.
     pub unseen: Option<String>,
 }
@@ -94,6 +105,17 @@ pub enum Unscalable {
     },
 }
 
+/// A pod that matches the selector of a target and that the target does not control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPod {
+    /// Its name.
+    pub name: String,
+    /// The object that controls it, if any.
+    pub controller: Option<Controller>,
+    /// Its addresses, as the broker may see them.
+    pub ips: Vec<String>,
+}
+
 /// A pod of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -109,4 +131,8 @@ pub struct Pod {
     pub ended: bool,
     /// Whether its `Ready` condition is true.
     pub ready: bool,
+    /// A container of it has terminated and waits to be started again.
+    pub crashed: bool,
+    /// How long its containers may take to terminate.
+    pub grace: SignedDuration,
 }

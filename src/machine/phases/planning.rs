@@ -10,7 +10,7 @@ use crate::machine::{
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Seen, group},
     pass::{Pass, new_hold},
-    plan::{self, acl_hints, drift, warnings, workloads},
+    plan::{self, acl_hints, drift, stoppable, warnings, workloads},
     refusal::Refusal,
     request::Request,
     text::name,
@@ -65,6 +65,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
     pass.status.warnings = warnings;
+    pass.status.warnings.extend(stoppable::warnings(request, &pass.seen.targets));
     let hidden = scaled_object::warnings(&pass);
     pass.status.warnings.extend(hidden);
     pass.status.warnings.truncate(MAX_WARNINGS);
@@ -126,6 +127,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
     for (index, (target, seen)) in request.targets.iter().zip(&pass.seen.targets).enumerate() {
         let unscalable = pass.seen.unscalable.get(index).and_then(Option::as_ref);
         refusals.extend(workloads::refusal(target, seen, unscalable));
+        refusals.extend(stoppable::cannot_stop(target, seen, request));
         if let Seen::Known(workload) = seen {
             // One that is held at zero already has the replicas that its Lease says.
             let held = match pass.seen.holds.get(index) {
@@ -150,7 +152,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
     }
     if targets.len() < request.targets.len() {
         let message = "not every target was looked at".to_owned();
-        return Err(vec![Refusal { reason: Reason::TargetUnreachable, message, transient: true }]);
+        return Err(vec![Refusal::passing(Reason::TargetUnreachable, message)]);
     }
     Ok(targets)
 }
@@ -162,7 +164,8 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
     let Some(first) = lasting.or_else(|| refusals.first()) else { return pass.again() };
     let message = refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ");
     let message = shorten(message);
-    let give_up = later(pass.phase_start(), PLANNING_TIMEOUT);
+    let patience = refusals.iter().filter_map(|refusal| refusal.patience).max();
+    let give_up = later(pass.phase_start(), patience.unwrap_or(PLANNING_TIMEOUT));
     if lasting.is_some() || pass.now >= give_up {
         let refused = if lasting.is_some() { "refused" } else { "refused after several attempts" };
         let advice = advice.map(|advice| format!(". {advice}")).unwrap_or_default();

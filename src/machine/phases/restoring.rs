@@ -156,7 +156,9 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     if workload.replicas == target.original_replicas {
         return Step::Settled(Restored::Original);
     }
-    if Guard::StillAtZero.stops(workload.replicas != 0) {
+    // A count that replaced our own zero is nobody's decision.
+    let ours = Some(workload.replicas) == target.overridden_replicas;
+    if Guard::StillAtZero.stops(workload.replicas != 0 && !ours) {
         return Step::Settled(Restored::LeftAsScaledByOthers);
     }
     if let Some(other) = queue::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {

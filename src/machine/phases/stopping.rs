@@ -2,7 +2,7 @@
 //! then the wait for the last container.
 
 use crate::api::{ActionKind, ConditionType, Phase, Reason};
-use crate::machine::{coordination::queue, limits::MAX_REHOLDS};
+use crate::machine::{coordination::queue, limits::MAX_REHOLDS, plan::termination};
 use crate::machine::{
     coordination::scaled_object,
     decision::{Decision, Effect},
@@ -54,7 +54,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     }
     let message = match pass.unseen_target() {
         Some(problem) => format!("cannot see whether the consumers have stopped: {problem}"),
-        None => format!("waits for the containers of {}", running(&pass.pods(), pass.now)),
+        None => format!("waits for the containers of {}{}", running(&pass.pods(), pass.now), blocked(&pass)),
     };
     pass.wait(Reason::WaitingForContainers, message, LOOK_AGAIN)
 }
@@ -102,6 +102,11 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         if let Some(decision) = scaled_up(pass, index, workload) {
             return Some(decision);
         }
+    } else if target.stop_attempts > 0 && workload.replicas != hold.replicas {
+        // Zero was asked for and was not seen: another client was faster than this look. The saved count stays.
+        if let Some(decision) = scaled_up(pass, index, workload) {
+            return Some(decision);
+        }
     } else if Guard::NotHeldAgain.holds(target.scaled_up_by_others == 0)
         && workload.replicas != hold.replicas
         && hold.claims.len() == 1
@@ -115,6 +120,7 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     if let Some(decision) = scaled_object::quieten(pass, index) {
         return Some(decision);
     }
+    pass.status.targets[index].stop_attempts += 1;
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
@@ -244,6 +250,27 @@ pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> De
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 
+/// The workload had changed since it was read, so nothing was done: this attempt does not count.
+pub(in crate::machine) fn stale(mut pass: Pass<'_>, index: usize) -> Decision {
+    if let Some(target) = pass.status.targets.get_mut(index) {
+        target.stop_attempts = (target.stop_attempts - 1).max(0);
+    }
+    pass.again()
+}
+
+/// An admission policy or webhook has put another count in the place of zero, which the dry run of the plan did not show.
+pub(in crate::machine) fn overridden(mut pass: Pass<'_>, index: usize, count: i32) -> Decision {
+    let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
+    target.overridden_replicas = Some(count);
+    let message = format!(
+        "An admission policy or webhook changed the 0 replicas of {} to {count}. {}. Exempt the operator's ServiceAccount from it, or stop \
+         the consumers by other means and leave the workload out of targetRefs",
+        name(&pass.status.targets[index]),
+        pass.offsets_said()
+    );
+    pass.finish(Phase::Failed, Reason::ReplicasOverridden, message)
+}
+
 /// It could not be recorded that the workload is held, so it is not stopped.
 pub(in crate::machine) fn claim_refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
@@ -274,6 +301,20 @@ fn running(pods: &[&Pod], now: Timestamp) -> String {
         "{names}. A node that does not answer cannot say whether containers there have ended. Bring it back; or make sure that the machine \
          is off, and then delete the pod with kubectl delete pod --grace-period=0 --force. It is waited for until holdTimeout is over"
     )
+}
+
+/// What keeps a controller from deleting more pods.
+fn blocked(pass: &Pass<'_>) -> String {
+    let blocking = pass.status.targets.iter().zip(&pass.seen.targets).find_map(|(target, seen)| match seen {
+        Seen::Known(workload) => termination::blocking_pod(workload).map(|pod| (name(target), pod.name.clone())),
+        Seen::Unknown(_) | Seen::Missing => None,
+    });
+    blocking.map_or_else(String::new, |(name, pod)| {
+        format!(
+            ". {name} is OrderedReady, and its controller deletes no more pods while pod {pod} is not ready: delete the pods that are not \
+             ready (kubectl delete pod {pod})"
+        )
+    })
 }
 
 fn describe(pod: &Pod, now: Timestamp) -> String {

@@ -7,6 +7,9 @@ pub mod expand;
 pub mod export;
 pub mod limits;
 pub mod replica_owners;
+pub(in crate::machine) mod rollout;
+pub(in crate::machine) mod stoppable;
+pub(in crate::machine) mod termination;
 pub mod warnings;
 pub mod workloads;
 

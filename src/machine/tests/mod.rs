@@ -97,7 +97,7 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>
 }
 
 pub(super) fn pod(name: &str, ended: bool) -> Pod {
-    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, ended, ready: !ended }
+    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, ended, ready: !ended, crashed: false, grace: jiff::SignedDuration::from_secs(30) }
 }
 
 pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
@@ -262,6 +262,8 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         original_replicas: 3,
         stop_requested: stopped,
         stopped,
+        stop_attempts: 0,
+        overridden_replicas: None,
         scaled_up_by_others: 0,
         restored: None::<Restored>,
         refusals: 0,
