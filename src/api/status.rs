@@ -230,9 +230,6 @@ pub struct TargetStatus {
     /// Whether it was seen at zero since.
     #[serde(default)]
     pub stopped: bool,
-    /// How many times the operator has asked for zero replicas.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub stop_attempts: i32,
     /// The replica count that an admission policy or webhook has put in the place of the requested zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overridden_replicas: Option<i32>,
@@ -271,7 +268,6 @@ impl TargetStatus {
             original_replicas: 0,
             stop_requested: false,
             stopped: false,
-            stop_attempts: 0,
             overridden_replicas: None,
             scaled_up_by_others: 0,
             restored: None,

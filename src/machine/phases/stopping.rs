@@ -102,11 +102,6 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         if let Some(decision) = scaled_up(pass, index, workload) {
             return Some(decision);
         }
-    } else if target.stop_attempts > 0 && workload.replicas != hold.replicas {
-        // Zero was asked for and was not seen: another client was faster than this look. The saved count stays.
-        if let Some(decision) = scaled_up(pass, index, workload) {
-            return Some(decision);
-        }
     } else if Guard::NotHeldAgain.holds(target.scaled_up_by_others == 0)
         && workload.replicas != hold.replicas
         && hold.claims.len() == 1
@@ -120,7 +115,6 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     if let Some(decision) = scaled_object::quieten(pass, index) {
         return Some(decision);
     }
-    pass.status.targets[index].stop_attempts += 1;
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
@@ -250,10 +244,10 @@ pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> De
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 
-/// The workload had changed since it was read, so nothing was done: this attempt does not count.
-pub(in crate::machine) fn stale(mut pass: Pass<'_>, index: usize) -> Decision {
+/// The API server has set zero replicas: any other count that is found from here on was set afterwards.
+pub(in crate::machine) fn accepted(mut pass: Pass<'_>, index: usize) -> Decision {
     if let Some(target) = pass.status.targets.get_mut(index) {
-        target.stop_attempts = (target.stop_attempts - 1).max(0);
+        target.stopped = true;
     }
     pass.again()
 }

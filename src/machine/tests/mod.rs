@@ -262,7 +262,6 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         original_replicas: 3,
         stop_requested: stopped,
         stopped,
-        stop_attempts: 0,
         overridden_replicas: None,
         scaled_up_by_others: 0,
         restored: None::<Restored>,
