@@ -131,7 +131,8 @@ pub(super) fn pod(pod: CorePod) -> Pod {
     let crashed = status.container_statuses.iter().flatten().any(|container| {
         let state = container.state.as_ref();
         let waits = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.as_deref());
-        waits == Some("CrashLoopBackOff") || (container.restart_count > 0 && state.is_some_and(|state| state.terminated.is_some()))
+        waits == Some("CrashLoopBackOff")
+            || (container.restart_count > 0 && state.is_some_and(|state| state.terminated.is_some()))
     });
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
     Pod {

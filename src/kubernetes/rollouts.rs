@@ -66,7 +66,9 @@ fn blocked(teller: Teller, object: &Value) -> Option<&'static str> {
         return Some("it is paused in the middle of a rollout. Resume it, or undo the rollout");
     }
     if teller == Teller::StatefulSet && strategy(object) == "OnDelete" {
-        return Some("its updateStrategy is OnDelete: a pod is replaced only when it is deleted. Delete the pods of the old revision");
+        return Some(
+            "its updateStrategy is OnDelete: a pod is replaced only when it is deleted. Delete the pods of the old revision",
+        );
     }
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let text = |condition: &Value, field: &str| condition.get(field).and_then(Value::as_str).map(str::to_owned);

@@ -106,6 +106,7 @@ impl Targets {
                 resource_version,
                 replicas: replicas(&scale),
                 refusal: None,
+                overridden: None,
                 pods: matching.own,
                 details,
             })
@@ -136,7 +137,8 @@ impl Targets {
     pub async fn examine(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<(), String> {
         let place = self.place(namespace, target).await?;
         // The rollout stands in the status, and what becomes of the volumes of a StatefulSet in its spec.
-        let object = limited(place.api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
+        let object =
+            limited(place.api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", words(&error)))?;
         let value = serde_json::to_value(&object).map_err(|error| format!("it could not be read: {error}"))?;
         workload.details.rollout = rollouts::rollout(teller(&place), &value);
         if teller(&place) == Teller::StatefulSet {
@@ -155,8 +157,7 @@ impl Targets {
                 _ => return Err(what),
             }
         }
-        workload.refusal = self.try_stop(&place, workload).await?;
-        Ok(())
+        self.try_stop(&place, workload).await
     }
 
     /// Looks at the order in which a StatefulSet's pods are deleted, where that may keep them: for messages only.
@@ -192,21 +193,19 @@ impl Targets {
         Ok(())
     }
 
-    /// Why scaling to zero would be refused, found out by a dry run through the whole API server, admission included.
+    /// Tries to scale to zero by a dry run through the whole API server, admission included.
     ///
     /// # Errors
     /// In words, when nobody can tell: no answer, or the API server is in trouble. That is no refusal.
-    async fn try_stop(&self, place: &Place<'_>, workload: &Workload) -> Result<Option<String>, String> {
+    async fn try_stop(&self, place: &Place<'_>, workload: &mut Workload) -> Result<(), String> {
         match replace(place, &workload.resource_version, 0, true).await {
             // A conflict proves the right to scale as well as a success does: it is checked after the right.
-            Ok(Scaled::Accepted(0) | Scaled::Stale) => Ok(None),
-            Ok(Scaled::Accepted(count)) => Ok(Some(format!(
-                "an admission policy or webhook changes the requested 0 replicas to {count}. Exempt the operator's ServiceAccount from \
-                 it, or stop the consumers by other means and leave the workload out of targetRefs"
-            ))),
-            Ok(Scaled::Refused(why)) => Ok(Some(why)),
-            Err(error) => Err(format!("whether it can be scaled could not be tried: {}", words(&error))),
+            Ok(Scaled::Accepted(0) | Scaled::Stale) => {}
+            Ok(Scaled::Accepted(count)) => workload.overridden = Some(count),
+            Ok(Scaled::Refused(why)) => workload.refusal = Some(why),
+            Err(error) => return Err(format!("whether it can be scaled could not be tried: {}", words(&error))),
         }
+        Ok(())
     }
 
     /// Sets the replicas, if the workload is still at `resource_version`.

@@ -163,7 +163,12 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::RemoveMembers(_)
             | Effect::Commit(_)
             | Effect::SettleReceipt { .. },
-            Answer::Done | Answer::Overridden(_) | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
+            Answer::Done
+            | Answer::Overridden(_)
+            | Answer::Stale
+            | Answer::Refused(_)
+            | Answer::Committed(_)
+            | Answer::CommitFailed(_),
         ) => pass.again(),
     }
 }

@@ -14,6 +14,7 @@ mod lost;
 mod refused;
 mod rights;
 mod scaled;
+mod stoppable;
 mod unset;
 
 use std::{sync::Arc, time::Duration};

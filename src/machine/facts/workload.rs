@@ -15,6 +15,8 @@ pub struct Workload {
     pub replicas: i32,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
     pub refusal: Option<String>,
+    /// The replica count that came out of the same dry run, where an admission policy or webhook changes the requested zero.
+    pub overridden: Option<i32>,
     /// The pods that belong to it.
     pub pods: Vec<Pod>,
     /// What else is known of it.

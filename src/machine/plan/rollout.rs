@@ -31,9 +31,9 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
     let after = "its replicas would be restored as the newest revision only";
     match &workload.details.rollout {
         Rollout::Complete => Verdict::Same,
-        Rollout::Unknown => Verdict::Warned(format!(
-            "The status of {name} does not tell whether a rollout is in progress. If one is, {after}."
-        )),
+        Rollout::Unknown => {
+            Verdict::Warned(format!("The status of {name} does not tell whether a rollout is in progress. If one is, {after}."))
+        }
         Rollout::Progressing { pods, .. } | Rollout::Blocked { pods, .. } if target.accept_revision_change => {
             Verdict::Warned(format!(
                 "{name} is in the middle of a rollout: {pods}. All its replicas will be restored as the newest revision, as \

@@ -41,6 +41,13 @@ pub(in crate::machine) fn cannot_stop(target: &TargetRef, seen: &Seen<Workload>,
             refusals.push(Refusal::passing(Reason::CannotStopInTime, message));
         }
     }
+    if let Some(count) = workload.overridden {
+        let message = format!(
+            "an admission policy or webhook changes the requested 0 replicas of {name} to {count}. Exempt the operator's ServiceAccount \
+             from it, or stop the consumers by other means and leave the workload out of targetRefs"
+        );
+        refusals.push(Refusal::lasting(Reason::ReplicasOverridden, message));
+    }
     let longest = termination::longest(workload);
     if longest >= request.hold_timeout {
         let how = if workload.details.ordered && workload.pods.len() > 1 {

@@ -89,6 +89,7 @@ fn replaced() -> Seen<Workload> {
         resource_version: "9".into(),
         replicas: 3,
         refusal: None,
+        overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     })
@@ -100,6 +101,7 @@ fn refused() -> Seen<Workload> {
         resource_version: "9".into(),
         replicas: 3,
         refusal: Some("forbidden".into()),
+        overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     })

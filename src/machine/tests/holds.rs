@@ -254,6 +254,7 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
         resource_version: "8".into(),
         replicas: 0,
         refusal: None,
+        overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     });
@@ -326,7 +327,7 @@ fn restore() -> Care {
 #[case::back_already(running(), vec![], 10, Care::Forget(None))]
 #[case::the_workload_is_gone(Seen::Missing, vec![], 10, Care::Forget(None))]
 #[case::the_workload_was_created_anew(
-    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
+    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, overridden: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
     Care::Forget(None)
 )]
 #[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, Care::Unseen("no route".into()))]

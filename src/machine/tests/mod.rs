@@ -97,7 +97,16 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>
 }
 
 pub(super) fn pod(name: &str, ended: bool) -> Pod {
-    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, ended, ready: !ended, crashed: false, grace: jiff::SignedDuration::from_secs(30) }
+    Pod {
+        name: name.into(),
+        ips: vec!["10.0.0.0".into()],
+        node: None,
+        deletion: None,
+        ended,
+        ready: !ended,
+        crashed: false,
+        grace: jiff::SignedDuration::from_secs(30),
+    }
 }
 
 pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
@@ -106,6 +115,7 @@ pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
         resource_version: "7".into(),
         replicas,
         refusal: None,
+        overridden: None,
         pods,
         details: WorkloadDetails::default(),
     })
