@@ -133,6 +133,10 @@ reasons! {
     GroupNotFound,
     /// The group is no consumer group: a share, Streams or Connect group; the message names the right tool.
     UnsupportedGroupType,
+    /// Pods of the targets are ready and the group has no members, so it is not the group that they use.
+    GroupHasNoMembers,
+    /// Members of the group run elsewhere than in the pods of the targets, so a stop of the targets would not empty it.
+    GroupShared,
     /// A topic does not exist.
     TopicNotFound,
     /// A partition does not exist.

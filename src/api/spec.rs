@@ -34,7 +34,7 @@ use super::{kafka::KafkaSpec, status::OffsetResetStatus};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolationLevel == oldSelf.isolationLevel && self.allowNewGroup == oldSelf.allowNewGroup && self.remainingMembers == oldSelf.remainingMembers && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
+    validation = Rule::new("self.targetRefs == oldSelf.targetRefs && self.kafka == oldSelf.kafka && self.group == oldSelf.group && self.resets == oldSelf.resets && has(self.undo) == has(oldSelf.undo) && (!has(self.undo) || self.undo == oldSelf.undo) && self.outOfRange == oldSelf.outOfRange && has(self.limits) == has(oldSelf.limits) && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.runId) == has(oldSelf.runId) && (!has(self.runId) || self.runId == oldSelf.runId) && has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || self.notAfter == oldSelf.notAfter) && self.isolationLevel == oldSelf.isolationLevel && self.allowNewGroup == oldSelf.allowNewGroup && has(self.allowNoMembers) == has(oldSelf.allowNoMembers) && (!has(self.allowNoMembers) || self.allowNoMembers == oldSelf.allowNoMembers) && self.remainingMembers == oldSelf.remainingMembers && self.sessionTimeout == oldSelf.sessionTimeout && self.drainTimeout == oldSelf.drainTimeout && self.holdTimeout == oldSelf.holdTimeout").message("an OffsetReset is a one-shot, like a Job: its spec cannot be changed, except for suspend, and dryRun from true to false. Create another OffsetReset under a new name"),
     validation = Rule::new("self.dryRun == oldSelf.dryRun || oldSelf.dryRun").message("dryRun can only be changed from true to false: a reset that may have run cannot become a dry run. Create another OffsetReset under a new name"),
     validation = Rule::new("has(self.undo) != (self.resets.size() > 0)").message("write either resets (what to reset, and where to) or undo (the name of the OffsetReset to take back)"),
     validation = Rule::new("self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)").message("fromGroup must name another group than spec.group. To repair the group's own offsets where they are out of range, write position: Current"),
@@ -110,6 +110,11 @@ pub struct OffsetResetSpec {
     /// committing offsets would create it, and a typo would look like a success.
     #[serde(default)]
     pub allow_new_group: bool,
+
+    /// Let the reset stop targets whose pods are ready although the group has no members, as of consumers that use assign() and only
+    /// commit in the group. Without this such a group is refused, because it is most likely not the one that the pods use.
+    #[serde(default, skip_serializing_if = "super::status::is_false")]
+    pub allow_no_members: bool,
 
     /// What the consumers' session.timeout.ms is, as a duration such as 10s. A consumer that did not leave the group counts as a member
     /// until then. A bound for what is reported, not a sleep: the moment the broker calls the group free, the reset goes on.

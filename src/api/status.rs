@@ -367,6 +367,9 @@ pub struct GroupStatus {
     pub state: String,
     /// How many members it had when the plan was made.
     pub members_before: i32,
+    /// How many members are expected back after the restore: those that ran in pods of the targets when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_members: Option<i32>,
     /// How many members it had when last looked at.
     pub members: i32,
     /// The members when last looked at; the first ten.

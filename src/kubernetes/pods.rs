@@ -128,6 +128,16 @@ pub(super) fn pod(pod: CorePod) -> Pod {
     let (ips, ended) = (ips(&pod), is_over(&pod));
     let status = pod.status.unwrap_or_default();
     let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let became_ready =
+        status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let started = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref().map(|at| at.0));
+    let ready_since = became_ready
+        .and_then(|condition| condition.last_transition_time.as_ref())
+        .map(|at| started.fold(at.0, |latest, started| latest.max(started)));
     let crashed = status.container_statuses.iter().flatten().any(|container| {
         let state = container.state.as_ref();
         let waits = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.as_deref());
@@ -142,6 +152,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
         ended,
         ready,
+        ready_since,
         crashed,
         grace: SignedDuration::from_secs(grace),
     }

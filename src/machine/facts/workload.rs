@@ -133,6 +133,8 @@ pub struct Pod {
     pub ended: bool,
     /// Whether its `Ready` condition is true.
     pub ready: bool,
+    /// Since when all its containers run and it is ready.
+    pub ready_since: Option<Timestamp>,
     /// A container of it has terminated and waits to be started again.
     pub crashed: bool,
     /// How long its containers may take to terminate.

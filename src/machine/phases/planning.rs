@@ -10,7 +10,11 @@ use crate::machine::{
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Seen, group},
     pass::{Pass, new_hold},
-    plan::{self, acl_hints, drift, stoppable, warnings, workloads},
+    plan::{
+        self, acl_hints, drift,
+        membership::{self, Membership},
+        stoppable, warnings, workloads,
+    },
     refusal::Refusal,
     request::Request,
     text::name,
@@ -54,17 +58,25 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         }
     };
 
+    let refusals = membership::refusals(request, &seen.group, &pass.seen.targets, pass.now);
+    // A dry run stops nothing, so it tells and does not wait.
+    if !refusals.is_empty() && !request.dry_run {
+        return refuse(pass, &refusals, None);
+    }
     let warnings = warnings::warnings(request, &plan, seen, &pass.seen.targets, &pass.pods(), pass.now);
     let first = pass.status.plan_time.is_none();
     if let Some(drift) = pass.status.drift.as_mut().filter(|_| first) {
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
     }
     let group = group::status(&seen.group, None, &pass.pods());
-    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), ..group });
+    let expected = i32::try_from(Membership::of(&seen.group, &pass.seen.targets).expected()).unwrap_or(i32::MAX);
+    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), expected_members: Some(expected), ..group });
     pass.status.targets = targets;
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
     pass.status.warnings = warnings;
+    pass.status.warnings.extend(refusals.into_iter().map(|refusal| refusal.message));
+    pass.status.warnings.extend(membership::warning(request, &seen.group, &pass.seen.targets));
     pass.status.warnings.extend(stoppable::warnings(request, &pass.seen.targets));
     let hidden = scaled_object::warnings(&pass);
     pass.status.warnings.extend(hidden);

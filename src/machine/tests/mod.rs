@@ -59,6 +59,7 @@ pub(super) fn request() -> Request {
         not_after: None,
         isolation_level: IsolationLevel::ReadUncommitted,
         allow_new_group: false,
+        allow_no_members: false,
         remaining_members: crate::api::RemainingMembers::Wait,
         session_timeout: SignedDuration::from_secs(10),
         drain_timeout: SignedDuration::from_secs(120),
@@ -99,12 +100,13 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>
 pub(super) fn pod(name: &str, ended: bool) -> Pod {
     Pod {
         name: name.into(),
-        ips: vec!["10.0.0.0".into()],
+        ips: (0..5).map(|n| format!("10.0.0.{n}")).collect(),
         node: None,
         deletion: None,
         ended,
         ready: !ended,
         crashed: false,
+        ready_since: None,
         grace: jiff::SignedDuration::from_secs(30),
     }
 }
