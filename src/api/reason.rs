@@ -125,6 +125,13 @@ reasons! {
         /// The consumers keep running, nothing was read from Kafka and other resets of the same
         /// group go first. Set `suspend` to false to let it begin.
         Suspended,
+        /// A target is in the middle of a rollout, so the plan waits until the rollout is complete.
+        ///
+        /// The consumers keep running. Nothing has to be done: planning waits for as long as the
+        /// workload's `progressDeadlineSeconds`, at least for 10 minutes. To go ahead sooner, pause
+        /// or undo the rollout, or set `acceptRevisionChange: true` on the targetRef of a new reset.
+        /// See docs/guide/workloads.md#a-workload-in-the-middle-of-a-rollout.
+        WaitingForRollout,
         /// The operator is making the plan.
         ///
         /// The consumers keep running. Nothing has to be done: planning takes a fraction of a
@@ -318,6 +325,26 @@ reasons! {
         /// Nothing was stopped and no offset was changed. Set `whenScaled: Retain`, or
         /// `acceptVolumeDeletion: true` on the targetRef if the volumes may be deleted.
         VolumesWouldBeDeleted,
+        /// A target is in the middle of a rollout that does not continue: paused, blocked, or past its
+        /// progress deadline.
+        ///
+        /// Nothing was stopped and no offset was changed. All replicas would be restored as the
+        /// newest revision only, whether it works or not. Complete or undo the rollout, or set
+        /// `acceptRevisionChange: true` on the targetRef, and create the reset under a new name. See
+        /// docs/guide/workloads.md#a-workload-in-the-middle-of-a-rollout.
+        RolloutIncomplete,
+        /// The pods of a target cannot all terminate within `holdTimeout`.
+        ///
+        /// Nothing was stopped and no offset was changed. The message has the `holdTimeout` that is
+        /// long enough, or the pods that keep the controller of an OrderedReady StatefulSet from
+        /// deleting the others. See docs/guide/workloads.md#how-long-the-stop-may-take.
+        CannotStopInTime,
+        /// An admission policy or a webhook changes the replica count that the operator sets.
+        ///
+        /// Usually the dry run of the plan shows it, and then nothing was stopped; otherwise the
+        /// original replica count is restored. Exempt the operator's ServiceAccount from the
+        /// policy, or stop the consumers yourself and leave the workload out of `targetRefs`.
+        ReplicasOverridden,
         /// A target, or the Lease that records its hold, cannot be read or written; the message has
         /// the API server's error.
         ///
@@ -391,6 +418,20 @@ reasons! {
         /// Nothing was stopped and no offset was changed. Its offsets are reset with another tool,
         /// which the message names.
         UnsupportedGroupType,
+        /// Pods of the targets are ready and the group has no members, so it is most likely not the
+        /// group that they use.
+        ///
+        /// Nothing was stopped and no offset was changed. Correct `spec.group`; if the consumers use
+        /// assign() and only commit in the group, set `allowNoMembers: true`, and create the reset
+        /// under a new name.
+        GroupHasNoMembers,
+        /// Members of the group run elsewhere than in the pods of the targets, so stopping the
+        /// targets would not empty the group.
+        ///
+        /// Nothing was stopped and no offset was changed. Add the workload that the message names to
+        /// `targetRefs`, or stop those members yourself, and create the reset under a new name. A
+        /// member of a killed pod is gone after its session timeout, and planning waits for that.
+        GroupShared,
         /// A topic in `resets` does not exist.
         ///
         /// Nothing was stopped and no offset was changed. Correct its name and create the reset

@@ -162,7 +162,7 @@ rules! {
     IMMUTABLE: unchanged!(
         always: "targetRefs", "kafka", "group", "resets", "outOfRange", "isolationLevel", "allowNewGroup", "remainingMembers",
             "sessionTimeout", "drainTimeout", "holdTimeout";
-        perhaps: "undo", "limits", "runId", "notAfter"
+        perhaps: "undo", "limits", "runId", "notAfter", "allowNoMembers"
     ) => "the spec cannot be changed, except suspend, and dryRun from true to false. Like a Job, an OffsetReset runs once. \
         Create another OffsetReset under a new name";
 

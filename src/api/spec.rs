@@ -130,6 +130,12 @@ pub struct OffsetResetSpec {
     #[serde(default)]
     pub allow_new_group: bool,
 
+    /// When true, the reset stops targets whose pods are ready even when the group has no members:
+    /// consumers that use assign() commit offsets without joining the group. By default such a
+    /// group is refused, because it is most likely not the group that the pods use.
+    #[serde(default, skip_serializing_if = "super::schema::is_false")]
+    pub allow_no_members: bool,
+
     /// The session.timeout.ms of the consumers, as a duration of up to 30m, such as 10s (the
     /// default). For that long the broker counts a consumer as a member that did not leave the
     /// group. It only bounds what the reset reports: the reset continues as soon as the broker

@@ -69,6 +69,11 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_start_time: Option<MicroTime>,
 
+    /// When planning last saw a rollout of a target in progress; what else is wrong gets its time
+    /// from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout_seen_time: Option<MicroTime>,
+
     /// The result of the run. It is decided before the replicas are restored, and final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -269,6 +274,10 @@ pub struct TargetStatus {
     /// Whether the workload was seen at zero after that.
     #[serde(default)]
     pub stopped: bool,
+    /// The replica count that an admission policy or a webhook stored in place of the requested
+    /// zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden_replicas: Option<i32>,
     /// How many times the operator scaled the workload down again because another controller or a
     /// user had scaled it up.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -311,6 +320,7 @@ impl TargetStatus {
             original_replicas: 0,
             stop_requested: false,
             stopped: false,
+            overridden_replicas: None,
             scaled_up_by_others: 0,
             restored: None,
             refusals: 0,
@@ -422,6 +432,10 @@ pub struct GroupStatus {
     pub state: String,
     /// How many members the group had when the plan was made.
     pub members_before: i32,
+    /// How many members are expected back after the restore: the members that ran in pods of the
+    /// targets when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_members: Option<i32>,
     /// How many members the group had when the operator last looked.
     pub members: i32,
     /// The members when the operator last looked, up to ten of them.

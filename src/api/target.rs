@@ -46,6 +46,13 @@ pub struct TargetRef {
     /// refused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub accept_volume_deletion: bool,
+
+    /// When true, the workload is stopped even while pods of more than one of its revisions run, as
+    /// in the middle of a rollout: all its replicas are then restored as its newest revision,
+    /// whether that revision has worked or not. By default the reset waits for a rollout that makes
+    /// progress, and is refused while a rollout is paused or blocked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub accept_revision_change: bool,
 }
 
 impl TargetRef {
@@ -53,7 +60,7 @@ impl TargetRef {
     #[must_use]
     pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
         let (api_version, kind, name) = (api_version.to_owned(), kind.to_owned(), name.to_owned());
-        Self { api_version, kind, resource: None, name, accept_volume_deletion: false }
+        Self { api_version, kind, resource: None, name, accept_volume_deletion: false, accept_revision_change: false }
     }
 
     /// The plural name of the resource whose `scale` the creator must have rights for, by the rule

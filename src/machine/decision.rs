@@ -81,6 +81,8 @@ pub enum Effect {
 pub enum Answer {
     /// It was done.
     Done,
+    /// It was done, and the API server stored this replica count instead of the requested one.
+    Overridden(i32),
     /// The object has changed or is gone: nothing was done, and the next pass looks again.
     Stale,
     /// It was refused and would be refused again; the text says why.

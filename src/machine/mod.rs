@@ -155,6 +155,10 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | ActionKind::Resume
             | ActionKind::Settle => stopping::refused(pass, *target, why),
         },
+        (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Overridden(count)) => {
+            stopping::overridden(pass, *target, *count)
+        }
+        (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Done) => stopping::accepted(pass, *target),
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
         (Effect::Pause { target, .. }, Answer::Refused(why)) => scaled_object::pause_refused(pass, *target, why),
@@ -174,7 +178,12 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::RemoveMembers(_)
             | Effect::Commit(_)
             | Effect::SettleReceipt { .. },
-            Answer::Done | Answer::Stale | Answer::Refused(_) | Answer::Committed(_) | Answer::CommitFailed(_),
+            Answer::Done
+            | Answer::Overridden(_)
+            | Answer::Stale
+            | Answer::Refused(_)
+            | Answer::Committed(_)
+            | Answer::CommitFailed(_),
         ) => pass.again(),
     }
 }

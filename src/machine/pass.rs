@@ -85,6 +85,11 @@ impl<'a> Pass<'a> {
         self.status.phase_start_time.as_ref().map_or(self.now, |at| at.0)
     }
 
+    /// When a rollout of a target was last seen, or when the phase began: planning counts from then.
+    pub fn rollout_end(&self) -> Timestamp {
+        self.status.rollout_seen_time.as_ref().map_or_else(|| self.phase_start(), |at| at.0.max(self.phase_start()))
+    }
+
     pub fn condition(&mut self, kind: ConditionType, status: Option<bool>, reason: Reason, message: impl Into<String>) {
         set_condition(&mut self.status.conditions, kind, status, reason, message, self.seen.generation, self.now);
     }

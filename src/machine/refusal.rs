@@ -1,5 +1,7 @@
 //! Why there is no plan.
 
+use jiff::SignedDuration;
+
 use super::{
     facts::{KafkaError, KafkaErrorKind, TopicPartition},
     text::{Message, count, name_partitions, verb},
@@ -15,19 +17,21 @@ pub struct Refusal {
     pub message: Message,
     /// Whether the same attempt may succeed a little later.
     pub transient: bool,
+    /// How long it may take until it is gone, when that is longer than planning waits otherwise.
+    pub patience: Option<SignedDuration>,
 }
 
 impl Refusal {
     /// A refusal that will not heal by itself.
     #[must_use]
     pub fn lasting(reason: Reason, message: impl Into<Message>) -> Self {
-        Self { reason, message: message.into(), transient: false }
+        Self { reason, message: message.into(), transient: false, patience: None }
     }
 
     /// A refusal that may be gone a little later.
     #[must_use]
     pub fn passing(reason: Reason, message: impl Into<Message>) -> Self {
-        Self { reason, message: message.into(), transient: true }
+        Self { reason, message: message.into(), transient: true, patience: None }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
@@ -41,7 +45,7 @@ impl Refusal {
             Some(_) | None => format!("{about}: {}", error.message),
         };
         let message = Message::new(kafka_summary(error.kind)).detail(said);
-        Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient() }
+        Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient(), patience: None }
     }
 }
 
@@ -127,7 +131,7 @@ impl PartitionRefusals {
                     .detail(format!("These {predicate}: {named}")),
             };
             let message = message.detail(problem.detail).advice(problem.advice);
-            Refusal { reason: problem.reason, message, transient: problem.transient }
+            Refusal { reason: problem.reason, message, transient: problem.transient, patience: None }
         };
         self.found.into_iter().map(refusal).collect()
     }

@@ -35,7 +35,10 @@ pub(super) async fn act(
                 return Err(Error::CommitInFlight);
             }
             let scaled = context.targets.scale(&namespace, &TargetRef::from(target), resource_version, *replicas).await;
-            Ok(answer(scaled.map_err(Error::Scale)?))
+            Ok(match scaled.map_err(Error::Scale)? {
+                WriteOutcome::Done(stored) if stored != *replicas => Answer::Overridden(stored),
+                outcome => answer(outcome.map(drop)),
+            })
         }
         Effect::Claim { target, hold } | Effect::Release { target, hold } => {
             let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };

@@ -186,6 +186,8 @@ async fn read_target(context: &Context, namespace: &str, target: &TargetRef, pha
         if let Err(why) = context.targets.examine(namespace, target, workload).await {
             return Seen::Unknown(why);
         }
+    } else if phase == Phase::Stopping && workload.replicas == 0 {
+        context.targets.read_order(namespace, target, workload).await;
     } else if phase == Phase::Stopping && stopped && workload.replicas != 0 {
         context.targets.read_scalers(namespace, target, workload).await;
     }

@@ -98,7 +98,7 @@ async fn restore(
 ) -> Result<Action, Error> {
     context.require_leadership()?;
     match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
-        WriteOutcome::Done(()) => {
+        WriteOutcome::Done(_) => {
             let message = format!(
                 "restored to {} replicas: it was at zero for OffsetReset {}, which is gone and had not restored it",
                 hold.replicas,

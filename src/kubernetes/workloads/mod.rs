@@ -2,6 +2,8 @@
 
 mod kinds;
 mod owners;
+mod pods;
+mod rollouts;
 mod scaled_objects;
 mod targets;
 

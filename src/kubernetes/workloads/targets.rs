@@ -7,7 +7,6 @@ use k8s_openapi::api::{
         v1::{Scale, ScaleSpec},
         v2::HorizontalPodAutoscaler,
     },
-    core::v1::Pod as CorePod,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -16,7 +15,12 @@ use kube::{
     discovery::ApiResource,
 };
 
-use super::{kinds::Kinds, owners};
+use super::{
+    kinds::Kinds,
+    owners,
+    pods::{Matching, Pods},
+    rollouts::{self, RolloutKind},
+};
 use crate::kubernetes::{
     errors::{describe, is_refusal},
     limit::limited,
@@ -24,7 +28,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::facts::{Hpa, Pod, Seen, Unscalable, Workload, WorkloadDetails},
+    machine::facts::{Hpa, Seen, Unscalable, Workload, WorkloadDetails},
 };
 
 /// Reads and scales workloads.
@@ -32,6 +36,7 @@ use crate::{
 pub struct Targets {
     client: Client,
     kinds: Kinds,
+    pods: Pods,
 }
 
 /// A workload with the API of its kind.
@@ -45,7 +50,7 @@ impl Targets {
     /// Reads and scales through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { kinds: Kinds::new(client.clone()), client }
+        Self { kinds: Kinds::new(client.clone()), pods: Pods::new(client.clone()), client }
     }
 
     /// Why a target's kind cannot be scaled, if so. `None` even when discovery fails: reading the target fails then too.
@@ -83,11 +88,24 @@ impl Targets {
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
-        let details = WorkloadDetails { unset, ..WorkloadDetails::default() };
-        let seen =
-            |pods| Seen::Known(Workload { uid, resource_version, replicas: replicas(&scale), refusal: None, pods, details });
+        let seen = |matching: Matching| {
+            // Of other kinds the chain of controllers need not tell.
+            let counted =
+                scale.status.as_ref().map(|status| status.replicas).filter(|_| rollout_kind(&handle) == RolloutKind::Other);
+            let details = WorkloadDetails { unset, counted, foreign_pods: matching.foreign, ..WorkloadDetails::default() };
+            let (uid, resource_version) = (uid.clone(), resource_version.clone());
+            Seen::Known(Workload {
+                uid,
+                resource_version,
+                replicas: replicas(&scale),
+                refusal: None,
+                overridden: None,
+                pods: matching.own,
+                details,
+            })
+        };
         if !with_pods {
-            return seen(vec![]);
+            return seen(Matching::default());
         }
         let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
         if selector.is_empty() {
@@ -98,8 +116,9 @@ impl Targets {
                     .into(),
             );
         }
-        match self.pods(namespace, &selector).await {
-            Ok(pods) => seen(pods),
+        let known = rollout_kind(&handle) != RolloutKind::Other;
+        match self.pods.matching(namespace, &selector, &uid, known).await {
+            Ok(matching) => seen(matching),
             Err(error) => Seen::Unknown(format!("its pods could not be listed: {}", describe(&error))),
         }
     }
@@ -111,17 +130,18 @@ impl Targets {
     /// When some of it could not be read; the message says why.
     pub async fn examine(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<(), String> {
         let handle = self.handle(namespace, target).await?;
-        // Only a StatefulSet's spec is read, because it says what happens to the volumes; of other kinds, only the metadata.
-        let metadata = if handle.resource.group == "apps" && handle.resource.kind == "StatefulSet" {
-            let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
-            let set =
-                limited(api.get(&target.name)).await.map_err(|error| format!("it could not be read: {}", describe(&error)))?;
+        // The status tells the rollout, and the spec of a StatefulSet what happens to the volumes and in which order its pods
+        // are deleted.
+        let object = limited(handle.api.get(&target.name)).await;
+        let object = object.map_err(|error| format!("it could not be read: {}", describe(&error)))?;
+        let value = serde_json::to_value(&object).map_err(|error| format!("it could not be read: {error}"))?;
+        workload.details.rollout = rollouts::rollout(rollout_kind(&handle), &value);
+        if rollout_kind(&handle) == RolloutKind::StatefulSet {
+            let set = serde_json::from_value(value).map_err(|error| format!("it could not be read: {error}"))?;
             workload.details.deletes_volumes = deletes_volumes(&set);
-            set.metadata
-        } else {
-            let read = limited(handle.api.get_metadata(&target.name)).await;
-            read.map_err(|error| format!("its metadata could not be read: {}", describe(&error)))?.metadata
-        };
+            workload.details.ordered = is_ordered(&set);
+        }
+        let metadata = object.metadata;
         workload.details.controller = owners::controller(&metadata);
         workload.details.scalers = owners::scalers(&metadata);
         if let Err(error) = self.read_hpas(namespace, &handle, workload).await {
@@ -132,8 +152,20 @@ impl Targets {
             }
             workload.details.unseen = Some(what);
         }
-        workload.refusal = self.try_stop(&handle, workload).await?;
-        Ok(())
+        self.try_stop(&handle, workload).await
+    }
+
+    /// Reads the order in which a StatefulSet's pods are deleted, where that may keep some of them: for messages only.
+    pub async fn read_order(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
+        let unready = workload.pods.iter().filter(|pod| !pod.terminated && !pod.ready && pod.deletion.is_none()).count();
+        let Ok(handle) = self.handle(namespace, target).await else { return };
+        if unready < 2 || rollout_kind(&handle) != RolloutKind::StatefulSet {
+            return;
+        }
+        let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
+        if let Ok(set) = limited(api.get(&target.name)).await {
+            workload.details.ordered = is_ordered(&set);
+        }
     }
 
     /// Reads which field managers and HorizontalPodAutoscalers may have scaled a workload up.
@@ -156,20 +188,22 @@ impl Targets {
         Ok(())
     }
 
-    /// Why the API server would refuse to scale the workload to zero, if so: a dry run, which includes admission.
+    /// Tries to scale to zero by a dry run, which includes admission.
     ///
     /// # Errors
     /// When the API server did not decide (no answer, or an internal error). That is not a refusal.
-    async fn try_stop(&self, handle: &WorkloadHandle<'_>, workload: &Workload) -> Result<Option<String>, String> {
+    async fn try_stop(&self, handle: &WorkloadHandle<'_>, workload: &mut Workload) -> Result<(), String> {
         match replace(handle, &workload.resource_version, 0, true).await {
             // A conflict proves the permission to scale as a success does: the API server checks it after the permission.
-            Ok(WriteOutcome::Done(()) | WriteOutcome::Stale) => Ok(None),
-            Ok(WriteOutcome::Refused(why)) => Ok(Some(why)),
-            Err(error) => Err(format!("the dry run of scaling it failed: {}", describe(&error))),
+            Ok(WriteOutcome::Done(0) | WriteOutcome::Stale) => {}
+            Ok(WriteOutcome::Done(count)) => workload.overridden = Some(count),
+            Ok(WriteOutcome::Refused(why)) => workload.refusal = Some(why),
+            Err(error) => return Err(format!("the dry run of scaling it failed: {}", describe(&error))),
         }
+        Ok(())
     }
 
-    /// Sets the replicas, if the workload is still at `resource_version`.
+    /// Sets the replicas, if the workload is still at `resource_version`, and returns the count that the API server stored.
     ///
     /// # Errors
     /// When it is unknown whether it was scaled (no answer, or an internal error of the API server): read it again.
@@ -179,7 +213,7 @@ impl Targets {
         target: &TargetRef,
         resource_version: &str,
         replicas: i32,
-    ) -> Result<WriteOutcome<()>, kube::Error> {
+    ) -> Result<WriteOutcome<i32>, kube::Error> {
         match self.kinds.resolve_under_any_version(target).await? {
             Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, false).await,
             // Nothing was written; the next read returns the reason.
@@ -228,11 +262,6 @@ impl Targets {
         Seen::Unknown(describe(error))
     }
 
-    async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, kube::Error> {
-        let pods = Api::<CorePod>::namespaced(self.client.clone(), namespace);
-        Ok(limited(pods.list(&ListParams::default().labels(selector))).await?.items.into_iter().map(pod).collect())
-    }
-
     async fn handle<'a>(&self, namespace: &str, target: &'a TargetRef) -> Result<WorkloadHandle<'a>, String> {
         match self.kinds.resolve_under_any_version(target).await {
             Ok(Ok(resource)) => Ok(self.at(namespace, target, resource)),
@@ -246,14 +275,17 @@ impl Targets {
     }
 }
 
+/// Sets the replicas, and returns the count that the API server stored: another one where an admission policy or a webhook
+/// changed it.
 async fn replace(
     handle: &WorkloadHandle<'_>,
     version: &str,
-    replicas: i32,
+    count: i32,
     dry_run: bool,
-) -> Result<WriteOutcome<()>, kube::Error> {
-    let scale = wanted(handle.target, version, replicas);
-    classify(limited(handle.api.replace_scale(&handle.target.name, &params(dry_run), &scale)).await.map(drop))
+) -> Result<WriteOutcome<i32>, kube::Error> {
+    let scale = wanted(handle.target, version, count);
+    let answer = limited(handle.api.replace_scale(&handle.target.name, &params(dry_run), &scale)).await;
+    classify(answer.map(|stored| replicas(&stored)))
 }
 
 fn params(dry_run: bool) -> PostParams {
@@ -276,6 +308,20 @@ fn replicas(scale: &Scale) -> i32 {
 /// the operator does not guess.
 fn replicas_are_unset(status: &Status) -> bool {
     status.code == 500 && status.message.contains("the spec replicas field") && status.message.contains("does not exist")
+}
+
+fn rollout_kind(handle: &WorkloadHandle<'_>) -> RolloutKind {
+    match (handle.resource.group.as_str(), handle.resource.kind.as_str()) {
+        ("apps", "Deployment") => RolloutKind::Deployment,
+        ("apps", "StatefulSet") => RolloutKind::StatefulSet,
+        ("apps", "ReplicaSet") => RolloutKind::ReplicaSet,
+        _ => RolloutKind::Other,
+    }
+}
+
+/// OrderedReady is the default.
+fn is_ordered(set: &StatefulSet) -> bool {
+    set.spec.as_ref().is_some_and(|spec| spec.pod_management_policy.as_deref().unwrap_or("OrderedReady") == "OrderedReady")
 }
 
 fn deletes_volumes(set: &StatefulSet) -> bool {
@@ -301,46 +347,12 @@ fn autoscaler(found: &HorizontalPodAutoscaler) -> Hpa {
     }
 }
 
-fn pod(pod: CorePod) -> Pod {
-    let status = pod.status.unwrap_or_default();
-    let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    // Only the pod's own addresses (with hostNetwork, the host's): another process on the same node is not this pod.
-    let ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
-    Pod {
-        name: pod.metadata.name.unwrap_or_default(),
-        ips,
-        node: pod.spec.and_then(|spec| spec.node_name),
-        deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
-        // Only these two phases are final. The kubelet writes one of them once every container has terminated and none will be
-        // started again, even for pods that are being deleted. Container statuses alone may be older than a restart.
-        terminated: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        ready,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
-
-    #[rstest]
-    #[case::not_started(json!({"phase": "Pending"}), false, false)]
-    #[case::running(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}), false, true)]
-    #[case::running_with_a_terminated_container(
-        json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 1, "state": {"terminated": {"exitCode": 1}}}]}),
-        false,
-        false
-    )]
-    #[case::node_lost(json!({"phase": "Unknown"}), false, false)]
-    #[case::no_status_yet(json!({}), false, false)]
-    #[case::succeeded(json!({"phase": "Succeeded"}), true, false)]
-    #[case::failed(json!({"phase": "Failed"}), true, false)]
-    fn a_pod_counts_until_its_phase_is_final(#[case] status: Value, #[case] ended: bool, #[case] ready: bool) {
-        let seen = pod(serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap());
-        assert_eq!((seen.terminated, seen.ready), (ended, ready));
-    }
 
     #[rstest]
     #[case::zero_is_left_out(json!({"spec": {}}), 0)]

@@ -77,6 +77,7 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
         group_type,
         state: state_name(group).to_owned(),
         members_before: previous.map_or(count, |previous| previous.members_before),
+        expected_members: previous.and_then(|previous| previous.expected_members),
         members: count,
         member_details: found
             .members

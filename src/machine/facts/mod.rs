@@ -8,6 +8,7 @@ mod kafka;
 mod observed;
 mod peer;
 mod receipt;
+mod rollout;
 mod scaled_object;
 mod seen;
 mod workload;
@@ -20,6 +21,7 @@ pub use kafka::{
 pub use observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
 pub use peer::{Blocker, PeerReset, brokers};
 pub use receipt::{Receipt, RunState};
+pub use rollout::{Blocked, Rollout};
 pub use scaled_object::{ScaledObject, ScaledObjectSeen};
 pub use seen::Seen;
-pub use workload::{Controller, FieldOwner, Hpa, Pod, Unscalable, Workload, WorkloadDetails};
+pub use workload::{Controller, FieldOwner, ForeignPod, Hpa, Pod, Unscalable, Workload, WorkloadDetails};

@@ -1,6 +1,8 @@
 //! Workloads and their pods as the adapters in `kubernetes` describe them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use super::rollout::Rollout;
 
 /// A target, as its `scale` subresource reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Workload {
     pub replicas: i32,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
     pub refusal: Option<String>,
+    /// The replica count that came out of the same dry run, where an admission policy or webhook changes the requested zero.
+    pub overridden: Option<i32>,
     /// The pods that belong to it.
     pub pods: Vec<Pod>,
     /// What is known of it beside its scale.
@@ -33,6 +37,15 @@ pub struct WorkloadDetails {
     pub scalers: Vec<FieldOwner>,
     /// The HorizontalPodAutoscalers that scale it.
     pub autoscalers: Vec<Hpa>,
+    /// Which revisions its pods have.
+    pub rollout: Rollout,
+    /// Its controller deletes its pods one after the other, from the last one on, and none while
+    /// another one is not ready: a StatefulSet with podManagementPolicy OrderedReady.
+    pub ordered: bool,
+    /// How many pods it counts itself; of a kind whose pods do not lead to it by their controllers.
+    pub counted: Option<i32>,
+    /// Pods that match its selector and that it does not control.
+    pub foreign_pods: Vec<ForeignPod>,
     /// What could not be read of this, and why; nothing depends on it.
     pub unseen: Option<String>,
 }
@@ -95,6 +108,17 @@ pub enum Unscalable {
     },
 }
 
+/// A pod that matches the selector of a target and that the target does not control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPod {
+    /// Its name.
+    pub name: String,
+    /// The object that controls it, if any.
+    pub controller: Option<Controller>,
+    /// Its addresses, as the broker may see them.
+    pub ips: Vec<String>,
+}
+
 /// A pod of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -111,4 +135,10 @@ pub struct Pod {
     pub terminated: bool,
     /// Whether its `Ready` condition is true.
     pub ready: bool,
+    /// Since when all its containers run and it is ready.
+    pub ready_since: Option<Timestamp>,
+    /// A container of it has terminated and waits to be started again.
+    pub crashed: bool,
+    /// How long its containers may take to terminate.
+    pub grace: SignedDuration,
 }

@@ -87,7 +87,7 @@ fn missing(pass: &mut Pass<'_>) -> Vec<String> {
             missing.push(format!("{ready} of {} pods of {} are ready", target.original_replicas, name(target)));
         }
     }
-    let expected = pass.status.group.as_ref().map_or(0, |group| group.members_before);
+    let expected = pass.status.group.as_ref().map_or(0, |group| group.expected_members.unwrap_or(group.members_before));
     match &pass.seen.kafka {
         KafkaSeen::Group(seen) => {
             let status = group::status(seen, pass.status.group.as_ref(), &pass.pods());

@@ -10,7 +10,11 @@ use crate::machine::{
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Seen, group},
     pass::{Pass, new_hold},
-    plan::{self, acl_hints, drift, warnings, workloads},
+    plan::{
+        self, acl_hints, drift,
+        membership::{self, Membership},
+        stoppable, warnings, workloads,
+    },
     refusal::Refusal,
     request::Request,
     text::{Message, count, name, name_ref},
@@ -58,17 +62,26 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         }
     };
 
+    let refusals = membership::refusals(request, &seen.group, &pass.seen.targets, pass.now);
+    // A dry run stops nothing, so it warns of what may heal and does not wait for it.
+    if refusals.iter().any(|refusal| !(request.dry_run && refusal.transient)) {
+        return refuse(pass, &refusals, None);
+    }
     let warnings = warnings::warnings(request, &plan, seen, &pass.seen.targets, &pass.pods(), pass.now);
     let first = pass.status.plan_time.is_none();
     if let Some(drift) = pass.status.drift.as_mut().filter(|_| first) {
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
     }
     let group = group::status(&seen.group, None, &pass.pods());
-    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), ..group });
+    let expected = i32::try_from(Membership::of(&seen.group, &pass.seen.targets).expected()).unwrap_or(i32::MAX);
+    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), expected_members: Some(expected), ..group });
     pass.status.targets = targets;
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
     pass.status.warnings = warnings;
+    pass.status.warnings.extend(refusals.into_iter().map(|refusal| refusal.message.happened()));
+    pass.status.warnings.extend(membership::warning(request, &seen.group, &pass.seen.targets));
+    pass.status.warnings.extend(stoppable::warnings(request, &pass.seen.targets));
     let hidden = scaled_object::warnings(&pass);
     pass.status.warnings.extend(hidden);
     pass.status.warnings.truncate(MAX_WARNINGS);
@@ -138,6 +151,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
     for (index, (target, seen)) in request.targets.iter().zip(&pass.seen.targets).enumerate() {
         let unscalable = pass.seen.unscalable.get(index).and_then(Option::as_ref);
         refusals.extend(workloads::refusal(target, seen, unscalable));
+        refusals.extend(stoppable::cannot_stop(target, seen, request));
         if let Seen::Known(workload) = seen {
             let recorded_hold = match pass.seen.holds.get(index) {
                 Some(Seen::Unknown(why)) => {
@@ -180,14 +194,18 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
     let mut in_order = lasting.iter().chain(&passing);
     let Some(first) = in_order.next() else { return pass.again() };
     let message = in_order.fold(first.message.clone(), |message, other| message.and(&other.message));
-    let give_up = later(pass.phase_start(), PLANNING_TIMEOUT);
-    if lasting.is_empty() && pass.now < give_up {
+    let rollout = refusals.iter().find(|refusal| refusal.reason == Reason::WaitingForRollout);
+    // While a rollout is in progress nothing else has to be well; what is wrong then gets its own time.
+    let since = if rollout.is_some() { pass.phase_start() } else { pass.rollout_end() };
+    let patience = refusals.iter().map(|refusal| refusal.patience.unwrap_or(PLANNING_TIMEOUT)).max().unwrap_or(PLANNING_TIMEOUT);
+    if lasting.is_empty() && pass.now < later(since, patience) {
+        pass.status.rollout_seen_time = rollout.map(|_| pass.instant()).or(pass.status.rollout_seen_time.take());
         let planned = format!("There is no plan yet ({}); it is made again every two seconds", first.reason);
         pass.condition(ConditionType::Planned, Some(false), first.reason, planned);
         return pass.wait(first.reason, message.detail("The operator tries again, and the consumers keep running"), RETRY);
     }
     let planned = match lasting.len() {
-        0 => format!("There is no plan: the operator tried for {} seconds", PLANNING_TIMEOUT.as_secs()),
+        0 => format!("There is no plan: the operator tried for {} seconds", patience.as_secs()),
         1 => "There is no plan: one problem has to be corrected".to_owned(),
         many => format!("There is no plan: {many} problems have to be corrected"),
     };

@@ -173,7 +173,9 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     if workload.replicas == target.original_replicas {
         return Step::Settled(Restored::Original);
     }
-    if !Guard::StillAtZero.allows(workload.replicas == 0) {
+    // A count that an admission policy stored in place of our zero is nobody's decision.
+    let overridden = Some(workload.replicas) == target.overridden_replicas;
+    if !Guard::StillAtZero.allows(workload.replicas == 0 || overridden) {
         return Step::Settled(Restored::LeftAsScaledByOthers);
     }
     if let Some(other) = queue::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {

@@ -9,7 +9,10 @@ use crate::machine::{
     guards::Guard,
     limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
-    plan::replica_owners::{self, Responsible},
+    plan::{
+        replica_owners::{self, Responsible},
+        stoppable, termination,
+    },
     request::Request,
     text::{Message, count, name},
     time::{clock, later},
@@ -56,7 +59,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         Some(problem) => Message::new("The operator cannot see whether the consumers have stopped")
             .detail(problem)
             .detail("No offset is committed before that, and the operator looks again every two seconds"),
-        None => running(&pass.pods(), pass.now),
+        None => with_what_blocks(running(&pass.pods(), pass.now), &pass),
     };
     pass.wait(Reason::WaitingForContainers, message, LOOK_AGAIN)
 }
@@ -263,6 +266,23 @@ pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> De
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 
+/// The API server has stored zero replicas: any other count found from here on was set afterwards.
+pub(in crate::machine) fn accepted(mut pass: Pass<'_>, index: usize) -> Decision {
+    if let Some(target) = pass.status.targets.get_mut(index) {
+        target.stopped = true;
+    }
+    pass.again()
+}
+
+/// An admission policy or a webhook stored another count than zero, which the dry run of the plan
+/// did not show.
+pub(in crate::machine) fn overridden(mut pass: Pass<'_>, index: usize, count: i32) -> Decision {
+    let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
+    target.overridden_replicas = Some(count);
+    let message = stoppable::overridden(&name(&pass.status.targets[index]), count).detail(pass.offsets_changed());
+    pass.finish(Phase::Failed, Reason::ReplicasOverridden, message)
+}
+
 /// The hold could not be recorded, so the workload is not stopped.
 pub(in crate::machine) fn claim_refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
@@ -299,6 +319,18 @@ fn running(pods: &[&Pod], now: Timestamp) -> Message {
         "Bring the node back; or make sure that the machine is off, and then delete the pod with kubectl delete pod --grace-period=0 \
          --force",
     )
+}
+
+/// What keeps a controller from deleting more pods.
+fn with_what_blocks(message: Message, pass: &Pass<'_>) -> Message {
+    let blocking = pass.status.targets.iter().zip(&pass.seen.targets).find_map(|(target, seen)| match seen {
+        Seen::Known(workload) => termination::blocking_pod(workload).map(|pod| (name(target), &pod.name)),
+        Seen::Unknown(_) | Seen::Missing => None,
+    });
+    let Some((name, pod)) = blocking else { return message };
+    message
+        .detail(format!("{name} is OrderedReady, and its controller deletes no more pods while pod {pod} is not ready"))
+        .advice(format!("Delete the pods that are not ready (kubectl delete pod {pod})"))
 }
 
 fn describe(pod: &Pod, now: Timestamp) -> String {

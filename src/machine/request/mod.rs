@@ -48,6 +48,8 @@ pub struct Request {
     pub isolation_level: IsolationLevel,
     /// A group that the broker does not know may be created.
     pub allow_new_group: bool,
+    /// Pods may be ready although the group has no members.
+    pub allow_no_members: bool,
     /// How to treat members that remain when no container runs any more.
     pub remaining_members: RemainingMembers,
     /// The consumers' session timeout, as the user declares it.
@@ -157,6 +159,7 @@ impl Request {
             not_after: spec.not_after.as_ref().map(|at| at.0),
             isolation_level: spec.isolation_level,
             allow_new_group: spec.allow_new_group,
+            allow_no_members: spec.allow_no_members,
             remaining_members: spec.remaining_members,
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,

@@ -89,6 +89,7 @@ fn replaced() -> Seen<Workload> {
         resource_version: "9".into(),
         replicas: 3,
         refusal: None,
+        overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     })
@@ -100,6 +101,7 @@ fn refused() -> Seen<Workload> {
         resource_version: "9".into(),
         replicas: 3,
         refusal: Some("forbidden".into()),
+        overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     })
@@ -242,6 +244,35 @@ fn the_count_that_comes_back_is_the_one_right_before_the_stop() {
     let lost_race = run(&scaled_up.status, &with(workload(8, vec![]), held_from(6)), 6);
     assert_eq!(lost_race.status.targets[0].original_replicas, 6);
     assert_eq!(lost_race.status.targets[0].scaled_up_by_others, 1, "one intervention counts once");
+}
+
+#[test]
+fn a_count_that_is_set_before_the_next_look_is_not_taken_for_the_original_one() {
+    let one = |replicas| seen(workload(replicas, vec![]), KafkaSeen::NotAsked);
+    let stop = run(&status_in(Phase::Stopping), &one(3), 3);
+    let effect = stop.effect.clone().unwrap();
+    let accepted = after(&stop.status, &effect, &Answer::Done, &one(3), at(3));
+    // Another client scales it to 1 before this operator looks again.
+    let found = run(&accepted.status, &one(1), 4);
+    assert_eq!(then(&found), Scales(Phase::Stopping, 0, ActionKind::Stop));
+    assert_eq!((found.status.targets[0].original_replicas, found.status.targets[0].scaled_up_by_others), (3, 1));
+}
+
+#[rstest]
+#[case::one_instead_of_zero(1)]
+#[case::the_old_count_is_kept(3)]
+fn a_count_that_replaces_our_zero_ends_the_reset_and_the_saved_one_is_restored(#[case] count: i32) {
+    let with = |replicas| seen(workload(replicas, vec![]), KafkaSeen::NotAsked);
+    let stop = run(&status_in(Phase::Stopping), &with(3), 3);
+    let overridden = after(&stop.status, &stop.effect.clone().unwrap(), &Answer::Overridden(count), &with(3), at(3));
+    assert_eq!(then(&overridden), Restores(Phase::Failed, Reason::ReplicasOverridden));
+    assert_eq!(overridden.status.targets[0].original_replicas, 3);
+    let restoring = run(&overridden.status, &with(count), 4);
+    if count == 3 {
+        assert_eq!(restoring.status.targets[0].restored, Some(Restored::Original));
+    } else {
+        assert_eq!(then(&restoring), Scales(Phase::Restoring, 3, ActionKind::Restore));
+    }
 }
 
 #[test]

@@ -61,6 +61,7 @@ pub(super) fn request() -> Request {
         not_after: None,
         isolation_level: IsolationLevel::ReadUncommitted,
         allow_new_group: false,
+        allow_no_members: false,
         remaining_members: crate::api::RemainingMembers::Wait,
         session_timeout: SignedDuration::from_secs(10),
         drain_timeout: SignedDuration::from_secs(120),
@@ -99,7 +100,17 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>
 }
 
 pub(super) fn pod(name: &str, terminated: bool) -> Pod {
-    Pod { name: name.into(), ips: vec!["10.0.0.0".into()], node: None, deletion: None, terminated, ready: !terminated }
+    Pod {
+        name: name.into(),
+        ips: (0..5).map(|n| format!("10.0.0.{n}")).collect(),
+        node: None,
+        deletion: None,
+        terminated,
+        ready: !terminated,
+        crashed: false,
+        ready_since: None,
+        grace: jiff::SignedDuration::from_secs(30),
+    }
 }
 
 pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
@@ -108,6 +119,7 @@ pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
         resource_version: "7".into(),
         replicas,
         refusal: None,
+        overridden: None,
         pods,
         details: WorkloadDetails::default(),
     })
@@ -267,6 +279,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         original_replicas: 3,
         stop_requested: stopped,
         stopped,
+        overridden_replicas: None,
         scaled_up_by_others: 0,
         restored: None::<Restored>,
         refusals: 0,

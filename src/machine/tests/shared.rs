@@ -107,6 +107,7 @@ impl World {
             resource_version: self.version.to_string(),
             replicas: self.replicas,
             refusal: None,
+            overridden: None,
             pods,
             details: WorkloadDetails::default(),
         });

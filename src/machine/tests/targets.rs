@@ -12,7 +12,14 @@ use crate::machine::{
 
 fn target(kind: &str) -> TargetRef {
     let (api_version, name) = ("apps/v1".into(), "consumer".into());
-    TargetRef { api_version, kind: kind.into(), resource: None, name, accept_volume_deletion: false }
+    TargetRef {
+        api_version,
+        kind: kind.into(),
+        resource: None,
+        name,
+        accept_volume_deletion: false,
+        accept_revision_change: false,
+    }
 }
 
 fn known(details: WorkloadDetails) -> Seen<Workload> {

@@ -38,6 +38,7 @@ pub fn workload_of(workload: Workload) -> machine::facts::Workload {
         resource_version: "seen".into(),
         replicas: workload.replicas.into(),
         refusal: None,
+        overridden: None,
         pods: (0..workload.pods).map(|n| pod(&format!("p{n}"), false)).collect(),
         details: WorkloadDetails::default(),
     }

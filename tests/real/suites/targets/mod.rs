@@ -9,6 +9,7 @@ mod lost;
 mod permissions;
 mod refused;
 mod scaled;
+mod stoppable;
 mod unset;
 
 use std::{ops::Deref, time::Duration};
