@@ -102,7 +102,11 @@ impl Consumers {
             arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
         }
         let mut spec = json!({
-            "containers": [{"name": "consumer", "image": "kafka-client:dev", "imagePullPolicy": "IfNotPresent", "args": arguments}],
+            "containers": [{
+                "name": "consumer", "image": "kafka-client:dev", "imagePullPolicy": "IfNotPresent", "args": arguments,
+                // Without a request a pod has next to no time on a machine that other tests keep busy.
+                "resources": {"requests": {"cpu": "300m"}},
+            }],
         });
         for (key, value) in pod.as_object().unwrap() {
             if key == "command" {
@@ -152,9 +156,7 @@ impl Consumers {
             }
         };
         let found = within(PATIENCE, waiting).await;
-        if found.is_none() {
-            panic!("{when}: {:?}\n{}", self.lines().await, self.state().await);
-        }
+        assert!(found.is_some(), "{when}: {:?}\n{}", self.lines().await, self.state().await);
     }
 
     /// The pods are new ones after a restore, so what they print is what was consumed since.
