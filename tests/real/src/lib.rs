@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use broker::Broker;
 
 /// How long anything may take on a machine that is busy. Nothing is measured against it.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Where the tests run. Panics, with what to do, when that was not said.
 pub fn environment() -> Environment {

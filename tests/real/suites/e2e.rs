@@ -102,7 +102,11 @@ impl Consumers {
             arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
         }
         let mut spec = json!({
-            "containers": [{"name": "consumer", "image": "kafka-client:dev", "imagePullPolicy": "IfNotPresent", "args": arguments}],
+            "containers": [{
+                "name": "consumer", "image": "kafka-client:dev", "imagePullPolicy": "IfNotPresent", "args": arguments,
+                // Without a request a pod has next to no time on a machine that other tests keep busy.
+                "resources": {"requests": {"cpu": "300m"}},
+            }],
         });
         for (key, value) in pod.as_object().unwrap() {
             if key == "command" {
@@ -133,6 +137,18 @@ impl Consumers {
         lines
     }
 
+    /// What their pods wait for, for a test that fails.
+    async fn state(&self) -> String {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let mut state = vec![];
+        for pod in pods.list(&ListParams::default().labels("app=consumer")).await.unwrap() {
+            let log = pods.logs(&pod.name_any(), &LogParams { tail_lines: Some(5), ..LogParams::default() }).await;
+            let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            state.push(format!("{}: {status:?}, log: {log:?}", pod.name_any()));
+        }
+        state.join("\n")
+    }
+
     async fn consumed(&self, when: &str, wished: impl Fn(&[String]) -> bool) {
         let waiting = async {
             while !wished(&self.lines().await) {
@@ -140,8 +156,7 @@ impl Consumers {
             }
         };
         let found = within(PATIENCE, waiting).await;
-        let last = self.lines().await;
-        assert!(found.is_some(), "{when}: {last:?}");
+        assert!(found.is_some(), "{when}: {:?}\n{}", self.lines().await, self.state().await);
     }
 
     /// The pods are new ones after a restore, so what they print is what was consumed since.

@@ -68,8 +68,8 @@ fn invalid(number: usize, topic: &str) -> (OffsetReset, Reason) {
     let name = format!("flood-{number}");
     let (group, none) = (&name, json!({"targetRefs": []}));
     let one = match number % 2 {
-        // Before 1970.
-        0 => reset(&name, group, &json!([{"topic": topic, "duration": "900000h"}]), &none),
+        // There is no such day, which the API server does not see.
+        0 => reset(&name, group, &json!([{"topic": topic, "timestamp": "2019-02-30T00:00:00Z"}]), &none),
         _ => reset(&name, group, &json!([]), &json!({"targetRefs": [], "undo": {"name": name}})),
     };
     (one, Reason::InvalidSpec)

@@ -220,7 +220,7 @@ async fn what_could_be_seen_to_fail_stops_nothing() {
                 json!([{"offset": 10}, {"partition": 1, "offset": 3}]),
                 json!({}),
                 Reason::DuplicatePartition,
-                "resets[0] and resets[1]",
+                "is in resets[0] and in resets[1]",
             ),
             (
                 "no-group",

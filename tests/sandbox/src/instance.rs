@@ -235,19 +235,20 @@ impl Sandbox {
 
     /// Ends it, and leaves nothing behind: no process, mount, namespace, cgroup or file. Also after a crash, and when there is none.
     pub fn down(&self) -> Result<()> {
+        // `unshare` ends just after its child, the first process, and until then holds the namespaces: also when somebody
+        // else has killed the first process a moment ago.
+        let processes = self.processes();
         if let Some(init) = self.init() {
-            // Its parent, `unshare`, ends just after it, and until then holds the namespaces.
-            let processes = [Some(init), parent_unshare(init)];
             kill_process(init, Signal::KILL).ok();
-            let begin = Instant::now();
-            // With its first process the kernel ends the whole PID namespace; the mounts go with the last of them.
-            for pid in processes.into_iter().flatten() {
-                while is_alive(pid) {
-                    if begin.elapsed() > Duration::from_secs(20) {
-                        bail!("process {} of sandbox {} does not end", pid.as_raw_nonzero(), self.name);
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
+        }
+        let begin = Instant::now();
+        // With its first process the kernel ends the whole PID namespace; the mounts go with the last of them.
+        for pid in processes {
+            while is_alive(pid) {
+                if begin.elapsed() > Duration::from_secs(20) {
+                    bail!("process {} of sandbox {} does not end", pid.as_raw_nonzero(), self.name);
                 }
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         remove_cgroups(&self.name)?;
@@ -278,14 +279,13 @@ impl Sandbox {
 
     /// The first process of its namespaces, as this machine numbers it, if it lives: the child of `unshare`.
     fn init(&self) -> Option<Pid> {
-        for entry in fs::read_dir("/proc").ok()?.flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let Ok(cmdline) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
-            if is_first_process(&cmdline, &self.name) {
-                return Pid::from_raw(pid);
-            }
-        }
-        None
+        running().find(|(_, cmdline)| is_first_process(cmdline, &self.name)).map(|(pid, _)| pid)
+    }
+
+    /// The first process and the `unshare` that started it.
+    fn processes(&self) -> Vec<Pid> {
+        let is_own = |cmdline: &str| is_first_process(cmdline, &self.name) || is_unshare(cmdline, &self.name);
+        running().filter(|(_, cmdline)| is_own(cmdline)).map(|(pid, _)| pid).collect()
     }
 
     fn makeup(&self) -> Option<Makeup> {
@@ -301,12 +301,18 @@ fn is_first_process(cmdline: &str, name: &str) -> bool {
     words.get(1..4).is_some_and(|words| words == ["supervise", "--name", name])
 }
 
-/// The `unshare` that started a first process; none when it was killed, and the first process has another parent.
-fn parent_unshare(init: Pid) -> Option<Pid> {
-    let status = fs::read_to_string(format!("/proc/{}/status", init.as_raw_nonzero())).ok()?;
-    let parent: i32 = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
-    let name = fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
-    (name.trim() == "unshare").then(|| Pid::from_raw(parent)).flatten()
+/// Whether they are those of the `unshare` that starts the sandbox `name`.
+fn is_unshare(cmdline: &str, name: &str) -> bool {
+    let words: Vec<&str> = cmdline.split('\0').collect();
+    words.first() == Some(&"unshare") && words.windows(3).any(|words| words == ["supervise", "--name", name])
+}
+
+/// Every process with its arguments, as /proc has them.
+fn running() -> impl Iterator<Item = (Pid, String)> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let pid = Pid::from_raw(entry.file_name().to_string_lossy().parse().ok()?)?;
+        Some((pid, fs::read_to_string(entry.path().join("cmdline")).ok()?))
+    })
 }
 
 /// Whether it still runs. One that has ended and was not yet collected by its parent holds nothing any more.
@@ -395,6 +401,7 @@ mod tests {
             "",
         ] {
             assert!(!is_first_process(other, "one"), "{other:?}");
+            assert_eq!(is_unshare(other, "one"), other.starts_with("unshare"), "{other:?}");
         }
     }
 
