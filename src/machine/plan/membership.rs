@@ -1,6 +1,6 @@
 //! Whether the group is the one that the targets' pods use: its members are matched with pods by their addresses.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
