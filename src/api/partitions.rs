@@ -77,7 +77,7 @@ pub struct PartitionStatus {
     /// The offset to commit; for a partition that is left as it is, the offset that would have been
     /// committed.
     pub target_offset: i64,
-    /// How many records lie between the log's start and the target: so many retention may delete
+    /// How many records lie between the log's start and the target: retention can delete that many
     /// before the target is out of range.
     #[serde(default)]
     pub headroom: i64,

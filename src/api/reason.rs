@@ -398,7 +398,7 @@ reasons! {
         ///
         /// It is seen while planning wherever the broker reports it, and then nothing was stopped;
         /// otherwise the replicas are restored. Ask a Kafka administrator to run the
-        /// `kafka-acls.sh` commands in the message. See docs/connecting-to-kafka.md#the-least-acls.
+        /// `kafka-acls.sh` commands in the message. See docs/connecting-to-kafka.md#minimum-acls.
         AuthorizationFailed,
         /// `spec.kafka` leads to another Kafka cluster than when the plan was made, because its
         /// binding Secret or the brokers' names have changed.

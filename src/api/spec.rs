@@ -60,7 +60,7 @@ pub struct OffsetResetSpec {
     pub kafka: Box<KafkaSpec>,
 
     /// The consumer group, by its group.id. A group that the broker does not know is refused, so
-    /// that a typing error creates none; see allowNewGroup.
+    /// that a typo creates none; see allowNewGroup.
     #[schemars(length(min = 1, max = 255))]
     pub group: String,
 
@@ -125,7 +125,7 @@ pub struct OffsetResetSpec {
     pub isolation_level: IsolationLevel,
 
     /// When true, the reset creates the group if the broker does not know it. By default an unknown
-    /// group is refused, because committing offsets would create it, and a typing error would look
+    /// group is refused, because committing offsets would create it, and a typo would look
     /// like a success.
     #[serde(default)]
     pub allow_new_group: bool,

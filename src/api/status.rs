@@ -69,11 +69,6 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_start_time: Option<MicroTime>,
 
-    /// When planning last saw a rollout of a target in progress; what else is wrong gets its time
-    /// from then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollout_seen_time: Option<MicroTime>,
-
     /// The result of the run. It is decided before the replicas are restored, and final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -93,7 +88,7 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetStatus>,
 
-    /// The times of the hold, while which the targets are at zero. Absent as long as nothing was
+    /// The times of the hold, during which the targets are at zero. Absent as long as nothing was
     /// stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
@@ -167,7 +162,7 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub partitions_omitted: i32,
 
-    /// The last thing that the operator set out to do. It is written before it is done, so that an
+    /// The last thing that the operator began to do. It is written before it is done, so that an
     /// operator with an outdated view of the object cannot act on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_action: Option<Action>,
@@ -386,11 +381,11 @@ pub enum Restored {
     Replaced,
 }
 
-/// The times of the hold, while which the targets are at zero.
+/// The times of the hold, during which the targets are at zero.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
-    /// When the operator set out to stop the first target.
+    /// When the operator began to stop the first target.
     pub start_time: MicroTime,
     /// When the replicas are restored at the latest: startTime plus spec.holdTimeout.
     pub deadline: MicroTime,
@@ -470,7 +465,7 @@ pub struct Action {
     pub kind: ActionKind,
     /// The workload that the action is for, or how many partitions.
     pub subject: String,
-    /// When the operator set out to do it.
+    /// When the operator began to do it.
     pub time: MicroTime,
 }
 

@@ -50,7 +50,7 @@ pub trait GroupAdmin: Send + Sync {
     async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError>;
 
     /// For each partition the first record at or after a time in milliseconds since the epoch;
-    /// `None` when no record is that young. A negative time is an error of its partition: it has
+    /// `None` when no record is that recent. A negative time is an error of its partition: it has
     /// another meaning in the protocol.
     ///
     /// # Errors

@@ -52,6 +52,18 @@ pub enum Guard {
     ReadBack,
     /// No run of the same name and spec has left a receipt.
     NoReceipt,
+    /// Pods of one revision only run or are wanted before a target is stopped: only the newest
+    /// revision would be restored.
+    OneRevision,
+    /// Only pods that the target controls are waited for.
+    OwnPods,
+    /// Where members run in pods of the targets, no member runs elsewhere before a target is
+    /// stopped.
+    NoMembersElsewhere,
+    /// The group has members while pods of the targets are ready, before a target is stopped.
+    HasMembers,
+    /// A count that an admission policy stored in place of our zero was set by no other client.
+    SetByOthers,
     /// Nothing was or may have been committed: only then does a run leave no receipt.
     NothingCommitted,
     /// The broker itself refused a commit, before that commit counts as not carried out.
@@ -61,7 +73,7 @@ pub enum Guard {
 #[cfg(test)]
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::AtZero,
         Self::ContainersTerminated,
         Self::GroupEmpty,
@@ -83,6 +95,11 @@ impl Guard {
         Self::WithinTheLog,
         Self::ReadBack,
         Self::NoReceipt,
+        Self::OneRevision,
+        Self::OwnPods,
+        Self::NoMembersElsewhere,
+        Self::HasMembers,
+        Self::SetByOthers,
         Self::NothingCommitted,
         Self::RefusedForSure,
     ];

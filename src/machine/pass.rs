@@ -85,11 +85,6 @@ impl<'a> Pass<'a> {
         self.status.phase_start_time.as_ref().map_or(self.now, |at| at.0)
     }
 
-    /// When a rollout of a target was last seen, or when the phase began: planning counts from then.
-    pub fn rollout_end(&self) -> Timestamp {
-        self.status.rollout_seen_time.as_ref().map_or_else(|| self.phase_start(), |at| at.0.max(self.phase_start()))
-    }
-
     pub fn condition(&mut self, kind: ConditionType, status: Option<bool>, reason: Reason, message: impl Into<String>) {
         set_condition(&mut self.status.conditions, kind, status, reason, message, self.seen.generation, self.now);
     }
@@ -180,6 +175,7 @@ impl<'a> Pass<'a> {
                     workload.uid == target.uid
                         && Guard::AtZero.allows(workload.replicas == 0)
                         && Guard::ContainersTerminated.allows(workload.pods.iter().all(|pod| pod.terminated))
+                        && (!Guard::OwnPods.allows(false) || workload.details.foreign_pods.is_empty())
                 }
                 Seen::Unknown(_) | Seen::Missing => false,
             })

@@ -30,6 +30,9 @@ use crate::{
 /// The time limit for all Kafka queries of a pass. After it their results are unknown, and the next pass queries again.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
+/// How many times a target that keeps changing is read in a pass.
+const READS: u32 = 3;
+
 /// Whether the operator's finalizer is on an object.
 pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
     reset.finalizers().iter().any(|name| name == FINALIZER)
@@ -181,6 +184,9 @@ async fn read_targets(
 /// Reads a target as far as the phase needs it; `stopped` when it was seen at zero replicas.
 async fn read_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase, stopped: bool) -> Seen<Workload> {
     let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
+    if phase == Phase::Stopping && !stopped {
+        return read_rollout(context, namespace, target, seen).await;
+    }
     let Seen::Known(workload) = &mut seen else { return seen };
     if phase == Phase::Planning {
         if let Err(why) = context.targets.examine(namespace, target, workload).await {
@@ -188,10 +194,26 @@ async fn read_target(context: &Context, namespace: &str, target: &TargetRef, pha
         }
     } else if phase == Phase::Stopping && workload.replicas == 0 {
         context.targets.read_order(namespace, target, workload).await;
-    } else if phase == Phase::Stopping && stopped && workload.replicas != 0 {
+    } else if phase == Phase::Stopping {
         context.targets.read_scalers(namespace, target, workload).await;
     }
     seen
+}
+
+/// Reads the rollout of a target that is about to be stopped, and reads the target again when it changes meanwhile.
+async fn read_rollout(context: &Context, namespace: &str, target: &TargetRef, mut seen: Seen<Workload>) -> Seen<Workload> {
+    for _ in 0..READS {
+        let Seen::Known(workload) = &mut seen else { return seen };
+        if workload.replicas == 0 {
+            return seen;
+        }
+        match context.targets.read_rollout(namespace, target, workload).await {
+            Ok(true) => return seen,
+            Ok(false) => seen = context.targets.look(namespace, target, true).await,
+            Err(why) => return Seen::Unknown(why),
+        }
+    }
+    Seen::Unknown(format!("it changed {READS} times while it was read"))
 }
 
 /// Reads the hold of each target: of the recorded workload, or else of the one that exists.

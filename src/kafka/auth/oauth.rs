@@ -1,4 +1,4 @@
-//! Tokens by OAuth 2.0's grant of client credentials (RFC 6749, 4.4), kept until four fifths of
+//! Tokens by OAuth 2.0's client credentials grant (RFC 6749, 4.4), kept until four fifths of
 //! their lifetime have passed.
 //!
 //! Each request has its own TLS connection to the endpoint's address: it follows no redirect and

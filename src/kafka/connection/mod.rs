@@ -89,7 +89,7 @@ impl Mechanism {
     }
 }
 
-/// What OAuth's grant of client credentials needs.
+/// What OAuth's client credentials grant needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClientCredentials {
     /// The token endpoint, as `https://host[:port]/path`.

@@ -300,7 +300,7 @@ impl GroupAdmin for Client {
         }
         let found = self.blocking(move |session| list_offsets(session, &asked, Isolation::Uncommitted)).await?;
         answered.extend(found.into_iter().map(|(at, answer)| {
-            // A negative offset means that no record is that young.
+            // A negative offset means that no record is that recent.
             (at, answer.map(|(offset, timestamp)| (offset >= 0).then_some(TimestampMatch { offset, timestamp })))
         }));
         Ok(answered)

@@ -2,7 +2,7 @@
 //!
 //! Leader election alone cannot guarantee that only one works: a process can be frozen at any instruction for longer than its
 //! lease lasts, and then continues as if no time had passed. The operator is safe because the lease is only the first of
-//! several locks, and the systems that own the changed data hold the others:
+//! several safeguards, and the systems that own the changed data hold the others:
 //!
 //! 1. **The lease** ([`protocol`]). A holder that cannot renew stops at the renew deadline; the others take over after the whole
 //!    lease duration, which is longer. Each write is bound to the version that was read, so only one of two candidates gets it.

@@ -155,6 +155,23 @@ impl Targets {
         self.try_stop(&handle, workload).await
     }
 
+    /// Reads the rollout in the version of the workload to which its stop is bound, and returns whether it still has that
+    /// version.
+    ///
+    /// # Errors
+    /// When it could not be read; the message says why.
+    pub async fn read_rollout(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<bool, String> {
+        let handle = self.handle(namespace, target).await?;
+        let object = limited(handle.api.get(&target.name)).await;
+        let object = object.map_err(|error| format!("it could not be read: {}", describe(&error)))?;
+        if object.metadata.resource_version.as_ref() != Some(&workload.resource_version) {
+            return Ok(false);
+        }
+        let value = serde_json::to_value(&object).map_err(|error| format!("it could not be read: {error}"))?;
+        workload.details.rollout = rollouts::rollout(rollout_kind(&handle), &value);
+        Ok(true)
+    }
+
     /// Reads the order in which a StatefulSet's pods are deleted, where that may keep some of them: for messages only.
     pub async fn read_order(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
         let unready = workload.pods.iter().filter(|pod| !pod.terminated && !pod.ready && pod.deletion.is_none()).count();

@@ -55,7 +55,8 @@ impl Hold {
 
 /// The only places that set the replica count to restore.
 impl TargetStatus {
-    /// The count in the Lease is the one to restore, whichever reset has written it.
+    /// While a target is being stopped, the count in the Lease is the one to restore, whichever reset
+    /// has written it.
     pub(in crate::machine) fn take_from(&mut self, hold: &Hold) {
         self.original_replicas = hold.replicas;
     }

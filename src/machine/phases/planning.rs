@@ -194,12 +194,14 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
     let mut in_order = lasting.iter().chain(&passing);
     let Some(first) = in_order.next() else { return pass.again() };
     let message = in_order.fold(first.message.clone(), |message, other| message.and(&other.message));
-    let rollout = refusals.iter().find(|refusal| refusal.reason == Reason::WaitingForRollout);
-    // While a rollout is in progress nothing else has to be well; what is wrong then gets its own time.
-    let since = if rollout.is_some() { pass.phase_start() } else { pass.rollout_end() };
+    // Planning begins anew after a rollout: what is wrong now was not looked at meanwhile, and gets time of its own.
+    let after_rollout = pass.status.reason == Some(Reason::WaitingForRollout)
+        && refusals.iter().all(|refusal| refusal.reason != Reason::WaitingForRollout);
+    if after_rollout {
+        pass.status.phase_start_time = Some(pass.instant());
+    }
     let patience = refusals.iter().map(|refusal| refusal.patience.unwrap_or(PLANNING_TIMEOUT)).max().unwrap_or(PLANNING_TIMEOUT);
-    if lasting.is_empty() && pass.now < later(since, patience) {
-        pass.status.rollout_seen_time = rollout.map(|_| pass.instant()).or(pass.status.rollout_seen_time.take());
+    if lasting.is_empty() && pass.now < later(pass.phase_start(), patience) {
         let planned = format!("There is no plan yet ({}); it is made again every two seconds", first.reason);
         pass.condition(ConditionType::Planned, Some(false), first.reason, planned);
         return pass.wait(first.reason, message.detail("The operator tries again, and the consumers keep running"), RETRY);

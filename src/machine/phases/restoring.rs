@@ -174,8 +174,8 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
         return Step::Settled(Restored::Original);
     }
     // A count that an admission policy stored in place of our zero is nobody's decision.
-    let overridden = Some(workload.replicas) == target.overridden_replicas;
-    if !Guard::StillAtZero.allows(workload.replicas == 0 || overridden) {
+    let by_others = Guard::SetByOthers.allows(Some(workload.replicas) != target.overridden_replicas);
+    if !Guard::StillAtZero.allows(workload.replicas == 0 || !by_others) {
         return Step::Settled(Restored::LeftAsScaledByOthers);
     }
     if let Some(other) = queue::still_needed_by(&pass.seen.uid, &workload.uid, &pass.seen.others) {

@@ -11,7 +11,7 @@ use crate::machine::{
     pass::{Pass, UNSEEN_RETRY},
     plan::{
         replica_owners::{self, Responsible},
-        stoppable, termination,
+        rollout, stoppable, termination,
     },
     request::Request,
     text::{Message, count, name},
@@ -80,6 +80,9 @@ fn admit(mut pass: Pass<'_>) -> Decision {
 /// The Lease has the count that it is held from before it is scaled, so that the count is known
 /// even when this object is gone.
 fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload) -> Option<Decision> {
+    if let Some(decision) = rollout_began(pass, request, index, workload) {
+        return Some(decision);
+    }
     let hold = match pass.seen.holds.get(index) {
         Some(Seen::Known(hold)) => Some(hold),
         Some(Seen::Missing) => None,
@@ -123,6 +126,20 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     let effect =
         Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
+}
+
+/// A rollout that began after the plan was made: the target is not stopped for the first time.
+fn rollout_began(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload) -> Option<Decision> {
+    let (target, status) = (request.targets.get(index)?, pass.status.targets.get(index)?);
+    if workload.replicas == 0 || status.stopped || status.scaled_up_by_others > 0 {
+        return None;
+    }
+    let rollout::Verdict::Refused(refusal) = rollout::check(target, workload, false) else { return None };
+    let message = Message::naming([&name(status)], |[name]| format!("A rollout of {name} began after the plan was made"))
+        .and(&refusal.message)
+        .detail(pass.offsets_changed())
+        .advice("Wait until the rollout is complete, and create the reset again under a new name");
+    Some(pass.take().finish(Phase::Failed, Reason::RolloutIncomplete, message))
 }
 
 /// A target was scaled up while it is held: it is scaled down again, up to [`MAX_REHOLDS`] times.

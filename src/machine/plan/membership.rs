@@ -8,6 +8,7 @@ use crate::{
     api::{Reason, RemainingMembers},
     machine::{
         facts::{ForeignPod, Group, GroupMember, Pod, Seen, Workload, group},
+        guards::Guard,
         refusal::Refusal,
         request::Request,
         text::{Message, count},
@@ -80,7 +81,8 @@ pub(in crate::machine) fn refusals(
     let membership = Membership::of(group, workloads);
     let mut refusals = vec![];
     // Only where some addresses match is it certain that addresses tell anything.
-    if !membership.own.is_empty() && !membership.others.is_empty() && request.remaining_members == RemainingMembers::Wait {
+    let elsewhere = !membership.own.is_empty() && !membership.others.is_empty();
+    if !Guard::NoMembersElsewhere.allows(!elsewhere) && request.remaining_members == RemainingMembers::Wait {
         refusals.push(shared(request, &membership, workloads));
     }
     if !request.allow_no_members
@@ -139,7 +141,8 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
         let since = pod.ready_since.filter(|_| pod.ready && pod.deletion.is_none());
         since.is_some_and(|since| now.duration_since(since) > request.session_timeout)
     };
-    (!pods.is_empty() && pods.iter().all(settled)).then(|| describe(request, workloads))
+    let ready = !pods.is_empty() && pods.iter().all(settled);
+    (!Guard::HasMembers.allows(!ready)).then(|| describe(request, workloads))
 }
 
 fn describe(request: &Request, workloads: &[Seen<Workload>]) -> String {

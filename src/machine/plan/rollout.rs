@@ -7,6 +7,7 @@ use crate::{
     api::{Reason, TargetRef},
     machine::{
         facts::{Rollout, Workload},
+        guards::Guard,
         refusal::Refusal,
         text::{Message, name_ref},
     },
@@ -31,6 +32,7 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
     let name = name_ref(target);
     let after = "its replicas would be restored as the newest revision only";
     match &workload.details.rollout {
+        Rollout::Progressing { .. } | Rollout::Blocked { .. } if Guard::OneRevision.allows(false) => Verdict::Same,
         Rollout::Complete => Verdict::Same,
         Rollout::Unknown => {
             Verdict::Warned(format!("The status of {name} does not tell whether a rollout is in progress. If one is, {after}."))

@@ -59,7 +59,7 @@ pub async fn client() -> Client {
     Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()).unwrap()
 }
 
-/// Runs a test in a namespace of its own, which goes afterwards, also when the test fails.
+/// Runs a test in a namespace of its own, which is deleted afterwards. One of a test that fails stays, to be looked at.
 pub async fn with_namespace<T>(test: impl AsyncFnOnce(Client, String) -> T) -> T {
     let client = client().await;
     install_crd(&client).await;

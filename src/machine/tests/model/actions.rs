@@ -3,7 +3,7 @@
 use super::{
     Machine,
     memory::Id,
-    passes::{acts, asks, begins, cares, cares_on, notes, writes},
+    passes::{Hearing, acts, asks, begins, cares, cares_on, notes, writes},
     properties,
     world::{Care, Deed, FRESH, IDLE, LOG_END, Object, Pass, RESETS, State, USUAL, Workload},
 };
@@ -22,6 +22,8 @@ pub enum Happening {
     Writes(usize),
     /// It acts.
     Acts(usize),
+    /// It scales the workload to zero, and an admission policy stores one replica instead.
+    ActsOverridden(usize),
     /// It acts, and the broker's answer is lost.
     ActsUnheard(usize),
     /// It writes what the answer means.
@@ -40,6 +42,9 @@ pub enum Happening {
     Leave(usize),
     /// Those that run join it.
     Join(usize),
+    /// A rollout of the workload begins: pods of two revisions run.
+    RolloutBegins,
+    RolloutEnds,
     StrangerJoins(usize),
     StrangerLeaves(usize),
     /// A record is consumed, and committed, by a member.
@@ -83,6 +88,9 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
             Pass::Decided { .. } => into.push(Writes(reset)),
             Pass::Recorded { deed } => {
                 into.push(Acts(reset));
+                if budget.overrides > 0 && matches!(deed, Deed::Scale { restore: false, .. }) {
+                    into.push(ActsOverridden(reset));
+                }
                 if budget.losses > 0 && matches!(deed, Deed::Commit { .. }) {
                     into.push(ActsUnheard(reset));
                 }
@@ -113,6 +121,10 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
         into.push(Crash);
     }
     into.push(Kubelet);
+    if budget.rollouts > 0 {
+        into.push(RolloutBegins);
+    }
+    into.push(RolloutEnds);
     let groups = if machine.scenario.one_group { 1 } else { machine.scenario.resets };
     for group in 0..groups {
         into.extend([Leave(group), Join(group), StrangerLeaves(group)]);
@@ -161,10 +173,14 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
         }
         Asks(reset) => asks(machine, &mut next, reset),
         Writes(reset) => writes(machine, &mut next, reset),
-        Acts(reset) => acts(machine, &mut next, reset, true),
+        Acts(reset) => acts(machine, &mut next, reset, Hearing::All),
+        ActsOverridden(reset) => {
+            next.budget.overrides -= 1;
+            acts(machine, &mut next, reset, Hearing::Overridden);
+        }
         ActsUnheard(reset) => {
             next.budget.losses -= 1;
-            acts(machine, &mut next, reset, false);
+            acts(machine, &mut next, reset, Hearing::Nothing);
         }
         Notes(reset) => notes(machine, &mut next, reset),
         Breaks(reset) => {
@@ -178,7 +194,20 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.running = [IDLE; RESETS];
             (next.care, next.care_fresh) = (Care::Idle, FRESH);
         }
-        Kubelet => next.workload.pods = next.workload.replicas,
+        Kubelet => {
+            next.workload.pods = next.workload.replicas;
+            // Pods that are created anew all have the newest revision.
+            next.workload.rollout &= next.workload.pods > 0;
+        }
+        RolloutBegins if next.workload.pods > 0 && next.workload.replicas > 0 && !next.workload.rollout => {
+            next.budget.rollouts -= 1;
+            next.workload.rollout = true;
+            next.workload_changed();
+        }
+        RolloutEnds if next.workload.rollout => {
+            next.workload.rollout = false;
+            next.workload_changed();
+        }
         Leave(group) if next.workload.replicas == 0 || next.workload.pods == 0 => next.groups[group].joined = false,
         Join(group) if next.workload.replicas > 0 && next.workload.pods > 0 && next.kafka_up => next.groups[group].joined = true,
         StrangerJoins(group) if !next.groups[group].stranger => {
@@ -207,14 +236,14 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.workload_changed();
             next.running.iter_mut().for_each(|running| running.fresh.undisturbed = false);
         }
-        Leave(_) | Join(_) | StrangerJoins(_) | Consumes(_) | Scales(_) => return None,
+        Leave(_) | Join(_) | StrangerJoins(_) | Consumes(_) | Scales(_) | RolloutBegins | RolloutEnds => return None,
         Touches => {
             next.budget.touches -= 1;
             next.workload_changed();
         }
         Replaces(replicas) => {
             next.budget.replacements -= 1;
-            next.workload = Workload { uid: next.workload.uid + 1, replicas, pods: 0 };
+            next.workload = Workload { uid: next.workload.uid + 1, replicas, pods: 0, rollout: false, ..next.workload };
             next.groups.iter_mut().for_each(|group| group.joined = false);
             // The Lease belongs to the workload, and goes with it.
             next.lease = None;
@@ -280,7 +309,7 @@ fn next_time(machine: &Machine, state: &State) -> Option<u16> {
     let memory = machine.memory();
     let times = state.objects.iter().flatten().flat_map(|object| {
         let facts = memory.facts(object.status);
-        [facts.planning_ends, facts.hold_ends, facts.drain_ends, facts.look_ends]
+        [facts.planning_ends, facts.rollout_ends, facts.hold_ends, facts.drain_ends, facts.look_ends]
     });
     let lease = state.lease.map(|lease| lease.until);
     times.chain([lease]).flatten().filter(|time| *time > state.now).min()

@@ -29,6 +29,8 @@ pub struct Facts {
     pub needs_a_look: bool,
     pub is_over: bool,
     pub planning_ends: Option<u16>,
+    /// When planning no longer waits for a rollout.
+    pub rollout_ends: Option<u16>,
     pub hold_ends: Option<u16>,
     pub drain_ends: Option<u16>,
     pub look_ends: Option<u16>,
@@ -50,7 +52,8 @@ pub fn seconds(time: Timestamp) -> u16 {
 /// A status without what the machine only says.
 pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     let always = || micro(0);
-    status.reason = status.reason.filter(|reason| *reason == Reason::WaitingForOtherReset);
+    let counts = |reason: &Reason| matches!(reason, Reason::WaitingForOtherReset | Reason::WaitingForRollout);
+    status.reason = status.reason.filter(counts);
     status.message = None;
     status.observed_generation = None;
     status.start_time = None;
@@ -123,6 +126,11 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         needs_a_look,
         is_over: machine::is_over(status, false),
         planning_ends: status.phase_start_time.as_ref().map(|time| later(time, machine::PLANNING_TIMEOUT)),
+        rollout_ends: status
+            .phase_start_time
+            .as_ref()
+            .filter(|_| status.reason == Some(Reason::WaitingForRollout))
+            .map(|time| later(time, SignedDuration::from_mins(10))),
         hold_ends: hold.filter(|_| live).map(|hold| at(&hold.deadline)),
         drain_ends: hold.and_then(|hold| hold.drain_deadline.as_ref()).map(at),
         look_ends: hold.and_then(|hold| hold.end_time.as_ref()).map(|time| later(time, machine::RESUME_TIMEOUT)),

@@ -31,7 +31,11 @@ fn scenario_for(guard: Guard) -> Scenario {
         Guard::GroupNotShared => Scenario { elsewhere: true, ..TWO },
         Guard::PlanFinal => Scenario { aim: Aim::Back(5), budget: Budget { records: 1, ..NOTHING }, ..ONE },
         Guard::WithinTheLog => Scenario { budget: Budget { retentions: 1, ..NOTHING }, ..ONE },
-        Guard::NoReceipt | Guard::NothingCommitted => AGAIN,
+        Guard::OneRevision => Scenario { budget: Budget { rollouts: 1, ..NOTHING }, ..ONE },
+        Guard::OwnPods => Scenario { foreign: true, ..ONE },
+        Guard::NoMembersElsewhere => Scenario { budget: Budget { joins: 1, ..NOTHING }, ..ONE },
+        Guard::SetByOthers => Scenario { budget: Budget { overrides: 1, ..NOTHING }, ..ONE },
+        Guard::NoReceipt | Guard::NothingCommitted | Guard::HasMembers => AGAIN,
         Guard::RefusedForSure => Scenario { budget: Budget { losses: 1, deletions: 1, ..NOTHING }, ..ONE },
     }
 }

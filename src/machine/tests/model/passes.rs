@@ -97,6 +97,7 @@ fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Op
     let before = *memory.facts(view.object.status);
     let after = *memory.facts(outcome.next);
     drop(memory);
+    properties::planned(state, &before, &after, &view);
     properties::decided(state, &before, &after, &outcome);
     if !outcome.writes && outcome.deed.is_none() && state.witness.broken.is_none() {
         return None;
@@ -142,7 +143,18 @@ pub fn writes(machine: &Machine, state: &mut State, reset: usize) {
     };
 }
 
-pub fn acts(machine: &Machine, state: &mut State, reset: usize, heard: bool) {
+/// What the operator hears of what it does, and what comes of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// The answer.
+    All,
+    /// Nothing: the answer is lost.
+    Nothing,
+    /// The answer that an admission policy has changed.
+    Overridden,
+}
+
+pub fn acts(machine: &Machine, state: &mut State, reset: usize, hearing: Hearing) {
     let Running { object: Some(own), pass: Pass::Recorded { deed }, fresh, .. } = state.running[reset] else { return };
     properties::acting(state, own, deed);
     let reply = match deed {
@@ -152,7 +164,13 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, heard: bool) {
         }
         Deed::Scale { replicas, restore } if fresh.workload || !machine.scenario.has(Fence::ScaleVersion) => {
             scale(machine, state, Some(code(reset, own.run)), replicas, restore);
-            Reply::Done
+            if hearing == Hearing::Overridden {
+                state.workload.replicas = 1;
+                state.witness.overridden = Some(1);
+                Reply::Overridden(1)
+            } else {
+                Reply::Done
+            }
         }
         Deed::Claim { lease, .. } | Deed::Release { lease } if fresh.lease => {
             let held = Some(lease).filter(|lease| lease.claims != 0 && lease.uid == state.workload.uid);
@@ -170,7 +188,7 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, heard: bool) {
         Deed::Commit { offset, .. } => commit(machine, state, reset, own, offset),
         Deed::Settle { keep } => settle(machine, state, reset, own, keep),
     };
-    let reply = if heard { reply } else { Reply::Timeout };
+    let reply = if hearing == Hearing::Nothing { Reply::Timeout } else { reply };
     let (_, writes) = machine.memory().after(&machine.scenario, reset, own.status, deed, reply, state.now);
     if writes {
         state.running[reset].pass = Pass::Answered { deed, reply };

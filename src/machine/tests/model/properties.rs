@@ -5,7 +5,7 @@ use super::{
     actions::{self, Happening},
     essence::Facts,
     scenarios::{Aim, Budget, Scenario},
-    world::{Care, Decided, Deed, Kafka, Object, Pass, State, code},
+    world::{Care, Decided, Deed, Kafka, Look, Object, Pass, State, View, code},
 };
 use crate::api::{PartitionOutcome, Phase, Reason};
 
@@ -36,6 +36,14 @@ pub enum Rule {
     MovesElsewhere,
     /// 3: an offset outside of the bounds that held right before.
     MovesOutside,
+    /// 2: a stop while pods of two revisions run.
+    StopsInARollout,
+    /// A stop is planned though a member of the group runs elsewhere.
+    PlansBesideMembers,
+    /// A stop is planned though the group has no member and pods are ready.
+    PlansForNobody,
+    /// A hold lasts to its end though nothing of the target runs any more.
+    HoldsForNothing,
     /// 5: what is over goes on.
     GoesOn,
     /// 6: two resets work on one group.
@@ -62,6 +70,14 @@ pub fn decided(state: &mut State, before: &Facts, after: &Facts, outcome: &Decid
     let inert = matches!(outcome.deed, None | Some(Deed::RemoveFinalizer));
     require(state, !over(before) || inert, Rule::GoesOn);
     require(state, !outcome.sleeps || over(after), Rule::Sleeps);
+}
+
+/// A plan was made, or not.
+pub fn planned(state: &mut State, before: &Facts, after: &Facts, view: &View) {
+    let stops = before.phase == Some(Phase::Planning) && after.phase == Some(Phase::Stopping);
+    let (Kafka::Seen { group, .. }, Look::Known(workload), true) = (view.kafka, view.workload, stops) else { return };
+    require(state, !(group.joined && group.stranger && workload.pods > 0), Rule::PlansBesideMembers);
+    require(state, !(group.is_empty() && workload.pods > 0), Rule::PlansForNobody);
 }
 
 /// A status is being written.
@@ -131,12 +147,13 @@ pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u
             })
         });
         require(state, recorded || witness.unleashed.is_some(), Rule::StopsUnrecorded);
+        require(state, counts || before == 0 || !state.workload.rollout, Rule::StopsInARollout);
         if !counts {
             state.witness.held = Some(before);
         }
         return;
     }
-    require(state, before == 0, Rule::PutsBackOverOthers);
+    require(state, before == 0 || Some(before) == state.witness.overridden, Rule::PutsBackOverOthers);
     let Some(count) = state.witness.held else {
         require(state, false, Rule::PutsBackAnotherWorkload);
         return;
@@ -243,12 +260,27 @@ pub fn ends_badly(machine: &Machine, from: &State, future: Future) -> Option<Rul
             }
             return (!well).then_some(never);
         };
+        if future == Future::Heals && state.workload.foreign && holds_for_nothing(machine, &state, &next) {
+            return Some(Rule::HoldsForNothing);
+        }
         state = next;
         if state.witness.broken.is_some() {
             return state.witness.broken;
         }
     }
     Some(never)
+}
+
+/// With all faults over and every actor at rest, the time goes on to the end of a hold, though no
+/// pod of the target runs.
+fn holds_for_nothing(machine: &Machine, before: &State, after: &State) -> bool {
+    let memory = machine.memory();
+    let waits = |object: &Object| {
+        let facts = memory.facts(object.status);
+        let ends = facts.hold_ends.is_some_and(|end| before.now < end && after.now >= end);
+        facts.phase == Some(Phase::Stopping) && facts.stop_requested && ends
+    };
+    before.workload.replicas == 0 && before.workload.pods == 0 && before.objects.iter().flatten().any(waits)
 }
 
 /// The one thing that happens next: every actor comes to its turn, because the one before it
@@ -271,6 +303,7 @@ fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> 
     if future == Future::Heals {
         let healing = [
             Happening::KafkaComes,
+            Happening::RolloutEnds,
             Happening::Kubelet,
             Happening::Leave(0),
             Happening::Leave(1),

@@ -25,6 +25,10 @@ pub struct Budget {
     pub joins: u8,
     /// Kafka goes away.
     pub outages: u8,
+    /// A rollout of the workload begins.
+    pub rollouts: u8,
+    /// An admission policy changes the zero that the operator sets.
+    pub overrides: u8,
     /// The OffsetReset is deleted.
     pub deletions: u8,
     /// Its finalizer is taken off by hand.
@@ -60,6 +64,8 @@ pub struct Scenario {
     pub elsewhere: bool,
     /// The cluster has an id of its own.
     pub cluster_id: bool,
+    /// A pod that the workload does not control matches its selector.
+    pub foreign: bool,
     pub budget: Budget,
     /// What is taken away from the machine.
     pub away: Option<Guard>,
@@ -130,6 +136,8 @@ pub const NOTHING: Budget = Budget {
     touches: 0,
     joins: 0,
     outages: 0,
+    rollouts: 0,
+    overrides: 0,
     deletions: 0,
     strips: 0,
     unleashings: 0,
@@ -149,6 +157,7 @@ pub const ONE: Scenario = Scenario {
     one_group: true,
     elsewhere: false,
     cluster_id: true,
+    foreign: false,
     budget: NOTHING,
     away: None,
     down: None,
@@ -196,6 +205,13 @@ pub const SCENARIOS: &[Scenario] = &[
         ..SHIFT
     },
     Scenario { name: "a death, and a Lease that is deleted", budget: Budget { crashes: 1, unleashings: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a death, and a rollout", budget: Budget { crashes: 1, rollouts: 1, ..NOTHING }, ..ONE },
+    Scenario { name: "a lost answer, and a foreign pod", foreign: true, budget: Budget { losses: 1, ..NOTHING }, ..ONE },
+    Scenario {
+        name: "an admission policy changes a zero, and another client scales",
+        budget: Budget { overrides: 1, scales: 1, ..NOTHING },
+        ..ONE
+    },
     Scenario { name: "two resets of one group", ..TWO },
     Scenario { name: "two resets of one group by other names of the broker", elsewhere: true, ..TWO },
     Scenario { name: "two groups of one workload", one_group: false, ..TWO },

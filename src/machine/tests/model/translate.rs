@@ -13,7 +13,10 @@ use crate::{
     machine::{
         self,
         decision::{Answer, Effect},
-        facts::{Bounds, Claim, Committed, GroupState, Hold, KafkaErrorKind, PerPartition, PlanSeen, Seen, WorkloadDetails},
+        facts::{
+            Bounds, Claim, Committed, ForeignPod, GroupState, Hold, KafkaErrorKind, PerPartition, PlanSeen, Pod, Rollout, Seen,
+            WorkloadDetails,
+        },
         request::{Goal, Request, Work},
         tests::{at, error, group_in, pod, request, tp},
     },
@@ -39,9 +42,21 @@ pub fn workload_of(workload: Workload) -> machine::facts::Workload {
         replicas: workload.replicas.into(),
         refusal: None,
         overridden: None,
-        pods: (0..workload.pods).map(|n| pod(&format!("p{n}"), false)).collect(),
-        details: WorkloadDetails::default(),
+        pods: (0..workload.pods).map(|n| Pod { ready_since: Some(at(-1000)), ..pod(&format!("p{n}"), false) }).collect(),
+        details: WorkloadDetails {
+            rollout: if workload.rollout {
+                Rollout::Progressing { pods: "1 of 2 pods has its newest revision".into(), deadline: None }
+            } else {
+                Rollout::Complete
+            },
+            foreign_pods: workload.foreign.then(foreign_pod).into_iter().collect(),
+            ..WorkloadDetails::default()
+        },
     }
+}
+
+fn foreign_pod() -> ForeignPod {
+    ForeignPod { name: "job".into(), controller: None, ips: vec!["10.8.8.8".into()] }
 }
 
 pub fn hold_of(lease: Lease) -> Hold {
@@ -84,6 +99,7 @@ pub fn answer_of(reply: Reply) -> Answer {
         Reply::Done => Answer::Done,
         Reply::Stale => Answer::Stale,
         Reply::Refused => Answer::Refused("another client's".into()),
+        Reply::Overridden(count) => Answer::Overridden(count.into()),
         Reply::Committed => Answer::Committed(one(())),
         Reply::BesideMembers => Answer::Committed([(tp(0), Err(beside()))].into()),
         Reply::Unreachable => Answer::CommitFailed(error(KafkaErrorKind::Unreachable)),
@@ -102,7 +118,14 @@ pub fn committed(group: Group) -> Committed {
 
 pub fn described(group: Group) -> machine::facts::Group {
     let members = usize::from(group.joined) * usize::from(USUAL) + usize::from(group.stranger);
-    group_in(if members == 0 { GroupState::Empty } else { GroupState::Stable }, members)
+    let mut described = group_in(if members == 0 { GroupState::Empty } else { GroupState::Stable }, members);
+    if let machine::facts::Group::Found(found) = &mut described
+        && group.stranger
+        && let Some(stranger) = found.members.last_mut()
+    {
+        stranger.host = "10.9.9.9".into();
+    }
+    described
 }
 
 pub fn plan_seen(scenario: &Scenario, group: Group, log_start: u8) -> PlanSeen {

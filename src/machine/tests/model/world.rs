@@ -48,6 +48,10 @@ pub struct Workload {
     pub replicas: u8,
     /// Its pods, all of them running.
     pub pods: u8,
+    /// Pods of an older revision run as well.
+    pub rollout: bool,
+    /// A pod that it does not control matches its selector, and runs all the time.
+    pub foreign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,6 +180,8 @@ pub enum Reply {
     Done,
     Stale,
     Refused,
+    /// An admission policy stored this count in place of zero.
+    Overridden(u8),
     Committed,
     BesideMembers,
     Unreachable,
@@ -247,6 +253,8 @@ pub struct Witness {
     pub changed: Option<u8>,
     /// It was seen at zero since, and that was recorded.
     pub seen_at_zero: bool,
+    /// The count that an admission policy has stored in place of our zero.
+    pub overridden: Option<u8>,
     /// The count that was restored last.
     pub put_back: Option<u8>,
     /// The count that the workload would have if there were no operator.
@@ -296,7 +304,7 @@ impl State {
         objects[..scenario.resets].fill(Some(object));
         Self {
             objects,
-            workload: Workload { uid: 1, replicas: USUAL, pods: USUAL },
+            workload: Workload { uid: 1, replicas: USUAL, pods: USUAL, rollout: false, foreign: scenario.foreign },
             lease: None,
             receipts: [None; RESETS],
             groups: [group; RESETS],
@@ -311,6 +319,7 @@ impl State {
                 held: None,
                 changed: None,
                 seen_at_zero: false,
+                overridden: None,
                 put_back: None,
                 meant: USUAL,
                 committed: [None; RESETS],

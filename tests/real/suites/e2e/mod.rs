@@ -1,5 +1,7 @@
 //! End to end on a node: the operator in its pod under its own rights, Kafka's own console consumers in theirs.
 
+mod rollouts;
+
 use std::{process::Stdio, time::Duration};
 
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
