@@ -159,6 +159,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             stopping::overridden(pass, *target, *count)
         }
         (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Done) => stopping::accepted(pass, *target),
+        (Effect::Scale { target, kind: ActionKind::Restore, .. }, Answer::Done) => restoring::accepted(pass, *target),
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
         (Effect::Pause { target, .. }, Answer::Refused(why)) => scaled_object::pause_refused(pass, *target, why),

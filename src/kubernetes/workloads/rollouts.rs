@@ -43,14 +43,7 @@ pub(super) fn rollout(kind: RolloutKind, object: &Value) -> Rollout {
     if unobserved {
         return Rollout::Progressing { pods: "its controller has not observed its newest spec yet".into(), deadline: None };
     }
-    let wanted = match kind {
-        RolloutKind::StatefulSet if is_same_revision(object) => return Rollout::Complete,
-        RolloutKind::StatefulSet if strategy(object) == "OnDelete" => running,
-        // A StatefulSet keeps its pods below the partition at their revision, even after a stop.
-        RolloutKind::StatefulSet => running - count("/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0),
-        RolloutKind::Deployment | RolloutKind::ReplicaSet | RolloutKind::Other => running,
-    };
-    if updated >= wanted {
+    if updated >= running || (kind == RolloutKind::StatefulSet && is_same_revision(object)) {
         return Rollout::Complete;
     }
     let pods = format!("{updated} of {running} pods have its newest revision");
@@ -70,6 +63,17 @@ fn blocked(kind: RolloutKind, object: &Value) -> Option<Blocked> {
         return because(
             "has updateStrategy OnDelete, so a pod gets the new revision only when it is deleted",
             "Delete the pods of the old revision",
+        );
+    }
+    // At zero replicas its controller takes the update for complete, and the older revision is forgotten (`completeUpdate` in
+    // the StatefulSet controller of Kubernetes 1.37.2).
+    let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let partition = number("/spec/updateStrategy/rollingUpdate/partition");
+    let above = number("/status/replicas") - partition;
+    if kind == RolloutKind::StatefulSet && partition > 0 && number("/status/updatedReplicas") >= above {
+        return because(
+            &format!("keeps its pods below partition {partition} at an older revision, which it forgets at zero replicas"),
+            "Set the partition to 0 to complete the rollout, or undo it",
         );
     }
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
@@ -155,12 +159,17 @@ mod tests {
         json!({"replicas": 3, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}),
         "progressing"
     )]
-    #[case::partitioned_and_there(
+    #[case::partitioned_and_updated_above(
         json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}),
         json!({"replicas": 3, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}),
-        "complete"
+        "blocked"
     )]
-    #[case::partitioned_and_not_there(
+    #[case::staged_below_a_partition_above_all_pods(
+        json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}}),
+        json!({"replicas": 3, "currentRevision": "a", "updateRevision": "b"}),
+        "blocked"
+    )]
+    #[case::partitioned_and_not_updated_above(
         json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}),
         json!({"replicas": 3, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}),
         "progressing"
@@ -170,7 +179,11 @@ mod tests {
         json!({"replicas": 3, "currentRevision": "a", "updateRevision": "b"}),
         "blocked"
     )]
-    fn a_stateful_set_counts_pods_above_its_partition(#[case] spec: Value, #[case] status: Value, #[case] expected: &str) {
+    fn a_stateful_set_is_complete_when_all_its_pods_have_one_revision(
+        #[case] spec: Value,
+        #[case] status: Value,
+        #[case] expected: &str,
+    ) {
         assert_eq!(name(&rollout(RolloutKind::StatefulSet, &deployment(&spec, &status))), expected);
     }
 

@@ -189,6 +189,15 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     })
 }
 
+/// The API server has stored the original count: any other count found from here on was set
+/// afterwards, even the one that an admission policy had stored.
+pub(in crate::machine) fn accepted(mut pass: Pass<'_>, index: usize) -> Decision {
+    if let Some(target) = pass.status.targets.get_mut(index) {
+        target.overridden_replicas = None;
+    }
+    pass.again()
+}
+
 /// Removes our claim from the Lease of a target that is settled. It does not wait for a Lease that
 /// cannot be read: the claims of resets that are over are removed from Leases later.
 fn release(pass: &Pass<'_>) -> Option<Effect> {

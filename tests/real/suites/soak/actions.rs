@@ -18,6 +18,10 @@ const API_SERVER_AWAY: Duration = Duration::from_secs(20);
 /// How long the broker is frozen: longer than the consumers' sessions.
 const FROZEN: Duration = Duration::from_secs(12);
 
+/// How often consumers crash, and how long they run in between.
+const CRASHES: u32 = 3;
+const BETWEEN_CRASHES: Duration = Duration::from_secs(4);
+
 /// How long it is waited that a reset comes to a phase; it may be waiting for another one, or be over.
 const UNTIL_THERE: Duration = Duration::from_secs(40);
 
@@ -30,9 +34,12 @@ pub enum Fault {
     DeleteReset,
     ScaleByHand,
     DeleteNamespace,
+    RollOut,
+    ForeignPod,
+    CrashLoop,
 }
 
-pub const FAULTS: [Fault; 7] = [
+pub const FAULTS: [Fault; 10] = [
     Fault::KillOperator,
     Fault::KillBroker,
     Fault::FreezeBroker,
@@ -40,6 +47,9 @@ pub const FAULTS: [Fault; 7] = [
     Fault::DeleteReset,
     Fault::ScaleByHand,
     Fault::DeleteNamespace,
+    Fault::RollOut,
+    Fault::ForeignPod,
+    Fault::CrashLoop,
 ];
 
 impl fmt::Display for Fault {
@@ -52,6 +62,9 @@ impl fmt::Display for Fault {
             Self::DeleteReset => "a reset is deleted",
             Self::ScaleByHand => "a workload is scaled by hand",
             Self::DeleteNamespace => "a namespace is deleted while its workload is held",
+            Self::RollOut => "a rollout of a broken image begins, and is undone",
+            Self::ForeignPod => "a pod with the labels of a workload runs beside it",
+            Self::CrashLoop => "consumers crash again and again",
         })
     }
 }
@@ -114,7 +127,7 @@ impl World {
             Fault::KillApiServer => {
                 let away = Away::killed(parts::API_SERVER).await;
                 if action.kills_too {
-                    kill_processes().await;
+                    kill_all(is_the_operator).await;
                 }
                 tokio::time::sleep(API_SERVER_AWAY).await;
                 away.back().await;
@@ -129,6 +142,16 @@ impl World {
                 self.scale_by_hand(workload, replicas).await;
             }
             Fault::DeleteNamespace => self.delete_a_namespace_while_held().await,
+            Fault::RollOut => {
+                self.roll_out_and_undo(workload).await;
+            }
+            Fault::ForeignPod => self.run_a_foreign_pod(workload).await,
+            Fault::CrashLoop => {
+                for _ in 0..CRASHES {
+                    kill_all(|cmdline| is_a_consumer_of(cmdline, &self.workloads[workload].group)).await;
+                    tokio::time::sleep(BETWEEN_CRASHES).await;
+                }
+            }
         }
     }
 
@@ -160,7 +183,7 @@ impl World {
 
     /// Kills its processes, and takes its pods away: a container that is killed again and again is started ever later.
     async fn kill_operator(&self) {
-        kill_processes().await;
+        kill_all(is_the_operator).await;
         let pods = self.operators_pods();
         for pod in pods.list(&kube::api::ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
             let _ =
@@ -169,13 +192,13 @@ impl World {
     }
 }
 
-/// SIGKILL for every process of the operator in this sandbox: they are in its PID namespace, and so is this one.
-async fn kill_processes() {
+/// SIGKILL for every process with such arguments in this sandbox: they are in its PID namespace, and so is this one.
+async fn kill_all(is_meant: impl Fn(&str) -> bool) {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_operator = name.bytes().all(|byte| byte.is_ascii_digit())
-            && std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| is_the_operator(&line));
-        if is_operator {
+        let is_meant = name.bytes().all(|byte| byte.is_ascii_digit())
+            && std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| is_meant(&line));
+        if is_meant {
             // It may have ended by itself meanwhile.
             let _ = Command::new("kill").args(["-KILL", &name]).status().await;
         }
@@ -185,6 +208,18 @@ async fn kill_processes() {
 /// Whether these are the arguments of the operator's container, as /proc has them.
 fn is_the_operator(cmdline: &str) -> bool {
     cmdline.split('\0').next().is_some_and(|program| program.rsplit('/').next() == Some("offset-reset-operator"))
+}
+
+/// Whether they are those of a console consumer of this group.
+fn is_a_consumer_of(cmdline: &str, group: &str) -> bool {
+    let words: Vec<&str> = cmdline.split('\0').collect();
+    words.windows(2).any(|words| words == ["--group", group])
+}
+
+#[test]
+fn the_consumers_of_a_group_are_known_by_their_arguments() {
+    assert!(is_a_consumer_of("java\0ConsoleConsumer\0--group\0classic-1\0--x\0", "classic-1"));
+    assert!(!is_a_consumer_of("java\0ConsoleConsumer\0--group\0classic-10\0", "classic-1"));
 }
 
 #[test]

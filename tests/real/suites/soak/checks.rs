@@ -40,6 +40,7 @@ impl World {
             }
             outcomes.push(outcome);
         }
+        self.delete_foreign_pods().await;
         let leases = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let none = async || leases.list(&ListParams::default()).await.ok().filter(|found| found.items.is_empty()).map(drop);
         eventually("without a Lease", none).await.unwrap();

@@ -1,6 +1,7 @@
 //! The soak: on a real node, with real consumers in their pods and the operator in its own, resets run one after the other and several at
 //! once, while at random moments the operator is killed, the broker is killed or frozen, the API server is away, resets are deleted,
-//! workloads are scaled by hand, and a namespace is deleted. After each round the parts themselves are asked what has become of it all.
+//! workloads are scaled by hand, a namespace is deleted, a broken revision is rolled out, a pod with a workload's labels runs, and
+//! consumers crash. After each round the parts themselves are asked what has become of it all.
 //!
 //! `SOAK_SECONDS` is how long (600), `SOAK_SEED` what chance begins with (the time): the same seed does the same things, as far as the
 //! parts take the same time. The actions are printed as they are done, and once more when something is wrong.

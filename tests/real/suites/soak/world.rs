@@ -45,6 +45,12 @@ use real_tests::{
 /// How long anything may take after a round: containers that have failed are started ever later, up to five minutes.
 const LONG: Duration = Duration::from_mins(10);
 
+/// The image of the consumers.
+const IMAGE: &str = "kafka-client:dev";
+
+/// How long a broken revision is rolled out before it is undone.
+const UNDONE_AFTER: Duration = Duration::from_secs(6);
+
 /// How many records each partition has, one per second from `T0` on.
 pub const RECORDS: i64 = 100;
 
@@ -71,6 +77,8 @@ pub struct World {
     broker: Broker,
     pub admin: Arc<dyn GroupAdmin>,
     pub workloads: Vec<Workload>,
+    /// Pods with the labels of a workload that are not its own.
+    foreign: Vec<String>,
     /// How each reset was when last seen, by name, also when it is gone.
     seen: Arc<Mutex<HashMap<String, OffsetReset>>>,
     /// Those that are over, as they were then.
@@ -90,7 +98,20 @@ impl World {
         let seen = Arc::new(Mutex::new(HashMap::new()));
         let watching = tokio::spawn(watch(resets.clone(), Arc::clone(&seen)));
         let (round, over) = (vec![], HashMap::new());
-        let mut world = Self { log, resets, round, client, namespace, broker, admin, workloads: vec![], seen, over, watching };
+        let mut world = Self {
+            log,
+            resets,
+            round,
+            client,
+            namespace,
+            broker,
+            admin,
+            workloads: vec![],
+            foreign: vec![],
+            seen,
+            over,
+            watching,
+        };
         world.workload("classic", 2, &[]).await;
         world.workload("modern", 1, &["group.protocol=consumer"]).await;
         let quick = ["session.timeout.ms=8000", "heartbeat.interval.ms=1000"];
@@ -127,8 +148,7 @@ impl World {
         for property in ["print.partition=true", "print.offset=true"] {
             arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
         }
-        let container =
-            json!({"name": "consumer", "image": "kafka-client:dev", "imagePullPolicy": "IfNotPresent", "args": arguments});
+        let container = json!({"name": "consumer", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": arguments});
         deployment(&self.client, &self.namespace, name, replicas, json!({ "containers": [container] })).await;
         self.workloads.push(Workload { name: name.to_owned(), group, topic, replicas, offsets, by_hand: vec![] });
     }
@@ -176,6 +196,50 @@ impl World {
         deployments.patch_scale(&workload.name, &PatchParams::default(), &patch).await.unwrap();
         workload.by_hand.push((Timestamp::now(), replicas));
         self.log.say(format!("  {} was scaled to {replicas} by hand", workload.name));
+    }
+
+    /// A new revision whose image does not exist, which is undone while resets may be waiting for it, or hold the workload.
+    pub async fn roll_out_and_undo(&mut self, index: usize) {
+        let name = self.workloads[index].name.clone();
+        let of_image =
+            |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "consumer", "image": image}]}}}});
+        let deployments = Api::<Deployment>::namespaced(self.client.clone(), &self.namespace);
+        for image in ["localhost/missing:sandbox", IMAGE] {
+            let patch = of_image(image);
+            let patched = async || {
+                let patch = Patch::Strategic(&patch);
+                deployments.patch(&name, &PatchParams::default(), &patch).await.ok().map(drop)
+            };
+            eventually("rolled out", patched).await.unwrap();
+            tokio::time::sleep(UNDONE_AFTER).await;
+        }
+    }
+
+    /// A pod that waits, with the labels of a workload; it goes when the round's resets are over.
+    pub async fn run_a_foreign_pod(&mut self, index: usize) {
+        let name = unique("foreign");
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"app": self.workloads[index].name}},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "c", "image": "localhost/pause:sandbox", "imagePullPolicy": "IfNotPresent"}],
+            },
+        }))
+        .unwrap();
+        let created = async || self.pods().create(&PostParams::default(), &pod).await.ok().map(drop);
+        eventually("created", created).await.unwrap();
+        self.foreign.push(name);
+    }
+
+    /// Deletes the pods that are nobody's.
+    pub async fn delete_foreign_pods(&mut self) {
+        for name in std::mem::take(&mut self.foreign) {
+            let gone = async || {
+                let _ = self.pods().delete(&name, &DeleteParams::default()).await;
+                self.pods().get_opt(&name).await.ok()?.is_none().then_some(())
+            };
+            eventually("gone", gone).await.unwrap();
+        }
     }
 
     /// A namespace with a workload that is held because somebody stays in its group; it is deleted, and must go.
