@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    partitions::{DriftStatus, PartitionStatus, ReceiptStatus, ReportStatus, Totals},
+    partitions::{ConsumptionStatus, DriftStatus, PartitionStatus, ReceiptStatus, ReportStatus, Totals},
     reason::Reason,
     schema::{is_false, is_zero, own_description},
     target::TargetRef,
@@ -78,9 +78,9 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 
-    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored and
-    /// ConsumersResumed; Ready; and, only while they are True, the outcome Complete or Failed, and
-    /// Reconciling and Stalled for tools that wait (kstatus).
+    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored,
+    /// ConsumersResumed and ConsumptionProven; Ready; and, only while they are True, the outcome
+    /// Complete or Failed, and Reconciling and Stalled for tools that wait (kstatus).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -105,6 +105,11 @@ pub struct OffsetResetStatus {
     /// Counts of partitions and records over the whole plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
+
+    /// What became of the offsets that were reset, as the operator last saw them after the run.
+    /// Absent when no offset was reset, and until the operator has read the offsets again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumption: Option<ConsumptionStatus>,
 
     /// When the plan was made; of a dry run that was run afterwards, when it was made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -303,6 +308,10 @@ pub struct TargetStatus {
     /// KEDA's ScaledObject that scales the workload. Absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<AutoscalerStatus>,
+    /// For how many seconds a pod must be ready before the next one starts (minReadySeconds), of a
+    /// StatefulSet with podManagementPolicy OrderedReady. Absent when pods start together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_min_ready_seconds: Option<i32>,
     /// How many of the workload's pods were ready when the operator last looked after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_pods: Option<i32>,
@@ -327,6 +336,7 @@ impl TargetStatus {
             lease_left: false,
             kind_gone_since: None,
             autoscaler: None,
+            ordered_min_ready_seconds: None,
             ready_pods: None,
         }
     }
@@ -415,6 +425,14 @@ pub struct HoldStatus {
     /// restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime: Option<String>,
+    /// When the consumers should have resumed: endTime plus spec.resumeTimeout. Absent until the
+    /// restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_deadline: Option<MicroTime>,
+    /// Until when the operator looks at the consumers and their offsets after the restore. Absent
+    /// before the restore, and again as soon as the operator no longer looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_until: Option<MicroTime>,
 }
 
 /// The consumer group.
