@@ -24,8 +24,8 @@ pub use kafka::{
     PasswordSecret, SecretKey, TlsSpec,
 };
 pub use partitions::{
-    Clamp, ConsumptionStatus, DriftStatus, OverwrittenStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, ReportStatus,
-    Totals,
+    Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
+    ReceiptStatus, ReportStatus, Totals,
 };
 pub use reason::{Reason, ReasonGroup, reasons_page};
 pub use spec::{IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, RemainingMembers, UndoSpec};

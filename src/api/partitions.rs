@@ -117,11 +117,29 @@ pub struct OverwrittenStatus {
     /// The offset that was found. Absent when the committed offset was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<i64>,
+    /// Why it is not what consumers have committed. BelowTarget: consumers do not go back.
+    /// BeyondLogEnd: it was beyond the end of the log. WithoutMembers: no consumer had been a member
+    /// of the group since the restore. Deleted: there is no committed offset any more.
+    #[schemars(transform = own_description)]
+    pub evidence: OverwriteEvidence,
     /// The OffsetReset that has set it, as namespace/name, when the offset has its mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_reset: Option<String>,
     /// When the operator found it.
     pub time: MicroTime,
+}
+
+/// Why an offset is not what consumers have committed.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum OverwriteEvidence {
+    /// It is below the target.
+    BelowTarget,
+    /// It was beyond the end of the log when it was found.
+    BeyondLogEnd,
+    /// It is past the target, and no consumer had been a member of the group since the restore.
+    WithoutMembers,
+    /// The committed offset was deleted.
+    Deleted,
 }
 
 /// What became of the offsets that were reset: counts over the partitions with outcome Reset.

@@ -162,8 +162,8 @@ pub struct OffsetResetStatus {
     pub commits_refused: i32,
 
     /// The partitions of the plan with their offsets before, as requested, and after; up to 250.
-    /// When there are more, those that failed or were clamped come first, and the others are only
-    /// in the report.
+    /// When there are more, those that failed, were overwritten or were clamped come first, and the
+    /// others are only in the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 250))]
     pub partitions: Vec<PartitionStatus>,

@@ -216,6 +216,7 @@ fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
     }
     let matters = |planned: &PartitionStatus| match planned.outcome {
         PartitionOutcome::Failed => 3,
+        PartitionOutcome::Reset if planned.overwritten.is_some() => 3,
         PartitionOutcome::Unconfirmed | PartitionOutcome::Skipped => 2,
         PartitionOutcome::Planned | PartitionOutcome::Reset | PartitionOutcome::Unchanged => i32::from(planned.clamped.is_some()),
     };

@@ -10,7 +10,7 @@ use crate::machine::{
     pass::Pass,
     plan::replica_owners,
     request::Request,
-    text::{count, name},
+    text::{Message, count, name},
     time::{clock, later, roughly},
 };
 
@@ -113,10 +113,12 @@ pub(super) fn look(pass: &mut Pass<'_>, late: bool, over: bool) -> bool {
     } else {
         format!("The operator looks again every 30 seconds until {until}")
     };
-    let message = format!(
-        "The consumers are not all back, though they should have been by {deadline}: {missing}. The replica counts were restored at \
-         {restored}, and the offsets are as this status reports. Look at the pods' status and logs. {next}"
-    );
+    let message = Message::new("The consumers have not all resumed within resumeTimeout")
+        .detail(missing)
+        .detail(format!("The replica counts were restored at {restored}, and the offsets are as this status reports"))
+        .detail(next)
+        .advice("Look at the pods' status and logs")
+        .full();
     let told = pass.status.is_condition(ConditionType::ConsumersResumed, Reason::ConsumersNotReady);
     pass.condition(ConditionType::ConsumersResumed, Some(false), Reason::ConsumersNotReady, &message);
     if !told {

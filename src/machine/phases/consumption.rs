@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::{
-    ConditionType, ConsumptionStatus, OffsetResetStatus, OverwrittenStatus, PartitionOutcome, PartitionStatus, Phase, Reason,
-    Restored,
+    ConditionType, ConsumptionStatus, OffsetResetStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
+    Phase, Reason, Restored,
 };
 use crate::machine::{
     facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Seen, TopicPartition, group},
@@ -69,6 +69,13 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
         return true;
     }
     let read = seen.is_some();
+    // The report of a large plan can be lost.
+    let listed = pass.status.partitions.len();
+    let listed = if pass.status.partitions_omitted > 0 {
+        format!(". Only the {listed} partitions of status.partitions were looked at, because the report could not be read")
+    } else {
+        String::new()
+    };
     let without = if counts.without_records > 0 {
         let partitions = count(counts.without_records, "partition has", "partitions have");
         format!("; {partitions} no record from the target on")
@@ -77,14 +84,14 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
     };
     if read && counts.waiting == 0 && counts.continued > 0 {
         let partitions = count(counts.continued, "partition", "partitions");
-        let message = format!("The group has committed past the target on {partitions}{without}");
+        let message = format!("The group has committed past the target on {partitions}{without}{listed}");
         pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, &message);
         pass.note(false, Reason::ConsumptionContinued, message, None);
         return true;
     }
     if read && counts.waiting == 0 && (late || counts.first_member_time.is_some()) {
         let partitions = count(counts.without_records, "partition", "partitions");
-        let message = format!("The offsets are those of the reset, and there is no record to consume on {partitions}");
+        let message = format!("The offsets are those of the reset, and there is no record to consume on {partitions}{listed}");
         pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::NothingToConsume, message);
         return true;
     }
@@ -107,12 +114,12 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
 }
 
 /// What became of the offset of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// The group has consumed from it.
     Continued,
-    /// Another client has committed over it: this offset, or none where it was deleted.
-    Overwritten(Option<i64>),
+    /// Another client has committed over it.
+    Overwritten(OverwriteEvidence),
     /// It stands, and there are records to consume; or it is not known yet.
     Waiting,
     /// It stands, and there is no record to consume.
@@ -144,10 +151,15 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
                 counts.waiting += 1;
                 waiting.push(at);
             }
-            Standing::Overwritten(offset) => {
+            Standing::Overwritten(evidence) => {
                 counts.overwritten += 1;
-                let offset_reset = committed.and_then(Option::as_ref).and_then(|committed| by(committed, &pass.seen.uid));
-                partition.overwritten.get_or_insert(OverwrittenStatus { offset, offset_reset, time: now.clone() });
+                let found = committed.and_then(Option::as_ref);
+                partition.overwritten.get_or_insert(OverwrittenStatus {
+                    offset: found.map(|found| found.offset),
+                    evidence,
+                    offset_reset: found.and_then(|found| by(found, &pass.seen.uid)),
+                    time: now.clone(),
+                });
             }
         }
     }
@@ -160,14 +172,14 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
 /// theirs.
 fn judge(partition: &PartitionStatus, offset: Option<Option<i64>>, bounds: Option<&Bounds>, may_have_run: bool) -> Standing {
     if let Some(overwritten) = &partition.overwritten {
-        return Standing::Overwritten(overwritten.offset);
+        return Standing::Overwritten(overwritten.evidence);
     }
     let target = partition.target_offset;
     match offset {
         None => Standing::Waiting,
-        Some(None) => Standing::Overwritten(None),
+        Some(None) => Standing::Overwritten(OverwriteEvidence::Deleted),
         // Consumers do not go back by themselves.
-        Some(Some(offset)) if offset < target => Standing::Overwritten(Some(offset)),
+        Some(Some(offset)) if offset < target => Standing::Overwritten(OverwriteEvidence::BelowTarget),
         Some(Some(offset)) if offset == target => match bounds {
             Some(bounds) if bounds.end <= target => Standing::WithoutRecords,
             Some(_) | None => Standing::Waiting,
@@ -175,9 +187,9 @@ fn judge(partition: &PartitionStatus, offset: Option<Option<i64>>, bounds: Optio
         Some(Some(offset)) => match bounds {
             None => Standing::Waiting,
             // No consumer has read what is not there.
-            Some(bounds) if offset > bounds.end => Standing::Overwritten(Some(offset)),
+            Some(bounds) if offset > bounds.end => Standing::Overwritten(OverwriteEvidence::BeyondLogEnd),
             Some(_) if may_have_run => Standing::Continued,
-            Some(_) => Standing::Overwritten(Some(offset)),
+            Some(_) => Standing::Overwritten(OverwriteEvidence::WithoutMembers),
         },
     }
 }
@@ -235,15 +247,15 @@ fn overwritten(status: &OffsetResetStatus) -> Message {
 
 fn describe(partition: &PartitionStatus, found: &OverwrittenStatus) -> String {
     let (topic, number, target) = (&partition.topic, partition.partition, partition.target_offset);
-    let Some(offset) = found.offset else {
-        return format!("{topic}-{number} has no committed offset any more, instead of {target}");
+    let before =
+        if found.offset.is_some() && found.offset == partition.before { "the offset from before the reset, " } else { "" };
+    let how = match (&found.offset_reset, found.evidence) {
+        (Some(other), _) => format!("set by OffsetReset {other}"),
+        (None, OverwriteEvidence::BelowTarget) => "below the target".to_owned(),
+        (None, OverwriteEvidence::BeyondLogEnd) => "beyond the end of the log".to_owned(),
+        (None, OverwriteEvidence::WithoutMembers) => "set while the group had no member".to_owned(),
+        (None, OverwriteEvidence::Deleted) => "deleted".to_owned(),
     };
-    let what = match (&found.offset_reset, partition.before) {
-        (Some(other), _) => format!(", set by OffsetReset {other}"),
-        (None, Some(before)) if before == offset => ", the offset from before the reset".to_owned(),
-        (None, _) if offset < target => ", below the target".to_owned(),
-        (None, _) if offset > partition.log_end => ", beyond the end that the log had".to_owned(),
-        (None, _) => ", while the group had no member".to_owned(),
-    };
-    format!("{topic}-{number} has {offset} instead of {target}{what}")
+    let offset = found.offset.map_or_else(|| "no committed offset".to_owned(), |offset| offset.to_string());
+    format!("{topic}-{number} has {offset} instead of {target}, {before}{how}")
 }

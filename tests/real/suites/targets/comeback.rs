@@ -180,7 +180,7 @@ async fn without_targets_too() {
         stand.commit(&stand.group, &stand.topic, &[(0, 7)]).await;
         let overwritten = |reset: &OffsetReset| condition(reset, "ConsumptionProven").0 == "False";
         let found = wait_for(&stand.api, "replay", "known to be overwritten", overwritten).await;
-        assert!(said(&found, "ConsumptionProven").contains("has 7 instead of 3, while the group had no member"));
+        assert!(said(&found, "ConsumptionProven").contains("has 7 instead of 3, set while the group had no member"));
         assert!(status(&found).hold.as_ref().unwrap().watched_until.is_none(), "nothing more is to be learned");
     })
     .await;
