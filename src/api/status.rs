@@ -454,6 +454,10 @@ pub struct GroupStatus {
     /// targets when the plan was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_members: Option<i32>,
+    /// How many replicas the targets had when these members were counted: where another count is
+    /// wanted after the restore, as many members are expected in proportion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_of_replicas: Option<i32>,
     /// How many members the group had when the operator last looked.
     pub members: i32,
     /// The members when the operator last looked, up to ten of them.

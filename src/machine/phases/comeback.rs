@@ -155,7 +155,10 @@ fn comeback(pass: &mut Pass<'_>) -> Comeback {
             of_one(pass, index, workload, is_gone, &mut found);
         }
     }
-    let expected = pass.status.group.as_ref().map_or(0, |group| group.expected_members.unwrap_or(group.members_before));
+    let group = pass.status.group.as_ref();
+    let expected = group.map_or(0, |group| group.expected_members.unwrap_or(group.members_before));
+    // An autoscaler may have scaled the targets between the plan and the stop.
+    let before = group.and_then(|group| group.expected_of_replicas).map_or(before, i64::from);
     let expected = if before > 0 { i64::from(expected) * now / before } else { i64::from(expected) };
     // Nothing is to be waited for where no pod is wanted.
     let expected = if found.missing.is_empty() && found.wanted == 0 { 0 } else { expected };

@@ -76,7 +76,13 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let expected =
         Membership::of(&seen.group, &pass.seen.targets).expected(&pass.seen.targets, request.session_timeout, pass.now);
     let expected = i32::try_from(expected).unwrap_or(i32::MAX);
-    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), expected_members: Some(expected), ..group });
+    let replicas = targets.iter().map(|target| target.original_replicas).fold(0, i32::saturating_add);
+    pass.status.group = Some(GroupStatus {
+        cluster_id: seen.cluster_id.clone(),
+        expected_members: Some(expected),
+        expected_of_replicas: Some(replicas),
+        ..group
+    });
     pass.status.targets = targets;
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;

@@ -197,6 +197,17 @@ fn a_count_that_was_set_after_the_restore_is_the_one_that_is_expected(
 }
 
 #[test]
+fn members_are_expected_of_the_replicas_that_they_were_counted_of() {
+    // Six members of six pods in the plan; the autoscaler took three away before the stop.
+    let status = finished_with(&request(), |status| {
+        let group = status.group.as_mut().unwrap();
+        (group.expected_members, group.expected_of_replicas) = (Some(6), Some(6));
+    });
+    let decision = run(&status, &look(running(), KafkaSeen::Group(stable())), 31);
+    assert_eq!(resumed(&decision.status), ("True", "ConsumersReady"));
+}
+
+#[test]
 fn keda_that_scales_to_zero_is_named() {
     let keda = AutoscalerStatus {
         kind: "ScaledObject".into(),
