@@ -11,8 +11,8 @@ use super::{
     status::{OffsetResetStatus, Outcome, Phase},
 };
 
-/// The conditions of an `OffsetReset`. The first six are milestones of the run and stay as they
-/// were reached, the next two are the outcome, and the last three are what kstatus reads.
+/// The conditions of an `OffsetReset`. The first seven are milestones of the run and stay as
+/// they were reached, the next two are the outcome, and the last three are what kstatus reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionType {
     /// Everything that could fail was tried, and the plan is complete.
@@ -27,6 +27,9 @@ pub enum ConditionType {
     ConsumersRestored,
     /// The pods are ready, and the group has as many members as before.
     ConsumersResumed,
+    /// The group has committed past the target of every partition that has records to consume, and
+    /// no other client has committed over an offset.
+    ConsumptionProven,
     /// The reset is done: its message says what was done. Only there when True.
     Complete,
     /// The reset ended without having done what was asked: its message says what happened. Only
@@ -54,6 +57,7 @@ impl ConditionType {
             Self::OffsetsReset => "OffsetsReset",
             Self::ConsumersRestored => "ConsumersRestored",
             Self::ConsumersResumed => "ConsumersResumed",
+            Self::ConsumptionProven => "ConsumptionProven",
             Self::Complete => "Complete",
             Self::Failed => "Failed",
             Self::Ready => "Ready",
@@ -73,6 +77,7 @@ impl ConditionType {
             | Self::OffsetsReset
             | Self::ConsumersRestored
             | Self::ConsumersResumed
+            | Self::ConsumptionProven
             | Self::Ready => false,
         }
     }
@@ -84,6 +89,12 @@ impl OffsetResetStatus {
     pub fn condition_message(&self, kind: ConditionType) -> Option<&str> {
         let found = self.conditions.iter().find(|condition| condition.type_ == kind.as_str());
         found.map(|condition| condition.message.as_str())
+    }
+
+    /// Whether a condition has this reason.
+    #[must_use]
+    pub fn is_condition(&self, kind: ConditionType, reason: Reason) -> bool {
+        self.conditions.iter().any(|condition| condition.type_ == kind.as_str() && condition.reason == reason.as_str())
     }
 
     /// All that the status says about its phase: `message` with the details and what to do, out of

@@ -23,7 +23,10 @@ pub use kafka::{
     AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, KafkaSpec,
     PasswordSecret, SecretKey, TlsSpec,
 };
-pub use partitions::{Clamp, DriftStatus, PartitionOutcome, PartitionStatus, ReceiptStatus, ReportStatus, Totals};
+pub use partitions::{
+    Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
+    ReceiptStatus, ReportStatus, Totals,
+};
 pub use reason::{Reason, ReasonGroup, reasons_page};
 pub use spec::{IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, RemainingMembers, UndoSpec};
 pub use status::{

@@ -96,6 +96,10 @@ pub struct PartitionStatus {
     /// The offset that was read back after the commit. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
+    /// The commit that another client made over the offset of the reset, after it was read back.
+    /// Absent when the operator saw none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwritten: Option<OverwrittenStatus>,
     /// The result for this partition. Planned: not committed. Unconfirmed: a commit was sent and
     /// its result not read back, so the offset is either before or targetOffset. Reset: committed
     /// and read back. Failed: not reset, for the reason in message. Skipped and Unchanged: left as
@@ -104,6 +108,59 @@ pub struct PartitionStatus {
     /// Why the partition failed, with Kafka's own error. Absent when it did not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// A commit over the offset of a reset that consumption from that offset does not explain.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OverwrittenStatus {
+    /// The offset that was found. Absent when the committed offset was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i64>,
+    /// Why it is not what consumers have committed. BelowTarget: consumers do not go back.
+    /// BeyondLogEnd: it was beyond the end of the log. WithoutMembers: no consumer had been a member
+    /// of the group since the restore. Deleted: there is no committed offset any more.
+    #[schemars(transform = own_description)]
+    pub evidence: OverwriteEvidence,
+    /// The OffsetReset that has set it, as namespace/name, when the offset has its mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_reset: Option<String>,
+    /// When the operator found it.
+    pub time: MicroTime,
+}
+
+/// Why an offset is not what consumers have committed.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum OverwriteEvidence {
+    /// It is below the target.
+    BelowTarget,
+    /// It was beyond the end of the log when it was found.
+    BeyondLogEnd,
+    /// It is past the target, and no consumer had been a member of the group since the restore.
+    WithoutMembers,
+    /// The committed offset was deleted.
+    Deleted,
+}
+
+/// What became of the offsets that were reset: counts over the partitions with outcome Reset.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumptionStatus {
+    /// How many partitions the group has consumed from: their committed offset is past the target.
+    #[serde(default)]
+    pub continued: i64,
+    /// How many partitions another client committed over. status.partitions has the offsets.
+    #[serde(default)]
+    pub overwritten: i64,
+    /// How many partitions have records to consume while the committed offset is still the target.
+    #[serde(default)]
+    pub waiting: i64,
+    /// How many partitions have no record to consume from the target on.
+    #[serde(default)]
+    pub without_records: i64,
+    /// When the operator first saw a member in the group after the restore. Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_member_time: Option<MicroTime>,
 }
 
 /// Why a target differs from what was requested.

@@ -197,9 +197,15 @@ reasons! {
         /// The replicas are restored, but not all pods are ready or not all members are back in the
         /// group.
         ///
-        /// The offsets and the outcome are final. Nothing has to be done; the operator watches the
-        /// consumers for five minutes after the restore.
+        /// The offsets and the outcome are final. Nothing has to be done; the condition says what is
+        /// missing, and becomes True when the consumers are there. See `spec.resumeTimeout`.
         WaitingForConsumers,
+        /// The reset is over, and the group has not yet committed past the target of every partition
+        /// that has records to consume.
+        ///
+        /// No other client was seen to commit over an offset. Nothing has to be done; the operator
+        /// reads the offsets again until `status.hold.watchedUntil`.
+        WaitingForConsumption,
     }
     Milestone {
         /// No container of the targets' pods runs any more.
@@ -237,21 +243,53 @@ reasons! {
         /// message says that the restore was refused: then scale the workload to the count that it
         /// names.
         OrphanedHold,
-        /// All pods of the targets are ready and the group has as many members as before the reset.
+        /// All pods of the targets are ready and the group has as many members as these pods had
+        /// before the reset.
         ///
-        /// The consumers are consuming from the new offsets. Nothing has to be done.
+        /// Condition `ConsumptionProven` tells whether they consume from the new offsets. When a
+        /// target was scaled to another count after the restore, that count is the expected one, and
+        /// the message says so. Nothing has to be done.
         ConsumersReady,
-        /// The reset restored no target from zero, so the operator does not wait for consumers.
+        /// The reset restored no target from zero, or the targets were scaled to zero after the
+        /// restore, so the operator does not wait for consumers.
         ///
         /// The targets were at zero before, were never stopped or were left alone, or there are
-        /// none. Nothing has to be done.
+        /// none; or an autoscaler or a user has scaled them down, as KEDA does when there is nothing
+        /// to consume. The message says which. Nothing has to be done.
         NoConsumersExpected,
-        /// Five minutes after the restore, pods are not ready or members are missing from the
-        /// group.
+        /// At the end of `resumeTimeout` pods are not ready, or members are missing from the group.
         ///
         /// The offsets are as the status reports, and the replica count is restored. Look at the
-        /// pods' status and logs; the message says what is missing.
+        /// pods' status and logs; the message says what is missing. The operator looks again every
+        /// 30 seconds until an hour after the restore, and the condition becomes True when the
+        /// consumers are there.
         ConsumersNotReady,
+        /// After the reset the group has committed past the target of every partition that has
+        /// records to consume.
+        ///
+        /// The consumers have continued from the offsets of the reset. Nothing has to be done.
+        ConsumptionContinued,
+        /// No partition that was reset has records from its target on, so there is nothing to
+        /// consume yet.
+        ///
+        /// The committed offsets are still those of the reset. Nothing has to be done.
+        NothingToConsume,
+        /// After the reset another client has committed over its offsets, or has deleted them, so
+        /// the consumers do not continue from the targets.
+        ///
+        /// The message has the partitions, and `status.partitions[].overwritten` the offsets that
+        /// were found: below the target, beyond the end of the log, or changed while the group had no
+        /// member. A usual cause is MirrorMaker 2 with `sync.group.offsets.enabled`, which commits
+        /// over groups without members every 60 seconds. Stop that client and create the reset again
+        /// under a new name, unless the message names another OffsetReset that was meant to.
+        OffsetsOverwritten,
+        /// When the operator stopped looking, the group had not committed past the target of every
+        /// partition that has records to consume.
+        ///
+        /// The offsets of these partitions are still those of the reset, so the records are consumed
+        /// when consumers come. Look at the consumers' logs if they run: they may use another group,
+        /// another topic, or never commit.
+        NothingConsumedYet,
     }
     Final {
         /// The dry run is complete: the plan is in the status, and nothing was changed.

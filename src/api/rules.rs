@@ -162,7 +162,7 @@ rules! {
     IMMUTABLE: unchanged!(
         always: "targetRefs", "kafka", "group", "resets", "outOfRange", "isolationLevel", "allowNewGroup", "remainingMembers",
             "sessionTimeout", "drainTimeout", "holdTimeout";
-        perhaps: "undo", "limits", "runId", "notAfter", "allowNoMembers"
+        perhaps: "undo", "limits", "runId", "notAfter", "allowNoMembers", "resumeTimeout"
     ) => "the spec cannot be changed, except suspend, and dryRun from true to false. Like a Job, an OffsetReset runs once. \
         Create another OffsetReset under a new name";
 
@@ -204,6 +204,9 @@ rules! {
 
     HOLD_TIMEOUT: duration_up_to!("24h")
         => "holdTimeout must be a duration of up to 24h, such as 10m";
+
+    RESUME_TIMEOUT: duration_up_to!("24h")
+        => "resumeTimeout must be a duration of up to 24h, such as 15m";
 }
 
 // The targets, undo and limits.

@@ -8,7 +8,14 @@ use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{durations::a_duration, entry::ResetSpec, kafka::KafkaSpec, rules, status::OffsetResetStatus, target::TargetRef};
+use super::{
+    durations::{a_duration, perhaps_a_duration},
+    entry::ResetSpec,
+    kafka::KafkaSpec,
+    rules,
+    status::OffsetResetStatus,
+    target::TargetRef,
+};
 
 /// What to reset, and how. Of the spec only suspend can be changed, and dryRun from true to false.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -168,6 +175,18 @@ pub struct OffsetResetSpec {
     #[x_kube(validation = rules::HOLD_TIMEOUT)]
     #[schemars(length(max = 32))]
     pub hold_timeout: Duration,
+
+    /// How long the consumers may take to resume after the restore, as a duration of up to 24h,
+    /// such as 15m: the pods to become ready, and the members to return to the group. It delays and
+    /// ends nothing. When it expires, condition ConsumersResumed says what is missing; until an hour
+    /// after the restore, or until it expires if that is later, the operator looks again every 30
+    /// seconds, and the condition becomes True when the consumers are there. The default is 5m. For
+    /// a StatefulSet with podManagementPolicy OrderedReady, whose pods start one after the other,
+    /// 1m and minReadySeconds are added for each replica.
+    #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::RESUME_TIMEOUT)]
+    #[schemars(length(max = 32))]
+    pub resume_timeout: Option<Duration>,
 }
 
 fn default_session_timeout() -> Duration {

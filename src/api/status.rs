@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    partitions::{DriftStatus, PartitionStatus, ReceiptStatus, ReportStatus, Totals},
+    partitions::{ConsumptionStatus, DriftStatus, PartitionStatus, ReceiptStatus, ReportStatus, Totals},
     reason::Reason,
     schema::{is_false, is_zero, own_description},
     target::TargetRef,
@@ -73,9 +73,9 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 
-    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored and
-    /// ConsumersResumed; Ready; and, only while they are True, the outcome Complete or Failed, and
-    /// Reconciling and Stalled for tools that wait (kstatus).
+    /// The milestones Planned, ConsumersStopped, GroupEmpty, OffsetsReset, ConsumersRestored,
+    /// ConsumersResumed and ConsumptionProven; Ready; and, only while they are True, the outcome
+    /// Complete or Failed, and Reconciling and Stalled for tools that wait (kstatus).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -100,6 +100,11 @@ pub struct OffsetResetStatus {
     /// Counts of partitions and records over the whole plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
+
+    /// What became of the offsets that were reset, as the operator last saw them after the run.
+    /// Absent when no offset was reset, and until the operator has read the offsets again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumption: Option<ConsumptionStatus>,
 
     /// When the plan was made; of a dry run that was run afterwards, when it was made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,8 +157,8 @@ pub struct OffsetResetStatus {
     pub commits_refused: i32,
 
     /// The partitions of the plan with their offsets before, as requested, and after; up to 250.
-    /// When there are more, those that failed or were clamped come first, and the others are only
-    /// in the report.
+    /// When there are more, those that failed, were overwritten or were clamped come first, and the
+    /// others are only in the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 250))]
     pub partitions: Vec<PartitionStatus>,
@@ -298,6 +303,10 @@ pub struct TargetStatus {
     /// KEDA's ScaledObject that scales the workload. Absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<AutoscalerStatus>,
+    /// For how many seconds a pod must be ready before the next one starts (minReadySeconds), of a
+    /// StatefulSet with podManagementPolicy OrderedReady. Absent when pods start together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_min_ready_seconds: Option<i32>,
     /// How many of the workload's pods were ready when the operator last looked after the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_pods: Option<i32>,
@@ -322,6 +331,7 @@ impl TargetStatus {
             lease_left: false,
             kind_gone_since: None,
             autoscaler: None,
+            ordered_min_ready_seconds: None,
             ready_pods: None,
         }
     }
@@ -410,6 +420,14 @@ pub struct HoldStatus {
     /// restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime: Option<String>,
+    /// When the consumers should have resumed: endTime plus spec.resumeTimeout. Absent until the
+    /// restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_deadline: Option<MicroTime>,
+    /// Until when the operator looks at the consumers and their offsets after the restore. Absent
+    /// before the restore, and again as soon as the operator no longer looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_until: Option<MicroTime>,
 }
 
 /// The consumer group.
@@ -431,6 +449,10 @@ pub struct GroupStatus {
     /// targets when the plan was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_members: Option<i32>,
+    /// How many replicas the targets had when these members were counted: where another count is
+    /// wanted after the restore, as many members are expected in proportion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_of_replicas: Option<i32>,
     /// How many members the group had when the operator last looked.
     pub members: i32,
     /// The members when the operator last looked, up to ten of them.

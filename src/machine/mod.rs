@@ -11,7 +11,7 @@
 //! | Draining | `draining` | the broker reports the group as empty, or the time is over |
 //! | Resetting | `resetting` | every partition was read back as planned, or failed |
 //! | Restoring | `restoring` | every target has its replicas again, or must be left alone |
-//! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume) |
+//! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume: `comeback`, `consumption`) |
 //! | Planned (a dry run) | – | dryRun is set to false: then it begins again |
 //!
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and
@@ -51,7 +51,7 @@ use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 pub use decision::{Answer, Decision, Effect, Note};
 pub use limits::MAX_REHOLDS;
 pub use phases::{
-    finished::{RESUME_TIMEOUT, needs_a_look},
+    finished::{needs_a_look, needs_offsets},
     planning::PLANNING_TIMEOUT,
     resetting::MAX_COMMITS,
 };
@@ -72,10 +72,10 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     }
     let phase = pass.begin(request.is_ok_and(|request| request.dry_run));
     if !Guard::NotOver.allows(!phase.is_terminal()) {
-        return finished::decide(pass);
+        return finished::decide(pass, request.ok());
     }
     if phase == Phase::Restoring {
-        return restoring::decide(pass);
+        return restoring::decide(pass, request.ok());
     }
     if seen.deleting {
         let message = Message::new("The OffsetReset was deleted before it was done")
@@ -134,7 +134,14 @@ pub fn report_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, no
 /// Whether a reset is over and nothing follows, unless its spec is changed.
 #[must_use]
 pub fn is_over(status: &OffsetResetStatus, dry_run: bool) -> bool {
-    status.phase.is_some_and(Phase::is_terminal) && !needs_a_look(status) && (dry_run || !status.dry_run)
+    has_ended(status, dry_run) && !needs_a_look(status)
+}
+
+/// Whether a reset stops and commits nothing any more, unless its spec is changed. Its consumers may
+/// still be watched.
+#[must_use]
+pub fn has_ended(status: &OffsetResetStatus, dry_run: bool) -> bool {
+    status.phase.is_some_and(Phase::is_terminal) && (dry_run || !status.dry_run)
 }
 
 /// Decides what an effect's answer means: the status to write, and when to look again.

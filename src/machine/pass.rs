@@ -429,5 +429,7 @@ pub(in crate::machine) fn new_hold(now: Timestamp, hold_timeout: SignedDuration)
         group_empty_time: None,
         end_time: None,
         downtime: None,
+        resume_deadline: None,
+        watched_until: None,
     }
 }

@@ -19,6 +19,15 @@ pub(in crate::machine) fn spec_duration(value: kube::core::Duration) -> Result<S
     SignedDuration::try_from(std::time::Duration::from(value)).map_err(|_| "is too long")
 }
 
+/// A duration in words, rounded down: minutes from two minutes on.
+pub(in crate::machine) fn roughly(duration: SignedDuration) -> String {
+    match duration.as_secs() {
+        1 => "1 second".to_owned(),
+        seconds if seconds < 120 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", seconds / 60),
+    }
+}
+
 /// A time as in messages: to the second, in UTC.
 pub(in crate::machine) fn clock(at: &MicroTime) -> String {
     jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at.0).unwrap_or_else(|_| at.0.to_string())

@@ -1,18 +1,22 @@
 //! The queries to Kafka of each phase, in the order in which they must come.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 
 use crate::{
-    api::{IsolationLevel, OffsetResetStatus, PartitionStatus, Phase, Position},
+    api::{IsolationLevel, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Position},
     kafka::GroupAdmin,
     machine::{
-        facts::{Access, CommitSeen, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone},
+        self,
+        facts::{Access, AfterResetSeen, CommitSeen, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone},
         plan::expand,
         request::{Goal, Request},
     },
 };
+
+/// The time limit for the offsets after the run: whether the consumers resumed is known without them.
+const OFFSETS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The number of topics that are queried at the same time.
 const CONCURRENT_TOPICS: usize = 16;
@@ -31,9 +35,8 @@ pub async fn query_kafka(
     match phase {
         Phase::Planning => Ok(KafkaSeen::ForPlan(Box::new(for_plan(admin, request, undone).await?))),
         Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
-        Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled => {
-            Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?))
-        }
+        Phase::Draining => Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?)),
+        Phase::Succeeded | Phase::Failed | Phase::Cancelled => after_reset(admin, request, status).await,
         Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned => Ok(KafkaSeen::NotAsked),
     }
 }
@@ -104,4 +107,25 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
     let committed = admin.committed(&request.group, &partitions).await?;
     let group = admin.describe_group(&request.group).await?;
     Ok(CommitSeen { bounds, stable_ends, committed, group })
+}
+
+/// The group after the run, and its offsets where they are still looked at. Offsets that cannot be read withhold nothing of the group.
+async fn after_reset(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<KafkaSeen, KafkaError> {
+    let offsets = async {
+        let reset = status.partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Reset);
+        let partitions: Vec<TopicPartition> =
+            reset.map(|partition| TopicPartition::new(&partition.topic, partition.partition)).collect();
+        let committed = admin.committed(&request.group, &partitions).await?;
+        let bounds = admin.bounds(&partitions).await?;
+        Ok::<_, KafkaError>((committed, bounds))
+    };
+    let offsets = match machine::needs_offsets(status) {
+        true => tokio::time::timeout(OFFSETS_LIMIT, offsets).await.ok().and_then(Result::ok),
+        false => None,
+    };
+    let group = admin.describe_group(&request.group).await?;
+    Ok(match offsets {
+        Some((committed, bounds)) => KafkaSeen::AfterReset(AfterResetSeen { committed, bounds, group }),
+        None => KafkaSeen::Group(group),
+    })
 }

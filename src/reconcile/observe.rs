@@ -14,7 +14,7 @@ use super::{
     scheduler::{Lock, Slot},
 };
 use crate::{
-    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, TargetRef},
+    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, Restored, TargetRef},
     kubernetes::{ReportRead, report_name},
     machine::{
         self,
@@ -42,6 +42,12 @@ pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
 pub(super) fn is_done(reset: &OffsetReset) -> bool {
     let is_over = reset.status.as_ref().is_some_and(|status| machine::is_over(status, reset.spec.dry_run));
     is_over && !has_finalizer(reset)
+}
+
+/// Whether a reset has ended and holds nothing, though its consumers may still be watched.
+fn has_ended(reset: &OffsetReset) -> bool {
+    let has_ended = reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run));
+    has_ended && !has_finalizer(reset)
 }
 
 /// Reads everything that this pass needs. Also returns the lock that the result relies on, when it needs one of its own.
@@ -131,6 +137,9 @@ pub(super) async fn observe(
             _ => read_scaled_objects(context, &namespace, status).await,
         };
     }
+    if phase.is_terminal() {
+        read_scaled(context, reset, status, &mut seen).await;
+    }
     if let Ok(request) = request {
         let queried = query_kafka_within_hold(context, reset, status, request, phase);
         // The data for a commit must not age while the pass waits for a slot.
@@ -152,7 +161,7 @@ async fn read_others(
     let named = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
     let named = named.map(|claim| (namespace.clone(), claim.name.clone()));
     let wanted = |other: &OffsetReset| {
-        let wanted = !is_done(other) && other.metadata.uid != own.metadata.uid && queue::may_meet(own, other);
+        let wanted = !has_ended(other) && other.metadata.uid != own.metadata.uid && queue::may_meet(own, other);
         wanted.then(|| (!PeerReset::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
     };
     context.resets.conflicting_resets(&context.scopes, named, wanted, is_enough).await.map_err(Error::List)
@@ -214,6 +223,30 @@ async fn read_rollout(context: &Context, namespace: &str, target: &TargetRef, mu
         }
     }
     Seen::Unknown(format!("it changed {READS} times while it was read"))
+}
+
+/// Reads more of the targets whose count is not the restored one any more: what else scales them, and whether another reset holds them.
+async fn read_scaled(context: &Context, reset: &OffsetReset, status: &OffsetResetStatus, seen: &mut Observed) {
+    let namespace = reset.namespace().unwrap_or_default();
+    for (target, found) in status.targets.iter().zip(&mut seen.targets) {
+        let (count, reference) = (target.original_replicas, TargetRef::from(target));
+        let was_restored = target.restored == Some(Restored::Original) && count > 0;
+        let mut hold = Seen::Missing;
+        if matches!(found, Seen::Known(workload) if workload.replicas == 0 && was_restored) {
+            hold = context.claims.look(&namespace, &target.uid).await;
+            // Another reset restores first and releases then: without a Lease, the count from before may be outdated.
+            if hold == Seen::Missing {
+                *found = context.targets.look(&namespace, &reference, true).await;
+            }
+        }
+        if let Seen::Known(workload) = found
+            && was_restored
+            && workload.replicas != count
+        {
+            context.targets.read_scalers(&namespace, &reference, workload).await;
+        }
+        seen.holds.push(hold);
+    }
 }
 
 /// Reads the hold of each target: of the recorded workload, or else of the one that exists.

@@ -11,7 +11,7 @@ use crate::{
     api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus},
     kubernetes::{Files, ReportRead, WriteOutcome, report_name},
     machine::{
-        Decision,
+        self, Decision,
         plan::export::{ReportRef, equivalent_command},
         request::Request,
     },
@@ -47,7 +47,8 @@ pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Store
     };
     // A restore does not wait for the report.
     let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&stored.status, (context.clock)());
-    if ends || !matches!(stored.status.phase, Some(Phase::Planning | Phase::Resetting)) {
+    let reads_offsets = stored.status.partitions_omitted > 0 && machine::needs_offsets(&stored.status);
+    if !reads_offsets && (ends || !matches!(stored.status.phase, Some(Phase::Planning | Phase::Resetting))) {
         return Ok(stored);
     }
     stored.read_report(context, reset).await?;
@@ -96,6 +97,11 @@ impl StoredState {
         let expected = self.status.partitions.len() + omitted;
         if self.status.phase == Some(Phase::Resetting) && partitions.len() != expected {
             return self.lose(format!("it has {} partitions, but the plan has {expected}", partitions.len()));
+        }
+        // What is over must not change with a report that was not updated at its end.
+        let is_over = self.status.phase.is_some_and(Phase::is_terminal);
+        if is_over && self.status.totals != Some(machine::totals::totals(&partitions)) {
+            return;
         }
         self.status.partitions = partitions;
         self.status.partitions_omitted = 0;
@@ -210,6 +216,7 @@ fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
     }
     let matters = |planned: &PartitionStatus| match planned.outcome {
         PartitionOutcome::Failed => 3,
+        PartitionOutcome::Reset if planned.overwritten.is_some() => 3,
         PartitionOutcome::Unconfirmed | PartitionOutcome::Skipped => 2,
         PartitionOutcome::Planned | PartitionOutcome::Reset | PartitionOutcome::Unchanged => i32::from(planned.clamped.is_some()),
     };

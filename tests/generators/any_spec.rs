@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{any_plan, random::Random, refusals};
 
 /// Where something is put, as a JSON pointer into a spec.
-const PLACES: [&str; 39] = [
+const PLACES: [&str; 40] = [
     "",
     "/targetRefs",
     "/targetRefs/0",
@@ -45,6 +45,7 @@ const PLACES: [&str; 39] = [
     "/sessionTimeout",
     "/drainTimeout",
     "/holdTimeout",
+    "/resumeTimeout",
     "/dryRun",
 ];
 

@@ -97,7 +97,7 @@ pub fn accepted() -> Vec<Value> {
             "client.dns.lookup": "use_all_dns_ips", "retry.backoff.ms": "0",
         })),
         json!({"runId": "2026-11-25.1"}),
-        json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms"}),
+        json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms", "resumeTimeout": "24h"}),
         // At the edges of the rules.
         one(&json!({"topic": "test", "timestamp": "2019-10-23t06:29:04z"})),
         one(&json!({"topic": "test", "timestamp": 9_999_999_999_999_i64})),
@@ -166,6 +166,13 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
         (
             "holdTimeout must be a duration",
             ["", "1", "25h", "forever", "9999999999999999s"].into_iter().map(|text| json!({"holdTimeout": text})).collect(),
+        ),
+        (
+            "resumeTimeout must be a duration",
+            ["", "0s", "1", "25h", "forever", "9999999999999999s"]
+                .into_iter()
+                .map(|text| json!({"resumeTimeout": text}))
+                .collect(),
         ),
         (
             "of apps/v1, only a Deployment",

@@ -242,6 +242,7 @@ mod tests {
             skipped: 0,
             clamped: None,
             after: None,
+            overwritten: None,
             outcome: PartitionOutcome::Planned,
             message: None,
         };

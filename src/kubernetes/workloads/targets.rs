@@ -139,6 +139,7 @@ impl Targets {
         if rollout_kind(&handle) == RolloutKind::StatefulSet {
             let set = serde_json::from_value(value).map_err(|error| format!("it could not be read: {error}"))?;
             workload.details.deletes_volumes = deletes_volumes(&set);
+            workload.details.min_ready_seconds = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
             workload.details.ordered = is_ordered(&set);
         }
         let metadata = object.metadata;

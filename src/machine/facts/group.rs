@@ -78,6 +78,7 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
         state: state_name(group).to_owned(),
         members_before: previous.map_or(count, |previous| previous.members_before),
         expected_members: previous.and_then(|previous| previous.expected_members),
+        expected_of_replicas: previous.and_then(|previous| previous.expected_of_replicas),
         members: count,
         member_details: found
             .members

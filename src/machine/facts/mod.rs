@@ -18,7 +18,7 @@ pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
     PerPartition, TimestampMatch, TopicPartition,
 };
-pub use observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
+pub use observed::{AfterResetSeen, CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
 pub use peer::{Blocker, PeerReset, brokers};
 pub use receipt::{Receipt, RunState};
 pub use rollout::{Blocked, Rollout};

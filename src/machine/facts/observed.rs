@@ -61,6 +61,21 @@ pub enum KafkaSeen {
     Group(Group),
     /// The answers that a commit is decided on.
     ForCommit(CommitSeen),
+    /// The answers about the group and its offsets after the run.
+    AfterReset(AfterResetSeen),
+}
+
+/// What is read after the run, in this order. The offsets come before the bounds, so that a record
+/// that arrives between the two queries makes no offset look as if it were beyond the log's end; and
+/// before the group, so that a consumer that commits has been a member by then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AfterResetSeen {
+    /// The committed offsets.
+    pub committed: PerPartition<Option<Committed>>,
+    /// The bounds.
+    pub bounds: PerPartition<Bounds>,
+    /// The group.
+    pub group: Group,
 }
 
 /// What a plan is made from.

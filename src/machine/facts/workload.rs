@@ -42,6 +42,9 @@ pub struct WorkloadDetails {
     /// Its controller deletes its pods one after the other, from the last one on, and none while
     /// another one is not ready: a StatefulSet with podManagementPolicy OrderedReady.
     pub ordered: bool,
+    /// For how many seconds its controller wants a pod to be ready before the next one starts; of a
+    /// StatefulSet.
+    pub min_ready_seconds: i32,
     /// How many pods it counts itself; of a kind whose pods do not lead to it by their controllers.
     pub counted: Option<i32>,
     /// Pods that match its selector and that it does not control.

@@ -84,7 +84,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             let message = refusal.message.detail("The operator asks again whether the group is empty; the consumers are at zero");
             pass.wait(refusal.reason, message, LESS_OFTEN)
         }
-        KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::ForCommit(_) => pass.again(),
+        KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::ForCommit(_) | KafkaSeen::AfterReset(_) => pass.again(),
     }
 }
 

@@ -44,7 +44,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             let advice = acl_hints::advice(request, &pass.seen.kafka);
             return refuse(pass, &[refusal], advice);
         }
-        KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => return pass.again(),
+        KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) | KafkaSeen::AfterReset(_) => return pass.again(),
     };
     if request.kafka.binding.is_some() && seen.cluster_id.is_none() {
         // Other resets cannot know the brokers that a binding names: only the cluster's id shows
@@ -73,8 +73,16 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
     }
     let group = group::status(&seen.group, None, &pass.pods());
-    let expected = i32::try_from(Membership::of(&seen.group, &pass.seen.targets).expected()).unwrap_or(i32::MAX);
-    pass.status.group = Some(GroupStatus { cluster_id: seen.cluster_id.clone(), expected_members: Some(expected), ..group });
+    let expected =
+        Membership::of(&seen.group, &pass.seen.targets).expected(&pass.seen.targets, request.session_timeout, pass.now);
+    let expected = i32::try_from(expected).unwrap_or(i32::MAX);
+    let replicas = targets.iter().map(|target| target.original_replicas).fold(0, i32::saturating_add);
+    pass.status.group = Some(GroupStatus {
+        cluster_id: seen.cluster_id.clone(),
+        expected_members: Some(expected),
+        expected_of_replicas: Some(replicas),
+        ..group
+    });
     pass.status.targets = targets;
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
@@ -172,6 +180,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
             let autoscaler = pass.seen.autoscalers.get(index);
             refusals.extend(scaled_object::refusal(autoscaler, &name_ref(target), planned.original_replicas != 0));
             planned.autoscaler = scaled_object::recorded(autoscaler);
+            planned.ordered_min_ready_seconds = workload.details.ordered.then_some(workload.details.min_ready_seconds);
             targets.push(planned);
         }
     }

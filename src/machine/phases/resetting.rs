@@ -56,7 +56,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             let message = refusal.message.detail(pass.offsets_changed());
             return pass.finish(Phase::Failed, refusal.reason, message);
         }
-        KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::Group(_) => return pass.again(),
+        KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::Group(_) | KafkaSeen::AfterReset(_) => return pass.again(),
     };
     if !group::is_empty(&seen.group) {
         return joined(pass, "A consumer joined the group before the commit");

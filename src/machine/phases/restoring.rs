@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
+use super::comeback;
 use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored, TargetStatus};
 use crate::machine::{
     coordination::{
@@ -14,6 +15,7 @@ use crate::machine::{
     facts::{Hold, Seen, Unscalable},
     guards::Guard,
     pass::Pass,
+    request::Request,
     text::{Message, name},
     time::later,
 };
@@ -43,7 +45,7 @@ enum Step {
     Scale(Effect),
 }
 
-pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
+pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
     adopt(&mut pass);
     let (mut unseen, mut shared) = (false, None);
     // A target whose restore is refused keeps no other one at zero: the one that was refused least
@@ -115,7 +117,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>) -> Decision {
     if let Some(effect) = settle(&pass) {
         return pass.act(effect);
     }
-    done(pass)
+    done(pass, request)
 }
 
 /// The outcome, which is decided while it is not yet the phase.
@@ -252,7 +254,7 @@ pub(in crate::machine) fn release_refused(mut pass: Pass<'_>, index: usize, why:
 }
 
 /// Every target is restored, or must be left alone.
-fn done(mut pass: Pass<'_>) -> Decision {
+fn done(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
     let stopped = pass.status.targets.iter().any(|target| target.restored != Some(Restored::NotStopped));
     let ours = |restored: &Option<Restored>| matches!(restored, Some(Restored::Original | Restored::NotStopped));
     let left_alone: Vec<String> = pass
@@ -277,15 +279,7 @@ fn done(mut pass: Pass<'_>) -> Decision {
         (Reason::NothingStopped, "No target was stopped, so there was nothing to restore".to_owned())
     };
     pass.condition(ConditionType::ConsumersRestored, Some(true), reason, message);
-    let returning =
-        pass.status.targets.iter().any(|target| target.restored == Some(Restored::Original) && target.original_replicas > 0);
-    if returning {
-        let message = "The replica counts are restored; the pods and the group's members are watched for five minutes";
-        pass.condition(ConditionType::ConsumersResumed, None, Reason::WaitingForConsumers, message);
-    } else {
-        let message = "The reset restored no target from zero, so it expects no consumers";
-        pass.condition(ConditionType::ConsumersResumed, Some(true), Reason::NoConsumersExpected, message);
-    }
+    comeback::begin(&mut pass, request);
     pass.complete()
 }
 

@@ -20,7 +20,9 @@ pub(in crate::machine) fn advice(request: &Request, seen: &KafkaSeen) -> Option<
     let missing = match seen {
         KafkaSeen::Failed(error) if error.kind == KafkaErrorKind::Authorization => Missing::all(request),
         KafkaSeen::ForPlan(seen) => Missing::of(request, seen),
-        KafkaSeen::Failed(_) | KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) => Missing::default(),
+        KafkaSeen::Failed(_) | KafkaSeen::NotAsked | KafkaSeen::Group(_) | KafkaSeen::ForCommit(_) | KafkaSeen::AfterReset(_) => {
+            Missing::default()
+        }
     };
     let commands = missing.commands(request).join(" && ");
     let more = missing.topics.len().saturating_sub(MOST_TOPICS);

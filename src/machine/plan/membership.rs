@@ -45,10 +45,37 @@ impl<'a> Membership<'a> {
         Self { own, others }
     }
 
-    /// How many members are expected after the restore: those that ran in pods of the targets. Members whose pods are gone do not count.
-    /// Where no address matches (NAT, a service mesh), all of them count.
-    pub fn expected(&self) -> usize {
-        if self.own.is_empty() { self.others.len() } else { self.own.len() }
+    /// How many members are expected after the restore: those that run in pods of the targets, as far as the pods are that will be
+    /// restored. Members whose pods are gone do not count, and those of pods beyond the replica count (the surge of a rollout) in
+    /// proportion. A pod that has not been ready for longer than the session timeout counts with one member: the others at its address may
+    /// be those of containers that crashed in it. Where no address matches (NAT, a service mesh), members are not told apart.
+    pub fn expected(&self, workloads: &[Seen<Workload>], session_timeout: SignedDuration, now: Timestamp) -> usize {
+        let settled = |pod: &Pod| {
+            let since = pod.ready_since.filter(|_| pod.ready);
+            since.is_some_and(|since| now.duration_since(since) > session_timeout)
+        };
+        let in_proportion = |members: usize, pods: usize, replicas: usize| match pods {
+            0 => 0,
+            pods => members * replicas.min(pods) / pods,
+        };
+        let replicas = |workload: &Workload| usize::try_from(workload.replicas).unwrap_or(0);
+        if self.own.is_empty() {
+            let pods: Vec<&Pod> = known(workloads).flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).collect();
+            let all = if pods.iter().all(|pod| settled(pod)) { self.others.len() } else { self.others.len().min(pods.len()) };
+            // Without pods the members run elsewhere, and come back by themselves.
+            return if pods.is_empty() { all } else { in_proportion(all, pods.len(), known(workloads).map(replicas).sum()) };
+        }
+        let of_one = |workload: &Workload| {
+            let at = |pod: &Pod| self.own.iter().filter(|member| runs_at(std::slice::from_ref(pod), &member.host)).count();
+            let members: Vec<usize> = workload
+                .pods
+                .iter()
+                .map(|pod| if settled(pod) { at(pod) } else { at(pod).min(1) })
+                .filter(|members| *members > 0)
+                .collect();
+            in_proportion(members.iter().sum(), members.len(), replicas(workload))
+        };
+        known(workloads).map(of_one).sum::<usize>().min(self.own.len())
     }
 }
 
@@ -236,10 +263,25 @@ mod tests {
         assert_eq!(refusals(&request, &members(&["10.0.0.1", "10.0.0.9"]), &at_addresses(&["10.0.0.1"], &[]), at(100)), []);
     }
 
+    /// The pods belong to a workload of two replicas.
     #[rstest]
-    #[case::ghosts_do_not_count(&["10.0.0.1", "10.0.0.8", "10.0.0.9"], &["10.0.0.1"], 1)]
-    #[case::behind_a_mesh_all_count(&["127.0.0.6", "127.0.0.6"], &["10.0.0.1", "10.0.0.2"], 2)]
-    fn members_of_the_pods_are_expected_back(#[case] hosts: &[&str], #[case] ips: &[&str], #[case] expected: usize) {
-        assert_eq!(Membership::of(&members(hosts), &at_addresses(ips, &[])).expected(), expected);
+    #[case::ghosts_do_not_count(&["10.0.0.1", "10.0.0.8", "10.0.0.9"], &["10.0.0.1"], 100, 1)]
+    #[case::behind_a_mesh_all_count(&["127.0.0.6", "127.0.0.6"], &["10.0.0.1", "10.0.0.2"], 100, 2)]
+    #[case::several_threads_in_each_pod(&["10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2"], &["10.0.0.1", "10.0.0.2"], 100, 4)]
+    #[case::ghosts_of_a_container_that_crashed(&["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"], &["10.0.0.1", "10.0.0.2"], 5, 2)]
+    #[case::a_surge(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 100, 2)]
+    #[case::a_surge_whose_pod_has_not_joined(&["10.0.0.1", "10.0.0.2"], &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 100, 2)]
+    #[case::a_surge_behind_a_mesh(&["127.0.0.6", "127.0.0.6", "127.0.0.6"], &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 100, 2)]
+    #[case::ghosts_behind_a_mesh(&["127.0.0.6", "127.0.0.6", "127.0.0.6"], &["10.0.0.1", "10.0.0.2"], 5, 2)]
+    fn members_of_the_pods_are_expected_back(
+        #[case] hosts: &[&str],
+        #[case] ips: &[&str],
+        #[case] now: i64,
+        #[case] expected: usize,
+    ) {
+        let workloads = at_addresses(ips, &[]);
+        let group = members(hosts);
+        let membership = Membership::of(&group, &workloads);
+        assert_eq!(membership.expected(&workloads, SignedDuration::from_secs(10), at(now)), expected);
     }
 }

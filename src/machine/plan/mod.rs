@@ -91,6 +91,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         skipped: 0,
         clamped: None,
         after: None,
+        overwritten: None,
         outcome: PartitionOutcome::Planned,
         message: None,
     };

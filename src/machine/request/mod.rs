@@ -58,6 +58,8 @@ pub struct Request {
     pub drain_timeout: SignedDuration,
     /// How long the consumers may be held.
     pub hold_timeout: SignedDuration,
+    /// How long the consumers may take to resume; by default that depends on the targets.
+    pub resume_timeout: Option<SignedDuration>,
     /// The name of the ConfigMap with the receipt: the same for the same name and spec.
     pub receipt: String,
     /// The metadata string of our commits, which proves in Kafka itself that this run set an
@@ -164,6 +166,7 @@ impl Request {
             session_timeout: duration("sessionTimeout", spec.session_timeout)?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,
+            resume_timeout: spec.resume_timeout.map(|value| duration("resumeTimeout", value)).transpose()?,
             receipt: identity::receipt_name(&name, &key),
             name,
             key,

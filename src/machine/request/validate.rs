@@ -50,6 +50,9 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     let session = bounded("sessionTimeout", spec.session_timeout, DAY / 48, rules::SESSION_TIMEOUT)?;
     let drain = bounded("drainTimeout", spec.drain_timeout, DAY, rules::DRAIN_TIMEOUT)?;
     let hold = bounded("holdTimeout", spec.hold_timeout, DAY, rules::HOLD_TIMEOUT)?;
+    if let Some(resume) = spec.resume_timeout {
+        bounded("resumeTimeout", resume, DAY, rules::RESUME_TIMEOUT)?;
+    }
     ensure(drain >= session, "drainTimeout", rules::DRAIN_COVERS_SESSION)?;
     ensure(hold > drain, "holdTimeout", rules::HOLD_COVERS_DRAIN)
 }

@@ -6,10 +6,9 @@ use super::*;
 use crate::{
     api::{ActionKind, RemainingMembers},
     machine::{
-        MAX_COMMITS, MAX_REHOLDS, RESUME_TIMEOUT, after, decide,
+        MAX_COMMITS, MAX_REHOLDS, after, decide,
         decision::{Answer, Decision, Effect},
         facts::Blocker,
-        time::later,
     },
 };
 
@@ -524,57 +523,6 @@ fn deleting_brings_the_consumers_back_first(#[case] phase: Phase) {
 fn deleting_what_holds_nothing_ends_at_once(#[case] phase: Phase) {
     let observed = Observed { deleting: true, finalizer: false, targets: vec![], ..seen(unknown(), KafkaSeen::NotAsked) };
     assert_eq!(then(&run(&status_in(phase), &observed, 30)), In(Phase::Cancelled, Reason::Cancelled));
-}
-
-fn finished() -> OffsetResetStatus {
-    let back = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
-    run(&status_in(Phase::Restoring), &back, 30).status
-}
-
-fn resumed(status: &OffsetResetStatus) -> (&str, &str) {
-    let condition = status.conditions.iter().find(|condition| condition.type_ == "ConsumersResumed").unwrap();
-    (&condition.status, &condition.reason)
-}
-
-#[test]
-fn the_finalizer_goes_when_it_is_over() {
-    assert_eq!(then(&run(&finished(), &seen(running(), KafkaSeen::NotAsked), 31)), RemovesFinalizer);
-}
-
-#[rstest]
-#[case::all_back(running(), KafkaSeen::Group(stable()), 31, ("True", "ConsumersReady"))]
-#[case::pods_not_ready(workload(3, vec![pod("a", false)]), KafkaSeen::Group(stable()), 31, ("Unknown", "WaitingForConsumers"))]
-#[case::members_missing(running(), KafkaSeen::Group(group_in(GroupState::Stable, 2)), 31, ("Unknown", "WaitingForConsumers"))]
-#[case::members_being_called_together(running(), KafkaSeen::Group(group_in(GroupState::PreparingRebalance, 3)), 31, ("Unknown", "WaitingForConsumers"))]
-#[case::broker_away(running(), kafka_failed(KafkaErrorKind::Unreachable), 31, ("Unknown", "WaitingForConsumers"))]
-#[case::never_back(workload(3, vec![]), KafkaSeen::Group(empty()), 331, ("False", "ConsumersNotReady"))]
-fn after_the_end_it_says_whether_the_consumers_came_back(
-    #[case] target: Seen<Workload>,
-    #[case] kafka: KafkaSeen,
-    #[case] now: i64,
-    #[case] expected: (&str, &str),
-) {
-    let mut status = finished();
-    status.group = Some(crate::machine::facts::group::status(&stable(), None, &[]));
-    assert_eq!(later(at(30), RESUME_TIMEOUT), at(330));
-    let decision = run(&status, &Observed { finalizer: false, ..seen(target, kafka) }, now);
-    assert_eq!(resumed(&decision.status), expected);
-    assert_eq!((decision.effect.clone(), decision.status.phase), (None, Some(Phase::Succeeded)), "what is over is only watched");
-}
-
-#[test]
-fn a_finished_reset_changes_nothing_any_more() {
-    let mut status = finished();
-    let back = Observed { finalizer: false, ..seen(running(), KafkaSeen::Group(stable())) };
-    status = run(&status, &back, 31).status;
-    for observed in [
-        back,
-        Observed { finalizer: false, ..seen(gone(), commit_seen(empty(), &committed(50, ""))) },
-        Observed { finalizer: false, deleting: true, ..seen(Seen::Missing, KafkaSeen::NotAsked) },
-    ] {
-        let decision = run(&status, &observed, 99_999);
-        assert_eq!((decision.effect, decision.status.clone(), decision.requeue), (None, status.clone(), None));
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod autoscalers;
 mod edges;
+mod finished;
 mod goals;
 mod holds;
 pub(super) mod messages;
@@ -21,9 +22,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
     facts::{
-        Access, Bounds, Claim, CommitSeen, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, Hold,
-        KafkaError, KafkaErrorKind, KafkaSeen, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen, Seen,
-        TopicPartition, Workload, WorkloadDetails,
+        Access, AfterResetSeen, Bounds, Claim, CommitSeen, Committed, Group, GroupDescription, GroupMember, GroupState,
+        GroupType, Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PerPartition, PlanSeen, Pod, ScaledObject,
+        ScaledObjectSeen, Seen, TopicPartition, Workload, WorkloadDetails,
     },
     request::{Entry, Goal, Request, Scope, Work},
 };
@@ -66,6 +67,7 @@ pub(super) fn request() -> Request {
         session_timeout: SignedDuration::from_secs(10),
         drain_timeout: SignedDuration::from_secs(120),
         hold_timeout: SignedDuration::from_secs(600),
+        resume_timeout: None,
         marker: MARKER.into(),
     }
 }
@@ -213,6 +215,14 @@ pub(super) fn commit_seen(group: Group, stands: &Result<Option<Committed>, Kafka
     })
 }
 
+pub(super) fn after_reset(group: Group, stands: &Result<Option<Committed>, KafkaError>) -> KafkaSeen {
+    KafkaSeen::AfterReset(AfterResetSeen {
+        committed: per_partition(stands),
+        bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
+        group,
+    })
+}
+
 pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
     PartitionStatus {
         topic: "orders".into(),
@@ -232,6 +242,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         skipped: 0,
         clamped: None,
         after: None,
+        overwritten: None,
         outcome: PartitionOutcome::Planned,
         message: None,
     }
@@ -257,6 +268,8 @@ pub(super) fn status_in(phase: Phase) -> OffsetResetStatus {
             group_empty_time: None,
             end_time: None,
             downtime: None,
+            resume_deadline: None,
+            watched_until: None,
         }),
         partitions: if held { vec![planned_partition(0), planned_partition(1)] } else { vec![] },
         outcome: (phase == Phase::Restoring).then(|| Outcome {
@@ -286,6 +299,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         lease_left: false,
         kind_gone_since: None,
         autoscaler: None,
+        ordered_min_ready_seconds: None,
         ready_pods: None,
     }
 }

@@ -119,7 +119,12 @@ impl World {
                 KafkaSeen::ForPlan(Box::new(PlanSeen { group: described, committed: per_partition(&stands), ..plan_seen() }))
             }
             Some(Phase::Resetting) => commit_seen(described, &stands),
-            Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(described),
+            Some(Phase::Draining) => KafkaSeen::Group(described),
+            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => {
+                // Its members have consumed a record by then.
+                let consumed = group.offset + i64::from(group.members > 0);
+                after_reset(described, &committed(consumed, ""))
+            }
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         let others = (0..self.groups.len()).map(|index| peer(index, &self.groups[index].stored)).collect();

@@ -137,7 +137,8 @@ impl World {
                 KafkaSeen::ForPlan(Box::new(PlanSeen { group: self.group(), committed: per_partition(&stands), ..plan_seen() }))
             }
             Some(Phase::Resetting) => commit_seen(self.group(), &stands),
-            Some(Phase::Draining | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => KafkaSeen::Group(self.group()),
+            Some(Phase::Draining) => KafkaSeen::Group(self.group()),
+            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => after_reset(self.group(), &stands),
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
         };
         let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
@@ -308,6 +309,7 @@ proptest! {
             world.turn(Turn::Kubelet);
             world.turn(Turn::Session);
             world.turn(Turn::Keda);
+            world.turn(Turn::Consume);
             world.turn(Turn::Time(1));
             if world.is_settled() {
                 break;

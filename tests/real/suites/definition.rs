@@ -163,6 +163,8 @@ fn refused() -> Vec<(Value, &'static str)> {
         (json!({"drainTimeout": "ten"}), "drainTimeout must be a duration"),
         (json!({"drainTimeout": "10m"}), "holdTimeout must be longer than drainTimeout"),
         (json!({"holdTimeout": "1"}), "holdTimeout must be a duration"),
+        (json!({"resumeTimeout": "0s"}), "resumeTimeout must be a duration"),
+        (json!({"resumeTimeout": "25h"}), "resumeTimeout must be a duration"),
         (json!({"remainingMembers": "Kill"}), "Unsupported value: \"Kill\": supported values: \"Wait\", \"Remove\""),
         (
             json!({"targetRefs": [], "remainingMembers": "Remove"}),
@@ -229,10 +231,12 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("runId", json!("2")),
             ("isolationLevel", json!("ReadCommitted")),
             ("allowNewGroup", json!(true)),
+            ("allowNoMembers", json!(true)),
             ("remainingMembers", json!("Remove")),
             ("sessionTimeout", json!("11s")),
             ("drainTimeout", json!("121s")),
             ("holdTimeout", json!("601s")),
+            ("resumeTimeout", json!("10m")),
         ];
         let named: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
         // It may be changed at any time; the machine says when it has an effect.

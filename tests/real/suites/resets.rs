@@ -86,6 +86,26 @@ async fn all_partitions_empty_ones_included_are_read_back_and_consumed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_go_on_from_the_offsets_prove_it() {
+    in_a_shop(Kind::default(), async |shop| {
+        shop.apply("all", json!([{"timestamp": T0 + 5}])).await;
+        let proven = |reset: &OffsetReset| condition(reset, "ConsumptionProven").0 == "True";
+        let done = wait_for(&shop.api, "all", "proven", proven).await;
+        succeeded(&done);
+        assert_eq!(condition(&done, "ConsumptionProven").1, Reason::ConsumptionContinued.as_str());
+        let counts = status(&done).consumption.clone().unwrap();
+        assert_eq!((counts.continued, counts.overwritten, counts.waiting, counts.without_records), (2, 0, 0, 1));
+        assert!(counts.first_member_time.is_some());
+        assert_eq!(
+            condition(&done, "ConsumersResumed").0,
+            "Unknown",
+            "the pods never run here, and the one does not wait for the other"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_partition_of_several_leaves_the_others_alone() {
     in_a_shop(Kind::default(), async |shop| {
         let since = shop.follower.count();

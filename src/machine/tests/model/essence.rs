@@ -1,9 +1,10 @@
 //! What of a status counts.
 //!
 //! A status is stored without what the machine only says and never reads again: messages, times
-//! that are only shown, conditions but for the one that keeps a finished reset looked at. That is
-//! what keeps the number of states finite and small; a field that a decision comes to depend on
-//! must be taken out of [`essence`].
+//! that are only shown, conditions but for ConsumersResumed. Without ConsumptionProven a finished
+//! reset is no longer looked at once its consumers have resumed; longer looks change nothing but
+//! that condition. That is what keeps the number of states finite and small; a field that a
+//! decision comes to depend on must be taken out of [`essence`].
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -60,6 +61,7 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     status.completion_time = None;
     status.last_action = None;
     status.totals = None;
+    status.consumption = None;
     status.warnings.clear();
     status.plan_time = status.plan_time.map(|_| Time(at(0)));
     status.final_plan_time = status.final_plan_time.map(|_| always());
@@ -84,6 +86,7 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
         hold.group_empty_time = None;
         hold.downtime = None;
         hold.end_time = hold.end_time.take().filter(|_| looks);
+        hold.resume_deadline = hold.resume_deadline.take().filter(|_| looks);
         if status.phase != Some(Phase::Draining) && status.phase != Some(Phase::Resetting) {
             hold.drain_deadline = None;
         }
@@ -133,7 +136,7 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
             .map(|time| later(time, SignedDuration::from_mins(10))),
         hold_ends: hold.filter(|_| live).map(|hold| at(&hold.deadline)),
         drain_ends: hold.and_then(|hold| hold.drain_deadline.as_ref()).map(at),
-        look_ends: hold.and_then(|hold| hold.end_time.as_ref()).map(|time| later(time, machine::RESUME_TIMEOUT)),
+        look_ends: hold.and_then(|hold| hold.watched_until.as_ref()).map(at),
         holds: hold.is_some(),
         target_uid: target.map_or(0, |target| target.uid.strip_prefix("w-").unwrap().parse().unwrap()),
         stop_requested: target.is_some_and(|target| target.stop_requested),

@@ -3,6 +3,7 @@
 //! Nobody runs pods here. Where a reset is to be looked at while it holds, a member keeps its group from becoming empty.
 
 mod autoscaled;
+mod comeback;
 mod definitions;
 mod held;
 mod lost;

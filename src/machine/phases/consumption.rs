@@ -1,0 +1,261 @@
+//! Whether the offsets of the reset stood: the group consumes from them, or another client has
+//! committed over them.
+//!
+//! The read-back in Resetting tells that an offset was stored. Until the first consumer is there,
+//! any client may still commit over it, as the group has no members: MirrorMaker 2 with
+//! `sync.group.offsets.enabled` does so every 60 seconds. Nothing can hold the offset meanwhile, so
+//! the operator looks at it afterwards, whatever has delayed the restore.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use crate::api::{
+    ConditionType, ConsumptionStatus, OffsetResetStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
+    Phase, Reason, Restored,
+};
+use crate::machine::{
+    facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Seen, TopicPartition, group},
+    pass::Pass,
+    request::Request,
+    text::{Message, count, list, name_partitions, verb},
+    time::clock,
+};
+
+/// How many overwritten offsets a message names.
+const NAMED: usize = 5;
+
+/// The beginning of the metadata string of every OffsetReset's commits.
+const MARK: &str = "offset-reset/";
+
+/// Begins to look at the offsets, when any was reset. Returns whether it does.
+pub(super) fn begin(pass: &mut Pass<'_>, deadline: Timestamp) -> bool {
+    let cancelled = pass.status.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Cancelled);
+    if cancelled || pass.totals().reset == 0 {
+        return false;
+    }
+    let message = format!("The group has not consumed from the offsets yet; it should have by {}", clock(&MicroTime(deadline)));
+    pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
+    true
+}
+
+/// Whether the offsets have to be read again.
+pub(in crate::machine) fn needs_offsets(status: &OffsetResetStatus) -> bool {
+    let kind = ConditionType::ConsumptionProven.as_str();
+    status.conditions.iter().any(|condition| condition.type_ == kind && condition.status != "True")
+}
+
+/// Looks at the offsets, and returns whether nothing more has to be learned of them.
+///
+/// `late`: the consumers should have resumed by now. `over`: the operator looks for the last time.
+pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, over: bool) -> bool {
+    if !needs_offsets(&pass.status) {
+        return true;
+    }
+    let seen = match &pass.seen.kafka {
+        KafkaSeen::AfterReset(seen) => Some(seen),
+        KafkaSeen::NotAsked | KafkaSeen::Failed(_) | KafkaSeen::ForPlan(_) | KafkaSeen::ForCommit(_) | KafkaSeen::Group(_) => {
+            None
+        }
+    };
+    let overwritten_before = pass.status.consumption.as_ref().map_or(0, |consumption| consumption.overwritten);
+    let waiting = seen.map(|seen| judge_all(pass, request, seen, late)).unwrap_or_default();
+    let counts = pass.status.consumption.clone().unwrap_or_default();
+    if counts.overwritten > 0 {
+        if counts.overwritten != overwritten_before {
+            let message = overwritten(&pass.status);
+            pass.condition(ConditionType::ConsumptionProven, Some(false), Reason::OffsetsOverwritten, message.full());
+            pass.note(true, Reason::OffsetsOverwritten, message.full(), None);
+        }
+        return true;
+    }
+    let read = seen.is_some();
+    // The report of a large plan can be lost.
+    let listed = pass.status.partitions.len();
+    let listed = if pass.status.partitions_omitted > 0 {
+        format!(". Only the {listed} partitions of status.partitions were looked at, because the report could not be read")
+    } else {
+        String::new()
+    };
+    let without = if counts.without_records > 0 {
+        let partitions = count(counts.without_records, "partition has", "partitions have");
+        format!("; {partitions} no record from the target on")
+    } else {
+        String::new()
+    };
+    if read && counts.waiting == 0 && counts.continued > 0 {
+        let partitions = count(counts.continued, "partition", "partitions");
+        let message = format!("The group has committed past the target on {partitions}{without}{listed}");
+        pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, &message);
+        pass.note(false, Reason::ConsumptionContinued, message, None);
+        return true;
+    }
+    if read && counts.waiting == 0 && (late || counts.first_member_time.is_some()) {
+        let partitions = count(counts.without_records, "partition", "partitions");
+        let message = format!("The offsets are those of the reset, and there is no record to consume on {partitions}{listed}");
+        pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::NothingToConsume, message);
+        return true;
+    }
+    let still = if !read {
+        "The offsets could not be read again yet".to_owned()
+    } else if waiting.is_empty() {
+        format!("The offsets are those of the reset{without}")
+    } else {
+        let partitions = name_partitions(&waiting);
+        let has = verb(&waiting, "has", "have");
+        format!("The group has not committed past the target on {partitions}, which {has} records to consume{without}")
+    };
+    let reason = if late { Reason::NothingConsumedYet } else { Reason::WaitingForConsumption };
+    let hold = pass.status.hold.as_ref();
+    let until = hold.and_then(|hold| hold.watched_until.as_ref()).map(clock).unwrap_or_default();
+    let next =
+        if over { "The operator no longer reads them".to_owned() } else { format!("The operator reads them until {until}") };
+    pass.condition(ConditionType::ConsumptionProven, None, reason, format!("{still}. {next}"));
+    false
+}
+
+/// What became of the offset of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The group has consumed from it.
+    Continued,
+    /// Another client has committed over it.
+    Overwritten(OverwriteEvidence),
+    /// It stands, and there are records to consume; or it is not known yet.
+    Waiting,
+    /// It stands, and there is no record to consume.
+    WithoutRecords,
+}
+
+/// Counts what became of each partition, records the offsets that were overwritten, and returns the
+/// partitions that wait.
+fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSeen, late: bool) -> Vec<TopicPartition> {
+    let now = pass.instant();
+    let mut counts = ConsumptionStatus {
+        first_member_time: pass.status.consumption.as_ref().and_then(|consumption| consumption.first_member_time.clone()),
+        ..ConsumptionStatus::default()
+    };
+    if group::members(&seen.group) > 0 {
+        counts.first_member_time.get_or_insert_with(|| now.clone());
+    }
+    let may_have_run = late || counts.first_member_time.is_some() || consumers_may_have_run(pass, request);
+    let mut waiting = vec![];
+    for partition in pass.status.partitions.iter_mut().filter(|partition| partition.outcome == PartitionOutcome::Reset) {
+        let at = TopicPartition::new(&partition.topic, partition.partition);
+        let committed = seen.committed.get(&at).and_then(|answer| answer.as_ref().ok());
+        let bounds = seen.bounds.get(&at).and_then(|answer| answer.as_ref().ok());
+        let offset = committed.map(|committed| committed.as_ref().map(|committed| committed.offset));
+        match judge(partition, offset, bounds, may_have_run) {
+            Standing::Continued => counts.continued += 1,
+            Standing::WithoutRecords => counts.without_records += 1,
+            Standing::Waiting => {
+                counts.waiting += 1;
+                waiting.push(at);
+            }
+            Standing::Overwritten(evidence) => {
+                counts.overwritten += 1;
+                let found = committed.and_then(Option::as_ref);
+                partition.overwritten.get_or_insert(OverwrittenStatus {
+                    offset: found.map(|found| found.offset),
+                    evidence,
+                    offset_reset: found.and_then(|found| by(found, &pass.seen.uid)),
+                    time: now.clone(),
+                });
+            }
+        }
+    }
+    pass.status.consumption = Some(counts);
+    waiting
+}
+
+/// What the committed offset proves. `offset` is `None` while it is not known. `may_have_run`:
+/// consumers may have been members since the restore, so that an offset past the target may be
+/// theirs.
+fn judge(partition: &PartitionStatus, offset: Option<Option<i64>>, bounds: Option<&Bounds>, may_have_run: bool) -> Standing {
+    if let Some(overwritten) = &partition.overwritten {
+        return Standing::Overwritten(overwritten.evidence);
+    }
+    let target = partition.target_offset;
+    match offset {
+        None => Standing::Waiting,
+        Some(None) => Standing::Overwritten(OverwriteEvidence::Deleted),
+        // Consumers do not go back by themselves.
+        Some(Some(offset)) if offset < target => Standing::Overwritten(OverwriteEvidence::BelowTarget),
+        Some(Some(offset)) if offset == target => match bounds {
+            Some(bounds) if bounds.end <= target => Standing::WithoutRecords,
+            Some(_) | None => Standing::Waiting,
+        },
+        Some(Some(offset)) => match bounds {
+            None => Standing::Waiting,
+            // No consumer has read what is not there.
+            Some(bounds) if offset > bounds.end => Standing::Overwritten(OverwriteEvidence::BeyondLogEnd),
+            Some(_) if may_have_run => Standing::Continued,
+            Some(_) => Standing::Overwritten(OverwriteEvidence::WithoutMembers),
+        },
+    }
+}
+
+/// Whether consumers may have committed without having been seen as members: they use assign(), a
+/// container of theirs has come and gone, or a target was never at zero or is at zero again.
+fn consumers_may_have_run(pass: &Pass<'_>, request: Option<&Request>) -> bool {
+    let at_zero_again = pass.status.targets.iter().zip(&pass.seen.targets).any(|(target, seen)| match seen {
+        Seen::Known(workload) => target.original_replicas > 0 && workload.replicas == 0,
+        Seen::Missing | Seen::Unknown(_) => true,
+    });
+    request.is_none_or(|request| request.allow_no_members)
+        || at_zero_again
+        || pass.pods().iter().any(|pod| pod.crashed || pod.terminated)
+        || pass.status.targets.iter().any(|target| target.restored == Some(Restored::LeftAsScaledByOthers))
+}
+
+/// The other OffsetReset that has set an offset, as namespace/name.
+fn by(committed: &Committed, own_uid: &str) -> Option<String> {
+    let mark = committed.metadata.strip_prefix(MARK)?;
+    let (name, uid) = mark.rsplit_once('/')?;
+    (uid != own_uid).then(|| name.to_owned())
+}
+
+/// The offsets that were overwritten, what that means, and what to do.
+fn overwritten(status: &OffsetResetStatus) -> Message {
+    let all: Vec<(&PartitionStatus, &OverwrittenStatus)> =
+        status.partitions.iter().filter_map(|partition| Some((partition, partition.overwritten.as_ref()?))).collect();
+    let at: Vec<TopicPartition> =
+        all.iter().map(|(partition, _)| TopicPartition::new(&partition.topic, partition.partition)).collect();
+    let mut others: Vec<&str> = all.iter().filter_map(|(_, found)| found.offset_reset.as_deref()).collect();
+    others.sort_unstable();
+    others.dedup();
+    let resets = list(&others.iter().map(|other| (*other).to_owned()).collect::<Vec<_>>());
+    let only_resets = all.iter().all(|(_, found)| found.offset_reset.is_some());
+    let partitions = count(at.len(), "partition", "partitions");
+    let message = if only_resets {
+        Message::naming([&resets], |[resets]| format!("OffsetReset {resets} has set the offset again on {partitions}"))
+    } else {
+        Message::new(format!("Another client has committed over the offset of the reset on {partitions}"))
+    };
+    let mut named: Vec<String> = all.iter().take(NAMED).map(|(partition, found)| describe(partition, found)).collect();
+    if all.len() > NAMED {
+        named.push(format!("{} more", all.len() - NAMED));
+    }
+    let message = message.detail(format!("It was {}: {}", name_partitions(&at), named.join("; ")));
+    if only_resets {
+        return message;
+    }
+    message.detail("The consumers do not continue from the targets there").advice(
+        "Stop that client (MirrorMaker 2 with sync.group.offsets.enabled commits over groups without members every 60 seconds), and \
+         create the reset again under a new name",
+    )
+}
+
+fn describe(partition: &PartitionStatus, found: &OverwrittenStatus) -> String {
+    let (topic, number, target) = (&partition.topic, partition.partition, partition.target_offset);
+    let before =
+        if found.offset.is_some() && found.offset == partition.before { "the offset from before the reset, " } else { "" };
+    let how = match (&found.offset_reset, found.evidence) {
+        (Some(other), _) => format!("set by OffsetReset {other}"),
+        (None, OverwriteEvidence::BelowTarget) => "below the target".to_owned(),
+        (None, OverwriteEvidence::BeyondLogEnd) => "beyond the end of the log".to_owned(),
+        (None, OverwriteEvidence::WithoutMembers) => "set while the group had no member".to_owned(),
+        (None, OverwriteEvidence::Deleted) => "deleted".to_owned(),
+    };
+    let offset = found.offset.map_or_else(|| "no committed offset".to_owned(), |offset| offset.to_string());
+    format!("{topic}-{number} has {offset} instead of {target}, {before}{how}")
+}
