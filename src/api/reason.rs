@@ -469,7 +469,7 @@ reasons! {
         ///
         /// No offset was changed; when this shows only after the stop, the replicas are restored.
         /// Look at the plan with `dryRun: true`, then correct the targets or raise `maxReplay` or
-        /// `maxSkip`.
+        /// `maxSkip`. Records that the group has never consumed count as skipped.
         LimitExceeded,
         /// The OffsetReset in `undo` does not exist, is about another group, has committed nothing,
         /// or cannot be read.

@@ -83,9 +83,9 @@ pub struct OffsetResetSpec {
     #[serde(default)]
     pub out_of_range: OutOfRange,
 
-    /// How many records the reset may replay and skip at most, counted as differences of offsets
-    /// over the partitions that have a committed offset. A plan that exceeds a limit is refused
-    /// before anything is stopped. Without limits any plan is carried out.
+    /// How many records the reset may replay and skip at most, counted as differences of offsets. A
+    /// plan that exceeds a limit is refused before anything is stopped. Without limits any plan is
+    /// carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 
@@ -226,19 +226,21 @@ pub enum IsolationLevel {
     ReadCommitted,
 }
 
-/// Limits of a reset, in records over all partitions, counted as differences of offsets. Partitions
-/// without a committed offset do not count, because it is not known where their consumers would
-/// have started.
+/// Limits of a reset, in records over all partitions, counted as differences of offsets. On a
+/// partition without a committed offset the group has consumed nothing yet, whatever its consumers'
+/// auto.offset.reset is: the records from the start of the log to the target are skipped, and none
+/// is replayed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {
-    /// How many records the group may consume again at most, over all partitions. Without it there
-    /// is no limit.
+    /// How many records the group may consume again at most, over all partitions that have a
+    /// committed offset. Without it there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::MAX_REPLAY)]
     pub max_replay: Option<i64>,
-    /// How many records the group may miss at most, over all partitions. Without it there is no
-    /// limit.
+    /// How many records the group may miss at most, over all partitions: those from the committed
+    /// offset to the target, or from the start of the log where there is none. Without it there is
+    /// no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::MAX_SKIP)]
     pub max_skip: Option<i64>,

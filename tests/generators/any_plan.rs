@@ -198,8 +198,8 @@ pub fn planned(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>>
             }
             let totals = totals(&plan.partitions);
             assert!(totals.replayed >= 0 && totals.skipped >= 0 && totals.failed == 0, "{totals:?}");
-            let most = request.max_replay.unwrap_or(i64::MAX);
-            assert!(totals.replayed <= most, "{totals:?}");
+            let most = (request.max_replay.unwrap_or(i64::MAX), request.max_skip.unwrap_or(i64::MAX));
+            assert!(totals.replayed <= most.0 && totals.skipped <= most.1, "{totals:?}");
         }
         Err(refusals) => {
             assert!(!refusals.is_empty() && refusals.iter().all(|refusal| !refusal.message.summary().is_empty()));
