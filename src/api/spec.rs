@@ -156,7 +156,8 @@ pub struct OffsetResetSpec {
     /// How to treat members that remain in the group after the targets' last container has
     /// terminated: static members (group.instance.id) and those of killed pods. Wait (the default)
     /// waits until the broker ends their session. Remove removes all remaining members from the
-    /// group at once; a consumer that still runs elsewhere joins again. Remove has no effect on
+    /// group at once; a consumer that still runs elsewhere joins again, so members in pods of
+    /// another workload of the namespace are refused with Remove, too. Remove has no effect on
     /// groups of the new protocol (KIP-848).
     #[serde(default)]
     pub remaining_members: RemainingMembers,

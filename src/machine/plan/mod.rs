@@ -7,13 +7,16 @@ pub mod drift;
 pub mod expand;
 pub mod export;
 pub mod limits;
+pub(in crate::machine) mod members;
 pub(in crate::machine) mod membership;
 pub mod replica_owners;
 pub(in crate::machine) mod rollout;
 pub(in crate::machine) mod stoppable;
 pub(in crate::machine) mod termination;
-pub mod warnings;
+pub(in crate::machine) mod warnings;
 pub mod workloads;
+
+pub use self::members::unmatched_addresses;
 
 use std::fmt;
 
