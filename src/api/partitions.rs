@@ -29,9 +29,11 @@ pub struct Totals {
     /// with position: Current.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub left_alone: i64,
-    /// How many records will be consumed again, over the partitions that had a committed offset.
+    /// How many records will be consumed again, over the partitions that have a committed offset.
+    /// On the others the group consumes records for the first time, which do not count.
     pub replayed: i64,
-    /// How many records will not be consumed, over the partitions that had a committed offset.
+    /// How many records will not be consumed: those from the committed offset to the target, and,
+    /// on a partition without a committed offset, those from the start of the log to the target.
     pub skipped: i64,
 }
 
@@ -81,10 +83,11 @@ pub struct PartitionStatus {
     /// before the target is out of range.
     #[serde(default)]
     pub headroom: i64,
-    /// How many records of this partition will be consumed again.
+    /// How many records of this partition will be consumed again. Zero without a committed offset.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub replayed: i64,
-    /// How many records of this partition will not be consumed.
+    /// How many records of this partition will not be consumed: those from the committed offset to
+    /// the target, or, without one, those from the start of the log to the target.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub skipped: i64,
     /// Why the target differs from what was requested; absent when it does not. BelowLogStart and

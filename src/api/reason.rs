@@ -468,7 +468,9 @@ reasons! {
         ///
         /// Nothing was stopped and no offset was changed. Add the workload that the message names to
         /// `targetRefs`, or stop those members yourself, and create the reset under a new name. A
-        /// member of a killed pod is gone after its session timeout, and planning waits for that.
+        /// member of a killed pod is gone after its session timeout, and planning waits for that,
+        /// for `sessionTimeout` or 45 seconds, whichever is longer. A member in a pod of another
+        /// workload of the namespace is refused at once.
         GroupShared,
         /// A topic in `resets` does not exist.
         ///
@@ -507,7 +509,7 @@ reasons! {
         ///
         /// No offset was changed; when this shows only after the stop, the replicas are restored.
         /// Look at the plan with `dryRun: true`, then correct the targets or raise `maxReplay` or
-        /// `maxSkip`.
+        /// `maxSkip`. Records that the group has never consumed count as skipped.
         LimitExceeded,
         /// The OffsetReset in `undo` does not exist, is about another group, has committed nothing,
         /// or cannot be read.

@@ -90,9 +90,9 @@ pub struct OffsetResetSpec {
     #[serde(default)]
     pub out_of_range: OutOfRange,
 
-    /// How many records the reset may replay and skip at most, counted as differences of offsets
-    /// over the partitions that have a committed offset. A plan that exceeds a limit is refused
-    /// before anything is stopped. Without limits any plan is carried out.
+    /// How many records the reset may replay and skip at most, counted as differences of offsets. A
+    /// plan that exceeds a limit is refused before anything is stopped. Without limits any plan is
+    /// carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 
@@ -163,7 +163,8 @@ pub struct OffsetResetSpec {
     /// How to treat members that remain in the group after the targets' last container has
     /// terminated: static members (group.instance.id) and those of killed pods. Wait (the default)
     /// waits until the broker ends their session. Remove removes all remaining members from the
-    /// group at once; a consumer that still runs elsewhere joins again. Remove has no effect on
+    /// group at once; a consumer that still runs elsewhere joins again, so members in pods of
+    /// another workload of the namespace are refused with Remove, too. Remove has no effect on
     /// groups of the new protocol (KIP-848).
     #[serde(default)]
     pub remaining_members: RemainingMembers,
@@ -245,19 +246,21 @@ pub enum IsolationLevel {
     ReadCommitted,
 }
 
-/// Limits of a reset, in records over all partitions, counted as differences of offsets. Partitions
-/// without a committed offset do not count, because it is not known where their consumers would
-/// have started.
+/// Limits of a reset, in records over all partitions, counted as differences of offsets. On a
+/// partition without a committed offset the group has consumed nothing yet, whatever its consumers'
+/// auto.offset.reset is: the records from the start of the log to the target are skipped, and none
+/// is replayed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {
-    /// How many records the group may consume again at most, over all partitions. Without it there
-    /// is no limit.
+    /// How many records the group may consume again at most, over all partitions that have a
+    /// committed offset. Without it there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::MAX_REPLAY)]
     pub max_replay: Option<i64>,
-    /// How many records the group may miss at most, over all partitions. Without it there is no
-    /// limit.
+    /// How many records the group may miss at most, over all partitions: those from the committed
+    /// offset to the target, or from the start of the log where there is none. Without it there is
+    /// no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::MAX_SKIP)]
     pub max_skip: Option<i64>,

@@ -111,7 +111,8 @@ pub struct OffsetResetStatus {
     pub plan_time: Option<Time>,
 
     /// What may need attention before the plan is carried out, one sentence or two each; up to 32
-    /// of them.
+    /// of them, the most important ones first: what may keep the consumers from stopping or from
+    /// coming back as they are, then what the plan does to offsets, then what else is worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub warnings: Vec<String>,

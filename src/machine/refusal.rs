@@ -19,19 +19,21 @@ pub struct Refusal {
     pub transient: bool,
     /// How long it may take until it is gone, when that is longer than planning waits otherwise.
     pub patience: Option<SignedDuration>,
+    /// What is waited for in the meantime, where `message` is what follows when the wait was in vain.
+    pub waiting: Option<Message>,
 }
 
 impl Refusal {
     /// A refusal that will not heal by itself.
     #[must_use]
     pub fn lasting(reason: Reason, message: impl Into<Message>) -> Self {
-        Self { reason, message: message.into(), transient: false, patience: None }
+        Self { reason, message: message.into(), transient: false, patience: None, waiting: None }
     }
 
     /// A refusal that may be gone a little later.
     #[must_use]
     pub fn passing(reason: Reason, message: impl Into<Message>) -> Self {
-        Self { reason, message: message.into(), transient: true, patience: None }
+        Self { reason, message: message.into(), transient: true, patience: None, waiting: None }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
@@ -45,7 +47,7 @@ impl Refusal {
             Some(_) | None => format!("{about}: {}", error.message),
         };
         let message = Message::new(kafka_summary(error.kind)).detail(said);
-        Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient(), patience: None }
+        Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient(), patience: None, waiting: None }
     }
 }
 
@@ -131,7 +133,7 @@ impl PartitionRefusals {
                     .detail(format!("These {predicate}: {named}")),
             };
             let message = message.detail(problem.detail).advice(problem.advice);
-            Refusal { reason: problem.reason, message, transient: problem.transient, patience: None }
+            Refusal { reason: problem.reason, message, transient: problem.transient, patience: None, waiting: None }
         };
         self.found.into_iter().map(refusal).collect()
     }

@@ -241,6 +241,13 @@ pub(in crate::machine) fn list(parts: &[String]) -> String {
     }
 }
 
+/// Some of the names, and how many more there are: "a, b and 3 more".
+pub(in crate::machine) fn some(names: &[impl AsRef<str>], most: usize) -> String {
+    let mut parts: Vec<String> = names.iter().take(most).map(|name| name.as_ref().to_owned()).collect();
+    parts.extend((names.len() > most).then(|| format!("{} more", names.len() - most)));
+    list(&parts)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -274,6 +281,13 @@ mod tests {
         };
         let partitions: Vec<TopicPartition> = ranges.iter().flat_map(all).collect();
         assert_eq!(name_partitions(&partitions), expected);
+    }
+
+    #[rstest]
+    #[case::all(&["a", "b"], "a and b")]
+    #[case::one_more(&["a", "b", "c"], "a, b and 1 more")]
+    fn some_names_stand_for_many(#[case] names: &[&str], #[case] expected: &str) {
+        assert_eq!(some(names, 2), expected);
     }
 
     proptest! {

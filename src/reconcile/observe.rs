@@ -23,6 +23,7 @@ use crate::{
             Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, ScaledObjectSeen, Seen, Undone,
             Workload, brokers,
         },
+        plan,
         request::{InvalidSpec, Request, Work},
     },
 };
@@ -74,6 +75,7 @@ pub(super) async fn observe(
         unscalable: vec![],
         autoscalers: vec![],
         kafka: KafkaSeen::NotAsked,
+        foreign_pods: vec![],
     };
     let mut lock = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
@@ -144,6 +146,11 @@ pub(super) async fn observe(
         let queried = query_kafka_within_hold(context, reset, status, request, phase);
         // The data for a commit must not age while the pass waits for a slot.
         seen.kafka = if phase == Phase::Resetting { queried.await } else { slot.released_while(queried).await };
+    }
+    if let KafkaSeen::ForPlan(plan) = &seen.kafka {
+        let addresses = plan::unmatched_addresses(&plan.group, &seen.targets);
+        let namespace = reset.namespace().unwrap_or_default();
+        seen.foreign_pods = context.targets.foreign_pods(&namespace, &addresses, &seen.targets).await;
     }
     Ok((seen, None))
 }

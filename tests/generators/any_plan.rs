@@ -1,6 +1,6 @@
 //! What Kafka may say of any request, and what must hold of each plan that is made from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offset_reset_operator::{
     api::{MAX_PARTITIONS, OutOfRange, PartitionOutcome},
@@ -124,6 +124,7 @@ fn any_group(random: &mut Random) -> Group {
         state: random.one_of(&[GroupState::Empty, GroupState::Dead, GroupState::Stable, GroupState::Unknown]),
         assignor: String::new(),
         members: (0..random.within(0..=2)).map(member).collect(),
+        assigned_topics: random.percent(80).then(|| BTreeSet::from([random.one_of(&["orders", "payments"]).to_owned()])),
     })
 }
 
@@ -198,8 +199,8 @@ pub fn planned(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>>
             }
             let totals = totals(&plan.partitions);
             assert!(totals.replayed >= 0 && totals.skipped >= 0 && totals.failed == 0, "{totals:?}");
-            let most = request.max_replay.unwrap_or(i64::MAX);
-            assert!(totals.replayed <= most, "{totals:?}");
+            let most = (request.max_replay.unwrap_or(i64::MAX), request.max_skip.unwrap_or(i64::MAX));
+            assert!(totals.replayed <= most.0 && totals.skipped <= most.1, "{totals:?}");
         }
         Err(refusals) => {
             assert!(!refusals.is_empty() && refusals.iter().all(|refusal| !refusal.message.summary().is_empty()));

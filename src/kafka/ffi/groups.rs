@@ -1,6 +1,6 @@
 //! Groups: their state and members, and the operations that are allowed on them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rdkafka_sys as sys;
 
@@ -11,6 +11,9 @@ use super::{
 };
 use crate::machine::facts::{GroupDescription, GroupMember, GroupState, GroupType};
 
+/// How many assigned topics are read at most: far more than a message names.
+const MAX_TOPICS: usize = 5_000;
+
 type Description = sys::rd_kafka_ConsumerGroupDescription_t;
 
 /// Describes one group as librdkafka does: by `ConsumerGroupDescribe`, and by the classic
@@ -19,14 +22,16 @@ type Description = sys::rd_kafka_ConsumerGroupDescription_t;
 pub(in crate::kafka) fn describe_group(handle: Handle, group: &str, limit: Duration) -> Result<GroupDescription, RawError> {
     // SAFETY: a valid description, by the contract of `described`.
     described(handle, group, limit, false, |group| unsafe {
+        let mut topics = BTreeSet::new();
         let members = (0..sys::rd_kafka_ConsumerGroupDescription_member_count(group))
-            .map(|index| member(sys::rd_kafka_ConsumerGroupDescription_member(group, index)))
+            .map(|index| member(sys::rd_kafka_ConsumerGroupDescription_member(group, index), &mut topics))
             .collect();
         GroupDescription {
             group_type: group_type(plain::rd_kafka_ConsumerGroupDescription_type(group.cast())),
             state: group_state(plain::rd_kafka_ConsumerGroupDescription_state(group.cast())),
             assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(group)),
             members,
+            assigned_topics: (topics.len() <= MAX_TOPICS).then_some(topics),
         }
     })
 }
@@ -79,20 +84,24 @@ fn described<T>(
     }
 }
 
-/// A copy of a member's description.
+/// A copy of a member's description; the topics that it has been assigned are added to `topics`, and no more once there are too many.
 ///
 /// # Safety
 /// `member` is a valid description that lives during the call.
-unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMember {
+unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t, topics: &mut BTreeSet<String>) -> GroupMember {
     // SAFETY: by the contract of this function.
     unsafe {
         let instance = sys::rd_kafka_MemberDescription_group_instance_id(member);
         let assignment = sys::rd_kafka_MemberDescription_assignment(member);
-        let assigned = if assignment.is_null() {
-            0
-        } else {
-            offsets::entries(sys::rd_kafka_MemberAssignment_partitions(assignment)).count()
-        };
+        let mut assigned = 0;
+        if !assignment.is_null() {
+            for partition in offsets::entries(sys::rd_kafka_MemberAssignment_partitions(assignment)) {
+                assigned += 1;
+                if topics.len() <= MAX_TOPICS {
+                    topics.insert(text((*partition).topic));
+                }
+            }
+        }
         GroupMember {
             member_id: text(sys::rd_kafka_MemberDescription_consumer_id(member)),
             client_id: text(sys::rd_kafka_MemberDescription_client_id(member)),

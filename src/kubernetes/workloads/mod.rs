@@ -5,6 +5,7 @@ mod owners;
 mod pods;
 mod rollouts;
 mod scaled_objects;
+mod selectors;
 mod targets;
 
 pub use scaled_objects::ScaledObjects;

@@ -1,95 +1,168 @@
 //! The pods of a target: those that it controls, followed over their owner references, and not all that match its selector.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::{apps::v1::ReplicaSet, core::v1::Pod as CorePod},
+    api::{
+        apps::v1::ReplicaSet,
+        core::v1::{Pod as CorePod, PodStatus},
+    },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{Api, Client, api::ListParams};
+use parking_lot::Mutex;
 
-use super::owners;
 use crate::kubernetes::limit::limited;
-use crate::machine::facts::{ForeignPod, Pod};
+use crate::machine::facts::{Controller, ForeignPod, Pod};
 
-/// How many ReplicaSets are remembered; a controller reference does not change while the object lives.
+/// How many ReplicaSets are remembered, and how many workloads; a controller reference does not change while the object lives.
 const REMEMBERED: usize = 10_000;
 
 /// Reads pods.
 #[derive(Clone)]
 pub(super) struct Pods {
     client: Client,
-    /// The UID of the controller of each ReplicaSet, by the ReplicaSet's UID.
-    controllers: Arc<Mutex<HashMap<String, Option<String>>>>,
+    /// The controller of each ReplicaSet, by the ReplicaSet's UID.
+    controllers: Arc<Mutex<HashMap<String, Option<OwnerReference>>>>,
+    /// The UIDs of workloads of other kinds of which a pod has led to its workload: then all of their pods do, even when only others
+    /// match the selector any more.
+    leading: Arc<Mutex<HashSet<String>>>,
 }
 
-/// The pods that match a selector.
+/// The selectors of a workload's pods.
+#[derive(Debug)]
+pub(super) struct Selectors {
+    /// That of its scale.
+    pub of_scale: String,
+    /// A wider one, for pods of other revisions; of these only those count that the workload controls.
+    pub of_all_revisions: Option<String>,
+}
+
+/// The pods that match the selectors.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Matching {
     /// Those that the target controls.
     pub own: Vec<Pod>,
     /// Those that it does not.
     pub foreign: Vec<ForeignPod>,
+    /// Whether controllers tell the two apart; otherwise all pods under the selector of the scale count as its own.
+    pub told_by_controllers: bool,
+}
+
+/// The controllers that a pod leads to, the nearest first.
+#[derive(Debug, Default)]
+struct Chain {
+    controllers: Vec<OwnerReference>,
+    /// The next one could not be read, so the chain tells nothing: the pod counts as the target's own, and as running.
+    is_cut: bool,
+}
+
+impl Chain {
+    fn leads_to(&self, uid: &str) -> bool {
+        self.is_cut || self.controllers.iter().any(|controller| controller.uid == uid)
+    }
+
+    /// The object that a person knows the pod by: the last one.
+    fn end(&self) -> Option<Controller> {
+        let OwnerReference { api_version, kind, name, .. } = self.controllers.last()?.clone();
+        Some(Controller { api_version, kind, name })
+    }
 }
 
 impl Pods {
     pub fn new(client: Client) -> Self {
-        Self { client, controllers: Arc::default() }
+        Self { client, controllers: Arc::default(), leading: Arc::default() }
     }
 
-    /// The pods that match `selector`, apart by whether the workload with this UID controls them.
+    /// The pods that match the selectors, apart by whether the workload with this UID controls them.
     ///
     /// `of_a_known_kind`: a Deployment, StatefulSet or ReplicaSet, whose pods always have it in their chain of controllers. Of another
-    /// kind that is not certain, so all pods count as its own unless at least one of them leads to it.
+    /// kind that is not certain until at least one of them leads to it.
     pub async fn matching(
         &self,
         namespace: &str,
-        selector: &str,
+        selectors: &Selectors,
         uid: &str,
         of_a_known_kind: bool,
     ) -> Result<Matching, kube::Error> {
         let api = Api::<CorePod>::namespaced(self.client.clone(), namespace);
-        let pods = limited(api.list(&ListParams::default().labels(selector))).await?.items;
-        let mut led = Vec::with_capacity(pods.len());
-        for pod in &pods {
-            led.push(self.leads_to(namespace, &pod.metadata, uid).await?);
+        let list = async |selector: &str| limited(api.list(&ListParams::default().labels(selector))).await;
+        let mut found = vec![];
+        for pod in list(&selectors.of_scale).await?.items {
+            found.push((self.chain(namespace, &pod.metadata).await?, true, pod));
         }
-        Ok(apart(pods, &led, of_a_known_kind))
+        if let Some(selector) = &selectors.of_all_revisions {
+            let seen: HashSet<Option<String>> = found.iter().map(|(_, _, pod)| pod.metadata.uid.clone()).collect();
+            for pod in list(selector).await?.items.into_iter().filter(|pod| !seen.contains(&pod.metadata.uid)) {
+                found.push((self.chain(namespace, &pod.metadata).await?, false, pod));
+            }
+        }
+        let leads = found.iter().any(|(chain, _, _)| !chain.is_cut && chain.leads_to(uid));
+        Ok(apart(found, uid, of_a_known_kind || self.led(uid, leads)))
     }
 
-    /// Whether a pod's chain of controllers leads to a workload: directly, or by a ReplicaSet.
-    async fn leads_to(&self, namespace: &str, pod: &ObjectMeta, uid: &str) -> Result<bool, kube::Error> {
-        let Some(controller) = controller(pod) else { return Ok(false) };
-        if controller.uid == uid {
-            return Ok(true);
+    /// Whether a pod of a workload leads to it, or has done so before.
+    fn led(&self, uid: &str, leads: bool) -> bool {
+        let mut leading = self.leading.lock();
+        if leads {
+            if leading.len() >= REMEMBERED {
+                leading.clear();
+            }
+            leading.insert(uid.to_owned());
         }
+        leading.contains(uid)
+    }
+
+    /// The pod that has an address, when none of the workloads with these UIDs controls it. An address that several pods have, or that
+    /// is the host's, tells nothing. A pod's second address is not found: the API server selects by the first one only.
+    pub async fn foreign_at(
+        &self,
+        namespace: &str,
+        address: IpAddr,
+        targets: &[&str],
+    ) -> Result<Option<ForeignPod>, kube::Error> {
+        let api = Api::<CorePod>::namespaced(self.client.clone(), namespace);
+        let list = limited(api.list(&ListParams::default().fields(&format!("status.podIP={address}")))).await?;
+        let mut live = list.items.into_iter().filter(|pod| !is_terminated(pod));
+        let (Some(pod), None) = (live.next(), live.next()) else { return Ok(None) };
+        let chain = self.chain(namespace, &pod.metadata).await?;
+        let is_own = targets.iter().any(|uid| chain.leads_to(uid));
+        Ok(Some(foreign(pod, &chain)).filter(|pod| !is_own && !pod.ips.is_empty()))
+    }
+
+    /// The controllers of a pod: one, and of a ReplicaSet the next one.
+    async fn chain(&self, namespace: &str, pod: &ObjectMeta) -> Result<Chain, kube::Error> {
+        let Some(controller) = controller(pod) else { return Ok(Chain::default()) };
+        let mut chain = Chain { controllers: vec![controller.clone()], is_cut: false };
         if controller.kind != "ReplicaSet" {
-            return Ok(false);
+            return Ok(chain);
         }
-        if let Some(known) = self.controllers.lock().unwrap_or_else(PoisonError::into_inner).get(&controller.uid) {
-            return Ok(known.as_deref() == Some(uid));
+        if let Some(known) = self.controllers.lock().get(&controller.uid) {
+            chain.controllers.extend(known.clone());
+            return Ok(chain);
         }
         let api = Api::<ReplicaSet>::namespaced(self.client.clone(), namespace);
         match limited(api.get_metadata(&controller.name)).await {
             Ok(found) if found.metadata.uid.as_ref() == Some(&controller.uid) => {
-                let owner = self::controller(&found.metadata).map(|owner| owner.uid.clone());
-                let leads = owner.as_deref() == Some(uid);
-                let mut known = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
+                let owner = self::controller(&found.metadata).cloned();
+                chain.controllers.extend(owner.clone());
+                let mut known = self.controllers.lock();
                 if known.len() >= REMEMBERED {
                     known.clear();
                 }
                 known.insert(controller.uid.clone(), owner);
-                Ok(leads)
             }
-            // A ReplicaSet that is gone, or that may not be read, tells nothing: the pod counts as the target's own, and as running.
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_forbidden() => Ok(true),
-            Err(error) => Err(error),
+            // It is gone, or may not be read.
+            Ok(_) => chain.is_cut = true,
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_forbidden() => chain.is_cut = true,
+            Err(error) => return Err(error),
         }
+        Ok(chain)
     }
 }
 
@@ -97,21 +170,36 @@ fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
-fn apart(pods: Vec<CorePod>, led: &[bool], of_a_known_kind: bool) -> Matching {
-    let certain = of_a_known_kind || led.contains(&true);
-    let mut matching = Matching::default();
-    for (found, leads) in pods.into_iter().zip(led) {
-        if *leads || !certain {
+/// Tells pods apart, each with its chain of controllers and whether it matches the selector of the scale.
+fn apart(found: Vec<(Chain, bool, CorePod)>, uid: &str, told_by_controllers: bool) -> Matching {
+    let mut matching = Matching { told_by_controllers, ..Matching::default() };
+    for (chain, of_scale, found) in found {
+        let leads = chain.leads_to(uid) && (of_scale || !chain.is_cut || told_by_controllers);
+        if leads || of_scale && !told_by_controllers {
             matching.own.push(pod(found));
-        } else if !is_terminated(&found) {
-            matching.foreign.push(ForeignPod {
-                controller: owners::controller(&found.metadata),
-                ips: ips(&found),
-                name: found.metadata.name.unwrap_or_default(),
-            });
+        } else if told_by_controllers && !is_terminated(&found) {
+            matching.foreign.push(foreign(found, &chain));
         }
     }
     matching
+}
+
+fn foreign(pod: CorePod, chain: &Chain) -> ForeignPod {
+    let in_host_network = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+    let terminates = pod.metadata.deletion_timestamp.is_some();
+    let status = pod.status.as_ref();
+    ForeignPod {
+        controller: chain.end(),
+        ips: if in_host_network { vec![] } else { ips(&pod) },
+        running_since: status.and_then(|status| started(status).min()).filter(|_| !terminates),
+        name: pod.metadata.name.unwrap_or_default(),
+    }
+}
+
+/// When each running container has started: none of them before the pod had its address.
+fn started(status: &PodStatus) -> impl Iterator<Item = Timestamp> {
+    let containers = status.container_statuses.iter().flatten();
+    containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref().map(|at| at.0))
 }
 
 /// Its own addresses only; in the host's network that is the host's. Another process on the same node is not this pod.
@@ -131,14 +219,10 @@ pub(super) fn pod(pod: CorePod) -> Pod {
     let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let became_ready =
         status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let started = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref().map(|at| at.0));
     let ready_since = became_ready
         .and_then(|condition| condition.last_transition_time.as_ref())
-        .map(|at| started.fold(at.0, |latest, started| latest.max(started)));
+        .map(|at| started(&status).fold(at.0, Timestamp::max));
+    let node_ips = status.host_ips.iter().flatten().map(|ip| ip.ip.clone()).chain(status.host_ip.clone()).collect();
     let crashed = status.container_statuses.iter().flatten().any(|container| {
         let state = container.state.as_ref();
         let waits = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.as_deref());
@@ -149,6 +233,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
         ips,
+        node_ips,
         node: pod.spec.and_then(|spec| spec.node_name),
         deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
         terminated,
@@ -170,6 +255,19 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": name}, "status": {"phase": phase}})).unwrap()
     }
 
+    fn owner(kind: &str, uid: &str) -> OwnerReference {
+        OwnerReference { kind: kind.into(), uid: uid.into(), controller: Some(true), ..OwnerReference::default() }
+    }
+
+    fn chain(leads: bool) -> Chain {
+        let controllers = vec![owner("ReplicaSet", "rs"), owner("Deployment", if leads { "own" } else { "other" })];
+        Chain { controllers, is_cut: false }
+    }
+
+    fn cut() -> Chain {
+        Chain { controllers: vec![owner("ReplicaSet", "rs")], is_cut: true }
+    }
+
     #[rstest]
     #[case::of_a_known_kind_each_pod_is_told(true, &[true, false], &["a"], &["b"])]
     #[case::of_a_known_kind_none_may_be_its_own(true, &[false, false], &[], &["a", "b"])]
@@ -181,7 +279,9 @@ mod tests {
         #[case] own: &[&str],
         #[case] foreign: &[&str],
     ) {
-        let matching = apart(vec![found("a", "Running"), found("b", "Running")], led, known);
+        let found = ["a", "b"].into_iter().zip(led).map(|(name, leads)| (chain(*leads), true, found(name, "Running")));
+        let told = known || led.contains(&true);
+        let matching = apart(found.collect(), "own", told);
         assert_eq!(matching.own.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), own);
         assert_eq!(matching.foreign.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), foreign);
     }
@@ -205,7 +305,50 @@ mod tests {
 
     #[test]
     fn a_foreign_pod_that_has_completed_is_not_named() {
-        assert_eq!(apart(vec![found("a", "Succeeded")], &[false], true), Matching::default());
+        let matching = apart(vec![(chain(false), true, found("a", "Succeeded"))], "own", true);
+        assert_eq!((matching.own.len(), matching.foreign.len()), (0, 0));
+    }
+
+    #[rstest]
+    #[case::a_canary_that_it_controls(chain(true), true, (1, 0))]
+    #[case::a_pod_of_another_workload(chain(false), true, (0, 1))]
+    #[case::one_whose_controller_cannot_be_read(cut(), true, (1, 0))]
+    #[case::a_pod_of_another_workload_while_controllers_do_not_tell(chain(false), false, (0, 0))]
+    #[case::one_whose_controller_cannot_be_read_while_controllers_do_not_tell(cut(), false, (0, 0))]
+    fn beyond_the_selector_of_the_scale_only_pods_count_that_the_target_controls(
+        #[case] chain: Chain,
+        #[case] told: bool,
+        #[case] expected: (usize, usize),
+    ) {
+        let matching = apart(vec![(chain, false, found("a", "Running"))], "own", told);
+        assert_eq!((matching.own.len(), matching.foreign.len()), expected);
+    }
+
+    #[rstest]
+    #[case::running(json!({}), json!({}), &["10.0.0.9"], Some(60))]
+    #[case::in_the_network_of_its_host(json!({"hostNetwork": true}), json!({}), &[], Some(60))]
+    #[case::terminating(json!({}), json!({"deletionTimestamp": "2027-01-15T08:00:00Z"}), &["10.0.0.9"], None)]
+    fn a_foreign_pod_has_its_address_to_itself_for_as_long_as_its_oldest_container_runs(
+        #[case] spec: serde_json::Value,
+        #[case] metadata: serde_json::Value,
+        #[case] expected: &[&str],
+        #[case] since: Option<i64>,
+    ) {
+        let container = |name: &str, started: &str| {
+            json!({
+                "name": name, "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {"startedAt": started}},
+            })
+        };
+        let mut spec = spec;
+        spec["containers"] = json!([]);
+        let pod = json!({"metadata": metadata, "spec": spec, "status": {
+            "podIPs": [{"ip": "10.0.0.9"}],
+            "containerStatuses": [container("a", "1970-01-01T00:02:00Z"), container("b", "1970-01-01T00:01:00Z")],
+        }});
+        let seen = foreign(serde_json::from_value(pod).unwrap(), &chain(false));
+        assert_eq!(seen.ips, expected);
+        assert_eq!(seen.running_since.map(Timestamp::as_second), since);
+        assert_eq!(seen.controller.unwrap().kind, "Deployment", "the end of the chain, and not the ReplicaSet");
     }
 
     #[rstest]

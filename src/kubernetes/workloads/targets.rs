@@ -1,6 +1,9 @@
 //! The target workloads: their metadata, their pods, and their replicas through the `scale` subresource. The operator never
 //! writes a workload itself.
 
+use std::net::IpAddr;
+
+use futures::future::join_all;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     autoscaling::{
@@ -18,8 +21,9 @@ use kube::{
 use super::{
     kinds::Kinds,
     owners,
-    pods::{Matching, Pods},
+    pods::{Matching, Pods, Selectors},
     rollouts::{self, RolloutKind},
+    selectors,
 };
 use crate::kubernetes::{
     errors::{describe, is_refusal},
@@ -28,7 +32,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::facts::{Hpa, Seen, Unscalable, Workload, WorkloadDetails},
+    machine::facts::{ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails},
 };
 
 /// Reads and scales workloads.
@@ -89,9 +93,7 @@ impl Targets {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
         let seen = |matching: Matching| {
-            // Of other kinds the chain of controllers need not tell.
-            let counted =
-                scale.status.as_ref().map(|status| status.replicas).filter(|_| rollout_kind(&handle) == RolloutKind::Other);
+            let counted = scale.status.as_ref().map(|status| status.replicas).filter(|_| !matching.told_by_controllers);
             let details = WorkloadDetails { unset, counted, foreign_pods: matching.foreign, ..WorkloadDetails::default() };
             let (uid, resource_version) = (uid.clone(), resource_version.clone());
             Seen::Known(Workload {
@@ -117,10 +119,27 @@ impl Targets {
             );
         }
         let known = rollout_kind(&handle) != RolloutKind::Other;
-        match self.pods.matching(namespace, &selector, &uid, known).await {
+        let mut selectors = Selectors { of_scale: selector, of_all_revisions: None };
+        if !known {
+            let object = match limited(handle.api.get(&target.name)).await {
+                Ok(object) => object,
+                Err(error) => return self.not_seen(&handle, &error),
+            };
+            selectors.of_all_revisions = selectors::of_all_revisions(&object.data, &selectors.of_scale);
+        }
+        match self.pods.matching(namespace, &selectors, &uid, known).await {
             Ok(matching) => seen(matching),
             Err(error) => Seen::Unknown(format!("its pods could not be listed: {}", describe(&error))),
         }
+    }
+
+    /// The pods at these addresses that none of the workloads controls. Those that cannot be read are missing: then it is not certain
+    /// which workload they belong to.
+    pub async fn foreign_pods(&self, namespace: &str, addresses: &[IpAddr], workloads: &[Seen<Workload>]) -> Vec<ForeignPod> {
+        let known = workloads.iter().filter_map(|seen| if let Seen::Known(workload) = seen { Some(workload) } else { None });
+        let uids: Vec<&str> = known.map(|workload| workload.uid.as_str()).collect();
+        let reads = addresses.iter().map(|address| self.pods.foreign_at(namespace, *address, &uids));
+        join_all(reads).await.into_iter().filter_map(Result::ok).flatten().collect()
     }
 
     /// Reads what else a plan depends on: controller, field owners, HorizontalPodAutoscalers, volumes, and whether a stop would

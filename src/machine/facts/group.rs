@@ -1,5 +1,7 @@
 //! Whether the group is empty. The broker is the lock; unknown never counts as empty.
 
+use core::net::IpAddr;
+
 use super::{
     kafka::{Group, GroupDescription, GroupState, GroupType},
     workload::Pod,
@@ -60,8 +62,13 @@ pub fn members(group: &Group) -> usize {
 #[must_use]
 pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> GroupStatus {
     let count = i32::try_from(members(group)).unwrap_or(i32::MAX);
-    let unknown =
-        GroupDescription { group_type: GroupType::Unknown, state: GroupState::Dead, assignor: String::new(), members: vec![] };
+    let unknown = GroupDescription {
+        group_type: GroupType::Unknown,
+        state: GroupState::Dead,
+        assignor: String::new(),
+        members: vec![],
+        assigned_topics: None,
+    };
     let found = match group {
         Group::NotFound => &unknown,
         Group::Found(found) => found,
@@ -98,9 +105,19 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
 /// its pod may be gone by now.
 fn pod_of(host: &str, previous: Option<&GroupStatus>, pods: &[&Pod]) -> Option<String> {
     pods.iter()
-        .find(|pod| pod.ips.iter().any(|ip| ip == host))
+        .find(|pod| pod.ips.iter().any(|ip| is_same_address(ip, host)))
         .map(|pod| pod.name.clone())
         .or_else(|| previous?.member_details.iter().find(|member| member.host == host)?.pod.clone())
+}
+
+/// Whether two addresses are the same, however they are spelled: Java writes `fd00:0:0:0:0:0:0:5`
+/// where Kubernetes writes `fd00::5`, and an IPv4 address may come as `::ffff:10.0.0.1`.
+#[must_use]
+pub fn is_same_address(one: &str, other: &str) -> bool {
+    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
+        (Ok(one), Ok(other)) => one.to_canonical() == other.to_canonical(),
+        (Ok(_) | Err(_), _) => one == other,
+    }
 }
 
 /// The state as the broker reports it.
@@ -149,7 +166,7 @@ mod tests {
         let member =
             GroupMember { member_id: "m".into(), client_id: "c".into(), instance_id: None, host: "10.0.0.1".into(), assigned: 1 };
         let (group_type, assignor) = (GroupType::Classic, "range".to_owned());
-        Group::Found(GroupDescription { group_type, state, assignor, members: vec![member; members] })
+        Group::Found(GroupDescription { group_type, state, assignor, members: vec![member; members], assigned_topics: None })
     }
 
     #[rstest]
@@ -165,6 +182,29 @@ mod tests {
     #[case::unknown_is_never_empty(group(GroupState::Unknown, 0), false)]
     fn only_a_group_that_the_broker_reports_as_empty_is_empty(#[case] group: Group, #[case] empty: bool) {
         assert_eq!(is_empty(&group), empty);
+    }
+
+    #[rstest]
+    #[case::as_it_is("10.0.0.1", "10.0.0.1", true)]
+    #[case::another("10.0.0.1", "10.0.0.10", false)]
+    #[case::in_full("fd00:0:0:0:0:0:0:5", "fd00::5", true)]
+    #[case::in_capitals("FD00::A", "fd00::a", true)]
+    #[case::another_of_ipv6("fd00::6", "fd00::5", false)]
+    #[case::mapped("::ffff:10.0.0.1", "10.0.0.1", true)]
+    #[case::mapped_as_java_writes_it("0:0:0:0:0:ffff:a00:1", "10.0.0.1", true)]
+    #[case::a_name("kafka-0.kafka", "kafka-0.kafka", true)]
+    #[case::nothing("", "10.0.0.1", false)]
+    fn addresses_are_compared_as_addresses(#[case] one: &str, #[case] other: &str, #[case] same: bool) {
+        assert_eq!((is_same_address(one, other), is_same_address(other, one)), (same, same));
+    }
+
+    #[test]
+    fn the_pod_of_a_member_is_found_by_an_address_that_is_spelled_otherwise() {
+        let Group::Found(mut found) = group(GroupState::Stable, 1) else { unreachable!() };
+        found.members[0].host = "fd00:0:0:0:0:0:0:5".into();
+        let pod = Pod { ips: vec!["fd00::5".into()], ..crate::machine::tests::pod("c-0", false) };
+        let shown = status(&Group::Found(found), None, &[&pod]);
+        assert_eq!(shown.member_details[0].pod.as_deref(), Some("c-0"));
     }
 
     #[rstest]

@@ -1,7 +1,10 @@
 //! Kafka as the adapter in `kafka` describes it. Plain data, without a client behind it.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -110,6 +113,9 @@ pub struct GroupDescription {
     pub assignor: String,
     /// Its members, in the order of the broker's answer.
     pub members: Vec<GroupMember>,
+    /// The topics of which its members have been assigned partitions. Empty while the members wait
+    /// for their assignment; `None` when there are too many topics to tell.
+    pub assigned_topics: Option<BTreeSet<String>>,
 }
 
 /// The broker's answer about a group.

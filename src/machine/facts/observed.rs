@@ -9,7 +9,7 @@ use super::{
     receipt::Receipt,
     scaled_object::ScaledObjectSeen,
     seen::Seen,
-    workload::{Unscalable, Workload},
+    workload::{ForeignPod, Unscalable, Workload},
 };
 use crate::api::PartitionStatus;
 
@@ -46,6 +46,9 @@ pub struct Observed {
     pub autoscalers: Vec<ScaledObjectSeen>,
     /// What was seen of Kafka.
     pub kafka: KafkaSeen,
+    /// Pods of the namespace at the addresses of members that run in no pod of the targets. Read in
+    /// Planning only, and only where another member runs in one.
+    pub foreign_pods: Vec<ForeignPod>,
 }
 
 /// What was seen of Kafka.

@@ -111,15 +111,20 @@ pub enum Unscalable {
     },
 }
 
-/// A pod that matches the selector of a target and that the target does not control.
+/// A pod that no target controls, and that matches the selector of a target or has the address of a
+/// member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignPod {
     /// Its name.
     pub name: String,
-    /// The object that controls it, if any.
+    /// The object that controls it, if any; of a pod of a ReplicaSet, the object that controls that.
     pub controller: Option<Controller>,
-    /// Its addresses, as the broker may see them.
+    /// Its addresses, as the broker may see them; none in the host's network, where other processes
+    /// have the same address.
     pub ips: Vec<String>,
+    /// Since when it has had them, as far as its containers tell; `None` while none of them runs,
+    /// and once it terminates.
+    pub running_since: Option<Timestamp>,
 }
 
 /// A pod of a target.
@@ -129,6 +134,8 @@ pub struct Pod {
     pub name: String,
     /// Its addresses, as the broker may see them.
     pub ips: Vec<String>,
+    /// The addresses of the node it runs on, which are those that the broker sees behind NAT.
+    pub node_ips: Vec<String>,
     /// The node it runs on, once it is scheduled.
     pub node: Option<String>,
     /// When its grace period ends; set once it terminates.

@@ -2,31 +2,29 @@
 //! is stopped for a reset that cannot succeed.
 
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-use crate::api::{ConditionType, GroupStatus, MAX_WARNINGS, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
+use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Seen, group},
     pass::{Pass, new_hold},
-    plan::{
-        self, acl_hints, drift,
-        membership::{self, Membership},
-        stoppable, warnings, workloads,
-    },
+    plan::{self, acl_hints, drift, members::Membership, membership, stoppable, warnings, workloads},
     refusal::Refusal,
     request::Request,
     text::{Message, count, name, name_ref},
-    time::later,
+    time::{clock, later},
     totals::totals,
 };
 
 /// How long something that may heal by itself is tried again before the reset is refused.
 pub const PLANNING_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 
-/// How soon it is tried again.
+/// How soon it is tried again: soon at first, and less often the longer it takes. A session or a rollout may take half an hour, and each
+/// attempt reads the whole plan.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
+const SLOWEST_RETRY: SignedDuration = SignedDuration::from_secs(10);
 
 /// How soon it looks again whether another reset's plan is complete: planning takes a fraction of a
 /// second.
@@ -62,12 +60,11 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         }
     };
 
-    let refusals = membership::refusals(request, &seen.group, &pass.seen.targets, pass.now);
+    let refusals = membership::refusals(request, &seen.group, &pass.seen.targets, &pass.seen.foreign_pods, pass.now);
     // A dry run stops nothing, so it warns of what may heal and does not wait for it.
     if refusals.iter().any(|refusal| !(request.dry_run && refusal.transient)) {
         return refuse(pass, &refusals, None);
     }
-    let warnings = warnings::warnings(request, &plan, seen, &pass.seen.targets, &pass.pods(), pass.now);
     let first = pass.status.plan_time.is_none();
     if let Some(drift) = pass.status.drift.as_mut().filter(|_| first) {
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
@@ -84,15 +81,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         ..group
     });
     pass.status.targets = targets;
+    let hidden = scaled_object::warnings(&pass);
+    pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, &refusals, hidden, pass.now);
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
-    pass.status.warnings = warnings;
-    pass.status.warnings.extend(refusals.into_iter().map(|refusal| refusal.message.happened()));
-    pass.status.warnings.extend(membership::warning(request, &seen.group, &pass.seen.targets));
-    pass.status.warnings.extend(stoppable::warnings(request, &pass.seen.targets));
-    let hidden = scaled_object::warnings(&pass);
-    pass.status.warnings.extend(hidden);
-    pass.status.warnings.truncate(MAX_WARNINGS);
     pass.status.plan_time = Some(Time(pass.now));
     let message = summary(&pass, seen);
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned(&pass, seen));
@@ -202,19 +194,26 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
     let (lasting, passing): (Vec<&Refusal>, Vec<&Refusal>) = refusals.iter().partition(|refusal| !refusal.transient);
     let mut in_order = lasting.iter().chain(&passing);
     let Some(first) = in_order.next() else { return pass.again() };
-    let message = in_order.fold(first.message.clone(), |message, other| message.and(&other.message));
     // Planning begins anew after a rollout: what is wrong now was not looked at meanwhile, and gets time of its own.
     let after_rollout = pass.status.reason == Some(Reason::WaitingForRollout)
         && refusals.iter().all(|refusal| refusal.reason != Reason::WaitingForRollout);
     if after_rollout {
         pass.status.phase_start_time = Some(pass.instant());
     }
+    let since = pass.phase_start();
     let patience = refusals.iter().map(|refusal| refusal.patience.unwrap_or(PLANNING_TIMEOUT)).max().unwrap_or(PLANNING_TIMEOUT);
-    if lasting.is_empty() && pass.now < later(pass.phase_start(), patience) {
-        let planned = format!("There is no plan yet ({}); it is made again every two seconds", first.reason);
+    if lasting.is_empty() && pass.now < later(since, patience) {
+        let planned = format!("There is no plan yet ({}); it is made again every few seconds", first.reason);
         pass.condition(ConditionType::Planned, Some(false), first.reason, planned);
-        return pass.wait(first.reason, message.detail("The operator tries again, and the consumers keep running"), RETRY);
+        let waiting = |refusal: &Refusal| refusal.waiting.clone().unwrap_or_else(|| refusal.message.clone());
+        let message = in_order.fold(waiting(first), |message, other| message.and(&waiting(other)));
+        let end = later(since, patience);
+        let until = clock(&MicroTime(end));
+        let message = message.detail(format!("The operator tries again until {until}, and the consumers keep running"));
+        let retry = (pass.now.duration_since(since) / 10).clamp(RETRY, SLOWEST_RETRY).min(end.duration_since(pass.now));
+        return pass.wait(first.reason, message, retry);
     }
+    let message = in_order.fold(first.message.clone(), |message, other| message.and(&other.message));
     let planned = match lasting.len() {
         0 => format!("There is no plan: the operator tried for {} seconds", patience.as_secs()),
         1 => "There is no plan: one problem has to be corrected".to_owned(),
@@ -251,4 +250,99 @@ fn planned(pass: &Pass<'_>, seen: &PlanSeen) -> String {
     let all = count(pass.status.partitions.len(), "partition", "partitions");
     let members = count(group::members(&seen.group), "member", "members");
     format!("The plan covers {all}; when it was made, the group was {} with {members}", group::state_name(&seen.group))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        api::Reason,
+        machine::{
+            decide,
+            facts::{ForeignPod, GroupState, Observed, Pod, Rollout, Workload, WorkloadDetails},
+            request::{Entry, Goal, Scope, Work},
+            tests::{at, group_in, plan_seen, pod, request, seen, status_in, workload},
+        },
+    };
+
+    /// Three members, of which the pods of the target have the addresses of two.
+    fn with_a_member_elsewhere(details: WorkloadDetails) -> Observed {
+        let ips = ["10.0.0.0", "10.0.0.1"].map(str::to_owned).to_vec();
+        let Seen::Known(found) = workload(1, vec![Pod { ips, ..pod("c", false) }]) else { unreachable!() };
+        seen(Seen::Known(Workload { details, ..found }), KafkaSeen::ForPlan(Box::new(plan_seen())))
+    }
+
+    #[rstest]
+    #[case::soon_at_first(1, 2_000)]
+    #[case::less_often_later(35, 3_500)]
+    #[case::at_the_end(48, 2_000)]
+    fn a_member_elsewhere_is_waited_for_and_the_status_says_until_when(#[case] now: i64, #[case] retry: i64) {
+        let observed = with_a_member_elsewhere(WorkloadDetails::default());
+        let decision = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(now));
+        assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Planning), Some(Reason::GroupShared)));
+        let said = decision.status.explanation();
+        assert!(said.starts_with("Waiting for 1 member that runs in no pod of the targets to leave the group"), "{said}");
+        assert!(said.contains("The operator tries again until 2027-01-15T08:00:50Z, and the consumers keep running"), "{said}");
+        assert_eq!(decision.requeue.unwrap().as_millis(), i128::from(retry));
+    }
+
+    #[test]
+    fn a_member_that_is_still_elsewhere_after_a_session_is_refused() {
+        let observed = with_a_member_elsewhere(WorkloadDetails::default());
+        let status = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(50)).status;
+        let outcome = status.outcome.clone().unwrap();
+        assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::GroupShared));
+        assert_eq!(outcome.message, "1 member runs in no pod of the targets, so their stop would not empty the group");
+    }
+
+    #[test]
+    fn a_member_in_a_pod_of_another_workload_is_refused_at_once() {
+        let pod =
+            ForeignPod { name: "other-1".into(), controller: None, ips: vec!["10.0.0.2".into()], running_since: Some(at(-60)) };
+        let observed = Observed { foreign_pods: vec![pod], ..with_a_member_elsewhere(WorkloadDetails::default()) };
+        let outcome = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(1)).status.outcome.unwrap();
+        assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::GroupShared));
+        assert_eq!(outcome.message, "1 member runs in Pod/other-1, so the group would not become empty");
+    }
+
+    #[test]
+    fn what_may_harm_consumers_is_warned_of_first() {
+        let rollout = Rollout::Progressing { pods: "1 of 4 pods have its newest revision".into(), deadline: None };
+        let details = WorkloadDetails { rollout, unset: Some(1), unseen: Some("forbidden".into()), ..WorkloadDetails::default() };
+        let mut observed = with_a_member_elsewhere(details);
+        let KafkaSeen::ForPlan(plan) = &mut observed.kafka else { unreachable!() };
+        plan.committed.insert(crate::machine::tests::tp(1), Ok(None));
+        plan.access.group_read = None;
+        let topic = Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) };
+        let request = Request { dry_run: true, work: Work::Entries(vec![topic]), ..request() };
+        let status = decide(Ok(&request), &status_in(Phase::Planning), &observed, at(1)).status;
+        let first_words: Vec<String> =
+            status.warnings.iter().map(|warning| warning.split(' ').take(4).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(
+            first_words,
+            [
+                "Deployment/consumer is in the",
+                "1 member runs in",
+                "Deployment/consumer has no spec.replicas,",
+                "Deployment/consumer: forbidden",
+                "partition 1 of topic",
+                "commit permission cannot be",
+            ],
+            "{:?}",
+            status.warnings
+        );
+    }
+
+    #[test]
+    fn where_no_address_matches_there_is_one_warning_about_it() {
+        let elsewhere = Pod { ips: vec!["10.9.9.9".into()], ..pod("c", false) };
+        let plan = crate::machine::facts::PlanSeen { group: group_in(GroupState::Stable, 3), ..plan_seen() };
+        let observed = seen(workload(1, vec![elsewhere]), KafkaSeen::ForPlan(Box::new(plan)));
+        let status = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(1)).status;
+        assert_eq!(status.phase, Some(Phase::Stopping), "{}", status.explanation());
+        assert_eq!(status.warnings.len(), 1, "{:?}", status.warnings);
+        assert!(status.warnings[0].starts_with("3 of 3 group members do not run in a target pod"), "{:?}", status.warnings);
+    }
 }

@@ -6,7 +6,7 @@ use crate::machine::{
     facts::{Access, Bounds, TopicPartition},
     refusal::Refusal,
     request::Request,
-    text::{Message, count, list, name_partitions, verb},
+    text::{Message, count, name_partitions, some, verb},
     totals::totals,
 };
 
@@ -48,7 +48,7 @@ pub(in crate::machine) fn denials(request: &Request, access: &Access) -> Vec<Ref
         [] => return refusals,
         [topic] => Message::naming([topic], |[topic]| format!("The broker does not allow committing offsets for topic {topic}")),
         _ => Message::new(format!("The broker does not allow committing offsets for {} topics", denied.len()))
-            .detail(format!("They are {}", name_topics(&denied))),
+            .detail(format!("They are {}", some(&denied, NAMED_TOPICS))),
     };
     refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
     refusals
@@ -56,12 +56,6 @@ pub(in crate::machine) fn denials(request: &Request, access: &Access) -> Vec<Ref
 
 /// How many topics without access a message names.
 const NAMED_TOPICS: usize = 10;
-
-fn name_topics(topics: &[&String]) -> String {
-    let mut names: Vec<String> = topics.iter().take(NAMED_TOPICS).map(|topic| (*topic).clone()).collect();
-    names.extend((topics.len() > NAMED_TOPICS).then(|| format!("{} more", topics.len() - NAMED_TOPICS)));
-    list(&names)
-}
 
 /// Why the spec does not allow this plan.
 pub(in crate::machine) fn refusals(request: &Request, partitions: &[PartitionStatus]) -> Vec<Refusal> {
@@ -100,9 +94,28 @@ pub(in crate::machine) fn refusals(request: &Request, partitions: &[PartitionSta
         {
             let records = count(amount, "record", "records");
             let message = Message::new(format!("The plan would {what} {records}, and limits.{name} is {limit}"))
+                .detail(if what == "skip" { never_consumed(partitions) } else { String::new() })
                 .advice(format!("Look at the plan with dryRun: true, then correct the targets or raise limits.{name}"));
             refusals.push(Refusal::lasting(Reason::LimitExceeded, message));
         }
     }
     refusals
+}
+
+/// The records that are skipped before the group has ever consumed from their partitions.
+fn never_consumed(partitions: &[PartitionStatus]) -> String {
+    let without: Vec<&PartitionStatus> =
+        partitions.iter().filter(|planned| planned.before.is_none() && planned.skipped > 0).collect();
+    let records = without.iter().fold(0_i64, |records, planned| records.saturating_add(planned.skipped));
+    if records == 0 {
+        return String::new();
+    }
+    let names: Vec<TopicPartition> =
+        without.iter().map(|planned| TopicPartition::new(&planned.topic, planned.partition)).collect();
+    format!(
+        "{} of them {} in {} without a committed offset, from the start of the log to the target",
+        records,
+        if records == 1 { "is" } else { "are" },
+        name_partitions(&names)
+    )
 }

@@ -7,13 +7,16 @@ pub mod drift;
 pub mod expand;
 pub mod export;
 pub mod limits;
+pub(in crate::machine) mod members;
 pub(in crate::machine) mod membership;
 pub mod replica_owners;
 pub(in crate::machine) mod rollout;
 pub(in crate::machine) mod stoppable;
 pub(in crate::machine) mod termination;
-pub mod warnings;
+pub(in crate::machine) mod warnings;
 pub mod workloads;
+
+pub use self::members::unmatched_addresses;
 
 use std::fmt;
 
@@ -191,13 +194,15 @@ pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
 }
 
 /// The records that will be replayed or skipped. A commit out of range counts as the nearest offset
-/// in range.
+/// in range. Without a commit the group has consumed nothing of the partition, whatever its
+/// consumers' auto.offset.reset is: then all records before the target are skipped, and those after
+/// it are consumed for the first time.
 fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
     planned.log_start = bounds.start;
     planned.log_end = bounds.end;
     planned.headroom = planned.target_offset.saturating_sub(bounds.start).max(0);
-    let before = planned.before.filter(|_| planned.outcome == PartitionOutcome::Planned);
-    let forward = before.map_or(0, |before| planned.target_offset.saturating_sub(clamp_offset(before, bounds).0));
+    let from = planned.before.map_or(bounds.start, |before| clamp_offset(before, bounds).0);
+    let forward = if planned.outcome == PartitionOutcome::Planned { planned.target_offset.saturating_sub(from) } else { 0 };
     planned.replayed = forward.saturating_neg().max(0);
     planned.skipped = forward.max(0);
 }

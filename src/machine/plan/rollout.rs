@@ -50,7 +50,7 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
             let patience = Some(deadline.map_or(ROLLOUT_TIMEOUT, |deadline| deadline.max(ROLLOUT_TIMEOUT)));
             let message = Message::naming([&name], |[name]| format!("{name} is in the middle of a rollout"))
                 .detail(format!("{pods}, and {after}"));
-            Verdict::Refused(Refusal { reason: Reason::WaitingForRollout, message, transient: true, patience })
+            Verdict::Refused(Refusal { reason: Reason::WaitingForRollout, message, transient: true, patience, waiting: None })
         }
         Rollout::Blocked { pods, why } => {
             let message =

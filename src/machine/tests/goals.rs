@@ -103,6 +103,33 @@ fn limits_are_limits(#[case] max_replay: Option<i64>, #[case] max_skip: Option<i
 }
 
 #[rstest]
+#[case::all_that_was_never_consumed(Goal::Position(Position::Latest), (0, 100))]
+#[case::what_lies_before_the_target(Goal::Offset(30), (0, 30))]
+#[case::nothing_from_the_start(Goal::Position(Position::Earliest), (0, 0))]
+fn without_a_commit_records_before_the_target_are_skipped_and_none_is_replayed(#[case] goal: Goal, #[case] expected: (i64, i64)) {
+    let mut seen = plan_seen();
+    seen.committed.remove(&tp(1));
+    let planned = plan(&orders(goal), &seen).unwrap().partitions;
+    assert_eq!((planned[1].before, (planned[1].replayed, planned[1].skipped)), (None, expected));
+}
+
+#[test]
+fn a_limit_counts_records_that_were_never_consumed_and_names_their_partitions() {
+    let mut seen = plan_seen();
+    seen.committed.insert(tp(0), committed(100, ""));
+    seen.committed.remove(&tp(1));
+    let latest = |max_skip| Request { max_skip: Some(max_skip), ..orders(Goal::Position(Position::Latest)) };
+    let refusals = plan(&latest(0), &seen).unwrap_err();
+    assert_eq!(refusals[0].reason, Reason::LimitExceeded);
+    assert_eq!(
+        refusals[0].message.happened(),
+        "The plan would skip 100 records, and limits.maxSkip is 0. 100 of them are in partition 1 of topic orders without a committed \
+         offset, from the start of the log to the target"
+    );
+    assert!(plan(&latest(100), &seen).is_ok());
+}
+
+#[rstest]
 #[case::group(Access { group_read: Some(false), topics_read: BTreeMap::new() }, 1)]
 #[case::topic(Access { group_read: Some(true), topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]) }, 1)]
 #[case::the_broker_does_not_report_it(Access::default(), 0)]

@@ -15,7 +15,7 @@ mod targets;
 mod turns;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -89,7 +89,13 @@ pub(super) fn group_in(state: GroupState, members: usize) -> Group {
         assigned: 1,
     };
     let (group_type, assignor) = (GroupType::Classic, "range".to_owned());
-    Group::Found(GroupDescription { group_type, state, assignor, members: (0..members).map(member).collect() })
+    Group::Found(GroupDescription {
+        group_type,
+        state,
+        assignor,
+        members: (0..members).map(member).collect(),
+        assigned_topics: Some(BTreeSet::from(["orders".to_owned()])),
+    })
 }
 
 pub(super) fn per_partition<T: Clone>(value: &Result<T, KafkaError>) -> PerPartition<T> {
@@ -105,6 +111,7 @@ pub(super) fn pod(name: &str, terminated: bool) -> Pod {
     Pod {
         name: name.into(),
         ips: (0..5).map(|n| format!("10.0.0.{n}")).collect(),
+        node_ips: vec![],
         node: None,
         deletion: None,
         terminated,
@@ -185,6 +192,7 @@ pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
         unscalable: vec![],
         autoscalers: vec![],
         kafka,
+        foreign_pods: vec![],
     }
 }
 

@@ -334,6 +334,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             unscalable: vec![],
             autoscalers: vec![],
             kafka,
+            foreign_pods: vec![],
         };
         let decision = machine::decide(Ok(&request), &status, &seen, now);
         let mut next = decision.status.clone();

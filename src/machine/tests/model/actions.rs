@@ -309,7 +309,7 @@ fn next_time(machine: &Machine, state: &State) -> Option<u16> {
     let memory = machine.memory();
     let times = state.objects.iter().flatten().flat_map(|object| {
         let facts = memory.facts(object.status);
-        [facts.planning_ends, facts.rollout_ends, facts.hold_ends, facts.drain_ends, facts.look_ends]
+        [facts.planning_ends, facts.members_end, facts.rollout_ends, facts.hold_ends, facts.drain_ends, facts.look_ends]
     });
     let lease = state.lease.map(|lease| lease.until);
     times.chain([lease]).flatten().filter(|time| *time > state.now).min()

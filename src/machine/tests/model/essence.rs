@@ -30,6 +30,8 @@ pub struct Facts {
     pub needs_a_look: bool,
     pub is_over: bool,
     pub planning_ends: Option<u16>,
+    /// When planning no longer waits for members that run elsewhere.
+    pub members_end: Option<u16>,
     /// When planning no longer waits for a rollout.
     pub rollout_ends: Option<u16>,
     pub hold_ends: Option<u16>,
@@ -129,6 +131,7 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         needs_a_look,
         is_over: machine::is_over(status, false),
         planning_ends: status.phase_start_time.as_ref().map(|time| later(time, machine::PLANNING_TIMEOUT)),
+        members_end: status.phase_start_time.as_ref().map(|time| later(time, SignedDuration::from_secs(50))),
         rollout_ends: status
             .phase_start_time
             .as_ref()

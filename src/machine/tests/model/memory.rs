@@ -250,6 +250,7 @@ impl Memory {
             autoscalers: vec![],
             holds: looked(view.lease, hold_of),
             kafka,
+            foreign_pods: vec![],
         }
     }
 }

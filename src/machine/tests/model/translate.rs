@@ -56,7 +56,7 @@ pub fn workload_of(workload: Workload) -> machine::facts::Workload {
 }
 
 fn foreign_pod() -> ForeignPod {
-    ForeignPod { name: "job".into(), controller: None, ips: vec!["10.8.8.8".into()] }
+    ForeignPod { name: "job".into(), controller: None, ips: vec!["10.8.8.8".into()], running_since: None }
 }
 
 pub fn hold_of(lease: Lease) -> Hold {

@@ -1,6 +1,6 @@
 //! Groups of consumers: how they are, and that the broker is the lock.
 
-use std::slice;
+use std::{collections::BTreeSet, slice};
 
 use offset_reset_operator::machine::facts::{Committed, Group, GroupState, GroupType, KafkaErrorKind, TopicPartition, group};
 
@@ -37,6 +37,7 @@ async fn a_live_group_is_never_free(kind: Kind, group_type: GroupType) {
     let Group::Found(found) = &seen else { panic!("{seen:?}") };
     assert_eq!(found.group_type, group_type);
     assert_eq!(found.assignor, if group_type == GroupType::Classic { "range" } else { "uniform" });
+    assert_eq!(found.assigned_topics, Some(BTreeSet::from([topic.clone()])));
     let mut clients: Vec<_> = found.members.iter().map(|member| member.client_id.as_str()).collect();
     clients.sort_unstable();
     assert_eq!(clients, ["consumer-0", "consumer-1"]);
@@ -61,6 +62,7 @@ async fn a_live_group_is_never_free(kind: Kind, group_type: GroupType) {
         matches!(&free, Group::Found(found) if found.state == GroupState::Empty && found.group_type == group_type),
         "{free:?}"
     );
+    assert!(matches!(&free, Group::Found(found) if found.assigned_topics == Some(BTreeSet::new())), "{free:?}");
     let answers = admin.commit(&group, &[(tp(&topic, 0), to(1)), (tp(&topic, 1), to(0))]).await.unwrap();
     assert!(answers.values().all(Result::is_ok), "{answers:?}");
     let read = admin.committed(&group, &[tp(&topic, 0), tp(&topic, 1)]).await.unwrap();

@@ -7,7 +7,7 @@ mod groups;
 mod offsets;
 mod others;
 mod transactions;
-mod wire;
+pub mod wire;
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 

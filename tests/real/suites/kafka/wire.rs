@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
 const FIND_COORDINATOR: i16 = 10;
@@ -21,10 +21,27 @@ pub struct Wire {
 impl Wire {
     /// Connects to the coordinator, which is created when the cluster has not had a group yet.
     pub fn to_coordinator(group: &str) -> Self {
+        Self::connected(group, &|address| TcpStream::connect(address).unwrap())
+    }
+
+    /// The same from an address of this machine, which the broker then reports as the member's host.
+    pub fn to_coordinator_from(address: &str, group: &str) -> Self {
+        let own: Ipv4Addr = address.parse().unwrap();
+        Self::connected(group, &|broker| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from((own, 0))).unwrap();
+            let broker = std::net::ToSocketAddrs::to_socket_addrs(broker).unwrap().find(SocketAddr::is_ipv4).unwrap();
+            let stream = tokio::runtime::Handle::current().block_on(socket.connect(broker)).unwrap().into_std().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            stream
+        })
+    }
+
+    fn connected(group: &str, connect: &dyn Fn(&str) -> TcpStream) -> Self {
         let begin = std::time::Instant::now();
         loop {
             let brokers = real_tests::brokers();
-            let stream = TcpStream::connect(brokers.split(',').next().unwrap()).unwrap();
+            let stream = connect(brokers.split(',').next().unwrap());
             let mut wire = Self { stream, group: group.to_owned() };
             let found = wire.ask(FIND_COORDINATOR, 0, &string(group));
             if i16_at(&found, 0) == 0 {
@@ -32,7 +49,7 @@ impl Wire {
                 let host_length = usize::try_from(i16_at(&found, 6)).unwrap();
                 let host = std::str::from_utf8(&found[8..8 + host_length]).unwrap();
                 let port = i32_at(&found, 8 + host_length);
-                wire.stream = TcpStream::connect(format!("{host}:{port}")).unwrap();
+                wire.stream = connect(&format!("{host}:{port}"));
                 wire.stream.set_read_timeout(Some(real_tests::PATIENCE)).unwrap();
                 return wire;
             }

@@ -3,8 +3,10 @@
 //! Nobody runs pods here. Where a reset is to be looked at while it holds, a member keeps its group from becoming empty.
 
 mod autoscaled;
+mod canary;
 mod comeback;
 mod definitions;
+mod foreign;
 mod held;
 mod lost;
 mod permissions;

@@ -103,7 +103,7 @@ async fn pods_under_the_selector_that_the_target_does_not_control_are_named_and_
         let done = stand.run("done", json!([{"name": "shared"}])).await;
         succeeded(&done);
         let warnings = status(&done).warnings.join("\n");
-        assert!(warnings.contains("migrate without a controller") && warnings.contains("of ReplicaSet/canary-"), "{warnings}");
+        assert!(warnings.contains("migrate without a controller") && warnings.contains("of Deployment/canary"), "{warnings}");
     })
     .await;
 }

@@ -129,6 +129,18 @@ async fn a_plan_beyond_its_limits_is_refused() {
             let message = ended(&done, phase, reason);
             assert!(reason == Reason::Succeeded || message.contains("and limits.max"), "{message}");
         }
+        // On the second partition this group has never committed.
+        let new = unique("limits-new");
+        stand.commit(&new, &topic, &[(0, 100)]).await;
+        let refused = stand.run("never-consumed", &new, on.clone(), json!({"limits": {"maxSkip": 9}})).await;
+        let message = ended(&refused, Phase::Failed, Reason::LimitExceeded);
+        assert!(
+            message.contains(&format!("10 of them are in partition 1 of topic {topic} without a committed offset")),
+            "{message}"
+        );
+        let done = stand.run("never-consumed-enough", &new, on, json!({"limits": {"maxReplay": 0, "maxSkip": 10}})).await;
+        succeeded(&done);
+        assert_eq!(status(&done).totals.as_ref().unwrap().skipped, 10);
     })
     .await;
 }

@@ -1,11 +1,15 @@
-//! The warnings of a plan. None of them keeps the reset from running.
+//! The warnings of a plan, the most important ones first. None of them keeps the reset from running.
+
+mod streams;
+mod unconsumed;
 
 use jiff::Timestamp;
 
-use super::{Plan, workloads};
+use super::{Plan, membership, stoppable, workloads};
 use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
 use crate::machine::{
-    facts::{Group, GroupMember, GroupType, PlanSeen, Pod, Seen, TopicPartition, Workload, group},
+    facts::{Group, GroupType, Observed, PlanSeen, Seen, TopicPartition},
+    refusal::Refusal,
     request::Request,
     text::{name_partitions, verb},
 };
@@ -13,18 +17,48 @@ use crate::machine::{
 /// A target is close to the log's start when less than this part of the log lies before it.
 const CLOSE: i64 = 100;
 
-/// All warnings of a plan, bounded in number.
+/// How many warnings a plan has at most: the report and the receipt may add one each.
+const MAX_PLAN_WARNINGS: usize = MAX_WARNINGS - 2;
+
+/// All warnings of a plan, bounded in number; `passing` are what a dry run does not wait for, and `autoscalers` what is said of those.
+///
+/// In this order: what may keep the consumers from stopping, or from coming back as they are; what the plan does to offsets that may be
+/// unintended; what else is worth knowing.
 #[must_use]
 pub(in crate::machine) fn warnings(
     request: &Request,
     plan: &Plan,
     seen: &PlanSeen,
-    workloads: &[Seen<Workload>],
-    pods: &[&Pod],
+    observed: &Observed,
+    passing: &[Refusal],
+    autoscalers: Vec<String>,
     now: Timestamp,
 ) -> Vec<String> {
-    let mut warnings = workloads::warnings(&request.targets, workloads);
-    warnings.extend(plan.left_out.iter().cloned());
+    let mut warnings = stoppable::warnings(request, &observed.targets);
+    warnings.extend(passing.iter().map(|refusal| refusal.message.happened()));
+    warnings.extend(membership::warning(request, &seen.group, &observed.targets));
+    warnings.extend(workloads::warnings(&request.targets, &observed.targets));
+    warnings.extend(autoscalers);
+    warnings.extend(streams::warnings(request, plan, seen));
+    warnings.extend(unconsumed::warning(request, seen));
+    warnings.extend(moved_since(seen));
+    warnings.extend(of_partitions(plan, now));
+    warnings.extend(of_the_broker(request, seen));
+    bounded(warnings)
+}
+
+fn bounded(mut warnings: Vec<String>) -> Vec<String> {
+    if warnings.len() > MAX_PLAN_WARNINGS {
+        let more = warnings.len() - MAX_PLAN_WARNINGS + 1;
+        warnings.truncate(MAX_PLAN_WARNINGS - 1);
+        warnings.push(format!("{more} more warnings, which are less important"));
+    }
+    warnings
+}
+
+/// What the plan does to single partitions.
+fn of_partitions(plan: &Plan, now: Timestamp) -> Vec<String> {
+    let mut warnings = vec![];
     let some = |wanted: &dyn Fn(&PartitionStatus) -> bool| -> Vec<TopicPartition> {
         let wanted = plan.partitions.iter().filter(|planned| wanted(planned));
         wanted.map(|planned| TopicPartition::new(&planned.topic, planned.partition)).collect()
@@ -51,26 +85,13 @@ pub(in crate::machine) fn warnings(
             name_partitions(&close)
         ));
     }
-    let outside_members = outside_members(&seen.group, pods);
-    if !request.targets.is_empty() && !outside_members.is_empty() {
-        let names: Vec<String> =
-            outside_members.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
-        let (first, more) = (names.iter().take(5).cloned().collect::<Vec<_>>().join("; "), names.len().saturating_sub(5));
-        let more = if more > 0 { format!("; {more} more") } else { String::new() };
-        warnings.push(format!(
-            "{} of {} group members do not run in a target pod: {first}{more}. Unless NAT hides their address, another workload uses the \
-             group, and stopping the targets will not empty it",
-            names.len(),
-            group::members(&seen.group)
-        ));
-    }
-    if matches!(&seen.group, Group::Found(found) if found.assignor == "stream") {
-        warnings.push(
-            "the group belongs to a Kafka Streams application: its state stores and internal topics are not reset with the offsets, and may \
-             no longer match them. kafka-streams-application-reset resets those, too"
-                .to_owned(),
-        );
-    }
+    warnings.extend(plan.left_out.iter().cloned());
+    warnings
+}
+
+/// What the broker does not offer.
+fn of_the_broker(request: &Request, seen: &PlanSeen) -> Vec<String> {
+    let mut warnings = vec![];
     if request.remaining_members == RemainingMembers::Remove
         && matches!(&seen.group, Group::Found(found) if found.group_type == GroupType::Consumer)
     {
@@ -87,14 +108,6 @@ pub(in crate::machine) fn warnings(
                 .to_owned(),
         );
     }
-    if let Some(moved) = moved_since(seen) {
-        warnings.push(moved);
-    }
-    if warnings.len() > MAX_WARNINGS {
-        let more = warnings.len() - MAX_WARNINGS + 1;
-        warnings.truncate(MAX_WARNINGS - 1);
-        warnings.push(format!("{more} more warnings"));
-    }
     warnings
 }
 
@@ -105,14 +118,6 @@ fn is_close_to_the_start(planned: &PartitionStatus) -> bool {
         && planned.log_start > 0
         && planned.target_offset < planned.log_end
         && planned.headroom.saturating_mul(CLOSE) < length
-}
-
-fn outside_members<'a>(group: &'a Group, pods: &[&Pod]) -> Vec<&'a GroupMember> {
-    let members = match group {
-        Group::NotFound => &[][..],
-        Group::Found(found) => &found.members,
-    };
-    members.iter().filter(|member| !pods.iter().any(|pod| pod.ips.contains(&member.host))).collect()
 }
 
 /// An undo replays what the group has consumed since.
@@ -136,4 +141,18 @@ fn moved_since(seen: &PlanSeen) -> Option<String> {
             name_partitions(&moved)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_warnings_leave_room_for_later_ones_and_say_how_many_are_missing() {
+        let many = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+        assert_eq!(bounded(many(MAX_PLAN_WARNINGS)), many(MAX_PLAN_WARNINGS));
+        let cut = bounded(many(40));
+        assert_eq!((cut.len(), cut[28].as_str()), (MAX_PLAN_WARNINGS, "28"));
+        assert_eq!(cut[29], "11 more warnings, which are less important");
+    }
 }
