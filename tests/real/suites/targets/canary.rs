@@ -1,6 +1,7 @@
 //! A custom kind with pods of two revisions, as Argo Rollouts has during a canary: its scale selects those of the stable one only.
 
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
+use offset_reset_operator::api::OffsetResetStatus;
 
 use super::{definitions::V1, *};
 
@@ -77,7 +78,7 @@ async fn a_canary_pod_that_the_scale_does_not_select_is_waited_for() {
         stand.wait_for_replicas(V1, "Worker", "orders", 0).await;
         stop(stand, STABLE).await;
         let waits = wait_for(&stand.api, "run", "a wait for the canary pod alone", |reset| {
-            let said = reset.status.as_ref().map(|status| status.explanation()).unwrap_or_default();
+            let said = reset.status.as_ref().map(OffsetResetStatus::explanation).unwrap_or_default();
             said.contains(&canary) && !said.contains(&format!("orders-{STABLE}"))
         })
         .await;
