@@ -136,9 +136,8 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         .iter()
         .flatten()
         .filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref().map(|at| at.0));
-    let ready_since = became_ready
-        .and_then(|condition| condition.last_transition_time.as_ref())
-        .map(|at| started.fold(at.0, |latest, started| latest.max(started)));
+    let ready_since =
+        became_ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|at| started.fold(at.0, Ord::max));
     let crashed = status.container_statuses.iter().flatten().any(|container| {
         let state = container.state.as_ref();
         let waits = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.as_deref());
