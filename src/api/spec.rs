@@ -2,6 +2,7 @@
 //! [`rules`] and the schema do not allow.
 
 #![allow(clippy::duplicated_attributes, reason = "KubeSchema takes an attribute several times, once for each rule")]
+#![allow(clippy::struct_excessive_bools, reason = "each field of the spec is a choice of its own, as the API has it")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema, core::Duration};

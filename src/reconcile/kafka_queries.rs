@@ -119,9 +119,10 @@ async fn after_reset(admin: &dyn GroupAdmin, request: &Request, status: &OffsetR
         let bounds = admin.bounds(&partitions).await?;
         Ok::<_, KafkaError>((committed, bounds))
     };
-    let offsets = match machine::needs_offsets(status) {
-        true => tokio::time::timeout(OFFSETS_LIMIT, offsets).await.ok().and_then(Result::ok),
-        false => None,
+    let offsets = if machine::needs_offsets(status) {
+        tokio::time::timeout(OFFSETS_LIMIT, offsets).await.ok().and_then(Result::ok)
+    } else {
+        None
     };
     let group = admin.describe_group(&request.group).await?;
     Ok(match offsets {

@@ -194,7 +194,9 @@ async fn record(
             (Box::pin(persist::persist(context, reset, request, &old, &decision)).await?, decision)
         }
         // After a commit the consumers must be restored, with or without a report.
-        WriteOutcome::Refused(why) => (persist::persist_without_report(context, reset, &old, &decision, &why).await?, decision),
+        WriteOutcome::Refused(why) => {
+            (Box::pin(persist::persist_without_report(context, reset, &old, &decision, &why)).await?, decision)
+        }
         outcome @ (WriteOutcome::Done(_) | WriteOutcome::Stale) => (outcome, decision),
     };
     let (written, stored) = match outcome {

@@ -140,7 +140,7 @@ pub(super) async fn observe(
         };
     }
     if phase.is_terminal() {
-        read_scaled(context, reset, status, &mut seen).await;
+        Box::pin(read_scaled(context, reset, status, &mut seen)).await;
     }
     if let Ok(request) = request {
         let queried = query_kafka_within_hold(context, reset, status, request, phase);

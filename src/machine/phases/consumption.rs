@@ -141,10 +141,13 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
     let mut waiting = vec![];
     for partition in pass.status.partitions.iter_mut().filter(|partition| partition.outcome == PartitionOutcome::Reset) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
-        let committed = seen.committed.get(&at).and_then(|answer| answer.as_ref().ok());
+        let committed = seen.committed.get(&at).and_then(|answer| answer.as_ref().ok()).map(Option::as_ref);
         let bounds = seen.bounds.get(&at).and_then(|answer| answer.as_ref().ok());
-        let offset = committed.map(|committed| committed.as_ref().map(|committed| committed.offset));
-        match judge(partition, offset, bounds, may_have_run) {
+        let standing = match committed {
+            Some(found) => judge(partition, found.map(|found| found.offset), bounds, may_have_run),
+            None => partition.overwritten.as_ref().map_or(Standing::Waiting, |found| Standing::Overwritten(found.evidence)),
+        };
+        match standing {
             Standing::Continued => counts.continued += 1,
             Standing::WithoutRecords => counts.without_records += 1,
             Standing::Waiting => {
@@ -153,7 +156,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
             }
             Standing::Overwritten(evidence) => {
                 counts.overwritten += 1;
-                let found = committed.and_then(Option::as_ref);
+                let found = committed.flatten();
                 partition.overwritten.get_or_insert(OverwrittenStatus {
                     offset: found.map(|found| found.offset),
                     evidence,
@@ -167,24 +170,22 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
     waiting
 }
 
-/// What the committed offset proves. `offset` is `None` while it is not known. `may_have_run`:
-/// consumers may have been members since the restore, so that an offset past the target may be
-/// theirs.
-fn judge(partition: &PartitionStatus, offset: Option<Option<i64>>, bounds: Option<&Bounds>, may_have_run: bool) -> Standing {
+/// What the committed offset proves; `offset` is `None` when there is none. `may_have_run`: consumers
+/// may have been members since the restore, so that an offset past the target may be theirs.
+fn judge(partition: &PartitionStatus, offset: Option<i64>, bounds: Option<&Bounds>, may_have_run: bool) -> Standing {
     if let Some(overwritten) = &partition.overwritten {
         return Standing::Overwritten(overwritten.evidence);
     }
     let target = partition.target_offset;
     match offset {
-        None => Standing::Waiting,
-        Some(None) => Standing::Overwritten(OverwriteEvidence::Deleted),
+        None => Standing::Overwritten(OverwriteEvidence::Deleted),
         // Consumers do not go back by themselves.
-        Some(Some(offset)) if offset < target => Standing::Overwritten(OverwriteEvidence::BelowTarget),
-        Some(Some(offset)) if offset == target => match bounds {
+        Some(offset) if offset < target => Standing::Overwritten(OverwriteEvidence::BelowTarget),
+        Some(offset) if offset == target => match bounds {
             Some(bounds) if bounds.end <= target => Standing::WithoutRecords,
             Some(_) | None => Standing::Waiting,
         },
-        Some(Some(offset)) => match bounds {
+        Some(offset) => match bounds {
             None => Standing::Waiting,
             // No consumer has read what is not there.
             Some(bounds) if offset > bounds.end => Standing::Overwritten(OverwriteEvidence::BeyondLogEnd),

@@ -17,6 +17,7 @@ use regex::Regex;
 
 /// What one `OffsetReset` asks for.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "as in the spec, where they are independent of each other")]
 pub struct Request {
     /// The namespace of the object, its targets and its Secrets.
     pub namespace: String,

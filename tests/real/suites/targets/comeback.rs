@@ -2,13 +2,10 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use offset_reset_operator::{
-    kafka::GroupAdmin,
-    machine::facts::{Committed, TopicPartition},
-};
+use offset_reset_operator::machine::facts::{Committed, TopicPartition};
 use real_tests::condition;
 
-use super::*;
+use super::{autoscaled::autoscaler, *};
 
 /// Makes pods of a workload ready, as a kubelet would, and waits for as many; there are no others.
 async fn ready(stand: &Stand, name: &str, count: usize) {
@@ -84,14 +81,17 @@ async fn pods_that_start_one_after_the_other_get_more_time() {
 async fn a_count_that_an_autoscaler_sets_after_the_restore_is_the_one_that_is_waited_for() {
     Stand::with(async |stand| {
         stand.create(workload("Deployment", "orders", 3)).await;
+        stand.create(autoscaler("orders", 1)).await;
         let done = stand.run("replay", json!([{"name": "orders"}])).await;
         succeeded(&done);
+        // The API server records no client for a write through scale, once there was one from zero: only the autoscaler tells.
         stand.scale_as("load-scaler", "apps/v1", "Deployment", "orders", 1).await;
         ready(stand, "orders", 1).await;
         let back = wait_for_reason(stand, "replay", Reason::ConsumersReady).await;
         assert_eq!(condition(&back, "ConsumersResumed").0, "True");
         let message = said(&back, "ConsumersResumed");
-        let words = "Deployment/orders was scaled from 3 to 1 after the restore by load-scaler";
+        let words = "Deployment/orders was scaled from 3 to 1 after the restore by another controller or a user; HorizontalPodAutoscaler \
+                     orders-load scales it";
         assert!(message.contains(words), "{message}");
         assert_eq!(stand.replicas("apps/v1", "Deployment", "orders").await, 1, "it stays");
     })
@@ -99,16 +99,19 @@ async fn a_count_that_an_autoscaler_sets_after_the_restore_is_the_one_that_is_wa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_an_autoscaler_has_scaled_to_zero_no_consumers_are_expected() {
+async fn where_the_count_was_set_to_zero_no_consumers_are_expected() {
     Stand::with(async |stand| {
         stand.create(workload("Deployment", "orders", 2)).await;
         let done = stand.run("replay", json!([{"name": "orders"}])).await;
         succeeded(&done);
-        stand.scale_as("keda", "apps/v1", "Deployment", "orders", 0).await;
+        stand.apply_as("argocd-controller", &workload("Deployment", "orders", 0)).await;
         let known = wait_for_reason(stand, "replay", Reason::NoConsumersExpected).await;
         assert_eq!(condition(&known, "ConsumersResumed").0, "True");
         let message = said(&known, "ConsumersResumed");
-        assert!(message.contains("Deployment/orders was scaled from 2 to 0 after the restore by keda"), "{message}");
+        assert!(
+            message.contains("Deployment/orders was scaled from 2 to 0 after the restore by argocd-controller (Apply at "),
+            "{message}"
+        );
     })
     .await;
 }
