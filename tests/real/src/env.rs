@@ -57,7 +57,7 @@ impl TestEnv {
 
     /// Creates the Deployment `consumer` of two replicas, whose pods are never started.
     pub async fn deployment(&self) {
-        let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
+        let pod = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "nobody-runs-it"}]});
         deployment(&self.client, &self.namespace, "consumer", 2, pod).await;
     }
 

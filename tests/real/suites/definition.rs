@@ -232,7 +232,6 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("isolationLevel", json!("ReadCommitted")),
             ("allowNewGroup", json!(true)),
             ("allowNoMembers", json!(true)),
-            ("allowNoMembers", json!(true)),
             ("remainingMembers", json!("Remove")),
             ("sessionTimeout", json!("11s")),
             ("drainTimeout", json!("121s")),
