@@ -56,7 +56,7 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_names: Option<String>,
 
-    /// When the operator first saw the reset. A duration in spec.resets is counted back from here.
+    /// When the operator first saw the reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
@@ -68,6 +68,12 @@ pub struct OffsetResetStatus {
     /// When the current phase began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_start_time: Option<MicroTime>,
+
+    /// When planning last began: after the reset was suspended, or had waited for another one. A
+    /// duration in spec.resets is counted back from here; requestedTimestamp of each partition is
+    /// the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planning_start_time: Option<MicroTime>,
 
     /// When planning last saw a rollout of a target in progress; what else is wrong gets its time
     /// from then.

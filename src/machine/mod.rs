@@ -53,7 +53,7 @@ pub use limits::MAX_REHOLDS;
 pub use phases::{
     finished::{RESUME_TIMEOUT, needs_a_look},
     planning::PLANNING_TIMEOUT,
-    resetting::MAX_COMMITS,
+    read_back::MAX_COMMITS,
 };
 
 /// Decides what to do next.

@@ -73,6 +73,9 @@ impl<'a> Pass<'a> {
         if self.status.phase != Some(phase) {
             self.status.phase = Some(phase);
             self.status.phase_start_time = Some(self.instant());
+            if phase == Phase::Planning {
+                self.status.planning_start_time = Some(self.instant());
+            }
         }
     }
 

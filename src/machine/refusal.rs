@@ -159,6 +159,7 @@ pub(in crate::machine) fn kafka_summary(kind: KafkaErrorKind) -> &'static str {
         KafkaErrorKind::OtherCluster => "spec.kafka leads to another Kafka cluster than when the plan was made",
         KafkaErrorKind::UnsupportedForMessageFormat => "The broker cannot look up timestamps in a partition",
         KafkaErrorKind::UnstableOffset => "A transactional commit of the group is still pending",
+        KafkaErrorKind::MetadataTooLarge => "The broker does not take metadata of this length with a commit",
         KafkaErrorKind::Server => "A broker failed while it worked on a request",
         KafkaErrorKind::Other => "Kafka answered with an error",
     }
@@ -182,9 +183,11 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::OtherCluster => Reason::ClusterChanged,
         KafkaErrorKind::UnsupportedForMessageFormat => Reason::TimestampsUnsupported,
         KafkaErrorKind::UnknownMember => Reason::GroupNotEmpty,
-        KafkaErrorKind::Coordinator | KafkaErrorKind::UnstableOffset | KafkaErrorKind::Server | KafkaErrorKind::Other => {
-            Reason::KafkaError
-        }
+        KafkaErrorKind::UnstableOffset => Reason::TransactionPending,
+        KafkaErrorKind::Coordinator
+        | KafkaErrorKind::MetadataTooLarge
+        | KafkaErrorKind::Server
+        | KafkaErrorKind::Other => Reason::KafkaError,
     }
 }
 

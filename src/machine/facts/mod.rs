@@ -5,6 +5,7 @@
 pub mod group;
 mod hold;
 mod kafka;
+mod metadata;
 mod observed;
 mod peer;
 mod receipt;
@@ -18,6 +19,7 @@ pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
     PerPartition, TimestampMatch, TopicPartition,
 };
+pub use metadata::Metadata;
 pub use observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
 pub use peer::{Blocker, PeerReset, brokers};
 pub use receipt::{Receipt, RunState};

@@ -1,6 +1,7 @@
 //! The partitions that a request means, each with its goal. Resolved once, in planning, and frozen
 //! in the plan.
 
+use super::metadata;
 use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
 use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
@@ -52,10 +53,13 @@ fn with_commits<'a>(goal: &Goal, seen: &'a PlanSeen) -> impl Iterator<Item = &'a
 }
 
 /// The partitions that a reset has set or may have set, each with what was committed before.
-fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<i64>)> {
+fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<Committed>)> {
     let set =
         undone.partitions.iter().filter(|done| matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Unconfirmed));
-    set.map(|partition| (TopicPartition::new(&partition.topic, partition.partition), partition.before))
+    set.map(|partition| {
+        let before = partition.before.map(|offset| Committed { offset, metadata: metadata::before(partition) });
+        (TopicPartition::new(&partition.topic, partition.partition), before)
+    })
 }
 
 /// Every partition that the request means, with its goal; needs the topics' partitions, not yet

@@ -80,6 +80,11 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], rep
 }
 
 fn command(request: &Request) -> String {
+    format!("{} {} --reset-offsets", tool("kafka-consumer-groups", request), option("group", &request.group))
+}
+
+/// One of Kafka's own tools with the options for the connection.
+pub(in crate::machine) fn tool(name: &str, request: &Request) -> String {
     let kafka = &request.kafka;
     // The tool needs a file with passwords, which only its user has.
     let secured = kafka.tls.is_some() || kafka.authentication.is_some() || kafka.binding.is_some();
@@ -92,7 +97,7 @@ fn command(request: &Request) -> String {
         ),
         None => quoted(kafka.bootstrap_servers.as_deref().unwrap_or_default()),
     };
-    format!("kafka-consumer-groups --bootstrap-server {brokers}{config} {} --reset-offsets", option("group", &request.group))
+    format!("{name} --bootstrap-server {brokers}{config}")
 }
 
 /// The brokers that a binding names, under one of its three keys for them.

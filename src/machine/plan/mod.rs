@@ -7,11 +7,13 @@ pub mod drift;
 pub mod expand;
 pub mod export;
 pub mod limits;
+pub(in crate::machine) mod metadata;
 pub(in crate::machine) mod membership;
 pub mod replica_owners;
 pub(in crate::machine) mod rollout;
 pub(in crate::machine) mod stoppable;
 pub(in crate::machine) mod termination;
+pub(in crate::machine) mod transactions;
 pub mod warnings;
 pub mod workloads;
 
@@ -78,6 +80,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         partition: at.partition,
         before: None,
         before_metadata: None,
+        before_metadata_base64: None,
         requested_position: None,
         requested_shift: None,
         requested_offset: None,
@@ -86,6 +89,9 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         log_start: bounds.start,
         log_end: bounds.end,
         target_offset: bounds.end,
+        target_metadata: None,
+        target_metadata_base64: None,
+        metadata_not_stored: false,
         headroom: 0,
         replayed: 0,
         skipped: 0,
@@ -96,7 +102,11 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
     };
     let found;
     match goal {
-        Goal::Offset(offset) | Goal::Recorded(offset) => planned.requested_offset = Some(*offset),
+        Goal::Offset(offset) => planned.requested_offset = Some(*offset),
+        Goal::Recorded(recorded) => {
+            planned.requested_offset = Some(recorded.offset);
+            metadata::record_target(&mut planned, &recorded.metadata);
+        }
         Goal::FromGroup(source) => {
             let commits = seen.sources.get(source).and_then(|commits| commits.as_ref().ok());
             let of_source = commits.and_then(|commits| commit_of(commits, at).ok().flatten());
@@ -152,7 +162,7 @@ pub fn settle(
     out_of_range: OutOfRange,
 ) -> Result<(), NoCommit> {
     planned.before = committed.map(|committed| committed.offset);
-    planned.before_metadata = committed.map(|committed| committed.metadata.clone()).filter(|metadata| !metadata.is_empty());
+    metadata::record_before(planned, committed.map(|committed| &committed.metadata));
     if let Some(shift) = planned.requested_shift {
         let before = planned.before.ok_or(NoCommit)?;
         planned.requested_offset = Some(before.saturating_add(shift));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Plan, workloads};
+use super::{Plan, metadata, workloads};
 use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
 use crate::machine::{
     facts::{Group, GroupMember, GroupType, PlanSeen, Pod, Seen, TopicPartition, Workload, group},
@@ -49,6 +49,13 @@ pub(in crate::machine) fn warnings(
         warnings.push(format!(
             "the target is close to the start of the log for {}: retention may delete those records before they are consumed",
             name_partitions(&close)
+        ));
+    }
+    let behind = some(&metadata::stays_behind);
+    if !behind.is_empty() {
+        warnings.push(format!(
+            "the metadata from before is not restored on {}: the offset that it belongs to is out of range",
+            name_partitions(&behind)
         ));
     }
     let outside_members = outside_members(&seen.group, pods);

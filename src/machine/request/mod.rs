@@ -10,7 +10,7 @@ use super::time::spec_duration;
 use crate::api::{
     IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
 };
-use crate::machine::limits::PATTERN_SIZE;
+use crate::machine::{facts::Committed, limits::PATTERN_SIZE};
 pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -117,22 +117,24 @@ pub enum Goal {
     ShiftBy(i64),
     /// To another group's committed offset.
     FromGroup(String),
-    /// Back to this offset, which another reset has recorded.
-    Recorded(i64),
+    /// Back to this offset with this metadata, which another reset has recorded.
+    Recorded(Committed),
 }
 
 impl Request {
-    /// Parses a spec. A `duration` is counted back from the recorded start, so that it stays the
-    /// same on every later pass.
+    /// Parses a spec. A `duration` is counted back from when planning last began, which is recorded,
+    /// so that it stays the same on every later pass.
     ///
     /// # Errors
     /// When the spec cannot be carried out; the message says what to write instead.
     pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
         let spec = &reset.spec;
         check(spec)?;
-        let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
-        // An object that was never stored has no time to count from, and is not refused for that.
-        let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::MAX, |at| at.0);
+        let start = reset.status.as_ref().and_then(|status| status.planning_start_time.as_ref()).map(|at| at.0);
+        // Before that no plan depends on it. An object that was never stored has no time to count
+        // from, and is not refused for that.
+        let created = reset.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        let start = start.or(created).unwrap_or(Timestamp::MAX);
         let parse = |(index, entry)| parse_entry(index, entry, start);
         let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         let work = match (&spec.undo, entries.is_empty()) {

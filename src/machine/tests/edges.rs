@@ -457,7 +457,7 @@ fn an_accepted_commit_is_no_success_until_it_is_read_back(
 ) {
     let status = OffsetResetStatus { reason: Some(Reason::Committing), ..final_plan(Phase::Resetting) };
     let observed = seen(gone(), commit_seen(empty(), &committed(50, "")));
-    let decision = after(&status, &Effect::Commit(vec![(tp(0), 10), (tp(1), 10)]), &answer, &observed, at(7));
+    let decision = after(&status, &Effect::Commit(vec![(tp(0), marked(10)), (tp(1), marked(10))]), &answer, &observed, at(7));
     assert_eq!(then(&decision), expected);
     assert!(decision.status.partitions.iter().all(|p| p.outcome == outcome && p.after.is_none()));
 }

@@ -22,7 +22,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use super::{
     facts::{
         Access, Bounds, Claim, CommitSeen, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, Hold,
-        KafkaError, KafkaErrorKind, KafkaSeen, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen, Seen,
+        KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen, Seen,
         TopicPartition, Workload, WorkloadDetails,
     },
     request::{Entry, Goal, Request, Scope, Work},
@@ -97,6 +97,11 @@ pub(super) fn per_partition<T: Clone>(value: &Result<T, KafkaError>) -> PerParti
 #[allow(clippy::unnecessary_wraps, reason = "as the answers are")]
 pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>, KafkaError> {
     Ok(Some(Committed { offset, metadata: metadata.into() }))
+}
+
+/// A commit of ours.
+pub(super) fn marked(offset: i64) -> Committed {
+    Committed { offset, metadata: MARKER.into() }
 }
 
 pub(super) fn pod(name: &str, terminated: bool) -> Pod {
@@ -219,6 +224,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         partition,
         before: Some(50),
         before_metadata: None,
+        before_metadata_base64: None,
         requested_position: None,
         requested_shift: None,
         requested_offset: Some(10),
@@ -227,6 +233,9 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         log_start: 0,
         log_end: 100,
         target_offset: 10,
+        target_metadata: None,
+        target_metadata_base64: None,
+        metadata_not_stored: false,
         headroom: 10,
         replayed: 40,
         skipped: 0,

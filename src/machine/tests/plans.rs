@@ -133,7 +133,7 @@ fn the_final_target_is_what_was_asked_for_within_the_bounds_of_the_commit(
 ) {
     let mut planned = PartitionStatus { requested_offset: requested, target_offset: target, clamped, ..planned_partition(0) };
     let bounds = Bounds { start: bounds.0, end: bounds.1 };
-    let stands = Committed { offset: 50, metadata: String::new() };
+    let stands = Committed { offset: 50, metadata: Metadata::default() };
     settle(&mut planned, bounds, None, Some(&stands), OutOfRange::Clamp).unwrap();
     assert_eq!((planned.target_offset, planned.clamped), (expected, expected_clamp));
     assert!(!keep_in_bounds(&mut planned, bounds), "a final target lies in the bounds that it was made from");

@@ -252,7 +252,7 @@ pub async fn fill(broker: &Broker, topic: &str) {
 
 /// Commits behind the last one.
 pub async fn commit(broker: &Broker, topic: &str, group: &str) {
-    let at_end = [(TopicPartition::new(topic, 0), Committed { offset: 10, metadata: String::new() })];
+    let at_end = [(TopicPartition::new(topic, 0), Committed { offset: 10, metadata: "".into() })];
     let committed = broker.group_admin().await.commit(group, &at_end).await.unwrap();
     assert!(committed.values().all(Result::is_ok), "{committed:?}");
 }

@@ -94,7 +94,7 @@ async fn an_offset_that_is_pending_in_a_transaction_is_unstable_until_that_is_ov
     produce(&topic, 0, &[1_000, 2_000]).await;
     assert_eq!(admin.commit(&group, &[(asked[0].clone(), to(0))]).await.unwrap()[&asked[0]], Ok(()));
     let first = Ok(Some(to(0)));
-    let ours = Ok(Some(Committed { offset: 2, metadata: String::new() }));
+    let ours = Ok(Some(Committed { offset: 2, metadata: "".into() }));
     for (is_committed, after) in [(false, [first.clone(), Ok(None), Ok(None)]), (true, [ours.clone(), ours, Ok(None)])] {
         let producer = block_in_place(|| {
             let producer = transaction(&unique("pending"));
