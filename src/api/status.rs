@@ -80,6 +80,11 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_seen_time: Option<MicroTime>,
 
+    /// Since when the API server has not let the operator do what comes next (401 or 403), which is
+    /// tried again for a while. Absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_allowed_since: Option<MicroTime>,
+
     /// The result of the run. It is decided before the replicas are restored, and final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,

@@ -87,6 +87,8 @@ pub enum Answer {
     Stale,
     /// It was refused and would be refused again; the text says why.
     Refused(String),
+    /// The API server does not let the operator do it, or not yet; the text says why.
+    NotAllowed(String),
     /// A commit was answered, for each partition.
     Committed(PerPartition<()>),
     /// A commit failed as a whole: unless the broker refused it, something may have been committed.

@@ -5,6 +5,7 @@ use super::{
     decision::{Decision, Effect, Note},
     facts::{Observed, Pod, Seen, Workload},
     guards::Guard,
+    limits::NOT_ALLOWED_RETRY,
     text::{Message, name, seconds, sentences},
     time::later,
     totals::totals,
@@ -273,6 +274,11 @@ impl<'a> Pass<'a> {
             Effect::RemoveMembers(members) => Some((ActionKind::RemoveMembers, format!("{} members", members.len()))),
             Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
         };
+        if let Some((kind, _)) = &fence
+            && self.was_just_not_allowed(&effect, *kind)
+        {
+            return self.look_again(NOT_ALLOWED_RETRY);
+        }
         if let Some((kind, subject)) = fence {
             self.status.last_action = Some(Action { kind, subject, time: self.instant() });
         }

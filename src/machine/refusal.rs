@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{
-    facts::{KafkaError, KafkaErrorKind, TopicPartition},
+    facts::{Denial, KafkaError, KafkaErrorKind, TopicPartition},
     text::{Message, count, name_partitions, verb},
 };
 use crate::api::Reason;
@@ -32,6 +32,12 @@ impl Refusal {
     #[must_use]
     pub fn passing(reason: Reason, message: impl Into<Message>) -> Self {
         Self { reason, message: message.into(), transient: true, patience: None }
+    }
+
+    /// The refusal that follows from the API server's.
+    #[must_use]
+    pub fn from_denial(denial: &Denial, reason: Reason, message: impl Into<Message>) -> Self {
+        Self { transient: matches!(denial, Denial::NotAllowed(_)), ..Self::lasting(reason, message) }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".

@@ -25,7 +25,7 @@ pub(super) async fn act(
             match context.resets.set_finalizer(reset, on).await.map_err(Error::Finalizer)? {
                 WriteOutcome::Done(_) => Ok(Answer::Done),
                 WriteOutcome::Stale => Ok(Answer::Stale),
-                WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
             }
         }
         Effect::Scale { target, resource_version, replicas, kind } => {
@@ -88,6 +88,7 @@ fn answer(outcome: WriteOutcome<()>) -> Answer {
     match outcome {
         WriteOutcome::Done(()) => Answer::Done,
         WriteOutcome::Stale => Answer::Stale,
+        WriteOutcome::NotAllowed(why) => Answer::NotAllowed(why),
         WriteOutcome::Refused(why) => Answer::Refused(why),
     }
 }

@@ -7,8 +7,9 @@ use super::read_back::{Attempts, RETRY, Trouble, answered, read_back};
 use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
 use crate::machine::{
     decision::{Decision, Effect},
-    facts::{CommitSeen, Committed, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
+    facts::{CommitSeen, Committed, Denial, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
     guards::Guard,
+    limits::{NOT_ALLOWED, NOT_ALLOWED_RETRY},
     pass::Pass,
     plan::{self, limits},
     refusal::{Refusal, kafka_reason, kafka_summary},
@@ -28,8 +29,14 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         return pass.stop_again();
     }
     if let Some(why) = &pass.seen.report_lost {
+        if matches!(why, Denial::NotAllowed(_)) && pass.may_soon_be_allowed(NOT_ALLOWED) {
+            let message = Message::new("The report of the plan cannot be read yet, and no offset is committed without it")
+                .detail(why.to_string())
+                .detail("The operator tries again every second; the consumers are at zero");
+            return pass.wait(Reason::ReportUnavailable, message, NOT_ALLOWED_RETRY);
+        }
         let message = Message::new("The report of the plan is missing, and no offset is committed without it")
-            .detail(why)
+            .detail(why.to_string())
             .detail(pass.offsets_changed())
             .advice("Create the reset again under a new name, and leave its ConfigMap alone while it runs");
         return pass.finish(Phase::Failed, Reason::ReportUnavailable, message);

@@ -344,6 +344,31 @@ mod tests {
     }
 
     #[test]
+    fn a_duration_counts_from_when_planning_began_and_not_from_when_the_object_was_first_seen() {
+        let reset = |status: &serde_json::Value| -> OffsetReset {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+                "metadata": {"name": "r", "namespace": "shop", "creationTimestamp": "2026-11-24T08:00:00Z"},
+                "spec": {
+                    "kafka": {"bootstrapServers": "k:9092"}, "group": "g", "resets": [{"topic": "t", "duration": "1h"}],
+                },
+                "status": status,
+            }))
+            .unwrap()
+        };
+        let goal = |status: serde_json::Value| match Request::parse(&reset(&status)).unwrap().work {
+            Work::Entries(entries) => entries[0].goal.clone(),
+            Work::Undo(_) => unreachable!(),
+        };
+        let from = |time: &str| Goal::Timestamp(time.parse::<Timestamp>().unwrap().as_millisecond());
+        let seen_at = "2026-11-24T08:00:01Z";
+        assert_eq!(goal(serde_json::json!({"startTime": seen_at})), from("2026-11-24T07:00:00Z"), "no plan depends on it yet");
+        // It was suspended until noon.
+        let status = serde_json::json!({"startTime": seen_at, "planningStartTime": "2026-11-24T12:00:00.500000Z"});
+        assert_eq!(goal(status), from("2026-11-24T11:00:00.5Z"));
+    }
+
+    #[test]
     fn a_pattern_that_would_eat_all_memory_is_refused() {
         assert!(parse_pattern(r"((\w{1000}){1000}){1000}").is_err());
     }

@@ -100,7 +100,7 @@ fn refused() -> Seen<Workload> {
         uid: "w-1".into(),
         resource_version: "9".into(),
         replicas: 3,
-        refusal: Some("forbidden".into()),
+        refusal: Some(Denial::Refused("forbidden".into())),
         overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),

@@ -169,7 +169,7 @@ fn what_is_committed_already_is_not_committed_again(
     seen.committed.insert(tp(0), committed(50, "state of the application"));
     seen.committed.insert(tp(1), committed(70, "state of the application"));
     seen.times = per_partition(&Ok(Some(TimestampMatch { offset: 50, timestamp: 1 })));
-    seen.sources.insert("h".into(), per_partition(&committed(50, "of the other group")));
+    seen.sources.insert("h".into(), Ok(per_partition(&committed(50, "of the other group"))));
     if goal == Goal::ShiftBy(0) {
         // Both stay where they are.
         let planned = plan(&orders(goal), &seen).unwrap();

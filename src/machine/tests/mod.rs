@@ -1,6 +1,9 @@
 //! Tables over the whole machine, and a simulated world that it must always find its way out of.
 
 mod autoscalers;
+mod commits;
+mod denied;
+mod draining;
 mod edges;
 mod goals;
 mod holds;
@@ -21,7 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
     facts::{
-        Access, Bounds, Claim, CommitSeen, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, Hold,
+        Access, Bounds, Claim, CommitSeen, Committed, Denial, Group, GroupDescription, GroupMember, GroupState, GroupType, Hold,
         KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen, Seen,
         TopicPartition, Workload, WorkloadDetails,
     },
