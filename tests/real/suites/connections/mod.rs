@@ -5,6 +5,7 @@ mod acls;
 mod binding;
 mod held;
 mod leaderless;
+mod metadata;
 mod left;
 mod oauth;
 mod planted;

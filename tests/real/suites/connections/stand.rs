@@ -196,6 +196,8 @@ fn server_properties(dir: &Path, authority: &Authority) -> String {
     set("offsets.topic.num.partitions", "1");
     set("offsets.topic.replication.factor", "1");
     set("group.initial.rebalance.delay.ms", "0");
+    // Less than the marker of a reset has.
+    set("offset.metadata.max.bytes", "64");
     set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
     set("super.users", "User:ANONYMOUS;User:admin");
     certificates(authority, &mut set);

@@ -6,8 +6,8 @@ mod edges;
 mod groups;
 mod offsets;
 mod others;
-mod transactions;
-mod wire;
+pub mod transactions;
+pub mod wire;
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 

@@ -14,7 +14,7 @@ use super::{admin, to, topic, tp};
 use real_tests::{produce, unique};
 
 /// A producer with a transaction that is open. Its calls block.
-fn transaction(name: &str) -> BaseProducer {
+pub fn transaction(name: &str) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", real_tests::brokers()).set("transactional.id", name);
     let producer: BaseProducer = config.create().unwrap();
@@ -24,7 +24,7 @@ fn transaction(name: &str) -> BaseProducer {
 }
 
 /// Commits offsets for a group in a transaction.
-fn send_offsets(producer: &BaseProducer, group: &str, offsets: &[(&str, i32, i64)]) {
+pub fn send_offsets(producer: &BaseProducer, group: &str, offsets: &[(&str, i32, i64)]) {
     let mut list = TopicPartitionList::new();
     for (topic, partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();

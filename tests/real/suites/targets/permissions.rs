@@ -84,3 +84,60 @@ async fn the_rights_of_the_manifests_are_enough_and_those_for_another_kind_can_b
     })
     .await;
 }
+
+/// A right that is granted two seconds after the reset was applied: to scale, which planning tries; and to create Leases,
+/// which is needed first when the target is to be stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_granted_right_after_the_reset_was_applied_is_not_too_late() {
+    let all = include_str!("../../../../deploy/rbac.yaml");
+    let (scale, leases) = ("[deployments/scale, statefulsets/scale]\n  verbs: [get, update]", "verbs: [get, list, watch, create, update, delete]");
+    assert!(all.contains(scale) && all.contains(leases));
+    for (name, without, phase, words) in [
+        ("scale", all.replace(scale, &scale.replace(", update", "")), Phase::Planning, "cannot update resource \"deployments/scale\""),
+        ("lease", all.replace(leases, &leases.replace(", create", "")), Phase::Stopping, "cannot create resource \"leases\""),
+    ] {
+        with_namespace(async |client, namespace| {
+            let stand = Stand::open(client, namespace.clone()).await;
+            let rights = Rights { namespace, name: unique("rights") };
+            rights.kubectl("apply", &without).await;
+            let operator = Operator::start_as(rights.client().await, &stand.namespace);
+            stand.create(workload("Deployment", "orders", 2)).await;
+            stand.apply(name, json!([{"name": "orders"}]), json!({})).await;
+            let refused = |reset: &OffsetReset| status(reset).explanation().contains(words);
+            let waits = wait_for(&stand.api, name, "without the right", refused).await;
+            assert_eq!((status(&waits).phase, status(&waits).reason), (Some(phase), Some(Reason::TargetUnreachable)));
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            rights.kubectl("apply", all).await;
+            let done = wait_for_end(&stand.api, name).await;
+            succeeded(&done);
+            assert_eq!(status(&done).not_allowed_since, None);
+            operator.end().await;
+            rights.kubectl("delete", all).await;
+        })
+        .await;
+    }
+}
+
+/// One that is never granted ends the reset, after half a minute of planning or five seconds of a hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_never_granted_ends_the_reset() {
+    let all = include_str!("../../../../deploy/rbac.yaml");
+    let leases = "verbs: [get, list, watch, create, update, delete]";
+    with_namespace(async |client, namespace| {
+        let stand = Stand::open(client, namespace.clone()).await;
+        let rights = Rights { namespace, name: unique("rights") };
+        rights.kubectl("apply", &all.replace(leases, &leases.replace(", create", ""))).await;
+        let operator = Operator::start_as(rights.client().await, &stand.namespace);
+        stand.create(workload("Deployment", "orders", 2)).await;
+        stand.apply("never", json!([{"name": "orders"}]), json!({})).await;
+        let done = wait_for_end(&stand.api, "never").await;
+        let message = ended(&done, Phase::Failed, Reason::TargetUnreachable);
+        assert!(message.contains("its Lease could not be written") && message.contains("No offset was changed"), "{message}");
+        let hold = status(&done).hold.clone().unwrap();
+        let held = hold.end_time.unwrap().0.duration_since(hold.start_time.0).as_secs();
+        assert!((5..30).contains(&held), "{held} s");
+        operator.end().await;
+        rights.kubectl("delete", all).await;
+    })
+    .await;
+}
