@@ -23,6 +23,7 @@ mod decision;
 pub mod facts;
 mod guards;
 mod limits;
+mod metadata;
 mod not_allowed;
 mod pass;
 mod phases;

@@ -190,10 +190,9 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::UnsupportedForMessageFormat => Reason::TimestampsUnsupported,
         KafkaErrorKind::UnknownMember => Reason::GroupNotEmpty,
         KafkaErrorKind::UnstableOffset => Reason::TransactionPending,
-        KafkaErrorKind::Coordinator
-        | KafkaErrorKind::MetadataTooLarge
-        | KafkaErrorKind::Server
-        | KafkaErrorKind::Other => Reason::KafkaError,
+        KafkaErrorKind::Coordinator | KafkaErrorKind::MetadataTooLarge | KafkaErrorKind::Server | KafkaErrorKind::Other => {
+            Reason::KafkaError
+        }
     }
 }
 

@@ -199,7 +199,7 @@ async fn record(
         }
         // After a commit the consumers must be restored, with or without a report.
         WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
-            (persist::persist_without_report(context, reset, &old, &decision, &why).await?, decision)
+            (Box::pin(persist::persist_without_report(context, reset, &old, &decision, &why)).await?, decision)
         }
         outcome @ (WriteOutcome::Done(_) | WriteOutcome::Stale) => (outcome, decision),
     };

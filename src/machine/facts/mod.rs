@@ -6,7 +6,6 @@ mod denial;
 pub mod group;
 mod hold;
 mod kafka;
-mod metadata;
 mod observed;
 mod peer;
 mod receipt;
@@ -15,13 +14,13 @@ mod scaled_object;
 mod seen;
 mod workload;
 
+pub use super::metadata::Metadata;
 pub use denial::Denial;
 pub use hold::{Claim, Hold};
 pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
     PerPartition, TimestampMatch, TopicPartition,
 };
-pub use metadata::Metadata;
 pub use observed::{CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
 pub use peer::{Blocker, PeerReset, brokers};
 pub use receipt::{Receipt, RunState};

@@ -91,9 +91,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
 
 /// drainTimeout has expired.
 fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &str) -> Message {
-    let message = Message::naming([&request.group], |[group]| format!("Group {group} was still {state} when drainTimeout expired"));
+    let message =
+        Message::naming([&request.group], |[group]| format!("Group {group} was still {state} when drainTimeout expired"));
     let message = if members.is_empty() {
-        message.detail(NONE_LISTED)
+        message.detail(none_listed(seen))
     } else {
         message.detail(format!("Its remaining members: {members}"))
     };
@@ -102,7 +103,9 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
     let gone = if request.drain_timeout <= kept {
         format!("raise drainTimeout above {} s: the broker keeps a consumer that is gone for {what}", kept.as_secs())
     } else if is_of_new_protocol(seen) {
-        format!("the group's consumer.session.timeout.ms on the broker is longer than drainTimeout ({drain} s): raise drainTimeout above it")
+        format!(
+            "the group's consumer.session.timeout.ms on the broker is longer than drainTimeout ({drain} s): raise drainTimeout above it"
+        )
     } else {
         format!(
             "their session.timeout.ms is longer than sessionTimeout ({session} s), because drainTimeout ({drain} s) is longer than {what}: \
@@ -118,8 +121,14 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
 }
 
 /// What keeps a group without a listed member from being empty.
-const NONE_LISTED: &str = "The broker lists no members: a consumer that was given a member id and did not join with it keeps the \
-                           group from becoming empty until its session expires";
+fn none_listed(seen: &Group) -> &'static str {
+    if group::is_rebalancing(seen) {
+        "The broker lists no members: a consumer that was given a member id and did not join with it keeps the group from becoming empty \
+         until its session expires"
+    } else {
+        "The broker lists no members"
+    }
+}
 
 /// For how long a rebalance of classic members lasts at most: the default of max.poll.interval.ms,
 /// and the time that the broker gives a new member to join.
@@ -187,8 +196,11 @@ fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, member
     };
     let message =
         Message::new(summary).detail(format!("All containers have terminated, and the broker reports the group as {state}"));
-    let message =
-        if members.is_empty() { message.detail(NONE_LISTED) } else { message.detail(format!("Remaining members: {members}")) };
+    let message = if members.is_empty() {
+        message.detail(none_listed(seen))
+    } else {
+        message.detail(format!("Remaining members: {members}"))
+    };
     let Some(hold) = &pass.status.hold else { return message };
     let session = hold.session_end_time.as_ref().map(|end| kept_until(pass, request, seen, end)).unwrap_or_default();
     let deadline = hold.drain_deadline.as_ref().map(clock).unwrap_or_default();
@@ -202,8 +214,9 @@ fn kept_until(pass: &Pass<'_>, request: &Request, seen: &Group, session_end: &Mi
     let last = MicroTime(later(session_end.0, kept.saturating_sub(request.session_timeout)));
     let (by_session, by_last) = (clock(session_end), clock(&last));
     if pass.now < session_end.0 {
-        let removed =
-            format!("Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {by_session}");
+        let removed = format!(
+            "Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {by_session}"
+        );
         return if is_of_new_protocol(seen) {
             removed
         } else {

@@ -11,9 +11,9 @@ use crate::machine::{
     facts::{KafkaSeen, PlanSeen, Seen, group},
     pass::{Pass, new_hold},
     plan::{
-        self, acl_hints, drift,
+        self, acl_hints, drift, export,
         membership::{self, Membership},
-        stoppable, transactions, warnings, workloads,
+        stoppable, warnings, workloads,
     },
     refusal::Refusal,
     request::Request,
@@ -59,7 +59,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         Err(refusals) => {
             let pending = refusals.iter().any(|refusal| refusal.reason == Reason::TransactionPending);
             let advice = acl_hints::advice(request, &pass.seen.kafka);
-            let advice = advice.or_else(|| pending.then(|| transactions::advice(request)));
+            let advice = advice.or_else(|| pending.then(|| export::end_transaction(request)));
             return refuse(pass, &refusals, advice);
         }
     };

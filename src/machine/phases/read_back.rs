@@ -7,8 +7,9 @@ use crate::machine::{
     decision::Decision,
     facts::{CommitSeen, Committed, KafkaError, KafkaErrorKind, Metadata, PerPartition, TopicPartition},
     guards::Guard,
+    metadata,
     pass::Pass,
-    plan::{self, metadata, transactions},
+    plan::{self, export},
     request::Request,
     text::{Message, name_partitions},
     time::{clock, later},
@@ -117,14 +118,14 @@ pub(super) struct Passing {
 impl Passing {
     /// What to wait for: a transaction goes before everything else, because it may never end by
     /// itself.
-    pub fn or(self, earlier: Option<Unread>, at: TopicPartition) -> Option<Unread> {
+    pub fn or(self, earlier: Option<Unread>, at: TopicPartition) -> Unread {
         match earlier {
             Some(mut earlier) if earlier.passing.in_transaction == self.in_transaction => {
                 earlier.at.push(at);
-                Some(earlier)
+                earlier
             }
-            Some(earlier) if earlier.passing.in_transaction => Some(earlier),
-            Some(_) | None => Some(Unread { at: vec![at], passing: self }),
+            Some(earlier) if earlier.passing.in_transaction => earlier,
+            Some(_) | None => Unread { at: vec![at], passing: self },
         }
     }
 }
@@ -150,7 +151,7 @@ impl Unread {
         let until = later(empty, request.drain_timeout);
         let until = hold.map_or(until, |hold| until.min(hold.deadline.0));
         let pending = format!("A producer has sent offsets for {named} in a transaction that it has not ended");
-        let advice = transactions::advice(request);
+        let advice = export::end_transaction(request);
         if pass.now >= until {
             let message = Message::new("A transaction with offsets of the group was still open when drainTimeout expired")
                 .detail(pending)
@@ -178,9 +179,7 @@ pub(super) fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition)
     let passing = |why: String, in_transaction: bool| Err(Trouble::Passing(Passing { why, in_transaction }));
     match answers.get(at) {
         Some(Ok(value)) => Ok(value),
-        Some(Err(error)) if error.kind.is_transient() => {
-            passing(error.to_string(), error.kind == KafkaErrorKind::UnstableOffset)
-        }
+        Some(Err(error)) if error.kind.is_transient() => passing(error.to_string(), error.kind == KafkaErrorKind::UnstableOffset),
         Some(Err(error)) => Err(Trouble::Lasting(error)),
         None => passing("it is missing from the broker's answer".into(), false),
     }

@@ -83,7 +83,7 @@ fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decis
             Ok(()) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
-            Err(Trouble::Passing(passing)) => waits_for = passing.or(waits_for, at),
+            Err(Trouble::Passing(passing)) => waits_for = Some(passing.or(waits_for, at)),
         }
     }
     if let Some(unread) = waits_for {
@@ -138,7 +138,7 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
             }
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
-            Err(Trouble::Passing(passing)) => waits_for = passing.or(waits_for, at),
+            Err(Trouble::Passing(passing)) => waits_for = Some(passing.or(waits_for, at)),
         }
     }
     if !offsets.is_empty() {
@@ -170,13 +170,12 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
             .detail(left_alone);
         return pass.finish(phase, reason, message);
     }
-    let without = pass.status.partitions.iter().filter(|planned| {
-        planned.outcome == PartitionOutcome::Reset && planned.metadata_not_stored
-    });
+    let without =
+        pass.status.partitions.iter().filter(|planned| planned.outcome == PartitionOutcome::Reset && planned.metadata_not_stored);
     let without = match without.count() {
         0 => String::new(),
         many => format!(
-            "The broker has not stored the metadata of the commits of {}, so they were read back by their offsets alone",
+            "The broker did not return the metadata of the commits of {}, so they were read back by their offsets alone",
             count(many, "partition", "partitions")
         ),
     };
@@ -285,7 +284,8 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
 pub(in crate::machine) fn commit_failed(
     mut pass: Pass<'_>,
     offsets: &[(TopicPartition, Committed)],
-    error: &KafkaError) -> Decision {
+    error: &KafkaError,
+) -> Decision {
     if Guard::RefusedForSure.allows(!leaves_open(error.kind)) {
         pass.status.commits_refused += 1;
         let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();

@@ -1,10 +1,10 @@
 //! The partitions that a request means, each with its goal. Resolved once, in planning, and frozen
 //! in the plan.
 
-use super::metadata;
 use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
 use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
+    metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Entry, Goal, Request, Scope, Work},
     text::{Message, name_partitions, verb},
@@ -319,7 +319,7 @@ impl<'a> Expansion<'a> {
             any = true;
             match self.seen.topics.get(&at.topic) {
                 Some(Ok(existing)) if existing.contains(&at.partition) => match before {
-                    Some(before) => self.mean(0, at, Goal::Recorded(before)),
+                    Some(Committed { offset, metadata }) => self.mean(0, at, Goal::Recorded(offset, metadata)),
                     None => without.push(at),
                 },
                 Some(Ok(_)) => gone.push(at),

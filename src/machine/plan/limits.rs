@@ -1,10 +1,10 @@
 //! What the broker and the spec allow: access, targets out of range, and how many records may be
 //! replayed and skipped.
 
-use super::metadata;
 use crate::api::{Clamp, OutOfRange, PartitionOutcome, PartitionStatus, Reason};
 use crate::machine::{
     facts::{Access, Bounds, TopicPartition},
+    metadata,
     refusal::Refusal,
     request::Request,
     text::{Message, count, list, name_partitions, verb},

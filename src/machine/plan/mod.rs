@@ -7,13 +7,11 @@ pub mod drift;
 pub mod expand;
 pub mod export;
 pub mod limits;
-pub(in crate::machine) mod metadata;
 pub(in crate::machine) mod membership;
 pub mod replica_owners;
 pub(in crate::machine) mod rollout;
 pub(in crate::machine) mod stoppable;
 pub(in crate::machine) mod termination;
-pub(in crate::machine) mod transactions;
 pub mod warnings;
 pub mod workloads;
 
@@ -26,6 +24,7 @@ use self::{
 use super::{
     facts::{Bounds, Committed, PerPartition, PlanSeen, TopicPartition, group},
     guards::Guard,
+    metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Goal, Request},
     text::Message,
@@ -103,9 +102,9 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
     let found;
     match goal {
         Goal::Offset(offset) => planned.requested_offset = Some(*offset),
-        Goal::Recorded(recorded) => {
-            planned.requested_offset = Some(recorded.offset);
-            metadata::record_target(&mut planned, &recorded.metadata);
+        Goal::Recorded(offset, found) => {
+            planned.requested_offset = Some(*offset);
+            metadata::record_target(&mut planned, found);
         }
         Goal::FromGroup(source) => {
             let commits = seen.sources.get(source).and_then(|commits| commits.as_ref().ok());

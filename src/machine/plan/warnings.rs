@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Plan, metadata, workloads};
+use super::{Plan, workloads};
 use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
 use crate::machine::{
     facts::{Group, GroupMember, GroupType, PlanSeen, Pod, Seen, TopicPartition, Workload, group},
+    metadata,
     request::Request,
     text::{name_partitions, verb},
 };

@@ -10,7 +10,7 @@ use super::time::spec_duration;
 use crate::api::{
     IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
 };
-use crate::machine::{facts::Committed, limits::PATTERN_SIZE};
+use crate::machine::{limits::PATTERN_SIZE, metadata::Metadata};
 pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -118,7 +118,7 @@ pub enum Goal {
     /// To another group's committed offset.
     FromGroup(String),
     /// Back to this offset with this metadata, which another reset has recorded.
-    Recorded(Committed),
+    Recorded(i64, Metadata),
 }
 
 impl Request {
@@ -203,7 +203,7 @@ impl Goal {
     pub fn source_group(&self) -> Option<&str> {
         match self {
             Self::FromGroup(group) => Some(group),
-            Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
+            Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(..) => None,
         }
     }
 }

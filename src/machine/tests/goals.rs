@@ -7,7 +7,8 @@ use crate::{
     api::{Clamp, Position},
     machine::{
         facts::{TimestampMatch, Undone},
-        plan::{Plan, metadata, plan},
+        metadata,
+        plan::{Plan, plan},
         refusal::Refusal,
     },
 };
@@ -173,7 +174,9 @@ fn what_is_committed_already_is_not_committed_again(
     if goal == Goal::ShiftBy(0) {
         // Both stay where they are.
         let planned = plan(&orders(goal), &seen).unwrap();
-        assert!(planned.partitions.iter().all(|p| p.outcome == PartitionOutcome::Unchanged && p.target_offset == p.before.unwrap()));
+        assert!(
+            planned.partitions.iter().all(|p| p.outcome == PartitionOutcome::Unchanged && p.target_offset == p.before.unwrap())
+        );
         return;
     }
     let planned = plan(&Request { out_of_range: policy, ..orders(goal) }, &seen).unwrap();

@@ -1,9 +1,6 @@
 //! Tables over the whole machine, and a simulated world that it must always find its way out of.
 
 mod autoscalers;
-mod commits;
-mod denied;
-mod draining;
 mod edges;
 mod goals;
 mod holds;
@@ -13,6 +10,7 @@ mod plans;
 mod pure;
 mod receipts;
 mod shared;
+mod steps;
 mod targets;
 mod turns;
 mod walk;
@@ -25,8 +23,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use super::{
     facts::{
         Access, Bounds, Claim, CommitSeen, Committed, Denial, Group, GroupDescription, GroupMember, GroupState, GroupType, Hold,
-        KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen, Seen,
-        TopicPartition, Workload, WorkloadDetails,
+        KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject, ScaledObjectSeen,
+        Seen, TopicPartition, Workload, WorkloadDetails,
     },
     request::{Entry, Goal, Request, Scope, Work},
 };

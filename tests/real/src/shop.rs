@@ -215,9 +215,10 @@ pub fn succeeded(reset: &OffsetReset) {
     assert_eq!((status.phase, status.reason), (Some(Phase::Succeeded), Some(Reason::Succeeded)), "{:?}", status.message);
     for partition in &status.partitions {
         // What was committed already is not committed again.
-        let (outcome, after) = match partition.before == Some(partition.target_offset) {
-            true => (PartitionOutcome::Unchanged, None),
-            false => (PartitionOutcome::Reset, Some(partition.target_offset)),
+        let (outcome, after) = if partition.before == Some(partition.target_offset) {
+            (PartitionOutcome::Unchanged, None)
+        } else {
+            (PartitionOutcome::Reset, Some(partition.target_offset))
         };
         assert_eq!((partition.outcome, partition.after), (outcome, after), "{partition:?}");
     }

@@ -26,7 +26,7 @@ async fn a_broker_that_takes_no_metadata_of_this_length_still_gets_its_reset() {
         assert_eq!((partition.outcome, partition.metadata_not_stored), (PartitionOutcome::Reset, true));
         assert_eq!((status(&done).commits, status(&done).commits_refused), (2, 1));
         let message = status(&done).explanation();
-        assert!(message.contains("The broker has not stored the metadata of the commits of 1 partition"), "{message}");
+        assert!(message.contains("The broker did not return the metadata of the commits of 1 partition"), "{message}");
         let at = TopicPartition::new(&topic, 0);
         let read = Broker::new(CLEAR).group_admin().await.committed(&group, std::slice::from_ref(&at)).await.unwrap();
         let stands = read[&at].clone().unwrap().unwrap();

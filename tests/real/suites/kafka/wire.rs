@@ -88,6 +88,15 @@ impl Wire {
         self.send(JOIN_GROUP, 4, &body);
     }
 
+    /// Joins a group without other members in two steps (KIP-394): the member's id.
+    pub fn join_in_two_steps(&mut self, session: i32) -> String {
+        let member = self.ask_for_a_member_id(session);
+        self.ask_to_join_as(&member, session);
+        let joined = self.receive();
+        assert_eq!(i16_at(&joined, 4), 0, "{joined:?}");
+        member
+    }
+
     fn joining(&self, session: i32, member: &str, protocol_type: &str, protocol: &str) -> Vec<u8> {
         let timeouts = [session.to_be_bytes(), 30_000_i32.to_be_bytes()].concat();
         let protocols = [&1_i32.to_be_bytes()[..], &string(protocol), &0_i32.to_be_bytes()].concat();

@@ -201,7 +201,7 @@ impl Bench {
             target.as_object_mut().unwrap().remove("readyPods");
         }
         status["conditions"].as_array_mut().unwrap().retain(|condition| condition["type"] != "ConsumersResumed");
-        End { status, metadata: metadata.iter().map(|text| names.without(text)).collect(), config_maps }
+        End { status, metadata: metadata.iter().map(|text| names.without(text.text().unwrap())).collect(), config_maps }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use offset_reset_operator::{
-    api::{Phase, Reason},
+    api::{OffsetReset, Phase, Reason},
     machine::facts::{Group, GroupState, group},
 };
 use serde_json::json;
@@ -29,18 +29,20 @@ async fn a_consumer_that_died_while_it_joined_is_kept_for_two_session_timeouts()
         let (topic, group) = (stand.topic().await, unique("dying"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
         let entries = json!([{"topic": topic, "partition": 0, "offset": 30}]);
-        // The first one is given a member id and never joins; the second one joins, and the group waits for the first.
+        // The first one is a member, the second one is given a member id, the third one joins; and all three are gone.
         let begin = Instant::now();
         block_in_place(|| {
+            Wire::to_coordinator(&group).join_in_two_steps(SESSION);
             Wire::to_coordinator(&group).ask_for_a_member_id(SESSION);
-            let mut second = Wire::to_coordinator(&group);
-            let id = second.ask_for_a_member_id(SESSION);
-            second.ask_to_join_as(&id, SESSION);
+            let mut third = Wire::to_coordinator(&group);
+            let id = third.ask_for_a_member_id(SESSION);
+            third.ask_to_join_as(&id, SESSION);
         });
-        stand.until("rebalancing", async |stand| rebalances(&stand.admin.describe_group(&group).await.unwrap(), 1)).await;
+        stand.until("rebalancing", async |stand| rebalances(&stand.admin.describe_group(&group).await.unwrap(), 2)).await;
         let timeouts = json!({"sessionTimeout": "6s", "drainTimeout": "30s"});
         stand.apply("replay", &group, entries, timeouts).await;
-        let said = |reset: &_| status(reset).explanation().contains("one that died while it joined the group is kept until");
+        let said =
+            |reset: &OffsetReset| status(reset).explanation().contains("one that died while it joined the group is kept until");
         wait_for(&stand.api, "replay", "with a bound", said).await;
         let done = wait_for_end(&stand.api, "replay").await;
         succeeded(&done);
@@ -55,13 +57,14 @@ async fn a_group_that_is_kept_by_a_member_that_no_description_lists_is_said_to_b
         let (topic, group) = (stand.topic().await, unique("dying"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
         block_in_place(|| {
-            // As long as nobody joins, the group is empty all the same.
+            let first = Wire::to_coordinator(&group).join_in_two_steps(SESSION);
             Wire::to_coordinator(&group).ask_for_a_member_id(30_000);
-            let mut second = Wire::to_coordinator(&group);
-            let id = second.ask_for_a_member_id(SESSION);
-            second.ask_to_join_as(&id, SESSION);
-            std::thread::sleep(Duration::from_millis(500));
-            Wire::to_coordinator(&group).leave(&id);
+            let mut third = Wire::to_coordinator(&group);
+            let id = third.ask_for_a_member_id(SESSION);
+            third.ask_to_join_as(&id, SESSION);
+            let mut leaving = Wire::to_coordinator(&group);
+            leaving.leave(&first);
+            leaving.leave(&id);
         });
         stand.until("without members", async |stand| rebalances(&stand.admin.describe_group(&group).await.unwrap(), 0)).await;
         assert!(!group::is_empty(&stand.admin.describe_group(&group).await.unwrap()));

@@ -23,7 +23,12 @@ fn waits(reset: &OffsetReset) -> bool {
 }
 
 /// The transaction is opened after the plan was made: a member keeps the group from becoming empty meanwhile.
-async fn applied_and_then_a_transaction(stand: &TestEnv, topic: &str, group: &str, drain: &str) -> rdkafka::producer::BaseProducer {
+async fn applied_and_then_a_transaction(
+    stand: &TestEnv,
+    topic: &str,
+    group: &str,
+    drain: &str,
+) -> rdkafka::producer::BaseProducer {
     stand.commit(group, topic, &[(0, 50), (1, 5), (2, 0)]).await;
     let kind = Kind { never_commits: true, ..Kind::default() };
     let member = Member::start(group, &[topic.to_owned()], &kind, 0, Consumed::default());
@@ -50,7 +55,10 @@ async fn a_transaction_that_stays_open_is_waited_for_as_long_as_drain_timeout() 
         let producer = applied_and_then_a_transaction(stand, &topic, &group, "6s").await;
         let waiting = wait_for(&stand.api, "replay", "waiting for the transaction", waits).await;
         let said = status(&waiting).explanation();
-        assert!(said.contains("in a transaction that it has not ended") && said.contains(" at most; the broker aborts"), "{said}");
+        assert!(
+            said.contains("in a transaction that it has not ended") && said.contains(" at most; the broker aborts"),
+            "{said}"
+        );
         let done = wait_for_end(&stand.api, "replay").await;
         let message = ended(&done, Phase::Failed, Reason::TransactionPending);
         assert!(message.contains("No offset was changed") && status(&done).commits == 0, "{message}");
@@ -65,7 +73,11 @@ async fn a_transaction_that_stays_open_is_waited_for_as_long_as_drain_timeout() 
         let (exit, output) = tool.run("org.apache.kafka.tools.TransactionsCommand", &arguments).await;
         assert!(exit == 0 && output.contains("Producer"), "{exit}: {output}");
         block_in_place(|| producer.abort_transaction(PATIENCE).unwrap());
-        stand.until("stable", async |stand| stand.admin.committed(&group, &[super::tp(&topic, 0)]).await.unwrap().values().all(Result::is_ok)).await;
+        stand
+            .until("stable", async |stand| {
+                stand.admin.committed(&group, &[super::tp(&topic, 0)]).await.unwrap().values().all(Result::is_ok)
+            })
+            .await;
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(5), Some(0)]);
     })
     .await;

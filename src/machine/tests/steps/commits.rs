@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::*;
+use crate::machine::tests::*;
 use crate::{
     api::Position,
     machine::{
@@ -62,7 +62,7 @@ fn metadata_goes_with_its_own_offset_only() {
 
 #[test]
 fn a_broker_that_takes_no_metadata_of_this_length_gets_the_offsets_without() {
-    let plan = final_plan([planned_partition(0), restoring("x")]);
+    let plan = final_plan([restoring("x"), planned_partition(1)]);
     let first = run(&plan, &committed(50, ""), 7);
     let too_large = per_partition(&Err(error(KafkaErrorKind::MetadataTooLarge)));
     let observed = seen(gone(), commit_seen(empty(), &committed(50, "")));
@@ -74,7 +74,7 @@ fn a_broker_that_takes_no_metadata_of_this_length_gets_the_offsets_without() {
     let done = run(&second.status, &committed(10, ""), 8);
     assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::Succeeded)));
     let said = done.status.outcome.as_ref().unwrap().explanation();
-    assert!(said.contains("The broker has not stored the metadata of the commits of 1 partition"), "{said}");
+    assert!(said.contains("The broker did not return the metadata of the commits of 2 partitions"), "{said}");
     // A broker that refuses even that has another reason than its length.
     let again = after(&second.status, second.effect.as_ref().unwrap(), &Answer::Committed(too_large), &observed, at(8));
     assert_eq!(again.status.partitions[0].outcome, PartitionOutcome::Failed);
@@ -127,7 +127,7 @@ fn what_was_unchanged_while_planning_is_committed_when_it_has_moved_and_the_othe
         if let KafkaSeen::ForCommit(seen) = &mut seen {
             seen.committed = found.clone();
         }
-        super::seen(gone(), seen)
+        crate::machine::tests::seen(gone(), seen)
     };
     let fixed = decide(Ok(&request()), &plan, &seen(&moved), at(7)).status;
     let outcomes: Vec<_> = fixed.partitions.iter().map(|p| (p.outcome, p.before, p.replayed)).collect();
@@ -179,14 +179,18 @@ fn nothing_to_change_stops_nothing_and_says_so() {
 #[case::no_longer(status_in(Phase::Resetting), 130, true)]
 #[case::as_long_when_reading_back(final_plan([planned_partition(0)]), 129, false)]
 #[case::no_longer_when_reading_back(final_plan([planned_partition(0)]), 130, true)]
-fn a_transaction_is_waited_for_as_long_as_drain_timeout(#[case] mut status: OffsetResetStatus, #[case] now: i64, #[case] over: bool) {
+fn a_transaction_is_waited_for_as_long_as_drain_timeout(
+    #[case] mut status: OffsetResetStatus,
+    #[case] now: i64,
+    #[case] over: bool,
+) {
     if let Some(hold) = &mut status.hold {
         hold.group_empty_time = Some(micro(10));
     }
     let decision = run(&status, &Err(error(KafkaErrorKind::UnstableOffset)), now);
     assert_eq!(sent(&decision), []);
     assert_eq!(outcome(&decision), over.then_some((Phase::Failed, Reason::TransactionPending)));
-    let said = decision.status.outcome.as_ref().map_or_else(|| decision.status.explanation(), |outcome| outcome.explanation());
+    let said = decision.status.outcome.as_ref().map_or_else(|| decision.status.explanation(), crate::api::Outcome::explanation);
     for words in [
         "kafka-transactions.sh --bootstrap-server kafka:9092 find-hanging --topic __consumer_offsets",
         "kafka-transactions.sh --bootstrap-server kafka:9092 abort",

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::*;
+use crate::machine::tests::*;
 use crate::{
     api::ActionKind,
     machine::{
@@ -33,7 +33,8 @@ fn claim_it() -> Effect {
 #[case::a_receipt(Effect::SettleReceipt { keep: true }, Phase::Restoring, Phase::Restoring)]
 fn what_is_not_allowed_is_tried_again_for_five_seconds(#[case] effect: Effect, #[case] phase: Phase, #[case] then: Phase) {
     let observed = seen(running(), KafkaSeen::NotAsked);
-    let denied = |status: &OffsetResetStatus, now| after(status, &effect, &Answer::NotAllowed(FORBIDDEN.into()), &observed, at(now));
+    let denied =
+        |status: &OffsetResetStatus, now| after(status, &effect, &Answer::NotAllowed(FORBIDDEN.into()), &observed, at(now));
     let first = denied(&status_in(phase), 3);
     assert_eq!((first.status.phase, first.status.not_allowed_since.clone()), (Some(phase), Some(micro(3))));
     assert_eq!(first.requeue, Some(SignedDuration::from_secs(1)));
