@@ -62,8 +62,8 @@ pub struct ResetSpec {
     pub shift_by: Option<i64>,
 
     /// Target: the first record from this long ago or later, as a duration such as 1h30m; write
-    /// days as hours. It is counted back from status.startTime, so it is the same time throughout
-    /// the reset.
+    /// days as hours. It is counted back from status.planningStartTime, when planning began, so it
+    /// is the same time throughout the run; requestedTimestamp of each partition has it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "perhaps_a_duration")]
     #[x_kube(validation = rules::DURATION)]
     #[schemars(length(max = 32))]

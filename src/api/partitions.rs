@@ -1,6 +1,9 @@
 //! The partitions in the status: the plan, and its result.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use k8s_openapi::{
+    ByteString,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, Time},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +28,8 @@ pub struct Totals {
     pub failed: i64,
     /// How many partitions have a target that was moved into the log's range.
     pub clamped: i64,
-    /// How many partitions are left as they are: out of range with outOfRange: Skip, or in range
-    /// with position: Current.
+    /// How many partitions are left as they are: out of range with outOfRange: Skip, or with a
+    /// committed offset that is the target already.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub left_alone: i64,
     /// How many records will be consumed again, over the partitions that have a committed offset.
@@ -48,10 +51,14 @@ pub struct PartitionStatus {
     /// The committed offset before the reset. Absent when the group had not committed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<i64>,
-    /// The metadata string of the committed offset before the reset. The reset replaces it with its
-    /// own.
+    /// The metadata string of the committed offset before the reset, which the reset replaces and
+    /// an undo of it restores. Absent when there was none, or when it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_metadata: Option<String>,
+    /// The same in base64, when the metadata is not UTF-8. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub before_metadata_base64: Option<ByteString>,
     /// The position that was requested. Absent when something else was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = own_description)]
@@ -79,6 +86,21 @@ pub struct PartitionStatus {
     /// The offset to commit; for a partition that is left as it is, the offset that would have been
     /// committed.
     pub target_offset: i64,
+    /// The metadata string to restore together with the offset, which only an undo has; it may be
+    /// empty. It is committed only when targetOffset is requestedOffset, because it belongs to that
+    /// offset. Every other commit carries the string offset-reset/NAMESPACE/NAME/UID of this
+    /// OffsetReset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_metadata: Option<String>,
+    /// The same in base64, when the metadata is not UTF-8. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub target_metadata_base64: Option<ByteString>,
+    /// True when the broker has not stored the metadata string that was to be committed: it is
+    /// longer than the broker allows, or the broker drops or changes it. The offset was then
+    /// committed and read back without it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub metadata_not_stored: bool,
     /// How many records lie between the log's start and the target: retention can delete that many
     /// before the target is out of range.
     #[serde(default)]
@@ -105,8 +127,9 @@ pub struct PartitionStatus {
     pub overwritten: Option<OverwrittenStatus>,
     /// The result for this partition. Planned: not committed. Unconfirmed: a commit was sent and
     /// its result not read back, so the offset is either before or targetOffset. Reset: committed
-    /// and read back. Failed: not reset, for the reason in message. Skipped and Unchanged: left as
-    /// it was, out of range with outOfRange: Skip or in range with position: Current.
+    /// and read back. Failed: not reset, for the reason in message. Skipped: left as it was,
+    /// because its target is out of range and outOfRange is Skip. Unchanged: left as it was,
+    /// because the committed offset is the target already.
     pub outcome: PartitionOutcome,
     /// Why the partition failed, with Kafka's own error. Absent when it did not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,7 +218,7 @@ pub enum PartitionOutcome {
     Failed,
     /// Left as it was, because its target is out of range and outOfRange is Skip.
     Skipped,
-    /// Left as it was, because it is in range and position is Current.
+    /// Left as it was, with its metadata, because the committed offset is the target already.
     Unchanged,
 }
 

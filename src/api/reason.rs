@@ -297,11 +297,13 @@ reasons! {
         /// The consumers kept running. To run the reset, set `dryRun` to false; the plan is then
         /// made again.
         DryRun,
-        /// Every committed offset is already in range, so there was nothing to repair.
+        /// Every committed offset is already as requested, so there was nothing to change.
         ///
-        /// No offset was changed. Usually no consumer was stopped either; when this shows only
-        /// after the stop, the replicas are restored. Nothing has to be done.
-        AlreadyInRange,
+        /// No offset and no metadata of a commit was changed. Usually no consumer was stopped
+        /// either: consumers that run continue from their own position, which may be beyond what
+        /// they have committed. When this shows only after the stop, the replicas are restored.
+        /// Nothing has to be done.
+        NothingToChange,
         /// Every offset was committed and read back as planned, and the API server accepted the
         /// original replica counts.
         ///
@@ -547,12 +549,23 @@ reasons! {
         /// seconds. Later the operator tries again until its deadline, or restores the replicas at
         /// once when the error is final.
         KafkaError,
+        /// A producer has sent offsets for the group in a transaction that is still open, so the
+        /// broker does not tell the committed offsets.
+        ///
+        /// While planning, the operator tries for 30 seconds, and nothing was stopped. Later it
+        /// waits for as long as `drainTimeout`, counted from when the group was empty, and then
+        /// restores the replicas; the message says whether offsets were changed, usually none were.
+        /// The broker aborts the transaction after the producer's `transaction.timeout.ms`; to end
+        /// it before, run the `kafka-transactions.sh` commands in the message. Then create the
+        /// reset under a new name.
+        TransactionPending,
         /// The group still had members when `drainTimeout` expired, or a consumer joined and the
         /// broker refused a commit.
         ///
         /// The replicas are restored; the message says whether offsets were changed, usually none
-        /// were. Stop the members that the message names, or raise `drainTimeout` above their
-        /// `session.timeout.ms`, and create the reset under a new name.
+        /// were. Stop the members that the message names. If they are gone, raise `drainTimeout` as
+        /// the message says, and create the reset under a new name: the broker keeps a consumer
+        /// that died for its session timeout, and one that died while it joined for longer.
         GroupNotEmpty,
         /// The consumers had been held at zero for as long as `holdTimeout` allows.
         ///

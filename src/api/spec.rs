@@ -146,8 +146,8 @@ pub struct OffsetResetSpec {
 
     /// The session.timeout.ms of the consumers, as a duration of up to 30m, such as 10s (the
     /// default). For that long the broker counts a consumer as a member that did not leave the
-    /// group. It only bounds what the reset reports: the reset continues as soon as the broker
-    /// reports the group empty.
+    /// group, and for twice as long one that died while it joined the group. It only bounds what
+    /// the reset reports: the reset continues as soon as the broker reports the group empty.
     #[serde(default = "default_session_timeout", deserialize_with = "a_duration")]
     #[x_kube(validation = rules::SESSION_TIMEOUT)]
     #[schemars(length(max = 32))]
@@ -155,7 +155,8 @@ pub struct OffsetResetSpec {
 
     /// How long the group may take to become empty after the last container has terminated, as a
     /// duration of up to 24h, such as 2m (the default); at least sessionTimeout. When it expires,
-    /// nothing is reset and the replicas are restored.
+    /// nothing is reset and the replicas are restored. For as long, counted from when the group is
+    /// empty, the reset waits for a transaction with offsets of the group that is still open.
     #[serde(default = "default_drain_timeout", deserialize_with = "a_duration")]
     #[x_kube(validation = rules::DRAIN_TIMEOUT)]
     #[schemars(length(max = 32))]

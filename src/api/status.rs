@@ -56,7 +56,7 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_names: Option<String>,
 
-    /// When the operator first saw the reset. A duration in spec.resets is counted back from here.
+    /// When the operator first saw the reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
@@ -68,6 +68,17 @@ pub struct OffsetResetStatus {
     /// When the current phase began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_start_time: Option<MicroTime>,
+
+    /// When planning last began: after the reset was suspended, or had waited for another one. A
+    /// duration in spec.resets is counted back from here; requestedTimestamp of each partition is
+    /// the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planning_start_time: Option<MicroTime>,
+
+    /// Since when the API server has not let the operator do what comes next (401 or 403), which is
+    /// tried again for a while. Absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_allowed_since: Option<MicroTime>,
 
     /// The result of the run. It is decided before the replicas are restored, and final.
     #[serde(default, skip_serializing_if = "Option::is_none")]

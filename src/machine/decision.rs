@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::facts::{GroupMember, Hold, KafkaError, PerPartition, TopicPartition};
+use super::facts::{Committed, GroupMember, Hold, KafkaError, PerPartition, TopicPartition};
 use crate::api::{ActionKind, OffsetResetStatus, Reason};
 
 /// What a pass decides.
@@ -67,8 +67,8 @@ pub enum Effect {
     },
     /// Remove these members from the group: their containers have terminated.
     RemoveMembers(Vec<GroupMember>),
-    /// Commit these offsets, each with the marker of this run.
-    Commit(Vec<(TopicPartition, i64)>),
+    /// Commit these offsets, each with its metadata: usually the marker of this run.
+    Commit(Vec<(TopicPartition, Committed)>),
     /// Write the outcome into the receipt, or delete the receipt.
     SettleReceipt {
         /// Whether the receipt is kept: something was or may have been committed.
@@ -87,6 +87,8 @@ pub enum Answer {
     Stale,
     /// It was refused and would be refused again; the text says why.
     Refused(String),
+    /// The API server does not let the operator do it, or not yet; the text says why.
+    NotAllowed(String),
     /// A commit was answered, for each partition.
     Committed(PerPartition<()>),
     /// A commit failed as a whole: unless the broker refused it, something may have been committed.

@@ -23,6 +23,8 @@ mod decision;
 pub mod facts;
 mod guards;
 mod limits;
+mod metadata;
+mod not_allowed;
 mod pass;
 mod phases;
 pub mod plan;
@@ -53,7 +55,7 @@ pub use limits::MAX_REHOLDS;
 pub use phases::{
     finished::{needs_a_look, needs_offsets},
     planning::PLANNING_TIMEOUT,
-    resetting::MAX_COMMITS,
+    read_back::MAX_COMMITS,
 };
 
 /// Decides what to do next.
@@ -131,6 +133,12 @@ pub fn report_refused(status: &OffsetResetStatus, why: &str, seen: &Observed, no
     pass.finish(Phase::Failed, Reason::ReportUnavailable, message)
 }
 
+/// As [`report_refused`], where the API server has not allowed it: it is tried again for a while.
+#[must_use]
+pub fn report_not_allowed(status: &OffsetResetStatus, why: &str, seen: &Observed, now: Timestamp) -> Decision {
+    not_allowed::wait_for_report(status, why, seen, now).unwrap_or_else(|| report_refused(status, why, seen, now))
+}
+
 /// Whether a reset is over and nothing follows, unless its spec is changed.
 #[must_use]
 pub fn is_over(status: &OffsetResetStatus, dry_run: bool) -> bool {
@@ -147,7 +155,12 @@ pub fn has_ended(status: &OffsetResetStatus, dry_run: bool) -> bool {
 /// Decides what an effect's answer means: the status to write, and when to look again.
 #[must_use]
 pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen: &Observed, now: Timestamp) -> Decision {
-    let pass = Pass::new(status, seen, now);
+    let mut pass = Pass::new(status, seen, now);
+    if let Answer::NotAllowed(why) = answer {
+        let wait = not_allowed::wait(&mut pass, effect, why);
+        return wait.unwrap_or_else(|| after(&pass.status, effect, &Answer::Refused(why.clone()), seen, now));
+    }
+    pass.status.not_allowed_since = None;
     match (effect, answer) {
         (Effect::Commit(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
         (Effect::Commit(offsets), Answer::CommitFailed(error)) => resetting::commit_failed(pass, offsets, error),
@@ -190,6 +203,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Answer::Overridden(_)
             | Answer::Stale
             | Answer::Refused(_)
+            | Answer::NotAllowed(_)
             | Answer::Committed(_)
             | Answer::CommitFailed(_),
         ) => pass.again(),

@@ -5,6 +5,7 @@ use super::{
     decision::{Decision, Effect, Note},
     facts::{Observed, Pod, Seen, Workload},
     guards::Guard,
+    limits::NOT_ALLOWED_RETRY,
     text::{Message, name, seconds, sentences},
     time::later,
     totals::totals,
@@ -73,6 +74,9 @@ impl<'a> Pass<'a> {
         if self.status.phase != Some(phase) {
             self.status.phase = Some(phase);
             self.status.phase_start_time = Some(self.instant());
+            if phase == Phase::Planning {
+                self.status.planning_start_time = Some(self.instant());
+            }
         }
     }
 
@@ -266,6 +270,11 @@ impl<'a> Pass<'a> {
             Effect::RemoveMembers(members) => Some((ActionKind::RemoveMembers, format!("{} members", members.len()))),
             Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
         };
+        if let Some((kind, _)) = &fence
+            && self.was_just_not_allowed(&effect, *kind)
+        {
+            return self.look_again(NOT_ALLOWED_RETRY);
+        }
         if let Some((kind, subject)) = fence {
             self.status.last_action = Some(Action { kind, subject, time: self.instant() });
         }

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{
-    facts::{KafkaError, KafkaErrorKind, TopicPartition},
+    facts::{Denial, KafkaError, KafkaErrorKind, TopicPartition},
     text::{Message, count, name_partitions, verb},
 };
 use crate::api::Reason;
@@ -34,6 +34,12 @@ impl Refusal {
     #[must_use]
     pub fn passing(reason: Reason, message: impl Into<Message>) -> Self {
         Self { reason, message: message.into(), transient: true, patience: None, waiting: None }
+    }
+
+    /// The refusal that follows from the API server's.
+    #[must_use]
+    pub fn from_denial(denial: &Denial, reason: Reason, message: impl Into<Message>) -> Self {
+        Self { transient: matches!(denial, Denial::NotAllowed(_)), ..Self::lasting(reason, message) }
     }
 
     /// The refusal that follows from an error of Kafka about something, such as "topic orders".
@@ -161,6 +167,7 @@ pub(in crate::machine) fn kafka_summary(kind: KafkaErrorKind) -> &'static str {
         KafkaErrorKind::OtherCluster => "spec.kafka leads to another Kafka cluster than when the plan was made",
         KafkaErrorKind::UnsupportedForMessageFormat => "The broker cannot look up timestamps in a partition",
         KafkaErrorKind::UnstableOffset => "A transactional commit of the group is still pending",
+        KafkaErrorKind::MetadataTooLarge => "The broker does not take metadata of this length with a commit",
         KafkaErrorKind::Server => "A broker failed while it worked on a request",
         KafkaErrorKind::Other => "Kafka answered with an error",
     }
@@ -184,7 +191,8 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
         KafkaErrorKind::OtherCluster => Reason::ClusterChanged,
         KafkaErrorKind::UnsupportedForMessageFormat => Reason::TimestampsUnsupported,
         KafkaErrorKind::UnknownMember => Reason::GroupNotEmpty,
-        KafkaErrorKind::Coordinator | KafkaErrorKind::UnstableOffset | KafkaErrorKind::Server | KafkaErrorKind::Other => {
+        KafkaErrorKind::UnstableOffset => Reason::TransactionPending,
+        KafkaErrorKind::Coordinator | KafkaErrorKind::MetadataTooLarge | KafkaErrorKind::Server | KafkaErrorKind::Other => {
             Reason::KafkaError
         }
     }

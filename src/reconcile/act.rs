@@ -6,7 +6,7 @@ use super::{context::Context, credentials::connect, error::Error};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{RunEnd, WriteOutcome},
-    machine::{Answer, Effect, facts::Committed, request::Request},
+    machine::{Answer, Effect, request::Request},
 };
 
 /// Carries out an effect and returns its result. The status that the effect relies on has been written, as `reset`.
@@ -25,7 +25,7 @@ pub(super) async fn act(
             match context.resets.set_finalizer(reset, on).await.map_err(Error::Finalizer)? {
                 WriteOutcome::Done(_) => Ok(Answer::Done),
                 WriteOutcome::Stale => Ok(Answer::Stale),
-                WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
             }
         }
         Effect::Scale { target, resource_version, replicas, kind } => {
@@ -65,10 +65,6 @@ pub(super) async fn act(
         }
         Effect::Commit(offsets) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
-            let offsets: Vec<_> = offsets
-                .iter()
-                .map(|(at, offset)| (at.clone(), Committed { offset: *offset, metadata: request.marker.clone() }))
-                .collect();
             let admin = match connect(context, request, reset.status.as_ref()).await {
                 Ok(admin) => admin,
                 Err(error) => return Ok(Answer::CommitFailed(error)),
@@ -76,7 +72,7 @@ pub(super) async fn act(
             // Connecting may have taken long. The client checks again before each commit request, see `kafka::Allowance`.
             context.require_leadership()?;
             // Awaited to its end: a commit must not land after the restore.
-            match admin.commit(&request.group, &offsets).await {
+            match admin.commit(&request.group, offsets).await {
                 Ok(answers) => {
                     let accepted = answers.values().filter(|answer| answer.is_ok()).count();
                     context.metrics.partitions_committed(accepted as u64);
@@ -92,6 +88,7 @@ fn answer(outcome: WriteOutcome<()>) -> Answer {
     match outcome {
         WriteOutcome::Done(()) => Answer::Done,
         WriteOutcome::Stale => Answer::Stale,
+        WriteOutcome::NotAllowed(why) => Answer::NotAllowed(why),
         WriteOutcome::Refused(why) => Answer::Refused(why),
     }
 }

@@ -80,7 +80,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         .iter()
         .filter_map(|(partition, goal)| match goal {
             Goal::Timestamp(millis) => Some((partition.clone(), *millis)),
-            Goal::Offset(_) | Goal::Position(_) | Goal::ShiftBy(_) | Goal::FromGroup(_) | Goal::Recorded(_) => None,
+            Goal::Offset(_) | Goal::Position(_) | Goal::ShiftBy(_) | Goal::FromGroup(_) | Goal::Recorded(..) => None,
         })
         .collect();
     let latest = scoped.goals.iter().filter(|(_, goal)| **goal == Goal::Position(Position::Latest));

@@ -189,12 +189,16 @@ async fn record(
     seen: &Observed,
 ) -> Result<Option<(OffsetReset, StoredState, Decision)>, Error> {
     let (outcome, decision) = match Box::pin(persist::persist(context, reset.clone(), request, &old, &decision)).await? {
+        WriteOutcome::NotAllowed(why) if old.status.commits == 0 && decision.status.outcome.is_none() => {
+            let decision = machine::report_not_allowed(&old.status, &why, seen, (context.clock)());
+            (Box::pin(persist::persist(context, reset, request, &old, &decision)).await?, decision)
+        }
         WriteOutcome::Refused(why) if old.status.commits == 0 && decision.status.outcome.is_none() => {
             let decision = machine::report_refused(&old.status, &why, seen, (context.clock)());
             (Box::pin(persist::persist(context, reset, request, &old, &decision)).await?, decision)
         }
         // After a commit the consumers must be restored, with or without a report.
-        WriteOutcome::Refused(why) => {
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             (Box::pin(persist::persist_without_report(context, reset, &old, &decision, &why)).await?, decision)
         }
         outcome @ (WriteOutcome::Done(_) | WriteOutcome::Stale) => (outcome, decision),
@@ -202,7 +206,7 @@ async fn record(
     let (written, stored) = match outcome {
         WriteOutcome::Done(persisted) => *persisted,
         WriteOutcome::Stale => return Ok(None),
-        WriteOutcome::Refused(why) => return Err(Error::Unrecordable(why)),
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => return Err(Error::Unrecordable(why)),
     };
     if stored.status.phase != old.status.phase {
         log_phase(&written, &stored.status);

@@ -342,7 +342,7 @@ async fn read_undone(context: &Context, reset: &OffsetReset, request: &Request) 
             match context.reports.read(&undone).await.map_err(|error| error.to_string())? {
                 ReportRead::Found(report) => report.partitions,
                 ReportRead::Missing => return Err(format!("its report, ConfigMap {}, is gone", report_name(&undone))),
-                ReportRead::Unreadable { why, .. } => return Err(why),
+                ReportRead::Unreadable { why, .. } => return Err(why.to_string()),
             }
         };
         let same_brokers = brokers(reset).iter().any(|broker| brokers(&undone).contains(broker));

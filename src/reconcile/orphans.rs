@@ -114,7 +114,7 @@ async fn restore(
             Ok(Action::requeue(Duration::ZERO))
         }
         WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
-        WriteOutcome::Refused(why) => {
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             let message = format!(
                 "is still at zero for OffsetReset {}, which is gone, because it could not be restored to {} replicas: {why}. \
                  Retrying. To restore it yourself: kubectl --namespace {namespace} scale {} --replicas={}",
@@ -166,7 +166,7 @@ async fn resume(context: &Context, namespace: &str, target: &TargetRef, hold: &H
             Ok(Some(Action::requeue(Duration::ZERO)))
         }
         WriteOutcome::Stale => Ok(Some(Action::requeue(Duration::ZERO))),
-        WriteOutcome::Refused(why) => {
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             tracing::warn!(
                 namespace,
                 workload = hold.workload,
@@ -183,7 +183,7 @@ async fn write(context: &Context, namespace: &str, target: &TargetRef, hold: Hol
     match context.claims.write(namespace, target, &hold).await.map_err(Error::Claim)? {
         WriteOutcome::Done(()) => Ok(Action::requeue(Duration::ZERO)),
         WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
-        WriteOutcome::Refused(why) => {
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             tracing::warn!(namespace, workload = hold.workload, why, "failed to write the Lease of a held workload");
             Ok(Action::requeue(RETRY))
         }

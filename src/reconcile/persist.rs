@@ -12,6 +12,7 @@ use crate::{
     kubernetes::{Files, ReportRead, WriteOutcome, report_name},
     machine::{
         self, Decision,
+        facts::Denial,
         plan::export::{ReportRef, equivalent_command},
         request::Request,
     },
@@ -31,9 +32,9 @@ pub(super) struct StoredState {
     /// The version of the report that was read; `None` when there is none, or none was needed.
     report_version: Option<String>,
     /// Why partitions that are needed are missing.
-    pub report_lost: Option<String>,
+    pub report_lost: Option<Denial>,
     /// Why the report cannot be written: another object has its name, or the operator may not read it.
-    report_blocked: Option<String>,
+    report_blocked: Option<Denial>,
 }
 
 /// Reads the stored state; the report only in the phases that work on the partitions.
@@ -67,7 +68,7 @@ impl StoredState {
                 self.report_version = Some(report.version);
                 self.add_omitted(report.partitions);
             }
-            ReportRead::Missing => self.lose("it was deleted".to_owned()),
+            ReportRead::Missing => self.lose(Denial::Refused("it was deleted".to_owned())),
             ReportRead::Unreadable { version, why } => {
                 self.report_blocked = version.is_none().then(|| why.clone());
                 self.report_version = version;
@@ -96,7 +97,8 @@ impl StoredState {
         }
         let expected = self.status.partitions.len() + omitted;
         if self.status.phase == Some(Phase::Resetting) && partitions.len() != expected {
-            return self.lose(format!("it has {} partitions, but the plan has {expected}", partitions.len()));
+            let why = format!("it has {} partitions, but the plan has {expected}", partitions.len());
+            return self.lose(Denial::Refused(why));
         }
         // What is over must not change with a report that was not updated at its end.
         let is_over = self.status.phase.is_some_and(Phase::is_terminal);
@@ -107,7 +109,7 @@ impl StoredState {
         self.status.partitions_omitted = 0;
     }
 
-    fn lose(&mut self, why: String) {
+    fn lose(&mut self, why: Denial) {
         if self.status.partitions_omitted > 0 && self.status.phase == Some(Phase::Resetting) {
             self.report_lost = Some(why);
         }
@@ -117,8 +119,8 @@ impl StoredState {
 /// The object and the state as they are stored now.
 pub(super) type Persisted = Box<(OffsetReset, StoredState)>;
 
-/// Writes what a decision has changed: first the report, then the status. `Refused` means that the report or the receipt
-/// cannot be written.
+/// Writes what a decision has changed: first the report, then the status. `Refused` and
+/// `NotAllowed` mean that the report or the receipt cannot be written.
 pub(super) async fn persist(
     context: &Context,
     reset: OffsetReset,
@@ -135,8 +137,10 @@ pub(super) async fn persist(
             // A status that was edited by hand may have lost its plan, and then an earlier report exists.
             next.read_report(context, &reset).await?;
         }
-        if let Some(why) = &next.report_blocked {
-            return Ok(WriteOutcome::Refused(why.clone()));
+        match &next.report_blocked {
+            Some(Denial::NotAllowed(why)) => return Ok(WriteOutcome::NotAllowed(why.clone())),
+            Some(Denial::Refused(why)) => return Ok(WriteOutcome::Refused(why.clone())),
+            None => {}
         }
         let files = match Files::of(&next.status.partitions) {
             Ok(files) => files,
@@ -150,6 +154,7 @@ pub(super) async fn persist(
         match context.reports.write(&reset, files, next.report_version.as_deref()).await.map_err(Error::WriteReport)? {
             WriteOutcome::Done(version) => next.report_version = Some(version),
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
+            WriteOutcome::NotAllowed(why) => return Ok(WriteOutcome::NotAllowed(why)),
             WriteOutcome::Refused(why) => return Ok(WriteOutcome::Refused(why)),
         }
         let config_map = report_name(&reset);
@@ -172,6 +177,9 @@ pub(super) async fn persist(
         match opened.map_err(Error::Receipt)? {
             WriteOutcome::Done(()) => {}
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
+            WriteOutcome::NotAllowed(why) => {
+                return Ok(WriteOutcome::NotAllowed(format!("its receipt could not be written: {why}")));
+            }
             WriteOutcome::Refused(why) => return Ok(WriteOutcome::Refused(format!("its receipt could not be written: {why}"))),
         }
     }
@@ -198,7 +206,7 @@ async fn write_status(context: &Context, reset: OffsetReset, stored: StoredState
     context.require_leadership()?;
     match context.resets.write_status(&reset, &listed(&stored.status)).await.map_err(Error::WriteStatus)? {
         WriteOutcome::Done(written) => Ok(WriteOutcome::Done(Box::new((written, stored)))),
-        WriteOutcome::Refused(why) => Err(Error::StatusRefused(why)),
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::StatusRefused(why)),
         WriteOutcome::Stale => Ok(WriteOutcome::Stale),
     }
 }

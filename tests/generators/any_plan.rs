@@ -105,7 +105,7 @@ fn per_partition<T>(
 
 fn any_commit(random: &mut Random) -> Option<Committed> {
     // A broker keeps what it was given, and it was once given anything.
-    random.percent(80).then(|| Committed { offset: any_offset(random), metadata: String::new() })
+    random.percent(80).then(|| Committed { offset: any_offset(random), metadata: "".into() })
 }
 
 fn any_group(random: &mut Random) -> Group {

@@ -66,6 +66,16 @@ async fn a_group_that_may_not_be_seen_is_said_at_once() {
     assert_eq!(admin.committed("g", &[orders(0)]).await.unwrap()[&orders(0)], Ok(None));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_any_bytes_is_committed_and_read_byte_for_byte() {
+    let (_cluster, admin) = cluster(1, 1).await;
+    for metadata in [b"bAAkAAoA".to_vec(), vec![0, 0xff, 0xfe, b'x', 0], vec![b'x'; 4_096]] {
+        let wanted = Committed { offset: 7, metadata: metadata.into() };
+        assert_eq!(admin.commit("g", &[(orders(0), wanted.clone())]).await.unwrap()[&orders(0)], Ok(()));
+        assert_eq!(admin.committed("g", &[orders(0)]).await.unwrap()[&orders(0)], Ok(Some(wanted)));
+    }
+}
+
 /// librdkafka's work goes on when nobody waits for it any more: what was begun is carried out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_caller_has_gone_is_carried_out_all_the_same() {

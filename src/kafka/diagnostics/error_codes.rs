@@ -26,6 +26,7 @@ pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
         // No leader, not the leader, no replica or a broken disk on the leader, outdated epochs,
         // OFFSET_NOT_AVAILABLE.
         5 | 6 | 9 | 56 | 72 | 74 | 75 | 78 => KafkaErrorKind::Leader,
+        12 => KafkaErrorKind::MetadataTooLarge,
         // Loading, not available, on another broker; librdkafka waits for one.
         14..=16 | -180 => KafkaErrorKind::Coordinator,
         // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, FENCED
@@ -96,6 +97,7 @@ fn progress(kind: KafkaErrorKind) -> Progress {
         | KafkaErrorKind::OtherCluster
         | KafkaErrorKind::UnsupportedForMessageFormat
         | KafkaErrorKind::UnstableOffset
+        | KafkaErrorKind::MetadataTooLarge
         | KafkaErrorKind::Server => Progress::Answered,
         KafkaErrorKind::Other => Progress::Unknown,
     }
@@ -192,7 +194,7 @@ mod tests {
     #[case::unknown_server_error(-1, KafkaErrorKind::Server, true)]
     #[case::invalid_commit_size(28, KafkaErrorKind::Other, false)]
     #[case::no_error_is_no_meaning(0, KafkaErrorKind::Other, false)]
-    #[case::metadata_too_large(12, KafkaErrorKind::Other, false)]
+    #[case::metadata_too_large(12, KafkaErrorKind::MetadataTooLarge, false)]
     #[case::of_the_future(4711, KafkaErrorKind::Other, false)]
     fn a_code_means(#[case] code: i32, #[case] expected: KafkaErrorKind, #[case] transient: bool) {
         assert_eq!(kind(code), expected);

@@ -8,7 +8,7 @@ use super::{
     handle::{Answers, Call, Handle, Owned, c_string, options, options_without_limit},
     raw_error::{RawError, check, check_and_free, text},
 };
-use crate::machine::facts::{Committed, TopicPartition};
+use crate::machine::facts::{Committed, Metadata, TopicPartition};
 
 /// librdkafka's offset for "not given".
 const NO_OFFSET: i64 = sys::RD_KAFKA_OFFSET_INVALID as i64;
@@ -276,19 +276,19 @@ unsafe fn group_answers<T>(
 ///
 /// # Safety
 /// `entry` is a valid entry that lives during the call.
-unsafe fn metadata(entry: *const Entry) -> String {
+unsafe fn metadata(entry: *const Entry) -> Metadata {
     // SAFETY: by the contract of this function; librdkafka's pointer and length belong together.
     let bytes = unsafe {
         if (*entry).metadata.is_null() {
-            return String::new();
+            return Metadata::default();
         }
         std::slice::from_raw_parts((*entry).metadata.cast::<u8>(), (*entry).metadata_size)
     };
-    String::from_utf8_lossy(bytes).into_owned()
+    bytes.to_vec().into()
 }
 
 /// Gives an entry its metadata, in memory that librdkafka frees with the list.
-fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), RawError> {
+fn set_metadata(entry: &mut Entry, metadata: &Metadata) -> Result<(), RawError> {
     if metadata.is_empty() {
         return Ok(());
     }
@@ -299,7 +299,7 @@ fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), RawError> {
         if copy.is_null() {
             return Err(RawError::invalid("no memory"));
         }
-        ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast::<u8>(), metadata.len());
+        ptr::copy_nonoverlapping(metadata.as_bytes().as_ptr(), copy.cast::<u8>(), metadata.len());
         entry.metadata = copy;
         entry.metadata_size = metadata.len();
     }
@@ -308,6 +308,8 @@ fn set_metadata(entry: &mut Entry, metadata: &str) -> Result<(), RawError> {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::{super::raw_error::INVALID_ARGUMENT, *};
 
     #[test]
@@ -316,14 +318,18 @@ mod tests {
         assert!(Partitions::plain(&[TopicPartition::new("a\0b", 0)]).is_err());
     }
 
-    #[test]
-    fn metadata_survives_a_native_list() {
+    #[rstest]
+    #[case::text("offset-reset/shop/replay/uid".into())]
+    #[case::none(Metadata::default())]
+    #[case::with_a_nul_and_not_utf_8(vec![b'a', 0, 0xff, 0xfe].into())]
+    #[case::as_long_as_a_broker_takes(vec![0xc3; 4_096].into())]
+    fn metadata_survives_a_native_list_byte_for_byte(#[case] given: Metadata) {
         let at = TopicPartition::new("orders", 3);
-        let list = Partitions::build([(&at, "offset-reset/shop/replay/uid")].into_iter(), set_metadata).unwrap();
+        let list = Partitions::build([(&at, &given)].into_iter(), set_metadata).unwrap();
         // SAFETY: the list lives to the end of the test.
         let entry = unsafe { entries(list.0.get()) }.next().unwrap();
         // SAFETY: a valid entry.
-        assert_eq!(unsafe { (metadata(entry), outcome(entry)) }, ("offset-reset/shop/replay/uid".into(), (at, Ok(()))));
+        assert_eq!(unsafe { (metadata(entry), outcome(entry)) }, (given, (at, Ok(()))));
     }
 
     #[test]

@@ -159,9 +159,9 @@ mod tests {
         ) {
             let mut offsets: Vec<_> = sizes
                 .iter()
-                .map(|(topic, metadata)| (tp(&"t".repeat(*topic), 0), Committed { offset: 1, metadata: "m".repeat(*metadata) }))
+                .map(|(topic, metadata)| (tp(&"t".repeat(*topic), 0), Committed { offset: 1, metadata: "m".repeat(*metadata).into() }))
                 .collect();
-            offsets.extend(std::iter::repeat_n((tp("t", 1), Committed { offset: 2, metadata: String::new() }), small));
+            offsets.extend(std::iter::repeat_n((tp("t", 1), Committed { offset: 2, metadata: "".into() }), small));
             let chunks = commit_chunks("group", &offsets);
             let weight = |chunk: &&[(TopicPartition, Committed)]| {
                 chunk.iter().map(|(at, c)| BYTES_PER_PARTITION + 5 + at.topic.len() + c.metadata.len()).sum::<usize>()

@@ -153,7 +153,7 @@ impl Candidate {
         Ok(match written {
             WriteOutcome::Done(lease) => Attempt::Holds(Box::new(lease)),
             WriteOutcome::Stale => Attempt::TooLate,
-            WriteOutcome::Refused(why) => Attempt::Refused(why),
+            WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Attempt::Refused(why),
         })
     }
 
@@ -238,7 +238,7 @@ impl Held {
                     self.lease = lease;
                     return Ok(Renewal::Done);
                 }
-                WriteOutcome::Refused(why) => return Ok(Renewal::Refused(why)),
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => return Ok(Renewal::Refused(why)),
                 WriteOutcome::Stale => {}
             }
             let found = self.candidate.leases.get_opt(&self.candidate.name).await?;

@@ -8,13 +8,14 @@ use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis:
 use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 
 use crate::kubernetes::{
-    errors::{describe, is_refusal},
+    errors::denial,
     limit::limited,
     objects::{is_ours, labels},
     write::{WriteOutcome, classify},
 };
 use crate::{
     api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
+    machine::facts::Denial,
     machine::plan::export::{AFTER, BEFORE, after_csv, before_csv},
 };
 
@@ -58,7 +59,7 @@ pub enum ReportRead {
         /// The resourceVersion that was read, when the ConfigMap is this reset's.
         version: Option<String>,
         /// The reason, as a clause for messages.
-        why: String,
+        why: Denial,
     },
     /// The report.
     Found(Report),
@@ -163,23 +164,31 @@ impl Reports {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(ReportRead::Missing),
             // Consumers may be held at zero: a refusal must end the reset instead of being retried without end.
-            Err(error) if is_refusal(&error) => {
-                let why = format!("ConfigMap {}: {}", report_name(reset), describe(&error));
+            Err(error) => {
+                let about = |why: String| format!("ConfigMap {}: {why}", report_name(reset));
+                let why = match denial(&error) {
+                    Some(Denial::NotAllowed(why)) => Denial::NotAllowed(about(why)),
+                    Some(Denial::Refused(why)) => Denial::Refused(about(why)),
+                    None => return Err(error),
+                };
                 return Ok(ReportRead::Unreadable { version: None, why });
             }
-            Err(error) => return Err(error),
         };
         if !found.owner_references().iter().any(|owner| Some(&owner.uid) == reset.metadata.uid.as_ref()) {
             let why = format!("ConfigMap {} does not belong to this OffsetReset", found.name_any());
-            return Ok(ReportRead::Unreadable { version: None, why });
+            return Ok(ReportRead::Unreadable { version: None, why: Denial::Refused(why) });
         }
         if let Err(why) = is_ours(&found.metadata) {
-            return Ok(ReportRead::Unreadable { version: None, why: format!("ConfigMap {}: {why}", found.name_any()) });
+            let why = Denial::Refused(format!("ConfigMap {}: {why}", found.name_any()));
+            return Ok(ReportRead::Unreadable { version: None, why });
         }
         let version = found.resource_version().unwrap_or_default();
         Ok(match partitions_in(&found) {
             Ok(partitions) => ReportRead::Found(Report { version, partitions }),
-            Err(why) => ReportRead::Unreadable { version: Some(version), why: format!("ConfigMap {}: {why}", found.name_any()) },
+            Err(why) => {
+                let why = Denial::Refused(format!("ConfigMap {}: {why}", found.name_any()));
+                ReportRead::Unreadable { version: Some(version), why }
+            }
         })
     }
 
@@ -229,6 +238,10 @@ mod tests {
             partition,
             before: Some(i64::from(partition) * 7919),
             before_metadata: (metadata > 0).then(|| format!("{partition:0metadata$}")),
+            before_metadata_base64: None,
+            target_metadata: None,
+            target_metadata_base64: None,
+            metadata_not_stored: false,
             requested_position: None,
             requested_shift: None,
             requested_offset: Some(10),

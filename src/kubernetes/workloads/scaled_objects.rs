@@ -17,7 +17,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::facts::{ScaledObject, ScaledObjectSeen},
+    machine::facts::{Denial, ScaledObject, ScaledObjectSeen},
 };
 
 const GROUP_VERSION: &str = "keda.sh/v1alpha1";
@@ -77,12 +77,14 @@ impl ScaledObjects {
     }
 
     /// Why the API server would refuse a pause, if so: a dry run, which includes admission.
-    pub async fn try_pause(&self, namespace: &str, found: &ScaledObject) -> Option<String> {
+    pub async fn try_pause(&self, namespace: &str, found: &ScaledObject) -> Option<Denial> {
         let patch = annotations(&found.resource_version, &json!({PAUSED: "true", PAUSED_BY: "a-dry-run"}));
         match self.patch(namespace, &found.name, &patch, true).await {
             Ok(WriteOutcome::Done(()) | WriteOutcome::Stale) => None,
-            Ok(WriteOutcome::Refused(why)) => Some(why),
-            Err(error) => Some(describe(&error)),
+            Ok(WriteOutcome::NotAllowed(why)) => Some(Denial::NotAllowed(why)),
+            Ok(WriteOutcome::Refused(why)) => Some(Denial::Refused(why)),
+            // No answer is no refusal, and may pass as well.
+            Err(error) => Some(Denial::NotAllowed(describe(&error))),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::{FIELD_MANAGER, TargetRef},
-    machine::facts::{ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails},
+    machine::facts::{Denial, ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails},
 };
 
 /// Reads and scales workloads.
@@ -234,7 +234,8 @@ impl Targets {
             // A conflict proves the permission to scale as a success does: the API server checks it after the permission.
             Ok(WriteOutcome::Done(0) | WriteOutcome::Stale) => {}
             Ok(WriteOutcome::Done(count)) => workload.overridden = Some(count),
-            Ok(WriteOutcome::Refused(why)) => workload.refusal = Some(why),
+            Ok(WriteOutcome::NotAllowed(why)) => workload.refusal = Some(Denial::NotAllowed(why)),
+            Ok(WriteOutcome::Refused(why)) => workload.refusal = Some(Denial::Refused(why)),
             Err(error) => return Err(format!("the dry run of scaling it failed: {}", describe(&error))),
         }
         Ok(())

@@ -79,7 +79,7 @@ pub(in crate::machine) fn refusal(seen: Option<&ScaledObjectSeen>, target: &str,
                     "Grant the right with `kubectl apply -k deploy/keda` (get, list and patch of scaledobjects in keda.sh), or pause it \
                      yourself: kubectl annotate scaledobject {name} autoscaling.keda.sh/paused=true"
                 ));
-            Some(Refusal::lasting(reason, message))
+            Some(Refusal::from_denial(why, reason, message))
         }
         Some(ScaledObjectSeen::Unknown(why)) => {
             let message =

@@ -6,6 +6,8 @@ use std::{
     fmt,
 };
 
+use crate::machine::metadata::Metadata;
+
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {
@@ -53,7 +55,7 @@ pub struct Committed {
     /// The offset that a consumer would start from.
     pub offset: i64,
     /// The string that was stored beside it, empty when there was none.
-    pub metadata: String,
+    pub metadata: Metadata,
 }
 
 /// Which protocol a group speaks.
@@ -166,6 +168,8 @@ pub enum KafkaErrorKind {
     UnsupportedForMessageFormat,
     /// A transactional commit is still pending on the partition (88).
     UnstableOffset,
+    /// The metadata string of a commit is longer than the broker allows (12).
+    MetadataTooLarge,
     /// A call had no answer: whether it was carried out is not known.
     Timeout,
     /// The broker failed while it worked on the request (-1): whether it was carried out is not
@@ -199,6 +203,7 @@ impl KafkaErrorKind {
             | Self::UnsupportedGroupType
             | Self::OtherCluster
             | Self::UnsupportedForMessageFormat
+            | Self::MetadataTooLarge
             | Self::Other => false,
         }
     }

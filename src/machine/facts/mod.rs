@@ -2,6 +2,7 @@
 //!
 //! The adapters in `kafka` and `kubernetes` produce it, the other folders of `machine` consume it.
 
+mod denial;
 pub mod group;
 mod hold;
 mod kafka;
@@ -13,6 +14,8 @@ mod scaled_object;
 mod seen;
 mod workload;
 
+pub use super::metadata::Metadata;
+pub use denial::Denial;
 pub use hold::{Claim, Hold};
 pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,

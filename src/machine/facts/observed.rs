@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    denial::Denial,
     hold::Hold,
     kafka::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch},
     peer::{Blocker, PeerReset},
@@ -31,7 +32,7 @@ pub struct Observed {
     /// All other resets of this operator. Read in Planning, Stopping and Restoring.
     pub others: Vec<PeerReset>,
     /// Why the report of the plan is missing, when it is needed and missing.
-    pub report_lost: Option<String>,
+    pub report_lost: Option<Denial>,
     /// The receipt of an earlier run of the same name and spec. Read in Pending only.
     pub receipt: Option<Seen<Receipt>>,
     /// The targets, in the order of the spec.

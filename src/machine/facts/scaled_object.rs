@@ -1,5 +1,7 @@
 //! A KEDA ScaledObject that scales a target.
 
+use super::denial::Denial;
+
 /// What was seen of the ScaledObject of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScaledObjectSeen {
@@ -29,5 +31,5 @@ pub struct ScaledObject {
     /// KEDA reports it as paused.
     pub acknowledged: bool,
     /// Why pausing it would be refused, from a dry run; only tried while planning.
-    pub refusal: Option<String>,
+    pub refusal: Option<Denial>,
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::rollout::Rollout;
+use super::{denial::Denial, rollout::Rollout};
 
 /// A target, as its `scale` subresource reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Workload {
     /// Its desired replicas; one where `spec.replicas` is not set.
     pub replicas: i32,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
-    pub refusal: Option<String>,
+    pub refusal: Option<Denial>,
     /// The replica count that came out of the same dry run, where an admission policy or webhook changes the requested zero.
     pub overridden: Option<i32>,
     /// The pods that belong to it.

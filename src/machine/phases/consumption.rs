@@ -210,7 +210,7 @@ fn consumers_may_have_run(pass: &Pass<'_>, request: Option<&Request>) -> bool {
 
 /// The other OffsetReset that has set an offset, as namespace/name.
 fn by(committed: &Committed, own_uid: &str) -> Option<String> {
-    let mark = committed.metadata.strip_prefix(MARK)?;
+    let mark = committed.metadata.text()?.strip_prefix(MARK)?;
     let (name, uid) = mark.rsplit_once('/')?;
     (uid != own_uid).then(|| name.to_owned())
 }

@@ -2,6 +2,7 @@
 //! bound that is reported, not a sleep.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::{ActionKind, ConditionType, Phase, Reason, RemainingMembers};
 use crate::machine::{
@@ -11,7 +12,7 @@ use crate::machine::{
     refusal::Refusal,
     request::Request,
     text::{Message, count},
-    time::clock,
+    time::{clock, later},
 };
 
 /// How often the broker is asked right after the last container has terminated, when members are
@@ -51,7 +52,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             let status = group::status(seen, pass.status.group.as_ref(), &pass.pods());
             let empty = group::is_empty(seen);
             let members = group::name_members(&status);
-            let (state, number) = (status.state.clone(), status.members);
+            let state = status.state.clone();
             pass.status.group = Some(status);
             if empty {
                 let at = pass.instant();
@@ -65,13 +66,13 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
                 return pass.go_on(Phase::Resetting, Reason::Committing, message);
             }
             if over {
-                let message = not_empty(&pass, request, &state, &members);
+                let message = not_empty(&pass, request, seen, &state, &members);
                 return pass.finish(Phase::Failed, Reason::GroupNotEmpty, message);
             }
             if let Some(effect) = remove_members(&mut pass, request, seen, terminated, &members) {
                 return pass.act(effect);
             }
-            let message = waiting(&pass, &state, number, &members);
+            let message = waiting(&pass, request, seen, &state, &members);
             pass.wait(Reason::WaitingForGroup, message, interval)
         }
         KafkaSeen::Failed(error) if over || !error.kind.is_transient() => {
@@ -89,14 +90,69 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
 }
 
 /// drainTimeout has expired.
-fn not_empty(pass: &Pass<'_>, request: &Request, state: &str, members: &str) -> Message {
-    Message::naming([&request.group], |[group]| format!("Group {group} was still {state} when drainTimeout expired"))
-        .detail(format!("Its remaining members: {members}"))
-        .detail(pass.offsets_changed())
-        .advice(
-            "Stop those consumers too, or, if they are gone, raise drainTimeout above their session.timeout.ms; then create the \
-             reset under a new name",
+fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &str) -> Message {
+    let message =
+        Message::naming([&request.group], |[group]| format!("Group {group} was still {state} when drainTimeout expired"));
+    let message = if members.is_empty() {
+        message.detail(none_listed(seen))
+    } else {
+        message.detail(format!("Its remaining members: {members}"))
+    };
+    let (what, kept) = kept_for(request, seen);
+    let (session, drain) = (request.session_timeout.as_secs(), request.drain_timeout.as_secs());
+    let gone = if request.drain_timeout <= kept {
+        format!("raise drainTimeout above {} s: the broker keeps a consumer that is gone for {what}", kept.as_secs())
+    } else if is_of_new_protocol(seen) {
+        format!(
+            "the group's consumer.session.timeout.ms on the broker is longer than drainTimeout ({drain} s): raise drainTimeout above it"
         )
+    } else {
+        format!(
+            "their session.timeout.ms is longer than sessionTimeout ({session} s), because drainTimeout ({drain} s) is longer than {what}: \
+             set sessionTimeout to theirs, and drainTimeout to more than twice that"
+        )
+    };
+    let advice = if members.is_empty() {
+        format!("If no consumer of the group runs any more, {gone}")
+    } else {
+        format!("Stop those consumers too; or, if they are gone, {gone}")
+    };
+    message.detail(pass.offsets_changed()).advice(advice).advice("Then create the reset under a new name")
+}
+
+/// What keeps a group without a listed member from being empty.
+fn none_listed(seen: &Group) -> &'static str {
+    if group::is_rebalancing(seen) {
+        "The broker lists no members: a consumer that was given a member id and did not join with it keeps the group from becoming empty \
+         until its session expires"
+    } else {
+        "The broker lists no members"
+    }
+}
+
+/// For how long a rebalance of classic members lasts at most: the default of max.poll.interval.ms,
+/// and the time that the broker gives a new member to join.
+const REBALANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// For how long the broker keeps consumers that are gone, at most, if sessionTimeout is theirs.
+///
+/// A classic member that was stable is removed one session timeout after its last heartbeat. One
+/// that died while it joined is kept until the rebalance is over, and for a session timeout from
+/// then on; the rebalance is over when the other members have joined or were removed, and so as a
+/// rule after a session timeout. Members of the new protocol do not join together.
+fn kept_for(request: &Request, seen: &Group) -> (&'static str, SignedDuration) {
+    let session = request.session_timeout;
+    if is_of_new_protocol(seen) {
+        ("one session timeout", session)
+    } else if group::is_rebalancing(seen) {
+        ("max.poll.interval.ms (5 minutes by default) and one session timeout", REBALANCE.saturating_add(session))
+    } else {
+        ("two session timeouts", session.saturating_add(session))
+    }
+}
+
+fn is_of_new_protocol(seen: &Group) -> bool {
+    matches!(seen, Group::Found(found) if found.group_type == GroupType::Consumer)
 }
 
 /// Removes the remaining members from a classic group, when the spec says so.
@@ -133,27 +189,50 @@ pub(in crate::machine) fn removal_refused(mut pass: Pass<'_>, why: &str) -> Deci
 
 /// The members and how long the reset waits for them; the text does not change while nothing
 /// changes.
-fn waiting(pass: &Pass<'_>, state: &str, number: i32, members: &str) -> Message {
-    let summary = match number {
+fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &str) -> Message {
+    let summary = match group::members(seen) {
         0 => format!("Waiting until the group is empty; the broker reports it as {state}"),
-        _ => format!("Waiting until the group is empty; {} in it", count(number, "member is still", "members are still")),
+        number => format!("Waiting until the group is empty; {} in it", count(number, "member is still", "members are still")),
     };
     let message =
         Message::new(summary).detail(format!("All containers have terminated, and the broker reports the group as {state}"));
-    let message = if members.is_empty() { message } else { message.detail(format!("Remaining members: {members}")) };
-    let Some(hold) = &pass.status.hold else { return message };
-    let session = match &hold.session_end_time {
-        Some(end) if pass.now < end.0 => {
-            format!(
-                "Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {}",
-                clock(end)
-            )
-        }
-        Some(end) => {
-            format!("sessionTimeout expired at {}: their session.timeout.ms is longer, or they are still running", clock(end))
-        }
-        None => String::new(),
+    let message = if members.is_empty() {
+        message.detail(none_listed(seen))
+    } else {
+        message.detail(format!("Remaining members: {members}"))
     };
+    let Some(hold) = &pass.status.hold else { return message };
+    let session = hold.session_end_time.as_ref().map(|end| kept_until(pass, request, seen, end)).unwrap_or_default();
     let deadline = hold.drain_deadline.as_ref().map(clock).unwrap_or_default();
     message.detail(session).detail(format!("The consumers are at zero, and the reset waits until {deadline} at most"))
+}
+
+/// Until when the broker keeps members that are gone; `session_end` is one session timeout after
+/// the last container has terminated.
+fn kept_until(pass: &Pass<'_>, request: &Request, seen: &Group, session_end: &MicroTime) -> String {
+    let (what, kept) = kept_for(request, seen);
+    let last = MicroTime(later(session_end.0, kept.saturating_sub(request.session_timeout)));
+    let (by_session, by_last) = (clock(session_end), clock(&last));
+    if pass.now < session_end.0 {
+        let removed = format!(
+            "Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {by_session}"
+        );
+        return if is_of_new_protocol(seen) {
+            removed
+        } else {
+            format!("{removed}; one that died while it joined the group is kept until {by_last} ({what})")
+        };
+    }
+    if pass.now < last.0 {
+        return format!(
+            "sessionTimeout expired at {by_session}: a consumer that died while it joined the group is kept until {by_last} ({what}); \
+             otherwise their session.timeout.ms is longer, or they are still running"
+        );
+    }
+    let longer = if is_of_new_protocol(seen) {
+        "the group's consumer.session.timeout.ms on the broker is longer"
+    } else {
+        "their session.timeout.ms is longer"
+    };
+    format!("The broker keeps consumers that are gone until {by_last}, by sessionTimeout: {longer}, or they are still running")
 }

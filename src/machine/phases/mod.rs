@@ -6,6 +6,7 @@ pub mod draining;
 pub mod finished;
 pub mod pending;
 pub mod planning;
+pub mod read_back;
 pub mod resetting;
 pub mod restoring;
 pub mod stopping;

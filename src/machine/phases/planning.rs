@@ -10,7 +10,7 @@ use crate::machine::{
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Seen, group},
     pass::{Pass, new_hold},
-    plan::{self, acl_hints, drift, members::Membership, membership, stoppable, warnings, workloads},
+    plan::{self, acl_hints, drift, export, members::Membership, membership, stoppable, warnings, workloads},
     refusal::Refusal,
     request::Request,
     text::{Message, count, name, name_ref},
@@ -55,7 +55,9 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let plan = match plan::plan(request, seen) {
         Ok(plan) => plan,
         Err(refusals) => {
+            let pending = refusals.iter().any(|refusal| refusal.reason == Reason::TransactionPending);
             let advice = acl_hints::advice(request, &pass.seen.kafka);
+            let advice = advice.or_else(|| pending.then(|| export::end_transaction(request)));
             return refuse(pass, &refusals, advice);
         }
     };
@@ -131,14 +133,14 @@ fn nothing_to_do(pass: &mut Pass<'_>) -> Option<Decision> {
     let count = partitions.len();
     if partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged) {
         let message = Message::new(match count {
-            1 => "The committed offset is in range, so there was nothing to repair".to_owned(),
-            _ => format!("All {count} committed offsets are in range, so there was nothing to repair"),
+            1 => "The committed offset is already as requested, so there was nothing to change".to_owned(),
+            _ => format!("All {count} committed offsets are already as requested, so there was nothing to change"),
         })
-        .detail("No offset was changed and no consumer was stopped");
-        return Some(pass.take().finish(Phase::Succeeded, Reason::AlreadyInRange, message));
+        .detail("No offset was changed and no consumer was stopped; those that run continue from their own position");
+        return Some(pass.take().finish(Phase::Succeeded, Reason::NothingToChange, message));
     }
     let message = Message::new("No partition would be reset, because outOfRange: Skip leaves all as they are")
-        .detail(format!("The targets of all {count} partitions are out of range or need no repair"))
+        .detail(format!("The targets of all {count} partitions are out of range or already committed"))
         .detail(NOTHING_TOUCHED)
         .advice("Look at the plan with dryRun: true, then correct resets and create the reset under a new name");
     Some(pass.take().finish(Phase::Failed, Reason::NothingToReset, message))

@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
-
-use crate::api::{
-    ConditionType, IsolationLevel, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus,
-};
+use super::read_back::{Attempts, RETRY, Trouble, answered, read_back};
+use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
 use crate::machine::{
     decision::{Decision, Effect},
-    facts::{CommitSeen, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
+    facts::{CommitSeen, Committed, Denial, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
     guards::Guard,
+    limits::{NOT_ALLOWED, NOT_ALLOWED_RETRY},
     pass::Pass,
     plan::{self, limits},
     refusal::{Refusal, kafka_reason, kafka_summary},
@@ -19,13 +17,6 @@ use crate::machine::{
     text::{Message, count, name_partitions},
     totals::totals,
 };
-
-/// How many commits are sent until a partition that is still not as planned counts as failed:
-/// another client commits over it.
-pub const MAX_COMMITS: i32 = 10;
-
-/// How soon it tries again after an error that may heal by itself.
-const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
 /// What happened when the broker itself has refused a commit.
 const REFUSED: &str = "The broker refused the commit because a consumer had joined the group";
@@ -38,8 +29,14 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         return pass.stop_again();
     }
     if let Some(why) = &pass.seen.report_lost {
+        if matches!(why, Denial::NotAllowed(_)) && pass.may_soon_be_allowed(NOT_ALLOWED) {
+            let message = Message::new("The report of the plan cannot be read yet, and no offset is committed without it")
+                .detail(why.to_string())
+                .detail("The operator tries again every second; the consumers are at zero");
+            return pass.wait(Reason::ReportUnavailable, message, NOT_ALLOWED_RETRY);
+        }
         let message = Message::new("The report of the plan is missing, and no offset is committed without it")
-            .detail(why)
+            .detail(why.to_string())
             .detail(pass.offsets_changed())
             .advice("Create the reset again under a new name, and leave its ConfigMap alone while it runs");
         return pass.finish(Phase::Failed, Reason::ReportUnavailable, message);
@@ -86,11 +83,11 @@ fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decis
             Ok(()) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
-            Err(Trouble::Passing(why)) => waits_for = Some((at, why)),
+            Err(Trouble::Passing(passing)) => waits_for = Some(passing.or(waits_for, at)),
         }
     }
-    if let Some((at, why)) = waits_for {
-        return pass.wait(Reason::Committing, unread("Reading the offsets again before the first commit", &at, &why), RETRY);
+    if let Some(unread) = waits_for {
+        return unread.wait(pass, request, "Reading the offsets again before the first commit");
     }
     if let Some(refusal) = limits::refusals(request, &pass.status.partitions).into_iter().next() {
         let message =
@@ -122,97 +119,36 @@ fn settle<'a>(
 fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
     let mut offsets = vec![];
     let mut waits_for = None;
-    let attempts = pass.status.commits;
-    let wanted = |planned: &&mut PartitionStatus| {
-        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset)
+    let attempts = Attempts { sent: pass.status.commits, may_have_landed: pass.status.commits - pass.status.commits_refused };
+    let is_read_back = |planned: &&mut PartitionStatus| match planned.outcome {
+        PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset => true,
+        // Whatever is committed in range is as requested there.
+        PartitionOutcome::Unchanged => planned.requested_position != Some(Position::Current),
+        PartitionOutcome::Failed | PartitionOutcome::Skipped => false,
     };
-    for partition in pass.status.partitions.iter_mut().filter(wanted) {
+    for partition in pass.status.partitions.iter_mut().filter(is_read_back) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
         match read_back(partition, &at, request, attempts, seen) {
-            Ok(true) => {
+            Ok(None) => {}
+            Ok(Some(wanted)) => {
                 // Recorded before it is sent: from here on the status must not say that nothing was
                 // committed.
                 partition.outcome = PartitionOutcome::Unconfirmed;
-                offsets.push((at, partition.target_offset));
+                offsets.push((at, wanted));
             }
-            Ok(false) => {}
             Err(Trouble::Lasting(error)) => fail(partition, error.message.clone()),
             Err(Trouble::Refused(why)) => fail(partition, why),
-            Err(Trouble::Passing(why)) => waits_for = Some((at, why)),
+            Err(Trouble::Passing(passing)) => waits_for = Some(passing.or(waits_for, at)),
         }
     }
     if !offsets.is_empty() {
         pass.status.commits += 1;
         return pass.act(Effect::Commit(offsets));
     }
-    if let Some((at, why)) = waits_for {
-        return pass.wait(Reason::Committing, unread("Reading the committed offsets back", &at, &why), RETRY);
+    if let Some(unread) = waits_for {
+        return unread.wait(pass, request, "Reading the committed offsets back");
     }
     conclude(pass)
-}
-
-/// What is tried again, and the partition that has no answer yet.
-fn unread(what: &str, at: &TopicPartition, why: &str) -> Message {
-    let named = name_partitions(std::slice::from_ref(at));
-    Message::new(what).detail(format!("There is no answer yet for {named}: {why}")).detail("The consumers are at zero")
-}
-
-/// Reads one partition back, and returns whether it has to be committed, within the current bounds.
-fn read_back<'a>(
-    partition: &mut PartitionStatus,
-    at: &TopicPartition,
-    request: &Request,
-    attempts: i32,
-    seen: &'a CommitSeen,
-) -> Result<bool, Trouble<'a>> {
-    let found = answered(&seen.committed, at)?.as_ref();
-    let stands = found.is_some_and(|found| found.offset == partition.target_offset && found.metadata == request.marker);
-    if Guard::ReadBack.allows(stands) {
-        partition.outcome = PartitionOutcome::Reset;
-        partition.after = Some(partition.target_offset);
-        partition.message = None;
-        return Ok(false);
-    }
-    partition.outcome = PartitionOutcome::Planned;
-    partition.after = None;
-    if attempts >= MAX_COMMITS {
-        let found =
-            found.map_or_else(|| "there is no committed offset".to_owned(), |found| format!("the offset is {}", found.offset));
-        partition.outcome = PartitionOutcome::Failed;
-        partition
-            .message
-            .get_or_insert_with(|| format!("after {attempts} commits {found}: a client outside the group keeps overwriting it"));
-        return Ok(false);
-    }
-    let planned = partition.target_offset;
-    if plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?) && request.out_of_range != OutOfRange::Clamp {
-        let policy = if request.out_of_range == OutOfRange::Fail { "Fail" } else { "Skip" };
-        return Err(Trouble::Refused(format!(
-            "{planned} is out of range since the plan became final, and outOfRange is {policy}"
-        )));
-    }
-    Ok(true)
-}
-
-/// Why a partition cannot be committed now.
-enum Trouble<'a> {
-    /// Kafka's error will not heal by itself.
-    Lasting(&'a KafkaError),
-    /// The spec does not allow what follows from the answer; the text says why.
-    Refused(String),
-    /// There is no answer yet; the text says why.
-    Passing(String),
-}
-
-/// The answer for a partition. Unknown is never absent: where there is no answer the broker is
-/// asked again.
-fn answered<'a, T>(answers: &'a PerPartition<T>, at: &TopicPartition) -> Result<&'a T, Trouble<'a>> {
-    match answers.get(at) {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(error)) if error.kind.is_transient() => Err(Trouble::Passing(error.to_string())),
-        Some(Err(error)) => Err(Trouble::Lasting(error)),
-        None => Err(Trouble::Passing("it is missing from the broker's answer".into())),
-    }
 }
 
 /// Every partition is decided: the outcome of the run.
@@ -224,9 +160,9 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
         String::new()
     };
     if totals.failed == 0 && totals.reset == 0 {
-        let repaired = pass.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged);
+        let unchanged = pass.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged);
         let (phase, reason) =
-            if repaired { (Phase::Succeeded, Reason::AlreadyInRange) } else { (Phase::Failed, Reason::NothingToReset) };
+            if unchanged { (Phase::Succeeded, Reason::NothingToChange) } else { (Phase::Failed, Reason::NothingToReset) };
         let milestone = "No offset had to be committed";
         pass.condition(ConditionType::OffsetsReset, Some(false), reason, milestone);
         let message = Message::new("After the stop no partition was left to be reset, so no offset was changed")
@@ -234,6 +170,15 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
             .detail(left_alone);
         return pass.finish(phase, reason, message);
     }
+    let without =
+        pass.status.partitions.iter().filter(|planned| planned.outcome == PartitionOutcome::Reset && planned.metadata_not_stored);
+    let without = match without.count() {
+        0 => String::new(),
+        many => format!(
+            "The broker did not return the metadata of the commits of {}, so they were read back by their offsets alone",
+            count(many, "partition", "partitions")
+        ),
+    };
     if totals.failed == 0 {
         let message = format!("{} committed and read back", count(totals.reset, "offset was", "offsets were"));
         pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsVerified, &message);
@@ -244,6 +189,7 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
         let message = Message::new(format!("{reset}: {} records to replay, {} to skip", totals.replayed, totals.skipped))
             .detail("Every offset was read back as planned")
             .detail(clamped)
+            .detail(without)
             .detail(left_alone);
         return pass.finish(Phase::Succeeded, Reason::Succeeded, message);
     }
@@ -262,6 +208,7 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
     let message = Message::new(format!("{} of {wanted} partitions could not be reset", totals.failed))
         .detail(errors(&pass.status.partitions))
         .detail(meaning)
+        .detail(without)
         .detail(left_alone)
         .advice("Correct the cause, which status.partitions has for each partition, and reset these with another OffsetReset");
     let message = if totals.reset > 0 { message.advice("Or undo this one: an OffsetReset with undo.name") } else { message };
@@ -311,6 +258,12 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
         };
         open |= leaves_open(error.kind);
         member |= error.kind == KafkaErrorKind::UnknownMember;
+        if error.kind == KafkaErrorKind::MetadataTooLarge && !partition.metadata_not_stored {
+            // No marker, and no metadata to restore, is worth the reset: committed again without.
+            partition.metadata_not_stored = true;
+            partition.outcome = PartitionOutcome::Planned;
+            continue;
+        }
         if !error.kind.is_transient() {
             fail(partition, error.message.clone());
             continue;
@@ -328,7 +281,11 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
 }
 
 /// A commit that failed as a whole: the next pass reads the offsets back.
-pub(in crate::machine) fn commit_failed(mut pass: Pass<'_>, offsets: &[(TopicPartition, i64)], error: &KafkaError) -> Decision {
+pub(in crate::machine) fn commit_failed(
+    mut pass: Pass<'_>,
+    offsets: &[(TopicPartition, Committed)],
+    error: &KafkaError,
+) -> Decision {
     if Guard::RefusedForSure.allows(!leaves_open(error.kind)) {
         pass.status.commits_refused += 1;
         let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();

@@ -4,6 +4,7 @@
 use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
 use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
+    metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Entry, Goal, Request, Scope, Work},
     text::{Message, name_partitions, verb},
@@ -52,10 +53,13 @@ fn with_commits<'a>(goal: &Goal, seen: &'a PlanSeen) -> impl Iterator<Item = &'a
 }
 
 /// The partitions that a reset has set or may have set, each with what was committed before.
-fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<i64>)> {
+fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<Committed>)> {
     let set =
         undone.partitions.iter().filter(|done| matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Unconfirmed));
-    set.map(|partition| (TopicPartition::new(&partition.topic, partition.partition), partition.before))
+    set.map(|partition| {
+        let before = partition.before.map(|offset| Committed { offset, metadata: metadata::before(partition) });
+        (TopicPartition::new(&partition.topic, partition.partition), before)
+    })
 }
 
 /// Every partition that the request means, with its goal; needs the topics' partitions, not yet
@@ -315,7 +319,7 @@ impl<'a> Expansion<'a> {
             any = true;
             match self.seen.topics.get(&at.topic) {
                 Some(Ok(existing)) if existing.contains(&at.partition) => match before {
-                    Some(before) => self.mean(0, at, Goal::Recorded(before)),
+                    Some(Committed { offset, metadata }) => self.mean(0, at, Goal::Recorded(offset, metadata)),
                     None => without.push(at),
                 },
                 Some(Ok(_)) => gone.push(at),

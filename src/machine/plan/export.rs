@@ -58,9 +58,8 @@ pub struct ReportRef<'a> {
 /// where the tool has an option for it, and otherwise one that reads the report.
 #[must_use]
 pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], report: ReportRef<'_>) -> String {
-    let left_alone = |planned: &PartitionStatus| {
-        matches!(planned.outcome, PartitionOutcome::Skipped | PartitionOutcome::Unchanged | PartitionOutcome::Failed)
-    };
+    // The tool would commit what is committed already once more, which comes to the same offset.
+    let left_alone = |planned: &PartitionStatus| matches!(planned.outcome, PartitionOutcome::Skipped | PartitionOutcome::Failed);
     let simple = request.out_of_range != OutOfRange::Skip && !partitions.iter().any(left_alone);
     if simple && !request.entries().is_empty() {
         let commands: Option<Vec<String>> = request.entries().iter().map(|entry| entry_command(request, entry)).collect();
@@ -80,6 +79,11 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], rep
 }
 
 fn command(request: &Request) -> String {
+    format!("{} {} --reset-offsets", tool("kafka-consumer-groups", request), option("group", &request.group))
+}
+
+/// One of Kafka's own tools with the options for the connection.
+pub(in crate::machine) fn tool(name: &str, request: &Request) -> String {
     let kafka = &request.kafka;
     // The tool needs a file with passwords, which only its user has.
     let secured = kafka.tls.is_some() || kafka.authentication.is_some() || kafka.binding.is_some();
@@ -92,7 +96,17 @@ fn command(request: &Request) -> String {
         ),
         None => quoted(kafka.bootstrap_servers.as_deref().unwrap_or_default()),
     };
-    format!("kafka-consumer-groups --bootstrap-server {brokers}{config} {} --reset-offsets", option("group", &request.group))
+    format!("{name} --bootstrap-server {brokers}{config}")
+}
+
+/// What to do about a transaction that keeps offsets of the group pending. They are in the topic
+/// `__consumer_offsets`.
+pub(in crate::machine) fn end_transaction(request: &Request) -> String {
+    let tool = tool("kafka-transactions.sh", request);
+    format!(
+        "To find the transaction: {tool} find-hanging --topic __consumer_offsets --max-transaction-timeout 1; to end it: {tool} abort \
+         --topic __consumer_offsets, with the --partition and --start-offset that were found"
+    )
 }
 
 /// The brokers that a binding names, under one of its three keys for them.
@@ -120,7 +134,7 @@ fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
         Goal::ShiftBy(shift) => format!("--shift-by {shift}"),
         // Kafka's --to-current commits offsets out of range again as they are, and moves partitions
         // without a commit to the end.
-        Goal::Position(Position::Current | Position::Latest) | Goal::FromGroup(_) | Goal::Recorded(_) => return None,
+        Goal::Position(Position::Current | Position::Latest) | Goal::FromGroup(_) | Goal::Recorded(..) => return None,
     };
     Some(format!("{} {} {target} --execute", command(request), option("topic", &topic)))
 }

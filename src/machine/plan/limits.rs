@@ -1,9 +1,10 @@
 //! What the broker and the spec allow: access, targets out of range, and how many records may be
 //! replayed and skipped.
 
-use crate::api::{Clamp, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason};
+use crate::api::{Clamp, OutOfRange, PartitionOutcome, PartitionStatus, Reason};
 use crate::machine::{
     facts::{Access, Bounds, TopicPartition},
+    metadata,
     refusal::Refusal,
     request::Request,
     text::{Message, count, name_partitions, some, verb},
@@ -15,7 +16,10 @@ pub(in crate::machine) fn apply(planned: &mut PartitionStatus, bounds: Bounds, o
     (planned.outcome, planned.message) = if out_of_range == OutOfRange::Skip && is_out_of_range(planned, bounds) {
         let message = "its target is out of range, and outOfRange is Skip, so it is left as it is".to_owned();
         (PartitionOutcome::Skipped, Some(message))
-    } else if planned.requested_position == Some(Position::Current) && planned.clamped.is_none() {
+    } else if planned.before == Some(planned.target_offset)
+        && metadata::to_restore(planned).is_none_or(|wanted| wanted == metadata::before(planned))
+    {
+        // A commit would only replace the metadata that the application has stored with its offset.
         (PartitionOutcome::Unchanged, None)
     } else {
         (PartitionOutcome::Planned, None)

@@ -27,6 +27,7 @@ use self::{
 use super::{
     facts::{Bounds, Committed, PerPartition, PlanSeen, TopicPartition, group},
     guards::Guard,
+    metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Goal, Request},
     text::Message,
@@ -81,6 +82,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         partition: at.partition,
         before: None,
         before_metadata: None,
+        before_metadata_base64: None,
         requested_position: None,
         requested_shift: None,
         requested_offset: None,
@@ -89,6 +91,9 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         log_start: bounds.start,
         log_end: bounds.end,
         target_offset: bounds.end,
+        target_metadata: None,
+        target_metadata_base64: None,
+        metadata_not_stored: false,
         headroom: 0,
         replayed: 0,
         skipped: 0,
@@ -100,7 +105,11 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
     };
     let found;
     match goal {
-        Goal::Offset(offset) | Goal::Recorded(offset) => planned.requested_offset = Some(*offset),
+        Goal::Offset(offset) => planned.requested_offset = Some(*offset),
+        Goal::Recorded(offset, found) => {
+            planned.requested_offset = Some(*offset);
+            metadata::record_target(&mut planned, found);
+        }
         Goal::FromGroup(source) => {
             let commits = seen.sources.get(source).and_then(|commits| commits.as_ref().ok());
             let of_source = commits.and_then(|commits| commit_of(commits, at).ok().flatten());
@@ -156,7 +165,7 @@ pub fn settle(
     out_of_range: OutOfRange,
 ) -> Result<(), NoCommit> {
     planned.before = committed.map(|committed| committed.offset);
-    planned.before_metadata = committed.map(|committed| committed.metadata.clone()).filter(|metadata| !metadata.is_empty());
+    metadata::record_before(planned, committed.map(|committed| &committed.metadata));
     if let Some(shift) = planned.requested_shift {
         let before = planned.before.ok_or(NoCommit)?;
         planned.requested_offset = Some(before.saturating_add(shift));

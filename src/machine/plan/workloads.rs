@@ -103,9 +103,9 @@ fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
     }
     let why = workload.refusal.as_ref()?;
     let message = Message::naming([&name], |[name]| format!("{name} cannot be scaled by the operator"))
-        .detail(why)
+        .detail(why.to_string())
         .advice("Grant the right or remove what refuses the request, and create the reset under a new name");
-    Some(Refusal::lasting(Reason::TargetUnreachable, message))
+    Some(Refusal::from_denial(why, Reason::TargetUnreachable, message))
 }
 
 /// The same workload under two names, such as two versions of its kind.

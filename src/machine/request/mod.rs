@@ -10,7 +10,7 @@ use super::time::spec_duration;
 use crate::api::{
     IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
 };
-use crate::machine::limits::PATTERN_SIZE;
+use crate::machine::{limits::PATTERN_SIZE, metadata::Metadata};
 pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -120,22 +120,24 @@ pub enum Goal {
     ShiftBy(i64),
     /// To another group's committed offset.
     FromGroup(String),
-    /// Back to this offset, which another reset has recorded.
-    Recorded(i64),
+    /// Back to this offset with this metadata, which another reset has recorded.
+    Recorded(i64, Metadata),
 }
 
 impl Request {
-    /// Parses a spec. A `duration` is counted back from the recorded start, so that it stays the
-    /// same on every later pass.
+    /// Parses a spec. A `duration` is counted back from when planning last began, which is recorded,
+    /// so that it stays the same on every later pass.
     ///
     /// # Errors
     /// When the spec cannot be carried out; the message says what to write instead.
     pub fn parse(reset: &OffsetReset) -> Result<Self, InvalidSpec> {
         let spec = &reset.spec;
         check(spec)?;
-        let start = reset.status.as_ref().and_then(|status| status.start_time.as_ref());
-        // An object that was never stored has no time to count from, and is not refused for that.
-        let start = start.or(reset.metadata.creation_timestamp.as_ref()).map_or(Timestamp::MAX, |at| at.0);
+        let start = reset.status.as_ref().and_then(|status| status.planning_start_time.as_ref()).map(|at| at.0);
+        // Before that no plan depends on it. An object that was never stored has no time to count
+        // from, and is not refused for that.
+        let created = reset.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        let start = start.or(created).unwrap_or(Timestamp::MAX);
         let parse = |(index, entry)| parse_entry(index, entry, start);
         let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         let work = match (&spec.undo, entries.is_empty()) {
@@ -205,7 +207,7 @@ impl Goal {
     pub fn source_group(&self) -> Option<&str> {
         match self {
             Self::FromGroup(group) => Some(group),
-            Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(_) => None,
+            Self::Offset(_) | Self::Timestamp(_) | Self::Position(_) | Self::ShiftBy(_) | Self::Recorded(..) => None,
         }
     }
 }
@@ -343,6 +345,31 @@ mod tests {
     #[case(".*", "anything", true)]
     fn a_pattern_means_whole_names(#[case] pattern: &str, #[case] topic: &str, #[case] matches: bool) {
         assert_eq!(parse_pattern(pattern).unwrap().is_match(topic), matches);
+    }
+
+    #[test]
+    fn a_duration_counts_from_when_planning_began_and_not_from_when_the_object_was_first_seen() {
+        let reset = |status: &serde_json::Value| -> OffsetReset {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+                "metadata": {"name": "r", "namespace": "shop", "creationTimestamp": "2026-11-24T08:00:00Z"},
+                "spec": {
+                    "kafka": {"bootstrapServers": "k:9092"}, "group": "g", "resets": [{"topic": "t", "duration": "1h"}],
+                },
+                "status": status,
+            }))
+            .unwrap()
+        };
+        let goal = |status: serde_json::Value| match Request::parse(&reset(&status)).unwrap().work {
+            Work::Entries(entries) => entries[0].goal.clone(),
+            Work::Undo(_) => unreachable!(),
+        };
+        let from = |time: &str| Goal::Timestamp(time.parse::<Timestamp>().unwrap().as_millisecond());
+        let seen_at = "2026-11-24T08:00:01Z";
+        assert_eq!(goal(serde_json::json!({"startTime": seen_at})), from("2026-11-24T07:00:00Z"), "no plan depends on it yet");
+        // It was suspended until noon.
+        let status = serde_json::json!({"startTime": seen_at, "planningStartTime": "2026-11-24T12:00:00.500000Z"});
+        assert_eq!(goal(status), from("2026-11-24T11:00:00.5Z"));
     }
 
     #[test]

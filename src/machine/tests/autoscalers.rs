@@ -73,7 +73,7 @@ fn the_plan_says_whose_pause_it_is(#[case] autoscaler: ScaledObject, #[case] of_
 }
 
 #[rstest]
-#[case::not_allowed(ScaledObject { refusal: Some("forbidden".into()), ..scaled_object() }, "kubectl apply -k deploy/keda")]
+#[case::not_allowed(ScaledObject { refusal: Some(Denial::Refused("a policy".into())), ..scaled_object() }, "kubectl apply -k deploy/keda")]
 #[case::kept_at_a_count(ScaledObject { fixed_replicas: Some("2".into()), ..of_its_owner() }, "autoscaling.keda.sh/paused-replicas")]
 fn what_cannot_be_held_is_refused_while_consumers_run(#[case] autoscaler: ScaledObject, #[case] says: &str) {
     let decision = planned(found(autoscaler.clone()), running());

@@ -99,7 +99,7 @@ fn refused() -> Seen<Workload> {
         uid: "w-1".into(),
         resource_version: "9".into(),
         replicas: 3,
-        refusal: Some("forbidden".into()),
+        refusal: Some(Denial::Refused("forbidden".into())),
         overridden: None,
         pods: vec![],
         details: WorkloadDetails::default(),
@@ -423,12 +423,15 @@ fn what_stands_right_before_the_commit_is_what_was_before() {
 
 #[test]
 fn a_topic_deleted_meanwhile_fails_only_its_own_partitions() {
-    let mut kafka = commit_seen(empty(), &committed(10, MARKER));
-    if let KafkaSeen::ForCommit(seen) = &mut kafka {
-        seen.bounds.insert(tp(1), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
-    }
-    let fixed = run(&status_in(Phase::Resetting), &seen(gone(), kafka.clone()), 7);
-    let decision = run(&fixed.status, &seen(gone(), kafka), 8);
+    let with_one_deleted = |stands| {
+        let mut kafka = commit_seen(empty(), &stands);
+        if let KafkaSeen::ForCommit(seen) = &mut kafka {
+            seen.bounds.insert(tp(1), Err(error(KafkaErrorKind::UnknownTopicOrPartition)));
+        }
+        seen(gone(), kafka)
+    };
+    let fixed = run(&status_in(Phase::Resetting), &with_one_deleted(committed(50, "")), 7);
+    let decision = run(&fixed.status, &with_one_deleted(committed(10, MARKER)), 8);
     assert_eq!(then(&decision), Restores(Phase::Failed, Reason::PartiallyReset));
     let outcomes: Vec<_> = decision.status.partitions.iter().map(|p| (p.outcome, p.after)).collect();
     assert_eq!(outcomes, [(PartitionOutcome::Reset, Some(10)), (PartitionOutcome::Failed, None)]);
@@ -456,7 +459,7 @@ fn an_accepted_commit_is_no_success_until_it_is_read_back(
 ) {
     let status = OffsetResetStatus { reason: Some(Reason::Committing), ..final_plan(Phase::Resetting) };
     let observed = seen(gone(), commit_seen(empty(), &committed(50, "")));
-    let decision = after(&status, &Effect::Commit(vec![(tp(0), 10), (tp(1), 10)]), &answer, &observed, at(7));
+    let decision = after(&status, &Effect::Commit(vec![(tp(0), marked(10)), (tp(1), marked(10))]), &answer, &observed, at(7));
     assert_eq!(then(&decision), expected);
     assert!(decision.status.partitions.iter().all(|p| p.outcome == outcome && p.after.is_none()));
 }

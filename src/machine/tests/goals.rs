@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     api::{Clamp, Position},
     machine::{
-        facts::Undone,
+        facts::{TimestampMatch, Undone},
+        metadata,
         plan::{Plan, plan},
         refusal::Refusal,
     },
@@ -178,4 +179,94 @@ fn an_undo_goes_to_what_was_recorded_before() {
     let found = plan(&request, &seen).unwrap();
     assert_eq!(targets(&found), [(0, 70, None, P)]);
     assert!(found.left_out[0].contains("there was no committed offset for partition 1 of topic orders"));
+}
+
+/// Some consumers keep state in the metadata of their commits, and a commit would replace it.
+#[rstest]
+#[case::an_offset(Goal::Offset(50), OutOfRange::Clamp, [PartitionOutcome::Unchanged, P])]
+#[case::no_shift(Goal::ShiftBy(0), OutOfRange::Clamp, [PartitionOutcome::Unchanged, P])]
+#[case::a_time(Goal::Timestamp(1), OutOfRange::Clamp, [PartitionOutcome::Unchanged, P])]
+#[case::of_another_group(Goal::FromGroup("h".into()), OutOfRange::Clamp, [PartitionOutcome::Unchanged, P])]
+#[case::clamped_to_what_is_committed(Goal::Offset(50), OutOfRange::Skip, [PartitionOutcome::Unchanged, P])]
+fn what_is_committed_already_is_not_committed_again(
+    #[case] goal: Goal,
+    #[case] policy: OutOfRange,
+    #[case] expected: [PartitionOutcome; 2],
+) {
+    let mut seen = plan_seen();
+    seen.committed.insert(tp(0), committed(50, "state of the application"));
+    seen.committed.insert(tp(1), committed(70, "state of the application"));
+    seen.times = per_partition(&Ok(Some(TimestampMatch { offset: 50, timestamp: 1 })));
+    seen.sources.insert("h".into(), Ok(per_partition(&committed(50, "of the other group"))));
+    if goal == Goal::ShiftBy(0) {
+        // Both stay where they are.
+        let planned = plan(&orders(goal), &seen).unwrap();
+        assert!(
+            planned.partitions.iter().all(|p| p.outcome == PartitionOutcome::Unchanged && p.target_offset == p.before.unwrap())
+        );
+        return;
+    }
+    let planned = plan(&Request { out_of_range: policy, ..orders(goal) }, &seen).unwrap();
+    assert_eq!(planned.partitions.iter().map(|p| p.outcome).collect::<Vec<_>>(), expected);
+    assert_eq!((planned.partitions[0].replayed, planned.partitions[0].skipped), (0, 0));
+    let totals = crate::machine::totals::totals(&planned.partitions);
+    assert_eq!((totals.partitions, totals.left_alone, totals.replayed), (2, 1, 20));
+}
+
+#[test]
+fn a_target_that_is_moved_to_what_is_committed_is_unchanged_and_out_of_range_all_the_same() {
+    let mut seen = plan_seen();
+    seen.committed = per_partition(&committed(100, "app"));
+    let clamped = plan(&orders(Goal::Offset(500)), &seen).unwrap();
+    assert_eq!(targets(&clamped)[0], (0, 100, Some(Clamp::AboveLogEnd), PartitionOutcome::Unchanged));
+    let fails = plan(&Request { out_of_range: OutOfRange::Fail, ..orders(Goal::Offset(500)) }, &seen);
+    assert_eq!(reasons(&fails), [Reason::OutOfRange]);
+    let skips = plan(&Request { out_of_range: OutOfRange::Skip, ..orders(Goal::Offset(500)) }, &seen).unwrap();
+    assert_eq!(targets(&skips)[0].3, PartitionOutcome::Skipped);
+}
+
+/// What an undo wants, when the group is at an offset with this metadata: the outcome, and the metadata that it restores.
+#[rstest]
+#[case::another_offset(committed(10, MARKER), P)]
+#[case::another_metadata(committed(70, "newer"), P)]
+#[case::both_as_before(committed(70, "bAAkAAoA"), PartitionOutcome::Unchanged)]
+fn an_undo_wants_offset_and_metadata_from_before(
+    #[case] stands: Result<Option<Committed>, KafkaError>,
+    #[case] outcome: PartitionOutcome,
+) {
+    let request = Request { work: Work::Undo("replay".into()), ..request() };
+    let mut undone = undone(PartitionOutcome::Reset);
+    undone.partitions[0].before_metadata = Some("bAAkAAoA".into());
+    let mut seen = PlanSeen { undone: Some(Seen::Known(undone)), ..plan_seen() };
+    seen.committed.insert(tp(0), stands);
+    let found = plan(&request, &seen).unwrap();
+    assert_eq!(targets(&found), [(0, 70, None, outcome)]);
+    assert_eq!(metadata::to_restore(&found.partitions[0]), Some("bAAkAAoA".into()));
+    // Its offset is gone, and the metadata belongs to that offset alone.
+    seen.bounds.insert(tp(0), Ok(Bounds { start: 80, end: 100 }));
+    let found = plan(&request, &seen).unwrap();
+    assert_eq!(targets(&found), [(0, 80, Some(Clamp::BelowLogStart), P)]);
+    assert_eq!(metadata::to_restore(&found.partitions[0]), None);
+    assert!(metadata::stays_behind(&found.partitions[0]));
+}
+
+#[rstest]
+#[case::text("bAAkAAoA".into(), Some("bAAkAAoA"), None)]
+#[case::empty(Metadata::default(), None, None)]
+#[case::not_utf_8(vec![0xff, 0x00, 0xfe].into(), None, Some("/wD+"))]
+fn metadata_before_is_recorded_byte_for_byte(#[case] found: Metadata, #[case] text: Option<&str>, #[case] base64: Option<&str>) {
+    let mut seen = plan_seen();
+    seen.committed.insert(tp(0), Ok(Some(Committed { offset: 50, metadata: found.clone() })));
+    let planned = plan(&orders(Goal::Offset(10)), &seen).unwrap().partitions.remove(0);
+    let json = serde_json::to_value(&planned).unwrap();
+    assert_eq!((json["beforeMetadata"].as_str(), json["beforeMetadataBase64"].as_str()), (text, base64));
+    // The status is read again by another pass, and by an undo.
+    let planned = serde_json::from_value(json).unwrap();
+    assert_eq!(metadata::before(&planned), found);
+    let done = PartitionStatus { outcome: PartitionOutcome::Reset, ..planned };
+    let undone = Undone { partitions: vec![done], ..undone(PartitionOutcome::Reset) };
+    let request = Request { work: Work::Undo("replay".into()), ..request() };
+    seen.undone = Some(Seen::Known(undone));
+    seen.committed.insert(tp(0), committed(10, MARKER));
+    assert_eq!(metadata::to_restore(&plan(&request, &seen).unwrap().partitions[0]), Some(found));
 }

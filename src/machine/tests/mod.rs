@@ -11,6 +11,7 @@ mod plans;
 mod pure;
 mod receipts;
 mod shared;
+mod steps;
 mod targets;
 mod turns;
 mod walk;
@@ -22,8 +23,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
     facts::{
-        Access, AfterResetSeen, Bounds, Claim, CommitSeen, Committed, Group, GroupDescription, GroupMember, GroupState,
-        GroupType, Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PerPartition, PlanSeen, Pod, ScaledObject,
+        Access, AfterResetSeen, Bounds, Claim, CommitSeen, Committed, Denial, Group, GroupDescription, GroupMember, GroupState,
+        GroupType, Hold, KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject,
         ScaledObjectSeen, Seen, TopicPartition, Workload, WorkloadDetails,
     },
     request::{Entry, Goal, Request, Scope, Work},
@@ -105,6 +106,11 @@ pub(super) fn per_partition<T: Clone>(value: &Result<T, KafkaError>) -> PerParti
 #[allow(clippy::unnecessary_wraps, reason = "as the answers are")]
 pub(super) fn committed(offset: i64, metadata: &str) -> Result<Option<Committed>, KafkaError> {
     Ok(Some(Committed { offset, metadata: metadata.into() }))
+}
+
+/// A commit of ours.
+pub(super) fn marked(offset: i64) -> Committed {
+    Committed { offset, metadata: MARKER.into() }
 }
 
 pub(super) fn pod(name: &str, terminated: bool) -> Pod {
@@ -237,6 +243,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         partition,
         before: Some(50),
         before_metadata: None,
+        before_metadata_base64: None,
         requested_position: None,
         requested_shift: None,
         requested_offset: Some(10),
@@ -245,6 +252,9 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         log_start: 0,
         log_end: 100,
         target_offset: 10,
+        target_metadata: None,
+        target_metadata_base64: None,
+        metadata_not_stored: false,
         headroom: 10,
         replayed: 40,
         skipped: 0,

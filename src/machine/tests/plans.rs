@@ -133,10 +133,38 @@ fn the_final_target_is_what_was_asked_for_within_the_bounds_of_the_commit(
 ) {
     let mut planned = PartitionStatus { requested_offset: requested, target_offset: target, clamped, ..planned_partition(0) };
     let bounds = Bounds { start: bounds.0, end: bounds.1 };
-    let stands = Committed { offset: 50, metadata: String::new() };
+    let stands = Committed { offset: 50, metadata: Metadata::default() };
     settle(&mut planned, bounds, None, Some(&stands), OutOfRange::Clamp).unwrap();
     assert_eq!((planned.target_offset, planned.clamped), (expected, expected_clamp));
     assert!(!keep_in_bounds(&mut planned, bounds), "a final target lies in the bounds that it was made from");
+}
+
+/// A duration is counted back from there.
+#[test]
+fn planning_begins_anew_each_time_and_stays_where_it_began_while_it_is_tried_again() {
+    let decide = |request: &Request, status: &OffsetResetStatus, kafka, now| {
+        crate::machine::decide(Ok(request), status, &seen(running(), kafka), at(now)).status
+    };
+    let suspended = Request { suspended: true, ..request() };
+    let waiting = decide(&suspended, &OffsetResetStatus::default(), KafkaSeen::NotAsked, 1);
+    assert_eq!((waiting.start_time.clone(), waiting.planning_start_time.clone()), (Some(Time(at(1))), None));
+    let planning = decide(&request(), &waiting, KafkaSeen::NotAsked, 3_600);
+    assert_eq!((planning.phase, planning.planning_start_time.clone()), (Some(Phase::Planning), Some(micro(3_600))));
+    let unreachable = KafkaSeen::Failed(error(KafkaErrorKind::Unreachable));
+    let retried = decide(&request(), &planning, unreachable, 3_620);
+    assert_eq!((retried.phase, retried.planning_start_time.clone()), (Some(Phase::Planning), Some(micro(3_600))));
+    // Suspended again, and begun again.
+    let waiting = decide(&suspended, &retried, KafkaSeen::NotAsked, 3_621);
+    let planning = decide(&request(), &waiting, KafkaSeen::NotAsked, 7_200);
+    assert_eq!(planning.planning_start_time, Some(micro(7_200)));
+    let planned = decide(&request(), &planning, KafkaSeen::ForPlan(Box::new(plan_seen())), 7_201);
+    assert_eq!((planned.phase, planned.planning_start_time), (Some(Phase::Stopping), Some(micro(7_200))));
+    // A dry run that is run now is planned anew, and the drift counts what that changes.
+    let dry = Request { dry_run: true, ..request() };
+    let planning = decide(&dry, &decide(&dry, &OffsetResetStatus::default(), KafkaSeen::NotAsked, 1), KafkaSeen::NotAsked, 2);
+    let planned = decide(&dry, &planning, KafkaSeen::ForPlan(Box::new(plan_seen())), 3);
+    let again = decide(&request(), &decide(&request(), &planned, KafkaSeen::NotAsked, 900), KafkaSeen::NotAsked, 901);
+    assert_eq!((again.phase, again.planning_start_time), (Some(Phase::Planning), Some(micro(901))));
 }
 
 #[test]

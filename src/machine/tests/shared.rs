@@ -113,7 +113,7 @@ impl World {
         });
         let state = if group.members == 0 { GroupState::Empty } else { GroupState::Stable };
         let described = group_in(state, usize::try_from(group.members).unwrap());
-        let stands = Ok(Some(Committed { offset: group.offset, metadata: group.metadata.clone() }));
+        let stands = Ok(Some(Committed { offset: group.offset, metadata: group.metadata.as_str().into() }));
         let kafka = match group.stored.phase {
             Some(Phase::Planning) => {
                 KafkaSeen::ForPlan(Box::new(PlanSeen { group: described, committed: per_partition(&stands), ..plan_seen() }))

@@ -130,7 +130,7 @@ impl World {
             pods,
             details: WorkloadDetails::default(),
         });
-        let stands = Ok(Some(Committed { offset: self.offset, metadata: self.metadata.clone() }));
+        let stands = Ok(Some(Committed { offset: self.offset, metadata: self.metadata.as_str().into() }));
         let kafka = match self.stored.phase {
             _ if !self.kafka_up => KafkaSeen::Failed(error(KafkaErrorKind::Unreachable)),
             Some(Phase::Planning) => {
@@ -205,7 +205,8 @@ impl World {
                 if self.members > 0 {
                     return Answer::Committed(per_partition(&Err(error(KafkaErrorKind::UnknownMember))));
                 }
-                for (_, offset) in offsets {
+                for (_, Committed { offset, metadata }) in offsets {
+                    assert_eq!(*metadata, Metadata::from(MARKER), "each commit carries the marker");
                     assert_eq!(Some(*offset), self.expected, "invariant 3: a relative target is resolved once");
                     assert!((0..=100).contains(offset), "invariant 3: within the bounds");
                     self.offset = *offset;

@@ -284,7 +284,7 @@ async fn commit(admin: &dyn GroupAdmin, group: &str, offsets: &Offsets) {
     let offsets: Vec<_> = offsets
         .iter()
         .map(|((topic, partition), offset)| {
-            (TopicPartition::new(topic, *partition), Committed { offset: *offset, metadata: String::new() })
+            (TopicPartition::new(topic, *partition), Committed { offset: *offset, metadata: "".into() })
         })
         .collect();
     let answers = admin.commit(group, &offsets).await.unwrap();
@@ -360,10 +360,6 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             }
             Some(Effect::Commit(offsets)) => {
                 let effect = Effect::Commit(offsets.clone());
-                let offsets: Vec<_> = offsets
-                    .into_iter()
-                    .map(|(at, offset)| (at, Committed { offset, metadata: request.marker.clone() }))
-                    .collect();
                 let answer = match admin.commit(&request.group, &offsets).await {
                     Ok(answers) => Answer::Committed(answers),
                     Err(error) => Answer::CommitFailed(error),

@@ -49,7 +49,7 @@ impl Sound {
     /// How long one takes from its creation to its end, which is to be a good one.
     async fn served(&self, name: &str) -> Duration {
         let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
-        let (at, before) = (TopicPartition::new(&self.topic, 0), Committed { offset: 9, metadata: String::new() });
+        let (at, before) = (TopicPartition::new(&self.topic, 0), Committed { offset: 9, metadata: "".into() });
         assert_eq!(admin.commit(&self.group, &[(at.clone(), before)]).await.unwrap()[&at], Ok(()));
         let begin = Instant::now();
         let entries = json!([{"topic": self.topic, "offset": 4}]);

@@ -176,7 +176,7 @@ async fn what_is_denied_is_an_authorization_error_until_it_is_allowed_again() {
         let (admin, group) = (broker.group_admin().await, unique("denied"));
         let topic = broker.topic("denied", 1).await;
         broker.produce(&topic, 0, &[1_000]).await;
-        let (at, to) = (TopicPartition::new(&topic, 0), Committed { offset: 1, metadata: String::new() });
+        let (at, to) = (TopicPartition::new(&topic, 0), Committed { offset: 1, metadata: "".into() });
         let answer = async || {
             let answers = admin.commit(&group, &[(at.clone(), to.clone())]).await;
             answers.map_err(|error| error.kind).and_then(|mut answers| answers.remove(&at).unwrap().map_err(|error| error.kind))

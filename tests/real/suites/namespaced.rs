@@ -72,7 +72,7 @@ async fn shop(client: &Client, namespace: &str) {
     let (topic, group) = (broker.topic("namespaced", 1).await, unique("namespaced"));
     broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
     let admin = broker.group_admin().await;
-    let consumed = Committed { offset: 10, metadata: String::new() };
+    let consumed = Committed { offset: 10, metadata: "".into() };
     let answers = admin.commit(&group, &[(TopicPartition::new(&topic, 0), consumed)]).await.unwrap();
     assert!(answers.values().all(Result::is_ok), "{answers:?}");
     deployment(client, namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;

@@ -9,6 +9,7 @@ use super::{Plan, membership, stoppable, workloads};
 use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
 use crate::machine::{
     facts::{Group, GroupType, Observed, PlanSeen, Seen, TopicPartition},
+    metadata,
     refusal::Refusal,
     request::Request,
     text::{name_partitions, verb},
@@ -83,6 +84,13 @@ fn of_partitions(plan: &Plan, now: Timestamp) -> Vec<String> {
         warnings.push(format!(
             "the target is close to the start of the log for {}: retention may delete those records before they are consumed",
             name_partitions(&close)
+        ));
+    }
+    let behind = some(&metadata::stays_behind);
+    if !behind.is_empty() {
+        warnings.push(format!(
+            "the metadata from before is not restored on {}: the offset that it belongs to is out of range",
+            name_partitions(&behind)
         ));
     }
     warnings.extend(plan.left_out.iter().cloned());

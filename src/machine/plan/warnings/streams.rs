@@ -52,7 +52,7 @@ fn shown_by(group: &str, seen: &PlanSeen) -> Option<String> {
     if let Some((at, _)) = commits.clone().find(|(at, _)| is_internal(group, &at.topic)) {
         return Some(format!(", as its committed offset on topic {} shows", at.topic));
     }
-    let (at, _) = commits.into_iter().find(|(_, commit)| is_of_streams(&commit.metadata))?;
+    let (at, _) = commits.into_iter().find(|(_, commit)| commit.metadata.text().is_some_and(is_of_streams))?;
     Some(format!(", as the metadata of its committed offset on topic {} shows", at.topic))
 }
 

@@ -46,6 +46,7 @@ pub struct Facts {
     pub target: u8,
     pub after: Option<u8>,
     pub plan_is_final: bool,
+    pub read_back_by_offset: bool,
 }
 
 pub fn seconds(time: Timestamp) -> u16 {
@@ -60,6 +61,7 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     status.message = None;
     status.observed_generation = None;
     status.start_time = None;
+    status.planning_start_time = None;
     status.completion_time = None;
     status.last_action = None;
     status.totals = None;
@@ -149,5 +151,6 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         target: partition.map_or(0, |partition| u8::try_from(partition.target_offset).unwrap_or(u8::MAX)),
         after: partition.and_then(|partition| partition.after).map(|after| u8::try_from(after).unwrap_or(u8::MAX)),
         plan_is_final: status.final_plan_time.is_some(),
+        read_back_by_offset: partition.is_some_and(|partition| partition.metadata_not_stored),
     }
 }

@@ -133,8 +133,13 @@ impl Memory {
                     Look::Unknown | Look::Missing => false,
                 };
                 let Kafka::Seen { group, log_start } = view.kafka else { unreachable!("a commit needs a look at Kafka") };
-                let [(_, offset)] = offsets[..] else { unreachable!("there is one partition") };
-                Deed::Commit { offset: u8::try_from(offset).unwrap_or(u8::MAX), gone, free: group.is_empty(), log_start }
+                let [(_, committed)] = &offsets[..] else { unreachable!("there is one partition") };
+                Deed::Commit {
+                    offset: u8::try_from(committed.offset).unwrap_or(u8::MAX),
+                    gone,
+                    free: group.is_empty(),
+                    log_start,
+                }
             }
             Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
             Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),

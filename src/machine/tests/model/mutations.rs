@@ -9,7 +9,8 @@ use super::{
 };
 use crate::machine::guards::Guard;
 
-const AGAIN: Scenario = Scenario { budget: Budget { deletions: 1, recreations: 1, ..NOTHING }, ..ONE };
+/// Back by some records: an offset that is committed already would not be committed again.
+const AGAIN: Scenario = Scenario { aim: Aim::Back(5), budget: Budget { deletions: 1, recreations: 1, ..NOTHING }, ..ONE };
 const SCALED: Scenario = Scenario { budget: Budget { scales: 1, crashes: 1, ..NOTHING }, ..ONE };
 
 /// Where a guard matters.

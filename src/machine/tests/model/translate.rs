@@ -88,7 +88,7 @@ pub fn effect_of(deed: Deed) -> Effect {
         },
         Deed::Claim { lease, .. } => Effect::Claim { target: 0, hold: hold_of(lease) },
         Deed::Release { lease } => Effect::Release { target: 0, hold: hold_of(lease) },
-        Deed::Commit { offset, .. } => Effect::Commit(vec![(tp(0), offset.into())]),
+        Deed::Commit { offset, .. } => Effect::Commit(vec![(tp(0), Committed { offset: offset.into(), metadata: "".into() })]),
         Deed::Settle { keep } => Effect::SettleReceipt { keep },
     }
 }
@@ -113,7 +113,7 @@ pub fn one<T>(value: T) -> PerPartition<T> {
 
 pub fn committed(group: Group) -> Committed {
     let metadata = if group.marker == 0 { String::new() } else { marker_of(group.marker) };
-    Committed { offset: group.offset.into(), metadata }
+    Committed { offset: group.offset.into(), metadata: metadata.into() }
 }
 
 pub fn described(group: Group) -> machine::facts::Group {

@@ -19,7 +19,7 @@ async fn shop(admin: &Client, namespace: &str) -> (String, String) {
     let (topic, group) = (broker.topic("admission", 1).await, unique("admission"));
     broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
     let group_admin = broker.group_admin().await;
-    let consumed = Committed { offset: 10, metadata: String::new() };
+    let consumed = Committed { offset: 10, metadata: "".into() };
     let answers = group_admin.commit(&group, &[(TopicPartition::new(&topic, 0), consumed)]).await.unwrap();
     assert!(answers.values().all(Result::is_ok), "{answers:?}");
     deployment(admin, namespace, "orders", 3, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;

@@ -6,6 +6,7 @@ mod binding;
 mod held;
 mod leaderless;
 mod left;
+mod metadata;
 mod oauth;
 mod planted;
 mod stand;

@@ -196,6 +196,8 @@ fn server_properties(dir: &Path, authority: &Authority) -> String {
     set("offsets.topic.num.partitions", "1");
     set("offsets.topic.replication.factor", "1");
     set("group.initial.rebalance.delay.ms", "0");
+    // Less than the marker of a reset has.
+    set("offset.metadata.max.bytes", "64");
     set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
     set("super.users", "User:ANONYMOUS;User:admin");
     certificates(authority, &mut set);
@@ -252,7 +254,7 @@ pub async fn fill(broker: &Broker, topic: &str) {
 
 /// Commits behind the last one.
 pub async fn commit(broker: &Broker, topic: &str, group: &str) {
-    let at_end = [(TopicPartition::new(topic, 0), Committed { offset: 10, metadata: String::new() })];
+    let at_end = [(TopicPartition::new(topic, 0), Committed { offset: 10, metadata: "".into() })];
     let committed = broker.group_admin().await.commit(group, &at_end).await.unwrap();
     assert!(committed.values().all(Result::is_ok), "{committed:?}");
 }

@@ -25,7 +25,7 @@ impl Bench {
             produce(&topic, 0, &(0..100).map(|second| (1_571_812_104 + second) * 1000).collect::<Vec<_>>()).await;
             let admin = Broker::default().group_admin().await;
             let at = offset_reset_operator::machine::facts::TopicPartition::new(&topic, 0);
-            let committed = offset_reset_operator::machine::facts::Committed { offset: 50, metadata: String::new() };
+            let committed = offset_reset_operator::machine::facts::Committed { offset: 50, metadata: String::new().into() };
             let answers = admin.commit(&group, &[(at, committed)]).await;
             assert!(answers.as_ref().unwrap().values().all(Result::is_ok), "{answers:?}");
             let api = resets(&client, &namespace);

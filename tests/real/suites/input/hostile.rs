@@ -257,7 +257,7 @@ async fn whatever_a_broker_answers_the_operator_lives_and_commits_nothing_that_n
         }
         let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
         let api = resets(&client, &namespace);
-        let before = Committed { offset: BEFORE, metadata: String::new() };
+        let before = Committed { offset: BEFORE, metadata: "".into() };
         let before = at.clone().map(|at| (at, before.clone()));
         let operator = Process::start(&["--namespace", &namespace, "--log", "warn", "--concurrency", "100"]).await;
         operator.until_leads().await;

@@ -26,7 +26,7 @@ async fn whatever_a_client_does_when_it_is_killed_the_operator_lives_and_the_res
         let topic = topic("killed", 1).await;
         produce(&topic, 0, &[1_571_812_144_000; 10]).await;
         let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
-        let (at, before) = ([TopicPartition::new(&topic, 0)], Committed { offset: 9, metadata: String::new() });
+        let (at, before) = ([TopicPartition::new(&topic, 0)], Committed { offset: 9, metadata: "".into() });
         let api = resets(&client, &namespace);
         let operator = Process::start(&["--namespace", &namespace, "--log", "warn"]).await;
         operator.until_leads().await;

@@ -37,7 +37,7 @@ async fn one_that_cannot_be_decoded_stops_nobody_else_and_says_so() {
         let (topic, group) = (topic("junk", 1).await, unique("junk"));
         produce(&topic, 0, &[1_571_812_144_000; 10]).await;
         let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
-        let (at, before) = (TopicPartition::new(&topic, 0), Committed { offset: 9, metadata: String::new() });
+        let (at, before) = (TopicPartition::new(&topic, 0), Committed { offset: 9, metadata: "".into() });
         assert_eq!(admin.commit(&group, &[(at.clone(), before)]).await.unwrap()[&at], Ok(()));
 
         let resource = ApiResource::erase::<OffsetReset>(&());

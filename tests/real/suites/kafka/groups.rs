@@ -126,7 +126,7 @@ async fn a_consumer_without_membership_leaves_the_group_empty_and_commits_over_u
         consumer.commit(&list, CommitMode::Sync).unwrap();
     });
     assert!(group::is_empty(&admin.describe_group(&group).await.unwrap()));
-    let theirs = Committed { offset: 2, metadata: String::new() };
+    let theirs = Committed { offset: 2, metadata: "".into() };
     assert_eq!(admin.committed(&group, &[tp(&topic, 0)]).await.unwrap()[&tp(&topic, 0)], Ok(Some(theirs)));
     tokio::task::spawn_blocking(move || drop(consumer)).await.unwrap();
 }

@@ -6,7 +6,7 @@ mod edges;
 mod groups;
 mod offsets;
 mod others;
-mod transactions;
+pub mod transactions;
 pub mod wire;
 
 use std::{process::Stdio, sync::Arc, time::Duration};

@@ -110,11 +110,11 @@ async fn a_negative_offset_that_somebody_committed_reads_as_none() {
 async fn metadata_that_is_too_large_fails_its_own_partition_only() {
     let admin = admin().await;
     let (topic, group) = (topic("metadata", 2).await, unique("metadata"));
-    let large = Committed { offset: 0, metadata: "x".repeat(4_097) };
+    let large = Committed { offset: 0, metadata: "x".repeat(4_097).into() };
     let answers = admin.commit(&group, &[(tp(&topic, 0), to(0)), (tp(&topic, 1), large)]).await.unwrap();
     assert_eq!(answers[&tp(&topic, 0)], Ok(()));
     let error = answers[&tp(&topic, 1)].as_ref().unwrap_err();
-    assert!(error.kind == KafkaErrorKind::Other && error.message.contains("metadata"), "{error}");
+    assert!(error.kind == KafkaErrorKind::MetadataTooLarge && error.message.contains("metadata"), "{error}");
     assert_eq!(admin.all_committed(&group).await.unwrap().len(), 1);
 }
 

@@ -14,7 +14,7 @@ use super::{admin, to, topic, tp};
 use real_tests::{produce, unique};
 
 /// A producer with a transaction that is open. Its calls block.
-fn transaction(name: &str) -> BaseProducer {
+pub fn transaction(name: &str) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", real_tests::brokers()).set("transactional.id", name);
     let producer: BaseProducer = config.create().unwrap();
@@ -24,7 +24,7 @@ fn transaction(name: &str) -> BaseProducer {
 }
 
 /// Commits offsets for a group in a transaction.
-fn send_offsets(producer: &BaseProducer, group: &str, offsets: &[(&str, i32, i64)]) {
+pub fn send_offsets(producer: &BaseProducer, group: &str, offsets: &[(&str, i32, i64)]) {
     let mut list = TopicPartitionList::new();
     for (topic, partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
@@ -94,7 +94,7 @@ async fn an_offset_that_is_pending_in_a_transaction_is_unstable_until_that_is_ov
     produce(&topic, 0, &[1_000, 2_000]).await;
     assert_eq!(admin.commit(&group, &[(asked[0].clone(), to(0))]).await.unwrap()[&asked[0]], Ok(()));
     let first = Ok(Some(to(0)));
-    let ours = Ok(Some(Committed { offset: 2, metadata: String::new() }));
+    let ours = Ok(Some(Committed { offset: 2, metadata: "".into() }));
     for (is_committed, after) in [(false, [first.clone(), Ok(None), Ok(None)]), (true, [ours.clone(), ours, Ok(None)])] {
         let producer = block_in_place(|| {
             let producer = transaction(&unique("pending"));

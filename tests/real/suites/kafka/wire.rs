@@ -10,6 +10,7 @@ const JOIN_GROUP: i16 = 11;
 const OFFSET_COMMIT: i16 = 8;
 const LEAVE_GROUP: i16 = 13;
 const SYNC_GROUP: i16 = 14;
+const MEMBER_ID_REQUIRED: i16 = 79;
 const STREAMS_GROUP_HEARTBEAT: i16 = 88;
 
 /// A connection to a group's coordinator.
@@ -87,6 +88,36 @@ impl Wire {
         let protocols = [&1_i32.to_be_bytes()[..], &string(protocol), &0_i32.to_be_bytes()].concat();
         let body = [string(&self.group), timeouts, string(""), string(protocol_type), protocols].concat();
         self.send(JOIN_GROUP, 2, &body);
+    }
+
+    /// Asks for a member id without joining (KIP-394): from then on the group waits for that member to join with it.
+    pub fn ask_for_a_member_id(&mut self, session: i32) -> String {
+        let answer = self.ask(JOIN_GROUP, 4, &self.joining(session, "", "consumer", "range"));
+        assert_eq!(i16_at(&answer, 4), MEMBER_ID_REQUIRED, "{answer:?}");
+        // Throttle time, error, generation, empty names of protocol and leader, member.
+        let length = usize::try_from(i16_at(&answer, 14)).unwrap();
+        String::from_utf8(answer[16..16 + length].to_vec()).unwrap()
+    }
+
+    /// Asks to join with a member id, without waiting for the answer.
+    pub fn ask_to_join_as(&mut self, member: &str, session: i32) {
+        let body = self.joining(session, member, "consumer", "range");
+        self.send(JOIN_GROUP, 4, &body);
+    }
+
+    /// Joins a group without other members in two steps (KIP-394): the member's id.
+    pub fn join_in_two_steps(&mut self, session: i32) -> String {
+        let member = self.ask_for_a_member_id(session);
+        self.ask_to_join_as(&member, session);
+        let joined = self.receive();
+        assert_eq!(i16_at(&joined, 4), 0, "{joined:?}");
+        member
+    }
+
+    fn joining(&self, session: i32, member: &str, protocol_type: &str, protocol: &str) -> Vec<u8> {
+        let timeouts = [session.to_be_bytes(), 30_000_i32.to_be_bytes()].concat();
+        let protocols = [&1_i32.to_be_bytes()[..], &string(protocol), &0_i32.to_be_bytes()].concat();
+        [string(&self.group), timeouts, string(member), string(protocol_type), protocols].concat()
     }
 
     /// Joins a group without other members, and is its leader: the generation and the member's id.

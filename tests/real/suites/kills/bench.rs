@@ -204,7 +204,7 @@ impl Bench {
         let watched = ["ConsumersResumed", "ConsumptionProven"];
         let conditions = status["conditions"].as_array_mut().unwrap();
         conditions.retain(|condition| !watched.contains(&condition["type"].as_str().unwrap()));
-        End { status, metadata: metadata.iter().map(|text| names.without(text)).collect(), config_maps }
+        End { status, metadata: metadata.iter().map(|text| names.without(text.text().unwrap())).collect(), config_maps }
     }
 }
 

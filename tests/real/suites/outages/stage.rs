@@ -265,7 +265,11 @@ impl Stage {
         }
         let marker = format!("offset-reset/{}/{NAME}/", self.namespace);
         let says = |committed: &Committed| {
-            if moved { committed.metadata.starts_with(&marker) } else { committed.metadata == OF_THE_APPLICATION }
+            if moved {
+                committed.metadata.text().is_some_and(|text| text.starts_with(&marker))
+            } else {
+                committed.metadata == OF_THE_APPLICATION
+            }
         };
         if committed.iter().all(says) { Ok(()) } else { Err(format!("beside the offsets stands {committed:?}")) }
     }

@@ -46,7 +46,7 @@ fn after(offsets: &Offsets, reset: &Told) -> Vec<Offsets> {
     let (mut set, mut not_set, mut is_open) = (offsets.clone(), offsets.clone(), false);
     for planned in &reset.partitions {
         let at = usize::try_from(planned.partition).unwrap();
-        let committed = Committed { offset: planned.target_offset, metadata: reset.marker.clone() };
+        let committed = Committed { offset: planned.target_offset, metadata: reset.marker.as_str().into() };
         match planned.outcome {
             PartitionOutcome::Reset | PartitionOutcome::Unconfirmed if planned.before != Some(offsets[at].offset) => {
                 return vec![];
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn offsets(offsets: [i64; PARTITIONS]) -> Offsets {
-        offsets.map(|offset| Committed { offset, metadata: String::new() })
+        offsets.map(|offset| Committed { offset, metadata: "".into() })
     }
 
     fn told(outcome: &str, before: i64, target: i64) -> Told {

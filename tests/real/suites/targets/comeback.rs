@@ -147,7 +147,7 @@ async fn a_client_that_commits_over_the_offsets_before_the_consumers_are_there_i
         };
         wait_for(&stand.api, "replay", "read back", stored).await;
         let (group, topic, admin) = (stand.group.clone(), stand.topic.clone(), stand.admin.clone());
-        let end = Committed { offset: 10, metadata: String::new() };
+        let end = Committed { offset: 10, metadata: String::new().into() };
         let mirror = tokio::spawn(async move {
             loop {
                 let offsets = [(TopicPartition::new(&topic, 0), end.clone())];

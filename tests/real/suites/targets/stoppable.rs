@@ -63,6 +63,8 @@ async fn a_deployment_that_is_paused_half_way_is_not_stopped_unless_its_target_a
         assert!(status(&accepted).warnings.iter().any(|warning| warning.contains("0 of 2 pods have its newest revision")));
         // Resumed, the rollout completes.
         patch(stand, "Deployment", "half", json!({"spec": {"paused": false}})).await;
+        // Or there would be nothing to change.
+        stand.commit(&stand.group, &stand.topic, &[(0, 10)]).await;
         succeeded(&stand.run("after", json!([{"name": "half"}])).await);
     })
     .await;

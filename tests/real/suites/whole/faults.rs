@@ -31,6 +31,8 @@ pub enum Fault {
     AnswerLost,
     /// It is sent only when this is told.
     Late(Arc<Notify>),
+    /// Only so many bytes of the metadata arrive.
+    MetadataCut(usize),
     /// A consumer joins right before it; kept here, so that it stays.
     MemberJoins(Joined),
 }
@@ -135,6 +137,16 @@ impl GroupAdmin for Client {
                 self.happened.notify_one();
                 told.notified().await;
                 self.real.commit(group, offsets).await
+            }
+            Fault::MetadataCut(kept) => {
+                let cut = |committed: &Committed| {
+                    let metadata = committed.metadata.as_bytes()[..committed.metadata.len().min(*kept)].to_vec().into();
+                    Committed { offset: committed.offset, metadata }
+                };
+                let offsets: Vec<_> = offsets.iter().map(|(at, committed)| (at.clone(), cut(committed))).collect();
+                let answers = self.real.commit(group, &offsets).await;
+                self.happened.notify_one();
+                answers
             }
             Fault::MemberJoins(joined) => {
                 let topics = [offsets[0].0.topic.clone()];

@@ -58,7 +58,7 @@ async fn large(stand: &TestEnv) {
             if has_records(index) { (2, Some(TimestampMatch { offset: 1, timestamp: 2_000_000 })) } else { (0, None) };
         assert_eq!((&bounds[at], &found[at]), (&Ok(Bounds { start: 0, end }), &Ok(first)), "{at}");
         let offset = first.map_or(end, |first| first.offset);
-        offsets.push((at.clone(), Committed { offset, metadata: metadata.clone() }));
+        offsets.push((at.clone(), Committed { offset, metadata: metadata.as_str().into() }));
     }
     let answers = admin.commit(&group, &offsets).await.unwrap();
     assert!(answers.len() == 10_000 && answers.values().all(Result::is_ok));

@@ -2,14 +2,17 @@
 //!
 //! Most groups here have commits and no consumers, so that each reset takes a fraction of a second; what consumers do is in `resets` and `e2e`.
 
+mod dying;
 mod faults;
 mod goals;
 mod large;
+mod metadata;
 mod orphans;
 mod plans;
 mod receipts;
 mod reports;
 mod sharing;
+mod transactions;
 mod undo;
 
 use std::io::Read;

@@ -120,3 +120,30 @@ async fn what_the_broker_would_refuse_is_seen_while_the_consumers_run() {
     })
     .await;
 }
+
+/// A reset may be suspended for days before it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duration_counts_from_when_planning_began_and_the_status_says_so() {
+    TestEnv::with(async |stand| {
+        let (topic, group) = (stand.topic().await, unique("duration"));
+        stand.commit(&group, &topic, &[(0, 50)]).await;
+        let entries = json!([{"topic": topic, "partition": 0, "duration": "1h"}]);
+        stand.apply("later", &group, entries, json!({"suspend": true})).await;
+        let suspended = |reset: &OffsetReset| status(reset).reason == Some(Reason::Suspended);
+        let waiting = wait_for(&stand.api, "later", "suspended", suspended).await;
+        assert_eq!(status(&waiting).planning_start_time, None);
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let begin = jiff::Timestamp::now();
+        let patch = kube::api::Patch::Merge(json!({"spec": {"suspend": false}}));
+        stand.api.patch("later", &kube::api::PatchParams::default(), &patch).await.unwrap();
+        let done = wait_for_end(&stand.api, "later").await;
+        succeeded(&done);
+        let (from, requested) = (
+            status(&done).planning_start_time.clone().unwrap().0,
+            status(&done).partitions[0].requested_timestamp.clone().unwrap().0,
+        );
+        assert!(from >= begin, "{from} is before {begin}");
+        assert_eq!(from.duration_since(requested).as_secs(), 3_600);
+    })
+    .await;
+}

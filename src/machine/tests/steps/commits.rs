@@ -1,0 +1,208 @@
+//! What is committed, with which metadata, and what proves it.
+
+use rstest::rstest;
+
+use crate::machine::tests::*;
+use crate::{
+    api::Position,
+    machine::{
+        MAX_COMMITS, after, decide,
+        decision::{Answer, Decision, Effect},
+    },
+};
+
+fn empty() -> Group {
+    group_in(GroupState::Empty, 0)
+}
+
+fn run(status: &OffsetResetStatus, stands: &Result<Option<Committed>, KafkaError>, now: i64) -> Decision {
+    decide(Ok(&request()), status, &seen(gone(), commit_seen(empty(), stands)), at(now))
+}
+
+/// A final plan of these partitions.
+fn final_plan(partitions: impl IntoIterator<Item = PartitionStatus>) -> OffsetResetStatus {
+    let partitions = partitions.into_iter().collect();
+    OffsetResetStatus { partitions, final_plan_time: Some(micro(6)), ..status_in(Phase::Resetting) }
+}
+
+fn restoring(metadata: &str) -> PartitionStatus {
+    PartitionStatus { target_metadata: Some(metadata.into()), ..planned_partition(0) }
+}
+
+fn sent(decision: &Decision) -> Vec<Committed> {
+    match &decision.effect {
+        Some(Effect::Commit(offsets)) => offsets.iter().map(|(_, committed)| committed.clone()).collect(),
+        _ => vec![],
+    }
+}
+
+fn outcome(decision: &Decision) -> Option<(Phase, Reason)> {
+    decision.status.outcome.as_ref().map(|outcome| (outcome.phase, outcome.reason))
+}
+
+#[rstest]
+#[case::with_metadata("bAAkAAoA")]
+#[case::without("")]
+fn an_undo_commits_the_metadata_from_before_and_reads_back_both(#[case] metadata: &str) {
+    let first = run(&final_plan([restoring(metadata)]), &committed(50, MARKER), 7);
+    assert_eq!(sent(&first), [Committed { offset: 10, metadata: metadata.into() }]);
+    // The answer is lost; what stands is the proof.
+    let read_back = run(&first.status, &committed(10, metadata), 8);
+    assert_eq!(outcome(&read_back), Some((Phase::Succeeded, Reason::Succeeded)));
+    let other = run(&first.status, &committed(10, "of another client"), 8);
+    assert_eq!(sent(&other), [Committed { offset: 10, metadata: metadata.into() }]);
+}
+
+#[test]
+fn metadata_goes_with_its_own_offset_only() {
+    // The target was moved into the log, away from the offset that the metadata belongs to.
+    let moved = PartitionStatus { requested_offset: Some(5), ..restoring("bAAkAAoA") };
+    assert_eq!(sent(&run(&final_plan([moved]), &committed(50, ""), 7)), [marked(10)]);
+}
+
+#[test]
+fn a_broker_that_takes_no_metadata_of_this_length_gets_the_offsets_without() {
+    let plan = final_plan([restoring("x"), planned_partition(1)]);
+    let first = run(&plan, &committed(50, ""), 7);
+    let too_large = per_partition(&Err(error(KafkaErrorKind::MetadataTooLarge)));
+    let observed = seen(gone(), commit_seen(empty(), &committed(50, "")));
+    let refused = after(&first.status, first.effect.as_ref().unwrap(), &Answer::Committed(too_large.clone()), &observed, at(7));
+    assert!(refused.status.partitions.iter().all(|p| p.outcome == PartitionOutcome::Planned && p.metadata_not_stored));
+    assert_eq!((refused.status.commits, refused.status.commits_refused), (1, 1), "nothing can have been committed");
+    let second = run(&refused.status, &committed(50, ""), 7);
+    assert!(sent(&second).iter().all(|committed| committed.offset == 10 && committed.metadata.is_empty()));
+    let done = run(&second.status, &committed(10, ""), 8);
+    assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::Succeeded)));
+    let said = done.status.outcome.as_ref().unwrap().explanation();
+    assert!(said.contains("The broker did not return the metadata of the commits of 2 partitions"), "{said}");
+    // A broker that refuses even that has another reason than its length.
+    let again = after(&second.status, second.effect.as_ref().unwrap(), &Answer::Committed(too_large), &observed, at(8));
+    assert_eq!(again.status.partitions[0].outcome, PartitionOutcome::Failed);
+}
+
+/// After so many commits, an offset stands where it should, with this metadata.
+#[rstest]
+#[case::once_may_be_another_client("", 1, 0, false)]
+#[case::dropped("", 2, 0, true)]
+#[case::cut("offset-reset/sh", 2, 0, true)]
+#[case::one_of_the_two_was_refused("", 2, 1, false)]
+fn a_broker_that_drops_or_cuts_metadata_is_read_back_by_offset(
+    #[case] metadata: &str,
+    #[case] commits: i32,
+    #[case] commits_refused: i32,
+    #[case] done: bool,
+) {
+    let unconfirmed = PartitionStatus { outcome: PartitionOutcome::Unconfirmed, ..planned_partition(0) };
+    let status = OffsetResetStatus { commits, commits_refused, ..final_plan([unconfirmed]) };
+    let decision = run(&status, &committed(10, metadata), 7);
+    assert_eq!(outcome(&decision), done.then_some((Phase::Succeeded, Reason::Succeeded)));
+    assert_eq!((sent(&decision).len(), decision.status.partitions[0].metadata_not_stored), (usize::from(!done), done));
+    // The offset itself has to stand, whatever the metadata.
+    assert_eq!(sent(&run(&status, &committed(11, metadata), 7)).len(), 1);
+}
+
+#[test]
+fn metadata_to_restore_is_given_up_only_when_nothing_helps() {
+    let unconfirmed = PartitionStatus { outcome: PartitionOutcome::Unconfirmed, ..restoring("bAAkAAoA") };
+    for (commits, done) in [(2, false), (MAX_COMMITS - 1, false), (MAX_COMMITS, true)] {
+        let decision = run(&OffsetResetStatus { commits, ..final_plan([unconfirmed.clone()]) }, &committed(10, ""), 7);
+        assert_eq!(outcome(&decision).is_some(), done, "{commits}");
+        assert_eq!(decision.status.partitions[0].metadata_not_stored, done);
+    }
+}
+
+#[test]
+fn what_was_unchanged_while_planning_is_committed_when_it_has_moved_and_the_other_way_round() {
+    let plan = OffsetResetStatus {
+        partitions: vec![
+            PartitionStatus { outcome: PartitionOutcome::Unchanged, before: Some(10), ..planned_partition(0) },
+            planned_partition(1),
+        ],
+        ..status_in(Phase::Resetting)
+    };
+    let mut moved = per_partition(&committed(50, "app"));
+    moved.insert(tp(1), committed(10, "app"));
+    let seen = |found: &PerPartition<Option<Committed>>| {
+        let mut seen = commit_seen(empty(), &Ok(None));
+        if let KafkaSeen::ForCommit(seen) = &mut seen {
+            seen.committed = found.clone();
+        }
+        crate::machine::tests::seen(gone(), seen)
+    };
+    let fixed = decide(Ok(&request()), &plan, &seen(&moved), at(7)).status;
+    let outcomes: Vec<_> = fixed.partitions.iter().map(|p| (p.outcome, p.before, p.replayed)).collect();
+    assert_eq!(outcomes, [(PartitionOutcome::Planned, Some(50), 40), (PartitionOutcome::Unchanged, Some(10), 0)]);
+    let first = decide(Ok(&request()), &fixed, &seen(&moved), at(7));
+    assert_eq!(first.effect, Some(Effect::Commit(vec![(tp(0), marked(10))])));
+    // A consumer joins meanwhile, and moves the one that was left alone.
+    moved.insert(tp(0), Ok(Some(marked(10))));
+    moved.insert(tp(1), committed(12, "app"));
+    let second = decide(Ok(&request()), &first.status, &seen(&moved), at(8));
+    assert_eq!(second.effect, Some(Effect::Commit(vec![(tp(1), marked(10))])));
+    moved.insert(tp(1), Ok(Some(marked(10))));
+    let done = decide(Ok(&request()), &second.status, &seen(&moved), at(9));
+    assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::Succeeded)));
+    assert_eq!(done.status.totals.map(|totals| (totals.reset, totals.left_alone)), Some((2, 0)));
+}
+
+#[test]
+fn what_is_in_range_is_as_requested_wherever_it_moves() {
+    let current = |partition| PartitionStatus {
+        requested_position: Some(Position::Current),
+        outcome: PartitionOutcome::Unchanged,
+        target_offset: 50,
+        ..planned_partition(partition)
+    };
+    let done = run(&final_plan([current(0), current(1)]), &committed(63, "app"), 7);
+    assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::NothingToChange)));
+}
+
+#[test]
+fn nothing_to_change_stops_nothing_and_says_so() {
+    let mut plan = plan_seen();
+    plan.committed = per_partition(&committed(10, "app"));
+    let planning = status_in(Phase::Planning);
+    let decision = decide(Ok(&request()), &planning, &seen(running(), KafkaSeen::ForPlan(Box::new(plan))), at(3));
+    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Succeeded), Some(Reason::NothingToChange)));
+    assert!(decision.status.hold.is_none() && decision.status.receipt.is_none());
+    assert_eq!(
+        decision.status.message.as_deref(),
+        Some("All 2 committed offsets are already as requested, so there was nothing to change")
+    );
+    assert_eq!(decision.status.totals.map(|totals| (totals.partitions, totals.left_alone)), Some((2, 2)));
+}
+
+/// An offset that is pending in a transaction; the group was found empty at 10 s, and drainTimeout is two minutes.
+#[rstest]
+#[case::at_first(status_in(Phase::Resetting), 11, false)]
+#[case::until_the_last_moment(status_in(Phase::Resetting), 129, false)]
+#[case::no_longer(status_in(Phase::Resetting), 130, true)]
+#[case::as_long_when_reading_back(final_plan([planned_partition(0)]), 129, false)]
+#[case::no_longer_when_reading_back(final_plan([planned_partition(0)]), 130, true)]
+fn a_transaction_is_waited_for_as_long_as_drain_timeout(
+    #[case] mut status: OffsetResetStatus,
+    #[case] now: i64,
+    #[case] over: bool,
+) {
+    if let Some(hold) = &mut status.hold {
+        hold.group_empty_time = Some(micro(10));
+    }
+    let decision = run(&status, &Err(error(KafkaErrorKind::UnstableOffset)), now);
+    assert_eq!(sent(&decision), []);
+    assert_eq!(outcome(&decision), over.then_some((Phase::Failed, Reason::TransactionPending)));
+    let said = decision.status.outcome.as_ref().map_or_else(|| decision.status.explanation(), crate::api::Outcome::explanation);
+    for words in [
+        "kafka-transactions.sh --bootstrap-server kafka:9092 find-hanging --topic __consumer_offsets",
+        "kafka-transactions.sh --bootstrap-server kafka:9092 abort",
+        "No offset was changed",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(over || said.contains("waits until 2027-01-15T08:02:10Z at most"), "{said}");
+}
+
+#[test]
+fn other_errors_that_pass_are_waited_for_as_long_as_the_hold() {
+    let decision = run(&status_in(Phase::Resetting), &Err(error(KafkaErrorKind::Coordinator)), 599);
+    assert_eq!((decision.status.phase, outcome(&decision)), (Some(Phase::Resetting), None));
+}

@@ -1,0 +1,100 @@
+//! The words of Draining: a bound that holds, and advice that helps.
+
+use rstest::rstest;
+
+use crate::machine::decide;
+use crate::machine::tests::*;
+
+fn in_group(state: GroupState, members: usize, group_type: GroupType) -> Group {
+    match group_in(state, members) {
+        Group::Found(found) => Group::Found(GroupDescription { group_type, ..found }),
+        Group::NotFound => Group::NotFound,
+    }
+}
+
+/// The containers have terminated at 5 s, sessionTimeout is 10 s.
+#[rstest]
+#[case::before_the_session_ends(
+    GroupState::Stable,
+    GroupType::Classic,
+    6,
+    "by sessionTimeout at 2027-01-15T08:00:15Z; one that died while it joined the group is kept until 2027-01-15T08:00:25Z (two session timeouts)"
+)]
+#[case::after_one(
+    GroupState::Stable,
+    GroupType::Classic,
+    16,
+    "a consumer that died while it joined the group is kept until 2027-01-15T08:00:25Z (two session timeouts); otherwise their session.timeout.ms is longer"
+)]
+#[case::after_two(
+    GroupState::Stable,
+    GroupType::Classic,
+    26,
+    "The broker keeps consumers that are gone until 2027-01-15T08:00:25Z, by sessionTimeout: their session.timeout.ms is longer, or they are still running"
+)]
+#[case::rebalancing(
+    GroupState::PreparingRebalance,
+    GroupType::Classic,
+    26,
+    "is kept until 2027-01-15T08:05:15Z (max.poll.interval.ms (5 minutes by default) and one session timeout)"
+)]
+#[case::of_the_new_protocol_before(
+    GroupState::Stable,
+    GroupType::Consumer,
+    6,
+    "by sessionTimeout at 2027-01-15T08:00:15Z. The consumers"
+)]
+#[case::of_the_new_protocol_after(
+    GroupState::Stable,
+    GroupType::Consumer,
+    16,
+    "the group's consumer.session.timeout.ms on the broker is longer"
+)]
+fn a_wait_states_a_bound_that_holds(
+    #[case] state: GroupState,
+    #[case] group_type: GroupType,
+    #[case] now: i64,
+    #[case] words: &str,
+) {
+    let observed = seen(gone(), KafkaSeen::Group(in_group(state, 3, group_type)));
+    let said = decide(Ok(&request()), &status_in(Phase::Draining), &observed, at(now)).status.explanation();
+    assert!(said.contains(words), "{said}");
+    assert!(said.contains("Remaining members: consumer at 10.0.0.0"), "{said}");
+}
+
+/// drainTimeout has expired.
+#[rstest]
+#[case::too_short(
+    15,
+    GroupState::Stable,
+    3,
+    "raise drainTimeout above 20 s: the broker keeps a consumer that is gone for two session timeouts"
+)]
+#[case::long_enough(
+    120,
+    GroupState::Stable,
+    3,
+    "session.timeout.ms is longer than sessionTimeout (10 s), because drainTimeout (120 s) is longer than two session timeouts"
+)]
+#[case::rebalancing(
+    120,
+    GroupState::PreparingRebalance,
+    3,
+    "raise drainTimeout above 310 s: the broker keeps a consumer that is gone for max.poll.interval.ms"
+)]
+#[case::nobody_is_listed(
+    120,
+    GroupState::PreparingRebalance,
+    0,
+    "If no consumer of the group runs any more, raise drainTimeout above 310 s"
+)]
+fn the_advice_is_what_helps(#[case] drain: i64, #[case] state: GroupState, #[case] members: usize, #[case] words: &str) {
+    let request = Request { drain_timeout: SignedDuration::from_secs(drain), ..request() };
+    let observed = seen(gone(), KafkaSeen::Group(group_in(state, members)));
+    let outcome = decide(Ok(&request), &status_in(Phase::Draining), &observed, at(125)).status.outcome.unwrap();
+    let said = outcome.explanation();
+    assert_eq!(outcome.reason, Reason::GroupNotEmpty);
+    assert!(said.contains(words), "{said}");
+    assert!(!said.contains("members: ."), "{said}");
+    assert_eq!(said.contains("The broker lists no members"), members == 0, "{said}");
+}

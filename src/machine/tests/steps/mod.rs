@@ -1,0 +1,5 @@
+//! The steps of a reset, each by itself: what it does, what it waits for, and what it says.
+
+mod commits;
+mod denied;
+mod draining;
