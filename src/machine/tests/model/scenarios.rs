@@ -54,6 +54,7 @@ pub struct Budget {
 
 /// One configuration that is explored as a whole.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct Scenario {
     pub name: &'static str,
     pub aim: Aim,

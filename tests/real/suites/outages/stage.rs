@@ -102,7 +102,14 @@ impl Stage {
             .collect();
         let answers = admin.commit(&group, &before).await.unwrap();
         assert!(answers.values().all(Result::is_ok), "{answers:?}");
-        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        deployment(
+            &client,
+            &namespace,
+            "consumer",
+            2,
+            json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "nobody-runs-it"}]}),
+        )
+        .await;
         let kind = Kind { never_commits: true, session_timeout_ms: Some(6_000), ..Kind::default() };
         let topics = [theatre.topic.clone()];
         let follower = Follower::start(&client, &namespace, "consumer", &group, &topics, &kind);

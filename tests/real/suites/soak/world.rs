@@ -149,7 +149,14 @@ impl World {
             arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
         }
         let container = json!({"name": "consumer", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": arguments});
-        deployment(&self.client, &self.namespace, name, replicas, json!({ "containers": [container] })).await;
+        deployment(
+            &self.client,
+            &self.namespace,
+            name,
+            replicas,
+            json!({"terminationGracePeriodSeconds": 5, "containers": [container]}),
+        )
+        .await;
         self.workloads.push(Workload { name: name.to_owned(), group, topic, replicas, offsets, by_hand: vec![] });
     }
 
