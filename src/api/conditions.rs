@@ -11,8 +11,9 @@ use super::{
     status::{OffsetResetStatus, Outcome, Phase},
 };
 
-/// The conditions of an `OffsetReset`. The first seven are milestones of the run and stay as
-/// they were reached, the next two are the outcome, and the last three are what kstatus reads.
+/// The conditions of an `OffsetReset`. The first five are milestones of the run and keep
+/// the state that they reached; the next two change until the operator stops looking. Two more are
+/// the outcome, and the last three are what kstatus reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionType {
     /// Everything that could fail was tried, and the plan is complete.

@@ -128,8 +128,9 @@ reasons! {
         /// A target is in the middle of a rollout, so the plan waits until the rollout is complete.
         ///
         /// The consumers keep running. Nothing has to be done: planning waits for as long as the
-        /// workload's `progressDeadlineSeconds`, at least for 10 minutes. To go ahead sooner, pause
-        /// or undo the rollout, or set `acceptRevisionChange: true` on the targetRef of a new reset.
+        /// workload's `progressDeadlineSeconds`, at least for 10 minutes. To go ahead sooner, complete
+        /// or undo the rollout, or create another reset with `acceptRevisionChange: true` on the
+        /// targetRef.
         /// See docs/guide/workloads.md#a-workload-in-the-middle-of-a-rollout.
         WaitingForRollout,
         /// The operator is making the plan.
@@ -283,7 +284,7 @@ reasons! {
         /// over groups without members every 60 seconds. Stop that client and create the reset again
         /// under a new name, unless the message names another OffsetReset that was meant to.
         OffsetsOverwritten,
-        /// When the operator stopped looking, the group had not committed past the target of every
+        /// At the end of `resumeTimeout` the group had not committed past the target of every
         /// partition that has records to consume.
         ///
         /// The offsets of these partitions are still those of the reset, so the records are consumed

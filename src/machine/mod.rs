@@ -180,6 +180,10 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         }
         (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Done) => stopping::accepted(pass, *target),
         (Effect::Scale { target, kind: ActionKind::Restore, .. }, Answer::Done) => restoring::accepted(pass, *target),
+        (Effect::Scale { target, kind: ActionKind::Restore, replicas, .. }, Answer::Overridden(count)) => {
+            let why = format!("an admission policy or a webhook changed the {replicas} replicas to {count}");
+            restoring::refused(pass, *target, &why)
+        }
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),
         (Effect::Pause { target, .. }, Answer::Refused(why)) => scaled_object::pause_refused(pass, *target, why),

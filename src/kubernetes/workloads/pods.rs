@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,15 +21,19 @@ use parking_lot::Mutex;
 use crate::kubernetes::limit::limited;
 use crate::machine::facts::{Controller, ForeignPod, Pod};
 
-/// How many ReplicaSets are remembered, and how many workloads; a controller reference does not change while the object lives.
+/// How many ReplicaSets are remembered, and how many workloads.
 const REMEMBERED: usize = 10_000;
+
+/// For how long a ReplicaSet is remembered: it has another controller when its Deployment is deleted with
+/// `--cascade=orphan` and recreated.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 /// Reads pods.
 #[derive(Clone)]
 pub(super) struct Pods {
     client: Client,
     /// The controller of each ReplicaSet, by the ReplicaSet's UID.
-    controllers: Arc<Mutex<HashMap<String, Option<OwnerReference>>>>,
+    controllers: Arc<Mutex<HashMap<String, (Instant, Option<OwnerReference>)>>>,
     /// The UIDs of workloads of other kinds of which a pod has led to its workload: then all of their pods do, even when only others
     /// match the selector any more.
     leading: Arc<Mutex<HashSet<String>>>,
@@ -142,7 +147,9 @@ impl Pods {
         if controller.kind != "ReplicaSet" {
             return Ok(chain);
         }
-        if let Some(known) = self.controllers.lock().get(&controller.uid) {
+        if let Some((since, known)) = self.controllers.lock().get(&controller.uid)
+            && since.elapsed() < REMEMBERED_FOR
+        {
             chain.controllers.extend(known.clone());
             return Ok(chain);
         }
@@ -155,7 +162,7 @@ impl Pods {
                 if known.len() >= REMEMBERED {
                     known.clear();
                 }
-                known.insert(controller.uid.clone(), owner);
+                known.insert(controller.uid.clone(), (Instant::now(), owner));
             }
             // It is gone, or may not be read.
             Ok(_) => chain.is_cut = true,

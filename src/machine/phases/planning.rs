@@ -199,7 +199,9 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
     // Planning begins anew after a rollout: what is wrong now was not looked at meanwhile, and gets time of its own.
     let after_rollout = pass.status.reason == Some(Reason::WaitingForRollout)
         && refusals.iter().all(|refusal| refusal.reason != Reason::WaitingForRollout);
-    if after_rollout {
+    // Pods without members are seen for the first time: they are looked at for a while, whatever was waited for before.
+    let first_without_members = first.reason == Reason::GroupHasNoMembers && pass.status.reason != Some(first.reason);
+    if after_rollout || first_without_members {
         pass.status.phase_start_time = Some(pass.instant());
     }
     let since = pass.phase_start();
@@ -221,11 +223,13 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
         1 => "There is no plan: one problem has to be corrected".to_owned(),
         many => format!("There is no plan: {many} problems have to be corrected"),
     };
-    pass.condition(ConditionType::Planned, Some(false), first.reason, planned);
+    // What was waited for is no reason of an end.
+    let reason = if first.reason == Reason::WaitingForRollout { Reason::RolloutIncomplete } else { first.reason };
+    pass.condition(ConditionType::Planned, Some(false), reason, planned);
     let tried = if lasting.is_empty() { "Several attempts had the same result" } else { "" };
     let message = message.detail(tried).detail(NOTHING_TOUCHED).advice(advice.unwrap_or_default());
     let what_to_do = if message.what_to_do().is_some() { "" } else { "Correct the cause and create the reset under a new name" };
-    pass.finish(Phase::Failed, first.reason, message.advice(what_to_do))
+    pass.finish(Phase::Failed, reason, message.advice(what_to_do))
 }
 
 /// The effect of the plan, in numbers.
@@ -296,7 +300,7 @@ mod tests {
         let status = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(50)).status;
         let outcome = status.outcome.clone().unwrap();
         assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::GroupShared));
-        assert_eq!(outcome.message, "1 member runs in no pod of the targets, so their stop would not empty the group");
+        assert_eq!(outcome.message, "1 member runs outside the target pods, so stopping the targets would not empty the group");
     }
 
     #[test]
@@ -307,6 +311,37 @@ mod tests {
         let outcome = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(1)).status.outcome.unwrap();
         assert_eq!((outcome.phase, outcome.reason), (Phase::Failed, Reason::GroupShared));
         assert_eq!(outcome.message, "1 member runs in Pod/other-1, so the group would not become empty");
+    }
+
+    /// A rollout of the target is in progress; every member runs in its pods.
+    fn in_a_rollout() -> Observed {
+        let rollout = Rollout::Progressing { pods: "1 of 4 pods have its newest revision".into(), deadline: None };
+        let Seen::Known(found) = workload(3, vec![pod("c", false)]) else { unreachable!() };
+        let details = WorkloadDetails { rollout, ..WorkloadDetails::default() };
+        seen(Seen::Known(Workload { details, ..found }), KafkaSeen::ForPlan(Box::new(plan_seen())))
+    }
+
+    #[rstest]
+    #[case::in_time(599, Phase::Planning, Reason::WaitingForRollout)]
+    #[case::not_in_time(600, Phase::Failed, Reason::RolloutIncomplete)]
+    fn a_rollout_is_waited_for_as_long_as_it_may_take(#[case] now: i64, #[case] phase: Phase, #[case] reason: Reason) {
+        let status = decide(Ok(&request()), &status_in(Phase::Planning), &in_a_rollout(), at(now)).status;
+        let outcome = status.outcome.as_ref().map(|outcome| (outcome.phase, outcome.reason));
+        assert_eq!(outcome.or(status.phase.zip(status.reason)), Some((phase, reason)), "{}", status.explanation());
+    }
+
+    #[test]
+    fn after_a_rollout_what_is_wrong_then_gets_time_of_its_own() {
+        let waiting = decide(Ok(&request()), &status_in(Phase::Planning), &in_a_rollout(), at(500)).status;
+        let unreachable = || {
+            let error = crate::machine::tests::error(crate::machine::facts::KafkaErrorKind::Unreachable);
+            seen(workload(3, vec![pod("c", false)]), KafkaSeen::Failed(error))
+        };
+        let first = decide(Ok(&request()), &waiting, &unreachable(), at(510)).status;
+        assert_eq!((first.phase, first.reason), (Some(Phase::Planning), Some(Reason::BrokerUnreachable)));
+        let still = decide(Ok(&request()), &first, &unreachable(), at(539)).status;
+        assert_eq!(still.outcome, None);
+        assert!(decide(Ok(&request()), &still, &unreachable(), at(541)).status.outcome.is_some());
     }
 
     #[test]

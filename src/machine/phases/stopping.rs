@@ -136,9 +136,9 @@ fn rollout_began(pass: &mut Pass<'_>, request: &Request, index: usize, workload:
     }
     let rollout::Verdict::Refused(refusal) = rollout::check(target, workload, false) else { return None };
     let message = Message::naming([&name(status)], |[name]| format!("A rollout of {name} began after the plan was made"))
-        .and(&refusal.message)
+        .detail(refusal.message.details().unwrap_or_default())
         .detail(pass.offsets_changed())
-        .advice("Wait until the rollout is complete, and create the reset again under a new name");
+        .advice("Complete the rollout or undo it, and create the reset again under a new name");
     Some(pass.take().finish(Phase::Failed, Reason::RolloutIncomplete, message))
 }
 

@@ -25,7 +25,7 @@ const DEFAULT_SESSION: SignedDuration = SignedDuration::from_secs(45);
 const LATE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long the group must have no members while the pods are ready, seen in more than one pass.
-const WITHOUT_MEMBERS: SignedDuration = SignedDuration::from_secs(6);
+const WITHOUT_MEMBERS: SignedDuration = SignedDuration::from_secs(20);
 
 /// Why the group is not one that a stop of the targets empties, or whose offsets move their consumers. `foreign_pods` have the addresses
 /// of members that run in no pod of the targets.
@@ -48,8 +48,8 @@ pub(in crate::machine) fn refusals(
         let message = Message::naming([&request.group], |[group]| format!("Group {group} has no members although pods are ready"))
             .detail(format!("{pods}. They use another group, or assign(), so the reset would not move them"))
             .advice(
-                "Correct spec.group, or set allowNoMembers: true if the consumers use assign() and only commit in the group, and create \
-                 the reset under a new name",
+                "Correct spec.group; or set allowNoMembers: true if the consumers use assign() and only commit in the group, or hang and \
+                 left it after max.poll.interval.ms; and create the reset under a new name",
             );
         let patience = Some(WITHOUT_MEMBERS);
         refusals.push(Refusal { reason: Reason::GroupHasNoMembers, message, transient: true, patience, waiting: None });
@@ -91,7 +91,7 @@ impl<'a> Others<'a> {
             return None;
         }
         let others = count(self.members.len(), "member runs", "members run");
-        let message = Message::new(format!("{others} in no pod of the targets, so their stop would not empty the group"))
+        let message = Message::new(format!("{others} outside the target pods, so stopping the targets would not empty the group"))
             .detail(self.describe(request, membership))
             .advice(
                 "Add their workload to targetRefs, or stop it yourself; set sessionTimeout to their session.timeout.ms if that is longer, \
@@ -282,7 +282,7 @@ pub(super) mod tests {
     #[case::ipv4_as_ipv6(&["::ffff:10.0.0.1"], &["10.0.0.1"], &[], None)]
     #[case::a_foreign_pod_in_another_spelling(&["10.0.0.1", "fd00:0:0:0:0:0:0:9"], &["10.0.0.1"], &["fd00::9"], Some("GroupShared"))]
     #[case::one_has_the_address_of_a_node(&["10.0.0.1", "192.168.0.1"], &["10.0.0.1"], &[], None)]
-    #[case::no_members_for_long(&[], &["10.0.0.1"], &[], Some("GroupHasNoMembers for 6 s"))]
+    #[case::no_members_for_long(&[], &["10.0.0.1"], &[], Some("GroupHasNoMembers for 20 s"))]
     #[case::no_members_and_no_pods(&[], &[], &[], None)]
     fn a_group_that_is_shared_or_unused_is_refused_only_when_it_is_certain(
         #[case] hosts: &[&str],

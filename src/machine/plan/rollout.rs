@@ -48,16 +48,26 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
         )),
         Rollout::Progressing { pods, deadline } => {
             let patience = Some(deadline.map_or(ROLLOUT_TIMEOUT, |deadline| deadline.max(ROLLOUT_TIMEOUT)));
-            let message = Message::naming([&name], |[name]| format!("{name} is in the middle of a rollout"))
+            let waiting = Message::naming([&name], |[name]| format!("Waiting until the rollout of {name} is complete"))
                 .detail(format!("{pods}, and {after}"));
-            Verdict::Refused(Refusal { reason: Reason::WaitingForRollout, message, transient: true, patience, waiting: None })
+            let message = Message::naming([&name], |[name]| format!("The rollout of {name} did not complete in time"))
+                .detail(format!("{pods}, and {after}"))
+                .advice(
+                    "Complete the rollout or undo it, or set acceptRevisionChange: true on its targetRef, and create the reset under a new \
+                     name",
+                );
+            let waiting = Some(waiting);
+            Verdict::Refused(Refusal { reason: Reason::WaitingForRollout, message, transient: true, patience, waiting })
         }
         Rollout::Blocked { pods, why } => {
             let message =
                 Message::naming([&name], |[name]| format!("{name} is in the middle of a rollout that does not continue"))
                     .detail(format!("{pods}, and {after}"))
                     .detail(format!("{name} {}", why.cause))
-                    .advice(format!("{}, or set acceptRevisionChange: true on its targetRef", why.advice));
+                    .advice(format!(
+                        "{}, or set acceptRevisionChange: true on its targetRef, and create the reset under a new name",
+                        why.advice
+                    ));
             Verdict::Refused(Refusal::lasting(Reason::RolloutIncomplete, message))
         }
     }

@@ -45,23 +45,19 @@ pub(in crate::machine) fn cannot_stop(target: &TargetRef, seen: &Seen<Workload>,
     if let Some(count) = workload.overridden {
         refusals.push(Refusal::lasting(Reason::ReplicasOverridden, overridden(&name, count)));
     }
-    let longest = termination::longest(workload);
+    // One after the other, most pods end long before their grace periods do: that is only warned of.
+    let longest = termination::longest_of_one(workload);
     if longest >= request.hold_timeout {
-        let how = if workload.details.ordered && workload.pods.len() > 1 {
-            "one after the other (podManagementPolicy OrderedReady)"
-        } else {
-            "by their terminationGracePeriodSeconds"
-        };
         let message =
             Message::naming([&name], |[name]| format!("The pods of {name} may take longer to terminate than holdTimeout"))
                 .detail(format!(
-                    "They may take {} s, {how}, and holdTimeout is {} s",
+                    "They may take {} s by their terminationGracePeriodSeconds, and holdTimeout is {} s",
                     longest.as_secs(),
                     request.hold_timeout.as_secs()
                 ))
                 .advice(format!(
                     "Set holdTimeout to at least {}, and create the reset under a new name",
-                    termination::at_least(longest.saturating_add(request.drain_timeout))
+                    termination::at_least(termination::longest(workload).saturating_add(request.drain_timeout))
                 ));
         refusals.push(Refusal::lasting(Reason::CannotStopInTime, message));
     }
@@ -109,10 +105,15 @@ fn of_one(target: &TargetRef, workload: &Workload, request: &Request) -> Vec<Str
         ));
     }
     let longest = termination::longest(workload);
-    if longest < request.hold_timeout && longest.saturating_add(request.drain_timeout) > request.hold_timeout {
+    if longest.saturating_add(request.drain_timeout) > request.hold_timeout {
+        let how = if workload.details.ordered && workload.pods.len() > 1 {
+            ", one after the other (podManagementPolicy OrderedReady)"
+        } else {
+            ""
+        };
         warnings.push(format!(
-            "The pods of {name} may take {} s to terminate, so holdTimeout ({} s) may end before drainTimeout does. A holdTimeout of {} \
-             would cover both",
+            "The pods of {name} may take {} s to terminate{how}, so holdTimeout ({} s) may expire before drainTimeout does. A holdTimeout \
+             of {} would cover both",
             longest.as_secs(),
             request.hold_timeout.as_secs(),
             termination::at_least(longest.saturating_add(request.drain_timeout))

@@ -16,6 +16,13 @@ pub(in crate::machine) fn longest(workload: &Workload) -> SignedDuration {
     }
 }
 
+/// The longest grace period of a single pod.
+#[must_use]
+pub(in crate::machine) fn longest_of_one(workload: &Workload) -> SignedDuration {
+    let grace = workload.pods.iter().filter(|pod| !pod.terminated).map(|pod| pod.grace);
+    grace.max().unwrap_or(SignedDuration::ZERO)
+}
+
 /// The pod that keeps the controller of an OrderedReady StatefulSet from deleting any more pods: the last one that is not ready, unless
 /// it is the only one (`processCondemned` in the StatefulSet controller of Kubernetes 1.37.2, kubernetes/kubernetes#57865).
 #[must_use]
@@ -34,7 +41,7 @@ fn ordinal(name: &str) -> u64 {
     name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok()).unwrap_or(0)
 }
 
-/// A duration that a person would set, from one that was computed: rounded up to whole minutes.
+/// A duration that a person would set: the next whole minute above a computed one.
 #[must_use]
 pub(in crate::machine) fn at_least(duration: SignedDuration) -> String {
     format!("{}m", duration.as_secs().div_euclid(60) + 1)
