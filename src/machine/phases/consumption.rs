@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::{
     ConditionType, ConsumptionStatus, OffsetResetStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
-    Phase, Reason, Restored, TargetStatus,
+    Phase, Reason, Restored,
 };
 use crate::machine::{
     facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Seen, TopicPartition, group},
@@ -202,9 +202,7 @@ fn consumers_may_have_run(pass: &Pass<'_>, request: Option<&Request>) -> bool {
         Seen::Known(workload) => target.original_replicas > 0 && workload.replicas == 0,
         Seen::Missing | Seen::Unknown(_) => true,
     });
-    let were_stopped = |target: &TargetStatus| target.restored == Some(Restored::Original) && target.original_replicas > 0;
     request.is_none_or(|request| request.allow_no_members)
-        || !pass.status.targets.iter().any(were_stopped)
         || at_zero_again
         || pass.pods().iter().any(|pod| pod.crashed || pod.terminated)
         || pass.status.targets.iter().any(|target| target.restored == Some(Restored::LeftAsScaledByOthers))

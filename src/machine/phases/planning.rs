@@ -361,7 +361,7 @@ mod tests {
             first_words,
             [
                 "Deployment/consumer is in the",
-                "1 member runs in",
+                "1 member runs outside",
                 "Deployment/consumer has no spec.replicas,",
                 "Deployment/consumer: forbidden",
                 "partition 1 of topic",
