@@ -26,14 +26,17 @@ const REMEMBERED: usize = 10_000;
 
 /// For how long a ReplicaSet is remembered: it has another controller when its Deployment is deleted with
 /// `--cascade=orphan` and recreated.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
+
+/// When a ReplicaSet was read, and its controller.
+type Remembered = (Instant, Option<OwnerReference>);
 
 /// Reads pods.
 #[derive(Clone)]
 pub(super) struct Pods {
     client: Client,
     /// The controller of each ReplicaSet, by the ReplicaSet's UID.
-    controllers: Arc<Mutex<HashMap<String, (Instant, Option<OwnerReference>)>>>,
+    controllers: Arc<Mutex<HashMap<String, Remembered>>>,
     /// The UIDs of workloads of other kinds of which a pod has led to its workload: then all of their pods do, even when only others
     /// match the selector any more.
     leading: Arc<Mutex<HashSet<String>>>,
