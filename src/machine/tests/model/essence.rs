@@ -56,7 +56,8 @@ pub fn seconds(time: Timestamp) -> u16 {
 /// A status without what the machine only says.
 pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     let always = || micro(0);
-    let counts = |reason: &Reason| matches!(reason, Reason::WaitingForOtherReset | Reason::WaitingForRollout);
+    let counts =
+        |reason: &Reason| matches!(reason, Reason::WaitingForOtherReset | Reason::WaitingForRollout | Reason::GroupHasNoMembers);
     status.reason = status.reason.filter(counts);
     status.message = None;
     status.observed_generation = None;
