@@ -104,13 +104,7 @@ async fn restore(
                 hold.replicas,
                 hold.others("")
             );
-            tracing::warn!(
-                namespace,
-                workload = hold.workload,
-                detail = message,
-                "restored a workload whose OffsetReset no longer exists"
-            );
-            context.announcer.announce_orphan(namespace, target, hold, &message).await;
+            report(context, namespace, target, hold, "restored a workload whose OffsetReset no longer exists", &message).await;
             Ok(Action::requeue(Duration::ZERO))
         }
         WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
@@ -123,16 +117,17 @@ async fn restore(
                 hold.workload,
                 hold.replicas
             );
-            tracing::warn!(
-                namespace,
-                workload = hold.workload,
-                detail = message,
-                "failed to restore a workload whose OffsetReset no longer exists"
-            );
-            context.announcer.announce_orphan(namespace, target, hold, &message).await;
+            report(context, namespace, target, hold, "failed to restore a workload whose OffsetReset no longer exists", &message)
+                .await;
             Ok(Action::requeue(RETRY))
         }
     }
+}
+
+/// Logs what was done with an orphaned hold, and publishes an Event about it on the workload.
+async fn report(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold, what: &str, detail: &str) {
+    tracing::warn!(namespace, workload = hold.workload, detail, "{what}");
+    context.announcer.announce_orphan(namespace, target, hold, detail).await;
 }
 
 /// Resumes the ScaledObject of a workload that a deleted reset has paused. `None` when none is paused; the Lease stays until

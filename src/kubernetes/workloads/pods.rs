@@ -226,7 +226,6 @@ fn is_terminated(pod: &CorePod) -> bool {
 pub(super) fn pod(pod: CorePod) -> Pod {
     let (ips, terminated) = (ips(&pod), is_terminated(&pod));
     let status = pod.status.unwrap_or_default();
-    let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let became_ready =
         status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready" && condition.status == "True");
     let ready_since = became_ready
@@ -247,7 +246,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         node: pod.spec.and_then(|spec| spec.node_name),
         deletion: pod.metadata.deletion_timestamp.map(|at| at.0),
         terminated,
-        ready,
+        ready: became_ready.is_some(),
         ready_since,
         crashed,
         grace: SignedDuration::from_secs(grace),

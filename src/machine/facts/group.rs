@@ -105,15 +105,20 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
 /// its pod may be gone by now.
 fn pod_of(host: &str, previous: Option<&GroupStatus>, pods: &[&Pod]) -> Option<String> {
     pods.iter()
-        .find(|pod| pod.ips.iter().any(|ip| is_same_address(ip, host)))
+        .find(|pod| has_address(&pod.ips, host))
         .map(|pod| pod.name.clone())
         .or_else(|| previous?.member_details.iter().find(|member| member.host == host)?.pod.clone())
 }
 
+/// Whether an address is one of these.
+#[must_use]
+pub fn has_address(ips: &[String], host: &str) -> bool {
+    ips.iter().any(|ip| is_same_address(ip, host))
+}
+
 /// Whether two addresses are the same, however they are spelled: Java writes `fd00:0:0:0:0:0:0:5`
 /// where Kubernetes writes `fd00::5`, and an IPv4 address may come as `::ffff:10.0.0.1`.
-#[must_use]
-pub fn is_same_address(one: &str, other: &str) -> bool {
+fn is_same_address(one: &str, other: &str) -> bool {
     match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
         (Ok(one), Ok(other)) => one.to_canonical() == other.to_canonical(),
         (Ok(_) | Err(_), _) => one == other,

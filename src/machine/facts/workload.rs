@@ -152,3 +152,11 @@ pub struct Pod {
     /// How long its containers may take to terminate.
     pub grace: SignedDuration,
 }
+
+impl Pod {
+    /// Whether it is ready, and was for longer than this.
+    #[must_use]
+    pub fn was_ready_for(&self, duration: SignedDuration, now: Timestamp) -> bool {
+        self.ready && self.ready_since.is_some_and(|since| now.duration_since(since) > duration)
+    }
+}

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::machine::facts::{Group, GroupMember, Pod, Seen, Workload, group::is_same_address};
+use crate::machine::facts::{Group, GroupMember, Pod, Seen, Workload, group::has_address};
 
 /// How many members a message names, and of how many the pod is looked for.
 pub(super) const NAMED: usize = 5;
@@ -28,9 +28,7 @@ impl<'a> Membership<'a> {
             Group::Found(found) => &found.members,
         };
         let pods: Vec<&Pod> = known(workloads).flat_map(|workload| &workload.pods).collect();
-        let at = |ips: fn(&Pod) -> &[String], member: &GroupMember| {
-            pods.iter().flat_map(|pod| ips(pod)).any(|ip| is_same_address(ip, &member.host))
-        };
+        let at = |ips: fn(&Pod) -> &[String], member: &GroupMember| pods.iter().any(|pod| has_address(ips(pod), &member.host));
         let (own, rest): (Vec<_>, Vec<_>) = members.iter().partition(|member| at(|pod| &pod.ips, member));
         let (hidden, others) = rest.into_iter().partition(|member| at(|pod| &pod.node_ips, member));
         Self { own, hidden, others }
@@ -42,10 +40,7 @@ impl<'a> Membership<'a> {
     /// address may be those of containers that crashed in it. Where no address matches (NAT, a service mesh), members are not
     /// told apart.
     pub fn expected(&self, workloads: &[Seen<Workload>], session_timeout: SignedDuration, now: Timestamp) -> usize {
-        let settled = |pod: &Pod| {
-            let since = pod.ready_since.filter(|_| pod.ready);
-            since.is_some_and(|since| now.duration_since(since) > session_timeout)
-        };
+        let settled = |pod: &Pod| pod.was_ready_for(session_timeout, now);
         let in_proportion = |members: usize, pods: usize, replicas: usize| match pods {
             0 => 0,
             pods => members * replicas.min(pods) / pods,
@@ -59,8 +54,7 @@ impl<'a> Membership<'a> {
             return if pods.is_empty() { all } else { in_proportion(all, pods.len(), known(workloads).map(replicas).sum()) };
         }
         let of_one = |workload: &Workload| {
-            let at =
-                |pod: &Pod| self.own.iter().filter(|member| pod.ips.iter().any(|ip| is_same_address(ip, &member.host))).count();
+            let at = |pod: &Pod| self.own.iter().filter(|member| has_address(&pod.ips, &member.host)).count();
             let members: Vec<usize> = workload
                 .pods
                 .iter()

@@ -8,7 +8,7 @@ use crate::{
     machine::{
         facts::{
             ForeignPod, Group, GroupMember, Pod, Seen, Workload,
-            group::{self, is_same_address},
+            group::{self, has_address},
         },
         guards::Guard,
         refusal::Refusal,
@@ -67,7 +67,7 @@ impl<'a> Others<'a> {
         let foreign: Vec<&ForeignPod> =
             known(workloads).flat_map(|workload| &workload.details.foreign_pods).chain(foreign_pods).collect();
         let pod_of = |member: &GroupMember| {
-            let mut at = foreign.iter().filter(|pod| pod.ips.iter().any(|ip| is_same_address(ip, &member.host)));
+            let mut at = foreign.iter().filter(|pod| has_address(&pod.ips, &member.host));
             let first = at.next()?;
             // An address that several pods have tells nothing. One pod may be seen in two ways.
             at.all(|other| other.name == first.name).then_some(*first)
@@ -164,10 +164,7 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
         return None;
     }
     let pods: Vec<&Pod> = known(workloads).flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).collect();
-    let settled = |pod: &&Pod| {
-        let since = pod.ready_since.filter(|_| pod.ready && pod.deletion.is_none());
-        since.is_some_and(|since| now.duration_since(since) > request.session_timeout)
-    };
+    let settled = |pod: &&Pod| pod.deletion.is_none() && pod.was_ready_for(request.session_timeout, now);
     let ready = !pods.is_empty() && pods.iter().all(settled);
     (!Guard::HasMembers.allows(!ready)).then(|| describe(request, workloads))
 }

@@ -72,6 +72,13 @@ impl Bench {
         revisions
     }
 
+    /// Waits until the rollout of the Deployment has exceeded its progress deadline.
+    async fn exceeds_its_deadline(&self) {
+        let reason = r#"jsonpath={.status.conditions[?(@.type=="Progressing")].reason}"#;
+        let exceeded = async || self.kubectl(&["get", "deployment/consumer", "-o", reason]).await == "ProgressDeadlineExceeded";
+        self.until("the deadline is exceeded", exceeded).await;
+    }
+
     async fn until(&self, what: &str, mut wished: impl AsyncFnMut() -> bool) {
         let waiting = async {
             while !wished().await {
@@ -137,12 +144,7 @@ async fn a_rollout_past_its_deadline_is_refused_and_nothing_is_stopped() {
         bench.create(&workload("Deployment", 2, &json!({"progressDeadlineSeconds": 3}))).await;
         bench.until("two pods are ready", async || bench.ready().await.len() == 2).await;
         bench.kubectl(&["patch", "deployment/consumer", "-p", &revision(MISSING, "2")]).await;
-        let exceeded = r#"jsonpath={.status.conditions[?(@.type=="Progressing")].reason}"#;
-        bench
-            .until("the deadline is exceeded", async || {
-                bench.kubectl(&["get", "deployment/consumer", "-o", exceeded]).await == "ProgressDeadlineExceeded"
-            })
-            .await;
+        bench.exceeds_its_deadline().await;
         bench.apply("replay", json!({"name": "consumer"})).await;
         let refused = real_tests::wait_for_end(&bench.api, "replay").await;
         assert_eq!(status(&refused).reason, Some(Reason::RolloutIncomplete), "{}", status(&refused).explanation());
@@ -162,12 +164,7 @@ async fn consumers_of_one_revision_that_crash_are_reset_even_past_their_progress
         let mut crashing = workload("Deployment", 2, &json!({"progressDeadlineSeconds": 3}));
         crashing["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/nowhere"]);
         bench.create(&crashing).await;
-        let exceeded = r#"jsonpath={.status.conditions[?(@.type=="Progressing")].reason}"#;
-        bench
-            .until("the deadline is exceeded", async || {
-                bench.kubectl(&["get", "deployment/consumer", "-o", exceeded]).await == "ProgressDeadlineExceeded"
-            })
-            .await;
+        bench.exceeds_its_deadline().await;
         bench.apply("replay", json!({"name": "consumer"})).await;
         let done = real_tests::wait_for_end(&bench.api, "replay").await;
         assert_eq!(status(&done).reason, Some(Reason::Succeeded), "{}", status(&done).explanation());
