@@ -29,7 +29,7 @@ pub(super) fn rollout(kind: RolloutKind, object: &Value) -> Rollout {
         return Rollout::Complete;
     }
     if is_unobserved(object) {
-        return Rollout::Progressing { pods: "its controller has not observed its newest spec yet".into(), deadline: None };
+        return Rollout::Unobserved;
     }
     // Of a rollout in steps the revisions tell more than the counts: the stable pods may all be gone before the new ones are stable.
     if kind == RolloutKind::Other
@@ -196,7 +196,7 @@ mod tests {
         json!({"replicas": 3, "paused": true}), json!({"observedGeneration": 3, "replicas": 3, "updatedReplicas": 3}), "complete"
     )]
     #[case::applied_together_with_a_new_image(
-        json!({"replicas": 3}), json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3}), "progressing"
+        json!({"replicas": 3}), json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3}), "unobserved"
     )]
     fn a_deployment_is_complete_progressing_or_blocked(#[case] spec: Value, #[case] status: Value, #[case] expected: &str) {
         assert_eq!(name(&rollout(RolloutKind::Deployment, &deployment(&spec, &status))), expected);
@@ -241,7 +241,7 @@ mod tests {
     #[case::like_a_deployment(json!({"replicas": 5, "updatedReplicas": 1}), "progressing")]
     #[case::like_a_deployment_and_there(json!({"replicas": 5, "updatedReplicas": 5}), "complete")]
     #[case::a_generation_as_text(json!({"replicas": 5, "updatedReplicas": 5, "observedGeneration": "3"}), "complete")]
-    #[case::an_older_generation_as_text(json!({"replicas": 5, "updatedReplicas": 5, "observedGeneration": "2"}), "progressing")]
+    #[case::an_older_generation_as_text(json!({"replicas": 5, "updatedReplicas": 5, "observedGeneration": "2"}), "unobserved")]
     #[case::a_hash_in_place_of_a_generation(json!({"replicas": 5, "updatedReplicas": 5, "observedGeneration": "5d8f8c7b9"}), "complete")]
     #[case::a_hash_of_digits(json!({"replicas": 5, "updatedReplicas": 5, "observedGeneration": "677966948"}), "complete")]
     #[case::without_the_fields(json!({"phase": "Running"}), "unknown")]
@@ -327,7 +327,7 @@ mod tests {
         json!({}), json!({"phase": "Progressing", "message": "updated replicas are still becoming available", "readyReplicas": 0}), "complete"
     )]
     #[case::the_first_revision_is_not_stable_yet(json!({}), json!({"phase": "Progressing", "stableRS": ""}), "complete")]
-    #[case::a_new_image_that_its_controller_has_not_seen(json!({}), json!({"observedGeneration": "2"}), "progressing")]
+    #[case::a_new_image_that_its_controller_has_not_seen(json!({}), json!({"observedGeneration": "2"}), "unobserved")]
     fn a_rollout_in_steps_is_complete_when_its_newest_revision_is_stable(
         #[case] spec: Value,
         #[case] change: Value,
@@ -354,6 +354,7 @@ mod tests {
     fn name(rollout: &Rollout) -> &'static str {
         match rollout {
             Rollout::Complete => "complete",
+            Rollout::Unobserved => "unobserved",
             Rollout::Progressing { .. } => "progressing",
             Rollout::Blocked { .. } => "blocked",
             Rollout::Unknown => "unknown",

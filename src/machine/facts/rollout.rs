@@ -8,6 +8,9 @@ pub enum Rollout {
     /// All pods have the revision that the workload creates pods of after a stop, or there are no pods.
     #[default]
     Complete,
+    /// The workload's controller has not observed its newest spec yet, so the status tells nothing
+    /// about it.
+    Unobserved,
     /// Pods of another revision run or are wanted, and the workload's controller is replacing pods.
     Progressing {
         /// The revisions in words, such as "1 of 4 pods has its newest revision".

@@ -5,7 +5,7 @@ use crate::api::{ActionKind, ConditionType, Phase, Reason};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::{Decision, Effect},
-    facts::{Claim, Hold, Pod, Seen, Workload},
+    facts::{Claim, Hold, Pod, Rollout, Seen, Workload},
     guards::Guard,
     limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
@@ -135,6 +135,11 @@ fn rollout_began(pass: &mut Pass<'_>, request: &Request, index: usize, workload:
         return None;
     }
     let rollout::Verdict::Refused(refusal) = rollout::check(target, workload, false) else { return None };
+    // An autoscaler may have changed its replicas a moment ago. The status will tell soon, and holdTimeout bounds the wait.
+    if workload.details.rollout == Rollout::Unobserved {
+        let message = rollout::unobserved(&name(status)).detail("It is not stopped before that");
+        return Some(pass.take().wait(Reason::WaitingForRollout, message, UNSEEN_RETRY));
+    }
     let message = Message::naming([&name(status)], |[name]| format!("A rollout of {name} began after the plan was made"))
         .detail(refusal.message.details().unwrap_or_default())
         .detail(pass.offsets_changed())

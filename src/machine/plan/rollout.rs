@@ -32,8 +32,21 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
     let name = name_ref(target);
     let after = "its replicas would be restored as the newest revision only";
     match &workload.details.rollout {
-        Rollout::Progressing { .. } | Rollout::Blocked { .. } if Guard::OneRevision.allows(false) => Verdict::Same,
+        Rollout::Unobserved | Rollout::Progressing { .. } | Rollout::Blocked { .. } if Guard::OneRevision.allows(false) => {
+            Verdict::Same
+        }
         Rollout::Complete => Verdict::Same,
+        Rollout::Unobserved if target.accept_revision_change => Verdict::Same,
+        Rollout::Unobserved if dry_run => Verdict::Warned(format!(
+            "The controller of {name} has not observed its newest spec yet. The reset will wait until the status tells whether a \
+             rollout is in progress."
+        )),
+        Rollout::Unobserved => {
+            let message = Message::naming([&name], |[name]| format!("The controller of {name} did not observe its newest spec"))
+                .detail(format!("If a rollout is in progress, {after}"))
+                .advice("Check that the workload's controller runs, and create the reset under a new name");
+            Verdict::Refused(waits(ROLLOUT_TIMEOUT, message, unobserved(&name)))
+        }
         Rollout::Unknown => {
             Verdict::Warned(format!("The status of {name} does not tell whether a rollout is in progress. If one is, {after}."))
         }
@@ -47,7 +60,7 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
             "{name} is in the middle of a rollout: {pods}. The reset will wait until the rollout is complete."
         )),
         Rollout::Progressing { pods, deadline } => {
-            let patience = Some(deadline.map_or(ROLLOUT_TIMEOUT, |deadline| deadline.max(ROLLOUT_TIMEOUT)));
+            let patience = deadline.map_or(ROLLOUT_TIMEOUT, |deadline| deadline.max(ROLLOUT_TIMEOUT));
             let waiting = Message::naming([&name], |[name]| format!("Waiting until the rollout of {name} is complete"))
                 .detail(format!("{pods}, and {after}"));
             let message = Message::naming([&name], |[name]| format!("The rollout of {name} did not complete in time"))
@@ -56,8 +69,7 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
                     "Complete the rollout or undo it, or set acceptRevisionChange: true on its targetRef, and create the reset under a new \
                      name",
                 );
-            let waiting = Some(waiting);
-            Verdict::Refused(Refusal { reason: Reason::WaitingForRollout, message, transient: true, patience, waiting })
+            Verdict::Refused(waits(patience, message, waiting))
         }
         Rollout::Blocked { pods, why } => {
             let message =
@@ -71,6 +83,17 @@ pub(in crate::machine) fn check(target: &TargetRef, workload: &Workload, dry_run
             Verdict::Refused(Refusal::lasting(Reason::RolloutIncomplete, message))
         }
     }
+}
+
+fn waits(patience: SignedDuration, message: Message, waiting: Message) -> Refusal {
+    let (patience, waiting) = (Some(patience), Some(waiting));
+    Refusal { reason: Reason::WaitingForRollout, message, transient: true, patience, waiting }
+}
+
+/// The wait for a controller whose status does not tell about the newest spec yet.
+pub(in crate::machine) fn unobserved(name: &str) -> Message {
+    Message::naming([name], |[name]| format!("Waiting until the controller of {name} has observed its newest spec"))
+        .detail("Until then its status does not tell whether a rollout is in progress")
 }
 
 #[cfg(test)]
@@ -99,6 +122,9 @@ mod tests {
     #[case::as_long_as_the_workload_allows(progressing(Some(1200)), false, false, "refused for 1200 s: WaitingForRollout")]
     #[case::a_dry_run_does_not_wait(progressing(None), true, false, "warned: will wait until the rollout is complete")]
     #[case::accepted(progressing(None), false, true, "warned: as acceptRevisionChange allows")]
+    #[case::unobserved(Rollout::Unobserved, false, false, "refused for 600 s: WaitingForRollout")]
+    #[case::a_dry_run_does_not_wait_to_observe(Rollout::Unobserved, true, false, "warned: has not observed its newest spec yet")]
+    #[case::unobserved_and_accepted(Rollout::Unobserved, false, true, "same")]
     #[case::blocked(blocked(), false, false, "refused for good: RolloutIncomplete")]
     #[case::a_dry_run_is_refused_as_well(blocked(), true, false, "refused for good: RolloutIncomplete")]
     #[case::blocked_and_accepted(blocked(), false, true, "warned: as acceptRevisionChange allows")]

@@ -11,7 +11,7 @@ use crate::{
         coordination::hold::{HoldAction, decide_hold},
         decide,
         decision::{Answer, Effect},
-        facts::PeerReset,
+        facts::{PeerReset, Rollout},
     },
 };
 
@@ -114,6 +114,24 @@ fn nothing_is_stopped_before_the_lease_says_what_comes_back() {
 
     assert_eq!(effect(&stopping, &with(Seen::Unknown("no route".into()))), None, "who holds it is not known");
     assert!(matches!(effect(&stopping, &with(held())), Some(Effect::Scale { replicas: 0, .. })));
+}
+
+#[rstest]
+#[case::its_replicas_changed_a_moment_ago(Rollout::Unobserved, None)]
+#[case::a_rollout_began(Rollout::Progressing { pods: "1 of 4 pods have its newest revision".into(), deadline: None }, Some(Reason::RolloutIncomplete))]
+fn nothing_is_stopped_while_its_controller_has_not_told_of_its_newest_spec(
+    #[case] rollout: Rollout,
+    #[case] ends: Option<Reason>,
+) {
+    let Seen::Known(found) = running() else { panic!() };
+    let details = WorkloadDetails { rollout, ..WorkloadDetails::default() };
+    let observed = seen(Seen::Known(Workload { details, ..found }), KafkaSeen::NotAsked);
+    let decision = decide(Ok(&request()), &status_in(Phase::Stopping), &observed, at(3));
+    assert_eq!((decision.effect, decision.status.outcome.as_ref().map(|outcome| outcome.reason)), (None, ends));
+    if ends.is_none() {
+        assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Stopping), Some(Reason::WaitingForRollout)));
+        assert!(decision.requeue.is_some(), "the status of a custom kind is not watched");
+    }
 }
 
 #[test]
