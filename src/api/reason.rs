@@ -300,10 +300,9 @@ reasons! {
         DryRun,
         /// Every committed offset is already as requested, so there was nothing to change.
         ///
-        /// No offset and no metadata of a commit was changed. Usually no consumer was stopped
-        /// either: consumers that run continue from their own position, which may be beyond what
-        /// they have committed. When this shows only after the stop, the replicas are restored.
-        /// Nothing has to be done.
+        /// No offset and no metadata of a commit was changed. No consumer was stopped either, unless
+        /// consumers ran that may have been beyond what they had committed: then the restored
+        /// consumers continue from the committed offsets. Nothing has to be done.
         NothingToChange,
         /// Every offset was committed and read back as planned, and the API server accepted the
         /// original replica counts.

@@ -4,11 +4,11 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, TargetStatus};
+use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Position, Reason, TargetStatus};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::Decision,
-    facts::{KafkaSeen, PlanSeen, Seen, group},
+    facts::{KafkaSeen, PlanSeen, Pod, Seen, group},
     pass::{Pass, new_hold},
     plan::{self, acl_hints, drift, export, members::Membership, membership, stoppable, warnings, workloads},
     refusal::Refusal,
@@ -97,7 +97,9 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             .advice("To run the reset, set dryRun to false; the plan is then made again");
         return pass.finish(Phase::Planned, Reason::DryRun, message);
     }
-    if let Some(decision) = nothing_to_do(&mut pass) {
+    if !may_have_moved_on(&pass, seen)
+        && let Some(decision) = nothing_to_do(&mut pass)
+    {
         return decision;
     }
     if let Some(other) = queue::waits_for(&pass) {
@@ -120,6 +122,20 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     }
     let message = Message::new("The plan is complete, and the consumers are being stopped").and(&message);
     pass.go_on(Phase::Stopping, Reason::PlanMade, message)
+}
+
+/// Whether consumers that run may consume from beyond a committed offset that is the target already: they commit their position from
+/// time to time only, and only a stop takes them back to the target. At the end of the log no position is beyond.
+fn may_have_moved_on(pass: &Pass<'_>, seen: &PlanSeen) -> bool {
+    let stands = |planned: &PartitionStatus| {
+        planned.outcome != PartitionOutcome::Unchanged
+            || planned.requested_position == Some(Position::Current)
+            || planned.target_offset >= planned.log_end
+    };
+    // A pod without an address has no container that could have consumed.
+    let runs = |pod: &&Pod| !pod.terminated && !pod.ips.is_empty();
+    let consumers_run = group::members(&seen.group) > 0 || pass.pods().iter().any(runs);
+    consumers_run && !pass.status.partitions.iter().all(stands)
 }
 
 /// The end without a stop, when no partition would be changed.
@@ -196,12 +212,13 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
     let (lasting, passing): (Vec<&Refusal>, Vec<&Refusal>) = refusals.iter().partition(|refusal| !refusal.transient);
     let mut in_order = lasting.iter().chain(&passing);
     let Some(first) = in_order.next() else { return pass.again() };
-    // Planning begins anew after a rollout: what is wrong now was not looked at meanwhile, and gets time of its own.
-    let after_rollout = pass.status.reason == Some(Reason::WaitingForRollout)
-        && refusals.iter().all(|refusal| refusal.reason != Reason::WaitingForRollout);
+    // Planning begins anew after a wait with time of its own: what is wrong now was not looked at meanwhile.
+    let after_a_wait = [Reason::WaitingForRollout, Reason::GroupHasNoMembers, Reason::GroupShared]
+        .into_iter()
+        .any(|waited| pass.status.reason == Some(waited) && refusals.iter().all(|refusal| refusal.reason != waited));
     // Pods without members are seen for the first time: they are looked at for a while, whatever was waited for before.
     let first_without_members = first.reason == Reason::GroupHasNoMembers && pass.status.reason != Some(first.reason);
-    if after_rollout || first_without_members {
+    if after_a_wait || first_without_members {
         pass.status.phase_start_time = Some(pass.instant());
     }
     let since = pass.phase_start();
@@ -267,7 +284,7 @@ mod tests {
         api::Reason,
         machine::{
             decide,
-            facts::{ForeignPod, GroupState, Observed, Pod, Rollout, Workload, WorkloadDetails},
+            facts::{ForeignPod, GroupState, Observed, Rollout, Workload, WorkloadDetails},
             request::{Entry, Goal, Scope, Work},
             tests::{at, group_in, plan_seen, pod, request, seen, status_in, workload},
         },
@@ -342,6 +359,19 @@ mod tests {
         let still = decide(Ok(&request()), &first, &unreachable(), at(539)).status;
         assert_eq!(still.outcome, None);
         assert!(decide(Ok(&request()), &still, &unreachable(), at(541)).status.outcome.is_some());
+    }
+
+    #[test]
+    fn after_a_wait_for_members_a_broker_that_does_not_answer_gets_time_of_its_own() {
+        let waiting =
+            decide(Ok(&request()), &status_in(Phase::Planning), &with_a_member_elsewhere(WorkloadDetails::default()), at(45))
+                .status;
+        assert_eq!(waiting.reason, Some(Reason::GroupShared));
+        let error = crate::machine::tests::error(crate::machine::facts::KafkaErrorKind::Unreachable);
+        let observed = seen(workload(3, vec![pod("c", false)]), KafkaSeen::Failed(error));
+        let first = decide(Ok(&request()), &waiting, &observed, at(46)).status;
+        assert_eq!((first.phase, first.reason), (Some(Phase::Planning), Some(Reason::BrokerUnreachable)));
+        assert!(decide(Ok(&request()), &first, &observed, at(76)).status.outcome.is_some());
     }
 
     #[test]

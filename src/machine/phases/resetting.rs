@@ -165,9 +165,14 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
             if unchanged { (Phase::Succeeded, Reason::NothingToChange) } else { (Phase::Failed, Reason::NothingToReset) };
         let milestone = "No offset had to be committed";
         pass.condition(ConditionType::OffsetsReset, Some(false), reason, milestone);
-        let message = Message::new("After the stop no partition was left to be reset, so no offset was changed")
-            .detail("No target in range differs from the committed offset any more")
-            .detail(left_alone);
+        let message = if unchanged {
+            Message::new("After the stop every committed offset was as requested, so none was changed")
+                .detail("The consumers continue from the committed offsets, and not from their position before the stop")
+        } else {
+            Message::new("After the stop no partition was left to be reset, so no offset was changed")
+                .detail("No target in range differs from the committed offset any more")
+        };
+        let message = message.detail(left_alone);
         return pass.finish(phase, reason, message);
     }
     let without =

@@ -56,8 +56,10 @@ pub fn seconds(time: Timestamp) -> u16 {
 /// A status without what the machine only says.
 pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     let always = || micro(0);
-    let counts =
-        |reason: &Reason| matches!(reason, Reason::WaitingForOtherReset | Reason::WaitingForRollout | Reason::GroupHasNoMembers);
+    let counts = |reason: &Reason| {
+        use Reason::{GroupHasNoMembers, GroupShared, WaitingForOtherReset, WaitingForRollout};
+        matches!(reason, WaitingForOtherReset | WaitingForRollout | GroupHasNoMembers | GroupShared)
+    };
     status.reason = status.reason.filter(counts);
     status.message = None;
     status.observed_generation = None;

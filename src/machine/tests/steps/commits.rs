@@ -157,19 +157,60 @@ fn what_is_in_range_is_as_requested_wherever_it_moves() {
     assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::NothingToChange)));
 }
 
-#[test]
-fn nothing_to_change_stops_nothing_and_says_so() {
-    let mut plan = plan_seen();
+/// A pod that has been started, and is not ready.
+fn started() -> Seen<Workload> {
+    workload(1, vec![Pod { ips: vec!["10.0.0.9".into()], ..pod("c", false) }])
+}
+
+/// What runs, and where the target is; both committed offsets are the target already.
+#[rstest]
+#[case::no_consumer(gone(), group_in(GroupState::Empty, 0), 100, None, Phase::Succeeded)]
+#[case::at_the_end_of_the_log(running(), group_in(GroupState::Stable, 3), 10, None, Phase::Succeeded)]
+#[case::in_range(running(), group_in(GroupState::Stable, 3), 100, Some(Position::Current), Phase::Succeeded)]
+#[case::members_may_be_beyond(running(), group_in(GroupState::Stable, 3), 100, None, Phase::Stopping)]
+#[case::pods_that_never_started(workload(1, vec![Pod { ips: vec![], ..pod("c", false) }]), group_in(GroupState::Empty, 0), 100, None, Phase::Succeeded)]
+#[case::pods_that_do_not_join_the_group(started(), group_in(GroupState::Empty, 0), 100, None, Phase::Stopping)]
+#[case::members_without_targets(gone(), group_in(GroupState::Stable, 3), 100, None, Phase::Stopping)]
+fn nothing_to_change_stops_nothing_unless_consumers_may_be_beyond(
+    #[case] workload: Seen<Workload>,
+    #[case] group: Group,
+    #[case] end: i64,
+    #[case] position: Option<Position>,
+    #[case] expected: Phase,
+) {
+    let mut plan = PlanSeen { group, ..plan_seen() };
     plan.committed = per_partition(&committed(10, "app"));
-    let planning = status_in(Phase::Planning);
-    let decision = decide(Ok(&request()), &planning, &seen(running(), KafkaSeen::ForPlan(Box::new(plan))), at(3));
-    assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Succeeded), Some(Reason::NothingToChange)));
-    assert!(decision.status.hold.is_none() && decision.status.receipt.is_none());
-    assert_eq!(
-        decision.status.message.as_deref(),
-        Some("All 2 committed offsets are already as requested, so there was nothing to change")
-    );
-    assert_eq!(decision.status.totals.map(|totals| (totals.partitions, totals.left_alone)), Some((2, 2)));
+    plan.bounds = per_partition(&Ok(Bounds { start: 0, end }));
+    let goal = position.map_or(Goal::Offset(10), Goal::Position);
+    let entry = Entry { scope: Scope::Topic("orders".into()), partition: None, goal };
+    let request = Request { work: Work::Entries(vec![entry]), ..request() };
+    let observed = seen(workload, KafkaSeen::ForPlan(Box::new(plan)));
+    let decision = decide(Ok(&request), &status_in(Phase::Planning), &observed, at(3));
+    assert_eq!(decision.status.phase, Some(expected), "{}", decision.status.explanation());
+    assert!(decision.status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unchanged));
+    if expected == Phase::Succeeded {
+        assert_eq!(decision.status.reason, Some(Reason::NothingToChange));
+        assert!(decision.status.hold.is_none() && decision.status.receipt.is_none());
+        assert_eq!(
+            decision.status.message.as_deref(),
+            Some("All 2 committed offsets are already as requested, so there was nothing to change")
+        );
+        assert_eq!(decision.status.totals.map(|totals| (totals.partitions, totals.left_alone)), Some((2, 2)));
+    }
+}
+
+#[test]
+fn consumers_that_commit_at_their_stop_are_set_back_to_a_target_that_was_committed_before() {
+    let unchanged = PartitionStatus { outcome: PartitionOutcome::Unchanged, before: Some(10), ..planned_partition(0) };
+    let plan = OffsetResetStatus { partitions: vec![unchanged], ..status_in(Phase::Resetting) };
+    let moved = run(&plan, &committed(17, "app"), 6).status;
+    assert_eq!(moved.partitions[0].outcome, PartitionOutcome::Planned);
+    assert_eq!(sent(&run(&moved, &committed(17, "app"), 7)), [marked(10)]);
+    // Those that do not commit continue from the target all the same.
+    let stands = run(&plan, &committed(10, "app"), 6).status;
+    let done = run(&stands, &committed(10, "app"), 7);
+    assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::NothingToChange)));
+    assert!(done.status.outcome.as_ref().unwrap().explanation().contains("continue from the committed offsets"));
 }
 
 /// An offset that is pending in a transaction; the group was found empty at 10 s, and drainTimeout is two minutes.
