@@ -149,7 +149,7 @@ pub fn name_members(status: &GroupStatus) -> String {
         .iter()
         .map(|member| {
             let instance = member.instance_id.as_ref().map(|id| format!(", static member {id}")).unwrap_or_default();
-            let pod = member.pod.as_ref().map_or_else(|| ", in no pod of the targets".to_owned(), |pod| format!(", pod {pod}"));
+            let pod = member.pod.as_ref().map_or_else(|| ", outside the target pods".to_owned(), |pod| format!(", pod {pod}"));
             format!("{} at {}{instance}{pod}", member.client_id, member.host)
         })
         .collect();

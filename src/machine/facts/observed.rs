@@ -47,7 +47,7 @@ pub struct Observed {
     pub autoscalers: Vec<ScaledObjectSeen>,
     /// What was seen of Kafka.
     pub kafka: KafkaSeen,
-    /// Pods of the namespace at the addresses of members that run in no pod of the targets. Read in
+    /// Pods of the namespace at the addresses of members that run outside the target pods. Read in
     /// Planning only, and only where another member runs in one.
     pub foreign_pods: Vec<ForeignPod>,
 }

@@ -306,7 +306,7 @@ mod tests {
         let decision = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(now));
         assert_eq!((decision.status.phase, decision.status.reason), (Some(Phase::Planning), Some(Reason::GroupShared)));
         let said = decision.status.explanation();
-        assert!(said.starts_with("Waiting for 1 member that runs in no pod of the targets to leave the group"), "{said}");
+        assert!(said.starts_with("Waiting for 1 member that runs outside the target pods to leave the group"), "{said}");
         assert!(said.contains("The operator tries again until 2027-01-15T08:00:50Z, and the consumers keep running"), "{said}");
         assert_eq!(decision.requeue.unwrap().as_millis(), i128::from(retry));
     }
@@ -410,6 +410,6 @@ mod tests {
         let status = decide(Ok(&request()), &status_in(Phase::Planning), &observed, at(1)).status;
         assert_eq!(status.phase, Some(Phase::Stopping), "{}", status.explanation());
         assert_eq!(status.warnings.len(), 1, "{:?}", status.warnings);
-        assert!(status.warnings[0].starts_with("3 of 3 group members do not run in a target pod"), "{:?}", status.warnings);
+        assert!(status.warnings[0].starts_with("3 of 3 group members run outside the target pods"), "{:?}", status.warnings);
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn known(workloads: &[Seen<Workload>]) -> impl Iterator<Item = &Workl
     })
 }
 
-/// The addresses of members whose pods are worth a look, a few of them: they run in no pod of the targets, though other members do.
+/// The addresses of members whose pods are worth a look, a few of them: they run outside the target pods, though other members do.
 #[must_use]
 pub fn unmatched_addresses(group: &Group, workloads: &[Seen<Workload>]) -> Vec<IpAddr> {
     let membership = Membership::of(group, workloads);

@@ -28,7 +28,7 @@ const LATE: SignedDuration = SignedDuration::from_secs(5);
 const WITHOUT_MEMBERS: SignedDuration = SignedDuration::from_secs(20);
 
 /// Why the group is not one that a stop of the targets empties, or whose offsets move their consumers. `foreign_pods` have the addresses
-/// of members that run in no pod of the targets.
+/// of members that run outside the target pods.
 pub(in crate::machine) fn refusals(
     request: &Request,
     group: &Group,
@@ -57,7 +57,7 @@ pub(in crate::machine) fn refusals(
     refusals
 }
 
-/// The members in no pod of the targets, each with the pod at its address.
+/// The members outside the target pods, each with the pod at its address.
 struct Others<'a> {
     members: Vec<(&'a GroupMember, Option<&'a ForeignPod>)>,
 }
@@ -98,7 +98,7 @@ impl<'a> Others<'a> {
                  or remainingMembers: Remove if they no longer run; and create the reset under a new name",
             );
         let they = count(self.members.len(), "member that runs", "members that run");
-        let waiting = Message::new(format!("Waiting for {they} in no pod of the targets to leave the group"))
+        let waiting = Message::new(format!("Waiting for {they} outside the target pods to leave the group"))
             .detail(self.describe(request, membership))
             .detail("A member whose pod was killed leaves when its session ends; one that is still there then belongs to another workload");
         let patience = Some(session.saturating_add(LATE));
@@ -135,7 +135,7 @@ impl<'a> Others<'a> {
         });
         let names = and_more(names.collect(), self.members.len());
         format!(
-            "Group {} has {} in all. In no pod of the targets: {names}",
+            "Group {} has {} in all. Outside the target pods: {names}",
             request.group,
             count(membership.len(), "member", "members"),
         )
@@ -170,14 +170,17 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
 }
 
 fn describe(request: &Request, workloads: &[Seen<Workload>]) -> String {
+    let mut all = 0;
     let names = request.targets.iter().zip(workloads).filter_map(|(target, seen)| match seen {
         Seen::Known(workload) if !workload.pods.is_empty() => {
             let ready = workload.pods.iter().filter(|pod| pod.ready).count();
-            Some(format!("{ready} pods of {}/{}", target.kind, target.name))
+            all += ready;
+            Some(format!("{} of {}/{}", count(ready, "pod", "pods"), target.kind, target.name))
         }
         Seen::Known(_) | Seen::Unknown(_) | Seen::Missing => None,
     });
-    format!("{} are ready", names.collect::<Vec<_>>().join(" and "))
+    let names = names.collect::<Vec<_>>().join(" and ");
+    format!("{names} {} ready", if all == 1 { "is" } else { "are" })
 }
 
 /// What is worth a look about the members though it refuses nothing: one sentence at most.
@@ -204,7 +207,7 @@ pub(in crate::machine) fn warning(request: &Request, group: &Group, workloads: &
     if !membership.is_told_by_address() {
         let members = [membership.hidden, membership.others].concat();
         return Some(format!(
-            "{} of {all} group members do not run in a target pod: {}. Unless NAT hides their address, another workload uses the group, \
+            "{} of {all} group members run outside the target pods: {}. Unless NAT hides their address, another workload uses the group, \
              and stopping the targets will not empty it",
             members.len(),
             named(&members)
@@ -212,7 +215,7 @@ pub(in crate::machine) fn warning(request: &Request, group: &Group, workloads: &
     }
     if !membership.others.is_empty() && request.remaining_members == RemainingMembers::Remove {
         return Some(format!(
-            "{} of {all} group members run in no pod of the targets: {}. remainingMembers: Remove removes them; those that still run join \
+            "{} of {all} group members run outside the target pods: {}. remainingMembers: Remove removes them; those that still run join \
              again, and the group does not become empty",
             membership.others.len(),
             named(&membership.others)
@@ -318,8 +321,8 @@ pub(super) mod tests {
         let certain = refusals(&request(), &group, &workloads, &[foreign("o-1", "10.0.0.9", Some(0))], at(100));
         assert_eq!(
             certain[0].message.full(),
-            "1 member runs in a pod of Deployment/other, so the group would not become empty. Group g has 2 members in all. In no pod of \
-             the targets: consumer at 10.0.0.9, pod o-1 of Deployment/other. Add Deployment/other to targetRefs, or stop it yourself, and \
+            "1 member runs in a pod of Deployment/other, so the group would not become empty. Group g has 2 members in all. Outside the \
+             target pods: consumer at 10.0.0.9, pod o-1 of Deployment/other. Add Deployment/other to targetRefs, or stop it yourself, and \
              create the reset under a new name"
         );
         let of = |name: &str, foreign: ForeignPod| ForeignPod {
@@ -337,18 +340,18 @@ pub(super) mod tests {
         let waits = refusals(&request(), &group, &workloads, &[], at(100));
         assert_eq!(
             waits[0].waiting.as_ref().unwrap().full(),
-            "Waiting for 1 member that runs in no pod of the targets to leave the group. Group g has 2 members in all. In no pod of the \
-             targets: consumer at 10.0.0.9. A member whose pod was killed leaves when its session ends; one that is still there then \
+            "Waiting for 1 member that runs outside the target pods to leave the group. Group g has 2 members in all. Outside the \
+             target pods: consumer at 10.0.0.9. A member whose pod was killed leaves when its session ends; one that is still there then \
              belongs to another workload"
         );
     }
 
     #[rstest]
     #[case::all_run_in_target_pods(&["10.0.0.1"], RemainingMembers::Wait, None)]
-    #[case::no_address_matches(&["127.0.0.6", "127.0.0.6"], RemainingMembers::Wait, Some("2 of 2 group members do not run in a target pod"))]
+    #[case::no_address_matches(&["127.0.0.6", "127.0.0.6"], RemainingMembers::Wait, Some("2 of 2 group members run outside the target pods"))]
     #[case::the_address_of_a_node(&["10.0.0.1", "192.168.0.1"], RemainingMembers::Wait, Some("1 of 2 group members have the address of a node"))]
     #[case::refused_and_so_not_warned_of(&["10.0.0.1", "10.0.0.9"], RemainingMembers::Wait, None)]
-    #[case::removed(&["10.0.0.1", "10.0.0.9"], RemainingMembers::Remove, Some("1 of 2 group members run in no pod of the targets"))]
+    #[case::removed(&["10.0.0.1", "10.0.0.9"], RemainingMembers::Remove, Some("1 of 2 group members run outside the target pods"))]
     fn one_warning_at_most_is_about_the_members(
         #[case] hosts: &[&str],
         #[case] remaining_members: RemainingMembers,

@@ -241,7 +241,7 @@ async fn members_that_never_leave_end_the_wait_and_the_replicas_come_back() {
         let message = status(&done).explanation();
         assert!(
             message.contains("consumer-7")
-                && message.contains("in no pod of the targets")
+                && message.contains("outside the target pods")
                 && message.contains("No offset was changed"),
             "{message}"
         );

@@ -90,7 +90,7 @@ async fn a_member_at_an_address_that_no_pod_has_is_waited_for() {
         .await;
         let said = status(&waits).explanation();
         assert_eq!(status(&waits).phase, Some(Phase::Planning), "{said}");
-        assert!(said.starts_with("Waiting for 1 member that runs in no pod of the targets to leave the group"), "{said}");
+        assert!(said.starts_with("Waiting for 1 member that runs outside the target pods to leave the group"), "{said}");
         let Group::Found(found) = stand.admin.describe_group(&stand.group).await.unwrap() else { panic!("it has members") };
         stand.admin.remove_members(&stand.group, &found.members).await.unwrap();
         succeeded(&wait_for_end(&stand.api, "waits").await);
