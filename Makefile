@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem bench-flood model lint audit fuzz sbom fmt crd reasons image clean-sandbox
+.PHONY: help demo test soak test-ecosystem test-oldest bench-flood model lint audit fuzz sbom fmt crd reasons image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,6 +15,9 @@ soak: ## resets for SOAK_SECONDS (600) on a real node while parts of it are kill
 
 test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter of an hour or more
 	@tests/run.sh ecosystem
+
+test-oldest: ## on the oldest version of Kubernetes that is supported; building it takes a quarter of an hour
+	@tests/run.sh oldest
 
 bench-flood: ## how long a sound reset takes beside a thousand that lead nowhere, on an operator built for release
 	@tests/run.sh bench-flood

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
-# `make soak`, `make bench-flood` and `make demo` call this.
+# `make test-oldest`, `make soak`, `make bench-flood` and `make demo` call this.
 #
 #   CLUSTER=sandbox  (default) sandboxes of its own on this machine
 #   CLUSTER=existing your cluster and your broker: see CONTRIBUTING.md#test-on-your-own-cluster
@@ -190,12 +190,17 @@ apart() {
   return "$status"
 }
 
+# The suites that share an API server and a broker of each line of Kafka: sandbox's name.
+shared_suites() {
+  # More threads than cores, because most tests wait most of the time.
+  real "$1" admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
+    process:: resets:: targets:: whole:: --test-threads 6 --skip ten_thousand
+}
+
 integration() {
   local status=0
   up integration control-plane --also-kafka-3 || return
-  # More threads than cores, because most tests wait most of the time.
-  real integration admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
-    process:: resets:: targets:: whole:: --test-threads 6 --skip ten_thousand || status=$?
+  shared_suites integration || status=$?
   # After the others, because it keeps every core busy. It prints how many requests the operator survived.
   real integration kills:: --nocapture || status=$?
   keep_audit_log integration || status=$?
@@ -274,6 +279,22 @@ ecosystem() {
   step "all tests beside KEDA and Flux passed"
 }
 
+# On the oldest version of Kubernetes that the README claims; `make test` runs on the newest.
+oldest() {
+  if [ "$cluster" != sandbox ]; then
+    echo "the oldest version is tested in a sandbox only: unset CLUSTER" >&2
+    exit 1
+  fi
+  trap 'down oldest' EXIT
+  export SANDBOX_KUBERNETES=oldest
+  prepare
+  step "on the oldest version of Kubernetes"
+  up oldest control-plane --also-kafka-3
+  inside oldest kubectl version
+  shared_suites oldest
+  step "all tests on the oldest version of Kubernetes passed"
+}
+
 demo() {
   prepare
   up default node
@@ -293,9 +314,10 @@ test) tests "$@" ;;
 soak) soak ;;
 bench-flood) bench_flood ;;
 ecosystem) ecosystem ;;
+oldest) oldest ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test [COMMAND...] | ecosystem | soak | bench-flood | demo" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | oldest | soak | bench-flood | demo" >&2
   exit 1
   ;;
 esac

@@ -13,14 +13,55 @@ use anyhow::{Context, Result, bail};
 
 use crate::packages;
 
-/// The version that the Kubernetes binaries say they are; the pinned module's.
-pub const KUBERNETES_VERSION: &str = "1.37.2";
+/// A version of Kubernetes that is built here.
+#[derive(Debug)]
+struct Kubernetes {
+    /// The version that its binaries report; the pinned module's.
+    version: &'static str,
+    module: [(&'static str, &'static str); 2],
+}
+
+/// The newest version: all that a node needs.
+const NEWEST: Kubernetes = Kubernetes {
+    version: "1.37.2",
+    module: [("go.mod", include_str!("../modules/kubernetes/go.mod")), ("go.sum", include_str!("../modules/kubernetes/go.sum"))],
+};
+
+/// The oldest version that the operator supports: the API server and the controllers only.
+const OLDEST: Kubernetes = Kubernetes {
+    version: "1.33.13",
+    module: [
+        ("go.mod", include_str!("../modules/kubernetes-oldest/go.mod")),
+        ("go.sum", include_str!("../modules/kubernetes-oldest/go.sum")),
+    ],
+};
+
+/// Which of the two a sandbox runs: `newest` (the default) or `oldest`.
+const WHICH_KUBERNETES: &str = "SANDBOX_KUBERNETES";
+
+impl Kubernetes {
+    /// The one that the environment asks for.
+    fn wanted() -> &'static Self {
+        if std::env::var_os(WHICH_KUBERNETES).is_some_and(|which| which == "oldest") { &OLDEST } else { &NEWEST }
+    }
+
+    /// Where its binaries are or will be.
+    fn dir(&self) -> PathBuf {
+        cache_dir().join(format!("kubernetes-{}-{}", self.version, key(&self.module)))
+    }
+
+    fn build(&self, into: &Path, work: &Path) -> Result<()> {
+        let (place, version) = ("k8s.io/component-base/version", self.version);
+        let (minor, _) = version.trim_start_matches("1.").split_once('.').unwrap_or_default();
+        let flags = format!("-s -w -X {place}.gitVersion=v{version} -X {place}.gitMajor=1 -X {place}.gitMinor={minor}");
+        let mut go = go_build(into, work);
+        run(&format!("Kubernetes {version}"), "about 11 minutes on 2 cores", go.args(["-ldflags", &flags, "tool"]))
+    }
+}
 
 /// An older line of Kafka, beside the one that the module pins.
 pub const KAFKA_3_VERSION: &str = "3.9.2";
 
-const KUBERNETES: [(&str, &str); 2] =
-    [("go.mod", include_str!("../modules/kubernetes/go.mod")), ("go.sum", include_str!("../modules/kubernetes/go.sum"))];
 const RUNTIME: [(&str, &str); 2] =
     [("go.mod", include_str!("../modules/runtime/go.mod")), ("go.sum", include_str!("../modules/runtime/go.sum"))];
 const KAFKA: [(&str, &str); 1] = [("pom.xml", include_str!("../modules/kafka/pom.xml"))];
@@ -35,6 +76,15 @@ const KAFKA_TOOLS: [(&str, &str); 7] = [
     ("kafka-storage", "kafka.tools.StorageTool"),
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
 ];
+
+/// Fails when a node is wanted of a version that is built without a kubelet.
+pub fn has_node_parts() -> Result<()> {
+    let wanted = Kubernetes::wanted();
+    if wanted.module[0].1.contains("cmd/kubelet") {
+        return Ok(());
+    }
+    bail!("Kubernetes {} is built without a kubelet: use --parts control-plane, or unset {WHICH_KUBERNETES}", wanted.version)
+}
 
 /// Where the parts are.
 #[derive(Clone, Debug)]
@@ -63,7 +113,7 @@ impl Cache {
     pub fn locate() -> Self {
         let dir = cache_dir();
         Self {
-            kubernetes: dir.join(format!("kubernetes-{KUBERNETES_VERSION}-{}", key(&KUBERNETES))),
+            kubernetes: Kubernetes::wanted().dir(),
             runtime: dir.join(format!("runtime-{}", key(&RUNTIME))),
             kafka: dir.join(format!("kafka-{}", key(&KAFKA))),
             kafka_3: dir.join(format!("kafka-{KAFKA_3_VERSION}-{}", key(&KAFKA))),
@@ -104,16 +154,8 @@ impl Cache {
             )
         };
         part("the container runtime", &self.runtime, &RUNTIME, build_runtime)?;
-        let build_kubernetes = |into: &Path, work: &Path| {
-            let version = "k8s.io/component-base/version";
-            let (minor, _) = KUBERNETES_VERSION.trim_start_matches("1.").split_once('.').unwrap_or_default();
-            let flags = format!(
-                "-s -w -X {version}.gitVersion=v{KUBERNETES_VERSION} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
-            );
-            let mut go = go_build(into, work);
-            run("Kubernetes", "about 11 minutes on 2 cores", go.args(["-ldflags", &flags, "tool"]))
-        };
-        part("Kubernetes", &self.kubernetes, &KUBERNETES, build_kubernetes)
+        let kubernetes = Kubernetes::wanted();
+        part("Kubernetes", &self.kubernetes, &kubernetes.module, |into, work| kubernetes.build(into, work))
     }
 }
 
@@ -226,14 +268,17 @@ mod tests {
 
     #[test]
     fn the_cache_is_keyed_by_what_a_part_is_built_from() {
-        assert_ne!(key(&KUBERNETES), key(&RUNTIME));
+        assert_ne!(key(&NEWEST.module), key(&RUNTIME));
         assert_ne!(key(&[("go.mod", "a")]), key(&[("go.mod", "b")]));
-        assert!(Cache::locate().kubernetes.to_string_lossy().contains(KUBERNETES_VERSION));
+        assert_ne!(NEWEST.dir(), OLDEST.dir());
+        assert!(OLDEST.dir().to_string_lossy().contains(OLDEST.version));
     }
 
     #[test]
     fn the_version_that_is_said_is_the_version_that_is_pinned() {
-        assert!(KUBERNETES[0].1.contains(&format!("k8s.io/kubernetes v{KUBERNETES_VERSION}")));
+        for kubernetes in [NEWEST, OLDEST] {
+            assert!(kubernetes.module[0].1.contains(&format!("k8s.io/kubernetes v{}", kubernetes.version)));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    build::Cache,
+    build::{Cache, has_node_parts},
     config,
     control::{self, Order},
     ecosystem::Ecosystem,
@@ -123,6 +123,9 @@ impl Sandbox {
             }
             let why = if ended.is_empty() { "it has fewer parts".to_owned() } else { ended.trim().replace('\n', "; ") };
             println!("sandbox {} is up, but {why}: it is replaced", self.name);
+        }
+        if makeup.parts == Parts::Node {
+            has_node_parts()?;
         }
         self.down()?;
         let cache = Cache::locate();
