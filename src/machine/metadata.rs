@@ -127,6 +127,28 @@ pub fn stays_behind(planned: &PartitionStatus) -> bool {
     metadata.is_some_and(|metadata| !metadata.is_empty()) && to_restore(planned).is_none()
 }
 
+/// The beginning of the metadata string of every OffsetReset's commits.
+const MARK: &str = "offset-reset/";
+
+/// The OffsetReset, as namespace/name, that has set an offset with this metadata, and its UID.
+fn marked(metadata: &Metadata) -> Option<(&str, &str)> {
+    metadata.text()?.strip_prefix(MARK)?.rsplit_once('/')
+}
+
+/// The OffsetReset other than the one with this UID that has set an offset, as namespace/name.
+pub fn set_by(found: &Metadata, own_uid: &str) -> Option<String> {
+    marked(found).filter(|(_, uid)| *uid != own_uid).map(|(name, _)| name.to_owned())
+}
+
+/// The OffsetReset of another name that has set an offset since the plan became final, as
+/// namespace/name. One of this name is an earlier run of the same spec, which is continued.
+pub fn set_meanwhile_by(found: &Metadata, planned: &PartitionStatus, own_marker: &str) -> Option<String> {
+    let own = marked(&own_marker.into()).map(|(name, _)| name.to_owned());
+    let (name, _) = marked(found)?;
+    let is_new = *found != before(planned) && to_restore(planned).as_ref() != Some(found);
+    (is_new && own.as_deref() != Some(name)).then(|| name.to_owned())
+}
+
 /// As text, or in base64 where it is not UTF-8: a status is JSON.
 fn fields(metadata: &Metadata) -> (Option<String>, Option<ByteString>) {
     match metadata.text() {

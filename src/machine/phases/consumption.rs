@@ -14,7 +14,8 @@ use crate::api::{
     Phase, Reason, Restored,
 };
 use crate::machine::{
-    facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Seen, TopicPartition, group},
+    facts::{AfterResetSeen, Bounds, KafkaSeen, Seen, TopicPartition, group},
+    metadata,
     pass::Pass,
     request::Request,
     text::{Message, count, list, name_partitions, verb},
@@ -23,9 +24,6 @@ use crate::machine::{
 
 /// How many overwritten offsets a message names.
 const NAMED: usize = 5;
-
-/// The beginning of the metadata string of every OffsetReset's commits.
-const MARK: &str = "offset-reset/";
 
 /// Begins to look at the offsets, when any was reset. Returns whether it does.
 pub(super) fn begin(pass: &mut Pass<'_>, deadline: Timestamp) -> bool {
@@ -160,7 +158,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
                 partition.overwritten.get_or_insert(OverwrittenStatus {
                     offset: found.map(|found| found.offset),
                     evidence,
-                    offset_reset: found.and_then(|found| by(found, &pass.seen.uid)),
+                    offset_reset: found.and_then(|found| metadata::set_by(&found.metadata, &pass.seen.uid)),
                     time: now.clone(),
                 });
             }
@@ -206,13 +204,6 @@ fn consumers_may_have_run(pass: &Pass<'_>, request: Option<&Request>) -> bool {
         || at_zero_again
         || pass.pods().iter().any(|pod| pod.crashed || pod.terminated)
         || pass.status.targets.iter().any(|target| target.restored == Some(Restored::LeftAsScaledByOthers))
-}
-
-/// The other OffsetReset that has set an offset, as namespace/name.
-fn by(committed: &Committed, own_uid: &str) -> Option<String> {
-    let mark = committed.metadata.text()?.strip_prefix(MARK)?;
-    let (name, uid) = mark.rsplit_once('/')?;
-    (uid != own_uid).then(|| name.to_owned())
 }
 
 /// The offsets that were overwritten, what that means, and what to do.

@@ -68,8 +68,17 @@ pub(super) fn read_back<'a>(
         partition.message = None;
         return Ok(None);
     }
-    partition.outcome = PartitionOutcome::Planned;
     partition.after = None;
+    // Resets of this operator go one after the other, so another operator runs that one. Committing
+    // over it again and again would end with either.
+    if let Some(other) = found.and_then(|found| metadata::set_meanwhile_by(&found.metadata, partition, &request.marker)) {
+        partition.outcome = PartitionOutcome::Failed;
+        partition.message = Some(format!(
+            "OffsetReset {other} of another operator has committed meanwhile: two operators must not reset the same group at a time"
+        ));
+        return Ok(None);
+    }
+    partition.outcome = PartitionOutcome::Planned;
     if attempts.sent >= MAX_COMMITS {
         let found =
             found.map_or_else(|| "there is no committed offset".to_owned(), |found| format!("the offset is {}", found.offset));

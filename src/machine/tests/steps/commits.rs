@@ -247,3 +247,28 @@ fn other_errors_that_pass_are_waited_for_as_long_as_the_hold() {
     let decision = run(&status_in(Phase::Resetting), &Err(error(KafkaErrorKind::Coordinator)), 599);
     assert_eq!((decision.status.phase, outcome(&decision)), (Some(Phase::Resetting), None));
 }
+
+/// Two operators for different namespaces do not see each other's resets.
+#[rstest]
+#[case::before_the_first_commit(0, "offset-reset/other/replay/uid-9", "", true)]
+#[case::after_a_commit(1, "offset-reset/other/replay/uid-9", "", true)]
+#[case::it_had_set_the_offset_before(1, "offset-reset/other/replay/uid-9", "offset-reset/other/replay/uid-9", false)]
+#[case::an_earlier_run_of_this_name(1, "offset-reset/shop/replay/uid-0", "", false)]
+#[case::another_client(1, "of another client", "", false)]
+fn a_reset_of_another_operator_that_commits_meanwhile_is_named_and_not_committed_over(
+    #[case] commits: i32,
+    #[case] found: &str,
+    #[case] before: &str,
+    #[case] refused: bool,
+) {
+    let planned =
+        || PartitionStatus { before_metadata: Some(before.into()).filter(|_| !before.is_empty()), ..planned_partition(0) };
+    let status = OffsetResetStatus { commits, ..final_plan([planned()]) };
+    let decision = run(&status, &committed(33, found), 8);
+    assert_eq!(sent(&decision).is_empty(), refused);
+    if refused {
+        assert_eq!(outcome(&decision), Some((Phase::Failed, Reason::AllPartitionsFailed)));
+        let why = decision.status.partitions[0].message.as_deref().unwrap();
+        assert!(why.starts_with("OffsetReset other/replay of another operator has committed meanwhile"), "{why}");
+    }
+}
