@@ -77,6 +77,12 @@ pub struct Config {
     #[arg(long, env = "OFFSET_RESET_INSTANCE")]
     pub instance: Option<String>,
 
+    /// Name of the operator's own Deployment, in the namespace of the leader lease. When the operator is told to terminate because
+    /// that Deployment was deleted or scaled to zero, it first restores the consumers that it holds at zero. Default: none, and
+    /// then it leaves them to the next leader.
+    #[arg(long, env = "OFFSET_RESET_DEPLOYMENT")]
+    pub deployment: Option<String>,
+
     /// Token endpoints that OffsetResets with authentication of type oauth may use, as exact addresses separated by commas, such as
     /// https://idp.example.com/oauth2/token. Default: none. The operator contacts listed endpoints on behalf of anyone who can create
     /// OffsetResets.

@@ -106,7 +106,15 @@ impl OffsetResetStatus {
             Some(Phase::Succeeded) => &[ConditionType::Complete],
             Some(Phase::Failed | Phase::Cancelled) => &[ConditionType::Failed, ConditionType::Stalled],
             Some(Phase::Planned) => &[ConditionType::Ready],
-            Some(Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring)
+            Some(
+                Phase::Pending
+                | Phase::Planning
+                | Phase::Stopping
+                | Phase::Draining
+                | Phase::Resetting
+                | Phase::Restoring
+                | Phase::Unknown,
+            )
             | None => &[ConditionType::Reconciling],
         };
         let messages: Vec<&str> = kinds.iter().filter_map(|kind| self.condition_message(*kind)).collect();

@@ -29,9 +29,23 @@ pub fn crd() -> CustomResourceDefinition {
             // "in progress" for all tools that wait (Flux, Argo CD, Helm, kubectl), before the
             // operator has seen it.
             status.default = Some(JSON(json!({ "observedGeneration": -1 })));
+            open_enums(status);
         }
     }
     crd
+}
+
+/// Lets every value through where a status has one of several: another version of the operator may know more of them, and the
+/// API server must not refuse the status of a reset that holds consumers.
+fn open_enums(schema: &mut JSONSchemaProps) {
+    schema.enum_ = None;
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(open_enums);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        open_enums(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        open_enums(values);
+    }
 }
 
 /// Makes one line of each paragraph of a description, because `kubectl explain` wraps lines by
@@ -167,7 +181,18 @@ mod tests {
             (&status["properties"]["reason"], "Why the reset is in that phase"),
         ] {
             let description = field["description"].as_str().unwrap();
-            assert!(description.starts_with(beginning) && field["nullable"] == true && field["enum"].is_array(), "{field}");
+            assert!(description.starts_with(beginning) && field["nullable"] == true && field["type"] == "string", "{field}");
+        }
+    }
+
+    /// A newer operator writes into a status what an older CRD does not know.
+    #[test]
+    fn the_enums_of_the_spec_are_closed_and_those_of_the_status_are_open() {
+        let closed: Vec<String> =
+            all_parts().into_iter().filter(|(_, part)| part["enum"].is_array()).map(|(path, _)| path).collect();
+        assert!(closed.iter().all(|path| path.starts_with(".spec.")), "{closed:?}");
+        for path in [".spec.resets[].position", ".spec.outOfRange", ".spec.isolationLevel", ".spec.remainingMembers"] {
+            assert!(closed.iter().any(|found| found == path), "{path} is not in {closed:?}");
         }
     }
 

@@ -166,6 +166,9 @@ pub enum OverwriteEvidence {
     WithoutMembers,
     /// The committed offset was deleted.
     Deleted,
+    /// Evidence that another version of the operator has found and this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What became of the offsets that were reset: counts over the partitions with outcome Reset.
@@ -202,6 +205,9 @@ pub enum Clamp {
     AfterLastRecord,
     /// The partition has no records: its end was taken.
     PartitionEmpty,
+    /// A reason that another version of the operator has written and this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The result for a partition.
@@ -209,9 +215,6 @@ pub enum Clamp {
 pub enum PartitionOutcome {
     /// Not committed.
     Planned,
-    /// A commit was sent, and its result was not read back: for a moment during a reset, and at the
-    /// end only of a reset that was interrupted. The offset is either the one before or the target.
-    Unconfirmed,
     /// Committed and read back.
     Reset,
     /// Not reset; the message has the reason.
@@ -220,6 +223,12 @@ pub enum PartitionOutcome {
     Skipped,
     /// Left as it was, with its metadata, because the committed offset is the target already.
     Unchanged,
+    /// A commit was sent, and its result was not read back: for a moment during a reset, and at the
+    /// end only of a reset that was interrupted. The offset is either the one before or the target.
+    /// An outcome that another version of the operator has written counts as this one: it may have
+    /// committed.
+    #[serde(other)]
+    Unconfirmed,
 }
 
 /// How the plan differs from the plan of the dry run before it.

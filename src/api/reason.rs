@@ -34,12 +34,12 @@ impl ReasonGroup {
 }
 
 macro_rules! reasons {
-    ($($group:ident { $($(#[doc = $doc:literal])+ $name:ident,)+ })+) => {
+    ($($group:ident { $($(#[doc = $doc:literal])+ $(#[serde($other:ident)])? $name:ident,)+ })+) => {
         /// Why a condition or a phase is as it is. The names do not change: alerts and scripts are
         /// written against them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Reason {
-            $($($(#[doc = $doc])+ $name,)+)+
+            $($($(#[doc = $doc])+ $(#[serde($other)])? $name,)+)+
         }
 
         impl Reason {
@@ -389,8 +389,9 @@ reasons! {
         /// the API server's error.
         ///
         /// Before the stop the consumers keep running, and a lasting refusal ends the reset and
-        /// restores what was stopped. During the restore the operator retries every second without
-        /// limit and without delaying the other targets. Grant the missing right or remove what
+        /// restores what was stopped. During the restore the operator tries again without limit and
+        /// without delaying the other targets: at least every 30 seconds, and at once when the
+        /// workload changes. Grant the missing right or remove what
         /// refuses the request; to restore a workload yourself, scale it to the count in the
         /// message.
         TargetUnreachable,
@@ -606,6 +607,21 @@ reasons! {
         /// The replicas are restored. `status.partitions` says why for each partition; correct the
         /// cause and create the reset under a new name.
         AllPartitionsFailed,
+        /// The operator was being uninstalled while it held consumers at zero.
+        ///
+        /// The replicas are restored before the operator stops; the message says what was seen and
+        /// whether offsets were changed. Install the operator again with `kubectl apply -k deploy/`,
+        /// and create the reset under a new name. See docs/guide/uninstall-and-upgrade.md.
+        OperatorRemoved,
+        /// Another version of the operator wrote a phase or a reason that this version does not
+        /// know.
+        ///
+        /// A reset in an unknown phase is not continued: the replicas are restored, and the message
+        /// says whether offsets were changed. One that had ended stays as it is. Let one version
+        /// finish what it has begun before you install another one, and create the reset under a
+        /// new name. See docs/guide/uninstall-and-upgrade.md.
+        #[serde(other)]
+        OtherVersion,
     }
 }
 

@@ -208,6 +208,10 @@ pub enum Phase {
     Cancelled,
     /// A dry run ended: the plan is complete, and nothing was touched.
     Planned,
+    /// A phase that another version of the operator has written and this one does not know. Where
+    /// the reset had not ended, it ends as Failed once the replicas are restored.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Phase {
@@ -216,7 +220,13 @@ impl Phase {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::Planned => true,
-            Self::Pending | Self::Planning | Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring => false,
+            Self::Pending
+            | Self::Planning
+            | Self::Stopping
+            | Self::Draining
+            | Self::Resetting
+            | Self::Restoring
+            | Self::Unknown => false,
         }
     }
 
@@ -224,7 +234,7 @@ impl Phase {
     #[must_use]
     pub fn may_hold(self) -> bool {
         match self {
-            Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring => true,
+            Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring | Self::Unknown => true,
             Self::Pending | Self::Planning | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Planned => false,
         }
     }
@@ -243,7 +253,17 @@ impl Phase {
             Self::Failed => "Failed",
             Self::Cancelled => "Cancelled",
             Self::Planned => "Planned",
+            Self::Unknown => "Unknown",
         }
+    }
+}
+
+impl OffsetResetStatus {
+    /// Whether another version of the operator has ended the reset, in a phase that this one does
+    /// not know.
+    #[must_use]
+    pub fn ended_elsewhere(&self) -> bool {
+        self.phase == Some(Phase::Unknown) && self.completion_time.is_some()
     }
 }
 
@@ -304,6 +324,9 @@ pub struct TargetStatus {
     /// How many times the API server refused to restore the replica count.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refusals: i32,
+    /// The last refusal to restore the replica count. Absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_refusal: Option<RefusalStatus>,
     /// True when the Lease that records the hold could not be updated, because the API server
     /// refused it.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -340,6 +363,7 @@ impl TargetStatus {
             scaled_up_by_others: 0,
             restored: None,
             refusals: 0,
+            last_refusal: None,
             lease_left: false,
             kind_gone_since: None,
             autoscaler: None,
@@ -353,6 +377,19 @@ impl From<&TargetStatus> for TargetRef {
     fn from(target: &TargetStatus) -> Self {
         Self::new(&target.api_version, &target.kind, &target.name)
     }
+}
+
+/// A refusal of the API server to restore the replica count of a target.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalStatus {
+    /// When the API server refused it.
+    pub time: MicroTime,
+    /// The resourceVersion of the workload then. When the workload changes, the operator tries
+    /// again at once.
+    pub resource_version: String,
+    /// What the API server answered, up to 500 characters.
+    pub message: String,
 }
 
 /// The ScaledObject that scales a target, and is paused while the target is held.
@@ -401,6 +438,9 @@ pub enum Restored {
     Gone,
     /// Another workload has its name, and was left alone.
     Replaced,
+    /// Another version of the operator has ended it, in a way that this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The times of the hold, during which the targets are at zero.
@@ -524,4 +564,7 @@ pub enum ActionKind {
     Resume,
     /// Write into the receipt how the run ended, or delete the receipt when nothing was committed.
     Settle,
+    /// An action of another version of the operator, which this one does not know.
+    #[serde(other)]
+    Unknown,
 }

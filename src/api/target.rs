@@ -64,7 +64,7 @@ impl TargetRef {
     }
 
     /// The plural name of the resource whose `scale` the creator must have rights for, by the rule
-    /// of deploy/policies.yaml.
+    /// of deploy/rights/policies.yaml.
     #[must_use]
     pub fn checked_resource(&self) -> String {
         self.resource.clone().unwrap_or_else(|| format!("{}s", self.kind.to_ascii_lowercase()))

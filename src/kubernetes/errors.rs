@@ -10,6 +10,13 @@ pub(super) fn describe(error: &kube::Error) -> String {
     }
 }
 
+/// Whether the API server knows no such object, or, when objects are listed, no such kind. For a group that it does not serve it
+/// answers in plain text, without a reason.
+#[must_use]
+pub fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
 /// Whether the API server refused the request itself, so that the same request would be refused again. Too many
 /// requests (429) and every 5xx pass by themselves.
 pub(super) fn is_refusal(error: &kube::Error) -> bool {

@@ -3,6 +3,7 @@
 
 mod errors;
 mod events;
+mod guard;
 pub mod leader;
 mod limit;
 mod objects;
@@ -13,9 +14,14 @@ mod watched;
 mod workloads;
 mod write;
 
+pub use errors::is_not_found;
 pub use events::Announcer;
+pub use guard::PolicyBinding;
 pub use resets::Resets;
 pub use secrets::{SecretData, Secrets};
-pub use state::{Claims, Files, Receipts, Report, ReportRead, Reports, RunEnd, hold_in, lease_name, report_name};
+pub use state::{
+    Claims, Files, InUse, Receipts, Recorded, Report, ReportRead, Reports, RunEnd, hold_in, lease_name, may_be_claimed_by,
+    report_name,
+};
 pub use workloads::{ScaledObjects, Targets};
 pub use write::WriteOutcome;

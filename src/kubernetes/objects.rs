@@ -9,7 +9,7 @@ use crate::api::FIELD_MANAGER;
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The labels of an object beside the resets: the operator's, and one of the object's kind. The operator's label is
-/// reserved: with deploy/policies.yaml, only users who may update the status of resets may write objects that have it.
+/// reserved: with deploy/rights/policies.yaml, only users who may update the status of resets may write objects that have it.
 pub(super) fn labels(own: Option<(&str, &str)>) -> BTreeMap<String, String> {
     let managed = (MANAGED_BY, FIELD_MANAGER);
     [Some(managed), own].into_iter().flatten().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()

@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     core::DeserializeGuard,
     runtime::reflector::Store,
 };
@@ -161,6 +161,20 @@ impl Resets {
         let patch = json!({ "metadata": { "resourceVersion": read.resource_version(), "finalizers": finalizers } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         classify(limited(self.of(read).patch(&read.name_any(), &params, &Patch::Merge(&patch))).await)
+    }
+
+    /// Removes the operator's finalizer from an object that cannot be decoded, over the version that was read.
+    ///
+    /// # Errors
+    /// When it is unknown whether it was removed.
+    pub async fn remove_finalizer(&self, read: &ObjectMeta) -> Result<WriteOutcome<()>, kube::Error> {
+        let finalizers: Vec<&String> = read.finalizers.iter().flatten().filter(|&name| name != FINALIZER).collect();
+        let patch = json!({ "metadata": { "resourceVersion": read.resource_version, "finalizers": finalizers } });
+        let (patch, params) =
+            (Patch::Merge(&patch), PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() });
+        let api = self.api(read.namespace.as_deref().unwrap_or_default());
+        let patched = api.patch_metadata(read.name.as_deref().unwrap_or_default(), &params, &patch);
+        classify(limited(patched).await.map(drop))
     }
 
     fn of(&self, reset: &OffsetReset) -> Api<OffsetReset> {

@@ -37,7 +37,7 @@ pub mod totals;
 #[cfg(test)]
 mod tests;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::{
     coordination::{receipt, scaled_object},
@@ -64,6 +64,9 @@ pub use phases::{
 /// `seen` what this pass saw, `now` the time.
 #[must_use]
 pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatus, seen: &Observed, now: Timestamp) -> Decision {
+    if status.ended_elsewhere() {
+        return leave_as_it_is(status, seen);
+    }
     let mut pass = Pass::new(status, seen, now);
     if let Ok(request) = request
         && status.dry_run
@@ -85,6 +88,12 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
             .advice("Nothing has to be done: the OffsetReset goes away once the replicas are restored");
         return pass.finish(Phase::Cancelled, Reason::Cancelled, message);
     }
+    if phase == Phase::Unknown {
+        let message = Message::new("Another version of the operator left the reset in a phase that this one does not know")
+            .detail(pass.offsets_changed())
+            .advice("Compare the offsets of the group with status.partitions, and create the reset under a new name");
+        return pass.finish(Phase::Failed, Reason::OtherVersion, message);
+    }
     let request = match request {
         Ok(request) => request,
         Err(invalid) => {
@@ -100,6 +109,9 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     };
     if let Some(outcome) = pass.hold_deadline_passed() {
         return pass.finish(Phase::Failed, Reason::HoldTimeout, outcome);
+    }
+    if seen.uninstalling && !request.dry_run {
+        return uninstalling(pass);
     }
     if !Guard::NoReceipt.allows(phase != Phase::Pending || request.dry_run)
         && let Some(decision) = receipt::found(&mut pass, request)
@@ -117,8 +129,35 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         Phase::Stopping => stopping::decide(pass, request),
         Phase::Draining => draining::decide(pass, request),
         Phase::Resetting => resetting::decide(pass, request),
-        Phase::Restoring | Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned => pass.wait_for_change(),
+        Phase::Restoring | Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned | Phase::Unknown => {
+            pass.wait_for_change()
+        }
     }
+}
+
+/// How soon it looks again whether the operator is still being uninstalled.
+const UNINSTALL_RETRY: SignedDuration = SignedDuration::from_secs(2);
+
+/// Without the operator nothing restores the replicas: what it holds is restored while it still can,
+/// and nothing more is stopped.
+fn uninstalling(pass: Pass<'_>) -> Decision {
+    if pass.status.phase.is_some_and(Phase::may_hold) {
+        let message = Message::new("The operator is being uninstalled, so the consumers are restored")
+            .detail(pass.offsets_changed())
+            .advice("Install the operator again, and create the reset under a new name");
+        return pass.finish(Phase::Failed, Reason::OperatorRemoved, message);
+    }
+    let message = Message::new("The operator is being uninstalled, so no consumers are stopped")
+        .detail("The consumers keep running")
+        .advice("Install the operator again with kubectl apply -k deploy/, and the reset goes on");
+    pass.wait(Reason::OperatorRemoved, message, UNINSTALL_RETRY)
+}
+
+/// What another version of the operator has ended stays as that version wrote it.
+fn leave_as_it_is(status: &OffsetResetStatus, seen: &Observed) -> Decision {
+    let (effect, requeue) =
+        if seen.finalizer { (Some(Effect::RemoveFinalizer), Some(SignedDuration::ZERO)) } else { (None, None) };
+    Decision { status: status.clone(), effect, requeue, notes: vec![] }
 }
 
 /// Ends a run whose report could not be stored, and would not be the next time either: nothing is
@@ -149,7 +188,7 @@ pub fn is_over(status: &OffsetResetStatus, dry_run: bool) -> bool {
 /// still be watched.
 #[must_use]
 pub fn has_ended(status: &OffsetResetStatus, dry_run: bool) -> bool {
-    status.phase.is_some_and(Phase::is_terminal) && (dry_run || !status.dry_run)
+    status.ended_elsewhere() || (status.phase.is_some_and(Phase::is_terminal) && (dry_run || !status.dry_run))
 }
 
 /// Decides what an effect's answer means: the status to write, and when to look again.
@@ -173,7 +212,8 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | ActionKind::Release
             | ActionKind::Pause
             | ActionKind::Resume
-            | ActionKind::Settle => stopping::refused(pass, *target, why),
+            | ActionKind::Settle
+            | ActionKind::Unknown => stopping::refused(pass, *target, why),
         },
         (Effect::Scale { target, kind: ActionKind::Stop, .. }, Answer::Overridden(count)) => {
             stopping::overridden(pass, *target, *count)

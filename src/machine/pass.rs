@@ -312,7 +312,8 @@ impl<'a> Pass<'a> {
             details: Some(self.offsets_changed()),
             advice: Some("Compare status.partitions with the group's offsets before you create another reset".into()),
         });
-        self.enter(outcome.phase);
+        // Another version may have decided on a phase that this one does not know.
+        self.enter(if outcome.phase.is_terminal() { outcome.phase } else { Phase::Failed });
         self.status.completion_time = Some(Time(self.now));
         if let Some(hold) = &mut self.status.hold {
             hold.end_time = Some(MicroTime(self.now));
@@ -393,9 +394,13 @@ impl<'a> Pass<'a> {
         let (ready, stalled) = match phase {
             Phase::Succeeded | Phase::Planned => (true, false),
             Phase::Failed | Phase::Cancelled => (false, true),
-            Phase::Pending | Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring => {
-                (false, false)
-            }
+            Phase::Pending
+            | Phase::Planning
+            | Phase::Stopping
+            | Phase::Draining
+            | Phase::Resetting
+            | Phase::Restoring
+            | Phase::Unknown => (false, false),
         };
         let advice = self.status.outcome.as_ref().filter(|_| phase.is_terminal()).and_then(|outcome| outcome.advice.clone());
         let for_those_that_wait = match phase {

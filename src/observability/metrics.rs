@@ -44,6 +44,7 @@ pub struct Metrics {
     downtime: Histogram,
     committed: Counter,
     leader: Gauge,
+    unwatched: Gauge,
 }
 
 impl Default for Metrics {
@@ -66,6 +67,7 @@ impl Metrics {
             downtime: Histogram::new(DOWNTIME_SECONDS),
             committed: Counter::default(),
             leader: Gauge::default(),
+            unwatched: Gauge::default(),
         };
         registry.register("reconcile", "Reconciliations by result", metrics.passes.clone());
         registry.register("reconcile_duration_seconds", "Duration of reconciliations", metrics.pass_seconds.clone());
@@ -74,6 +76,8 @@ impl Metrics {
         registry.register("downtime_seconds", "Time from the first stop to the restore", metrics.downtime.clone());
         registry.register("partitions_committed", "Partitions for which the broker accepted a commit", metrics.committed.clone());
         registry.register("leader", "1 when this instance leads, 0 when it is a standby", metrics.leader.clone());
+        let unwatched = "Workloads held at zero in namespaces that are no longer watched, or that may no longer be read";
+        registry.register("unwatched_holds", unwatched, metrics.unwatched.clone());
         *metrics.registry.lock() = registry;
         metrics
     }
@@ -107,6 +111,11 @@ impl Metrics {
     /// Sets whether this instance leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Sets how many workloads are held in namespaces that are no longer watched.
+    pub fn unwatched_holds(&self, count: i64) {
+        self.unwatched.set(count);
     }
 
     /// All metrics in the text format.

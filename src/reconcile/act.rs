@@ -42,6 +42,13 @@ pub(super) async fn act(
         }
         Effect::Claim { target, hold } | Effect::Release { target, hold } => {
             let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };
+            // Until the Lease is written the record must not be taken away.
+            let _recorded = match &context.install.in_use {
+                Some(in_use) if matches!(effect, Effect::Claim { .. }) => {
+                    Some(in_use.begin(&namespace, (context.clock)()).await.map_err(Error::Claim)?)
+                }
+                Some(_) | None => None,
+            };
             let claimed = context.claims.write(&namespace, &TargetRef::from(target), hold).await;
             Ok(answer(claimed.map_err(Error::Claim)?))
         }

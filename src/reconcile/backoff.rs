@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 
 const FIRST: Duration = Duration::from_millis(200);
 
-/// Short, because consumers may be at zero replicas.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// The longest wait while consumers are held at zero.
+const LONGEST_HOLDING: Duration = Duration::from_secs(2);
 
 /// The number of consecutive failures of each object.
 #[derive(Default)]
@@ -21,13 +23,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Counts one more failure of an object, and returns the wait after it.
+    /// Counts one more failure of an object, and returns the wait after it; a shorter one while consumers may be held at zero
+    /// for it.
     #[must_use]
-    pub fn next(&self, uid: &str) -> Duration {
+    pub fn next(&self, uid: &str, holding: bool) -> Duration {
         let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
-        delay(*count, self.seed.hash_one((uid, *count)))
+        delay(*count, if holding { LONGEST_HOLDING } else { LONGEST }, self.seed.hash_one((uid, *count)))
     }
 
     /// Forgets the failures of an object, because a pass succeeded or the object is gone.
@@ -37,8 +40,8 @@ impl Backoff {
 }
 
 /// Half to all of the doubled wait, at random, so that objects that failed together are not retried together.
-fn delay(failures: u32, random: u64) -> Duration {
-    let full = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
+fn delay(failures: u32, longest: Duration, random: u64) -> Duration {
+    let full = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
     let half = full / 2;
     let thousandths = u32::try_from(random % 1000).unwrap_or(0);
     half + half / 1000 * thousandths
@@ -50,16 +53,25 @@ mod tests {
 
     #[test]
     fn doubles_up_to_a_bound_and_starts_again_after_a_success() {
-        assert_eq!(delay(1, 0), FIRST / 2);
-        assert!(delay(1, 999) <= FIRST);
-        assert_eq!(delay(3, 0), FIRST * 2);
-        assert_eq!(delay(30, 0), LONGEST / 2);
+        assert_eq!(delay(1, LONGEST, 0), FIRST / 2);
+        assert!(delay(1, LONGEST, 999) <= FIRST);
+        assert_eq!(delay(3, LONGEST, 0), FIRST * 2);
+        assert_eq!(delay(30, LONGEST, 0), LONGEST / 2);
         let backoff = Backoff::default();
         for _ in 0..20 {
-            assert!(backoff.next("a") <= LONGEST);
+            assert!(backoff.next("a", false) <= LONGEST);
         }
-        assert!(backoff.next("a") >= LONGEST / 2);
+        assert!(backoff.next("a", false) >= LONGEST / 2);
         backoff.reset("a");
-        assert!(backoff.next("a") <= FIRST);
+        assert!(backoff.next("a", false) <= FIRST);
+    }
+
+    #[test]
+    fn waits_two_seconds_at_most_while_consumers_are_held() {
+        let backoff = Backoff::default();
+        for _ in 0..20 {
+            assert!(backoff.next("a", true) <= Duration::from_secs(2));
+        }
+        assert!(backoff.next("a", false) >= LONGEST / 2, "nothing is held any more");
     }
 }

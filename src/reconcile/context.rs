@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::{
     backoff::Backoff,
     error::Error,
+    install::Install,
     scheduler::{CommitsInFlight, Locks, Slots},
+    unserved::Unserved,
 };
 use crate::{
     kafka::Connector,
@@ -53,9 +55,18 @@ pub struct Context {
     pub commits_in_flight: CommitsInFlight,
     /// Whether this process leads.
     pub leadership: Leadership,
+    /// Whether the install is in use, and whether it is being removed.
+    pub install: Install,
+    /// Since when the API server has not served OffsetResets.
+    pub unserved: Unserved,
 }
 
 impl Context {
+    /// Whether this operator watches a namespace.
+    pub(super) fn watches(&self, namespace: &str) -> bool {
+        self.scopes.iter().any(|scope| scope.as_deref().is_none_or(|watched| watched == namespace))
+    }
+
     /// Checked right before every write and every commit: without leadership, another operator may be at work.
     pub(super) fn require_leadership(&self) -> Result<(), Error> {
         if self.leadership.is_certain() { Ok(()) } else { Err(Error::NotLeading) }

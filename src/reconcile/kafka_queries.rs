@@ -37,7 +37,7 @@ pub async fn query_kafka(
         Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
         Phase::Draining => Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?)),
         Phase::Succeeded | Phase::Failed | Phase::Cancelled => after_reset(admin, request, status).await,
-        Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned => Ok(KafkaSeen::NotAsked),
+        Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown => Ok(KafkaSeen::NotAsked),
     }
 }
 

@@ -5,18 +5,21 @@ mod backoff;
 mod context;
 mod credentials;
 mod error;
+mod in_use;
+mod install;
 mod kafka_queries;
 mod observe;
 mod orphans;
 mod persist;
 mod scheduler;
+mod unserved;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use kube::{
     Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, ObjectMeta},
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
@@ -26,17 +29,20 @@ use self::{
     scheduler::Rank,
 };
 use crate::{
-    api::{OffsetReset, OffsetResetStatus, Phase},
-    kubernetes::WriteOutcome,
+    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase},
+    kubernetes::{WriteOutcome, may_be_claimed_by},
     machine::{self, Decision, facts::Observed, request::Request},
 };
 
 pub use backoff::Backoff;
 pub use context::Context;
 pub use error::Error;
+pub use in_use::reconcile_install;
+pub use install::Install;
 pub use kafka_queries::query_kafka;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
 pub use scheduler::{CommitsInFlight, Locks, Slots};
+pub use unserved::Unserved;
 
 /// The wait after a conflict.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);
@@ -107,6 +113,9 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
     let cached = match &object.0 {
         Ok(cached) => cached,
         Err(invalid) => {
+            if let Some(action) = release_undecodable(object.meta(), context).await? {
+                return Ok(action);
+            }
             context.announcer.announce_undecodable(&object.object_ref(&()), &invalid.error).await;
             return Err(Error::Undecodable(invalid.error.clone()));
         }
@@ -176,6 +185,30 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
     };
     pass.completed();
     Ok(requeue(&after, true))
+}
+
+/// Lets an object go that cannot be decoded, is being deleted and has the operator's finalizer: once nothing is held for it any
+/// more, which the controller of the Leases sees to. `None` when the object is not such a one.
+async fn release_undecodable(meta: &ObjectMeta, context: &Context) -> Result<Option<Action>, Error> {
+    let ours = meta.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    if meta.deletion_timestamp.is_none() || !ours {
+        return Ok(None);
+    }
+    let (namespace, uid) = (meta.namespace.as_deref().unwrap_or_default(), meta.uid.as_deref().unwrap_or_default());
+    let _lock = context.locks.holds_in(namespace).await;
+    let leases = context.claims.list(namespace).await.map_err(Error::ReadClaim)?;
+    if leases.iter().any(|lease| may_be_claimed_by(lease, uid)) {
+        return Ok(Some(Action::requeue(AFTER_NO_CHANGE)));
+    }
+    context.require_leadership()?;
+    match context.resets.remove_finalizer(meta).await.map_err(Error::Finalizer)? {
+        WriteOutcome::Done(()) => {
+            tracing::info!(namespace, name = meta.name, "removed the finalizer of a deleted object that cannot be decoded");
+            Ok(Some(Action::await_change()))
+        }
+        WriteOutcome::Stale => Ok(Some(Action::requeue(AFTER_NO_CHANGE))),
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
+    }
 }
 
 /// Writes what has changed, then logs and publishes it. `None` when the object has changed since it was read: the pass ends.
@@ -257,7 +290,7 @@ fn requeue(decision: &Decision, changed: bool) -> Action {
     }
 }
 
-/// The wait after a failed pass: longer each time. It writes nothing.
+/// The wait after a failed pass: longer each time, but never long while consumers are held at zero. It writes nothing.
 #[must_use]
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, context: Arc<Context>) -> Action {
@@ -278,7 +311,12 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         | Error::ScaledObject(_)
         | Error::Receipt(_)
         | Error::CommitInFlight
-        | Error::NotLeading => Action::requeue(context.backoff.next(&uid(&object))),
+        | Error::NotLeading => {
+            // The object may be behind; the rank is of the last pass that has begun.
+            let holds = |reset: &OffsetReset| may_hold(reset, phase_of(reset));
+            let holding = object.0.as_ref().is_ok_and(holds) || context.slots.rank(&key_of(&object)) == Some(Rank::Holding);
+            Action::requeue(context.backoff.next(&uid(&object), holding))
+        }
     }
 }
 

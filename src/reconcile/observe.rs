@@ -39,9 +39,13 @@ pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
     reset.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Whether a reset is finished and holds nothing. A stale object is enough to tell, because no reset leaves this state.
+/// Whether a reset is finished, holds nothing, and its status describes the spec as it is. A stale object is enough to tell,
+/// because only a change of the spec leads out of this state.
 pub(super) fn is_done(reset: &OffsetReset) -> bool {
-    let is_over = reset.status.as_ref().is_some_and(|status| machine::is_over(status, reset.spec.dry_run));
+    let is_over = reset.status.as_ref().is_some_and(|status| {
+        let observed = status.observed_generation == reset.metadata.generation || status.ended_elsewhere();
+        machine::is_over(status, reset.spec.dry_run) && observed
+    });
     is_over && !has_finalizer(reset)
 }
 
@@ -66,6 +70,7 @@ pub(super) async fn observe(
         deleting: reset.metadata.deletion_timestamp.is_some(),
         finalizer: has_finalizer(reset),
         generation: reset.metadata.generation,
+        uninstalling: context.install.is_being_removed(),
         blocker: None,
         others: vec![],
         report_lost: stored.report_lost.clone(),
@@ -101,7 +106,10 @@ pub(super) async fn observe(
         }
         return Ok((seen, lock));
     }
-    // A cancellation and an expired hold are decided without any other read.
+    // A cancellation, an expired hold and an unknown phase are decided without any other read.
+    if phase == Phase::Unknown {
+        return Ok((seen, None));
+    }
     if (seen.deleting || persist::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
         return Ok((seen, None));
     }
@@ -307,7 +315,7 @@ async fn query_kafka_within_hold(
     request: &Request,
     phase: Phase,
 ) -> KafkaSeen {
-    if matches!(phase, Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) {
+    if matches!(phase, Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown) {
         return KafkaSeen::NotAsked;
     }
     let now = (context.clock)();
@@ -350,4 +358,45 @@ async fn read_undone(context: &Context, reset: &OffsetReset, request: &Request) 
         Ok(Seen::Known(Undone { name: name.clone(), group: undone.spec.group, cluster_id, same_brokers, partitions }))
     };
     Some(look.await.unwrap_or_else(Seen::Unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::as_it_ended(json!({}), json!({}), json!({}), true)]
+    #[case::suspended_after_the_end(json!({"generation": 2}), json!({"suspend": true}), json!({}), false)]
+    #[case::observed_since(json!({"generation": 2}), json!({"suspend": true}), json!({"observedGeneration": 2}), true)]
+    #[case::holding(json!({"finalizers": [FINALIZER]}), json!({}), json!({}), false)]
+    #[case::running(json!({}), json!({}), json!({"phase": "Planning"}), false)]
+    #[case::ended_by_another_version(
+        json!({"generation": 2}),
+        json!({"suspend": true}),
+        json!({"phase": "Verified", "completionTime": "2026-11-24T18:00:00Z"}),
+        true
+    )]
+    #[case::begun_by_another_version(json!({}), json!({}), json!({"phase": "Verifying"}), false)]
+    #[case::a_dry_run_that_is_to_run(json!({"generation": 2}), json!({}), json!({"phase": "Planned", "dryRun": true}), false)]
+    fn a_reset_is_done_when_nothing_follows_and_its_spec_was_observed(
+        #[case] metadata: serde_json::Value,
+        #[case] spec: serde_json::Value,
+        #[case] status: serde_json::Value,
+        #[case] done: bool,
+    ) {
+        let mut reset = json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+            "metadata": {"name": "replay", "namespace": "shop", "generation": 1},
+            "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
+            "status": {"observedGeneration": 1, "phase": "Succeeded"},
+        });
+        for (part, change) in [("metadata", metadata), ("spec", spec), ("status", status)] {
+            reset[part].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        }
+        let reset: OffsetReset = serde_json::from_value(reset).unwrap();
+        assert_eq!(is_done(&reset), done);
+    }
 }

@@ -3,22 +3,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::controller::Action};
 
 use super::{context::Context, error::Error};
 use crate::{
     api::TargetRef,
-    kubernetes::{WriteOutcome, hold_in},
+    kubernetes::{WriteOutcome, hold_in, is_not_found},
     machine::{
         coordination::hold::{HoldAction, decide_hold},
-        facts::{Hold, ScaledObjectSeen, Seen},
+        facts::{Hold, PeerReset, ScaledObjectSeen, Seen},
     },
 };
 
 /// The wait after a read that failed or a write that was refused.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// For how long after the end of a hold the replicas stay as they are in a namespace that this operator does not watch: another
+/// one that does restores them at the end of the hold.
+const UNWATCHED: SignedDuration = SignedDuration::from_secs(30);
 
 /// One pass over the Lease of one hold, with at most one write.
 ///
@@ -44,13 +48,17 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
             return Ok(Action::await_change());
         }
     };
+    let now = (context.clock)();
     let resets = match context.resets.of_names(namespace, hold.claims.iter().map(|claim| claim.name.as_str())).await {
+        Ok(_) if !context.watches(namespace) && now.duration_since(hold.until) >= UNWATCHED => vec![],
         // Every claim's reset exists.
         Ok(named) if hold.claims.iter().all(|claim| named.iter().any(|reset| reset.uid == claim.uid)) => named,
-        Ok(_) => context.resets.peers(Some(namespace)).await.map_err(Error::List)?,
+        Ok(_) => match all_resets(context, namespace, now).await? {
+            Some(resets) => resets,
+            None => return Ok(Action::requeue(RETRY)),
+        },
         Err(error) => return Err(Error::List(error)),
     };
-    let now = (context.clock)();
     let seen = if hold.claims.iter().all(|claim| resets.iter().any(|reset| reset.uid == claim.uid)) {
         // The workload is needed only when a reset is gone.
         Seen::Unknown("it was not read".into())
@@ -86,6 +94,26 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
             tracing::warn!(namespace, workload = hold.workload, why, "a workload of an orphaned hold cannot be read");
             Ok(Action::requeue(RETRY))
         }
+    }
+}
+
+/// Every reset of a namespace; none once the API server has not served their kind for a while, and `None` before.
+async fn all_resets(context: &Context, namespace: &str, now: Timestamp) -> Result<Option<Vec<PeerReset>>, Error> {
+    match context.resets.peers(Some(namespace)).await {
+        Ok(resets) => {
+            context.unserved.served();
+            Ok(Some(resets))
+        }
+        Err(error) if is_not_found(&error) => {
+            let gone = context.unserved.is_gone(now);
+            tracing::warn!(
+                namespace,
+                gone,
+                "the API server does not serve OffsetResets: without their CRD the workloads that are held for them are restored"
+            );
+            Ok(gone.then(Vec::new))
+        }
+        Err(error) => Err(Error::List(error)),
     }
 }
 
@@ -189,7 +217,7 @@ async fn write(context: &Context, namespace: &str, target: &TargetRef, hold: Hol
 #[must_use]
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 pub fn error_policy(lease: Arc<Lease>, _: &Error, context: Arc<Context>) -> Action {
-    Action::requeue(context.backoff.next(&uid(&lease)))
+    Action::requeue(context.backoff.next(&uid(&lease), true))
 }
 
 fn uid(lease: &Lease) -> String {

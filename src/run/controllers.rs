@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     error::chain,
     scope::{Guarded, api},
+    signals::Signals,
 };
 use crate::{
     api::{LEASE_LABEL, OffsetReset, Phase},
@@ -33,7 +34,10 @@ use crate::{
 };
 
 /// Runs both controllers of every watched namespace until they have stopped in order.
-pub(super) async fn run_controllers(client: Client, config: &Config, context: Arc<Context>, stop: &CancellationToken) {
+///
+/// That of the holds does not wait for the CRD.
+pub(super) async fn run_controllers(client: Client, config: &Config, context: Arc<Context>, signals: Signals<'_>) {
+    let Signals { served, stop } = signals;
     // Each namespace has controllers of its own, because a watch covers one namespace or all.
     let each = config.scopes().into_iter().map(|scope| {
         let watched = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
@@ -41,7 +45,13 @@ pub(super) async fn run_controllers(client: Client, config: &Config, context: Ar
             control_resets(watched(), Arc::clone(&context), stop.clone()),
             control_holds(watched(), Arc::clone(&context), stop.clone()),
         );
-        async { tokio::join!(controllers.0, controllers.1) }
+        let resets = async {
+            tokio::select! {
+                () = served.cancelled() => controllers.0.await,
+                () = stop.cancelled() => {}
+            }
+        };
+        async { tokio::join!(resets, controllers.1) }
     });
     let close = async {
         stop.cancelled().await;
@@ -183,7 +193,7 @@ fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<
     let waits = |reset: &OffsetReset| {
         let Some(status) = &reset.status else { return false };
         match status.phase {
-            Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring) => true,
+            Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring | Phase::Unknown) => true,
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
             Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,
         }

@@ -3,6 +3,7 @@
 mod controllers;
 mod error;
 mod scope;
+mod signals;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,22 +18,32 @@ use tokio_util::sync::CancellationToken;
 use self::{
     controllers::run_controllers,
     scope::{Guarded, api},
+    signals::Signals,
 };
 use crate::{
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
+        Announcer, Claims, InUse, PolicyBinding, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
         leader::{self, Candidate, Leadership, Terms},
     },
     observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, CommitsInFlight, Context, Locks, Slots},
+    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Slots, Unserved, reconcile_install},
 };
 
 pub use error::{Error, LEASE_LOST, chain};
 
 /// The wait between two attempts to list OffsetResets at the start.
 const CRD_RETRY: Duration = Duration::from_secs(2);
+
+/// The wait between two looks at the install while something is held. Otherwise a look costs no request.
+const INSTALL_CHECK: Duration = Duration::from_secs(1);
+
+/// The wait between two checks whether everything is restored.
+const RESTORED_CHECK: Duration = Duration::from_millis(100);
+
+/// How long an operator that is being removed takes to restore what it holds; the pod's grace period is longer.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(45);
 
 /// The wait between two checks for idle Kafka clients.
 const IDLE_CHECK: Duration = Duration::from_mins(1);
@@ -107,14 +118,24 @@ async fn operate_as(
     // The HTTP server stops last, so that probes are answered until then.
     let serving = CancellationToken::new();
     let server = tokio::spawn(serve(listener, readiness.clone(), metrics.clone(), serving.clone()));
-    if wait_for_crd(&client, &config, &stop).await {
-        readiness.set("crd", true);
-        let context = Arc::new(context(&client, &config, kafka, metrics.clone(), leadership));
-        if let Err(error) = lead(client, &config, candidate, context, &readiness, &stop).await {
-            // Open requests to the HTTP server do not delay the exit.
-            server.abort();
-            return Err(error);
+    let context = Arc::new(context(&client, &config, kafka, metrics.clone(), leadership));
+    // Without the CRD there are no resets, but something may still be held for those that there were.
+    let served = CancellationToken::new();
+    let crd = async {
+        if wait_for_crd(&client, &config, &stop).await {
+            readiness.set("crd", true);
+            served.cancel();
         }
+        std::future::pending::<()>().await;
+    };
+    let led = tokio::select! {
+        led = lead(client.clone(), &config, candidate, context, &readiness, Signals { served: &served, stop: &stop }) => led,
+        () = crd => Ok(()),
+    };
+    if let Err(error) = led {
+        // Open requests to the HTTP server do not delay the exit.
+        server.abort();
+        return Err(error);
     }
     serving.cancel();
     tracing::info!("stopped");
@@ -131,22 +152,36 @@ async fn lead(
     candidate: Option<Candidate>,
     context: Arc<Context>,
     readiness: &Readiness,
-    stop: &CancellationToken,
+    signals: Signals<'_>,
 ) -> Result<(), Error> {
     let (metrics, leadership) = (context.metrics.clone(), context.leadership.clone());
     let Some(candidate) = candidate else {
         metrics.leads(true);
-        run_controllers(client, config, context, stop).await;
+        run_controllers(client, config, context, signals).await;
         return Ok(());
     };
-    let lease = candidate.lease();
+    let (lease, stop) = (candidate.lease(), signals.stop);
     let Some(mut held) = candidate.lead(leadership, stop, || readiness.set("lease", true)).await else { return Ok(()) };
     metrics.leads(true);
+    let (over, deployment) = (CancellationToken::new(), config.deployment.clone());
+    let beside = async {
+        tokio::select! {
+            () = keep_install(Arc::clone(&context)) => {}
+            () = stop.cancelled() => {}
+        }
+        tokio::select! {
+            () = restore_before_removal(deployment, Arc::clone(&context)) => {}
+            () = keep_install(Arc::clone(&context)) => {}
+        }
+        over.cancel();
+        std::future::pending::<()>().await;
+    };
     // When the lease is lost, the passes are aborted where they wait, which is as safe as a kill of the process.
     let outcome = tokio::select! {
         biased;
         lost = held.keep() => Err(Error::LeaseLost { lease, lost }),
-        () = run_controllers(client, config, context, stop) => Ok(()),
+        () = run_controllers(client, config, Arc::clone(&context), Signals { stop: &over, ..signals }) => Ok(()),
+        () = beside => Ok(()),
     };
     metrics.leads(false);
     match &outcome {
@@ -154,6 +189,47 @@ async fn lead(
         Err(error) => tracing::error!(error = chain(error), "leader election lost"),
     }
     outcome
+}
+
+/// Looks at the install for as long as anything is held.
+async fn keep_install(context: Arc<Context>) {
+    loop {
+        reconcile_install(&context).await;
+        tokio::time::sleep(INSTALL_CHECK).await;
+    }
+}
+
+/// Whether anything is held, or may be.
+async fn is_used(in_use: &InUse) -> bool {
+    in_use.recorded().await.is_ok_and(|recorded| !recorded.is_empty())
+}
+
+/// Where no other instance follows, waits until what is held is restored: the passes still run.
+async fn restore_before_removal(deployment: Option<String>, context: Arc<Context>) {
+    let install = &context.install;
+    let Some(in_use) = &install.in_use else { return };
+    if !is_used(in_use).await {
+        return;
+    }
+    if let Some(deployment) = deployment
+        && in_use.deployment_goes(&deployment).await == Some(true)
+    {
+        install.terminate_for_good();
+    }
+    if !install.is_being_removed() {
+        return;
+    }
+    let restored = async {
+        while is_used(in_use).await {
+            tokio::time::sleep(RESTORED_CHECK).await;
+        }
+    };
+    if tokio::time::timeout(REMOVAL_LIMIT, restored).await.is_err() {
+        tracing::error!(
+            "the operator stops although consumers are still held at zero. Install it again, or restore them: \
+             kubectl get leases -A -l offsetreset.dev/lease=hold"
+        );
+    }
 }
 
 /// The candidate, when leader election is on.
@@ -190,7 +266,20 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         locks: Locks::default(),
         commits_in_flight: CommitsInFlight::default(),
         leadership,
+        // An operator for some namespaces asks for nothing outside of them.
+        install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| PolicyBinding::new(client.clone()))),
+        unserved: Unserved::default(),
     }
+}
+
+/// The record that the install is in use: only of an operator that is installed, which has leader election.
+fn in_use(client: &Client, config: &Config) -> Option<InUse> {
+    let election = &config.election;
+    election.leader_election.then(|| {
+        let namespace = election.lease_namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+        let identity = config.instance.as_deref().unwrap_or(crate::api::FIELD_MANAGER);
+        InUse::new(client.clone(), namespace, &election.lease_name, identity)
+    })
 }
 
 /// Waits until OffsetResets can be listed in at least one watched namespace. Another one whose namespace or Role does not exist yet

@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,12 @@ struct ClaimEntry {
 #[must_use]
 pub fn lease_name(workload_uid: &str) -> String {
     format!("offset-reset-{workload_uid}")
+}
+
+/// Whether a Lease may have a claim of the reset with this UID, even where it cannot be read otherwise.
+#[must_use]
+pub fn may_be_claimed_by(lease: &Lease, uid: &str) -> bool {
+    lease.annotations().get(CLAIMS).is_some_and(|claims| claims.contains(uid))
 }
 
 /// The workload and the hold that a Lease records.
@@ -147,6 +153,15 @@ impl Claims {
     /// When the API server cannot be asked.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<Lease>, kube::Error> {
         limited(self.api(namespace).get_opt(name)).await
+    }
+
+    /// The Leases of all holds of a namespace.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn list(&self, namespace: &str) -> Result<Vec<Lease>, kube::Error> {
+        let holds = ListParams::default().labels(&format!("{LEASE_LABEL}=hold"));
+        Ok(limited(self.api(namespace).list(&holds)).await?.items)
     }
 
     /// Writes a hold over the version that was read, or creates its Lease when it has none. Without claims it deletes the Lease.

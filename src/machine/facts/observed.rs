@@ -27,6 +27,8 @@ pub struct Observed {
     pub finalizer: bool,
     /// The object's generation.
     pub generation: Option<i64>,
+    /// The operator is being uninstalled.
+    pub uninstalling: bool,
     /// The reset that goes first. Read in Pending only.
     pub blocker: Option<Blocker>,
     /// All other resets of this operator. Read in Planning, Stopping and Restoring.

@@ -67,6 +67,8 @@ pub struct PeerReset {
 impl From<&OffsetReset> for PeerReset {
     fn from(reset: &OffsetReset) -> Self {
         let status = reset.status.clone().unwrap_or_default();
+        // One that another version has ended is over, whatever its phase is called.
+        let phase = if status.ended_elsewhere() { Some(Phase::Failed) } else { status.phase };
         // A reset with an invalid duration never runs, so the value does not matter.
         let limit = |value| spec_duration(value).unwrap_or(SignedDuration::MAX);
         Self {
@@ -81,7 +83,7 @@ impl From<&OffsetReset> for PeerReset {
             dry_run: reset.spec.dry_run,
             // A dry run that is to run now still has the phase of its dry run until the operator
             // begins it again.
-            phase: status.phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
+            phase: phase.filter(|phase| !(phase.is_terminal() && status.dry_run && !reset.spec.dry_run)),
             waits: status.reason == Some(Reason::WaitingForOtherReset),
             planned: status.plan_time.is_some(),
             group: reset.spec.group.clone(),

@@ -247,6 +247,7 @@ fn describe(partition: &PartitionStatus, found: &OverwrittenStatus) -> String {
         (None, OverwriteEvidence::BeyondLogEnd) => "beyond the end of the log".to_owned(),
         (None, OverwriteEvidence::WithoutMembers) => "set while the group had no member".to_owned(),
         (None, OverwriteEvidence::Deleted) => "deleted".to_owned(),
+        (None, OverwriteEvidence::Unknown) => "set by another client".to_owned(),
     };
     let offset = found.offset.map_or_else(|| "no committed offset".to_owned(), |offset| offset.to_string());
     format!("{topic}-{number} has {offset} instead of {target}, {before}{how}")

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::comeback;
-use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, Restored, TargetStatus};
+use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, RefusalStatus, Restored, TargetStatus};
 use crate::machine::{
     coordination::{
         queue,
@@ -22,6 +22,15 @@ use crate::machine::{
 
 /// How soon it tries again. There is no limit: consumers must not stay at zero.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
+
+/// The longest wait until a restore that was refused again and again is tried again, in seconds.
+const REFUSED_RETRY: i64 = 30;
+
+/// How soon it looks again whether such a target has changed: its kind may not be watched.
+const REFUSED_LOOK: SignedDuration = SignedDuration::from_secs(5);
+
+/// The longest refusal that is recorded, in characters.
+const REFUSAL_LENGTH: usize = 500;
 
 /// How soon it looks again whether another reset still needs the workload at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(500);
@@ -50,7 +59,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     let (mut unseen, mut shared) = (false, None);
     // A target whose restore is refused keeps no other one at zero: the one that was refused least
     // goes first.
-    let mut next: Option<(i32, Effect)> = None;
+    let (mut next, mut patience): (Option<(i32, Effect)>, Option<SignedDuration>) = (None, None);
     for index in 0..pass.status.targets.len() {
         if pass.status.targets[index].restored.is_some() {
             continue;
@@ -64,6 +73,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
                 pass.status.targets[index].restored = Some(restored);
             }
             Step::Scale(effect) => {
+                if let Some(wait) = refused_wait(&pass, index) {
+                    patience = Some(patience.map_or(wait, |least| least.min(wait)));
+                    continue;
+                }
                 let refusals = pass.status.targets[index].refusals;
                 if next.as_ref().is_none_or(|(fewest, _)| refusals < *fewest) {
                     next = Some((refusals, effect));
@@ -85,12 +98,11 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         return pass.act(effect);
     }
     if let Some(effect) = refused {
-        // Our own writes wake us: a restore that was just refused is not tried again before its
-        // time.
-        if pass.was_just_tried(ActionKind::Restore, RETRY) {
-            return pass.look_again(RETRY);
-        }
         return pass.act(effect);
+    }
+    if let Some(wait) = patience {
+        let others_wait = unseen || shared.is_some() || matches!(resuming, Resuming::Wait(_));
+        return pass.look_again(wait.min(if others_wait { SHARED } else { REFUSED_LOOK }));
     }
     if unseen {
         let problem = pass.unseen_target().unwrap_or_else(|| "a target could not be read".to_owned());
@@ -191,11 +203,25 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     })
 }
 
+/// How long a restore that was refused is not tried again: longer with each refusal, but not once the
+/// workload has changed. Our own writes of the status wake us before.
+fn refused_wait(pass: &Pass<'_>, index: usize) -> Option<SignedDuration> {
+    let target = &pass.status.targets[index];
+    let last = target.last_refusal.as_ref()?;
+    let seen = pass.seen.targets.get(index);
+    let changed = matches!(seen, Some(Seen::Known(workload)) if workload.resource_version != last.resource_version);
+    let doubled = 1_i64 << target.refusals.saturating_sub(1).clamp(0, 5);
+    let wait = if changed { RETRY } else { SignedDuration::from_secs(doubled.min(REFUSED_RETRY)) };
+    let due = later(last.time.0, wait);
+    (pass.now < due).then(|| due.duration_since(pass.now))
+}
+
 /// The API server has stored the original count: any other count found from here on was set
 /// afterwards, even the one that an admission policy had stored.
 pub(in crate::machine) fn accepted(mut pass: Pass<'_>, index: usize) -> Decision {
     if let Some(target) = pass.status.targets.get_mut(index) {
         target.overridden_replicas = None;
+        target.last_refusal = None;
     }
     pass.again()
 }
@@ -283,19 +309,31 @@ fn done(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
     pass.complete()
 }
 
-/// The restore was refused: published, and tried again.
+/// The restore was refused: tried again, and published when the words are new.
 pub(in crate::machine) fn refused(mut pass: Pass<'_>, index: usize, why: &str) -> Decision {
+    let version = match pass.seen.targets.get(index) {
+        Some(Seen::Known(workload)) => workload.resource_version.clone(),
+        Some(Seen::Unknown(_) | Seen::Missing) | None => String::new(),
+    };
     let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
     target.refusals = target.refusals.saturating_add(1);
+    let recorded: String = why.chars().take(REFUSAL_LENGTH).collect();
+    let is_new = target.last_refusal.as_ref().is_none_or(|last| last.message != recorded);
+    target.last_refusal = Some(RefusalStatus { time: MicroTime(pass.now), resource_version: version, message: recorded });
     let (command, name, count) = (scale_command(target), name(target), target.original_replicas);
     let milestone = format!("The API server refuses to scale {name}");
     pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, milestone);
     let message = Message::naming([&name], |[name]| format!("{name} could not be restored to {count} replicas"))
         .detail(why)
-        .detail("The operator tries again every second; until then its consumers are at zero")
+        .detail(format!(
+            "Its consumers are at zero. The operator tries again at least every {REFUSED_RETRY} s, and at once when the workload \
+             changes"
+        ))
         .detail(outcome(&pass))
         .advice(format!("To restore it yourself: {command}"));
-    pass.note(true, Reason::TargetUnreachable, message.full(), Some(index));
+    if is_new {
+        pass.note(true, Reason::TargetUnreachable, message.full(), Some(index));
+    }
     pass.wait(Reason::TargetUnreachable, message, RETRY)
 }
 
@@ -308,7 +346,7 @@ fn scale_command(target: &TargetStatus) -> String {
 fn note(pass: &mut Pass<'_>, index: usize, restored: Restored) {
     let target = &pass.status.targets[index];
     let (warning, reason) = match restored {
-        Restored::NotStopped => return,
+        Restored::NotStopped | Restored::Unknown => return,
         Restored::Original => (false, Reason::ReplicasAccepted),
         Restored::LeftAsScaledByOthers | Restored::Gone | Restored::Replaced => (true, Reason::TargetLeftAlone),
     };
@@ -328,5 +366,6 @@ fn describe(restored: Option<Restored>) -> &'static str {
         Some(Restored::LeftAsScaledByOthers) => "was left at the count that another controller or a user has set meanwhile",
         Some(Restored::Gone) => "does not exist any more",
         Some(Restored::Replaced) => "was deleted and recreated, and was left alone",
+        Some(Restored::Unknown) => "was restored or left alone by another version of the operator",
     }
 }

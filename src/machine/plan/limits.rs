@@ -31,7 +31,7 @@ pub(in crate::machine) fn apply(planned: &mut PartitionStatus, bounds: Bounds, o
 fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
     match planned.clamped {
         None | Some(Clamp::PartitionEmpty) => false,
-        Some(Clamp::BelowLogStart | Clamp::AboveLogEnd | Clamp::AfterLastRecord) => bounds.start < bounds.end,
+        Some(Clamp::BelowLogStart | Clamp::AboveLogEnd | Clamp::AfterLastRecord | Clamp::Unknown) => bounds.start < bounds.end,
         Some(Clamp::BeforeFirstRecord) => bounds.start > 0,
     }
 }

@@ -402,3 +402,27 @@ fn a_reset_that_set_no_offset_has_nothing_to_prove() {
     assert!(status.conditions.iter().all(|condition| condition.type_ != ConditionType::ConsumptionProven.as_str()));
     assert!(!needs_offsets(&status));
 }
+
+/// `suspend` may be changed at any time, also in Git after the run.
+#[rstest]
+#[case::succeeded(Phase::Succeeded)]
+#[case::failed(Phase::Failed)]
+#[case::cancelled(Phase::Cancelled)]
+fn a_change_of_the_spec_after_the_end_is_observed_and_changes_nothing_else(#[case] phase: Phase) {
+    let mut status = finished_with(&request(), |status| status.outcome.as_mut().unwrap().phase = phase);
+    status.hold.as_mut().unwrap().watched_until = None;
+    let observed = Observed { generation: Some(1), targets: vec![], ..look(running(), KafkaSeen::NotAsked) };
+    let before = run(&status, &observed, 100).status;
+    let changed = Observed { generation: Some(2), ..observed };
+    let decision = run(&before, &changed, 100);
+    assert_eq!((&decision.effect, decision.requeue, &decision.notes[..]), (&None, None, &[][..]));
+    let observed_generation = |status: &OffsetResetStatus| {
+        let mut status = status.clone();
+        let of_conditions =
+            status.conditions.iter_mut().map(|condition| condition.observed_generation.take()).collect::<Vec<_>>();
+        (status.observed_generation.take(), of_conditions.contains(&Some(2)), status)
+    };
+    let (was, is) = (observed_generation(&before), observed_generation(&decision.status));
+    assert_eq!((was.0, is.0, is.1), (Some(1), Some(2), true));
+    assert_eq!(was.2, is.2);
+}

@@ -286,17 +286,18 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
         holds: vec![held(), Seen::Known(Hold { uid: "w-2".into(), ..lease() })],
         ..seen(gone(), KafkaSeen::NotAsked)
     };
-    let scaled = |status: &OffsetResetStatus| match effect(status, &observed) {
+    let scaled_at = |status: &OffsetResetStatus, now| match decide(Ok(&request()), status, &observed, at(now)).effect {
         Some(Effect::Scale { target, replicas: 3, kind: ActionKind::Restore, .. }) => target,
         other => panic!("{other:?}"),
     };
+    let scaled = |status: &OffsetResetStatus| scaled_at(status, 3);
     assert_eq!(scaled(&status), 0);
     let first = effect(&status, &observed).unwrap();
     let refused = after(&status, &first, &Answer::Refused("quota".into()), &observed, at(3)).status;
     assert_eq!(scaled(&refused), 1, "the other one does not wait for it");
     let second = effect(&refused, &observed).unwrap();
-    let both = after(&refused, &second, &Answer::Refused("quota".into()), &observed, at(1)).status;
-    assert_eq!(scaled(&both), 0, "and it is tried again");
+    let both = after(&refused, &second, &Answer::Refused("quota".into()), &observed, at(3)).status;
+    assert_eq!(scaled_at(&both, 4), 0, "and it is tried again");
 }
 
 #[rstest]

@@ -125,7 +125,9 @@ impl World {
                 let consumed = group.offset + i64::from(group.members > 0);
                 after_reset(described, &committed(consumed, ""))
             }
-            Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
+            Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown) | None => {
+                KafkaSeen::NotAsked
+            }
         };
         let others = (0..self.groups.len()).map(|index| peer(index, &self.groups[index].stored)).collect();
         Observed {

@@ -139,7 +139,9 @@ impl World {
             Some(Phase::Resetting) => commit_seen(self.group(), &stands),
             Some(Phase::Draining) => KafkaSeen::Group(self.group()),
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => after_reset(self.group(), &stands),
-            Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned) | None => KafkaSeen::NotAsked,
+            Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown) | None => {
+                KafkaSeen::NotAsked
+            }
         };
         let holds = vec![self.lease.clone().map_or(Seen::Missing, Seen::Known)];
         let autoscalers = vec![self.autoscaler.clone().map_or(ScaledObjectSeen::Absent, ScaledObjectSeen::Found)];

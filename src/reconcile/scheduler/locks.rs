@@ -49,7 +49,8 @@ impl Locks {
                 | Phase::Succeeded
                 | Phase::Failed
                 | Phase::Cancelled
-                | Phase::Planned,
+                | Phase::Planned
+                | Phase::Unknown,
             ) => None,
         }
     }

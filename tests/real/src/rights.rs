@@ -52,10 +52,11 @@ impl fmt::Display for Right {
     }
 }
 
-/// Every document of the manifests in `deploy/`.
+/// Every document of the manifests in `deploy/`, except the CRD.
 fn documents() -> Vec<Value> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let parts = ["rights", "operator"].into_iter().flat_map(|part| fs::read_dir(dir.join(part)).unwrap());
+    let mut files: Vec<_> = parts.map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     let parse = |path| serde_saphyr::from_multiple::<Value>(&fs::read_to_string(path).unwrap()).unwrap();

@@ -325,6 +325,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             deleting: false,
             finalizer,
             generation: Some(1),
+            uninstalling: false,
             blocker: None,
             others: vec![],
             report_lost: None,

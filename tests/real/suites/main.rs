@@ -28,4 +28,5 @@ mod resets;
 mod rights;
 mod soak;
 mod targets;
+mod uninstall;
 mod whole;

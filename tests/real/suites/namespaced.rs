@@ -51,7 +51,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a 
 fn it_is_the_whole_install_with_roles_in_each_namespace_instead_of_rights_in_the_cluster() {
     let (whole, some) = (rendered("deploy"), rendered("docs/examples/namespaces"));
     let granted = |objects: &[Value]| of_kind(objects, "ClusterRoleBinding").count();
-    assert_eq!((granted(&whole), granted(&some)), (2, 0));
+    assert_eq!((granted(&whole), granted(&some)), (3, 0));
     let everywhere = of_kind(&whole, "ClusterRole").find(|role| role["metadata"]["name"] == "offset-reset-operator").unwrap();
     let roles: Vec<(&Value, &Value)> = of_kind(&some, "Role")
         .filter(|role| role["metadata"]["name"] == "offset-reset-operator")

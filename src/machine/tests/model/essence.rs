@@ -106,6 +106,8 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     }
     for target in &mut status.targets {
         target.ready_pods = None;
+        // It only delays the next attempt.
+        target.last_refusal = None;
     }
     for partition in &mut status.partitions {
         partition.before = None;

@@ -246,6 +246,7 @@ impl Memory {
             deleting: view.object.deleting,
             finalizer: view.object.finalizer,
             generation: None,
+            uninstalling: false,
             blocker,
             others,
             report_lost: None,

@@ -124,7 +124,8 @@ impl Scenario {
                 | Phase::Succeeded
                 | Phase::Failed
                 | Phase::Cancelled
-                | Phase::Planned,
+                | Phase::Planned
+                | Phase::Unknown,
             ) => Turn::None,
         }
     }

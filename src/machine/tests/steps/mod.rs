@@ -3,3 +3,5 @@
 mod commits;
 mod denied;
 mod draining;
+mod refusals;
+mod versions;

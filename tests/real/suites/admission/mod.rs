@@ -1,4 +1,4 @@
-//! Who may have the operator do what, on a real API server with RBAC: deploy/policies.yaml, tried by people with just the rights that a test
+//! Who may have the operator do what, on a real API server with RBAC: deploy/rights/policies.yaml, tried by people with just the rights that a test
 //! gives them. The policies are those of deploy/ word for word; only their bindings count in the namespaces of these tests alone, so that the
 //! same attacks can be seen to succeed in a namespace without them.
 
@@ -34,7 +34,7 @@ const RESETS: &str = "create,get,patch,delete offsetresets.offsetreset.dev";
 
 /// The policies and their bindings.
 fn policies() -> Vec<Value> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/policies.yaml")).unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/rights/policies.yaml")).unwrap();
     serde_saphyr::from_multiple(&text).unwrap()
 }
 
@@ -58,7 +58,7 @@ async fn installed(admin: &Client) {
                     api.patch(&name, &params, &Patch::Apply(&document)).await.unwrap();
                 }
             }
-            assert_eq!(count, 3, "the policies of deploy/policies.yaml");
+            assert_eq!(count, 3, "the policies of deploy/rights/policies.yaml");
             real_tests::install_crd(admin).await;
             let name = guarded_namespace(admin).await;
             let nobody = Person::new("nobody").await.may(admin, &name, &["create configmaps", RESETS]).await;

@@ -166,7 +166,7 @@ fn every_place_of_the_definition_that_names_a_secret_is_asked_about() {
     let mut found = vec![];
     places(&definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &mut found);
     let unknown: Vec<&String> = found.iter().filter(|place| !PLACES.contains(&place.as_str())).collect();
-    assert!(unknown.is_empty(), "deploy/policies.yaml does not ask about {unknown:?}; add them there and here");
+    assert!(unknown.is_empty(), "deploy/rights/policies.yaml does not ask about {unknown:?}; add them there and here");
 }
 
 fn places(schema: &Value, at: &str, found: &mut Vec<String>) {

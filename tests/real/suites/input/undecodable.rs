@@ -10,7 +10,7 @@ use kube::{
     discovery::ApiResource,
 };
 use offset_reset_operator::{
-    api::{OffsetReset, Phase},
+    api::{OffsetReset, Phase, Reason},
     kafka::{Connection, Connector, Pool},
     machine::facts::{Committed, TopicPartition},
 };
@@ -23,7 +23,7 @@ use real_tests::{
     generators::refusals,
     produce, replicas, reset, resets,
     shop::{Operator, status},
-    topic, unique, wait_for_end, wait_for_phase, with_namespace, within,
+    topic, unique, wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace, within,
 };
 
 /// What the schema lets through, and no type can hold: a time with a zone that there is not. Nothing but a status can have it: for the spec there is a rule.
@@ -118,8 +118,88 @@ async fn what_is_held_for_one_that_cannot_be_decoded_any_more_comes_back() {
         let at = TopicPartition::new(&topic, 0);
         let committed = admin.committed(&group, std::slice::from_ref(&at)).await.unwrap()[&at].clone().unwrap();
         assert_ne!(committed.map(|committed| committed.offset), Some(4), "nothing was committed for it");
+        // It still has the operator's finalizer.
+        assert_eq!(raw.get("held").await.unwrap().finalizers().len(), 1);
+        raw.delete("held", &DeleteParams::default()).await.unwrap();
+        let gone = async {
+            while raw.get_opt("held").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, gone).await.expect("nothing is held for it, so it goes");
         operator.end().await;
         tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+    })
+    .await;
+}
+
+/// What another version of the operator may have written, in the middle of a hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_version_has_written_is_stored_and_read_and_its_consumers_come_back() {
+    with_namespace(async |client, namespace| {
+        let (topic, group) = (topic("version", 1).await, unique("version"));
+        produce(&topic, 0, &[1_571_812_144_000; 10]).await;
+        let kind = Kind::default();
+        let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());
+        let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
+        members(admin.as_ref(), &group, 1).await;
+        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        let (api, operator) = (resets(&client, &namespace), Operator::start(&client, &namespace));
+        let entries = json!([{"topic": topic, "offset": 4}]);
+        let spec = json!({"drainTimeout": "10m", "holdTimeout": "20m", "allowNewGroup": true});
+        for (name, change) in [
+            ("known-phase", json!({"status": {"reason": "WaitingForTheMoon", "lastAction": {"type": "Howl", "subject": "s", "time": "2026-11-24T18:00:00.000000Z"}}})),
+            ("unknown-phase", json!({"status": {"phase": "Howling", "reason": "TheMoonIsFull"}})),
+        ] {
+            api.create(&PostParams::default(), &reset(name, &group, &entries, &spec)).await.unwrap();
+            wait_for_phase(&api, name, Phase::Draining).await;
+            assert_eq!(replicas(&client, &namespace, "consumer").await, 0);
+            api.patch_status(name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+            if name == "known-phase" {
+                api.delete(name, &DeleteParams::default()).await.unwrap();
+                wait_until_gone(&api, name).await;
+            } else {
+                let ended = wait_for_end(&api, name).await;
+                let (phase, reason) = (status(&ended).phase, status(&ended).reason);
+                assert_eq!((phase, reason), (Some(Phase::Failed), Some(Reason::OtherVersion)), "{:?}", status(&ended).message);
+            }
+            assert_eq!(replicas(&client, &namespace, "consumer").await, 2, "{name}");
+        }
+        // One that another version has ended is left alone, word for word.
+        let change = json!({"status": {"phase": "SucceededLater", "reason": "TheMoonHasSet"}});
+        let raw: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<OffsetReset>(&()));
+        raw.patch_status("unknown-phase", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+        raw.patch("unknown-phase", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": true}}))).await.unwrap();
+        // Another reset that ends after that: the first was looked at as well.
+        let next = json!({"targetRefs": [], "dryRun": true});
+        api.create(&PostParams::default(), &reset("next", &group, &entries, &next)).await.unwrap();
+        wait_for_end(&api, "next").await;
+        let left = raw.get("unknown-phase").await.unwrap();
+        assert_eq!(left.data["status"]["phase"], "SucceededLater");
+        operator.end().await;
+        tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+    })
+    .await;
+}
+
+/// `suspend` may be changed at any time, also in Git after the run; tools that wait compare the generations.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_after_the_end_is_observed() {
+    with_namespace(async |client, namespace| {
+        let (topic, group) = (topic("observed", 1).await, unique("observed"));
+        produce(&topic, 0, &[1_571_812_144_000; 10]).await;
+        let (api, operator) = (resets(&client, &namespace), Operator::start(&client, &namespace));
+        let entries = json!([{"topic": topic, "offset": 4}]);
+        let spec = json!({"targetRefs": [], "allowNewGroup": true});
+        api.create(&PostParams::default(), &reset("over", &group, &entries, &spec)).await.unwrap();
+        let over = wait_for_end(&api, "over").await;
+        assert_eq!(status(&over).phase, Some(Phase::Succeeded), "{:?}", status(&over).message);
+        let changed = json!({"spec": {"suspend": true}});
+        let changed = api.patch("over", &PatchParams::default(), &Patch::Merge(changed)).await.unwrap();
+        assert_eq!(changed.metadata.generation, Some(2));
+        let observed = wait_for(&api, "over", "observed", |reset| status(reset).observed_generation == Some(2)).await;
+        assert_eq!((status(&observed).phase, status(&observed).commits), (Some(Phase::Succeeded), 1));
+        operator.end().await;
     })
     .await;
 }

@@ -164,7 +164,7 @@ impl World {
             Some(Phase::Draining) => 3,
             Some(Phase::Resetting) => 4,
             Some(Phase::Restoring) => 5,
-            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned) => 6,
+            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned | Phase::Unknown) => 6,
         };
         let begin = std::time::Instant::now();
         loop {

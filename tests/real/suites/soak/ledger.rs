@@ -78,7 +78,8 @@ pub fn is_true_to_itself(reset: &Told) -> Result<(), String> {
         | Phase::Draining
         | Phase::Resetting
         | Phase::Restoring
-        | Phase::Planned => false,
+        | Phase::Planned
+        | Phase::Unknown => false,
     };
     if fits { Ok(()) } else { Err(format!("{} is {:?} with {:?}", reset.name, reset.phase, reset.partitions)) }
 }

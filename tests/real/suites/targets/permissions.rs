@@ -52,8 +52,10 @@ async fn the_rights_of_the_manifests_are_enough_and_those_for_another_kind_can_b
         definitions::install_all(&client).await;
         let stand = Stand::open(client, namespace.clone()).await;
         let rights = Rights { namespace, name: unique("rights") };
-        let (own, added) =
-            (include_str!("../../../../deploy/rbac.yaml"), include_str!("../../../../deploy/examples/rights-for-rollouts.yaml"));
+        let (own, added) = (
+            include_str!("../../../../deploy/rights/rbac.yaml"),
+            include_str!("../../../../deploy/examples/rights-for-rollouts.yaml"),
+        );
         let added = added.replace("argoproj.io", GROUP).replace("rollouts", "workers");
         rights.kubectl("apply", own).await;
         let operator = Operator::start_as(rights.client().await, &stand.namespace);
@@ -98,7 +100,7 @@ fn without_create(manifest: &str) -> String {
 /// which is needed first when the target is to be stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_granted_right_after_the_reset_was_applied_is_not_too_late() {
-    let all = include_str!("../../../../deploy/rbac.yaml");
+    let all = include_str!("../../../../deploy/rights/rbac.yaml");
     let scale = "[deployments/scale, statefulsets/scale]\n  verbs: [get, update]";
     assert!(all.contains(scale));
     for (name, without, phase, words) in [
@@ -135,7 +137,7 @@ async fn a_right_that_is_granted_right_after_the_reset_was_applied_is_not_too_la
 /// One that is never granted ends the reset, after half a minute of planning or five seconds of a hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_never_granted_ends_the_reset() {
-    let all = include_str!("../../../../deploy/rbac.yaml");
+    let all = include_str!("../../../../deploy/rights/rbac.yaml");
     with_namespace(async |client, namespace| {
         let stand = Stand::open(client, namespace.clone()).await;
         let rights = Rights { namespace, name: unique("rights") };

@@ -1,0 +1,196 @@
+//! The Lease that says that the install is in use: something is held at zero, in these namespaces. It is in the operator's own
+//! namespace, and written before anything is stopped.
+//!
+//! The policy `offset-reset-in-use` refuses to delete the operator's rights, its Deployment, its namespace and the CRD while it
+//! exists. And an operator that watches fewer namespaces than before finds there where something is still held.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        coordination::v1::{Lease, LeaseSpec},
+    },
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+use super::claims::Claims;
+use crate::api::{FIELD_MANAGER, LEASE_LABEL};
+use crate::kubernetes::{
+    limit::limited,
+    write::{WriteOutcome, classify},
+};
+
+/// The value of the label.
+const IN_USE: &str = "in-use";
+
+/// The annotation with the namespaces, separated by commas.
+const NAMESPACES: &str = "offsetreset.dev/namespaces";
+
+/// How often a Lease that another write has changed is read again.
+const ATTEMPTS: u32 = 3;
+
+/// Reads and writes this Lease.
+pub struct InUse {
+    leases: Api<Lease>,
+    deployments: Api<Deployment>,
+    name: String,
+    identity: String,
+    /// The namespaces that the Lease names; `None` until it was read. Whoever has it for reading may begin a hold in one of
+    /// them; for writing it is taken to remove some.
+    recorded: RwLock<Option<BTreeSet<String>>>,
+}
+
+/// What allows to begin a hold: the namespace stays recorded as long as this lives.
+pub type Recorded<'a> = RwLockReadGuard<'a, Option<BTreeSet<String>>>;
+
+impl InUse {
+    /// The Lease beside the leader lease of this name.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, leader_lease: &str, identity: &str) -> Self {
+        Self {
+            leases: Api::namespaced(client.clone(), namespace),
+            deployments: Api::namespaced(client, namespace),
+            name: format!("{leader_lease}-{IN_USE}"),
+            identity: identity.to_owned(),
+            recorded: RwLock::default(),
+        }
+    }
+
+    /// Records that something is about to be held in a namespace. The result is kept until that is recorded there.
+    ///
+    /// Where the API server refuses the write, as with the rights of an older release, only the protection is missing.
+    ///
+    /// # Errors
+    /// When it is unknown whether it was written.
+    pub async fn begin(&self, namespace: &str, now: Timestamp) -> Result<Recorded<'_>, kube::Error> {
+        let is_recorded = |recorded: &Option<BTreeSet<String>>| recorded.as_ref().is_some_and(|all| all.contains(namespace));
+        let known = self.recorded.read().await;
+        if is_recorded(&known) {
+            return Ok(known);
+        }
+        drop(known);
+        let mut recorded = self.recorded.write().await;
+        for _ in 0..ATTEMPTS {
+            let lease = limited(self.leases.get_opt(&self.name)).await?;
+            let mut all = lease.as_ref().map(namespaces).unwrap_or_default();
+            all.insert(namespace.to_owned());
+            match self.write(lease.as_ref(), &all, now).await? {
+                WriteOutcome::Done(()) => {
+                    *recorded = Some(all);
+                    break;
+                }
+                WriteOutcome::Stale => {}
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
+                    tracing::warn!(
+                        lease = self.name,
+                        why,
+                        "cannot record that the install is in use, so nothing keeps it from being deleted while consumers are held"
+                    );
+                    break;
+                }
+            }
+        }
+        Ok(recorded.downgrade())
+    }
+
+    /// The namespaces in which something may be held.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn recorded(&self) -> Result<BTreeSet<String>, kube::Error> {
+        if let Some(all) = &*self.recorded.read().await {
+            return Ok(all.clone());
+        }
+        let mut recorded = self.recorded.write().await;
+        let lease = limited(self.leases.get_opt(&self.name)).await?;
+        Ok(recorded.insert(lease.as_ref().map(namespaces).unwrap_or_default()).clone())
+    }
+
+    /// Keeps those of the recorded namespaces in which something is held, and removes the others. No hold begins meanwhile.
+    ///
+    /// # Errors
+    /// When it is unknown whether it was written.
+    pub async fn settle(&self, claims: &Claims, now: Timestamp) -> Result<(), kube::Error> {
+        let mut recorded = self.recorded.write().await;
+        let lease = limited(self.leases.get_opt(&self.name)).await?;
+        let all = lease.as_ref().map(namespaces).unwrap_or_default();
+        let mut held = BTreeSet::new();
+        for namespace in &all {
+            // Unknown never counts as released.
+            if claims.list(namespace).await.map_or(true, |leases| !leases.is_empty()) {
+                held.insert(namespace.clone());
+            }
+        }
+        // Read again the next time, unless all of this succeeds.
+        *recorded = None;
+        if held != all || (held.is_empty() && lease.is_some()) {
+            match self.write(lease.as_ref(), &held, now).await? {
+                WriteOutcome::Done(()) => {}
+                WriteOutcome::Stale => return Ok(()),
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
+                    tracing::warn!(lease = self.name, why, "cannot record that the install is no longer in use");
+                    return Ok(());
+                }
+            }
+        }
+        *recorded = Some(held);
+        Ok(())
+    }
+
+    /// Whether the operator's own Deployment is deleted, is being deleted, or is to have no pods; `None` when that is unknown.
+    pub async fn deployment_goes(&self, name: &str) -> Option<bool> {
+        let found = limited(self.deployments.get_opt(name)).await;
+        let found = found.inspect_err(|error| tracing::debug!(%error, name, "cannot read the operator's own Deployment")).ok()?;
+        Some(found.is_none_or(|deployment| {
+            deployment.metadata.deletion_timestamp.is_some() || deployment.spec.and_then(|spec| spec.replicas) == Some(0)
+        }))
+    }
+
+    /// Writes the Lease over the version that was read; deletes it when nothing is held.
+    async fn write(&self, read: Option<&Lease>, all: &BTreeSet<String>, now: Timestamp) -> Result<WriteOutcome<()>, kube::Error> {
+        let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+        let version = read.and_then(ResourceExt::resource_version);
+        let written = match read {
+            Some(_) if all.is_empty() => {
+                let preconditions = Preconditions { resource_version: version, uid: None };
+                let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+                limited(self.leases.delete(&self.name, &params)).await.map(drop)
+            }
+            Some(_) => limited(self.leases.replace(&self.name, &params, &self.lease(all, version, now))).await.map(drop),
+            None if all.is_empty() => Ok(()),
+            None => limited(self.leases.create(&params, &self.lease(all, None, now))).await.map(drop),
+        };
+        classify(written)
+    }
+
+    fn lease(&self, all: &BTreeSet<String>, version: Option<String>, now: Timestamp) -> Lease {
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                resource_version: version,
+                labels: Some(BTreeMap::from([(LEASE_LABEL.to_owned(), IN_USE.to_owned())])),
+                annotations: Some(BTreeMap::from([(NAMESPACES.to_owned(), names.join(","))])),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.clone()),
+                acquire_time: Some(MicroTime(now)),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+}
+
+/// The namespaces that a Lease names.
+fn namespaces(lease: &Lease) -> BTreeSet<String> {
+    let named = lease.annotations().get(NAMESPACES).map(String::as_str).unwrap_or_default();
+    named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
