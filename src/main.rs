@@ -33,6 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run_kafka_client(logs: &Logs) -> ExitCode {
+    if let Err(error) = kafka::limit_stacks() {
+        return fail(&error);
+    }
     if let Err(error) = observability::init(logs.log_format, &logs.log, LogTo::Error) {
         return fail(error.as_ref());
     }

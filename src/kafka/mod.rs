@@ -20,4 +20,4 @@ mod subprocess;
 pub use connection::{Authentication, ClientCredentials, Connection, Mechanism, Secret, Tls, pem};
 pub use pool::Pool;
 pub use port::{Allowance, Connector, GroupAdmin};
-pub use subprocess::serve;
+pub use subprocess::{limit_stacks, serve};

@@ -126,5 +126,10 @@ mod tests {
         for brokers in ["", " ", " , ", "a\0b"] {
             assert!(Pool::default().connect(&connection(brokers)).await.is_err(), "{brokers:?}");
         }
+        let many = |count: usize| (1..=count).map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let pool = Pool::subprocesses("none".into(), vec![], Arc::new(|| Duration::MAX));
+        assert!(pool.connect(&connection(&many(256))).await.is_ok());
+        let error = pool.connect(&connection(&many(257))).await.err().unwrap().message;
+        assert!(error.contains("there are 257 bootstrap servers, more than the 256 that are allowed. Name a few"), "{error}");
     }
 }

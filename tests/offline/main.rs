@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic: that is how it fails")]
 
+mod brokers;
 mod committed;
 #[path = "../generators/mod.rs"]
 #[allow(dead_code, reason = "the suites on real parts use the rest")]

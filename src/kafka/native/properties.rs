@@ -114,6 +114,8 @@ pub(super) struct Health {
     pub cause: Option<Cause>,
     /// The brokers rejected the authentication; waiting is pointless.
     pub rejected: bool,
+    /// No thread could be started for a broker, so the client never asks it.
+    pub lacks_threads: bool,
 }
 
 impl Health {
@@ -145,7 +147,8 @@ impl Context {
 
     /// Records that a broker has answered.
     pub fn answered(&self) {
-        *self.health.lock() = Health { answers: true, ..Health::default() };
+        let mut health = self.health.lock();
+        *health = Health { answers: true, lacks_threads: health.lacks_threads, ..Health::default() };
     }
 
     /// Records that a call had no answer: the next call first checks whether any broker answers.
@@ -154,10 +157,17 @@ impl Context {
     }
 }
 
+/// librdkafka's words for a broker that it cannot start a thread for (2.12.1,
+/// `rd_kafka_broker_add`).
+const NO_THREAD: &str = "Unable to create broker thread";
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
             self.health.lock().record(message);
+        }
+        if message.contains(NO_THREAD) {
+            self.health.lock().lacks_threads = true;
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -173,6 +183,7 @@ impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::info!(target: "librdkafka", "{reason}");
         let mut health = self.health.lock();
+        health.lacks_threads |= reason.contains(NO_THREAD);
         match error.rdkafka_error_code() {
             // Each broker's own failure has reported its cause already.
             Some(RDKafkaErrorCode::AllBrokersDown) => health.answers = false,

@@ -15,7 +15,7 @@ use crate::kafka::{
     auth::oauth::{Token, Tokens},
     connection::{Authentication, Connection},
     diagnostics::{
-        error_codes::{self, NOT_AUTHENTICATED, is_coordinator, kind, outcome_unknown},
+        error_codes::{self, ALL_BROKERS_DOWN, NOT_AUTHENTICATED, is_coordinator, kind, outcome_unknown},
         log_causes::Cause,
         unreachable::unreached,
     },
@@ -30,6 +30,10 @@ const REACH_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// A topic whose metadata many clients request anyway. It need not exist.
 const PROBED_TOPIC: &str = "__consumer_offsets";
+
+/// The most bootstrap servers: the client has a thread for each, and a list in a Secret has no
+/// other limit.
+const MAX_BOOTSTRAP_SERVERS: usize = 256;
 
 /// How often a request is sent while the group's coordinator is moving or being elected, and the
 /// pause between two attempts.
@@ -113,6 +117,10 @@ impl Session {
     fn ask_on<T>(&self, native: &Arc<Native>, call: impl FnOnce(&Native) -> Result<T, RawError>) -> Result<T, RawError> {
         let token = self.authorize(native)?;
         drain_events(native);
+        if native.context().health().lacks_threads {
+            self.discard(native);
+            return Err(without_threads(&self.connection));
+        }
         if !native.context().health().answers
             && let Err(raw) = self.reach(native)
         {
@@ -125,6 +133,10 @@ impl Session {
         let answer = call(native);
         if let (Some(token), Err(RawError { code: NOT_AUTHENTICATED, .. })) = (&token, &answer) {
             Runtime::current().block_on(self.refused(token));
+        }
+        if answer.is_err() && native.context().health().lacks_threads {
+            self.discard(native);
+            return Err(without_threads(&self.connection));
         }
         match &answer {
             // Closing the client ends its pending requests: one about a group must not outlive the
@@ -219,16 +231,35 @@ impl Session {
 }
 
 /// Checks that there is a bootstrap server: without one, librdkafka creates a client that waits
-/// forever.
+/// forever. And that there are not too many.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, or too many.
 pub(in crate::kafka) fn names_brokers(connection: &Connection) -> Result<(), RawError> {
     let brokers = &connection.bootstrap_servers;
     if brokers.iter().next().is_none() || brokers.iter().any(|broker| broker.as_str().contains('\0')) {
         return Err(RawError::invalid("there is no bootstrap server"));
     }
+    let count = brokers.iter().count();
+    if count > MAX_BOOTSTRAP_SERVERS {
+        let problem = format!(
+            "there are {count} bootstrap servers, more than the {MAX_BOOTSTRAP_SERVERS} that are allowed. Name a few: they report all \
+             others of their cluster"
+        );
+        return Err(RawError::invalid(problem));
+    }
     Ok(())
+}
+
+/// The error of a client that could not start a thread for each broker: without it, requests to
+/// that broker would only time out.
+fn without_threads(connection: &Connection) -> RawError {
+    let text = format!(
+        "the Kafka client for {} cannot start a thread for each broker of its cluster: the operator's pod has too little memory, or too \
+         few processes are allowed in it (podPidsLimit of the kubelet, pids.max of the container)",
+        connection.bootstrap_servers
+    );
+    RawError { code: ALL_BROKERS_DOWN, text }
 }
 
 /// Checks within seconds whether any broker answers; the error gives the cause why not.

@@ -16,4 +16,4 @@ mod serve;
 
 pub(super) use admin::SubprocessAdmin;
 pub(super) use launcher::Launcher;
-pub use serve::serve;
+pub use serve::{limit_stacks, serve};

@@ -18,6 +18,9 @@ use crate::{
 /// The time limit for resolving a name, and for each connection.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// How many addresses of one name are tried: an answer of DNS may have any number.
+const MAX_ADDRESSES: usize = 16;
+
 /// Tries to connect to all bootstrap servers at once; one that accepts is enough. Only certain
 /// failures count: the rest is left to the client.
 ///
@@ -42,7 +45,7 @@ async fn connect(broker: &Broker) -> Result<(), Cause> {
         return Ok(());
     }
     let addresses = match tokio::time::timeout(LIMIT, lookup_host(broker.as_str())).await {
-        Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
+        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect::<Vec<_>>(),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
         Err(_) | Ok(Err(_)) => return Err(Cause::unresolved(broker)),
     };

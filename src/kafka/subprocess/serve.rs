@@ -1,6 +1,9 @@
 //! The process's side: one client, which answers the calls on standard input.
 
 use std::{
+    env,
+    os::unix::process::CommandExt,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use tokio::sync::mpsc;
 
 use super::protocol::{Reader, Request, Response, now, write};
@@ -20,8 +23,29 @@ use crate::kafka::{
 /// How many responses wait to be written.
 const WAITING_RESPONSES: usize = 64;
 
-/// The limit of the process's memory, in bytes. Some 80 MB of it are stacks that are never filled.
-const MAX_MEMORY: u64 = 384 << 20;
+/// The limit of the process's memory, in bytes. Stacks count whole, though they are hardly filled:
+/// librdkafka has a thread for each broker, and two clients live for a moment while one replaces the
+/// other. So 500 brokers need some 500 MB of this limit, and a tenth of it as real memory, which the
+/// launcher bounds for all processes together.
+const MAX_MEMORY: u64 = 640 << 20;
+
+/// The size of the stack of librdkafka's threads, in bytes. By default it is 8 MB, and then the
+/// memory is exhausted by some 40 brokers.
+const STACK: u64 = 512 << 10;
+
+/// Bounds the stacks of the process's threads. The C library reads their size when a program starts,
+/// so the program starts once more. To be called first, before there are other threads.
+///
+/// # Errors
+/// When the limit cannot be set, or the program cannot be started again.
+pub fn limit_stacks() -> std::io::Result<()> {
+    let limit = getrlimit(Resource::Stack);
+    if limit.current.is_some_and(|size| size <= STACK) {
+        return Ok(());
+    }
+    setrlimit(Resource::Stack, Rlimit { current: Some(STACK), maximum: limit.maximum })?;
+    Err(Command::new("/proc/self/exe").args(env::args_os().skip(1)).exec())
+}
 
 /// Answers the calls on standard input, on standard output, until the input ends. Then it kills the
 /// process: the operator is gone, and neither a call that hangs nor one that may still commit must
@@ -30,8 +54,7 @@ const MAX_MEMORY: u64 = 384 << 20;
 /// # Errors
 /// When the process's limits cannot be set; otherwise it does not return.
 pub async fn serve() -> std::io::Result<()> {
-    // No core dump, which would contain secrets; and bounded memory, so that no broker's answer can
-    // exhaust the memory that the process shares with the operator.
+    // No core dump, which would contain secrets; and bounded memory, see `MAX_MEMORY`.
     for (resource, most) in [(Resource::Core, 0), (Resource::Data, MAX_MEMORY)] {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
