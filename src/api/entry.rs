@@ -22,7 +22,10 @@ pub struct ResetSpec {
     /// A regular expression (RE2) that a topic's whole name must match, such as "orders\\..*". It
     /// selects from the topics on which the group has committed offsets (with fromGroup: on which
     /// that group has), and of these the partitions with a committed offset; ".*" selects all of
-    /// them. It is resolved once, when the plan is made.
+    /// them. It is resolved once, when the plan is made. Topics have ASCII names, so \w and the like
+    /// have only ASCII characters. All patterns of the reset together may have 1 MiB when they are
+    /// compiled, which is enough for 500 patterns of 30 characters; a repetition such as {100}
+    /// counts 100 times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
     #[x_kube(validation = rules::TOPIC_PATTERN)]

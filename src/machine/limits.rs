@@ -11,7 +11,3 @@ pub const NOT_ALLOWED: SignedDuration = SignedDuration::from_secs(5);
 
 /// How soon it is tried again.
 pub const NOT_ALLOWED_RETRY: SignedDuration = SignedDuration::from_secs(1);
-
-/// The largest regular expression that is compiled, in bytes of the compiled form: it comes from a
-/// user.
-pub const PATTERN_SIZE: usize = 1 << 20;

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// For how long a reset waits for one that was just created and that the operator has not taken up
 /// yet.
-const FRESH: SignedDuration = SignedDuration::from_secs(5);
+pub const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// Whether one reset may block the other, by what never changes of them: a group of the same name,
 /// in any cluster, or a workload. All rules here are about such resets, or about those that have a

@@ -2,18 +2,19 @@
 
 mod error;
 pub mod identity;
+mod pattern;
 mod timestamp;
 pub(crate) mod validate;
 
 use self::validate::check;
 use super::time::spec_duration;
 use crate::api::{
-    IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef,
+    IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef, rules,
 };
-use crate::machine::{limits::PATTERN_SIZE, metadata::Metadata};
+use crate::machine::metadata::Metadata;
 pub use error::InvalidSpec;
 use jiff::{SignedDuration, Timestamp};
-use regex::Regex;
+pub use pattern::{Matcher, Pattern, PatternError, Patterns, TooComplex};
 
 /// What one `OffsetReset` asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,22 +90,12 @@ pub struct Entry {
 }
 
 /// The topics that an entry means.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Scope {
     /// One topic, by its name.
     Topic(String),
     /// The topics with a commit whose whole name matches.
-    Pattern(Regex),
-}
-
-impl PartialEq for Scope {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Topic(a), Self::Topic(b)) => a == b,
-            (Self::Pattern(a), Self::Pattern(b)) => a.as_str() == b.as_str(),
-            (Self::Topic(_), Self::Pattern(_)) | (Self::Pattern(_), Self::Topic(_)) => false,
-        }
-    }
+    Pattern(Pattern),
 }
 
 /// The position to which an entry resets its partitions.
@@ -138,7 +129,11 @@ impl Request {
         // from, and is not refused for that.
         let created = reset.metadata.creation_timestamp.as_ref().map(|at| at.0);
         let start = start.or(created).unwrap_or(Timestamp::MAX);
-        let parse = |(index, entry)| parse_entry(index, entry, start);
+        let mut patterns = parse_patterns(&spec.resets)?.into_iter();
+        let parse = |(index, entry): (usize, &ResetSpec)| {
+            let pattern = entry.topic_pattern.as_ref().and_then(|_| patterns.next());
+            parse_entry(index, entry, pattern, start)
+        };
         let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         let work = match (&spec.undo, entries.is_empty()) {
             (Some(undo), true) => Work::Undo(undo.name.clone()),
@@ -216,13 +211,29 @@ fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, 
     spec_duration(value).map_err(|problem| InvalidSpec::new(field, problem))
 }
 
-fn parse_entry(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Entry, InvalidSpec> {
+/// Compiles the patterns of all entries that have one, in their order.
+fn parse_patterns(entries: &[ResetSpec]) -> Result<Vec<Pattern>, InvalidSpec> {
+    let of_entries: Vec<(usize, &str)> =
+        entries.iter().enumerate().filter_map(|(index, entry)| Some((index, entry.topic_pattern.as_deref()?))).collect();
+    let field = |position: usize| format!("resets[{}].topicPattern", of_entries[position].0);
+    Patterns::compile(of_entries.iter().map(|(_, pattern)| *pattern)).map_err(|error| match error {
+        PatternError::Invalid(position) => InvalidSpec::new(field(position), rules::TOPIC_PATTERN.message),
+        PatternError::NotAscii(position) => InvalidSpec::new(field(position), NOT_ASCII),
+        PatternError::TooLarge => InvalidSpec::new("resets", TOO_LARGE),
+    })
+}
+
+const NOT_ASCII: &str = "topicPattern must match ASCII characters only, because topics have no others. \
+    Write [A-Za-z] instead of \\pL, and no (?u)";
+
+const TOO_LARGE: &str = "the topicPatterns are too large together: compiled they exceed 1 MiB. \
+    Name topics, use fewer or simpler patterns (a repetition such as {100} counts 100 times), or split the reset into several";
+
+fn parse_entry(index: usize, entry: &ResetSpec, pattern: Option<Pattern>, start: Timestamp) -> Result<Entry, InvalidSpec> {
     let field = |name: &str| format!("resets[{index}].{name}");
-    let scope = match (&entry.topic, &entry.topic_pattern) {
+    let scope = match (&entry.topic, pattern) {
         (Some(topic), None) => Scope::Topic(topic.clone()),
-        (None, Some(pattern)) => {
-            Scope::Pattern(parse_pattern(pattern).map_err(|problem| InvalidSpec::new(field("topicPattern"), problem))?)
-        }
+        (None, Some(pattern)) => Scope::Pattern(pattern),
         (None, None) | (Some(_), Some(_)) => {
             return Err(InvalidSpec::new(format!("resets[{index}]"), "needs either topic or topicPattern"));
         }
@@ -273,14 +284,6 @@ fn parse_goal(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Goal,
     }
 }
 
-/// A pattern for whole names, as Kafka's consumers take theirs.
-fn parse_pattern(pattern: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_SIZE)
-        .build()
-        .map_err(|error| format!("'{pattern}' is no regular expression (RE2), such as \"orders\\..*\": {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -325,12 +328,13 @@ mod tests {
     #[case::no_topic(
         ResetSpec { topic: None, offset: Some(1), ..entry(0) }, Err("spec.resets[7]: needs either topic or topicPattern")
     )]
-    #[case::no_pattern(
-        ResetSpec { topic: None, topic_pattern: Some("(".into()), offset: Some(1), ..entry(0) },
-        Err("spec.resets[7].topicPattern: '(' is no regular expression")
+    #[case::two_scopes(
+        ResetSpec { topic_pattern: Some("t".into()), offset: Some(1), ..entry(0) },
+        Err("spec.resets[7]: needs either topic or topicPattern")
     )]
     fn an_entry_has_one_scope_and_one_target(#[case] spec: ResetSpec, #[case] expected: Result<(Option<i32>, Goal), &str>) {
-        match (parse_entry(7, &spec, Timestamp::from_second(1_800_000_000).unwrap()), expected) {
+        let pattern = parse_patterns(std::slice::from_ref(&spec)).unwrap().pop();
+        match (parse_entry(7, &spec, pattern, Timestamp::from_second(1_800_000_000).unwrap()), expected) {
             (Ok(entry), Ok((partition, goal))) => assert_eq!((entry.partition, entry.goal), (partition, goal)),
             (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
             (got, expected) => panic!("{got:?} instead of {expected:?}"),
@@ -338,13 +342,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case("orders", "orders", true)]
-    #[case("orders", "orders-eu", false)]
-    #[case("orders|payments", "my-payments", false)]
-    #[case(r"orders\..*", "orders.eu", true)]
-    #[case(".*", "anything", true)]
-    fn a_pattern_means_whole_names(#[case] pattern: &str, #[case] topic: &str, #[case] matches: bool) {
-        assert_eq!(parse_pattern(pattern).unwrap().is_match(topic), matches);
+    #[case::invalid("(", "spec.resets[1].topicPattern: topicPattern must be a regular expression (RE2)")]
+    #[case::of_unicode(r"\pL+", "spec.resets[1].topicPattern: topicPattern must match ASCII characters only")]
+    #[case::too_large(
+        r"((\w{1000}){1000}){1000}",
+        "spec.resets: the topicPatterns are too large together: compiled they exceed 1 MiB. Name topics"
+    )]
+    fn the_patterns_of_a_spec_are_compiled_together(#[case] pattern: &str, #[case] expected: &str) {
+        let of = |pattern: &str| ResetSpec { topic: None, topic_pattern: Some(pattern.into()), ..entry(-1) };
+        let error = parse_patterns(&[entry(0), of(pattern), of("orders")]).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert!(TOO_LARGE.contains(&format!(" {} MiB", pattern::PATTERNS_SIZE >> 20)));
     }
 
     #[test]
@@ -370,10 +378,5 @@ mod tests {
         // It was suspended until noon.
         let status = serde_json::json!({"startTime": seen_at, "planningStartTime": "2026-11-24T12:00:00.500000Z"});
         assert_eq!(goal(status), from("2026-11-24T11:00:00.5Z"));
-    }
-
-    #[test]
-    fn a_pattern_that_would_eat_all_memory_is_refused() {
-        assert!(parse_pattern(r"((\w{1000}){1000}){1000}").is_err());
     }
 }

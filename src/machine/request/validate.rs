@@ -3,22 +3,19 @@
 
 use std::time::Duration;
 
-use regex::RegexBuilder;
-
 use super::error::InvalidSpec;
 use crate::api::{
     AuthenticationSpec, AuthenticationType, BootstrapServers, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef,
     rules::{self, CelRule},
 };
-use crate::machine::limits::PATTERN_SIZE;
 
 const DAY: Duration = Duration::from_hours(24);
 
 /// The seconds of Unix time that `notAfter` may have: the years 1971 to 9998 in any zone.
 const NOT_AFTER: std::ops::Range<i64> = 31_449_600..253_370_851_200;
 
-/// Checks a spec by the rules of `src/api/rules.rs`, except for those about the target of an entry:
-/// `parse_entry` checks them.
+/// Checks a spec by the rules of `src/api/rules.rs`, except for those about the scope and the
+/// target of an entry: `parse_patterns` and `parse_entry` check them.
 pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpec> {
     check_kafka(&spec.kafka).map_err(|(field, problem)| InvalidSpec::new(format!("kafka{field}"), problem))?;
     let removes = spec.remaining_members == RemainingMembers::Remove;
@@ -204,10 +201,6 @@ fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, CelR
             return Err(("topic", rules::TOPIC));
         }
     }
-    // Alone, before it is put between anchors: `a)|(b` would be valid there, and match other names.
-    if entry.topic_pattern.as_ref().is_some_and(|pattern| !is_pattern(pattern)) {
-        return Err(("topicPattern", rules::TOPIC_PATTERN));
-    }
     if entry.from_group.as_deref() == Some(group) {
         return Err(("fromGroup", rules::OTHER_GROUP));
     }
@@ -215,10 +208,6 @@ fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, CelR
         return Err(("duration", rules::DURATION));
     }
     Ok(())
-}
-
-fn is_pattern(pattern: &str) -> bool {
-    RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build().is_ok()
 }
 
 fn bounded(field: &str, value: kube::core::Duration, most: Duration, rule: CelRule) -> Result<Duration, InvalidSpec> {

@@ -10,6 +10,7 @@ use crate::{
         metadata,
         plan::{Plan, plan},
         refusal::Refusal,
+        request::Patterns,
     },
 };
 
@@ -22,7 +23,7 @@ fn orders(goal: Goal) -> Request {
 }
 
 fn pattern(pattern: &str) -> Scope {
-    Scope::Pattern(regex::Regex::new(&format!("^(?:{pattern})$")).unwrap())
+    Scope::Pattern(Patterns::compile([pattern]).unwrap().remove(0))
 }
 
 /// Partition 0 has 20 to 100 and is at 50; partition 1 has 0 to 10 and is at 500.

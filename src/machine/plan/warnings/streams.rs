@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn internal_topics_in_the_plan_are_named() {
         let mut seen = plan_seen();
-        let pattern = regex::Regex::new("^(?:.*)$").unwrap();
+        let pattern = crate::machine::request::Patterns::compile([".*"]).unwrap().remove(0);
         let entry = crate::machine::request::Entry {
             scope: crate::machine::request::Scope::Pattern(pattern),
             partition: None,

@@ -22,7 +22,7 @@ fn long(text: &str, most: usize) -> String {
 async fn the_largest_spec_that_is_permitted_is_stored_with_the_status_that_it_gets() {
     let entry = |index: usize| {
         let goal = long("other", 255);
-        json!({"topicPattern": long(&format!("t{index}"), 249), "fromGroup": goal, "partition": index})
+        json!({"topic": long(&format!("t{index}"), 249), "fromGroup": goal, "partition": index})
     };
     let target = |index: usize| {
         let (kind, version) = (long("Kind", 63), format!("{}/v1", long("group", 200)));

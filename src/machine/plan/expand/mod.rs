@@ -1,12 +1,15 @@
 //! The partitions that a request means, each with its goal. Resolved once, in planning, and frozen
 //! in the plan.
 
+mod selected;
+
+use self::selected::{Selected, TopicCommits};
 use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
 use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
     metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
-    request::{Entry, Goal, Request, Scope, Work},
+    request::{Entry, Goal, Pattern, Request, Scope, TooComplex, Work},
     text::{Message, name_partitions, verb},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,35 +24,30 @@ pub struct Scoped {
 }
 
 /// The topics that a request is about, by their names and by commits: their partitions are asked
-/// for next.
+/// for next. Where matching the patterns costs too much, [`expand`] refuses.
 #[must_use]
 pub fn topics(request: &Request, seen: &PlanSeen) -> BTreeSet<String> {
     let mut topics = BTreeSet::new();
+    let selected = Selected::of(request, seen);
     for entry in request.entries() {
-        match &entry.scope {
-            Scope::Topic(topic) => {
+        match (&entry.scope, &selected) {
+            (Scope::Topic(topic), _) => {
                 topics.insert(topic.clone());
             }
-            Scope::Pattern(pattern) => {
-                let with_commits = with_commits(&entry.goal, seen).map(|at| &at.topic);
-                topics.extend(with_commits.filter(|topic| pattern.is_match(topic)).cloned());
+            (Scope::Pattern(pattern), Ok(selected)) => {
+                for TopicCommits { topic, .. } in selected.topics(&entry.goal, pattern) {
+                    if !topics.contains(*topic) {
+                        topics.insert((*topic).to_owned());
+                    }
+                }
             }
+            (Scope::Pattern(_), Err(TooComplex)) => {}
         }
     }
     if let Some(Seen::Known(undone)) = &seen.undone {
         topics.extend(set_by(undone).map(|(at, _)| at.topic));
     }
     topics
-}
-
-/// The partitions with a commit of the group that an entry goes by.
-fn with_commits<'a>(goal: &Goal, seen: &'a PlanSeen) -> impl Iterator<Item = &'a TopicPartition> {
-    let commits = match goal.source_group() {
-        Some(source) => seen.sources.get(source).and_then(|commits| commits.as_ref().ok()),
-        None => Some(&seen.committed),
-    };
-    // A commit that could not be read still counts as one.
-    commits.into_iter().flatten().filter(|(_, committed)| !matches!(committed, Ok(None))).map(|(at, _)| at)
 }
 
 /// The partitions that a reset has set or may have set, each with what was committed before.
@@ -78,11 +76,19 @@ pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>
         problems: PartitionRefusals::default(),
     };
     match &request.work {
-        Work::Entries(entries) => {
-            for (index, entry) in entries.iter().enumerate() {
-                expansion.entry(index, entry);
+        Work::Entries(entries) => match Selected::of(request, seen) {
+            Ok(selected) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    expansion.entry(index, entry, &selected);
+                }
             }
-        }
+            Err(TooComplex) => expansion.refuse(
+                Reason::InvalidSpec,
+                Message::new("The topicPatterns are too complex to match all topics with commits")
+                    .detail("They would need more memory than one OffsetReset may use")
+                    .advice("Name topics, use fewer or simpler patterns, or split the reset into several"),
+            ),
+        },
         Work::Undo(name) => expansion.undo(name, &request.group),
     }
     let Expansion { scoped, mut refusals, problems, .. } = expansion;
@@ -146,10 +152,10 @@ impl<'a> Expansion<'a> {
         None
     }
 
-    fn entry(&mut self, index: usize, entry: &Entry) {
+    fn entry(&mut self, index: usize, entry: &Entry, selected: &Selected<'_>) {
         let wanted = match &entry.scope {
             Scope::Topic(topic) => self.named(index, topic, entry.partition),
-            Scope::Pattern(pattern) => self.matching(index, pattern.as_str(), |topic| pattern.is_match(topic), entry),
+            Scope::Pattern(pattern) => self.matching(index, pattern, selected, entry),
         };
         let mut without = vec![];
         for at in wanted {
@@ -218,33 +224,42 @@ impl<'a> Expansion<'a> {
 
     /// The partitions with a commit of the topics that match. Those that do not exist any more are
     /// left out, because no entry names them.
-    fn matching(&mut self, index: usize, pattern: &str, matches: impl Fn(&str) -> bool, entry: &Entry) -> Vec<TopicPartition> {
+    fn matching(&mut self, index: usize, pattern: &Pattern, selected: &Selected<'_>, entry: &Entry) -> Vec<TopicPartition> {
         if let Some(source) = entry.goal.source_group()
             && let Some(Err(error)) = self.seen.sources.get(source)
         {
             self.refuse_for(error, &format!("group {source}"));
             return vec![];
         }
-        let right_partition = |at: &&TopicPartition| entry.partition.is_none_or(|partition| partition == at.partition);
-        let seen = self.seen;
-        let candidates = with_commits(&entry.goal, seen).filter(|at| matches(&at.topic)).filter(right_partition);
         let (mut wanted, mut gone) = (vec![], vec![]);
         let mut any = false;
-        for at in candidates {
-            any = true;
-            match seen.topics.get(&at.topic) {
-                Some(Ok(existing)) if existing.contains(&at.partition) => wanted.push(at.clone()),
-                Some(Ok(_)) => gone.push(at.clone()),
-                Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => gone.push(at.clone()),
+        for TopicCommits { topic, partitions } in selected.topics(&entry.goal, pattern) {
+            let candidates = match entry.partition {
+                None => partitions.as_slice(),
+                Some(one) => partitions.binary_search(&one).map_or(&[][..], |found| &partitions[found..=found]),
+            };
+            any |= !candidates.is_empty();
+            let at = |partition: &i32| TopicPartition::new(*topic, *partition);
+            match self.seen.topics.get(*topic) {
+                _ if candidates.is_empty() => {}
+                Some(Ok(existing)) => {
+                    let (there, missing): (Vec<i32>, Vec<i32>) =
+                        candidates.iter().partition(|partition| existing.binary_search(partition).is_ok());
+                    wanted.extend(there.iter().map(at));
+                    gone.extend(missing.iter().map(at));
+                }
+                Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => {
+                    gone.extend(candidates.iter().map(at))
+                }
                 Some(Err(_)) | None => {
-                    self.existing(&at.topic);
+                    self.existing(topic);
                 }
             }
         }
         let group = entry.goal.source_group().unwrap_or(self.group);
         if !any {
             let message = Message::new(format!("The pattern of resets[{index}] matches no topic with a committed offset"))
-                .detail(format!("Group {group} has no committed offset for any topic that matches '{pattern}'"))
+                .detail(format!("Group {group} has no committed offset for any topic that matches '{}'", pattern.as_str()))
                 .advice("Correct the pattern, or name the topic: a topic without a commit has to be named");
             self.refuse(Reason::NothingToReset, message);
         }
