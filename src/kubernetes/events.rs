@@ -1,6 +1,7 @@
-//! Events on the `OffsetReset` and on the workloads it stops. A failure to publish never fails a pass.
+//! Events on the `OffsetReset` and on the workloads it stops. A failure to publish never fails a pass, and no pass waits for an
+//! Event: consumers may be at zero.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -8,13 +9,13 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use super::limit::limited_to;
+use super::{limit::limited_to, outbox::Outbox};
 use crate::{
     api::{FIELD_MANAGER, OffsetReset, Reason, TargetRef, TargetStatus},
     machine::{Note, facts::Hold},
 };
 
-/// The time limit for publishing an Event: the pass waits for it.
+/// The time limit for publishing an Event.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// The longest note of an Event, in bytes (the API allows 1,024).
@@ -24,38 +25,39 @@ const MAX_NOTE: usize = 1_000;
 #[derive(Clone)]
 pub struct Announcer {
     recorder: Recorder,
+    outbox: Arc<Outbox>,
 }
 
 impl Announcer {
-    /// Publishes through this client; `instance` is the pod's name, where it is known.
+    /// Publishes through this client; `instance` is the pod's name, where it is known. To be called in a runtime.
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), outbox: Arc::default() }
     }
 
     /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too.
-    pub async fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
+    pub fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
         for note in notes {
-            self.publish(note, &reset.object_ref(&())).await;
+            self.publish(note, reset.object_ref(&()));
             if let Some(target) = note.target.and_then(|index| targets.get(index)) {
                 let on_target = Note { message: format!("OffsetReset {}: {}", reset.name_any(), note.message), ..note.clone() };
-                self.publish(&on_target, &target_ref(reset, target)).await;
+                self.publish(&on_target, target_ref(reset, target));
             }
         }
     }
 
     /// Publishes on an `OffsetReset` that it cannot be decoded. The status of such an object cannot be written either.
-    pub async fn announce_undecodable(&self, on: &ObjectReference, why: &str) {
+    pub fn announce_undecodable(&self, on: &ObjectReference, why: &str) {
         let message = format!(
             "this object is not a valid OffsetReset, so it is ignored: {why}. Delete it and create it again with a valid spec"
         );
         let note = Note { warning: true, reason: Reason::InvalidSpec, message, target: None };
-        self.publish(&note, on).await;
+        self.publish(&note, on.clone());
     }
 
     /// Publishes on a workload what was done for a hold whose `OffsetReset` is gone.
-    pub async fn announce_orphan(&self, namespace: &str, workload: &TargetRef, hold: &Hold, message: &str) {
+    pub fn announce_orphan(&self, namespace: &str, workload: &TargetRef, hold: &Hold, message: &str) {
         let on = ObjectReference {
             api_version: Some(workload.api_version.clone()),
             kind: Some(workload.kind.clone()),
@@ -65,10 +67,15 @@ impl Announcer {
             ..ObjectReference::default()
         };
         let note = Note { warning: true, reason: Reason::OrphanedHold, message: message.to_owned(), target: None };
-        self.publish(&note, &on).await;
+        self.publish(&note, on);
     }
 
-    async fn publish(&self, note: &Note, on: &ObjectReference) {
+    /// Waits until the Events so far are published, or for `limit`.
+    pub async fn flush(&self, limit: Duration) {
+        self.outbox.flush(limit).await;
+    }
+
+    fn publish(&self, note: &Note, on: ObjectReference) {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.as_str().to_owned(),
@@ -76,8 +83,15 @@ impl Announcer {
             action: "ResetOffsets".into(),
             secondary: None,
         };
-        if let Err(error) = limited_to(LIMIT, self.recorder.publish(&event, on)).await {
-            tracing::warn!(%error, reason = note.reason.as_str(), "failed to publish an Event");
+        let (recorder, reason) = (self.recorder.clone(), note.reason.as_str());
+        let object = on.uid.clone().unwrap_or_default();
+        let published = async move {
+            if let Err(error) = limited_to(LIMIT, recorder.publish(&event, &on)).await {
+                tracing::warn!(%error, reason, "failed to publish an Event");
+            }
+        };
+        if !self.outbox.post(&object, published) {
+            tracing::warn!(reason, detail = note.message, "an Event was not published, because too many wait to be");
         }
     }
 }

@@ -7,6 +7,7 @@ mod guard;
 pub mod leader;
 mod limit;
 mod objects;
+mod outbox;
 mod resets;
 mod secrets;
 mod state;

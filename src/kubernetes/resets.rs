@@ -31,8 +31,12 @@ pub struct Resets {
     watched: Arc<Watched>,
 }
 
-/// Up to so many resets are read one by one; more are listed. Rarely do that many share a group or a workload.
-const FEW: usize = 8;
+/// So many resets are read by name at the same time. They are never listed for that: a list has the whole status of each reset of
+/// the cluster, of which a few concern a pass.
+const AT_ONCE: usize = 8;
+
+/// So many resets are listed at once, where they have to be: each may have 150 kB of status.
+const PAGE: u32 = 50;
 
 impl Resets {
     /// Reads and writes through this client.
@@ -56,7 +60,7 @@ impl Resets {
 
     /// The resets that may conflict with a reset: those of the watched namespaces for which `wanted` gives a sort key, and
     /// those named in `also`. The result may have others too. `wanted` sees objects that may be behind; the result is read
-    /// live. Where there are many, the result stops at the first few if `is_enough` of them.
+    /// live, in the order of the sort keys. The result stops as soon as `is_enough` of them.
     ///
     /// With several namespaces, one that the operator may not read does not block the others: every pass begins by reading
     /// its object, so the operator works on nothing there.
@@ -82,9 +86,13 @@ impl Resets {
         let mut all = self.listed(&unknown, tolerant).await?;
         let mut had: HashSet<Name> = all.iter().map(|listed| (listed.namespace.clone(), listed.name.clone())).collect();
         let names: Vec<&Name> = wishes.iter().map(|(_, name)| name).filter(|&name| had.insert(name.clone())).collect();
-        let few = self.named(names.iter().take(FEW).copied(), tolerant).await?;
-        all.extend(few);
-        if names.len() > FEW && !is_enough(&all) { self.listed(scopes, tolerant).await } else { Ok(all) }
+        for some in names.chunks(AT_ONCE) {
+            all.extend(self.named(some.iter().copied(), tolerant).await?);
+            if is_enough(&all) {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// The resets of these names that exist, read live.
@@ -106,7 +114,11 @@ impl Resets {
     /// When the API server cannot be asked.
     pub async fn of_names(&self, namespace: &str, names: impl Iterator<Item = &str>) -> Result<Vec<PeerReset>, kube::Error> {
         let names: BTreeSet<Name> = names.map(|name| (namespace.to_owned(), name.to_owned())).collect();
-        self.named(names.iter(), false).await
+        let (names, mut all) = (names.iter().collect::<Vec<_>>(), vec![]);
+        for some in names.chunks(AT_ONCE) {
+            all.extend(self.named(some.iter().copied(), false).await?);
+        }
+        Ok(all)
     }
 
     async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {
@@ -130,8 +142,15 @@ impl Resets {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let list = limited(api.list(&ListParams::default())).await?;
-        Ok(list.items.iter().filter_map(|guard| guard.0.as_ref().ok()).map(PeerReset::from).collect())
+        let (mut all, mut page) = (vec![], ListParams::default().limit(PAGE));
+        loop {
+            let list = limited(api.list(&page)).await?;
+            all.extend(list.items.iter().filter_map(|guard| guard.0.as_ref().ok()).map(PeerReset::from));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// Writes the status over the version that was read.

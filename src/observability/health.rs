@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Metrics;
+use super::{Liveness, Metrics};
 
 /// The conditions under which the operator is ready, all known from the start.
 #[derive(Clone, Default)]
@@ -43,14 +43,25 @@ impl Readiness {
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
+    liveness: Liveness,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok" }))
+        .route("/livez", get(livez).with_state(liveness))
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(encode).with_state(metrics));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn livez(State(liveness): State<Liveness>) -> (StatusCode, String) {
+    let stuck = liveness.stuck();
+    if stuck.is_empty() {
+        (StatusCode::OK, "ok".into())
+    } else {
+        tracing::error!(stuck = stuck.join("; "), "the operator does not move any more, so it reports that it is not alive");
+        (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {}", stuck.join("; ")))
+    }
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
@@ -84,14 +95,18 @@ mod tests {
     async fn it_is_alive_before_it_is_ready_and_lists_what_it_waits_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let liveness = Liveness::default();
         let (readiness, stop) = (Readiness::waiting_for(&["crd", "controller"]), CancellationToken::new());
-        let server = tokio::spawn(serve(listener, readiness.clone(), Metrics::new(), stop.clone()));
+        let server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), Metrics::new(), stop.clone()));
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("waiting for: controller, crd"), "{answer}");
         readiness.set("crd", true);
         readiness.set("controller", true);
         assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        liveness.turned("leader election", std::time::Duration::ZERO);
+        let answer = ask(address, "/livez").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stuck: leader election"), "{answer}");
         assert!(ask(address, "/metrics").await.contains("offset_reset_reconcile"));
         stop.cancel();
         server.await.unwrap().unwrap();

@@ -1,9 +1,11 @@
 //! Logs, metrics and health.
 
 mod health;
+mod liveness;
 mod metrics;
 mod telemetry;
 
 pub use health::{Readiness, serve};
+pub use liveness::{Liveness, PassUnderWay};
 pub use metrics::{Metrics, PassGuard};
 pub use telemetry::{LogFormat, LogTo, init};

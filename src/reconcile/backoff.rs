@@ -15,10 +15,32 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// The longest wait while consumers are held at zero.
 const LONGEST_HOLDING: Duration = Duration::from_secs(2);
 
+/// The object that failed, by its name: of a deleted object nothing else is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackoffKey {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+}
+
+impl BackoffKey {
+    /// An OffsetReset.
+    #[must_use]
+    pub fn reset(namespace: &str, name: &str) -> Self {
+        Self { kind: "OffsetReset", namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The Lease of a held workload.
+    #[must_use]
+    pub fn lease(namespace: &str, name: &str) -> Self {
+        Self { kind: "Lease", namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
 /// The number of consecutive failures of each object.
 #[derive(Default)]
 pub struct Backoff {
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<BackoffKey, u32>>,
     seed: RandomState,
 }
 
@@ -26,16 +48,16 @@ impl Backoff {
     /// Counts one more failure of an object, and returns the wait after it; a shorter one while consumers may be held at zero
     /// for it.
     #[must_use]
-    pub fn next(&self, uid: &str, holding: bool) -> Duration {
+    pub fn next(&self, object: &BackoffKey, holding: bool) -> Duration {
         let mut failures = self.failures.lock();
-        let count = failures.entry(uid.to_owned()).or_insert(0);
+        let count = failures.entry(object.clone()).or_insert(0);
         *count = count.saturating_add(1);
-        delay(*count, if holding { LONGEST_HOLDING } else { LONGEST }, self.seed.hash_one((uid, *count)))
+        delay(*count, if holding { LONGEST_HOLDING } else { LONGEST }, self.seed.hash_one((object, *count)))
     }
 
     /// Forgets the failures of an object, because a pass succeeded or the object is gone.
-    pub fn reset(&self, uid: &str) {
-        self.failures.lock().remove(uid);
+    pub fn reset(&self, object: &BackoffKey) {
+        self.failures.lock().remove(object);
     }
 }
 
@@ -57,21 +79,25 @@ mod tests {
         assert!(delay(1, LONGEST, 999) <= FIRST);
         assert_eq!(delay(3, LONGEST, 0), FIRST * 2);
         assert_eq!(delay(30, LONGEST, 0), LONGEST / 2);
-        let backoff = Backoff::default();
+        let (backoff, object) = (Backoff::default(), BackoffKey::reset("shop", "a"));
         for _ in 0..20 {
-            assert!(backoff.next("a", false) <= LONGEST);
+            assert!(backoff.next(&object, false) <= LONGEST);
         }
-        assert!(backoff.next("a", false) >= LONGEST / 2);
-        backoff.reset("a");
-        assert!(backoff.next("a", false) <= FIRST);
+        assert!(backoff.next(&object, false) >= LONGEST / 2);
+        assert!(backoff.next(&BackoffKey::lease("shop", "a"), false) <= FIRST, "it is another object");
+        backoff.reset(&object);
+        assert!(backoff.next(&object, false) <= FIRST);
+        backoff.reset(&object);
+        backoff.reset(&BackoffKey::lease("shop", "a"));
+        assert!(backoff.failures.lock().is_empty(), "nothing is kept of objects that are gone");
     }
 
     #[test]
     fn waits_two_seconds_at_most_while_consumers_are_held() {
-        let backoff = Backoff::default();
+        let (backoff, object) = (Backoff::default(), BackoffKey::reset("shop", "a"));
         for _ in 0..20 {
-            assert!(backoff.next("a", true) <= Duration::from_secs(2));
+            assert!(backoff.next(&object, true) <= Duration::from_secs(2));
         }
-        assert!(backoff.next("a", false) >= LONGEST / 2, "nothing is held any more");
+        assert!(backoff.next(&object, false) >= LONGEST / 2, "nothing is held any more");
     }
 }

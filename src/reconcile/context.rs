@@ -8,13 +8,14 @@ use super::{
     backoff::Backoff,
     error::Error,
     install::Install,
-    scheduler::{CommitsInFlight, Locks, Slots},
+    requests::Requests,
+    scheduler::{CommitsInFlight, Locks, Looks, Slots},
     unserved::Unserved,
 };
 use crate::{
     kafka::Connector,
     kubernetes::{Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets, leader::Leadership},
-    observability::Metrics,
+    observability::{Liveness, Metrics},
 };
 
 /// The dependencies of a pass, shared by all passes.
@@ -45,14 +46,20 @@ pub struct Context {
     pub scopes: Vec<Option<String>>,
     /// The waits after consecutive failures, per object.
     pub backoff: Backoff,
+    /// The parsed specs.
+    pub requests: Requests,
     /// Returns the current time.
     pub clock: fn() -> Timestamp,
     /// The slots for the passes that run at the same time.
     pub slots: Slots,
     /// The locks between passes.
     pub locks: Locks,
+    /// The looks at finished resets.
+    pub looks: Looks,
     /// The commits that may still land.
     pub commits_in_flight: CommitsInFlight,
+    /// Whether the process still moves.
+    pub liveness: Liveness,
     /// Whether this process leads.
     pub leadership: Leadership,
     /// Whether the install is in use, and whether it is being removed.

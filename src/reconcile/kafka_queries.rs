@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 
+use super::aside::aside;
 use crate::{
     api::{IsolationLevel, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Position},
     kafka::GroupAdmin,
@@ -59,7 +60,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     for group in request.source_groups() {
         seen.sources.insert(group.to_owned(), admin.all_committed(group).await);
     }
-    let queries = expand::topics(request, &seen).into_iter().map(|topic| async {
+    let queries = aside(false, || expand::topics(request, &seen)).await.into_iter().map(|topic| async {
         let partitions = admin.partitions(&topic).await;
         (topic, partitions)
     });
@@ -73,7 +74,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
     seen.access = admin.access(&request.group, &seen.topics.keys().cloned().collect::<Vec<_>>()).await?;
     // A request that cannot be expanded needs no more data: the plan reports why.
-    let Ok(scoped) = expand::expand(request, &seen) else { return Ok(seen) };
+    let Ok(scoped) = aside(false, || expand::expand(request, &seen)).await else { return Ok(seen) };
     let partitions: Vec<TopicPartition> = scoped.goals.keys().cloned().collect();
     let times: Vec<(TopicPartition, i64)> = scoped
         .goals

@@ -1,6 +1,7 @@
 //! One pass over one `OffsetReset`: observe, decide, record the intent, act, record the result.
 
 mod act;
+mod aside;
 mod backoff;
 mod context;
 mod credentials;
@@ -11,6 +12,7 @@ mod kafka_queries;
 mod observe;
 mod orphans;
 mod persist;
+mod requests;
 mod scheduler;
 mod unserved;
 
@@ -24,7 +26,8 @@ use kube::{
 };
 
 use self::{
-    observe::{has_finalizer, is_done},
+    aside::aside,
+    observe::{has_finalizer, is_done, is_only_watched},
     persist::StoredState,
     scheduler::Rank,
 };
@@ -34,14 +37,15 @@ use crate::{
     machine::{self, Decision, facts::Observed, request::Request},
 };
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, BackoffKey};
 pub use context::Context;
 pub use error::Error;
 pub use in_use::reconcile_install;
 pub use install::Install;
 pub use kafka_queries::query_kafka;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
-pub use scheduler::{CommitsInFlight, Locks, Slots};
+pub use requests::Requests;
+pub use scheduler::{CommitsInFlight, Locks, Looks, Slots};
 pub use unserved::Unserved;
 
 /// The wait after a conflict.
@@ -57,7 +61,7 @@ const AFTER_NO_CHANGE: Duration = Duration::from_secs(1);
 pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<Context>) -> Result<Action, Error> {
     match Box::pin(pass(&object, &context)).await {
         Ok(action) => {
-            context.backoff.reset(&uid(&object));
+            context.backoff.reset(&backoff_key(&object));
             Ok(action)
         }
         Err(error) => {
@@ -72,6 +76,13 @@ pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<
     }
 }
 
+/// Drops what is kept of a reset that is gone.
+pub fn forget_reset(context: &Context, namespace: &str, name: &str) {
+    context.slots.forget(&ObjectRef::new(name).within(namespace));
+    context.looks.forget(&ObjectRef::new(name).within(namespace));
+    context.backoff.reset(&BackoffKey::reset(namespace, name));
+}
+
 /// The key under which the scheduler keeps an object's rank.
 fn key_of(object: &DeserializeGuard<OffsetReset>) -> ObjectRef<OffsetReset> {
     let meta = object.meta();
@@ -79,11 +90,11 @@ fn key_of(object: &DeserializeGuard<OffsetReset>) -> ObjectRef<OffsetReset> {
 }
 
 /// The rank of a pass before it begins. The cached object may be stale; only the order of passes relies on it.
-fn rank_before(context: &Context, object: &ObjectRef<OffsetReset>, cached: &OffsetReset) -> Rank {
+async fn rank_before(context: &Context, object: &ObjectRef<OffsetReset>, cached: &OffsetReset) -> Rank {
     let known = context.slots.rank(object);
     if may_hold(cached, phase_of(cached)) || known == Some(Rank::Holding) {
         Rank::Holding
-    } else if Request::parse(cached).is_err() {
+    } else if context.requests.parse(cached, false).await.is_err() {
         Rank::Refused
     } else {
         known.unwrap_or(Rank::New)
@@ -105,8 +116,9 @@ fn may_hold(reset: &OffsetReset, phase: Option<Phase>) -> bool {
     phase.is_some_and(Phase::may_hold) || has_finalizer(reset)
 }
 
-fn uid(object: &DeserializeGuard<OffsetReset>) -> String {
-    object.meta().uid.clone().unwrap_or_default()
+fn backoff_key(object: &DeserializeGuard<OffsetReset>) -> BackoffKey {
+    let meta = object.meta();
+    BackoffKey::reset(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
 async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Result<Action, Error> {
@@ -116,26 +128,33 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
             if let Some(action) = release_undecodable(object.meta(), context).await? {
                 return Ok(action);
             }
-            context.announcer.announce_undecodable(&object.object_ref(&()), &invalid.error).await;
+            context.announcer.announce_undecodable(&object.object_ref(&()), &invalid.error);
             return Err(Error::Undecodable(invalid.error.clone()));
         }
     };
     let (namespace, key) = (cached.namespace().unwrap_or_default(), key_of(object));
     if is_done(cached) {
         context.slots.forget(&key);
+        context.looks.forget(&key);
         context.metrics.reconcile_pass().completed();
         return Ok(Action::await_change());
     }
-    let rank = rank_before(context, &key, cached);
+    // An event does not bring the next look at a finished reset forward without limit.
+    if let Some(wait) = context.looks.wait(&key).filter(|_| is_only_watched(cached)) {
+        return Ok(Action::requeue(wait));
+    }
+    let rank = rank_before(context, &key, cached).await;
     // Without a slot the operator is shutting down; the next leader begins with every reset.
     let Some(mut slot) = context.slots.acquire(rank, &namespace).await else { return Ok(Action::await_change()) };
+    let _under_way = context.liveness.pass(format!("OffsetReset {namespace}/{}", cached.name_any()));
     let pass = context.metrics.reconcile_pass();
     let Some(first) = context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? else {
         context.slots.forget(&key);
         pass.completed();
         return Ok(Action::await_change());
     };
-    let lock = context.locks.acquire(phase_of(&first), has_finalizer(&first), &namespace, &first.spec.group);
+    let held = (namespace.as_str(), first.spec.target_refs.as_slice());
+    let lock = context.locks.acquire(phase_of(&first), has_finalizer(&first), held, &first.spec.group);
     let lock = slot.released_while(lock).await;
     let reset = if lock.is_some() {
         // What was read before the lock was acquired may be stale.
@@ -151,14 +170,20 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
     };
 
     let stored = persist::load(context, &reset).await?;
-    let request = Request::parse(&reset);
+    let request = context.requests.parse(&reset, may_hold(&reset, stored.status.phase)).await;
+    let request = request.as_ref();
     // From before the reads that a commit relies on until it has landed.
     let _commit = (stored.status.phase == Some(Phase::Resetting)).then(|| {
         let targets = stored.status.targets.iter();
         context.commits_in_flight.begin(targets.map(|target| target.uid.clone()).collect())
     });
     let (seen, lock_of_seen) = Box::pin(observe::observe(context, &reset, &stored, request.as_ref(), &mut slot)).await?;
-    let decision = machine::decide(request.as_ref(), &stored.status, &seen, (context.clock)());
+    let decision = if stored.status.phase == Some(Phase::Planning) {
+        // A plan takes as long as the user's patterns and the broker's answers are large.
+        aside(has_finalizer(&reset), || machine::decide(request.as_ref(), &stored.status, &seen, (context.clock)())).await
+    } else {
+        machine::decide(request.as_ref(), &stored.status, &seen, (context.clock)())
+    };
 
     let old = stored.status.clone();
     let Some((reset, stored, decision)) =
@@ -167,11 +192,15 @@ async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Resu
         pass.conflict();
         return Ok(Action::requeue(AFTER_CONFLICT));
     };
+    // Before the locks are released: other passes rely on it, see `observe::may_matter`.
+    context.slots.remember(&key, rank_after(&reset, &old, &stored.status));
     drop(lock_of_seen);
     let lock = lock.filter(|lock| !lock.until_recorded);
-    context.slots.remember(&key, rank_after(&reset, &old, &stored.status));
     let Some(effect) = &decision.effect else {
         pass.completed();
+        if let Some(next) = decision.requeue.filter(|_| is_only_watched(&reset)) {
+            context.looks.looked(&key, Duration::try_from(next).unwrap_or_default());
+        }
         return Ok(requeue(&decision, stored.status != old));
     };
 
@@ -246,7 +275,7 @@ async fn record(
         count_phase(context, &stored.status);
     }
     if stored.status != old.status {
-        context.announcer.announce(&written, &stored.status.targets, &decision.notes).await;
+        context.announcer.announce(&written, &stored.status.targets, &decision.notes);
     }
     Ok(Some((written, stored, decision)))
 }
@@ -315,7 +344,7 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
             // The object may be behind; the rank is of the last pass that has begun.
             let holds = |reset: &OffsetReset| may_hold(reset, phase_of(reset));
             let holding = object.0.as_ref().is_ok_and(holds) || context.slots.rank(&key_of(&object)) == Some(Rank::Holding);
-            Action::requeue(context.backoff.next(&uid(&object), holding))
+            Action::requeue(context.backoff.next(&backoff_key(&object), holding))
         }
     }
 }

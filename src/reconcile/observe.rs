@@ -3,7 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
-use kube::ResourceExt;
+use jiff::Timestamp;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
     context::Context,
@@ -11,7 +12,7 @@ use super::{
     error::Error,
     kafka_queries::query_kafka,
     persist::{self, StoredState},
-    scheduler::{Lock, Slot},
+    scheduler::{Lock, Rank, Slot},
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, Restored, TargetRef},
@@ -55,6 +56,28 @@ fn has_ended(reset: &OffsetReset) -> bool {
     has_ended && !has_finalizer(reset)
 }
 
+/// Whether a reset has ended and only its consumers are watched, with nothing else to do.
+pub(super) fn is_only_watched(reset: &OffsetReset) -> bool {
+    let status = reset.status.as_ref();
+    let seen = status.and_then(|status| status.observed_generation) == reset.metadata.generation;
+    has_ended(reset) && seen && reset.metadata.deletion_timestamp.is_none() && status.is_some_and(machine::needs_a_look)
+}
+
+/// Whether a reset, as the watch has it, can be one that this phase of another one depends on. Not one that waits or is
+/// suspended while a reset is under way: it stops and commits nothing before a pass of it begins, whose rank is known here at
+/// once, though the watch may be behind.
+fn may_matter(context: &Context, phase: Phase, other: &OffsetReset) -> bool {
+    let key = ObjectRef::new(&other.name_any()).within(&other.namespace().unwrap_or_default());
+    let has_begun = other.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase != Phase::Pending)
+        || matches!(context.slots.rank(&key), Some(Rank::Holding | Rank::Begun));
+    // Planning waits for resets of the same workloads that were just created.
+    let is_new = || {
+        let created = other.creation_timestamp().map_or(Timestamp::MAX, |at| at.0);
+        phase == Phase::Planning && (context.clock)().duration_since(created) < queue::FRESH
+    };
+    has_begun || has_finalizer(other) || (phase == Phase::Pending && !other.spec.suspend) || is_new()
+}
+
 /// Reads everything that this pass needs. Also returns the lock that the result relies on, when it needs one of its own.
 pub(super) async fn observe(
     context: &Context,
@@ -88,7 +111,7 @@ pub(super) async fn observe(
         let (own, now) = (PeerReset::from(reset), (context.clock)());
         // One blocker is enough to wait for.
         let is_enough = |others: &[PeerReset]| queue::blocker(&own, others, now).is_some();
-        seen.others = read_others(context, reset, &[], is_enough).await?;
+        seen.others = read_others(context, reset, phase, &[], is_enough).await?;
         seen.blocker = queue::blocker(&own, &seen.others, now);
         if let Ok(request) = request
             && !request.dry_run
@@ -96,10 +119,11 @@ pub(super) async fn observe(
             let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
             if matches!(&receipt, Seen::Known(Receipt { state: RunState::Committing { .. }, .. })) {
                 // No other pass may restore the workloads of the run that this one continues.
-                lock = Some(slot.released_while(context.locks.holds_in(&request.namespace)).await);
+                let held = context.locks.holds_of(&request.namespace, &request.targets);
+                lock = Some(slot.released_while(held).await);
                 seen.targets = read_targets(context, reset, status, Some(request), phase).await;
                 seen.holds = read_holds(context, &request.namespace, status, &seen.targets).await;
-                seen.others = read_others(context, reset, &seen.holds, |_| false).await?;
+                seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
                 seen.autoscalers = find_scaled_objects(context, &request.namespace, &request.targets).await;
             }
             seen.receipt = Some(receipt);
@@ -141,7 +165,7 @@ pub(super) async fn observe(
     if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
         let namespace = reset.namespace().unwrap_or_default();
         seen.holds = read_holds(context, &namespace, status, &seen.targets).await;
-        seen.others = read_others(context, reset, &seen.holds, |_| false).await?;
+        seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {
             (Phase::Planning, Ok(request)) => find_scaled_objects(context, &namespace, &request.targets).await,
             _ => read_scaled_objects(context, &namespace, status).await,
@@ -168,6 +192,7 @@ pub(super) async fn observe(
 async fn read_others(
     context: &Context,
     own: &OffsetReset,
+    phase: Phase,
     holds: &[Seen<Hold>],
     is_enough: impl Fn(&[PeerReset]) -> bool,
 ) -> Result<Vec<PeerReset>, Error> {
@@ -176,7 +201,10 @@ async fn read_others(
     let named = claims.filter(|claim| Some(&claim.uid) != own.metadata.uid.as_ref());
     let named = named.map(|claim| (namespace.clone(), claim.name.clone()));
     let wanted = |other: &OffsetReset| {
-        let wanted = !has_ended(other) && other.metadata.uid != own.metadata.uid && queue::may_meet(own, other);
+        let wanted = !has_ended(other)
+            && other.metadata.uid != own.metadata.uid
+            && queue::may_meet(own, other)
+            && may_matter(context, phase, other);
         wanted.then(|| (!PeerReset::from(other).is_active(), other.creation_timestamp().map(|at| at.0)))
     };
     context.resets.conflicting_resets(&context.scopes, named, wanted, is_enough).await.map_err(Error::List)

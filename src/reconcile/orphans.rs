@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::controller::Action};
 
-use super::{context::Context, error::Error};
+use super::{backoff::BackoffKey, context::Context, error::Error};
 use crate::{
     api::TargetRef,
     kubernetes::{WriteOutcome, hold_in, is_not_found},
@@ -30,14 +30,17 @@ const UNWATCHED: SignedDuration = SignedDuration::from_secs(30);
 /// When a read or a write failed; the pass is retried with backoff.
 pub async fn reconcile_hold(lease: Arc<Lease>, context: Arc<Context>) -> Result<Action, Error> {
     let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
-    // No other pass stops or restores a workload of this namespace meanwhile. What was read before the lock may be stale.
-    let _lock = context.locks.holds_in(&namespace).await;
-    let action = pass(&context, &namespace, &name).await?;
-    context.backoff.reset(&uid(&lease));
+    // No other pass stops or restores this workload meanwhile. What was read before the lock may be stale, except for the
+    // workload's name.
+    let targets: Vec<TargetRef> = hold_in(&lease).map(|(target, _)| target).into_iter().collect();
+    let _lock = context.locks.holds_of(&namespace, &targets).await;
+    let _under_way = context.liveness.pass(format!("Lease {namespace}/{name}"));
+    let action = pass(&context, &namespace, &name, &targets).await?;
+    context.backoff.reset(&lease_key(&lease));
     Ok(action)
 }
 
-async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, Error> {
+async fn pass(context: &Context, namespace: &str, name: &str, locked: &[TargetRef]) -> Result<Action, Error> {
     let Some(lease) = context.claims.get(namespace, name).await.map_err(Error::ReadClaim)? else {
         return Ok(Action::await_change());
     };
@@ -48,6 +51,10 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
             return Ok(Action::await_change());
         }
     };
+    if locked != [target.clone()] {
+        // The Lease was changed since the event, and the next pass locks its workload.
+        return Ok(Action::requeue(RETRY));
+    }
     let now = (context.clock)();
     let resets = match context.resets.of_names(namespace, hold.claims.iter().map(|claim| claim.name.as_str())).await {
         Ok(_) if !context.watches(namespace) && now.duration_since(hold.until) >= UNWATCHED => vec![],
@@ -86,7 +93,7 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
                 return Ok(action);
             }
             if let Some(message) = message {
-                context.announcer.announce_orphan(namespace, &target, &hold, &message).await;
+                context.announcer.announce_orphan(namespace, &target, &hold, &message);
             }
             write(context, namespace, &target, Hold { claims: vec![], ..hold }).await
         }
@@ -132,7 +139,7 @@ async fn restore(
                 hold.replicas,
                 hold.others("")
             );
-            report(context, namespace, target, hold, "restored a workload whose OffsetReset no longer exists", &message).await;
+            report(context, namespace, target, hold, "restored a workload whose OffsetReset no longer exists", &message);
             Ok(Action::requeue(Duration::ZERO))
         }
         WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
@@ -145,17 +152,16 @@ async fn restore(
                 hold.workload,
                 hold.replicas
             );
-            report(context, namespace, target, hold, "failed to restore a workload whose OffsetReset no longer exists", &message)
-                .await;
+            report(context, namespace, target, hold, "failed to restore a workload whose OffsetReset no longer exists", &message);
             Ok(Action::requeue(RETRY))
         }
     }
 }
 
 /// Logs what was done with an orphaned hold, and publishes an Event about it on the workload.
-async fn report(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold, what: &str, detail: &str) {
+fn report(context: &Context, namespace: &str, target: &TargetRef, hold: &Hold, what: &str, detail: &str) {
     tracing::warn!(namespace, workload = hold.workload, detail, "{what}");
-    context.announcer.announce_orphan(namespace, target, hold, detail).await;
+    context.announcer.announce_orphan(namespace, target, hold, detail);
 }
 
 /// Resumes the ScaledObject of a workload that a deleted reset has paused. `None` when none is paused; the Lease stays until
@@ -185,7 +191,7 @@ async fn resume(context: &Context, namespace: &str, target: &TargetRef, hold: &H
                 detail = message,
                 "resumed a ScaledObject whose OffsetReset no longer exists"
             );
-            context.announcer.announce_orphan(namespace, target, hold, &message).await;
+            context.announcer.announce_orphan(namespace, target, hold, &message);
             Ok(Some(Action::requeue(Duration::ZERO)))
         }
         WriteOutcome::Stale => Ok(Some(Action::requeue(Duration::ZERO))),
@@ -217,9 +223,9 @@ async fn write(context: &Context, namespace: &str, target: &TargetRef, hold: Hol
 #[must_use]
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 pub fn error_policy(lease: Arc<Lease>, _: &Error, context: Arc<Context>) -> Action {
-    Action::requeue(context.backoff.next(&uid(&lease), true))
+    Action::requeue(context.backoff.next(&lease_key(&lease), true))
 }
 
-fn uid(lease: &Lease) -> String {
-    lease.uid().unwrap_or_default()
+fn lease_key(lease: &Lease) -> BackoffKey {
+    BackoffKey::lease(&lease.namespace().unwrap_or_default(), &lease.name_any())
 }

@@ -24,13 +24,13 @@ use super::{
     error::chain,
     scope::{Guarded, api},
     signals::Signals,
+    touched::{Touched, touched_by},
 };
 use crate::{
-    api::{LEASE_LABEL, OffsetReset, Phase},
+    api::{LEASE_LABEL, OffsetReset},
     cli::Config,
     kubernetes::hold_in,
-    machine,
-    reconcile::{Context, error_policy, hold_error_policy, reconcile, reconcile_hold},
+    reconcile::{BackoffKey, Context, error_policy, forget_reset, hold_error_policy, reconcile, reconcile_hold},
 };
 
 /// Runs both controllers of every watched namespace until they have stopped in order.
@@ -110,19 +110,21 @@ async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: Cancella
         .with_config(ControllerConfig::default().concurrency(0))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .watches(scope.api::<PartialObjectMeta<Deployment>>(), any(), move |workload| {
-            touched_by(&store, workload.namespace().as_deref())
+            touched_by(&store, workload.namespace().as_deref(), &Touched::workload("Deployment", &workload))
         })
         .watches(scope.api::<PartialObjectMeta<StatefulSet>>(), any(), move |workload| {
-            touched_by(&sets, workload.namespace().as_deref())
+            touched_by(&sets, workload.namespace().as_deref(), &Touched::workload("StatefulSet", &workload))
         })
-        .watches(scope.api::<PartialObjectMeta<Pod>>(), any(), move |pod| touched_by(&others, pod.namespace().as_deref()))
+        .watches(scope.api::<PartialObjectMeta<Pod>>(), any(), move |pod| {
+            touched_by(&others, pod.namespace().as_deref(), &Touched::pod(&pod))
+        })
         .run(|object, context| as_task(reconcile(object, context)), error_policy, Arc::clone(&context))
         .for_each(|result| async {
             match result {
                 Ok(_) => {}
                 // The object was deleted between the event and the pass.
                 Err(ControllerError::ObjectNotFound(gone)) => {
-                    context.slots.forget(&ObjectRef::new(&gone.name).within(gone.namespace.as_deref().unwrap_or_default()));
+                    forget_reset(&context, gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                 }
                 Err(ControllerError::ReconcilerFailed(error, object)) => {
                     tracing::warn!(
@@ -178,31 +180,15 @@ async fn control_holds(scope: WatchScope, context: Arc<Context>, stop: Cancellat
                 .map(|lease| ObjectRef::from_obj(lease.as_ref()))
                 .collect::<Vec<_>>()
         })
-        .run(|lease, context| as_task(reconcile_hold(lease, context)), hold_error_policy, context)
+        .run(|lease, context| as_task(reconcile_hold(lease, context)), hold_error_policy, Arc::clone(&context))
         .for_each(|result| async {
             match result {
-                Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+                Ok(_) => {}
+                Err(ControllerError::ObjectNotFound(gone)) => {
+                    context.backoff.reset(&BackoffKey::lease(gone.namespace.as_deref().unwrap_or_default(), &gone.name));
+                }
                 Err(error) => tracing::warn!(error = chain(&error), "reconcile of a held workload failed; retrying"),
             }
         });
     until_stopped(filled, stop, run).await;
-}
-
-/// The resets of a namespace that wait for events of workloads or pods there.
-fn touched_by(store: &Store<Guarded>, namespace: Option<&str>) -> Vec<ObjectRef<Guarded>> {
-    let waits = |reset: &OffsetReset| {
-        let Some(status) = &reset.status else { return false };
-        match status.phase {
-            Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring | Phase::Unknown) => true,
-            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
-            Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,
-        }
-    };
-    store
-        .state()
-        .iter()
-        .filter(|guard| guard.meta().namespace.as_deref() == namespace)
-        .filter(|guard| guard.0.as_ref().is_ok_and(waits))
-        .map(|guard| ObjectRef::from_obj(guard.as_ref()))
-        .collect()
 }

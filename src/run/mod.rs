@@ -4,6 +4,7 @@ mod controllers;
 mod error;
 mod scope;
 mod signals;
+mod touched;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,8 +28,8 @@ use crate::{
         Announcer, Claims, InUse, PolicyBinding, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
         leader::{self, Candidate, Leadership, Terms},
     },
-    observability::{Metrics, Readiness, serve},
-    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Slots, Unserved, reconcile_install},
+    observability::{Liveness, Metrics, Readiness, serve},
+    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, reconcile_install},
 };
 
 pub use error::{Error, LEASE_LOST, chain};
@@ -47,6 +48,13 @@ const REMOVAL_LIMIT: Duration = Duration::from_secs(45);
 
 /// The wait between two checks for idle Kafka clients.
 const IDLE_CHECK: Duration = Duration::from_mins(1);
+
+/// The time limit for publishing the Events that remain at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The loop of the leader election in `/livez`, and how many of its longest turns may pass in silence.
+const ELECTION: &str = "leader election";
+const SILENT_TURNS: u32 = 4;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -112,13 +120,14 @@ async fn operate_as(
     let namespaces = if config.namespaces.is_empty() { "all".to_owned() } else { config.namespaces.join(",") };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces, "starting");
     let candidate = candidate(&client, &config)?;
-    let metrics = Metrics::new();
+    let (metrics, liveness) = (Metrics::new(), Liveness::default());
     let readiness = Readiness::waiting_for(if candidate.is_some() { &["crd", "lease"] } else { &["crd"] });
     let listener = TcpListener::bind(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
     // The HTTP server stops last, so that probes are answered until then.
     let serving = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, readiness.clone(), metrics.clone(), serving.clone()));
-    let context = Arc::new(context(&client, &config, kafka, metrics.clone(), leadership));
+    let server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), metrics.clone(), serving.clone()));
+    let context = Arc::new(Context { liveness, ..context(&client, &config, kafka, metrics.clone(), leadership) });
+    let announcer = context.announcer.clone();
     // Without the CRD there are no resets, but something may still be held for those that there were.
     let served = CancellationToken::new();
     let crd = async {
@@ -137,6 +146,7 @@ async fn operate_as(
         server.abort();
         return Err(error);
     }
+    announcer.flush(FLUSH_LIMIT).await;
     serving.cancel();
     tracing::info!("stopped");
     match server.await {
@@ -160,8 +170,15 @@ async fn lead(
         run_controllers(client, config, context, signals).await;
         return Ok(());
     };
-    let (lease, stop) = (candidate.lease(), signals.stop);
-    let Some(mut held) = candidate.lead(leadership, stop, || readiness.set("lease", true)).await else { return Ok(()) };
+    let (lease, stop, liveness) = (candidate.lease(), signals.stop, context.liveness.clone());
+    // Much later than the lease is lost by silence, which ends the process by itself.
+    let limit = SILENT_TURNS * candidate.turn();
+    let turned = || liveness.turned(ELECTION, limit);
+    let led = candidate.lead(leadership, stop, || readiness.set("lease", true), turned).await;
+    let Some(mut held) = led else {
+        liveness.ended(ELECTION);
+        return Ok(());
+    };
     metrics.leads(true);
     let (over, deployment) = (CancellationToken::new(), config.deployment.clone());
     let beside = async {
@@ -179,11 +196,12 @@ async fn lead(
     // When the lease is lost, the passes are aborted where they wait, which is as safe as a kill of the process.
     let outcome = tokio::select! {
         biased;
-        lost = held.keep() => Err(Error::LeaseLost { lease, lost }),
+        lost = held.keep(turned) => Err(Error::LeaseLost { lease, lost }),
         () = run_controllers(client, config, Arc::clone(&context), Signals { stop: &over, ..signals }) => Ok(()),
         () = beside => Ok(()),
     };
     metrics.leads(false);
+    liveness.ended(ELECTION);
     match &outcome {
         Ok(()) => held.release().await,
         Err(error) => tracing::error!(error = chain(error), "leader election lost"),
@@ -261,10 +279,13 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         metrics,
         scopes: config.scopes(),
         backoff: Backoff::default(),
+        requests: Requests::default(),
         clock: now,
         slots: Slots::new(config.concurrency),
         locks: Locks::default(),
+        looks: Looks::default(),
         commits_in_flight: CommitsInFlight::default(),
+        liveness: Liveness::default(),
         leadership,
         // An operator for some namespaces asks for nothing outside of them.
         install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| PolicyBinding::new(client.clone()))),

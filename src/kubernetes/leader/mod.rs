@@ -90,6 +90,12 @@ impl Candidate {
         Self { leases, name: name.to_owned(), lease: format!("{namespace}/{name}"), terms }
     }
 
+    /// See [`Terms::turn`].
+    #[must_use]
+    pub fn turn(&self) -> Duration {
+        self.terms.turn()
+    }
+
     /// The namespace and the name of the Lease.
     #[must_use]
     pub fn lease(&self) -> String {
@@ -97,12 +103,20 @@ impl Candidate {
     }
 
     /// Waits until the lease is acquired, and calls `seen` whenever the API server has answered about it. `None` when `stop` was
-    /// cancelled before. That does not cancel an attempt, because a successful one must be released.
-    pub async fn lead(self, leadership: Leadership, stop: &CancellationToken, seen: impl Fn()) -> Option<Held> {
+    /// cancelled before. That does not cancel an attempt, because a successful one must be released. `turned` is called before
+    /// each attempt, at least every [`Terms::turn`].
+    pub async fn lead(
+        self,
+        leadership: Leadership,
+        stop: &CancellationToken,
+        seen: impl Fn(),
+        turned: impl Fn(),
+    ) -> Option<Held> {
         tracing::info!(lease = self.lease, identity = self.terms.identity(), "attempting to acquire leader lease");
         let mut observation = Observation::default();
         let mut logged = String::new();
         while !stop.is_cancelled() {
+            turned();
             // From before the request: the others count from when they see the lease, which may be before the answer arrives.
             let begin = Instant::now();
             match within(self.terms.renew_deadline(), self.attempt(&mut observation)).await {
@@ -191,18 +205,20 @@ async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, kube
 }
 
 impl Held {
-    /// Renews the lease until it is lost, ends the [`Leadership`] and returns the cause. May be dropped at any time.
-    pub async fn keep(&mut self) -> Lost {
-        let lost = self.renew_until_lost().await;
+    /// Renews the lease until it is lost, ends the [`Leadership`] and returns the cause. May be dropped at any time. `turned` is
+    /// called before each renewal, at least every [`Terms::turn`].
+    pub async fn keep(&mut self, turned: impl Fn()) -> Lost {
+        let lost = self.renew_until_lost(turned).await;
         self.leadership.end();
         lost
     }
 
-    async fn renew_until_lost(&mut self) -> Lost {
+    async fn renew_until_lost(&mut self, turned: impl Fn()) -> Lost {
         const NO_TROUBLE: &str = "none, this process was not running";
         let deadline = self.candidate.terms.renew_deadline();
         let mut trouble = NO_TROUBLE.to_owned();
         loop {
+            turned();
             let left = self.leadership.left();
             tokio::time::sleep(self.candidate.terms.retry_period().min(left)).await;
             let left = self.leadership.left();

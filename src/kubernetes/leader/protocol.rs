@@ -69,6 +69,12 @@ impl Terms {
         self.retry_period + self.retry_period.mul_f64(JITTER - 1.0) / 1000 * thousandths
     }
 
+    /// The longest time between two attempts to acquire or to renew the lease, when the API server does not answer.
+    #[must_use]
+    pub fn turn(&self) -> Duration {
+        self.renew_deadline + self.retry_period.mul_f64(JITTER)
+    }
+
     /// The wait between two renewals.
     #[must_use]
     pub fn retry_period(&self) -> Duration {

@@ -1,47 +1,47 @@
 //! Locks between passes: while one pass relies on the recorded state of other resets, no other pass may change it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Weak},
 };
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use crate::api::Phase;
+use crate::api::{Phase, TargetRef};
 
 /// The locks of all passes. They are in this process only: leader election lets one operator work at a time.
 #[derive(Default)]
 pub struct Locks {
     groups: NamedLocks,
-    namespaces: NamedLocks,
+    workloads: NamedLocks,
 }
 
-/// A lock that a pass holds until this is dropped.
+/// The locks that a pass holds until this is dropped.
 pub(in crate::reconcile) struct Lock {
-    _guard: OwnedMutexGuard<()>,
-    /// The pass releases it once the decision is recorded; otherwise after the effect.
+    _guards: Vec<OwnedMutexGuard<()>>,
+    /// The pass releases them once the decision is recorded; otherwise after the effect.
     pub until_recorded: bool,
 }
 
 impl Locks {
-    /// Waits for the lock that a phase needs, if any.
+    /// Waits for the locks that a phase needs, if any.
     ///
     /// - To begin, and to be admitted (when the finalizer is added, before anything is stopped): the lock of the group's name,
     ///   across namespaces, because Kafka groups know no namespaces.
-    /// - To stop and to restore: the lock of the namespace, because several resets may share a workload, and the last one
+    /// - To stop and to restore: the locks of the targets, because several resets may share a workload, and the last one
     ///   restores it.
     pub(in crate::reconcile) async fn acquire(
         &self,
         phase: Option<Phase>,
         admitted: bool,
-        namespace: &str,
+        (namespace, targets): (&str, &[TargetRef]),
         group: &str,
     ) -> Option<Lock> {
         match phase {
-            None | Some(Phase::Pending) => Some(Lock { _guard: self.groups.acquire(group).await, until_recorded: true }),
-            Some(Phase::Stopping) if !admitted => Some(Lock { _guard: self.groups.acquire(group).await, until_recorded: false }),
-            Some(Phase::Stopping | Phase::Restoring) => Some(self.holds_in(namespace).await),
+            None | Some(Phase::Pending) => Some(self.of_group(group, true).await),
+            Some(Phase::Stopping) if !admitted => Some(self.of_group(group, false).await),
+            Some(Phase::Stopping | Phase::Restoring) => Some(self.holds_of(namespace, targets).await),
             Some(
                 Phase::Planning
                 | Phase::Draining
@@ -55,9 +55,21 @@ impl Locks {
         }
     }
 
-    /// Waits for the lock of a namespace, which every change to the holds there needs.
-    pub(in crate::reconcile) async fn holds_in(&self, namespace: &str) -> Lock {
-        Lock { _guard: self.namespaces.acquire(namespace).await, until_recorded: false }
+    async fn of_group(&self, group: &str, until_recorded: bool) -> Lock {
+        Lock { _guards: vec![self.groups.acquire(group).await], until_recorded }
+    }
+
+    /// Waits for the locks of workloads, which every change to their holds needs. The names tell them apart before they are
+    /// read: in a namespace one kind has one name once, in whatever version it is written.
+    pub(in crate::reconcile) async fn holds_of(&self, namespace: &str, targets: &[TargetRef]) -> Lock {
+        // In one order everywhere, so that no two passes wait for each other.
+        let names: BTreeSet<String> =
+            targets.iter().map(|target| format!("{namespace}/{}/{}", target.kind, target.name)).collect();
+        let mut guards = vec![];
+        for name in &names {
+            guards.push(self.workloads.acquire(name).await);
+        }
+        Lock { _guards: guards, until_recorded: false }
     }
 }
 
@@ -79,5 +91,47 @@ impl NamedLocks {
         let lock = Arc::default();
         locks.insert(name.to_owned(), Arc::downgrade(&lock));
         lock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn targets(names: &[&str]) -> Vec<TargetRef> {
+        names.iter().map(|name| serde_json::from_value(json!({"name": name})).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_restore_waits_only_for_passes_over_the_same_workload() {
+        let locks = Locks::default();
+        let acquire = |namespace: &'static str, names: &'static [&'static str]| {
+            let (locks, targets) = (&locks, targets(names));
+            async move { locks.acquire(Some(Phase::Restoring), true, (namespace, &targets), "orders").await }
+        };
+        let first = acquire("shop", &["a", "b"]).await;
+        assert!(acquire("shop", &["c"]).now_or_never().is_some(), "it is another workload");
+        assert!(acquire("bank", &["a"]).now_or_never().is_some(), "it is another namespace");
+        let mut same = Box::pin(acquire("shop", &["c", "b"]));
+        assert!((&mut same).now_or_never().is_none());
+        assert!(locks.holds_of("shop", &targets(&["b"])).now_or_never().is_none(), "so do passes over its Lease");
+        drop(first);
+        assert!(same.now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_workload_that_is_named_twice_is_locked_once_and_in_any_order() {
+        let locks = Locks::default();
+        let both = locks.holds_of("shop", &targets(&["b", "a", "b"])).now_or_never().expect("it waits for nothing");
+        let mut reversed = Box::pin(async {
+            let targets = targets(&["a", "b"]);
+            locks.holds_of("shop", &targets).await
+        });
+        assert!((&mut reversed).now_or_never().is_none());
+        drop(both);
+        assert!(reversed.now_or_never().is_some());
     }
 }

@@ -2,11 +2,13 @@
 
 mod commits_in_flight;
 mod locks;
+mod looks;
 mod queue;
 mod slots;
 
 pub use commits_in_flight::CommitsInFlight;
 pub use locks::Locks;
+pub use looks::Looks;
 pub use slots::Slots;
 
 pub(super) use locks::Lock;
