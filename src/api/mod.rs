@@ -41,8 +41,8 @@ pub const GROUP: &str = "offsetreset.dev";
 /// The finalizer. An `OffsetReset` has it only while a workload is held at zero for it.
 pub const FINALIZER: &str = "offsetreset.dev/restore-replicas";
 
-/// The label of the Leases that record which resets hold a workload at zero, with the value "hold";
-/// and of the one that records that the install is in use, with the value "in-use".
+/// The label of the Leases that record which resets hold a workload at zero. Its value is always
+/// "hold".
 pub const LEASE_LABEL: &str = "offsetreset.dev/lease";
 
 /// The field manager of what the operator writes, and the source of its Events.

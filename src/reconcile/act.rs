@@ -45,7 +45,7 @@ pub(super) async fn act(
             // Until the Lease is written the record must not be taken away.
             let _recorded = match &context.install.in_use {
                 Some(in_use) if matches!(effect, Effect::Claim { .. }) => {
-                    Some(in_use.begin(&namespace, (context.clock)()).await.map_err(Error::Claim)?)
+                    Some(in_use.begin(&namespace).await.map_err(Error::Claim)?)
                 }
                 Some(_) | None => None,
             };

@@ -1,67 +1,99 @@
 //! While something is held: the policy of the install, the record of where something is held, and the holds in namespaces that
 //! are no longer watched.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
 
 use super::{context::Context, orphans::reconcile_hold};
 
-/// One look at the install while something is held; whether it still is. Holds in namespaces that are no longer watched are
-/// reconciled here.
-pub async fn reconcile_install(context: &Arc<Context>) -> bool {
-    let Some(in_use) = &context.install.in_use else { return false };
+/// The wait between two looks while something is held. Otherwise a look costs no request.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// The wait after the record could not be read.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// How often it is logged that something is held where it should not be.
+const LOUD: Duration = Duration::from_secs(30);
+
+/// Looks at the install for as long as anything is held, without end.
+pub async fn keep_install(context: Arc<Context>) {
+    let mut last_logged: Option<Instant> = None;
+    loop {
+        let loud = last_logged.is_none_or(|at| at.elapsed() >= LOUD);
+        let (wait, unwatched) = look(&context, loud).await;
+        context.metrics.unwatched_holds(unwatched);
+        if unwatched == 0 {
+            last_logged = None;
+        } else if loud {
+            last_logged = Some(Instant::now());
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// One look: how soon to look again, and how many workloads are held in namespaces that are no longer watched, or may no longer
+/// be read. Each of the latter counts as one.
+async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
+    let Some(in_use) = &context.install.in_use else { return (SELDOM, 0) };
     let recorded = match in_use.recorded().await {
         Ok(recorded) => recorded,
         Err(error) => {
             tracing::warn!(%error, "cannot read whether the install is in use");
-            return true;
+            return (SELDOM, 0);
         }
     };
     if recorded.is_empty() {
-        context.metrics.unwatched_holds(0);
-        return false;
+        return (OFTEN, 0);
     }
     context.install.look_at_policy().await;
     let mut unwatched = 0;
-    for namespace in recorded.iter().filter(|namespace| !context.watches(namespace)) {
-        unwatched += care_for(context, namespace).await;
+    for namespace in &recorded {
+        match context.claims.list(namespace).await {
+            Ok(_) if context.watches(namespace) => {}
+            Ok(leases) => {
+                unwatched += i64::try_from(leases.len()).unwrap_or(i64::MAX);
+                care_for(context, namespace, leases, loud).await;
+            }
+            Err(error) => {
+                unwatched += 1;
+                if loud {
+                    tracing::error!(
+                        namespace,
+                        %error,
+                        "consumers may be held at zero in a namespace that the operator cannot read: give it back its rights there, or \
+                         restore them; kubectl --namespace {namespace} get leases -l offsetreset.dev/lease=hold -o yaml shows the replicas"
+                    );
+                }
+            }
+        }
     }
-    context.metrics.unwatched_holds(unwatched);
-    if !context.leadership.is_certain() {
-        return true;
-    }
-    if let Err(error) = in_use.settle(&context.claims, (context.clock)()).await {
+    if context.leadership.is_certain()
+        && let Err(error) = in_use.settle(&context.claims).await
+    {
         tracing::warn!(%error, "cannot record which namespaces are still in use");
     }
-    in_use.recorded().await.as_ref().map_or(true, |left: &BTreeSet<String>| !left.is_empty())
+    (OFTEN, unwatched)
 }
 
-/// Reconciles the holds of a namespace that is no longer watched; how many workloads are held there. One that may not be read
-/// counts as one.
-async fn care_for(context: &Arc<Context>, namespace: &str) -> i64 {
-    let leases = match context.claims.list(namespace).await {
-        Ok(leases) => leases,
-        Err(error) => {
-            tracing::error!(
-                namespace,
-                %error,
-                "consumers may be held at zero in a namespace that the operator may no longer read: give it back its rights there, or \
-                 restore them: kubectl --namespace {namespace} get leases -l offsetreset.dev/lease=hold"
-            );
-            return 1;
-        }
-    };
-    let held = i64::try_from(leases.len()).unwrap_or(i64::MAX);
+/// Reconciles the holds of a namespace that is no longer watched.
+async fn care_for(context: &Arc<Context>, namespace: &str, leases: Vec<Lease>, loud: bool) {
     for lease in leases {
-        let name = lease.metadata.name.clone();
-        tracing::warn!(
-            namespace,
-            lease = name,
-            "consumers are held at zero in a namespace that is no longer watched: unless another operator watches it, they are \
-             restored 30 s after the end of their hold. To restore them now, watch it again"
-        );
+        let name = lease.name_any();
+        if loud {
+            tracing::warn!(
+                namespace,
+                lease = name,
+                "consumers are held at zero in a namespace that is no longer watched: unless another operator watches it, they are \
+                 restored 30 s after the end of their hold. To restore them now, watch it again"
+            );
+        }
         if let Err(error) = reconcile_hold(Arc::new(lease), Arc::clone(context)).await {
             tracing::warn!(namespace, lease = name, %error, "reconcile of a held workload failed; retrying");
         }
     }
-    held
 }

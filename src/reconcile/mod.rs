@@ -40,7 +40,7 @@ use crate::{
 pub use backoff::{Backoff, BackoffKey};
 pub use context::Context;
 pub use error::Error;
-pub use in_use::reconcile_install;
+pub use in_use::keep_install;
 pub use install::Install;
 pub use kafka_queries::query_kafka;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};

@@ -29,16 +29,13 @@ use crate::{
         leader::{self, Candidate, Leadership, Terms},
     },
     observability::{Liveness, Metrics, Readiness, serve},
-    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, reconcile_install},
+    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, keep_install},
 };
 
 pub use error::{Error, LEASE_LOST, chain};
 
 /// The wait between two attempts to list OffsetResets at the start.
 const CRD_RETRY: Duration = Duration::from_secs(2);
-
-/// The wait between two looks at the install while something is held. Otherwise a look costs no request.
-const INSTALL_CHECK: Duration = Duration::from_secs(1);
 
 /// The wait between two checks whether everything is restored.
 const RESTORED_CHECK: Duration = Duration::from_millis(100);
@@ -209,14 +206,6 @@ async fn lead(
     outcome
 }
 
-/// Looks at the install for as long as anything is held.
-async fn keep_install(context: Arc<Context>) {
-    loop {
-        reconcile_install(&context).await;
-        tokio::time::sleep(INSTALL_CHECK).await;
-    }
-}
-
 /// Whether anything is held, or may be.
 async fn is_used(in_use: &InUse) -> bool {
     in_use.recorded().await.is_ok_and(|recorded| !recorded.is_empty())
@@ -298,8 +287,7 @@ fn in_use(client: &Client, config: &Config) -> Option<InUse> {
     let election = &config.election;
     election.leader_election.then(|| {
         let namespace = election.lease_namespace.as_deref().unwrap_or_else(|| client.default_namespace());
-        let identity = config.instance.as_deref().unwrap_or(crate::api::FIELD_MANAGER);
-        InUse::new(client.clone(), namespace, &election.lease_name, identity)
+        InUse::new(client.clone(), namespace, &election.lease_name)
     })
 }
 

@@ -1,19 +1,16 @@
-//! The Lease that says that the install is in use: something is held at zero, in these namespaces. It is in the operator's own
+//! The mark that says that the install is in use: something is held at zero, in these namespaces. It is in the operator's own
 //! namespace, and written before anything is stopped.
 //!
 //! The policy `offset-reset-in-use` refuses to delete the operator's rights, its Deployment, its namespace and the CRD while it
 //! exists. And an operator that watches fewer namespaces than before finds there where something is still held.
+//!
+//! It is a ServiceAccount without any rights, because an API server always watches those. Of a kind that only a policy has it
+//! watch, such as Lease, it keeps what it has seen last when the policy is deleted and created again (seen in Kubernetes 1.33 to
+//! 1.37: the policy's informer is stopped and never started again), so that the policy would refuse for ever, or never.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        coordination::v1::{Lease, LeaseSpec},
-    },
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ServiceAccount};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
@@ -21,28 +18,27 @@ use kube::{
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use super::claims::Claims;
-use crate::api::{FIELD_MANAGER, LEASE_LABEL};
+use crate::api::FIELD_MANAGER;
 use crate::kubernetes::{
     limit::limited,
     write::{WriteOutcome, classify},
 };
 
-/// The value of the label.
-const IN_USE: &str = "in-use";
+/// The label, with the value "true".
+const IN_USE: &str = "offsetreset.dev/in-use";
 
 /// The annotation with the namespaces, separated by commas.
 const NAMESPACES: &str = "offsetreset.dev/namespaces";
 
-/// How often a Lease that another write has changed is read again.
+/// How often a mark that another write has changed is read again.
 const ATTEMPTS: u32 = 3;
 
-/// Reads and writes this Lease.
+/// Reads and writes this mark.
 pub struct InUse {
-    leases: Api<Lease>,
+    marks: Api<ServiceAccount>,
     deployments: Api<Deployment>,
     name: String,
-    identity: String,
-    /// The namespaces that the Lease names; `None` until it was read. Whoever has it for reading may begin a hold in one of
+    /// The namespaces that it names; `None` until it was read. Whoever has it for reading may begin a hold in one of
     /// them; for writing it is taken to remove some.
     recorded: RwLock<Option<BTreeSet<String>>>,
 }
@@ -51,14 +47,13 @@ pub struct InUse {
 pub type Recorded<'a> = RwLockReadGuard<'a, Option<BTreeSet<String>>>;
 
 impl InUse {
-    /// The Lease beside the leader lease of this name.
+    /// The mark of the operators with the leader lease of this name.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, leader_lease: &str, identity: &str) -> Self {
+    pub fn new(client: Client, namespace: &str, leader_lease: &str) -> Self {
         Self {
-            leases: Api::namespaced(client.clone(), namespace),
+            marks: Api::namespaced(client.clone(), namespace),
             deployments: Api::namespaced(client, namespace),
-            name: format!("{leader_lease}-{IN_USE}"),
-            identity: identity.to_owned(),
+            name: format!("{leader_lease}-in-use"),
             recorded: RwLock::default(),
         }
     }
@@ -69,7 +64,7 @@ impl InUse {
     ///
     /// # Errors
     /// When it is unknown whether it was written.
-    pub async fn begin(&self, namespace: &str, now: Timestamp) -> Result<Recorded<'_>, kube::Error> {
+    pub async fn begin(&self, namespace: &str) -> Result<Recorded<'_>, kube::Error> {
         let is_recorded = |recorded: &Option<BTreeSet<String>>| recorded.as_ref().is_some_and(|all| all.contains(namespace));
         let known = self.recorded.read().await;
         if is_recorded(&known) {
@@ -78,10 +73,10 @@ impl InUse {
         drop(known);
         let mut recorded = self.recorded.write().await;
         for _ in 0..ATTEMPTS {
-            let lease = limited(self.leases.get_opt(&self.name)).await?;
-            let mut all = lease.as_ref().map(namespaces).unwrap_or_default();
+            let mark = limited(self.marks.get_opt(&self.name)).await?;
+            let mut all = mark.as_ref().map(namespaces).unwrap_or_default();
             all.insert(namespace.to_owned());
-            match self.write(lease.as_ref(), &all, now).await? {
+            match self.write(mark.as_ref(), &all).await? {
                 WriteOutcome::Done(()) => {
                     *recorded = Some(all);
                     break;
@@ -89,7 +84,7 @@ impl InUse {
                 WriteOutcome::Stale => {}
                 WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
                     tracing::warn!(
-                        lease = self.name,
+                        mark = self.name,
                         why,
                         "cannot record that the install is in use, so nothing keeps it from being deleted while consumers are held"
                     );
@@ -109,18 +104,18 @@ impl InUse {
             return Ok(all.clone());
         }
         let mut recorded = self.recorded.write().await;
-        let lease = limited(self.leases.get_opt(&self.name)).await?;
-        Ok(recorded.insert(lease.as_ref().map(namespaces).unwrap_or_default()).clone())
+        let mark = limited(self.marks.get_opt(&self.name)).await?;
+        Ok(recorded.insert(mark.as_ref().map(namespaces).unwrap_or_default()).clone())
     }
 
     /// Keeps those of the recorded namespaces in which something is held, and removes the others. No hold begins meanwhile.
     ///
     /// # Errors
     /// When it is unknown whether it was written.
-    pub async fn settle(&self, claims: &Claims, now: Timestamp) -> Result<(), kube::Error> {
+    pub async fn settle(&self, claims: &Claims) -> Result<(), kube::Error> {
         let mut recorded = self.recorded.write().await;
-        let lease = limited(self.leases.get_opt(&self.name)).await?;
-        let all = lease.as_ref().map(namespaces).unwrap_or_default();
+        let mark = limited(self.marks.get_opt(&self.name)).await?;
+        let all = mark.as_ref().map(namespaces).unwrap_or_default();
         let mut held = BTreeSet::new();
         for namespace in &all {
             // Unknown never counts as released.
@@ -130,12 +125,12 @@ impl InUse {
         }
         // Read again the next time, unless all of this succeeds.
         *recorded = None;
-        if held != all || (held.is_empty() && lease.is_some()) {
-            match self.write(lease.as_ref(), &held, now).await? {
+        if held != all || (held.is_empty() && mark.is_some()) {
+            match self.write(mark.as_ref(), &held).await? {
                 WriteOutcome::Done(()) => {}
                 WriteOutcome::Stale => return Ok(()),
                 WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
-                    tracing::warn!(lease = self.name, why, "cannot record that the install is no longer in use");
+                    tracing::warn!(mark = self.name, why, "cannot record that the install is no longer in use");
                     return Ok(());
                 }
             }
@@ -153,44 +148,41 @@ impl InUse {
         }))
     }
 
-    /// Writes the Lease over the version that was read; deletes it when nothing is held.
-    async fn write(&self, read: Option<&Lease>, all: &BTreeSet<String>, now: Timestamp) -> Result<WriteOutcome<()>, kube::Error> {
+    /// Writes the mark over the version that was read; deletes it when nothing is held.
+    async fn write(&self, read: Option<&ServiceAccount>, all: &BTreeSet<String>) -> Result<WriteOutcome<()>, kube::Error> {
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
         let version = read.and_then(ResourceExt::resource_version);
         let written = match read {
             Some(_) if all.is_empty() => {
                 let preconditions = Preconditions { resource_version: version, uid: None };
                 let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-                limited(self.leases.delete(&self.name, &params)).await.map(drop)
+                limited(self.marks.delete(&self.name, &params)).await.map(drop)
             }
-            Some(_) => limited(self.leases.replace(&self.name, &params, &self.lease(all, version, now))).await.map(drop),
+            Some(_) => limited(self.marks.replace(&self.name, &params, &self.mark(all, version))).await.map(drop),
             None if all.is_empty() => Ok(()),
-            None => limited(self.leases.create(&params, &self.lease(all, None, now))).await.map(drop),
+            None => limited(self.marks.create(&params, &self.mark(all, None))).await.map(drop),
         };
         classify(written)
     }
 
-    fn lease(&self, all: &BTreeSet<String>, version: Option<String>, now: Timestamp) -> Lease {
+    fn mark(&self, all: &BTreeSet<String>, version: Option<String>) -> ServiceAccount {
         let names: Vec<&str> = all.iter().map(String::as_str).collect();
-        Lease {
+        ServiceAccount {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 resource_version: version,
-                labels: Some(BTreeMap::from([(LEASE_LABEL.to_owned(), IN_USE.to_owned())])),
+                labels: Some(BTreeMap::from([(IN_USE.to_owned(), "true".to_owned())])),
                 annotations: Some(BTreeMap::from([(NAMESPACES.to_owned(), names.join(","))])),
                 ..ObjectMeta::default()
             },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(self.identity.clone()),
-                acquire_time: Some(MicroTime(now)),
-                ..LeaseSpec::default()
-            }),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
         }
     }
 }
 
-/// The namespaces that a Lease names.
-fn namespaces(lease: &Lease) -> BTreeSet<String> {
-    let named = lease.annotations().get(NAMESPACES).map(String::as_str).unwrap_or_default();
+/// The namespaces that a mark names.
+fn namespaces(mark: &ServiceAccount) -> BTreeSet<String> {
+    let named = mark.annotations().get(NAMESPACES).map(String::as_str).unwrap_or_default();
     named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }

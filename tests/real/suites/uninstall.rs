@@ -99,17 +99,13 @@ async fn install(admin: &Client) -> Client {
     Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()).unwrap()
 }
 
-/// Waits until the API server protects what is in use, with a Lease like the operator's: it takes up a new policy within some seconds.
+/// Waits until the API server protects what is in use, with a mark like the operator's: it takes up a new policy within some seconds.
 async fn is_protected() {
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": "probe", "namespace": NAMESPACE, "labels": {"offsetreset.dev/lease": "in-use"}}, "spec": {},
-    });
-    let admin = real_tests::client().await;
-    let leases = Api::<Lease>::namespaced(admin, NAMESPACE);
-    leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
+    let mark = json!({"metadata": {"name": "probe", "labels": {"offsetreset.dev/in-use": "true"}}});
+    let marks = Api::<ServiceAccount>::namespaced(real_tests::client().await, NAMESPACE);
+    marks.create(&PostParams::default(), &serde_json::from_value(mark).unwrap()).await.unwrap();
     until("protected", async || !may_be_deleted().await).await;
-    leases.delete("probe", &DeleteParams::default()).await.unwrap();
+    marks.delete("probe", &DeleteParams::default()).await.unwrap();
     until("without a protection that nothing needs", may_be_deleted).await;
 }
 
@@ -174,10 +170,10 @@ fn long() -> Value {
     json!({"drainTimeout": "10m", "holdTimeout": "20m"})
 }
 
-/// The Lease that says that the install is in use.
+/// Whether the mark says that the install is in use.
 async fn is_in_use(admin: &Client) -> bool {
-    let in_use = ListParams::default().labels("offsetreset.dev/lease=in-use");
-    !Api::<Lease>::namespaced(admin.clone(), NAMESPACE).list(&in_use).await.unwrap().items.is_empty()
+    let in_use = ListParams::default().labels("offsetreset.dev/in-use=true");
+    !Api::<ServiceAccount>::namespaced(admin.clone(), NAMESPACE).list(&in_use).await.unwrap().items.is_empty()
 }
 
 async fn unprotect() {
