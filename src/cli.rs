@@ -56,8 +56,8 @@ pub struct Config {
     )]
     pub namespaces: Vec<String>,
 
-    /// Address on which to serve /livez, /readyz and /metrics.
-    #[arg(long, env = "OFFSET_RESET_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Address on which to serve /livez, /readyz and /metrics. The default is every IPv6 and IPv4 address.
+    #[arg(long, env = "OFFSET_RESET_HTTP_ADDRESS", default_value = "[::]:8080")]
     pub http_address: SocketAddr,
 
     /// Maximum number of OffsetResets holding consumers at zero, and of Leases, reconciled concurrently. Other OffsetResets get a
@@ -88,6 +88,19 @@ pub struct Config {
     /// OffsetResets.
     #[arg(long, env = "OFFSET_RESET_OAUTH_TOKEN_ENDPOINTS", value_delimiter = ',', value_parser = token_endpoint)]
     pub oauth_token_endpoints: Vec<String>,
+
+    /// Check every minute that the API server enforces the policies of deploy/, and report those that it does not in the log, on
+    /// /readyz and as a metric. To be set to false where other policies take their place.
+    #[arg(
+        long,
+        env = "OFFSET_RESET_CHECK_POLICIES",
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub check_policies: bool,
 
     /// The options of leader election.
     #[command(flatten)]

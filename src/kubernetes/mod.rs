@@ -8,6 +8,7 @@ pub mod leader;
 mod limit;
 mod objects;
 mod outbox;
+mod policies;
 mod resets;
 mod secrets;
 mod state;
@@ -18,6 +19,7 @@ mod write;
 pub use errors::is_not_found;
 pub use events::Announcer;
 pub use guard::PolicyBinding;
+pub use policies::{POLICIES, Policies, Policy, PolicyState};
 pub use resets::Resets;
 pub use secrets::{SecretData, Secrets};
 pub use state::{

@@ -1,4 +1,5 @@
 //! `/livez`, `/readyz` and `/metrics`. A process that is not ready lists what it waits for; one that is not alive is restarted.
+//! `/readyz` also lists warnings, such as policies that are missing.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,6 +14,7 @@ use super::{Liveness, Metrics};
 #[derive(Clone, Default)]
 pub struct Readiness {
     conditions: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+    warnings: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl Readiness {
@@ -20,12 +22,27 @@ impl Readiness {
     #[must_use]
     pub fn waiting_for(conditions: &[&'static str]) -> Self {
         let conditions = conditions.iter().map(|name| (*name, false)).collect();
-        Self { conditions: Arc::new(Mutex::new(conditions)) }
+        Self { conditions: Arc::new(Mutex::new(conditions)), warnings: Arc::default() }
     }
 
     /// Sets a condition to true or false.
     pub fn set(&self, name: &'static str, ready: bool) {
         self.conditions.lock().insert(name, ready);
+    }
+
+    /// Sets or removes a warning. The page lists warnings, and they do not change whether the operator is ready.
+    pub fn warn(&self, name: &'static str, warning: Option<String>) {
+        let mut warnings = self.warnings.lock();
+        match warning {
+            Some(warning) => warnings.insert(name, warning),
+            None => warnings.remove(name),
+        };
+    }
+
+    /// The warnings.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().values().cloned().collect()
     }
 
     /// The conditions that are not true yet.
@@ -66,11 +83,13 @@ async fn livez(State(liveness): State<Liveness>) -> (StatusCode, String) {
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
     let pending = readiness.pending();
-    if pending.is_empty() {
-        (StatusCode::OK, "ok".into())
+    let (code, first) = if pending.is_empty() {
+        (StatusCode::OK, "ok".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}", pending.join(", ")))
-    }
+    };
+    let warnings = readiness.warnings().into_iter().map(|warning| format!("\nwarning: {warning}"));
+    (code, first + &warnings.collect::<String>())
 }
 
 async fn encode(State(metrics): State<Metrics>) -> ([(&'static str, &'static str); 1], String) {
@@ -103,7 +122,13 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("waiting for: controller, crd"), "{answer}");
         readiness.set("crd", true);
         readiness.set("controller", true);
-        assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let answer = ask(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        readiness.warn("policy", Some("policy p is not enforced".into()));
+        let answer = ask(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\nwarning: policy p is not enforced"), "{answer}");
+        readiness.warn("policy", None);
+        assert!(ask(address, "/readyz").await.ends_with("\r\n\r\nok"));
         liveness.turned("leader election", std::time::Duration::ZERO);
         let answer = ask(address, "/livez").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stuck: leader election"), "{answer}");

@@ -33,6 +33,11 @@ struct FinishedLabel {
     reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabel {
+    policy: &'static str,
+}
+
 /// The metrics of the operator. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -45,6 +50,7 @@ pub struct Metrics {
     committed: Counter,
     leader: Gauge,
     unwatched: Gauge,
+    policies: Family<PolicyLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -68,6 +74,7 @@ impl Metrics {
             committed: Counter::default(),
             leader: Gauge::default(),
             unwatched: Gauge::default(),
+            policies: Family::default(),
         };
         registry.register("reconcile", "Reconciliations by result", metrics.passes.clone());
         registry.register("reconcile_duration_seconds", "Duration of reconciliations", metrics.pass_seconds.clone());
@@ -78,6 +85,8 @@ impl Metrics {
         registry.register("leader", "1 when this instance leads, 0 when it is a standby", metrics.leader.clone());
         let unwatched = "Workloads held at zero in namespaces that are no longer watched, or that may no longer be read";
         registry.register("unwatched_holds", unwatched, metrics.unwatched.clone());
+        let policies = "1 when the API server enforces the policy, 0 when it does not; absent when that is unknown";
+        registry.register("policy_enforced", policies, metrics.policies.clone());
         *metrics.registry.lock() = registry;
         metrics
     }
@@ -116,6 +125,19 @@ impl Metrics {
     /// Sets how many workloads are held in namespaces that are no longer watched.
     pub fn unwatched_holds(&self, count: i64) {
         self.unwatched.set(count);
+    }
+
+    /// Sets whether the API server enforces a policy; `None` when that is unknown.
+    pub fn policy(&self, policy: &'static str, enforced: Option<bool>) {
+        let label = PolicyLabel { policy };
+        match enforced {
+            Some(enforced) => {
+                self.policies.get_or_create(&label).set(i64::from(enforced));
+            }
+            None => {
+                self.policies.remove(&label);
+            }
+        }
     }
 
     /// All metrics in the text format.
@@ -169,6 +191,10 @@ mod tests {
         metrics.reconcile_pass().completed();
         metrics.finished(Phase::Failed, "GroupNotFound");
         metrics.leads(true);
+        metrics.policy("known", Some(true));
+        metrics.policy("known", Some(false));
+        metrics.policy("unknown", Some(true));
+        metrics.policy("unknown", None);
         let text = metrics.encode();
         for line in [
             "offset_reset_reconcile_total{result=\"failed\"} 1",
@@ -176,8 +202,10 @@ mod tests {
             "offset_reset_finished_total{phase=\"Failed\",reason=\"GroupNotFound\"} 1",
             "offset_reset_reconcile_duration_seconds_count 2",
             "offset_reset_leader 1",
+            "offset_reset_policy_enforced{policy=\"known\"} 0",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
+        assert!(!text.contains("policy=\"unknown\""), "{text}");
     }
 }

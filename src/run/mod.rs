@@ -2,22 +2,30 @@
 
 mod controllers;
 mod error;
+mod policies;
 mod scope;
 mod signals;
 mod touched;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use kube::{Client, api::ListParams};
+use rustix::io::Errno;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     controllers::run_controllers,
+    policies::watch_policies,
     scope::{Guarded, api},
     signals::Signals,
 };
@@ -119,10 +127,13 @@ async fn operate_as(
     let candidate = candidate(&client, &config)?;
     let (metrics, liveness) = (Metrics::new(), Liveness::default());
     let readiness = Readiness::waiting_for(if candidate.is_some() { &["crd", "lease"] } else { &["crd"] });
-    let listener = TcpListener::bind(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
+    let listener = listen(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
     // The HTTP server stops last, so that probes are answered until then.
     let serving = CancellationToken::new();
     let server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), metrics.clone(), serving.clone()));
+    let policies = config
+        .check_policies
+        .then(|| AbortOnDropHandle::new(tokio::spawn(watch_policies(client.clone(), metrics.clone(), readiness.clone()))));
     let context = Arc::new(Context { liveness, ..context(&client, &config, kafka, metrics.clone(), leadership) });
     let announcer = context.announcer.clone();
     // Without the CRD there are no resets, but something may still be held for those that there were.
@@ -144,12 +155,28 @@ async fn operate_as(
         return Err(error);
     }
     announcer.flush(FLUSH_LIMIT).await;
+    drop(policies);
     serving.cancel();
     tracing::info!("stopped");
     match server.await {
         Ok(result) => result.map_err(Error::Serve),
         Err(_) => Ok(()),
     }
+}
+
+/// Listens on an address. Where the kernel has no IPv6, every IPv4 address takes the place of every IPv6 and IPv4 address.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
 /// Runs the controllers while this instance leads. A standby is ready too: it is ready to take over.

@@ -36,7 +36,9 @@ fn program() -> String {
 /// How an operator in the test's own process is configured: its Kafka clients are processes of their own all the same.
 pub fn configured(words: &[&str]) -> Config {
     use clap::Parser;
-    let words = [&["offset-reset-operator", "run", "--http-address", "127.0.0.1:0"], words].concat();
+    // Without requests that come by the clock: some tests count requests, or fail each of them once.
+    let usual = ["offset-reset-operator", "run", "--http-address", "127.0.0.1:0", "--check-policies=false"];
+    let words = [&usual[..], words].concat();
     let cli::Command::Run(config) = Arguments::parse_from(&words).command else { unreachable!("it was told to run") };
     // What the clients log is nothing that the test framework could keep to itself.
     let log = if words.contains(&"--log") { config.log.clone() } else { "off".into() };
@@ -77,6 +79,21 @@ impl Process {
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         Self { child, address: address.to_owned() }
+    }
+
+    /// Starts it as OpenShift's restricted-v2 does: as a user that no image knows, in the group root, without any privilege.
+    pub async fn start_unprivileged(kubeconfig: &Path, uid: u32, arguments: &[&str]) -> Self {
+        let address = free_address().await;
+        let mut command = unprivileged(uid);
+        command.arg(program()).args(["run", "--http-address", &address]).args(arguments).env("KUBECONFIG", kubeconfig);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        Self { child, address }
+    }
+
+    /// Its process ID.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Starts it on an address; what it logs goes into a file.
@@ -137,6 +154,15 @@ impl Process {
     }
 }
 
+/// A command whose program and arguments are still to be added: it runs them as a user without any privilege.
+pub fn unprivileged(uid: u32) -> Command {
+    let uid = format!("--reuid={uid}");
+    let mut command = Command::new("setpriv");
+    command.args([&uid, "--regid=0", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]);
+    command.env_clear();
+    command
+}
+
 /// The processes of the Kafka clients that a process has started.
 pub fn clients_of(parent: u32) -> Vec<u32> {
     let (parent, is_number) = (parent.to_string(), |name: &str| name.bytes().all(|byte| byte.is_ascii_digit()));
@@ -162,7 +188,8 @@ pub async fn free_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
-async fn ask(address: &str, path: &str) -> Option<String> {
+/// What is answered at an address; `None` when nothing is.
+pub async fn ask(address: &str, path: &str) -> Option<String> {
     let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.ok()?;
     let mut answer = String::new();

@@ -113,6 +113,21 @@ pub fn granted() -> BTreeSet<Right> {
     granted
 }
 
+/// The object for which a right counts, where it is for some objects by their names only.
+fn named(right: &Right) -> Option<String> {
+    let documents = documents();
+    let has = |rule: &Value, key: &str, word: &str| all(rule, key).any(|value| value == word);
+    let grants = |rule: &&Value| {
+        has(rule, "apiGroups", &right.group) && has(rule, "resources", &right.resource) && has(rule, "verbs", &right.verb)
+    };
+    let roles = roles(&documents, &bindings(&documents));
+    let roles = roles.into_iter().filter(|(_, namespace)| *namespace == right.namespace);
+    let rules: Vec<&Value> = roles.flat_map(|(role, _)| all(role, "rules")).filter(grants).collect();
+    // A rule without names covers all objects.
+    let names: Option<Vec<&Value>> = rules.into_iter().map(|rule| rule["resourceNames"].get(0)).collect();
+    names?.first()?.as_str().map(str::to_owned)
+}
+
 /// A client of the operator's account, with the rights that `deploy/` gives it: what is missing there fails the tests that need it.
 pub async fn operators_client(admin: &Client) -> Client {
     // A client's connections belong to the runtime of the test that made it, but a token may be shared.
@@ -132,7 +147,12 @@ async fn install(admin: &Client) -> String {
     let bindings = bindings(&documents);
     let roles = roles(&documents, &bindings).into_iter().map(|(role, _)| role);
     let accounts = of_kind("ServiceAccount").filter(|account| account["metadata"]["name"] == ACCOUNT);
-    for document in of_kind("Namespace").chain(accounts).chain(roles).chain(bindings.iter().copied()) {
+    // What bounds the token, so that all suites show that it bounds nothing that a reset needs.
+    let bounds = documents.iter().filter(|document| {
+        text(document, "/kind").starts_with("ValidatingAdmissionPolicy")
+            && text(document, "/metadata/name").starts_with("offset-reset-operator-")
+    });
+    for document in of_kind("Namespace").chain(accounts).chain(roles).chain(bindings.iter().copied()).chain(bounds) {
         apply(admin, document).await;
     }
     let reviews = Api::<SubjectAccessReview>::all(admin.clone());
@@ -143,6 +163,7 @@ async fn install(admin: &Client) -> String {
             resource: Some(resource.to_owned()),
             subresource: Some(subresource.to_owned()).filter(|subresource| !subresource.is_empty()),
             verb: Some(right.verb.clone()),
+            name: named(&right),
             namespace: right.namespace.clone(),
             ..ResourceAttributes::default()
         };
@@ -171,7 +192,10 @@ async fn apply(admin: &Client, document: &Value) {
     let kind = text(document, "/kind");
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     let api: Api<DynamicObject> = match (kind, text(document, "/metadata/namespace")) {
-        ("Namespace" | "ClusterRole" | "ClusterRoleBinding", _) => Api::all_with(admin.clone(), &resource),
+        (
+            "Namespace" | "ClusterRole" | "ClusterRoleBinding" | "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding",
+            _,
+        ) => Api::all_with(admin.clone(), &resource),
         (_, "") => Api::namespaced_with(admin.clone(), NAMESPACE, &resource),
         (_, namespace) => Api::namespaced_with(admin.clone(), namespace, &resource),
     };

@@ -51,7 +51,15 @@ fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a 
 fn it_is_the_whole_install_with_roles_in_each_namespace_instead_of_rights_in_the_cluster() {
     let (whole, some) = (rendered("deploy"), rendered("docs/examples/namespaces"));
     let granted = |objects: &[Value]| of_kind(objects, "ClusterRoleBinding").count();
-    assert_eq!((granted(&whole), granted(&some)), (3, 0));
+    assert_eq!((granted(&whole), granted(&some)), (4, 1));
+    // In the cluster it may read the policies that bound it, by their names, and nothing else.
+    let binding = of_kind(&some, "ClusterRoleBinding").next().unwrap();
+    let named = |role: &&Value| role["metadata"]["name"] == binding["roleRef"]["name"];
+    let rules = of_kind(&some, "ClusterRole").find(named).unwrap()["rules"].as_array().unwrap();
+    for rule in rules {
+        assert_eq!((&rule["apiGroups"], &rule["verbs"]), (&json!(["admissionregistration.k8s.io"]), &json!(["get"])));
+        assert!(rule["resourceNames"].as_array().is_some_and(|names| !names.is_empty()), "{rule}");
+    }
     let everywhere = of_kind(&whole, "ClusterRole").find(|role| role["metadata"]["name"] == "offset-reset-operator").unwrap();
     let roles: Vec<(&Value, &Value)> = of_kind(&some, "Role")
         .filter(|role| role["metadata"]["name"] == "offset-reset-operator")

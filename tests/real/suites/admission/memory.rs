@@ -15,11 +15,17 @@ use real_tests::{
 const EDITOR: [&str; 3] =
     [RESETS, "create,get,patch,delete,update configmaps", "create,get,patch,delete,update leases.coordination.k8s.io"];
 
-/// An object as the operator writes it.
+/// The kinds of what is remembered.
+pub const KINDS: [&str; 2] = ["ConfigMap", "Lease"];
+
+/// An object as the operator writes it, with a name as it gives it.
 pub fn remembered(kind: &str) -> Value {
-    let api_version = if kind == "Lease" { "coordination.k8s.io/v1" } else { "v1" };
+    let (api_version, name) = match kind {
+        "Lease" => ("coordination.k8s.io/v1", "offset-reset-0f3c2b1a-1111-2222-3333-444455556666"),
+        _ => ("v1", "remembered-report-0f3c2b1a"),
+    };
     let labels = json!({"app.kubernetes.io/managed-by": "offset-reset-operator"});
-    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "remembered", "labels": labels}})
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "labels": labels}})
 }
 
 /// A Lease by which a Deployment at zero would get 50 replicas, because nobody needs it there any more.
@@ -115,7 +121,8 @@ async fn who_may_write_the_status_may_write_it(#[case] kind: &str) {
             let object = remembered(kind);
             let mut written = create(client, namespace, &object).await.unwrap();
             written.annotations_mut().insert("a".into(), "b".into());
-            api(client, namespace, &object).replace("remembered", &PostParams::default(), &written).await.unwrap();
+            let name = written.name_any();
+            api(client, namespace, &object).replace(&name, &PostParams::default(), &written).await.unwrap();
             delete(client, namespace, &object).await.unwrap();
         }
     })
@@ -148,7 +155,8 @@ async fn it_goes_with_what_it_belongs_to_and_with_its_namespace(#[case] kind: &s
         namespaces.delete(namespace, &DeleteParams::background()).await.unwrap();
         // Its finalizer keeps it until the namespace controller has asked for its deletion, so that this was seen.
         let asked = async {
-            while api(admin, namespace, &last).get("remembered").await.unwrap().metadata.deletion_timestamp.is_none() {
+            let name = last["metadata"]["name"].as_str().unwrap();
+            while api(admin, namespace, &last).get(name).await.unwrap().metadata.deletion_timestamp.is_none() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
