@@ -10,8 +10,14 @@ use offset_reset_operator::{
     observability::{self, LogTo},
     run,
 };
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 fn main() -> ExitCode {
+    // The operator and its Kafka clients run as one user in one container. Without this, code in one process, such as what a
+    // malicious broker gets into a client, could read the memory and the environment of all others, with their Secrets.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        return fail(&error);
+    }
     match Arguments::parse().command {
         Command::Crd => match api::crd_yaml() {
             Ok(yaml) => {
