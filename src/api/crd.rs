@@ -1,7 +1,7 @@
 //! The CRD, generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, ValidationRule,
 };
 use kube::CustomResourceExt;
 use serde_json::json;
@@ -16,35 +16,75 @@ run, scales the consumers to zero, waits until the broker reports the group empt
 restores the replicas. Like a Job, it runs once: of the spec only suspend can be changed, and dryRun from true to false. To cancel \
 it, delete it: the replicas are restored first. With dryRun: true it only makes the plan.";
 
+/// The fields of the spec that may be changed; the rule `DRY_RUN` limits how.
+const MUTABLE: [&str; 2] = ["suspend", "dryRun"];
+
+/// What a user reads who changes another field.
+const IMMUTABLE: &str = "the spec cannot be changed, except suspend, and dryRun from true to false. \
+    Like a Job, an OffsetReset runs once. Create another OffsetReset under a new name";
+
 /// The CustomResourceDefinition of [`OffsetReset`].
 #[must_use]
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = OffsetReset::crd();
     let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     for root in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
-        join_lines(root);
+        change_all(root, &join_lines);
+        if let Some(spec) = root.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
+            make_immutable(spec);
+            change_all(spec, &remove_defaults_of_items);
+        }
         root.description = Some(format!("{DESCRIPTION}\n\nExample:\n\n{EXAMPLE}"));
         if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
             // kstatus takes an object without a status for done. With this default a new object is
             // "in progress" for all tools that wait (Flux, Argo CD, Helm, kubectl), before the
             // operator has seen it.
             status.default = Some(JSON(json!({ "observedGeneration": -1 })));
-            open_enums(status);
+            // Another version of the operator may know more values, and the API server must not refuse
+            // the status of a reset that holds consumers.
+            change_all(status, &|field| field.enum_ = None);
         }
     }
     crd
 }
 
-/// Lets every value through where a status has one of several: another version of the operator may know more of them, and the
-/// API server must not refuse the status of a reset that holds consumers.
-fn open_enums(schema: &mut JSONSchemaProps) {
-    schema.enum_ = None;
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(open_enums);
+/// A comparison of the spec with its old value, without the fields that may be changed. It is made of the schema's fields,
+/// each with whether it is always present, so that a field that is added is immutable until somebody decides otherwise.
+fn unchanged<'a>(fields: impl Iterator<Item = (&'a str, bool)>) -> String {
+    let compared = fields.filter(|(field, _)| !MUTABLE.contains(field)).map(|(field, is_always_present)| {
+        let same = format!("self.{field} == oldSelf.{field}");
+        let present = format!("has(self.{field})");
+        if is_always_present { same } else { format!("{present} == has(oldSelf.{field}) && (!{present} || {same})") }
+    });
+    compared.collect::<Vec<_>>().join(" && ")
+}
+
+/// Adds the rule that no field can be changed, except those that [`MUTABLE`] names.
+fn make_immutable(spec: &mut JSONSchemaProps) {
+    let required = spec.required.clone().unwrap_or_default();
+    let properties = spec.properties.iter().flatten();
+    let fields = properties.map(|(name, field)| (name.as_str(), field.default.is_some() || required.contains(name)));
+    let rule = ValidationRule { rule: unchanged(fields), message: Some(IMMUTABLE.to_owned()), ..ValidationRule::default() };
+    spec.x_kubernetes_validations.get_or_insert_default().insert(0, rule);
+}
+
+/// Changes a schema and all schemas inside of it.
+fn change_all(schema: &mut JSONSchemaProps, change: &dyn Fn(&mut JSONSchemaProps)) {
+    change(schema);
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(|field| change_all(field, change));
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        open_enums(items);
+        change_all(items, change);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        open_enums(values);
+        change_all(values, change);
+    }
+}
+
+/// Removes the defaults of fields in items of lists; the types have them. With server-side apply a list that the API server
+/// adds fields to differs from the one that was applied, so Argo CD would show a difference for ever.
+fn remove_defaults_of_items(schema: &mut JSONSchemaProps) {
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        change_all(items, &|field| field.default = None);
     }
 }
 
@@ -54,13 +94,6 @@ fn join_lines(schema: &mut JSONSchemaProps) {
     if let Some(description) = &mut schema.description {
         let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
         *description = paragraphs.collect::<Vec<_>>().join("\n\n");
-    }
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(join_lines);
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        join_lines(items);
-    }
-    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        join_lines(values);
     }
 }
 
@@ -214,6 +247,48 @@ mod tests {
         let rule = kube::core::Rule::from(CelRule { expression: "self > 0", message: "write more" });
         let rule = serde_json::to_value(rule).unwrap();
         assert_eq!(rule, json!({"rule": "self > 0", "message": "write more"}));
+    }
+
+    #[test]
+    fn every_field_of_the_spec_is_immutable_unless_it_is_named_as_mutable() {
+        let schema = schema();
+        let spec = &schema["properties"]["spec"];
+        let rules: Vec<&str> = spec["x-kubernetes-validations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|rule| rule["message"] == IMMUTABLE)
+            .map(|rule| rule["rule"].as_str().unwrap())
+            .collect();
+        let [rule] = rules[..] else { panic!("{rules:?}") };
+        let fields: Vec<&String> = spec["properties"].as_object().unwrap().keys().collect();
+        assert!(fields.len() > 15, "{fields:?}");
+        for field in fields {
+            let is_compared =
+                rule.split(" && ").any(|part| part.trim_end_matches(')').ends_with(&format!("self.{field} == oldSelf.{field}")));
+            assert_ne!(is_compared, MUTABLE.contains(&field.as_str()), "{field}: {rule}");
+        }
+        // A field that nobody has thought of.
+        let rule = unchanged([("suspend", true), ("new", false), ("old", true)].into_iter());
+        assert_eq!(
+            rule,
+            "has(self.new) == has(oldSelf.new) && (!has(self.new) || self.new == oldSelf.new) && self.old == oldSelf.old"
+        );
+    }
+
+    #[test]
+    fn no_item_of_a_list_of_the_spec_has_a_default() {
+        let parts = all_parts();
+        let with_default: Vec<&str> = parts
+            .iter()
+            .filter(|(path, part)| path.starts_with(".spec") && path.contains("[]") && part.get("default").is_some())
+            .map(|(path, _)| path.as_str())
+            .collect();
+        assert!(with_default.is_empty(), "{with_default:?}");
+        assert!(
+            parts.iter().any(|(path, part)| path == ".spec.sessionTimeout" && part["default"] == "10s"),
+            "others keep theirs"
+        );
     }
 
     #[test]

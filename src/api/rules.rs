@@ -37,17 +37,39 @@ macro_rules! listed {
     ($first:literal $(, $rest:literal)*) => { concat!($first, $(", ", $rest,)*) };
 }
 
-/// A comparison of fields with their old values: `always` lists the fields that are never absent.
-macro_rules! unchanged {
-    (always: $first:literal $(, $field:literal)*; perhaps: $($optional:literal),*) => {
+/// Whether a field of `t` and of `u` has the same value. Items of lists have no defaults in the schema, so the field may be
+/// absent.
+macro_rules! same_or_default {
+    ($field:literal, $default:literal) => {
         concat!(
-            "self.", $first, " == oldSelf.", $first,
-            $(" && self.", $field, " == oldSelf.", $field,)*
-            $(
-                " && has(self.", $optional, ") == has(oldSelf.", $optional, ")",
-                " && (!has(self.", $optional, ") || self.", $optional, " == oldSelf.", $optional, ")",
-            )*
+            "(has(t.",
+            $field,
+            ") ? (has(u.",
+            $field,
+            ") ? t.",
+            $field,
+            " == u.",
+            $field,
+            " : t.",
+            $field,
+            " == '",
+            $default,
+            "')",
+            " : (!has(u.",
+            $field,
+            ") || u.",
+            $field,
+            " == '",
+            $default,
+            "'))"
         )
+    };
+}
+
+/// The address of a broker: a host name or an IPv4 address, or an IPv6 address in brackets, and a port.
+macro_rules! broker {
+    () => {
+        "([^],:/ []+|[[][0-9a-fA-F:.]+[]]):[0-9]{1,5}"
     };
 }
 
@@ -159,13 +181,6 @@ pub const TIMES: &[&str] = times!(array);
 
 // The spec.
 rules! {
-    IMMUTABLE: unchanged!(
-        always: "targetRefs", "kafka", "group", "resets", "outOfRange", "isolationLevel", "allowNewGroup", "remainingMembers",
-            "sessionTimeout", "drainTimeout", "holdTimeout";
-        perhaps: "undo", "limits", "runId", "notAfter", "allowNoMembers", "resumeTimeout"
-    ) => "the spec cannot be changed, except suspend, and dryRun from true to false. Like a Job, an OffsetReset runs once. \
-        Create another OffsetReset under a new name";
-
     DRY_RUN: "self.dryRun == oldSelf.dryRun || oldSelf.dryRun"
         => "dryRun can only be changed from true to false. A reset that may have run cannot become a dry run. \
         Create another OffsetReset under a new name";
@@ -188,7 +203,10 @@ rules! {
     HOLD_COVERS_DRAIN: durations!("holdTimeout" ">" "drainTimeout")
         => "holdTimeout must be longer than drainTimeout. It limits the whole time at zero, the drain included: raise holdTimeout";
 
-    TARGETS_ONCE: "self.all(t, self.exists_one(u, u.apiVersion == t.apiVersion && u.kind == t.kind && u.name == t.name))"
+    TARGETS_ONCE: concat!(
+        "self.all(t, self.exists_one(u, u.name == t.name && ",
+        same_or_default!("kind", "Deployment"), " && ", same_or_default!("apiVersion", "apps/v1"), "))"
+    )
         => "targetRefs names the same workload twice. Name it once";
 
     // The schema has a plain string here: as date-time the API server accepts strings that CEL
@@ -211,7 +229,8 @@ rules! {
 
 // The targets, undo and limits.
 rules! {
-    SCALABLE: "self.apiVersion != 'apps/v1' || self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet']"
+    SCALABLE: "has(self.apiVersion) && self.apiVersion != 'apps/v1' \
+        || !has(self.kind) || self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet']"
         => "of apps/v1, only a Deployment, a StatefulSet or a ReplicaSet can be a target. \
         For a kind of another API group write its apiVersion too, such as argoproj.io/v1alpha1 for a Rollout. \
         A DaemonSet has no replicas: stop it yourself and leave it out of targetRefs; the reset waits until the group is empty";
@@ -306,10 +325,9 @@ rules! {
         => "authentication of type tls needs kafka.tls. The client certificate is presented in TLS: write tls too, such as \
         tls: {trustedCertificates: [{secretName: my-cluster-cluster-ca-cert, certificate: ca.crt}]}";
 
-    BOOTSTRAP_SERVERS: "self.matches('^[^,:/ ]+:[0-9]{1,5}(,[^,:/ ]+:[0-9]{1,5})*$') \
-        || self.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$')"
+    BOOTSTRAP_SERVERS: concat!("self.matches('^", broker!(), "(,", broker!(), ")*$')")
         => "bootstrapServers must be host:port, such as kafka-bootstrap.kafka:9092. \
-        Separate several with commas, without spaces";
+        Separate several with commas, without spaces. An IPv6 address stands in brackets, such as [fd00::1]:9092";
 
     CERTIFICATE_OR_PATTERN: "has(self.certificate) != has(self.pattern)"
         => "each entry of trustedCertificates needs either certificate or pattern. \

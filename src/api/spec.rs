@@ -1,5 +1,6 @@
 //! The spec of an `OffsetReset`. Its docs are the user manual; the API server refuses what
-//! [`rules`] and the schema do not allow.
+//! [`rules`] and the schema do not allow. That fields cannot be changed is a rule that the CRD has
+//! for all of them, made of its schema.
 
 #![allow(clippy::duplicated_attributes, reason = "KubeSchema takes an attribute several times, once for each rule")]
 #![allow(clippy::struct_excessive_bools, reason = "each field of the spec is a choice of its own, as the API has it")]
@@ -45,7 +46,6 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::IMMUTABLE,
     validation = rules::DRY_RUN,
     validation = rules::RESETS_OR_UNDO,
     validation = rules::OTHER_GROUP,

@@ -1,6 +1,8 @@
 //! The CRD on a real API server: what is refused at apply and in which words, what a new object
 //! looks like, and what kubectl shows.
 
+mod applied;
+
 use std::process::Stdio;
 
 use kube::{
