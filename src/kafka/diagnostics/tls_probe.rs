@@ -7,7 +7,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, TcpStream, ToSocketAddrs},
+    net::{IpAddr, Ipv6Addr, TcpStream, ToSocketAddrs},
     sync::Arc,
     time::Duration,
 };
@@ -69,15 +69,20 @@ enum Flaw {
     Expired(String, Option<String>),
     /// It is not valid before this time. With its name when it is not the broker's own certificate.
     NotYetValid(String, Option<String>),
+    /// None but that the client cannot verify it: librdkafka (2.12.1) takes an IPv6 address in brackets for a host name.
+    Ipv6,
     /// Any other problem, in OpenSSL's words.
     Other(String),
 }
 
-/// Why the certificate of a broker is not trusted, with what to do; `None` when no problem is
-/// found.
+/// Why the certificate of a broker, which the client has refused, is not trusted, with what to do;
+/// `None` when no problem is found.
 pub(in crate::kafka) fn certificate(broker: &Broker, tls: &Tls) -> Option<String> {
-    let flaws = handshake(broker, tls).ok()?;
-    let texts: Vec<String> = relevant(flaws, tls).iter().map(|flaw| explain(flaw, broker, tls)).collect();
+    let mut flaws = relevant(handshake(broker, tls).ok()?, tls);
+    if flaws.is_empty() && broker.host().parse::<Ipv6Addr>().is_ok() {
+        flaws.push(Flaw::Ipv6);
+    }
+    let texts: Vec<String> = flaws.iter().map(|flaw| explain(flaw, broker, tls)).collect();
     (!texts.is_empty()).then(|| format!("the certificate of {broker} {}", texts.join("; and it ")))
 }
 
@@ -224,6 +229,11 @@ fn explain(flaw: &Flaw, broker: &Broker, tls: &Tls) -> String {
             let whose = whose.as_ref().map(|whose| format!("was issued through {whose}, which ")).unwrap_or_default();
             format!("{whose}is not valid before {time}: check the clocks of the CA of {broker} and of the operator's node")
         }
+        Flaw::Ipv6 => {
+            "cannot be verified by the Kafka client, which does so for host names and IPv4 addresses only: write a host \
+             name of the broker in spec.kafka.bootstrapServers"
+                .to_owned()
+        }
         Flaw::Other(words) => format!("is not accepted: {words}"),
     }
 }
@@ -289,6 +299,10 @@ mod tests {
                 "through CN=between, whose certificate expired at T: renew that one",
             ),
             (Flaw::NotYetValid("T".into(), None), "is not valid before T: check the clocks"),
+            (
+                Flaw::Ipv6,
+                "for host names and IPv4 addresses only: write a host name of the broker in spec.kafka.bootstrapServers",
+            ),
             (Flaw::Other("in OpenSSL's words".into()), "is not accepted: in OpenSSL's words"),
         ] {
             for tls in [Tls::Public, Tls::Trusted(String::new())] {
