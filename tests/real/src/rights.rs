@@ -120,11 +120,10 @@ fn named(right: &Right) -> Option<String> {
     let grants = |rule: &&Value| {
         has(rule, "apiGroups", &right.group) && has(rule, "resources", &right.resource) && has(rule, "verbs", &right.verb)
     };
-    let roles = roles(&documents, &bindings(&documents));
-    let roles = roles.into_iter().filter(|(_, namespace)| *namespace == right.namespace);
-    let rules: Vec<&Value> = roles.flat_map(|(role, _)| all(role, "rules")).filter(grants).collect();
+    let there = roles(&documents, &bindings(&documents)).into_iter().filter(|(_, namespace)| *namespace == right.namespace);
+    let granting: Vec<&Value> = there.flat_map(|(role, _)| all(role, "rules")).filter(grants).collect();
     // A rule without names covers all objects.
-    let names: Option<Vec<&Value>> = rules.into_iter().map(|rule| rule["resourceNames"].get(0)).collect();
+    let names: Option<Vec<&Value>> = granting.into_iter().map(|rule| rule["resourceNames"].get(0)).collect();
     names?.first()?.as_str().map(str::to_owned)
 }
 
