@@ -18,7 +18,7 @@ pub struct Policy {
 }
 
 /// The policies that the operator relies on.
-pub const POLICIES: [Policy; 5] = [
+pub const POLICIES: [Policy; 6] = [
     Policy {
         name: "offset-reset-targets",
         without_it: "a user who may create OffsetResets can stop workloads that this user may not scale",
@@ -38,6 +38,10 @@ pub const POLICIES: [Policy; 5] = [
     Policy {
         name: "offset-reset-operator-changes",
         without_it: "the operator's token can change the spec of OffsetResets and ScaledObjects, and Events of other controllers",
+    },
+    Policy {
+        name: "offset-reset-in-use",
+        without_it: "the operator can be deleted while it holds consumers at zero, and they stay there",
     },
 ];
 

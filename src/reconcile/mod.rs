@@ -224,7 +224,7 @@ async fn release_undecodable(meta: &ObjectMeta, context: &Context) -> Result<Opt
         return Ok(None);
     }
     let (namespace, uid) = (meta.namespace.as_deref().unwrap_or_default(), meta.uid.as_deref().unwrap_or_default());
-    let _lock = context.locks.holds_in(namespace).await;
+    // Without a lock: no pass makes a claim for an object that it cannot decode, so a claim only goes.
     let leases = context.claims.list(namespace).await.map_err(Error::ReadClaim)?;
     if leases.iter().any(|lease| may_be_claimed_by(lease, uid)) {
         return Ok(Some(Action::requeue(AFTER_NO_CHANGE)));

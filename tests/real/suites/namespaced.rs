@@ -51,7 +51,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a 
 fn it_is_the_whole_install_with_roles_in_each_namespace_instead_of_rights_in_the_cluster() {
     let (whole, some) = (rendered("deploy"), rendered("docs/examples/namespaces"));
     let granted = |objects: &[Value]| of_kind(objects, "ClusterRoleBinding").count();
-    assert_eq!((granted(&whole), granted(&some)), (4, 1));
+    assert_eq!((granted(&whole), granted(&some)), (3, 1));
     // In the cluster it may read the policies that bound it, by their names, and nothing else.
     let binding = of_kind(&some, "ClusterRoleBinding").next().unwrap();
     let named = |role: &&Value| role["metadata"]["name"] == binding["roleRef"]["name"];
