@@ -12,6 +12,10 @@ use crate::machine::facts::{
 /// What a reset needs of a Kafka cluster. One client serves every group of the cluster.
 #[async_trait]
 pub trait GroupAdmin: Send + Sync {
+    /// Tells that a reset that holds consumers is about to use the client: for some minutes it goes
+    /// before clients of resets that hold nothing, where something is scarce.
+    fn prefer(&self) {}
+
     /// The cluster's id, by which two connections to one cluster are recognized; `None` where the
     /// brokers have none (before 0.10.1).
     ///

@@ -32,6 +32,9 @@ use crate::{
 /// The time limit of a request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
+/// The most committed offsets of a group, in all topics: each takes some 200 bytes in the operator.
+const MAX_COMMITTED: usize = 300_000;
+
 /// A commit is not sent when less time than this remains for it.
 const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
 
@@ -332,6 +335,15 @@ impl GroupAdmin for Client {
             let found =
                 batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, ask, without_coordinator_error));
             match found {
+                Ok(answers) if answers.len() > MAX_COMMITTED => {
+                    let message = format!(
+                        "group {group} has committed offsets for {} partitions, more than the {MAX_COMMITTED} that the operator reads: \
+                         use a group of its own for each application, or delete offsets that are not used any more \
+                         (kafka-consumer-groups.sh --delete-offsets)",
+                        answers.len()
+                    );
+                    Err(KafkaError::new(KafkaErrorKind::Other, message))
+                }
                 Ok(answers) => {
                     let asked: Vec<TopicPartition> = answers.iter().map(|(at, _)| at.clone()).collect();
                     Ok(batches::complete(asked.iter(), answers))

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{
-    launcher::{Launcher, SLOT_LIMIT, no_slot},
+    launcher::{Launcher, SLOT_LIMIT, Standing, no_slot},
     preflight::preflight_connect,
     process::Process,
     protocol::{Call, Reply, until},
@@ -35,6 +35,7 @@ const RENEW_ALLOWANCE: Duration = Duration::from_secs(1);
 pub(in crate::kafka) struct SubprocessAdmin {
     connection: Connection,
     launcher: Arc<Launcher>,
+    standing: Standing,
     calls: Semaphore,
     process: Mutex<Option<Arc<Process>>>,
 }
@@ -47,7 +48,8 @@ impl SubprocessAdmin {
     pub fn new(connection: &Connection, launcher: &Arc<Launcher>) -> Result<Self, RawError> {
         session::names_brokers(connection)?;
         let (calls, process) = (Semaphore::new(MAX_CALLS), Mutex::default());
-        Ok(Self { connection: connection.clone(), launcher: Arc::clone(launcher), calls, process })
+        let standing = Standing::default();
+        Ok(Self { connection: connection.clone(), launcher: Arc::clone(launcher), standing, calls, process })
     }
 
     /// Makes a call; `result` reads it from the reply.
@@ -112,7 +114,7 @@ impl SubprocessAdmin {
             if let Some(process) = current.as_ref().filter(|process| process.is_running()) {
                 return Ok(Arc::clone(process));
             }
-            let process = self.launcher.start(&self.connection).await?;
+            let process = self.launcher.start(&self.connection, &self.standing).await?;
             *current = Some(Arc::clone(&process));
             Ok(process)
         };
@@ -122,6 +124,10 @@ impl SubprocessAdmin {
 
 #[async_trait]
 impl GroupAdmin for SubprocessAdmin {
+    fn prefer(&self) {
+        self.standing.prefer();
+    }
+
     async fn cluster_id(&self) -> Result<Option<String>, KafkaError> {
         self.ask(Call::ClusterId {}, Reply::cluster_id).await
     }

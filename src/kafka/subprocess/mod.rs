@@ -9,6 +9,7 @@
 
 mod admin;
 mod launcher;
+mod memory;
 mod preflight;
 mod process;
 mod protocol;

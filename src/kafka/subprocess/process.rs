@@ -15,11 +15,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    sync::{mpsc, oneshot},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::protocol::{Call, Reader, Reply, Request, Response, write};
+use super::{
+    launcher::{Slot, Standing},
+    memory::Memory,
+    protocol::{Call, Reader, Reply, Request, Response, write},
+};
 use crate::{
     kafka::{connection::Connection, diagnostics::error_codes::without_broker},
     machine::facts::{KafkaError, KafkaErrorKind},
@@ -51,6 +55,25 @@ pub(super) struct Process {
     task: AbortOnDropHandle<()>,
 }
 
+/// An idle process, in the order in which such processes are stopped for others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Idle {
+    /// A reset that holds consumers uses it.
+    pub is_preferred: bool,
+    /// A broker has answered its client.
+    pub has_answered: bool,
+    used: Instant,
+}
+
+/// Gives the slot back when the process has exited, or was killed with its task.
+struct GivenBack<'a>(&'a Mutex<Calls>);
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        self.0.lock().slot = None;
+    }
+}
+
 /// A call without an answer so far.
 struct Waiting {
     answer: oneshot::Sender<Answer>,
@@ -61,8 +84,8 @@ struct Waiting {
 /// The calls of a process, and its state.
 struct Calls {
     waiting: HashMap<u64, Waiting>,
-    /// A broker has answered.
-    has_answered: bool,
+    standing: Standing,
+    slot: Option<Slot>,
     /// When the last answer came.
     used: Instant,
     /// How the process exited, once it has.
@@ -78,11 +101,17 @@ impl Calls {
 }
 
 impl Process {
-    /// Starts a process, which keeps `slot` until it has exited.
+    /// Starts a process, which keeps its slot until it has exited.
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(program: &Program, connection: &Connection, slot: OwnedSemaphorePermit) -> Result<Self, KafkaError> {
+    pub fn start(
+        program: &Program,
+        connection: &Connection,
+        slot: Slot,
+        standing: Standing,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, KafkaError> {
         let failed = |error: std::io::Error| {
             let message = format!("cannot start a process for a Kafka client from {}: {error}", program.path.display());
             KafkaError::new(KafkaErrorKind::Unreachable, message)
@@ -98,12 +127,13 @@ impl Process {
         command.process_group(0);
         let child = command.spawn().map_err(failed)?;
         let (requests, queue) = mpsc::channel(WAITING_REQUESTS);
-        let calls = Calls { waiting: HashMap::new(), has_answered: false, used: Instant::now(), exited: None };
+        let calls = Calls { waiting: HashMap::new(), standing, slot: Some(slot), used: Instant::now(), exited: None };
         let calls = Arc::new(Mutex::new(calls));
         let brokers = connection.bootstrap_servers.to_string();
-        let (state, connection) = (Arc::clone(&calls), connection.clone());
+        let (state, connection, memory) = (Arc::clone(&calls), connection.clone(), Arc::clone(memory));
         let task = tokio::spawn(async move {
-            run(child, connection, queue, &state).await;
+            let slot = GivenBack(&state);
+            run(child, connection, queue, &state, &memory).await;
             drop(slot);
         });
         Ok(Self { brokers, number: AtomicU64::new(0), requests, calls, task: AbortOnDropHandle::new(task) })
@@ -134,9 +164,10 @@ impl Process {
     }
 
     /// In which order idle processes are stopped for others; `None` while a call is under way.
-    pub fn idle(&self) -> Option<(bool, Instant)> {
+    pub fn idle(&self) -> Option<Idle> {
         let calls = self.calls.lock();
-        (calls.exited.is_none() && calls.waiting.is_empty()).then_some((calls.has_answered, calls.used))
+        let (is_preferred, has_answered) = (calls.standing.is_preferred(), calls.standing.has_answered());
+        (calls.exited.is_none() && calls.waiting.is_empty()).then_some(Idle { is_preferred, has_answered, used: calls.used })
     }
 
     /// Kills the process unless a call is under way.
@@ -167,14 +198,21 @@ impl Process {
 }
 
 /// Passes requests to the process and answers back, until it has exited.
-async fn run(mut child: Child, connection: Connection, queue: mpsc::Receiver<Request>, calls: &Mutex<Calls>) {
+async fn run(
+    mut child: Child,
+    connection: Connection,
+    queue: mpsc::Receiver<Request>,
+    calls: &Mutex<Calls>,
+    memory: &Arc<Memory>,
+) {
     let brokers = connection.bootstrap_servers.to_string();
-    let why = match (child.stdin.take(), child.stdout.take()) {
-        (Some(input), Some(output)) => {
+    let why = match (child.id(), child.stdin.take(), child.stdout.take()) {
+        (Some(pid), Some(input), Some(output)) => {
             tokio::select! {
                 why = receive(output, calls) => why,
                 why = send(input, connection, queue) => why,
                 why = overdue(calls) => Some(why),
+                why = memory.exceeded_by(pid) => Some(why),
             }
         }
         _ => Some("it has no input or output".into()),
@@ -195,7 +233,12 @@ async fn receive(output: ChildStdout, calls: &Mutex<Calls>) -> Option<String> {
             Ok(Some(Response { number, reply })) => {
                 let mut calls = calls.lock();
                 calls.used = Instant::now();
-                calls.has_answered |= !matches!(&reply, Err(error) if without_broker(error.kind));
+                if !matches!(&reply, Err(error) if without_broker(error.kind)) {
+                    calls.standing.answered();
+                    if let Some(slot) = &mut calls.slot {
+                        slot.unproven = None;
+                    }
+                }
                 if let Some(call) = calls.waiting.remove(&number) {
                     // The caller may be gone.
                     let _ = call.answer.send(reply);
@@ -244,8 +287,9 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_does_not_answer_is_killed_even_when_the_caller_is_gone() {
         let program = Program { path: "sleep".into(), arguments: vec!["1000".into()] };
-        let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let mut process = Process::start(&program, &Connection::plain("nobody:9092"), slot).unwrap();
+        let slot = Slot { place: Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(), unproven: None };
+        let (connection, standing) = (Connection::plain("nobody:9092"), Standing::default());
+        let mut process = Process::start(&program, &connection, slot, standing, &Arc::default()).unwrap();
         let patient = process.ask(Call::ClusterId {}, None, Duration::MAX / 4).await;
         drop(process.ask(Call::ClusterId {}, None, Duration::ZERO).await);
         assert!(process.idle().is_none(), "a call is under way");

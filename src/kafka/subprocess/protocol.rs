@@ -3,11 +3,13 @@
 use std::{io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_util::codec::{Encoder, FramedRead, LengthDelimitedCodec};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
+};
+use tokio_util::codec::{Encoder, LengthDelimitedCodec};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -18,6 +20,16 @@ use crate::{
 /// The largest message in bytes: some ten times the largest one about the most partitions that a
 /// reset may have.
 const MAX_MESSAGE: usize = 64 << 20;
+
+/// A larger message than this is read only while no other such one is: many processes may answer at
+/// once, and the operator's memory is limited.
+const LARGE_MESSAGE: usize = 1 << 20;
+
+/// Within this time the rest of a large message arrives over the pipe.
+const LARGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The right to read a large message.
+static READS_LARGE: Semaphore = Semaphore::const_new(1);
 
 /// What the operator sends, after the connection.
 #[derive(Serialize, Deserialize)]
@@ -113,19 +125,52 @@ impl Call {
     }
 }
 
-/// A map by partition as a list of pairs, because JSON's keys are strings.
+/// A map by partition as a list of topics, each with a list of pairs: JSON's keys are strings, and a
+/// topic's name need not be there once for each of its thousands of partitions. Read into the map as
+/// it comes, so that only one topic is in memory twice.
 mod pairs {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::{fmt, marker::PhantomData};
+
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{SeqAccess, Visitor},
+    };
 
     use super::{KafkaError, PerPartition, TopicPartition};
 
     pub fn serialize<T: Serialize, S: Serializer>(answers: &PerPartition<T>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(answers)
+        let mut topics: Vec<(&str, Vec<(i32, &Result<T, KafkaError>)>)> = vec![];
+        for (at, answer) in answers {
+            match topics.last_mut().filter(|(topic, _)| *topic == at.topic) {
+                Some((_, partitions)) => partitions.push((at.partition, answer)),
+                None => topics.push((&at.topic, vec![(at.partition, answer)])),
+            }
+        }
+        topics.serialize(serializer)
     }
 
     pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<PerPartition<T>, D::Error> {
-        let pairs = Vec::<(TopicPartition, Result<T, KafkaError>)>::deserialize(deserializer)?;
-        Ok(pairs.into_iter().collect())
+        deserializer.deserialize_seq(Topics(PhantomData))
+    }
+
+    struct Topics<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Topics<T> {
+        type Value = PerPartition<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of topics")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut answers = PerPartition::new();
+            while let Some((topic, partitions)) = list.next_element::<(String, Vec<(i32, Result<T, KafkaError>)>)>()? {
+                answers.extend(
+                    partitions.into_iter().map(|(partition, answer)| (TopicPartition::new(topic.clone(), partition), answer)),
+                );
+            }
+            Ok(answers)
+        }
     }
 }
 
@@ -161,19 +206,40 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), message: &impl Ser
 }
 
 /// Reads messages.
-pub(super) struct Reader<R>(FramedRead<R, LengthDelimitedCodec>);
+pub(super) struct Reader<R>(R);
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     pub fn new(from: R) -> Self {
-        Self(FramedRead::new(from, codec()))
+        Self(from)
     }
 
     /// The next message, whose memory is overwritten afterwards; `None` at the end.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        let Some(mut frame) = self.0.next().await.transpose()? else { return Ok(None) };
-        let message = serde_json::from_slice(&frame);
-        frame.as_mut().zeroize();
-        Ok(Some(message?))
+    pub async fn next<T: DeserializeOwned + Send + 'static>(&mut self) -> io::Result<Option<T>> {
+        let mut length = [0; 4];
+        if self.0.read(&mut length[..1]).await? == 0 {
+            return Ok(None);
+        }
+        self.0.read_exact(&mut length[1..]).await?;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > MAX_MESSAGE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the message has {length} bytes")));
+        }
+        if length <= LARGE_MESSAGE {
+            return Ok(Some(serde_json::from_slice(&self.rest(length).await?)?));
+        }
+        // It is never closed.
+        let _large = READS_LARGE.acquire().await;
+        let message = tokio::time::timeout(LARGE_LIMIT, self.rest(length)).await??;
+        // Not on an asynchronous worker, of which there may be one.
+        let read = tokio::task::spawn_blocking(move || serde_json::from_slice(&message)).await?;
+        Ok(Some(read?))
+    }
+
+    /// The rest of a message, whose memory is overwritten afterwards.
+    async fn rest(&mut self, length: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut message = Zeroizing::new(vec![0; length]);
+        self.0.read_exact(&mut message).await?;
+        Ok(message)
     }
 }
 
@@ -206,6 +272,19 @@ mod tests {
         let response: Response = Reader::new(bytes.as_slice()).next().await.unwrap().unwrap();
         assert_eq!((response.number, response.reply.unwrap().bounds()), (7, Some(answers)));
         assert_eq!(Reply::Partitions(vec![1]).bounds(), None);
+    }
+
+    #[tokio::test]
+    async fn a_topic_is_named_once_and_large_answers_are_read_too() {
+        let committed = Committed { offset: 1_000_000, metadata: "".into() };
+        let each =
+            (0..50_000).map(|partition| (TopicPartition::new("a-topic-with-a-name", partition), Ok(Some(committed.clone()))));
+        let answers: PerPartition<Option<Committed>> = each.collect();
+        let mut bytes = vec![];
+        write(&mut bytes, &Response { number: 7, reply: Ok(Reply::AllCommitted(answers.clone())) }).await.unwrap();
+        assert!(bytes.len() > LARGE_MESSAGE && bytes.len() < 55 * answers.len(), "{}", bytes.len());
+        let response: Response = Reader::new(bytes.as_slice()).next().await.unwrap().unwrap();
+        assert_eq!(response.reply.unwrap().all_committed(), Some(answers));
     }
 
     #[test]

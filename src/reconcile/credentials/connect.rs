@@ -31,6 +31,9 @@ pub(in crate::reconcile) async fn connect(
 ) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
     // On the heap, because the futures that await this one are large already.
     let admin = context.kafka.connect(&Box::pin(connection(context, request)).await?).await?;
+    if status.and_then(|status| status.phase).is_some_and(Phase::may_hold) {
+        admin.prefer();
+    }
     // Planning reads the cluster's id again.
     let planned = status.filter(|status| !matches!(status.phase, None | Some(Phase::Pending | Phase::Planning)));
     if let Some(planned) = planned.and_then(|status| status.group.as_ref()?.cluster_id.as_deref()) {
