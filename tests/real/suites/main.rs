@@ -27,6 +27,7 @@ mod process;
 mod resets;
 mod rights;
 mod soak;
+mod starved;
 mod targets;
 mod uninstall;
 mod whole;
