@@ -55,8 +55,8 @@ fn it_is_the_whole_install_with_roles_in_each_namespace_instead_of_rights_in_the
     // In the cluster it may read the policies that bound it, by their names, and nothing else.
     let binding = of_kind(&some, "ClusterRoleBinding").next().unwrap();
     let named = |role: &&Value| role["metadata"]["name"] == binding["roleRef"]["name"];
-    let rules = of_kind(&some, "ClusterRole").find(named).unwrap()["rules"].as_array().unwrap();
-    for rule in rules {
+    let role = of_kind(&some, "ClusterRole").find(named).unwrap();
+    for rule in role["rules"].as_array().unwrap() {
         assert_eq!((&rule["apiGroups"], &rule["verbs"]), (&json!(["admissionregistration.k8s.io"]), &json!(["get"])));
         assert!(rule["resourceNames"].as_array().is_some_and(|names| !names.is_empty()), "{rule}");
     }
