@@ -46,6 +46,11 @@ pub struct Totals {
 pub struct PartitionStatus {
     /// The topic of the partition.
     pub topic: String,
+    /// The id of the topic when the plan was made, as `kafka-topics --describe` prints it, by which
+    /// the topic is told from a later one of the same name. Absent when the brokers have no ids
+    /// (before Kafka 2.8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     /// The number of the partition, from 0.
     pub partition: i32,
     /// The committed offset before the reset. Absent when the group had not committed here.

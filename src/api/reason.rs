@@ -447,6 +447,13 @@ reasons! {
         /// Nothing is committed on the other cluster, and the replicas are restored. Create the
         /// reset again under a new name.
         ClusterChanged,
+        /// A topic was deleted and created again after the plan was made, or after the reset that
+        /// is to be undone: its id is another one.
+        ///
+        /// The planned offsets are those of the deleted topic, so none of them is committed, and
+        /// the replicas are restored. Create the reset again under a new name; instead of an undo,
+        /// name a target in the new topic.
+        TopicRecreated,
         /// The broker does not know the group: it has neither members nor committed offsets.
         ///
         /// Nothing was stopped and no offset was changed. Check `spec.group` and `spec.kafka`; if

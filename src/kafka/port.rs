@@ -1,6 +1,6 @@
 //! The port to Kafka: what the operator needs of a cluster, in the operator's own types.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -106,6 +106,14 @@ pub trait GroupAdmin: Send + Sync {
     /// # Errors
     /// When no broker answered; a refusal is an answer.
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError>;
+
+    /// The id of each topic, by which a topic is told from a later one of the same name. Left out
+    /// are topics that do not exist or may not be described, and all topics of brokers that have no
+    /// ids (before Kafka 2.8).
+    ///
+    /// # Errors
+    /// When no broker answered; a refusal is an answer.
+    async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError>;
 }
 
 /// For how long from now a commit may be under way; zero when none may be sent. Called right before

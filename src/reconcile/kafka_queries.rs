@@ -1,6 +1,9 @@
 //! The queries to Kafka of each phase, in the order in which they must come.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::StreamExt;
 
@@ -53,6 +56,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         sources: BTreeMap::new(),
         undone,
         topics: BTreeMap::new(),
+        topic_ids: BTreeMap::new(),
         bounds: BTreeMap::new(),
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
@@ -72,7 +76,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         .collect();
     let exact = admin.committed(&request.group, &existing).await?;
     seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
-    seen.access = admin.access(&request.group, &seen.topics.keys().cloned().collect::<Vec<_>>()).await?;
+    let names: Vec<String> = seen.topics.keys().cloned().collect();
+    (seen.access, seen.topic_ids) = futures::try_join!(admin.access(&request.group, &names), admin.topic_ids(&names))?;
     // A request that cannot be expanded needs no more data: the plan reports why.
     let Ok(scoped) = aside(false, || expand::expand(request, &seen)).await else { return Ok(seen) };
     let partitions: Vec<TopicPartition> = scoped.goals.keys().cloned().collect();
@@ -95,7 +100,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     Ok(seen)
 }
 
-/// The data for the decision to commit; the group last, so that its state is as fresh as possible.
+/// The data for the decision to commit; the group last, so that its state is as fresh as possible,
+/// and beside it the topics' ids.
 async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
     let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
@@ -106,8 +112,10 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
     let stable_ends = admin.stable_ends(&stable).await?;
     let bounds = admin.bounds(&partitions).await?;
     let committed = admin.committed(&request.group, &partitions).await?;
-    let group = admin.describe_group(&request.group).await?;
-    Ok(CommitSeen { bounds, stable_ends, committed, group })
+    let with_id = status.partitions.iter().filter(|planned| planned.topic_id.is_some()).map(|planned| planned.topic.clone());
+    let topics: Vec<String> = with_id.collect::<BTreeSet<_>>().into_iter().collect();
+    let (topic_ids, group) = futures::try_join!(admin.topic_ids(&topics), admin.describe_group(&request.group))?;
+    Ok(CommitSeen { bounds, stable_ends, committed, topic_ids, group })
 }
 
 /// The group after the run, and its offsets where they are still looked at. Offsets that cannot be read withhold nothing of the group.

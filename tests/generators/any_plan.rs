@@ -143,6 +143,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
         sources: BTreeMap::new(),
         undone: None,
         topics: BTreeMap::new(),
+        topic_ids: BTreeMap::new(),
         bounds: PerPartition::new(),
         stable_ends: PerPartition::new(),
         times: PerPartition::new(),
@@ -166,6 +167,9 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
     });
     for topic in expand::topics(request, &seen) {
         let partitions = if random.percent(97) { Ok(vec![0, 1, 2]) } else { Err(any_error(random)) };
+        if random.percent(80) {
+            seen.topic_ids.insert(topic.clone(), if random.percent(95) { "first" } else { "recreated" }.into());
+        }
         seen.topics.insert(topic, partitions);
     }
     seen.bounds = per_partition(random, &all, |random, _| {
@@ -188,7 +192,11 @@ pub fn planned(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>>
             for partition in &plan.partitions {
                 let at = TopicPartition::new(&partition.topic, partition.partition);
                 let bounds = seen.bounds[&at].as_ref().unwrap_or_else(|error| panic!("{at} is planned without bounds: {error}"));
-                let (within, sound) = (bounds.start..=bounds.end, partition.headroom >= 0 && partition.replayed >= 0);
+                // A record that was found for a time may have arrived after the end was read.
+                let found =
+                    seen.times.get(&at).and_then(|found| found.as_ref().ok()?.map(|found| found.offset.saturating_add(1)));
+                let end = found.filter(|_| partition.requested_timestamp.is_some()).map_or(bounds.end, |end| end.max(bounds.end));
+                let (within, sound) = (bounds.start..=end, partition.headroom >= 0 && partition.replayed >= 0);
                 assert!(
                     within.contains(&partition.target_offset) && sound && partition.skipped >= 0,
                     "{bounds:?}: {partition:?}"

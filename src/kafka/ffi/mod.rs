@@ -20,4 +20,4 @@ pub(super) use handle::{Answers, Handle, Operations};
 pub(super) use offsets::{Isolation, alter, list_committed, list_offsets};
 pub(super) use raw_error::{INVALID_ARGUMENT, RawError, UNKNOWN_TOPIC};
 pub(super) use token::set_token;
-pub(super) use topics::{Leaders, cluster_id, topic_leaders, topic_operations};
+pub(super) use topics::{Leaders, cluster_id, topic_ids, topic_leaders, topic_operations};

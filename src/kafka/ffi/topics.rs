@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::CString, ptr, time::Duration};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rdkafka_sys as sys;
 
 use super::{
@@ -9,6 +10,8 @@ use super::{
     plain,
     raw_error::{RawError, UNKNOWN_TOPIC, check, text},
 };
+
+type Description = sys::rd_kafka_TopicDescription_t;
 
 /// A topic, and the operations that are allowed on it.
 type Answer = (String, Result<Operations, RawError>);
@@ -18,9 +21,51 @@ pub(in crate::kafka) type Leaders = BTreeMap<i32, bool>;
 
 /// The operations that are allowed on topics, per topic. `topics` holds no name twice.
 pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit: Duration) -> Result<Vec<Answer>, RawError> {
+    let mut count = 0;
+    // SAFETY: a valid description, by the contract of `described`; its list and the list's length
+    // belong together.
+    described(handle, topics, limit, true, |topic| unsafe {
+        let first = plain::rd_kafka_TopicDescription_authorized_operations(topic.cast(), &raw mut count);
+        operations(first, count)
+    })
+}
+
+/// The id of each topic as Kafka's tools write it; `None` where the broker has none. `topics` holds
+/// no name twice.
+pub(in crate::kafka) fn topic_ids(
+    handle: Handle,
+    topics: &[&str],
+    limit: Duration,
+) -> Result<Vec<(String, Result<Option<String>, RawError>)>, RawError> {
+    // SAFETY: a valid description, by the contract of `described`, whose id lives as long.
+    described(handle, topics, limit, false, |topic| unsafe {
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        if id.is_null() {
+            return None;
+        }
+        id_text(sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id))
+    })
+}
+
+/// A topic's id as Kafka's tools write it. Zero is none: the broker's metadata has no ids.
+fn id_text(most: i64, least: i64) -> Option<String> {
+    let bits = (u128::from(most.cast_unsigned()) << 64) | u128::from(least.cast_unsigned());
+    (bits != 0).then(|| BASE64_URL_SAFE_NO_PAD.encode(bits.to_be_bytes()))
+}
+
+/// Describes topics, and passes each description to `read`: valid, and alive only during that call.
+fn described<T>(
+    handle: Handle,
+    topics: &[&str],
+    limit: Duration,
+    with_operations: bool,
+    mut read: impl FnMut(*const Description) -> T,
+) -> Result<Vec<(String, Result<T, RawError>)>, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit)?;
-    include_operations(&options)?;
+    if with_operations {
+        include_operations(&options)?;
+    }
     let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, RawError>>()?;
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: pointer and length belong together; the strings are valid during the call, which
@@ -42,11 +87,7 @@ pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit:
         let count = if found.is_null() { 0 } else { count };
         let answers = (0..count).map(|index| {
             let topic = *found.add(index);
-            let answer = check(sys::rd_kafka_TopicDescription_error(topic)).map(|()| {
-                let mut count = 0;
-                let first = plain::rd_kafka_TopicDescription_authorized_operations(topic.cast(), &raw mut count);
-                operations(first, count)
-            });
+            let answer = check(sys::rd_kafka_TopicDescription_error(topic)).map(|()| read(topic));
             (text(sys::rd_kafka_TopicDescription_name(topic)), answer)
         });
         Ok(answers.collect())
@@ -130,4 +171,18 @@ unsafe fn items<T>(first: *mut T, count: i32) -> impl Iterator<Item = *const T> 
     let count = if first.is_null() { 0 } else { usize::try_from(count).unwrap_or(0) };
     // SAFETY: by the contract of this function.
     (0..count).map(move |index| unsafe { first.add(index) }.cast_const())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_kafkas_tools_do_and_zero_is_none() {
+        assert_eq!(id_text(0, 0), None);
+        // `Uuid.toString` of Kafka's clients.
+        assert_eq!(id_text(0, 1).as_deref(), Some("AAAAAAAAAAAAAAAAAAAAAQ"));
+        assert_eq!(id_text(-1, -1).as_deref(), Some("_____________________w"));
+        assert_eq!(id_text(i64::MIN, 0).as_deref(), Some("gAAAAAAAAAAAAAAAAAAAAA"));
+    }
 }

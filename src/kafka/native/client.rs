@@ -406,6 +406,25 @@ impl GroupAdmin for Client {
         })
         .await
     }
+
+    async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
+        let topics: BTreeSet<String> = topics.iter().cloned().collect();
+        self.blocking(move |session| {
+            let possible: Vec<&str> =
+                topics.iter().map(String::as_str).filter(|topic| batches::impossible_topic(topic).is_none()).collect();
+            if possible.is_empty() {
+                return Ok(BTreeMap::new());
+            }
+            let ask = |native: &Native| ffi::topic_ids(handle(native), &possible, REQUEST_LIMIT);
+            let answers = session.ask(None, ask).map_err(|raw| error_codes::error(&raw, "topics"));
+            let answers = match answers {
+                Err(error) if !error.kind.is_transient() => vec![],
+                answers => answers?,
+            };
+            Ok(answers.into_iter().filter_map(|(topic, id)| Some((topic, id.ok()??))).collect())
+        })
+        .await
+    }
 }
 
 /// A last stable offset, which must not be a sentinel.

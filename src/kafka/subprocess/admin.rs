@@ -1,6 +1,10 @@
 //! The port over a client in another process.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore};
@@ -181,5 +185,15 @@ impl GroupAdmin for SubprocessAdmin {
         // Only the topics of the call.
         let topics_read = topics.iter().map(|topic| (topic.clone(), topics_read.get(topic).copied().flatten()));
         Ok(Access { group_read, topics_read: topics_read.collect() })
+    }
+
+    async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut ids = self.ask(Call::TopicIds { topics: topics.to_vec() }, Reply::topic_ids).await?;
+        // Only the topics of the call.
+        ids.retain(|topic, _| topics.contains(topic));
+        Ok(ids)
     }
 }

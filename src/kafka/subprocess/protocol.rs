@@ -1,6 +1,6 @@
 //! The protocol between the operator and a client's process: JSON messages, each after its length.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use rustix::time::{ClockId, clock_gettime};
@@ -111,6 +111,7 @@ calls! {
     commit Commit(group: str, offsets: [(TopicPartition, Committed)]) -> #[serde(with = "pairs")] PerPartition<()>, "committing";
     remove_members RemoveMembers(group: str, members: [GroupMember]) -> (), "removing members from the group";
     access Access(group: str, topics: [String]) -> Access, "reading the allowed operations";
+    topic_ids TopicIds(topics: [String]) -> BTreeMap<String, String>, "reading the topics' ids";
 }
 
 impl Call {

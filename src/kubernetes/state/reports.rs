@@ -236,6 +236,7 @@ mod tests {
         let one = |partition: i32| PartitionStatus {
             topic: "orders".into(),
             partition,
+            topic_id: Some("rFvVvvXVQEmAkLvuyvrRQA".into()),
             before: Some(i64::from(partition) * 7919),
             before_metadata: (metadata > 0).then(|| format!("{partition:0metadata$}")),
             before_metadata_base64: None,

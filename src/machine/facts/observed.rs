@@ -101,6 +101,8 @@ pub struct PlanSeen {
     pub undone: Option<Seen<Undone>>,
     /// Each topic of the request with its partitions, or why they are not known.
     pub topics: BTreeMap<String, Result<Vec<i32>, KafkaError>>,
+    /// The id of each topic, where the brokers have ids.
+    pub topic_ids: BTreeMap<String, String>,
     /// The bounds, read before the times were looked up, so that no record can fall between the
     /// two.
     pub bounds: PerPartition<Bounds>,
@@ -137,6 +139,9 @@ pub struct CommitSeen {
     pub stable_ends: PerPartition<i64>,
     /// The committed offsets as they are now.
     pub committed: PerPartition<Option<Committed>>,
+    /// The id of each topic that has one in the plan, as far as the brokers report it now: read
+    /// after the bounds and the offsets, which may be those of a later topic of the same name.
+    pub topic_ids: BTreeMap<String, String>,
     /// The group.
     pub group: Group,
 }

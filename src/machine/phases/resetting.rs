@@ -14,7 +14,7 @@ use crate::machine::{
     plan::{self, limits},
     refusal::{Refusal, kafka_reason, kafka_summary},
     request::Request,
-    text::{Message, count, name_partitions},
+    text::{Message, count, name_partitions, some},
     totals::totals,
 };
 
@@ -23,6 +23,9 @@ const REFUSED: &str = "The broker refused the commit because a consumer had join
 
 /// How many kinds of errors of partitions a message names.
 const NAMED_ERRORS: usize = 5;
+
+/// How many other topics a message names.
+const NAMED_TOPICS: usize = 3;
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_stopped() {
@@ -58,12 +61,51 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     if !group::is_empty(&seen.group) {
         return joined(pass, "A consumer joined the group before the commit");
     }
+    if let Some(recreated) = recreated(&mut pass, seen) {
+        let message = recreated.detail(pass.offsets_changed());
+        return pass.finish(Phase::Failed, Reason::TopicRecreated, message);
+    }
     if !Guard::PlanFinal.allows(pass.status.final_plan_time.is_some()) {
         return make_final(pass, request, seen);
     }
     // A run that an earlier version of the operator had begun has none yet.
     name_receipt(&mut pass, request);
     commit(pass, request, seen)
+}
+
+/// A topic that was deleted and created again since the plan was made: the offsets of the plan are
+/// those of the deleted one. Before the first commit that is why nothing is committed; after it,
+/// the partitions of that topic have failed.
+///
+/// A topic whose id is not known, then or now, counts as the same.
+fn recreated(pass: &mut Pass<'_>, seen: &CommitSeen) -> Option<Message> {
+    let is_other = |planned: &PartitionStatus| {
+        let now = seen.topic_ids.get(&planned.topic);
+        planned.topic_id.as_ref().zip(now).is_some_and(|(then, now)| then != now)
+    };
+    let counts = |planned: &PartitionStatus| !matches!(planned.outcome, PartitionOutcome::Failed | PartitionOutcome::Skipped);
+    let topics: BTreeSet<String> = pass
+        .status
+        .partitions
+        .iter()
+        .filter(|planned| counts(planned) && is_other(planned))
+        .map(|planned| planned.topic.clone())
+        .collect();
+    let first = topics.first()?;
+    if pass.status.commits > 0 {
+        for planned in pass.status.partitions.iter_mut().filter(|planned| topics.contains(&planned.topic) && counts(planned)) {
+            fail(planned, "its topic was deleted and created again after the plan was made".to_owned());
+        }
+        return None;
+    }
+    let others: Vec<&String> = topics.iter().skip(1).collect();
+    let others = if others.is_empty() { String::new() } else { format!("The same happened to {}", some(&others, NAMED_TOPICS)) };
+    Some(
+        Message::naming([first], |[topic]| format!("Topic {topic} was deleted and created again after the plan was made"))
+            .detail(others)
+            .detail("The planned offsets are those of the deleted topic")
+            .advice("Create the reset again under a new name"),
+    )
 }
 
 /// From here on there may be a receipt; the caller writes it before the status that counts the

@@ -39,6 +39,14 @@ fn clamp_into(offset: i64, bounds: Bounds) -> (i64, Option<Clamp>) {
     if offset < bounds.start { (bounds.start, Some(Clamp::BelowLogStart)) } else { (offset, None) }
 }
 
+/// The bounds, in which the record that was found for a time lies: it may have arrived after the
+/// end was read.
+#[must_use]
+pub fn with_match(bounds: Bounds, found: Option<TimestampMatch>) -> Bounds {
+    let end = found.map_or(bounds.end, |found| bounds.end.max(found.offset.saturating_add(1)));
+    Bounds { end, ..bounds }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -21,7 +21,7 @@ pub use self::members::unmatched_addresses;
 use std::fmt;
 
 use self::{
-    clamp::{clamp_offset, resolve_timestamp},
+    clamp::{clamp_offset, resolve_timestamp, with_match},
     expand::commit_of,
 };
 use super::{
@@ -75,11 +75,12 @@ pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
 }
 
 fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &PlanSeen) -> Result<PartitionStatus, Problem> {
-    let bounds = *answered(&seen.bounds, at)?;
+    let mut bounds = *answered(&seen.bounds, at)?;
     let committed = commit_of(&seen.committed, at).map_err(|error| Problem::from_kafka(error, at))?;
     let mut planned = PartitionStatus {
         topic: at.topic.clone(),
         partition: at.partition,
+        topic_id: seen.topic_ids.get(&at.topic).cloned(),
         before: None,
         before_metadata: None,
         before_metadata_base64: None,
@@ -122,6 +123,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
             planned.requested_timestamp = micro_time(*millis);
             planned.matched_timestamp = found.and_then(|found| micro_time(found.timestamp));
             (planned.target_offset, planned.clamped) = resolve_timestamp(*millis, found, bounds);
+            bounds = with_match(bounds, found);
         }
     }
     let stable_end = match goal {

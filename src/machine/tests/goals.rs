@@ -182,6 +182,35 @@ fn an_undo_goes_to_what_was_recorded_before() {
     assert!(found.left_out[0].contains("there was no committed offset for partition 1 of topic orders"));
 }
 
+#[rstest]
+#[case::the_same(Some("a"), Some("a"), false)]
+#[case::another(Some("a"), Some("b"), true)]
+#[case::none_was_recorded(None, Some("b"), false)]
+#[case::none_is_reported(Some("a"), None, false)]
+fn an_undo_on_a_topic_that_was_created_again_is_refused(
+    #[case] then: Option<&str>,
+    #[case] now: Option<&str>,
+    #[case] refused: bool,
+) {
+    let request = Request { work: Work::Undo("replay".into()), ..request() };
+    let mut undone = undone(PartitionOutcome::Reset);
+    for done in &mut undone.partitions {
+        done.topic_id = then.map(str::to_owned);
+    }
+    let topic_ids = now.map(|id| ("orders".to_owned(), id.to_owned())).into_iter().collect();
+    let found = plan(&request, &PlanSeen { undone: Some(Seen::Known(undone)), topic_ids, ..plan_seen() });
+    if !refused {
+        assert_eq!(found.unwrap().partitions[0].topic_id.as_deref(), now);
+        return;
+    }
+    assert_eq!(
+        found.unwrap_err()[0].message.full(),
+        "Topic orders was created again since OffsetReset replay. The offsets from before are those of the topic that was deleted \
+         since. Name a target in the new topic in spec.resets, and create the reset under a new name"
+    );
+    assert_eq!(reasons(&plan(&request, &PlanSeen { undone: None, ..plan_seen() })), [Reason::UndoNotPossible]);
+}
+
 /// Some consumers keep state in the metadata of their commits, and a commit would replace it.
 #[rstest]
 #[case::an_offset(Goal::Offset(50), OutOfRange::Clamp, [PartitionOutcome::Unchanged, P])]

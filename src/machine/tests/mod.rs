@@ -215,6 +215,7 @@ pub(super) fn plan_seen() -> PlanSeen {
         sources: BTreeMap::new(),
         undone: None,
         topics: BTreeMap::from([("orders".to_owned(), Ok(vec![0, 1]))]),
+        topic_ids: BTreeMap::new(),
         bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
@@ -226,6 +227,7 @@ pub(super) fn commit_seen(group: Group, stands: &Result<Option<Committed>, Kafka
         bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
         stable_ends: BTreeMap::new(),
         committed: per_partition(stands),
+        topic_ids: BTreeMap::new(),
         group,
     })
 }
@@ -242,6 +244,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
     PartitionStatus {
         topic: "orders".into(),
         partition,
+        topic_id: None,
         before: Some(50),
         before_metadata: None,
         before_metadata_base64: None,

@@ -47,6 +47,18 @@ fn entries_may_mix_partitions_and_targets() {
     assert_eq!(totals(&planned).clamped, 1);
 }
 
+/// The bounds are read before the times are looked up.
+#[rstest]
+#[case::the_next_record(100, 101)]
+#[case::many_records_later(250, 251)]
+fn a_record_that_arrived_after_the_end_was_read_is_no_offset_out_of_range(#[case] offset: i64, #[case] log_end: i64) {
+    let mut seen = plan_seen();
+    seen.times = per_partition(&Ok(Some(TimestampMatch { offset, timestamp: 6_000 })));
+    let request = Request { out_of_range: OutOfRange::Fail, ..asking(vec![entry("orders", None, Goal::Timestamp(5_000))]) };
+    let planned = plan(&request, &seen).unwrap().partitions;
+    assert_eq!((planned[0].target_offset, planned[0].log_end, planned[0].clamped), (offset, log_end, None));
+}
+
 #[test]
 fn a_partition_without_a_commit_is_planned_and_shown_without_a_before() {
     let mut seen = plan_seen();

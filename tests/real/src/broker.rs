@@ -73,13 +73,32 @@ impl Broker {
 
     pub async fn topic_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
         let name = unique(name);
-        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        self.create(&name, partitions, config).await;
+        name
+    }
+
+    /// A topic of this very name.
+    pub async fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
         for result in self.admin.create_topics(&[new], &options).await.unwrap() {
             result.unwrap();
         }
-        name
+    }
+
+    /// Deletes a topic, and creates another one under its name, with these partitions and no records.
+    pub async fn recreate(&self, topic: &str, partitions: i32) {
+        self.delete_topic(topic).await;
+        let is_gone = async |admin: &dyn GroupAdmin| admin.partitions(topic).await.is_err();
+        let admin = self.group_admin().await;
+        let gone = async {
+            while !is_gone(admin.as_ref()).await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(PATIENCE, gone).await.expect("the topic is deleted");
+        self.create(topic, partitions, &[]).await;
     }
 
     /// Gives a topic this configuration and no other.

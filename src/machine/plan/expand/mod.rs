@@ -4,7 +4,7 @@
 mod selected;
 
 use self::selected::{Selected, TopicCommits};
-use crate::api::{MAX_PARTITIONS, PartitionOutcome, Position, Reason};
+use crate::api::{MAX_PARTITIONS, PartitionOutcome, PartitionStatus, Position, Reason};
 use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
     metadata,
@@ -295,6 +295,18 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// The topics that a reset has set offsets in and that have another id now. A topic whose id is
+    /// not known, then or now, counts as the same.
+    fn recreated_since(&self, undone: &Undone) -> BTreeSet<String> {
+        let set: BTreeSet<TopicPartition> = set_by(undone).map(|(at, _)| at).collect();
+        let is_other = |done: &&PartitionStatus| {
+            let now = self.seen.topic_ids.get(&done.topic);
+            done.topic_id.as_ref().zip(now).is_some_and(|(then, now)| then != now)
+        };
+        let others = undone.partitions.iter().filter(|done| set.contains(&TopicPartition::new(&done.topic, done.partition)));
+        others.filter(is_other).map(|done| done.topic.clone()).collect()
+    }
+
     fn undo(&mut self, name: &str, group: &str) {
         let cannot = |why: &str| Message::naming([name], |[name]| format!("OffsetReset {name} cannot be undone: {why}"));
         let undone = match &self.seen.undone {
@@ -328,6 +340,15 @@ impl<'a> Expansion<'a> {
             let message =
                 format!("OffsetReset {name} used another cluster or other brokers: make sure that this is the same cluster");
             self.scoped.left_out.push(message);
+        }
+        let recreated = self.recreated_since(undone);
+        for topic in &recreated {
+            let message = Message::naming([topic, name], |[topic, name]| {
+                format!("Topic {topic} was created again since OffsetReset {name}")
+            })
+            .detail("The offsets from before are those of the topic that was deleted since")
+            .advice("Name a target in the new topic in spec.resets, and create the reset under a new name");
+            self.refuse(Reason::TopicRecreated, message);
         }
         let (mut any, mut without, mut gone) = (false, vec![], vec![]);
         for (at, before) in set_by(undone) {

@@ -227,6 +227,7 @@ impl Memory {
                 bounds: one(Bounds { start: log_start.into(), end: LOG_END.into() }),
                 stable_ends: PerPartition::new(),
                 committed: one(Some(committed(group))),
+                topic_ids: std::collections::BTreeMap::new(),
                 group: described(group),
             }),
             (Kafka::Seen { group, .. }, _) => KafkaSeen::Group(described(group)),

@@ -272,3 +272,62 @@ fn a_reset_of_another_operator_that_commits_meanwhile_is_named_and_not_committed
         assert!(why.starts_with("OffsetReset other/replay of another operator has committed meanwhile"), "{why}");
     }
 }
+/// A look before a commit, with this id of the topic.
+fn run_with_id(status: &OffsetResetStatus, stands: &Result<Option<Committed>, KafkaError>, id: Option<&str>) -> Decision {
+    let mut kafka = commit_seen(empty(), stands);
+    if let KafkaSeen::ForCommit(seen) = &mut kafka {
+        seen.topic_ids = id.map(|id| ("orders".to_owned(), id.to_owned())).into_iter().collect();
+    }
+    decide(Ok(&request()), status, &seen(gone(), kafka), at(7))
+}
+
+#[rstest]
+#[case::the_same(Some("a"), Some("a"), false)]
+#[case::another(Some("a"), Some("b"), true)]
+#[case::the_brokers_had_none(None, Some("b"), false)]
+#[case::the_brokers_have_none(Some("a"), None, false)]
+fn nothing_is_committed_to_a_topic_that_was_created_again_since_the_plan(
+    #[case] then: Option<&str>,
+    #[case] now: Option<&str>,
+    #[case] refused: bool,
+) {
+    let planned = |partition| PartitionStatus { topic_id: then.map(str::to_owned), ..planned_partition(partition) };
+    let fresh = OffsetResetStatus { partitions: vec![planned(0), planned(1)], ..status_in(Phase::Resetting) };
+    for status in [fresh, final_plan([planned(0), planned(1)])] {
+        let decision = run_with_id(&status, &committed(50, ""), now);
+        assert_eq!(outcome(&decision), refused.then_some((Phase::Failed, Reason::TopicRecreated)));
+        if refused {
+            assert_eq!((decision.status.commits, sent(&decision)), (0, vec![]));
+            assert_eq!(
+                decision.status.outcome.as_ref().unwrap().explanation(),
+                "Topic orders was deleted and created again after the plan was made. The planned offsets are those of the deleted topic. No \
+                 offset was changed. Create the reset again under a new name"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_is_created_again_after_the_first_commit_fails_its_partitions_and_no_others() {
+    let planned = |topic: &str, outcome| PartitionStatus {
+        topic: topic.into(),
+        topic_id: Some("a".into()),
+        outcome,
+        ..planned_partition(0)
+    };
+    let partitions = [planned("orders", PartitionOutcome::Unconfirmed), planned("payments", PartitionOutcome::Unconfirmed)];
+    let status = OffsetResetStatus { commits: 1, ..final_plan(partitions) };
+    let mut kafka = commit_seen(empty(), &committed(10, MARKER));
+    if let KafkaSeen::ForCommit(seen) = &mut kafka {
+        seen.committed.insert(TopicPartition::new("payments", 0), committed(10, MARKER));
+        seen.bounds.insert(TopicPartition::new("payments", 0), Ok(Bounds { start: 0, end: 100 }));
+        seen.topic_ids = [("orders".to_owned(), "b".to_owned()), ("payments".to_owned(), "a".to_owned())].into();
+    }
+    let decision = decide(Ok(&request()), &status, &seen(gone(), kafka), at(7));
+    assert_eq!(outcome(&decision), Some((Phase::Failed, Reason::PartiallyReset)));
+    let outcomes: Vec<_> = decision.status.partitions.iter().map(|planned| planned.outcome).collect();
+    assert_eq!(outcomes, [PartitionOutcome::Failed, PartitionOutcome::Reset]);
+    let said = decision.status.outcome.as_ref().unwrap().explanation();
+    let why = "Not reset: partition 0 of topic orders: its topic was deleted and created again after the plan was made";
+    assert!(said.contains(why), "{said}");
+}

@@ -1,6 +1,6 @@
 //! The layer in front of the broker. A question about nothing is not sent, and so is no request.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use offset_reset_operator::{
@@ -101,5 +101,12 @@ impl<L: Layer> GroupAdmin for Client<L> {
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
         self.ask("access", self.real.access(group, topics)).await
+    }
+
+    async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
+        if topics.is_empty() {
+            return self.real.topic_ids(topics).await;
+        }
+        self.ask("topic_ids", self.real.topic_ids(topics)).await
     }
 }

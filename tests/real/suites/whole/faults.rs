@@ -1,6 +1,7 @@
 //! Faults that a real broker cannot be made to show at the right moment: a layer around the client puts them in.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex},
     time::Duration,
@@ -119,6 +120,10 @@ impl GroupAdmin for Client {
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
         self.real.access(group, topics).await
+    }
+
+    async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
+        self.real.topic_ids(topics).await
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {

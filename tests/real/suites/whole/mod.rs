@@ -10,6 +10,7 @@ mod metadata;
 mod orphans;
 mod plans;
 mod receipts;
+mod recreated;
 mod reports;
 mod sharing;
 mod transactions;
