@@ -8,9 +8,11 @@
 //! limit passes.
 
 mod auth;
+mod broker_connection;
 mod connection;
 mod diagnostics;
 mod ffi;
+mod listed_groups;
 mod native;
 mod pool;
 mod port;

@@ -37,9 +37,9 @@ pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
         43 => KafkaErrorKind::UnsupportedForMessageFormat,
         69 => KafkaErrorKind::GroupNotFound,
         88 => KafkaErrorKind::UnstableOffset,
-        // Timed out: at the broker, here, as a message, in a queue; and a client that was closed
-        // during the call.
-        7 | -185 | -192 | -166 | -197 => KafkaErrorKind::Timeout,
+        // Timed out: at the broker, here, as a message, in a queue; a client that was closed
+        // during the call; and a call to several brokers of which not all have answered (-158).
+        7 | -185 | -192 | -166 | -197 | -158 => KafkaErrorKind::Timeout,
         unreadable if is_unreadable(unreadable) => KafkaErrorKind::Timeout,
         TLS => KafkaErrorKind::Tls,
         TOKEN_ENDPOINT => KafkaErrorKind::TokenEndpoint,
@@ -185,6 +185,7 @@ mod tests {
     #[case::timed_out_at_the_broker(7, KafkaErrorKind::Timeout, true)]
     #[case::client_closed(-197, KafkaErrorKind::Timeout, true)]
     #[case::broker_closed(-137, KafkaErrorKind::Timeout, true)]
+    #[case::not_every_broker_has_answered(-158, KafkaErrorKind::Timeout, true)]
     #[case::unreadable(-199, KafkaErrorKind::Timeout, true)]
     #[case::badly_compressed(-198, KafkaErrorKind::Timeout, true)]
     #[case::too_short(-155, KafkaErrorKind::Timeout, true)]

@@ -2,7 +2,7 @@
 //! without blocking an async thread.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -14,13 +14,16 @@ use super::{
     authorized_operations,
     batches::{self, Batch, PARTITIONS_PER_READ},
     describe_group::{self, Described},
+    list_offsets::list_offsets,
+    other_group_types::OtherType,
     session::{Native, Session},
 };
 use crate::{
     kafka::{
         connection::Connection,
         diagnostics::error_codes,
-        ffi::{self, Answers, Handle, Isolation, Leaders, RawError},
+        ffi::{self, Answers, Handle, Isolation, RawError},
+        listed_groups,
         port::{Allowance, GroupAdmin},
         remove_members,
     },
@@ -44,9 +47,6 @@ const EARLIEST: i64 = -2;
 /// `ListOffsets`' timestamp for the end of the log.
 const LATEST: i64 = -1;
 
-/// Kafka's code for a partition without a leader.
-const LEADER_NOT_AVAILABLE: i32 = 5;
-
 /// librdkafka's code for a timeout.
 const TIMED_OUT: i32 = -185;
 
@@ -54,7 +54,7 @@ const TIMED_OUT: i32 = -185;
 pub(in crate::kafka) struct Client {
     /// Absent only while the client is being closed.
     session: Option<Arc<Session>>,
-    /// For [`remove_members`], which does not use librdkafka.
+    /// For [`remove_members`] and [`listed_groups`], which do not use librdkafka.
     connection: Connection,
     allowance: Allowance,
 }
@@ -87,6 +87,29 @@ impl Client {
     }
 }
 
+impl Client {
+    async fn described(&self, group: &str) -> Result<Described, KafkaError> {
+        let group = group.to_owned();
+        self.blocking(move |session| {
+            let describe = |native: &Native| describe_group::describe(native, &group, REQUEST_LIMIT);
+            let described = batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, describe, |_| true));
+            described.map_err(|raw| error_codes::error(&raw, &about(&group)))
+        })
+        .await
+    }
+
+    /// The protocol type with which the group's coordinator lists it, if it does.
+    async fn listed_by_coordinator(&self, group: &str) -> Result<Option<String>, KafkaError> {
+        let session = self.session.as_ref().ok_or_else(closing)?;
+        let token = session.token().await.map_err(|raw| error_codes::error(&raw, &about(group)))?;
+        let listed = listed_groups::protocol_type(&self.connection, token.as_deref(), group).await;
+        if let (Some(token), Err(KafkaError { kind: KafkaErrorKind::Authentication, .. })) = (&token, &listed) {
+            session.refused(token).await;
+        }
+        listed
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         // Closing waits for librdkafka's threads, which would block an async thread.
@@ -114,59 +137,6 @@ fn without_coordinator_error<T>(answers: &Answers<T>) -> bool {
 
 fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
     answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|raw| error_codes::is_coordinator(raw))
-}
-
-fn leaderless() -> RawError {
-    let text = "no broker with a replica of it is up (kafka-topics.sh --describe --unavailable-partitions lists such partitions)";
-    RawError { code: LEADER_NOT_AVAILABLE, text: text.into() }
-}
-
-/// Offsets by specification, for every partition.
-///
-/// Requests the leaders first, and then offsets only for partitions that have one. This avoids a
-/// crash: when librdkafka does not know every leader of a request (2.12.1,
-/// `rd_kafka_topic_partition_list_query_leaders_async`), it continues the request on the calling
-/// thread and, if new metadata arrives at that moment, on its own thread too, and one frees what
-/// the other uses. The remaining risk is a leader that is lost in the microseconds between the two
-/// requests.
-fn list_offsets(
-    session: &Session,
-    asked: &BTreeMap<TopicPartition, i64>,
-    isolation: Isolation,
-) -> Result<PerPartition<(i64, i64)>, KafkaError> {
-    let topics: BTreeSet<&str> = asked.keys().map(|at| at.topic.as_str()).collect();
-    let ask = |native: &Native| {
-        let mut found: HashMap<&str, Result<Leaders, RawError>> = HashMap::new();
-        for topic in &topics {
-            found.insert(topic, ffi::topic_leaders(handle(native), topic, REQUEST_LIMIT)?);
-        }
-        let (mut led, mut answers) = (vec![], vec![]);
-        for (at, spec) in asked {
-            let why = match found.get(at.topic.as_str()) {
-                Some(Ok(leaders)) => match leaders.get(&at.partition) {
-                    Some(true) => {
-                        led.push((at.clone(), *spec));
-                        continue;
-                    }
-                    Some(false) => leaderless(),
-                    None => RawError::of_code(ffi::UNKNOWN_TOPIC),
-                },
-                Some(Err(raw)) => raw.clone(),
-                None => RawError::of_code(ffi::UNKNOWN_TOPIC),
-            };
-            answers.push((at.clone(), Err(why)));
-        }
-        let chunks: Vec<&[(TopicPartition, i64)]> = led.chunks(PARTITIONS_PER_READ).collect();
-        let mut found = ffi::list_offsets(handle(native), &chunks, isolation, REQUEST_LIMIT)?;
-        // A chunk without any answer has lost its leaders meanwhile.
-        let known: HashSet<&TopicPartition> = found.iter().map(|(at, _)| at).collect();
-        let lost: Vec<_> = led.iter().filter(|(at, _)| !known.contains(at)).map(|(at, _)| at.clone()).collect();
-        found.extend(lost.into_iter().map(|at| (at, Err(leaderless()))));
-        answers.extend(found);
-        Ok(answers)
-    };
-    let answers = session.ask(None, ask).map_err(|raw: RawError| error_codes::error(&raw, "offsets"))?;
-    Ok(batches::complete(asked.keys(), answers))
 }
 
 /// Commits chunk by chunk. Once a chunk has no answer, or the coordinator did not accept it after
@@ -229,20 +199,26 @@ impl GroupAdmin for Client {
     }
 
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError> {
-        let group = group.to_owned();
-        self.blocking(move |session| {
-            let describe = |native: &Native| describe_group::describe(native, &group, REQUEST_LIMIT);
-            let described = batches::possible_group(&group).and_then(|()| session.with_coordinator(&group, describe, |_| true));
-            match described {
-                Ok(Described::Consumers(found)) => Ok(found),
-                Ok(Described::Other(other)) => {
-                    let message = format!("{}: {}", about(&group), other.explain());
-                    Err(KafkaError::new(KafkaErrorKind::UnsupportedGroupType, message))
-                }
-                Err(raw) => Err(error_codes::error(&raw, &about(&group))),
-            }
-        })
-        .await
+        let other_type = |other: &OtherType| {
+            let message = format!("{}: {}", about(group), other.explain());
+            Err(KafkaError::new(KafkaErrorKind::UnsupportedGroupType, message))
+        };
+        match self.described(group).await? {
+            Described::Consumers(found) => Ok(found),
+            Described::Other(other) => other_type(&other),
+            Described::Unlisted(unknown) => match self.listed_by_coordinator(group).await? {
+                None => Ok(Group::NotFound),
+                Some(protocol) => match OtherType::listed_as(&protocol) {
+                    Some(other) => other_type(&other),
+                    // The group may have come into being since it was described.
+                    None => match self.described(group).await? {
+                        Described::Consumers(found @ Group::Found(_)) => Ok(found),
+                        Described::Other(other) => other_type(&other),
+                        Described::Consumers(Group::NotFound) | Described::Unlisted(_) => Ok(Group::Found(unknown)),
+                    },
+                },
+            },
+        }
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
@@ -268,8 +244,13 @@ impl GroupAdmin for Client {
         let bounds = self.blocking(move |session| {
             // The start first: a log start that is read first is never above an end that is read
             // later.
-            let starts = list_offsets(session, &asked, Isolation::Uncommitted)?;
-            let ends = list_offsets(session, &asked.into_keys().map(|at| (at, LATEST)).collect(), Isolation::Uncommitted)?;
+            let starts = list_offsets(session, &asked, Isolation::Uncommitted, REQUEST_LIMIT)?;
+            let ends = list_offsets(
+                session,
+                &asked.into_keys().map(|at| (at, LATEST)).collect(),
+                Isolation::Uncommitted,
+                REQUEST_LIMIT,
+            )?;
             // Both hold every partition, in the same order.
             let both = starts.into_iter().zip(ends.into_values());
             Ok(both.map(|((at, start), end)| (at.clone(), bounds_of(&at, start, end))).collect::<PerPartition<Bounds>>())
@@ -283,7 +264,7 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let ends = self.blocking(move |session| list_offsets(session, &asked, Isolation::Committed)).await?;
+        let ends = self.blocking(move |session| list_offsets(session, &asked, Isolation::Committed, REQUEST_LIMIT)).await?;
         answered.extend(ends.into_iter().map(|(at, end)| {
             let end = end.and_then(|(end, _)| stable_end_of(&at, end));
             (at, end)
@@ -301,7 +282,7 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let found = self.blocking(move |session| list_offsets(session, &asked, Isolation::Uncommitted)).await?;
+        let found = self.blocking(move |session| list_offsets(session, &asked, Isolation::Uncommitted, REQUEST_LIMIT)).await?;
         answered.extend(found.into_iter().map(|(at, answer)| {
             // A negative offset means that no record is that recent.
             (at, answer.map(|(offset, timestamp)| (offset >= 0).then_some(TimestampMatch { offset, timestamp })))

@@ -1,6 +1,6 @@
 //! A group's type and state, from all that the brokers report about it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -10,11 +10,12 @@ use crate::{
         diagnostics::error_codes,
         ffi::{self, Handle, RawError},
     },
-    machine::facts::{Group, GroupDescription, GroupState, KafkaErrorKind},
+    machine::facts::{Group, GroupDescription, GroupState, GroupType, KafkaErrorKind},
 };
 
-/// The time limit for listing the brokers' groups.
-const LIST_LIMIT: Duration = Duration::from_secs(5);
+/// The time limit for listing the brokers' groups. A broker that needs longer leaves it to the
+/// group's coordinator alone.
+const LIST_LIMIT: Duration = Duration::from_secs(2);
 
 /// A group as the brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub(super) enum Described {
     Consumers(Group),
     /// A group of another type.
     Other(OtherType),
+    /// A group that its coordinator describes as one that it does not know, while not every broker
+    /// has listed its groups: the coordinator's own list decides.
+    Unlisted(GroupDescription),
 }
 
 /// Describes a group.
@@ -63,17 +67,38 @@ pub(super) fn describe(consumer: &BaseConsumer<Context>, group: &str, limit: Dur
     if !is_forgotten(&first) {
         return Ok(first);
     }
-    let listed = consumer.fetch_group_list(Some(group), LIST_LIMIT).map_err(|error| error_codes::of_rdkafka(&error))?;
+    let listed = match consumer.fetch_group_list(Some(group), LIST_LIMIT).map_err(|error| error_codes::of_rdkafka(&error)) {
+        Ok(listed) => listed,
+        Err(raw) if error_codes::kind(raw.code).is_transient() => return Ok(Described::Unlisted(unknown())),
+        Err(raw) => return Err(raw),
+    };
     if !listed.groups().iter().any(|listed| listed.name() == group) {
         return Ok(Described::Consumers(Group::NotFound));
     }
     let second = described()?;
-    if !is_forgotten(&second) || ffi::lists_as_consumer_group(handle, group, LIST_LIMIT)? {
+    if !is_forgotten(&second) {
         return Ok(second);
+    }
+    match ffi::lists_as_consumer_group(handle, group, LIST_LIMIT) {
+        Ok(true) => return Ok(second),
+        Ok(false) => {}
+        Err(raw) if error_codes::kind(raw.code).is_transient() => return Ok(Described::Unlisted(unknown())),
+        Err(raw) => return Err(raw),
     }
     let committed = ffi::list_committed(handle, group, &[None], limit)?;
     let has_committed = committed.iter().any(|(_, answer)| matches!(answer, Ok(Some(_))));
     Ok(Described::Other(if has_committed { OtherType::Streams } else { OtherType::ShareOrStreams }))
+}
+
+/// What brokers answer about a group that they do not know.
+fn unknown() -> GroupDescription {
+    GroupDescription {
+        group_type: GroupType::Classic,
+        state: GroupState::Dead,
+        assignor: String::new(),
+        members: vec![],
+        assigned_topics: Some(BTreeSet::new()),
+    }
 }
 
 fn is_forgotten(described: &Described) -> bool {
@@ -82,6 +107,6 @@ fn is_forgotten(described: &Described) -> bool {
         Described::Consumers(Group::Found(GroupDescription { state, members, .. })) => {
             *state == GroupState::Dead && members.is_empty()
         }
-        Described::Other(_) => false,
+        Described::Other(_) | Described::Unlisted(_) => false,
     }
 }

@@ -4,6 +4,7 @@ mod authorized_operations;
 pub(super) mod batches;
 pub(super) mod client;
 mod describe_group;
+mod list_offsets;
 mod other_group_types;
 mod properties;
 pub(super) mod session;

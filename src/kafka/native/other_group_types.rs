@@ -29,6 +29,18 @@ impl OtherType {
         })
     }
 
+    /// The type behind the protocol type with which a coordinator lists a group; `None` for a
+    /// consumer group, or one that has only commits.
+    pub fn listed_as(protocol: &str) -> Option<Self> {
+        Some(match protocol {
+            "" | "consumer" => return None,
+            "share" => Self::ShareOrStreams,
+            "streams" => Self::Streams,
+            "connect" => Self::Connect,
+            other => Self::Classic(other.to_owned()),
+        })
+    }
+
     /// The type, and what resets such a group, for a message that begins with the group's name.
     pub fn explain(&self) -> String {
         match self {

@@ -73,6 +73,8 @@ pub enum Attack {
     Twice,
     /// The first one never comes, though what was asked is done.
     Withheld,
+    /// Names one more broker, at this port of the local machine.
+    WithBroker(u16),
 }
 
 impl Attack {
@@ -116,6 +118,18 @@ impl Attack {
                 }
             }
             Self::Slow | Self::Withheld => {}
+            // In the flexible versions of Metadata: no tagged fields, throttle time, and the number of brokers, plus one.
+            Self::WithBroker(port) => {
+                const BROKERS: usize = CONTENT + 5;
+                assert!(answer[CONTENT] == 0 && answer[BROKERS] < 0x7f, "{answer:?}");
+                answer[BROKERS] += 1;
+                let host = b"127.0.0.1";
+                // Id, host, port, no rack, no tagged fields.
+                let broker = [&99_i32.to_be_bytes()[..], &[10], host, &i32::from(port).to_be_bytes(), &[0, 0]].concat();
+                answer.splice(BROKERS + 1..=BROKERS, broker);
+                let length = u32::try_from(answer.len() - 4).unwrap();
+                answer[..4].copy_from_slice(&length.to_be_bytes());
+            }
             Self::Negative | Self::Smallest => {
                 let wrong = if self == Self::Negative { -5 } else { i64::MIN };
                 for right in [END, BEFORE, TO] {

@@ -1,7 +1,7 @@
 //! Bad input, from people and from brokers: what cannot be is refused in words, and nothing that anybody sends stops the others.
 
 mod anything;
-mod hostile;
+pub mod hostile;
 mod killed;
 mod limits;
 mod rules;

@@ -6,6 +6,7 @@ mod edges;
 mod groups;
 mod offsets;
 mod others;
+mod silent;
 pub mod transactions;
 pub mod wire;
 
