@@ -12,7 +12,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{rules, schema::own_description};
 
 /// The name of an object. It becomes part of an address, where anything else could lead to another
 /// object.
@@ -74,7 +74,7 @@ pub struct KafkaSpec {
     pub config: BTreeMap<String, ConfigValue>,
 }
 
-/// The value of a property of the Kafka client, always a string in quotes, such as "20000".
+/// A value that is always a string, in quotes where it looks like a number, such as "20000".
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
@@ -167,11 +167,46 @@ pub struct AuthenticationSpec {
     #[schemars(length(min = 1, max = 1024))]
     pub scope: Option<String>,
 
+    /// For type oauth: the audience to request, where the token endpoint needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub audience: Option<String>,
+
+    /// For type oauth: where the token endpoint reads the client's id and secret. Header (the
+    /// default) is the Authorization header (client_secret_basic); Body is the request's form
+    /// (client_secret_post).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
+    pub credentials_in: Option<CredentialsIn>,
+
+    /// For type oauth: whether id and secret are percent-encoded in the Authorization header, as
+    /// sasl.oauthbearer.header.urlencode of Kafka's clients. True (the default) is what RFC 6749
+    /// has; Kafka's own clients do not encode by default. It matters only for an id or a secret
+    /// with characters other than letters, digits, '-', '.', '_' and '~'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_urlencode: Option<bool>,
+
+    /// For type oauth: the SASL extensions that the brokers receive beside the token, such as
+    /// {logicalCluster: lkc-1, identityPoolId: pool-1}.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    #[x_kube(validation = rules::SASL_EXTENSIONS)]
+    pub sasl_extensions: BTreeMap<String, ConfigValue>,
+
     /// For type oauth: the CA certificates to trust for the token endpoint: all of these, and no
     /// others. Without any, the public CAs are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub tls_trusted_certificates: Option<Vec<CertificateSource>>,
+}
+
+/// Where a token endpoint reads the client's id and secret.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum CredentialsIn {
+    /// In the Authorization header.
+    Header,
+    /// In the form of the request's body.
+    Body,
 }
 
 /// The type of authentication.

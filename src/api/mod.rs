@@ -20,8 +20,8 @@ pub use conditions::{ConditionType, set_condition};
 pub use crd::{EXAMPLE, crd, crd_yaml};
 pub use entry::{Position, ResetSpec, TimestampSpec};
 pub use kafka::{
-    AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, KafkaSpec,
-    PasswordSecret, SecretKey, TlsSpec,
+    AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, CredentialsIn,
+    KafkaSpec, PasswordSecret, SecretKey, TlsSpec,
 };
 pub use partitions::{
     Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,

@@ -339,13 +339,15 @@ rules! {
 
     TLS_AUTHENTICATION: concat!(
         "self.type != 'tls' || (has(self.certificateAndKey) && ",
-        none!("username", "passwordSecret", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"),
+        none!("username", "passwordSecret", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"), " && ",
+        none!("audience", "credentialsIn", "headerUrlencode", "saslExtensions"),
         ")"
     ) => "authentication of type tls needs certificateAndKey, and nothing else";
 
     PASSWORD_AUTHENTICATION: concat!(
         "!(self.type in ['scram-sha-256', 'scram-sha-512', 'plain']) || (", all!("username", "passwordSecret"), " && ",
-        none!("certificateAndKey", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"),
+        none!("certificateAndKey", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"), " && ",
+        none!("audience", "credentialsIn", "headerUrlencode", "saslExtensions"),
         ")"
     ) => "authentication with a password needs username and passwordSecret, and nothing else. \
         That is so for the types scram-sha-256, scram-sha-512 and plain";
@@ -355,7 +357,10 @@ rules! {
         none!("certificateAndKey", "username", "passwordSecret"),
         ")"
     ) => "authentication of type oauth needs tokenEndpointUri, clientId and clientSecret. \
-        It may have scope and tlsTrustedCertificates, and nothing else";
+        It may have scope, audience, credentialsIn, headerUrlencode, saslExtensions and tlsTrustedCertificates, and nothing else";
+
+    SASL_EXTENSIONS: "self.all(k, k != 'auth' && k.matches('^[A-Za-z]+$') && self[k].matches('^[ -~]+$'))"
+        => "saslExtensions must have names of letters, other than auth, and values of printable ASCII characters";
 
     TOKEN_ENDPOINT: "self.matches('^https://[^ @#?/]+(/[^ @#?]*)?$')"
         => "tokenEndpointUri must be an https:// address without user, query and fragment. \

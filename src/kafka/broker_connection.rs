@@ -1,7 +1,7 @@
 //! The operator's own connection to a broker, for the few requests that librdkafka has no call for.
 //! It is opened for them and closed afterwards.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -124,7 +124,9 @@ impl BrokerConnection {
             (Some(Authentication::Password { mechanism, username, password }), _) => {
                 opened.authenticate(*mechanism, username, password.reveal()).await?;
             }
-            (Some(Authentication::Token(_)), Some(token)) => opened.authenticate_by_token(token).await?,
+            (Some(Authentication::Token(credentials)), Some(token)) => {
+                opened.authenticate_by_token(token, &credentials.extensions).await?;
+            }
             (Some(Authentication::Token(_)), None) => return Err(opened.unauthenticated("there is no token")),
             (Some(Authentication::Certificate { .. }) | None, _) => {}
         }
@@ -139,9 +141,14 @@ impl BrokerConnection {
     }
 
     /// RFC 7628: one message, and an answer that is empty unless the broker refuses the token.
-    async fn authenticate_by_token(&mut self, token: &Token) -> Result<(), KafkaError> {
+    async fn authenticate_by_token(&mut self, token: &Token, extensions: &BTreeMap<String, String>) -> Result<(), KafkaError> {
         self.choose("OAUTHBEARER").await?;
-        let answer = self.exchange(format!("n,,\x01auth=Bearer {}\x01\x01", token.reveal())).await?;
+        let mut message = format!("n,,\x01auth=Bearer {}\x01", token.reveal());
+        for (name, value) in extensions {
+            message.push_str(&format!("{name}={value}\x01"));
+        }
+        message.push('\x01');
+        let answer = self.exchange(message).await?;
         if answer.is_empty() { Ok(()) } else { Err(self.unauthenticated("it does not accept the token")) }
     }
 

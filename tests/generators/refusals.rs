@@ -86,11 +86,13 @@ pub fn accepted() -> Vec<Value> {
             &json!({"type": "scram-sha-512", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}}),
         ),
         kafka(
-            &json!({"authentication": {"type": "plain", "username": "orders", "passwordSecret": {"secretName": "orders", "password": "password"}}}),
+            &json!({"authentication": {"type": "plain", "username": "$ConnectionString", "passwordSecret": {"secretName": "orders", "password": "password"}}}),
         ),
         authentication(&json!({
             "type": "oauth", "tokenEndpointUri": "https://idp.example.com:8443/oauth2/token", "clientId": "orders", "scope": "kafka read",
             "clientSecret": {"secretName": "orders", "key": "secret"}, "tlsTrustedCertificates": [{"secretName": "idp", "certificate": "ca.crt"}],
+            "audience": "https://kafka", "credentialsIn": "Body", "headerUrlencode": false,
+            "saslExtensions": {"logicalCluster": "lkc-1", "identityPoolId": "a b"},
         })),
         config(&json!({
             "client.id": "replay.orders_1-a", "request.timeout.ms": "20000", "broker.address.family": "v4", "socket.keepalive.enable": "true",
@@ -228,6 +230,7 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
                 authentication(json!({"type": "tls"})),
                 authentication(json!({"type": "tls", "certificateAndKey": certificate, "username": "u"})),
                 authentication(json!({"type": "tls", "certificateAndKey": certificate, "scope": "s"})),
+                authentication(json!({"type": "tls", "certificateAndKey": certificate, "saslExtensions": {"a": "b"}})),
             ],
         ),
         (
@@ -236,6 +239,9 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
                 authentication(json!({"type": "scram-sha-512", "passwordSecret": password})),
                 authentication(json!({"type": "scram-sha-256", "username": "u"})),
                 authentication(json!({"type": "plain", "username": "u", "passwordSecret": password, "clientId": "c"})),
+                authentication(json!({"type": "plain", "username": "u", "passwordSecret": password, "audience": "a"})),
+                authentication(json!({"type": "plain", "username": "u", "passwordSecret": password, "headerUrlencode": true})),
+                authentication(json!({"type": "plain", "username": "u", "passwordSecret": password, "credentialsIn": "Body"})),
             ],
         ),
         (
@@ -247,6 +253,19 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
                     "clientSecret": {"secretName": "s", "key": "k"}, "username": "u",
                 })),
             ],
+        ),
+        (
+            "saslExtensions must have",
+            [json!({"auth": "x"}), json!({"a-b": "x"}), json!({"a": ""}), json!({"a": "\u{1}"})]
+                .into_iter()
+                .map(|extensions| {
+                    let secret = json!({"secretName": "s", "key": "k"});
+                    authentication(json!({
+                        "type": "oauth", "tokenEndpointUri": "https://idp/token", "clientId": "c", "clientSecret": secret,
+                        "saslExtensions": extensions,
+                    }))
+                })
+                .collect(),
         ),
         (
             "tokenEndpointUri must be",

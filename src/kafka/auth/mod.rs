@@ -3,3 +3,4 @@
 pub(super) mod oauth;
 pub(super) mod scram;
 pub(super) mod tls;
+mod token_endpoint;

@@ -11,6 +11,7 @@ use openssl::{
     x509::{
         X509, X509VerifyResult,
         store::{X509Store, X509StoreBuilder},
+        verify::X509VerifyFlags,
     },
 };
 use tokio::net::TcpStream;
@@ -66,6 +67,8 @@ pub(in crate::kafka) fn connector(tls: &Tls, authentication: Option<&Authenticat
 
 fn trusted(tls: &Tls) -> Result<X509Store, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
+    // As for librdkafka, see `ffi::trust_intermediates`.
+    store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     match tls {
         // Those that OpenSSL cannot read vouch for nothing.
         Tls::Public => {
@@ -100,5 +103,86 @@ pub(in crate::kafka) async fn handshake(
     match Pin::new(&mut stream).connect().await {
         Ok(()) => Ok(stream),
         Err(error) => Err(HandshakeError { certificate: stream.ssl().verify_result(), why: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use openssl::ssl::{SslAcceptor, SslConnectorBuilder};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::kafka::ffi;
+
+    /// A root, an intermediate CA that it has issued, and a broker's certificate that that one has issued, with its key.
+    struct Chain {
+        root: String,
+        intermediate: String,
+        leaf: String,
+        key: String,
+    }
+
+    fn named(name: &str, is_ca: bool) -> CertificateParams {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        } else {
+            params.subject_alt_names.push(SanType::IpAddress("127.0.0.1".parse().unwrap()));
+        }
+        params
+    }
+
+    fn chain() -> Chain {
+        let [root_key, intermediate_key, key] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let (root, between) = (named("root", true), named("intermediate", true));
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = Issuer::new(root, root_key);
+        let intermediate = between.signed_by(&intermediate_key, &root).unwrap().pem();
+        let issuer = Issuer::new(between, intermediate_key);
+        let leaf = named("broker", false).signed_by(&key, &issuer).unwrap().pem();
+        Chain { root: root_pem, intermediate, leaf, key: key.serialize_pem() }
+    }
+
+    /// Serves one handshake with the leaf and the intermediate certificate.
+    fn serve(chain: &Chain) -> std::net::SocketAddr {
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        acceptor.set_certificate(&X509::from_pem(chain.leaf.as_bytes()).unwrap()).unwrap();
+        acceptor.set_private_key(&PKey::private_key_from_pem(chain.key.as_bytes()).unwrap()).unwrap();
+        acceptor.add_extra_chain_cert(X509::from_pem(chain.intermediate.as_bytes()).unwrap()).unwrap();
+        let (acceptor, listener) = (acceptor.build(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || acceptor.accept(listener.accept().unwrap().0).map(drop));
+        address
+    }
+
+    #[rstest]
+    #[case::the_root(|chain: &Chain| chain.root.clone(), true)]
+    #[case::the_intermediate_alone(|chain: &Chain| chain.intermediate.clone(), true)]
+    #[case::the_brokers_own_certificate(|chain: &Chain| chain.leaf.clone(), true)]
+    #[case::another_root(|_: &Chain| self::chain().root, false)]
+    #[case::another_intermediate_of_the_same_name(|_: &Chain| self::chain().intermediate, false)]
+    #[tokio::test]
+    async fn a_trusted_certificate_ends_the_chain_on_both_paths(#[case] trusted: fn(&Chain) -> String, #[case] is_trusted: bool) {
+        let chain = chain();
+        let tls = Tls::Trusted(trusted(&chain));
+        let own = connector(&tls, None).unwrap();
+        let stream = TcpStream::connect(serve(&chain)).await.unwrap();
+        assert_eq!(handshake(&own, "127.0.0.1", stream).await.is_ok(), is_trusted);
+
+        // librdkafka sets no flags: it has what OpenSSL takes by default.
+        ffi::trust_intermediates().unwrap();
+        let mut plain: SslConnectorBuilder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        let mut store = X509StoreBuilder::new().unwrap();
+        let Tls::Trusted(pem) = &tls else { unreachable!() };
+        store.add_cert(X509::from_pem(pem.as_bytes()).unwrap()).unwrap();
+        plain.set_cert_store(store.build());
+        let stream = TcpStream::connect(serve(&chain)).await.unwrap();
+        assert_eq!(handshake(&plain.build(), "127.0.0.1", stream).await.is_ok(), is_trusted);
     }
 }

@@ -103,4 +103,12 @@ pub struct ClientCredentials {
     pub client_secret: Secret,
     /// The scope of the token, if the endpoint needs one.
     pub scope: Option<String>,
+    /// The audience of the token, if the endpoint needs one.
+    pub audience: Option<String>,
+    /// Whether id and secret are percent-encoded in the header, as RFC 6749 has it.
+    pub urlencode: bool,
+    /// Whether id and secret are sent in the request's body instead of the header.
+    pub in_body: bool,
+    /// What the brokers receive beside the token (SASL extensions).
+    pub extensions: BTreeMap<String, String>,
 }

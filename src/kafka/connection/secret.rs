@@ -21,12 +21,19 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
-    /// Whether this is the private key of a certificate.
+    /// The private key of a certificate out of a file's text, and the certificate with its
+    /// intermediate certificates: both as PEM and nothing else.
     ///
     /// # Errors
-    /// When it is not, or when the key or the certificate cannot be read.
-    pub fn check_pair(&self, certificate: &str) -> Result<(), Flaw> {
-        pem::check_pair(certificate, &self.0)
+    /// When they do not belong together, or one cannot be read.
+    pub fn pair(&self, certificate: &str) -> Result<(String, Self), Flaw> {
+        pem::pair(certificate, &self.0).map(|(certificate, key)| (certificate, Self(key)))
+    }
+
+    /// Whether the text ends with a line break.
+    #[must_use]
+    pub fn ends_with_line_break(&self) -> bool {
+        self.0.ends_with(['\n', '\r'])
     }
 
     /// The text itself, for an authentication.

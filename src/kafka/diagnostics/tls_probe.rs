@@ -16,7 +16,7 @@ use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     error::ErrorStack,
     ssl::{SslConnector, SslMethod, SslVerifyMode},
-    x509::{X509, X509NameRef, X509Ref, store::X509StoreBuilder},
+    x509::{X509, X509NameRef, X509Ref, store::X509StoreBuilder, verify::X509VerifyFlags},
 };
 
 use parking_lot::Mutex;
@@ -135,6 +135,8 @@ fn handshake(broker: &Broker, tls: &Tls) -> Result<Vec<Flaw>, NoTls> {
     let flaws = Arc::new(Mutex::new(vec![]));
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     let mut store = X509StoreBuilder::new()?;
+    // As for librdkafka, see `ffi::trust_intermediates`.
+    store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     for ca in cas(tls) {
         store.add_cert(ca)?;
     }

@@ -10,6 +10,7 @@
 mod groups;
 mod handle;
 mod offsets;
+mod partial_chain;
 mod plain;
 mod raw_error;
 mod token;
@@ -18,6 +19,7 @@ mod topics;
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use handle::{Answers, Handle, Operations};
 pub(super) use offsets::{Isolation, alter, list_committed, list_offsets};
+pub(super) use partial_chain::trust_intermediates;
 pub(super) use raw_error::{INVALID_ARGUMENT, RawError, UNKNOWN_TOPIC};
 pub(super) use token::set_token;
 pub(super) use topics::{Leaders, cluster_id, topic_ids, topic_leaders, topic_operations};

@@ -75,6 +75,7 @@ impl Session {
     /// When librdkafka does not accept the connection's properties.
     pub fn open(connection: &Connection) -> Result<Self, RawError> {
         names_brokers(connection)?;
+        ffi::trust_intermediates()?;
         let tokens = match &connection.authentication {
             Some(Authentication::Token(credentials)) => Some(Tokens::new(credentials.clone())),
             Some(Authentication::Certificate { .. } | Authentication::Password { .. }) | None => None,
@@ -201,7 +202,13 @@ impl Session {
         let Some(tokens) = &self.tokens else { return Ok(None) };
         let token = Runtime::current().block_on(tokens.fresh())?;
         native.context().set_token(&token, || {
-            ffi::set_token(Handle::new(native.client().native_ptr()), token.reveal(), token.expires, tokens.principal())
+            ffi::set_token(
+                Handle::new(native.client().native_ptr()),
+                token.reveal(),
+                token.expires,
+                tokens.principal(),
+                tokens.extensions(),
+            )
         })?;
         Ok(Some(token))
     }

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::error::InvalidSpec;
 use crate::api::{
-    AuthenticationSpec, AuthenticationType, BootstrapServers, KafkaSpec, OffsetResetSpec, RemainingMembers, ResetSpec, TargetRef,
+    AuthenticationSpec, AuthenticationType, BootstrapServers, ConfigValue, KafkaSpec, OffsetResetSpec, RemainingMembers,
+    ResetSpec, TargetRef,
     rules::{self, CelRule},
 };
+
+/// What the name of a group must be.
+const GROUP_NAME: &str = "must be the name of a group, of up to 255 characters, without a NUL character";
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -20,8 +24,8 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     check_kafka(&spec.kafka).map_err(|(field, problem)| InvalidSpec::new(format!("kafka{field}"), problem))?;
     let removes = spec.remaining_members == RemainingMembers::Remove;
     ensure(!removes || !spec.target_refs.is_empty(), "remainingMembers", rules::REMOVAL_NEEDS_TARGETS)?;
-    if !(1..=255).contains(&spec.group.len()) {
-        return Err(InvalidSpec::new("group", "must be the name of a group, of up to 255 characters"));
+    if !is_group(&spec.group) {
+        return Err(InvalidSpec::new("group", GROUP_NAME));
     }
     for (index, target) in spec.target_refs.iter().enumerate() {
         let field = format!("targetRefs[{index}]");
@@ -36,7 +40,7 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     }
     for (index, entry) in spec.resets.iter().enumerate() {
         check_entry(entry, &spec.group)
-            .map_err(|(field, rule)| InvalidSpec::new(format!("resets[{index}].{field}"), rule.message))?;
+            .map_err(|(field, problem)| InvalidSpec::new(format!("resets[{index}].{field}"), problem))?;
     }
     if let Some(limits) = &spec.limits {
         ensure(limits.max_replay.is_none_or(|limit| limit >= 0), "limits.maxReplay", rules::MAX_REPLAY)?;
@@ -118,7 +122,12 @@ fn check_authentication(own: &AuthenticationSpec) -> Result<(), CelRule> {
     let certificate = own.certificate_and_key.is_some();
     let (user, password) = (own.username.is_some(), own.password_secret.is_some());
     let (endpoint, client, secret) = (own.token_endpoint_uri.as_ref(), own.client_id.is_some(), own.client_secret.is_some());
-    let more = own.scope.is_some() || own.tls_trusted_certificates.is_some();
+    let more = own.scope.is_some()
+        || own.tls_trusted_certificates.is_some()
+        || own.audience.is_some()
+        || own.credentials_in.is_some()
+        || own.header_urlencode.is_some()
+        || !own.sasl_extensions.is_empty();
     let (holds, rule) = match own.kind {
         AuthenticationType::Tls => {
             (certificate && !(user || password || endpoint.is_some() || client || secret || more), rules::TLS_AUTHENTICATION)
@@ -137,7 +146,14 @@ fn check_authentication(own: &AuthenticationSpec) -> Result<(), CelRule> {
     if !holds {
         return Err(rule);
     }
-    if endpoint.is_none_or(is_address) { Ok(()) } else { Err(rules::TOKEN_ENDPOINT) }
+    if !endpoint.is_none_or(is_address) {
+        return Err(rules::TOKEN_ENDPOINT);
+    }
+    let is_extension = |(name, value): (&String, &ConfigValue)| {
+        let is_name = name != "auth" && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+        is_name && !value.0.is_empty() && value.0.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    };
+    if own.sasl_extensions.iter().all(is_extension) { Ok(()) } else { Err(rules::SASL_EXTENSIONS) }
 }
 
 /// Checks that a property of the client may be set, and to that value.
@@ -194,20 +210,29 @@ fn check_target(target: &TargetRef) -> Result<(), CelRule> {
     checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
 }
 
-fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, CelRule)> {
+fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, &'static str)> {
     if let Some(topic) = &entry.topic {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if !(1..=249).contains(&topic.len()) || !topic.bytes().all(legal) || topic == "." || topic == ".." {
-            return Err(("topic", rules::TOPIC));
+            return Err(("topic", rules::TOPIC.message));
         }
     }
+    if entry.from_group.as_ref().is_some_and(|other| !is_group(other)) {
+        return Err(("fromGroup", GROUP_NAME));
+    }
     if entry.from_group.as_deref() == Some(group) {
-        return Err(("fromGroup", rules::OTHER_GROUP));
+        return Err(("fromGroup", rules::OTHER_GROUP.message));
     }
     if entry.duration.is_some_and(|ago| ago.is_negative() || Duration::from(ago).is_zero()) {
-        return Err(("duration", rules::DURATION));
+        return Err(("duration", rules::DURATION.message));
     }
     Ok(())
+}
+
+/// Whether it can be the name of a group: of as many characters as the CRD allows, which is far
+/// below the bytes that Kafka does (32,767).
+fn is_group(name: &str) -> bool {
+    (1..=255).contains(&name.chars().count()) && !name.contains('\0')
 }
 
 fn bounded(field: &str, value: kube::core::Duration, most: Duration, rule: CelRule) -> Result<Duration, InvalidSpec> {
@@ -222,6 +247,29 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[rstest]
+    #[case::usual("orders-consumer", true)]
+    #[case::of_odd_characters("a/b c#d&e@f:%41 ", true)]
+    #[case::of_many_bytes(&"\u{0436}".repeat(255), true)]
+    #[case::of_more_characters(&"a".repeat(256), false)]
+    #[case::empty("", false)]
+    #[case::with_a_nul("a\0b", false)]
+    fn the_name_of_a_group_is_counted_in_characters(#[case] name: &str, #[case] legal: bool) {
+        let spec = |field: &str| {
+            let mut spec = json!({
+                "kafka": {"bootstrapServers": "a:1"}, "group": "g", "resets": [{"topic": "t", "fromGroup": "h"}], "targetRefs": [],
+            });
+            match field {
+                "group" => spec["group"] = json!(name),
+                _ => spec["resets"][0]["fromGroup"] = json!(name),
+            }
+            serde_json::from_value(spec).unwrap()
+        };
+        for field in ["group", "fromGroup"] {
+            assert_eq!(check(&spec(field)).is_ok(), legal, "{field}");
+        }
+    }
 
     #[rstest]
     #[case::certificates(json!({"tls": {"trustedCertificates": [{"secretName": "NAME", "certificate": "c"}]}}))]

@@ -17,7 +17,7 @@
 use super::secret_reader::SecretReader;
 use crate::{
     api::BootstrapServers,
-    kafka::{Authentication, Mechanism, Secret, Tls},
+    kafka::{Authentication, Mechanism, Tls},
     machine::facts::KafkaError,
 };
 
@@ -93,7 +93,7 @@ fn password(secret: &SecretReader<'_>) -> Result<Authentication, KafkaError> {
     };
     let (_, username) = entry(secret, USERNAME)?;
     // Not trimmed: a space at its end may be part of the password.
-    Ok(Authentication::Password { mechanism, username, password: Secret::new(secret.text(PASSWORD)?) })
+    Ok(Authentication::Password { mechanism, username, password: secret.password(PASSWORD)? })
 }
 
 /// The value under one of these names, without white space around it, and its name.
@@ -121,7 +121,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::{kubernetes::SecretData, machine::facts::KafkaErrorKind};
+    use crate::{kafka::Secret, kubernetes::SecretData, machine::facts::KafkaErrorKind};
 
     /// Placeholders for a certificate and its key, see [`real`].
     const CA: &str = "a certificate";
@@ -212,6 +212,17 @@ mod tests {
     #[case::no_brokers("bootstrapServers", Some("kafka"), "key bootstrap.servers contradicts key bootstrapServers")]
     #[case::no_password("password", None, "has no key password")]
     #[case::an_empty_password("password", Some(""), "key password is empty")]
+    #[case::a_password_from_echo(
+        "password",
+        Some("planted\n"),
+        "key password ends with a line break, which is hardly part of it; store it"
+    )]
+    #[case::a_password_from_windows("password", Some("planted\r\n"), "key password ends with a line break")]
+    #[case::a_ca_of_openssls_own_kind(
+        "ssl.truststore.crt",
+        Some("-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n"),
+        "key ssl.truststore.crt contains a TRUSTED CERTIFICATE, which only OpenSSL reads; convert it"
+    )]
     #[case::a_ca_that_is_not_pem("ssl.truststore.crt", Some("x"), "key ssl.truststore.crt is not PEM")]
     fn an_invalid_binding_is_refused_with_its_entry(#[case] key: &str, #[case] value: Option<&str>, #[case] expected: &str) {
         let error = bound(SCRAM, &[(key, value)]).err().unwrap();

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::reconcile::context::Context;
 use crate::{
-    api::{AuthenticationSpec, AuthenticationType, BootstrapServers, CertificateSource, OffsetResetStatus, Phase},
-    kafka::{Authentication, ClientCredentials, Connection, GroupAdmin, Mechanism, Secret, Tls},
+    api::{AuthenticationSpec, AuthenticationType, BootstrapServers, CertificateSource, CredentialsIn, OffsetResetStatus, Phase},
+    kafka::{Authentication, ClientCredentials, Connection, GroupAdmin, Mechanism, Tls},
     kubernetes::SecretData,
     machine::{
         facts::{KafkaError, KafkaErrorKind},
@@ -140,12 +140,16 @@ impl SecretCache<'_> {
         let client_id = spec.client_id.clone().ok_or_else(|| missing("authentication.clientId"))?;
         let field = "authentication.clientSecret";
         let named = spec.client_secret.as_ref().ok_or_else(|| missing(field))?;
-        let client_secret = Secret::new(self.reader(field, &named.secret_name).await?.text(&named.key)?);
+        let client_secret = self.reader(field, &named.secret_name).await?.password(&named.key)?;
         let tls = match spec.tls_trusted_certificates.as_deref() {
             None | Some([]) => Tls::Public,
             Some(sources) => Tls::Trusted(self.certificates("authentication.tlsTrustedCertificates", sources).await?),
         };
-        Ok(ClientCredentials { endpoint, tls, client_id, client_secret, scope: spec.scope.clone() })
+        let in_body = spec.credentials_in == Some(CredentialsIn::Body);
+        let (scope, audience) = (spec.scope.clone(), spec.audience.clone());
+        let extensions = spec.sasl_extensions.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+        let urlencode = spec.header_urlencode.unwrap_or(true);
+        Ok(ClientCredentials { endpoint, tls, client_id, client_secret, scope, audience, urlencode, in_body, extensions })
     }
 
     async fn authentication(&mut self, spec: &AuthenticationSpec) -> Result<Authentication, KafkaError> {
@@ -165,7 +169,7 @@ impl SecretCache<'_> {
         let field = "authentication.passwordSecret";
         let named = spec.password_secret.as_ref().ok_or_else(|| missing(field))?;
         let username = spec.username.clone().ok_or_else(|| missing("authentication.username"))?;
-        let password = Secret::new(self.reader(field, &named.secret_name).await?.text(&named.password)?);
+        let password = self.reader(field, &named.secret_name).await?.password(&named.password)?;
         Ok(Authentication::Password { mechanism, username, password })
     }
 }

@@ -41,25 +41,49 @@ impl<'a> SecretReader<'a> {
     /// The PEM certificates of a key, all of which can be parsed.
     pub fn certificates(&self, key: &str) -> Result<String, KafkaError> {
         let text = self.pem(key, "CERTIFICATE")?;
-        if pem::are_certificates(&text) { Ok(text) } else { Err(self.invalid(key, UNREADABLE)) }
+        pem::certificates(&text).ok_or_else(|| self.unreadable(key, &text))
     }
 
     /// A client certificate and its private key.
     pub fn pair(&self, certificate: &str, key: &str) -> Result<(String, Secret), KafkaError> {
         let shown = self.pem(certificate, "CERTIFICATE")?;
         let secret = Secret::new(self.pem(key, "PRIVATE KEY")?);
-        match secret.check_pair(&shown) {
-            Ok(()) => Ok((shown, secret)),
-            Err(Flaw::Certificate) => Err(self.invalid(certificate, UNREADABLE)),
+        match secret.pair(&shown) {
+            Ok(pair) => Ok(pair),
+            Err(Flaw::Certificate) => Err(self.unreadable(certificate, &shown)),
             Err(Flaw::Key) => Err(self.invalid(key, "contains a private key that cannot be read")),
             Err(Flaw::Pair) => Err(self.invalid(key, "is not the private key of the certificate")),
         }
     }
 
+    /// The error for a certificate that cannot be read.
+    fn unreadable(&self, key: &str, text: &str) -> KafkaError {
+        if text.contains("-----BEGIN TRUSTED CERTIFICATE-----") {
+            return self.invalid(key, "contains a TRUSTED CERTIFICATE, which only OpenSSL reads; convert it with openssl x509");
+        }
+        self.invalid(key, UNREADABLE)
+    }
+
+    /// A password. A line break at its end is hardly part of it: `echo` adds one, and consumers that
+    /// trim their passwords do not notice.
+    pub fn password(&self, key: &str) -> Result<Secret, KafkaError> {
+        let text = Secret::new(self.text(key)?);
+        if text.ends_with_line_break() {
+            return Err(self.invalid(
+                key,
+                "ends with a line break, which is hardly part of it; store it without, for example with printf '%s' instead of echo",
+            ));
+        }
+        Ok(text)
+    }
+
     /// The PEM of a key, with a block of this kind.
     fn pem(&self, key: &str, kind: &str) -> Result<String, KafkaError> {
         let text = self.text(key)?;
-        let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----"));
+        let begins = |line: &str| {
+            line.trim_start_matches(pem::BYTE_ORDER_MARK).starts_with("-----BEGIN ")
+                && line.trim_end().ends_with(&format!("{kind}-----"))
+        };
         if !text.lines().any(begins) {
             return Err(self.invalid(key, &format!("is not PEM: it has no line -----BEGIN {kind}-----")));
         }

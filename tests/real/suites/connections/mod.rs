@@ -4,6 +4,7 @@
 mod acls;
 mod binding;
 mod held;
+mod intermediate;
 mod leaderless;
 mod left;
 mod metadata;

@@ -195,6 +195,10 @@ impl OAuth {
                 client_id: client.into(),
                 client_secret: Secret::new(CLIENT_SECRET.into()),
                 scope: Some("kafka".into()),
+                audience: None,
+                urlencode: true,
+                in_body: false,
+                extensions: std::collections::BTreeMap::new(),
             }))
         };
         let connection = |authentication| Connection {

@@ -190,6 +190,10 @@ async fn what_is_in_a_secret_is_seen_nowhere_however_much_is_logged() {
                 client_id: "orders".into(),
                 client_secret: Planted::new(CLIENT_SECRET.into()),
                 scope: None,
+                audience: None,
+                urlencode: true,
+                in_body: false,
+                extensions: std::collections::BTreeMap::new(),
             }),
         ];
         let connections = authentication

@@ -86,6 +86,18 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
+    /// An authority that this one has issued.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
     /// A client's certificate, and its key.
     pub fn sign(&self, name: &str) -> (String, String) {
         self.sign_for(name, None, VALID)
