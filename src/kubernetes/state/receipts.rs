@@ -9,7 +9,7 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions},
 };
 
-use super::reports::{Files, PARTITIONS, partitions_in};
+use super::reports::{Files, partitions_in};
 use crate::kubernetes::{
     errors::describe,
     limit::limited,
@@ -119,9 +119,9 @@ impl Receipts {
         let data = config_map.data.get_or_insert_default();
         if end.phase != Phase::Succeeded {
             // A user needs these files to repair a partial reset, even when the OffsetReset is gone.
-            let files = found.data.into_iter().flatten().filter(|(name, _)| is_file(name));
-            data.extend(files);
-            config_map.binary_data = found.binary_data;
+            data.extend(found.data.into_iter().flatten().filter(|(name, _)| is_for_repair(name)));
+            let compressed = found.binary_data.into_iter().flatten().filter(|(name, _)| is_for_repair(name));
+            config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
         }
         data.insert(STATE.into(), end.phase.as_str().into());
         data.insert(END_TIME.into(), end.at.to_string());
@@ -160,9 +160,10 @@ fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     config_map
 }
 
-/// Whether a key is one of the plan's files.
-fn is_file(name: &str) -> bool {
-    [BEFORE, AFTER, PARTITIONS].contains(&name)
+/// Whether a key is one of the two files that Kafka's own tool reads, plain or compressed. The plan
+/// itself, which is many times larger, only counts while the run may be continued.
+fn is_for_repair(name: &str) -> bool {
+    [BEFORE, AFTER].contains(&name.strip_suffix(".gz").unwrap_or(name))
 }
 
 fn receipt_in(config_map: &ConfigMap) -> Result<Receipt, String> {

@@ -107,6 +107,44 @@ async fn an_editor_of_the_namespace_neither_makes_nor_changes_nor_removes_it(#[c
     .await;
 }
 
+/// The receipt of a run that is over only keeps that run from being repeated, which its owners may decide.
+#[rstest::rstest]
+#[case::succeeded("Succeeded", true)]
+#[case::failed("Failed", true)]
+#[case::cancelled("Cancelled", true)]
+#[case::still_committing("Committing", false)]
+#[case::without_a_state("", false)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_deletes_the_receipt_of_a_run_that_is_over_and_no_other(#[case] state: &str, #[case] allowed: bool) {
+    guarded(async |admin, namespace| {
+        let editor = Person::new("olivia").await.may(admin, namespace, &EDITOR).await;
+        let mut receipt = remembered("ConfigMap");
+        receipt["metadata"]["labels"]["offsetreset.dev/receipt"] = json!("receipt");
+        if !state.is_empty() {
+            receipt["data"] = json!({"state": state, "uid": "u"});
+        }
+        create(admin, namespace, &receipt).await.unwrap();
+        refused(
+            &patch(&editor.client, namespace, &receipt, &json!({"data": {"state": "Failed"}})).await,
+            "memory",
+            "may not update",
+        );
+        let deleted = delete(&editor.client, namespace, &receipt).await;
+        if allowed {
+            deleted.unwrap();
+        } else {
+            refused(&deleted, "memory", "a receipt may be deleted once its run is over");
+        }
+        // A report with the same lines is none.
+        let mut report = remembered("ConfigMap");
+        report["metadata"]["name"] = json!("report");
+        report["data"] = json!({"state": "Succeeded"});
+        create(admin, namespace, &report).await.unwrap();
+        refused(&delete(&editor.client, namespace, &report).await, "memory", "may not delete");
+    })
+    .await;
+}
+
 /// The operator itself, an administrator by hand, and whoever was given the right to be one.
 #[rstest::rstest]
 #[case::lease("Lease")]

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
     machine::facts::{
-        Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition, group,
+        Access, Bounds, Committed, Group, GroupMember, GroupState, KafkaError, PerPartition, TimestampMatch, TopicPartition,
+        group,
     },
 };
 use serde_json::{Value, json};
@@ -26,6 +27,9 @@ use real_tests::{
 
 /// What happens at a commit.
 pub enum Fault {
+    /// As Azure Event Hubs answers: a group without members is Dead even when it has commits, there is no cluster id, commits are slow, and
+    /// metadata is cut.
+    EventHubs,
     /// It is never sent, and no answer comes.
     NeverSent,
     /// It is carried out, and its answer never comes.
@@ -77,14 +81,40 @@ impl Connector for Faulty {
     }
 }
 
+impl Client {
+    /// Commits as a broker that keeps only the beginning of the metadata.
+    async fn commit_cut(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, Committed)],
+        kept: usize,
+    ) -> Result<PerPartition<()>, KafkaError> {
+        let cut = |committed: &Committed| {
+            let metadata = committed.metadata.as_bytes()[..committed.metadata.len().min(kept)].to_vec().into();
+            Committed { offset: committed.offset, metadata }
+        };
+        let offsets: Vec<_> = offsets.iter().map(|(at, committed)| (at.clone(), cut(committed))).collect();
+        self.real.commit(group, &offsets).await
+    }
+}
+
 #[async_trait]
 impl GroupAdmin for Client {
     async fn cluster_id(&self) -> Result<Option<String>, KafkaError> {
+        if matches!(&*self.fault, Fault::EventHubs) {
+            return Ok(None);
+        }
         self.real.cluster_id().await
     }
 
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError> {
-        self.real.describe_group(group).await
+        let mut found = self.real.describe_group(group).await?;
+        if let (Fault::EventHubs, Group::Found(described)) = (&*self.fault, &mut found)
+            && described.state == GroupState::Empty
+        {
+            described.state = GroupState::Dead;
+        }
+        Ok(found)
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
@@ -143,13 +173,14 @@ impl GroupAdmin for Client {
                 told.notified().await;
                 self.real.commit(group, offsets).await
             }
+            Fault::EventHubs => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let answers = self.commit_cut(group, offsets, 1_024).await;
+                self.happened.notify_one();
+                answers
+            }
             Fault::MetadataCut(kept) => {
-                let cut = |committed: &Committed| {
-                    let metadata = committed.metadata.as_bytes()[..committed.metadata.len().min(*kept)].to_vec().into();
-                    Committed { offset: committed.offset, metadata }
-                };
-                let offsets: Vec<_> = offsets.iter().map(|(at, committed)| (at.clone(), cut(committed))).collect();
-                let answers = self.real.commit(group, &offsets).await;
+                let answers = self.commit_cut(group, offsets, *kept).await;
                 self.happened.notify_one();
                 answers
             }

@@ -108,3 +108,23 @@ async fn a_broker_that_drops_or_cuts_metadata_still_gets_its_reset() {
         .await;
     }
 }
+
+/// Azure Event Hubs speaks Kafka's protocol and answers otherwise than Kafka.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_dead_with_commits_and_a_cluster_without_an_id_get_their_reset() {
+    with_namespace(async |client, namespace| {
+        let stand = TestEnv::open(client, namespace).await;
+        let (topic, group) = (stand.topic().await, unique("event-hubs"));
+        stand.commit(&group, &topic, &[(0, 50), (1, 5)]).await;
+        let entries =
+            json!([{"topic": topic, "partition": 0, "offset": 30}, {"topic": topic, "partition": 1, "position": "Earliest"}]);
+        let operator = Faulty::new(Fault::EventHubs).start(&stand, stand.apply("dead", &group, entries, json!({}))).await;
+        let done = wait_for_end(&stand.api, "dead").await;
+        succeeded(&done);
+        let seen = status(&done).group.clone().unwrap();
+        assert_eq!((seen.cluster_id, status(&done).commits), (None, 1), "{:?}", status(&done));
+        assert_eq!(stand.committed(&group, &topic).await, [Some(30), Some(0), None]);
+        operator.end().await;
+    })
+    .await;
+}
