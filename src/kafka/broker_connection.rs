@@ -145,7 +145,7 @@ impl BrokerConnection {
         self.choose("OAUTHBEARER").await?;
         let mut message = format!("n,,\x01auth=Bearer {}\x01", token.reveal());
         for (name, value) in extensions {
-            message.push_str(&format!("{name}={value}\x01"));
+            message.extend([name, "=", value, "\x01"]);
         }
         message.push('\x01');
         let answer = self.exchange(message).await?;

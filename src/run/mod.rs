@@ -79,7 +79,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::info!("shutting down: finishing reconciles in progress");
         stopper.cancel();
     });
-    operate(client, config, stop).await
+    Box::pin(operate(client, config, stop)).await
 }
 
 /// Runs with a client until `stop` is cancelled. Then the passes in progress finish, the leader lease is released if there is
@@ -96,7 +96,7 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
         None => Pool::allowing(allowance),
     });
     let closer = tokio::spawn(close_idle_clients(Arc::clone(&pool), stop.clone()));
-    let result = operate_as(client, config, pool, leadership, stop.clone()).await;
+    let result = Box::pin(operate_as(client, config, pool, leadership, stop.clone())).await;
     stop.cancel();
     let _ = closer.await;
     result
@@ -108,7 +108,7 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
 /// As [`operate`].
 pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector>, stop: CancellationToken) -> Result<(), Error> {
     let leadership = leadership(&config);
-    operate_as(client, config, kafka, leadership, stop).await
+    Box::pin(operate_as(client, config, kafka, leadership, stop)).await
 }
 
 fn leadership(config: &Config) -> Leadership {
@@ -130,7 +130,7 @@ async fn operate_as(
     let listener = listen(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
     // The HTTP server stops last, so that probes are answered until then.
     let serving = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), metrics.clone(), serving.clone()));
+    let http_server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), metrics.clone(), serving.clone()));
     let policies = config
         .check_policies
         .then(|| AbortOnDropHandle::new(tokio::spawn(watch_policies(client.clone(), metrics.clone(), readiness.clone()))));
@@ -151,14 +151,14 @@ async fn operate_as(
     };
     if let Err(error) = led {
         // Open requests to the HTTP server do not delay the exit.
-        server.abort();
+        http_server.abort();
         return Err(error);
     }
     announcer.flush(FLUSH_LIMIT).await;
     drop(policies);
     serving.cancel();
     tracing::info!("stopped");
-    match server.await {
+    match http_server.await {
         Ok(result) => result.map_err(Error::Serve),
         Err(_) => Ok(()),
     }

@@ -40,13 +40,12 @@ impl Touched {
         let is_native = matches!(target.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet");
         match self {
             Self::Workload { kind, name } => target.kind == *kind && target.name == *name,
-            Self::Pod(None) => !is_native,
             Self::Pod(Some((kind, name))) if target.kind == *kind => target.name == *name,
             // A Deployment's ReplicaSet has its name and a hash.
             Self::Pod(Some((kind, name))) if target.kind == "Deployment" => {
                 kind == "ReplicaSet" && name.rsplit_once('-').is_some_and(|(deployment, _)| deployment == target.name)
             }
-            Self::Pod(Some(_)) => !is_native,
+            Self::Pod(_) => !is_native,
         }
     }
 }

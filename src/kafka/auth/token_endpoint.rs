@@ -110,7 +110,7 @@ impl<'a> Endpoint<'a> {
         let secret = credentials.client_secret.reveal();
         let mut form = Zeroizing::new("grant_type=client_credentials".to_owned());
         let mut add = |name: &str, value: &str| {
-            form.push_str(&format!("&{name}="));
+            form.extend(["&", name, "="]);
             form.push_str(&Zeroizing::new(encoded(value)));
         };
         for (name, value) in [("scope", &credentials.scope), ("audience", &credentials.audience)] {

@@ -14,13 +14,17 @@ use super::{
 type Description = sys::rd_kafka_TopicDescription_t;
 
 /// A topic, and the operations that are allowed on it.
-type Answer = (String, Result<Operations, RawError>);
+type Answer<T> = (String, Result<T, RawError>);
 
 /// A topic's partitions, and for each whether it has a leader that the client can ask.
 pub(in crate::kafka) type Leaders = BTreeMap<i32, bool>;
 
 /// The operations that are allowed on topics, per topic. `topics` holds no name twice.
-pub(in crate::kafka) fn topic_operations(handle: Handle, topics: &[&str], limit: Duration) -> Result<Vec<Answer>, RawError> {
+pub(in crate::kafka) fn topic_operations(
+    handle: Handle,
+    topics: &[&str],
+    limit: Duration,
+) -> Result<Vec<Answer<Operations>>, RawError> {
     let mut count = 0;
     // SAFETY: a valid description, by the contract of `described`; its list and the list's length
     // belong together.
@@ -36,7 +40,7 @@ pub(in crate::kafka) fn topic_ids(
     handle: Handle,
     topics: &[&str],
     limit: Duration,
-) -> Result<Vec<(String, Result<Option<String>, RawError>)>, RawError> {
+) -> Result<Vec<Answer<Option<String>>>, RawError> {
     // SAFETY: a valid description, by the contract of `described`, whose id lives as long.
     described(handle, topics, limit, false, |topic| unsafe {
         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
@@ -60,7 +64,7 @@ fn described<T>(
     limit: Duration,
     with_operations: bool,
     mut read: impl FnMut(*const Description) -> T,
-) -> Result<Vec<(String, Result<T, RawError>)>, RawError> {
+) -> Result<Vec<Answer<T>>, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit)?;
     if with_operations {

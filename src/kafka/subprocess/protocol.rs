@@ -139,8 +139,10 @@ mod pairs {
 
     use super::{KafkaError, PerPartition, TopicPartition};
 
+    type Partitions<'a, T> = Vec<(i32, &'a Result<T, KafkaError>)>;
+
     pub fn serialize<T: Serialize, S: Serializer>(answers: &PerPartition<T>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut topics: Vec<(&str, Vec<(i32, &Result<T, KafkaError>)>)> = vec![];
+        let mut topics: Vec<(&str, Partitions<'_, T>)> = vec![];
         for (at, answer) in answers {
             match topics.last_mut().filter(|(topic, _)| *topic == at.topic) {
                 Some((_, partitions)) => partitions.push((at.partition, answer)),

@@ -249,7 +249,7 @@ impl<'a> Expansion<'a> {
                     gone.extend(missing.iter().map(at));
                 }
                 Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => {
-                    gone.extend(candidates.iter().map(at))
+                    gone.extend(candidates.iter().map(at));
                 }
                 Some(Err(_)) | None => {
                     self.existing(topic);
