@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{
-    launcher::{Launcher, SLOT_LIMIT, Standing, no_slot},
+    launcher::{Launcher, SLOT_LIMIT, no_slot},
     preflight::preflight_connect,
     process::Process,
     protocol::{Call, Reply, until},
+    slot::Standing,
 };
 use crate::{
     kafka::{

@@ -3,11 +3,8 @@
 use std::{
     future::Future,
     path::PathBuf,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -16,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     memory::Memory,
     process::{Idle, Process, Program},
+    slot::{Slot, Standing},
 };
 use crate::{
     kafka::{connection::Connection, port::Allowance},
@@ -36,46 +34,6 @@ pub(super) const SLOT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a waiting call checks for an idle process to stop.
 const IDLE_CHECK: Duration = Duration::from_millis(250);
-
-/// For so long after a reset with consumers at zero has asked for it, a client goes before others.
-const PREFERRED: Duration = Duration::from_mins(2);
-
-/// What is known of a client when its process is started or could be stopped. Clones share it.
-#[derive(Clone, Default)]
-pub(super) struct Standing {
-    /// Until when the client goes before others.
-    preferred_until: Arc<Mutex<Option<Instant>>>,
-    /// A broker has answered, to this process or to an earlier one.
-    has_answered: Arc<AtomicBool>,
-}
-
-impl Standing {
-    /// A reset that holds consumers is about to use the client.
-    pub fn prefer(&self) {
-        *self.preferred_until.lock() = Some(Instant::now() + PREFERRED);
-    }
-
-    pub fn is_preferred(&self) -> bool {
-        self.preferred_until.lock().is_some_and(|until| Instant::now() < until)
-    }
-
-    /// A broker has answered.
-    pub fn answered(&self) {
-        self.has_answered.store(true, Ordering::Relaxed);
-    }
-
-    pub fn has_answered(&self) -> bool {
-        self.has_answered.load(Ordering::Relaxed)
-    }
-}
-
-/// The place of a process among those that may run, until it is dropped.
-pub(super) struct Slot {
-    #[allow(dead_code, reason = "only its drop counts")]
-    pub place: OwnedSemaphorePermit,
-    /// Given back with the first answer of a broker.
-    pub unproven: Option<OwnedSemaphorePermit>,
-}
 
 /// Starts processes of one program.
 pub(in crate::kafka) struct Launcher {

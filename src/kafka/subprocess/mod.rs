@@ -14,6 +14,7 @@ mod preflight;
 mod process;
 mod protocol;
 mod serve;
+mod slot;
 
 pub(super) use admin::SubprocessAdmin;
 pub(super) use launcher::Launcher;

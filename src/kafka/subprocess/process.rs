@@ -20,9 +20,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    launcher::{Slot, Standing},
     memory::Memory,
     protocol::{Call, Reader, Reply, Request, Response, write},
+    slot::{Slot, Standing},
 };
 use crate::{
     kafka::{connection::Connection, diagnostics::error_codes::without_broker},

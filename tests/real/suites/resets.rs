@@ -53,27 +53,6 @@ fn is_as_expected(done: &OffsetReset, (target, clamp): (i64, Option<Clamp>), nam
     }
 }
 
-/// Consumers that never commit are far beyond the offset that the first reset has committed.
-#[tokio::test(flavor = "multi_thread")]
-async fn consumers_beyond_their_committed_offset_are_set_back_to_it() {
-    in_a_shop(Kind { never_commits: true, ..Kind::default() }, async |shop| {
-        let entries = json!([{"partition": 0, "offset": 50}]);
-        let mut since = shop.follower.count();
-        shop.apply("first", entries.clone()).await;
-        succeeded(&wait_for_end(&shop.api, "first").await);
-        shop.consumed_again(since, &[(0, 50)]).await;
-        since = shop.follower.count();
-        shop.apply("second", entries).await;
-        let done = wait_for_end(&shop.api, "second").await;
-        let message = ended(&done, Phase::Succeeded, Reason::NothingToChange);
-        assert!(message.contains("continue from the committed offsets"), "{message}");
-        assert!(status(&done).hold.is_some() && status(&done).commits == 0, "stopped, and not committed again");
-        shop.consumed_again(since, &[(0, 50)]).await;
-        assert_eq!(shop.replicas().await, 2);
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn timestamps_before_inside_equal_and_after() {
     in_a_shop(Kind::default(), async |shop| {

@@ -126,7 +126,8 @@ impl Attack {
                 let host = b"127.0.0.1";
                 // Id, host, port, no rack, no tagged fields.
                 let broker = [&99_i32.to_be_bytes()[..], &[10], host, &i32::from(port).to_be_bytes(), &[0, 0]].concat();
-                answer.splice(BROKERS + 1..BROKERS + 1, broker);
+                let after = BROKERS + 1;
+                answer.splice(after..after, broker);
                 let length = u32::try_from(answer.len() - 4).unwrap();
                 answer[..4].copy_from_slice(&length.to_be_bytes());
             }
