@@ -90,7 +90,7 @@ pub struct Config {
     pub oauth_token_endpoints: Vec<String>,
 
     /// Check every minute that the API server enforces the policies of deploy/, and report those that it does not in the log, on
-    /// /readyz and as a metric. To be set to false where other policies take their place.
+    /// /readyz and as a metric. Set it to false where other policies take their place.
     #[arg(
         long,
         env = "OFFSET_RESET_CHECK_POLICIES",

@@ -49,7 +49,7 @@ pub fn crd() -> CustomResourceDefinition {
 }
 
 /// A comparison of the spec with its old value, without the fields that may be changed. It is made of the schema's fields,
-/// each with whether it is always present, so that a field that is added is immutable until somebody decides otherwise.
+/// each with whether it is always present, so that a new field is immutable unless `MUTABLE` names it.
 fn unchanged<'a>(fields: impl Iterator<Item = (&'a str, bool)>) -> String {
     let compared = fields.filter(|(field, _)| !MUTABLE.contains(field)).map(|(field, is_always_present)| {
         let same = format!("self.{field} == oldSelf.{field}");

@@ -614,10 +614,11 @@ reasons! {
         /// The replicas are restored. `status.partitions` says why for each partition; correct the
         /// cause and create the reset under a new name.
         AllPartitionsFailed,
-        /// The operator was being uninstalled while it held consumers at zero.
+        /// The operator is being uninstalled.
         ///
-        /// The replicas are restored before the operator stops; the message says what was seen and
-        /// whether offsets were changed. Install the operator again with `kubectl apply -k deploy/`,
+        /// A reset that holds consumers fails: the replicas are restored before the operator exits, and
+        /// the message says whether offsets were changed. A reset that holds none waits, and continues
+        /// once the operator is installed again. Install the operator again with `kubectl apply -k deploy/`,
         /// and create the reset under a new name. See docs/guide/uninstall-and-upgrade.md.
         OperatorRemoved,
         /// Another version of the operator wrote a phase or a reason that this version does not

@@ -91,7 +91,7 @@ impl Announcer {
             }
         };
         if !self.outbox.post(&object, published) {
-            tracing::warn!(reason, detail = note.message, "an Event was not published, because too many wait to be");
+            tracing::warn!(reason, detail = note.message, "an Event was dropped, because too many Events wait to be published");
         }
     }
 }

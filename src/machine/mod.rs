@@ -89,7 +89,7 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         return pass.finish(Phase::Cancelled, Reason::Cancelled, message);
     }
     if phase == Phase::Unknown {
-        let message = Message::new("Another version of the operator left the reset in a phase that this one does not know")
+        let message = Message::new("Another version of the operator left the reset in a phase that this version does not know")
             .detail(pass.offsets_changed())
             .advice("Compare the offsets of the group with status.partitions, and create the reset under a new name");
         return pass.finish(Phase::Failed, Reason::OtherVersion, message);

@@ -76,7 +76,10 @@ async fn livez(State(liveness): State<Liveness>) -> (StatusCode, String) {
     if stuck.is_empty() {
         (StatusCode::OK, "ok".into())
     } else {
-        tracing::error!(stuck = stuck.join("; "), "the operator does not move any more, so it reports that it is not alive");
+        tracing::error!(
+            stuck = stuck.join("; "),
+            "the operator is stuck, so /livez fails and the kubelet restarts the container"
+        );
         (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {}", stuck.join("; ")))
     }
 }

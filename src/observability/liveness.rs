@@ -67,7 +67,7 @@ impl Liveness {
             .loops
             .iter()
             .filter(|(_, until)| **until < now)
-            .map(|(name, until)| format!("{name} should have gone on {} s ago", now.duration_since(*until).as_secs()));
+            .map(|(name, until)| format!("{name} is overdue by {} s", now.duration_since(*until).as_secs()));
         let passes =
             watched.passes.values().filter(|(begin, _)| now.duration_since(*begin) > LONGEST_PASS).map(|(begin, object)| {
                 format!("the reconcile of {object} has been running for {} s", now.duration_since(*begin).as_secs())
@@ -95,7 +95,7 @@ mod tests {
         liveness.turned("leader election", 60 * SECOND);
         assert!(liveness.stuck_at(now + 60 * SECOND).is_empty());
         assert_eq!(liveness.stuck_at(now + 90 * SECOND).len(), 1);
-        assert!(liveness.stuck_at(now + 90 * SECOND)[0].starts_with("leader election should have gone on "));
+        assert!(liveness.stuck_at(now + 90 * SECOND)[0].starts_with("leader election is overdue by "));
         liveness.ended("leader election");
         assert!(liveness.stuck_at(now + 90 * SECOND).is_empty());
     }

@@ -65,8 +65,8 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
                     tracing::error!(
                         namespace,
                         %error,
-                        "consumers may be held at zero in a namespace that the operator cannot read: give it back its rights there, or \
-                         restore them; kubectl --namespace {namespace} get leases -l offsetreset.dev/lease=hold -o yaml shows the replicas"
+                        "consumers may be held at zero in a namespace that the operator cannot read. Grant the operator its rights there again, or \
+                         restore the consumers by hand: kubectl --namespace {namespace} get leases -l offsetreset.dev/lease=hold -o yaml shows the replicas"
                     );
                 }
             }
@@ -88,8 +88,8 @@ async fn care_for(context: &Arc<Context>, namespace: &str, leases: Vec<Lease>, l
             tracing::warn!(
                 namespace,
                 lease = name,
-                "consumers are held at zero in a namespace that is no longer watched: unless another operator watches it, they are \
-                 restored 30 s after the end of their hold. To restore them now, watch it again"
+                "consumers are held at zero in a namespace that is no longer watched. Unless another operator watches it, they are \
+                 restored 30 s after the end of their hold. To restore them sooner, add the namespace to --namespaces again"
             );
         }
         if let Err(error) = reconcile_hold(Arc::new(lease), Arc::clone(context)).await {

@@ -60,11 +60,12 @@ async fn pass(context: &Context, namespace: &str, name: &str, locked: &[TargetRe
         Ok(_) if !context.watches(namespace) && now.duration_since(hold.until) >= UNWATCHED => vec![],
         // Every claim's reset exists.
         Ok(named) if hold.claims.iter().all(|claim| named.iter().any(|reset| reset.uid == claim.uid)) => named,
-        Ok(_) => match all_resets(context, namespace, now).await? {
+        Err(error) if !is_not_found(&error) => return Err(Error::List(error)),
+        // Some are gone; or the whole kind is, and then the API server's answer for one of them is an error.
+        Ok(_) | Err(_) => match all_resets(context, namespace, now).await? {
             Some(resets) => resets,
             None => return Ok(Action::requeue(RETRY)),
         },
-        Err(error) => return Err(Error::List(error)),
     };
     let seen = if hold.claims.iter().all(|claim| resets.iter().any(|reset| reset.uid == claim.uid)) {
         // The workload is needed only when a reset is gone.
@@ -116,7 +117,7 @@ async fn all_resets(context: &Context, namespace: &str, now: Timestamp) -> Resul
             tracing::warn!(
                 namespace,
                 gone,
-                "the API server does not serve OffsetResets: without their CRD the workloads that are held for them are restored"
+                "the API server does not serve OffsetResets. After 30 s without the CRD, the workloads held at zero are restored; to continue the resets, install it: kubectl apply -k deploy/crd"
             );
             Ok(gone.then(Vec::new))
         }

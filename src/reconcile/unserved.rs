@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-/// For how long OffsetResets must not be served until there count as being none: one of several API servers may not know the CRD
+/// For how long OffsetResets must have been unserved before they count as absent: one of several API servers may not know the CRD
 /// yet.
 const CRD_GONE: SignedDuration = SignedDuration::from_secs(30);
 

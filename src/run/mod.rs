@@ -260,8 +260,8 @@ async fn restore_before_removal(deployment: Option<String>, context: Arc<Context
     };
     if tokio::time::timeout(REMOVAL_LIMIT, restored).await.is_err() {
         tracing::error!(
-            "the operator stops although consumers are still held at zero. Install it again, or restore them: \
-             kubectl get leases -A -l offsetreset.dev/lease=hold"
+            "the operator exits while consumers are still held at zero. Install it again, or scale each workload to the replicas in its Lease: \
+             kubectl get leases -A -l offsetreset.dev/lease=hold -o yaml"
         );
     }
 }
@@ -303,8 +303,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         commits_in_flight: CommitsInFlight::default(),
         liveness: Liveness::default(),
         leadership,
-        // An operator for some namespaces asks for nothing outside of them.
-        install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| PolicyBinding::new(client.clone()))),
+        install: Install::new(in_use(client, config), PolicyBinding::new(client.clone())),
         unserved: Unserved::default(),
     }
 }

@@ -11,7 +11,7 @@ const MAX_TOTAL: u64 = 512 << 20;
 /// How often each process is measured. An answer of 32 MB takes longer to arrive and to be read.
 const CHECK: Duration = Duration::from_millis(250);
 
-/// The resident memory of each process, in bytes.
+/// The anonymous memory of each process, in bytes.
 #[derive(Default)]
 pub(super) struct Memory {
     by_process: Mutex<HashMap<u32, u64>>,
@@ -29,7 +29,7 @@ impl Memory {
         let measured = Measured { memory: self, pid };
         loop {
             tokio::time::sleep(CHECK).await;
-            if let Some(total) = measured.record(resident(pid)) {
+            if let Some(total) = measured.record(anonymous(pid)) {
                 return format!(
                     "it had the most memory when all clients' processes together had {} MiB, more than the {} MiB that they may have: \
                      the broker's answers are too large, or too many resets run at once",
@@ -58,10 +58,11 @@ impl Drop for Measured<'_> {
     }
 }
 
-/// The resident memory of a process, in bytes; none of one that has exited.
-fn resident(pid: u32) -> u64 {
+/// The resident memory of a process that it alone has, in bytes; none of one that has exited. The pages of the program, which all
+/// processes share, do not count: there they would count once for each.
+fn anonymous(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
     line.and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or(0).saturating_mul(1024)
 }
 
@@ -78,7 +79,7 @@ mod tests {
         assert_eq!(large.record(MAX_TOTAL), Some(MAX_TOTAL + 1));
         drop(large);
         assert_eq!(small.record(MAX_TOTAL), None);
-        assert!(resident(std::process::id()) > 1 << 20, "this process is measured");
-        assert_eq!(resident(u32::MAX), 0);
+        assert!(anonymous(std::process::id()) > 1 << 20, "this process is measured");
+        assert_eq!(anonymous(u32::MAX), 0);
     }
 }

@@ -139,11 +139,13 @@ fn outcome(pass: &Pass<'_>) -> String {
 }
 
 /// Our claim counts even when the status does not know of it: the status may have been wiped while
-/// the workload was held.
+/// the workload was held. At zero the count of the Lease is the one to restore, which all that share
+/// the hold have: an operator that died may have recorded another one and not written it there.
 fn adopt(pass: &mut Pass<'_>) {
     for (index, target) in pass.status.targets.iter_mut().enumerate() {
+        let at_zero = matches!(pass.seen.targets.get(index), Some(Seen::Known(workload)) if workload.replicas == 0);
         if let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
-            && !target.stop_requested
+            && (!target.stop_requested || at_zero)
             && target.restored.is_none()
             && hold.uid == target.uid
             && hold.is_claimed_by(&pass.seen.uid)

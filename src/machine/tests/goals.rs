@@ -205,8 +205,8 @@ fn an_undo_on_a_topic_that_was_created_again_is_refused(
     }
     assert_eq!(
         found.unwrap_err()[0].message.full(),
-        "Topic orders was created again since OffsetReset replay. The offsets from before are those of the topic that was deleted \
-         since. Name a target in the new topic in spec.resets, and create the reset under a new name"
+        "Topic orders was deleted and created again after OffsetReset replay. The offsets from before the reset belong to the \
+         deleted topic. Name a target in the new topic in spec.resets, and create the reset under a new name"
     );
     assert_eq!(reasons(&plan(&request, &PlanSeen { undone: None, ..plan_seen() })), [Reason::UndoNotPossible]);
 }

@@ -93,6 +93,17 @@ fn from_the_lease_on_zero_is_the_holds() {
     assert!(matches!(effect(&over, &observed), Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })));
 }
 
+/// The count had changed before the stop, and the operator died between recording that and writing it into the Lease. Others that
+/// share the hold have the Lease's.
+#[test]
+fn a_count_that_never_reached_the_lease_is_not_restored() {
+    let mut status = status_in(Phase::Restoring);
+    status.targets[0].stop_requested = true;
+    status.targets[0].original_replicas = 2;
+    let Some(Effect::Scale { replicas, .. }) = effect(&status, &seen(gone(), KafkaSeen::NotAsked)) else { panic!() };
+    assert_eq!(replicas, 3);
+}
+
 /// Held, and the Lease is gone before the operator has seen the workload at zero: the status knows
 /// the count, and the Lease is made again.
 #[test]

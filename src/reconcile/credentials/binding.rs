@@ -215,7 +215,7 @@ mod tests {
     #[case::a_password_from_echo(
         "password",
         Some("planted\n"),
-        "key password ends with a line break, which is hardly part of it; store it"
+        "key password ends with a line break, which is probably not part of it; store it"
     )]
     #[case::a_password_from_windows("password", Some("planted\r\n"), "key password ends with a line break")]
     #[case::a_ca_of_openssls_own_kind(

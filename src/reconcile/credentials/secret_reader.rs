@@ -71,7 +71,7 @@ impl<'a> SecretReader<'a> {
         if text.ends_with_line_break() {
             return Err(self.invalid(
                 key,
-                "ends with a line break, which is hardly part of it; store it without, for example with printf '%s' instead of echo",
+                "ends with a line break, which is probably not part of it; store it without the line break, for example with printf '%s' instead of echo",
             ));
         }
         Ok(text)

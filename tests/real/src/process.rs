@@ -1,6 +1,8 @@
 //! The operator as a process of its own.
 
 use std::{
+    fs::File,
+    io::{Read as _, Seek as _},
     path::Path,
     process::{Output, Stdio},
     sync::Arc,
@@ -58,6 +60,8 @@ pub fn clients_with(words: &[&str], allowance: Allowance) -> Pool {
 /// One that runs, or has run; it goes with this.
 pub struct Process {
     child: Child,
+    /// Its standard output: a pipe that is not read would be full at some time, and then the operator would wait.
+    output: Option<File>,
     pub address: String,
 }
 
@@ -76,9 +80,7 @@ impl Process {
     pub fn start_with(kubeconfig: &Path, address: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program());
         command.args(["run", "--http-address", address]).args(arguments).env("KUBECONFIG", kubeconfig);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        Self { child, address: address.to_owned() }
+        Self::spawn(command, address.to_owned())
     }
 
     /// Starts it as OpenShift's restricted-v2 does: as a user that no image knows, in the group root, without any privilege.
@@ -86,9 +88,16 @@ impl Process {
         let address = free_address().await;
         let mut command = unprivileged(uid);
         command.arg(program()).args(["run", "--http-address", &address]).args(arguments).env("KUBECONFIG", kubeconfig);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        Self { child, address }
+        Self::spawn(command, address)
+    }
+
+    fn spawn(mut command: Command, address: String) -> Self {
+        let path = std::env::temp_dir().join(super::unique("operator-log"));
+        let output = File::options().read(true).append(true).create_new(true).open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let stdout = output.try_clone().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        Self { child, output: Some(output), address }
     }
 
     /// Its process ID.
@@ -97,11 +106,11 @@ impl Process {
     }
 
     /// Starts it on an address; what it logs goes into a file.
-    pub fn start_into(log: std::fs::File, address: &str, arguments: &[&str]) -> Self {
+    pub fn start_into(log: File, address: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program());
         command.args(["run", "--http-address", address]).args(arguments).env("KUBECONFIG", environment().kubeconfig);
         let child = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        Self { child, address: address.to_owned() }
+        Self { child, output: None, address: address.to_owned() }
     }
 
     /// What it answers; `None` when it does not.
@@ -150,7 +159,12 @@ impl Process {
 
     /// Waits until it has ended.
     pub async fn ended(self) -> Output {
-        within(PATIENCE, self.child.wait_with_output()).await.expect("it ends").unwrap()
+        let mut ended = within(PATIENCE, self.child.wait_with_output()).await.expect("it ends").unwrap();
+        if let Some(mut output) = self.output {
+            output.rewind().unwrap();
+            output.read_to_end(&mut ended.stdout).unwrap();
+        }
+        ended
     }
 }
 

@@ -219,12 +219,17 @@ async fn the_obvious_command_is_refused_during_a_hold_and_the_next_time_nothing_
             "serviceaccounts \"offset-reset-operator\"",
             "clusterroles.rbac.authorization.k8s.io \"offset-reset-operator\"",
             "clusterrolebindings.rbac.authorization.k8s.io \"offset-reset-operator\"",
+            "clusterroles.rbac.authorization.k8s.io \"offset-reset-operator-policies\"",
+            "clusterrolebindings.rbac.authorization.k8s.io \"offset-reset-operator-policies\"",
             "rolebindings.rbac.authorization.k8s.io \"offset-reset-operator-leader\"",
             "deployments.apps \"offset-reset-operator\"",
         ] {
             let line = said.lines().find(|line| line.contains(&format!("{what} is forbidden")));
             let line = line.unwrap_or_else(|| panic!("{what} in {said}"));
-            assert!(line.contains("consumers are held at zero, and only the operator restores them, so what it needs"), "{line}");
+            assert!(
+                line.contains("consumers are held at zero, and only the operator restores them, so this request is refused"),
+                "{line}"
+            );
         }
         println!("{}", said.lines().next().unwrap_or_default());
 

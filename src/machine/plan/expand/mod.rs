@@ -344,9 +344,9 @@ impl<'a> Expansion<'a> {
         let recreated = self.recreated_since(undone);
         for topic in &recreated {
             let message = Message::naming([topic, name], |[topic, name]| {
-                format!("Topic {topic} was created again since OffsetReset {name}")
+                format!("Topic {topic} was deleted and created again after OffsetReset {name}")
             })
-            .detail("The offsets from before are those of the topic that was deleted since")
+            .detail("The offsets from before the reset belong to the deleted topic")
             .advice("Name a target in the new topic in spec.resets, and create the reset under a new name");
             self.refuse(Reason::TopicRecreated, message);
         }

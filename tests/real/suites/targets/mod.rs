@@ -159,14 +159,26 @@ impl Stand {
     }
 
     /// What Events with a reason say of an object.
+    ///
+    /// Waits for the first one: the operator publishes Events beside its passes.
     async fn told(&self, kind: &str, name: &str, reason: Reason) -> Vec<String> {
-        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace).list(&ListParams::default()).await.unwrap();
         let about = |event: &Event| {
             let regarding = event.regarding.clone().unwrap_or_default();
             (regarding.kind.as_deref(), regarding.name.as_deref()) == (Some(kind), Some(name))
                 && event.reason.as_deref() == Some(reason.as_str())
         };
-        events.items.into_iter().filter(about).filter_map(|event| event.note).collect()
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let published = async {
+            loop {
+                let all = events.list(&ListParams::default()).await.unwrap().items.into_iter();
+                let notes: Vec<String> = all.filter(about).filter_map(|event| event.note).collect();
+                if !notes.is_empty() {
+                    return notes;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, published).await.unwrap_or_default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is held at zero for nobody comes back: its `OffsetReset` was deleted with its finalizer taken off by hand.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::events::v1::Event;
 use kube::{
@@ -61,8 +61,17 @@ async fn has_two_replicas(stand: &TestEnv, name: &str) {
 async fn it_comes_back(stand: &TestEnv) {
     has_two_replicas(stand, "consumer").await;
     stand.no_leases().await;
-    let said = Api::<Event>::namespaced(stand.client.clone(), &stand.namespace).list(&ListParams::default()).await.unwrap();
-    let said = said.items.into_iter().find(|event| event.reason.as_deref() == Some("OrphanedHold")).expect("an Event");
+    let events = Api::<Event>::namespaced(stand.client.clone(), &stand.namespace);
+    let published = async {
+        loop {
+            let all = events.list(&ListParams::default()).await.unwrap().items;
+            if let Some(event) = all.into_iter().find(|event| event.reason.as_deref() == Some("OrphanedHold")) {
+                return event;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let said = within(PATIENCE, published).await.expect("an Event");
     let on = said.regarding.unwrap();
     assert_eq!((on.kind.as_deref(), on.name.as_deref()), (Some("Deployment"), Some("consumer")));
     let note = said.note.unwrap();
