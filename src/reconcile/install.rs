@@ -8,8 +8,8 @@ use crate::kubernetes::{InUse, PolicyBinding};
 pub struct Install {
     /// The record that it is in use; none for an operator that is not installed, and runs without leader election.
     pub in_use: Option<InUse>,
-    /// The policy that keeps it from being deleted.
-    pub policy: PolicyBinding,
+    /// The policy that keeps it from being deleted; none for an operator for some namespaces only.
+    pub policy: Option<PolicyBinding>,
     /// Whether the policy was seen.
     protected: AtomicBool,
     /// Whether the policy is gone.
@@ -21,7 +21,7 @@ pub struct Install {
 impl Install {
     /// With nothing known yet.
     #[must_use]
-    pub fn new(in_use: Option<InUse>, policy: PolicyBinding) -> Self {
+    pub fn new(in_use: Option<InUse>, policy: Option<PolicyBinding>) -> Self {
         let [protected, unprotected, terminates] = [false; 3].map(AtomicBool::new);
         Self { in_use, policy, protected, unprotected, terminates }
     }
@@ -45,7 +45,8 @@ impl Install {
     /// The policy goes with the rest of the install, and is what an administrator deletes to remove it at once. Where it was
     /// never seen, its absence says nothing.
     pub(super) async fn look_at_policy(&self) {
-        match self.policy.is_there().await {
+        let Some(policy) = &self.policy else { return };
+        match policy.is_there().await {
             Some(true) => {
                 self.protected.store(true, Ordering::Release);
                 if self.unprotected.swap(false, Ordering::AcqRel) {

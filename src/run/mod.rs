@@ -303,7 +303,8 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         commits_in_flight: CommitsInFlight::default(),
         liveness: Liveness::default(),
         leadership,
-        install: Install::new(in_use(client, config), PolicyBinding::new(client.clone())),
+        // An operator for some namespaces relies on nothing outside of them.
+        install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| PolicyBinding::new(client.clone()))),
         unserved: Unserved::default(),
     }
 }

@@ -47,7 +47,7 @@ async fn an_undo_does_not_put_offsets_of_a_deleted_topic_into_the_one_of_its_nam
         stand.broker.recreate(&topic, 3).await;
         let undone = stand.run("back", &group, json!([]), json!({"undo": {"name": "replay"}})).await;
         let message = ended(&undone, Phase::Failed, Reason::TopicRecreated);
-        assert!(message.contains("since OffsetReset replay"), "{message}");
+        assert!(message.contains("after OffsetReset replay"), "{message}");
     })
     .await;
 }
