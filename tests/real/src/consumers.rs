@@ -143,6 +143,12 @@ impl Follower {
         first
     }
 
+    /// How often a record was consumed.
+    pub fn times(&self, topic: &str, partition: i32, offset: i64) -> usize {
+        let consumed = self.consumed.lock().unwrap();
+        consumed.iter().filter(|(name, of, at)| (name.as_str(), *of, *at) == (topic, partition, offset)).count()
+    }
+
     pub fn count(&self) -> usize {
         self.consumed.lock().unwrap().len()
     }

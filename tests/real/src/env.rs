@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease};
+use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, events::v1::Event};
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
@@ -100,6 +100,19 @@ impl TestEnv {
             }
         };
         assert!(within(PATIENCE, waiting).await.is_some(), "never was: {what}");
+    }
+
+    /// The Events that are as wished, once there is one: the operator publishes them beside its passes.
+    pub async fn events(&self, wished: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let mut found = vec![];
+        self.until("told by an Event", async |_| {
+            found = events.list(&ListParams::default()).await.unwrap().items;
+            found.retain(&wished);
+            !found.is_empty()
+        })
+        .await;
+        found
     }
 
     /// A topic of three partitions: 100 records from T0 on, one per second, of which the first 20 are deleted; 10 records; none.

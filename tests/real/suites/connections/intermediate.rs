@@ -1,34 +1,16 @@
 //! A trusted certificate that is an intermediate CA's, as cert-manager writes it.
 
-use std::sync::Arc;
-
 use offset_reset_operator::kafka::{Connection, Connector, Tls};
 use rcgen::SanType;
 use real_tests::{brokers, process::clients};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::ring::default_provider,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-};
 
-use super::stand::{Authority, VALID};
+use super::stand::{Authority, VALID, acceptor};
 
 /// TLS in front of the broker, with a certificate of the intermediate CA, which goes along with it.
 async fn terminator(intermediate: &Authority) -> String {
     let (leaf, key) = intermediate.sign_for("broker", Some(SanType::IpAddress("127.0.0.1".parse().unwrap())), VALID);
-    let chain = [leaf.as_str(), &intermediate.certificate];
-    let chain = chain.map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).to_vec();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(&[&leaf, &intermediate.certificate], &key);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {

@@ -18,6 +18,14 @@ use offset_reset_operator::machine::facts::{Committed, TopicPartition};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
 
 use super::{
     leaderless,
@@ -63,6 +71,18 @@ pub const ROTATING: &str = "rotating";
 
 /// The names of topics and groups on which everybody may do everything begin like this.
 const OPEN: &str = "secured";
+
+/// Serves TLS with a certificate, the certificates of its chain after it, and its key, all as PEM.
+pub fn acceptor(chain: &[&str], key: &str) -> TlsAcceptor {
+    let chain = chain.iter().map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).collect();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
 
 /// An authority.
 pub struct Authority {

@@ -1,26 +1,18 @@
 //! What a person reads when TLS fails: each cause by itself, on a real broker.
 
-use std::{net::Ipv6Addr, sync::Arc};
+use std::net::Ipv6Addr;
 
 use kube::Client;
 use offset_reset_operator::api::Reason;
 use rcgen::SanType;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::ring::default_provider,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-};
 
 use super::{
     Case, each_fails,
     stand::{
-        Authority, CLEAR, EARLY, EXPIRED, MUTUAL, OTHER_NAME, PASSWORDS, SCRAM_PASSWORD, Secured, VALID, certificate, kafka,
-        password, secret, secured, trust,
+        Authority, CLEAR, EARLY, EXPIRED, MUTUAL, OTHER_NAME, PASSWORDS, SCRAM_PASSWORD, Secured, VALID, acceptor, certificate,
+        kafka, password, secret, secured, trust,
     },
 };
 use real_tests::{shop::Operator, with_namespace};
@@ -140,18 +132,9 @@ async fn each_cause_of_a_tls_failure_is_told_apart_and_says_what_to_do() {
 async fn an_ipv6_address_that_the_client_cannot_verify_is_told_from_a_certificate_that_is_not_valid() {
     let authority = Authority::new("six-ca");
     let (certificate, key) = authority.sign_for("six", Some(SanType::IpAddress(Ipv6Addr::LOCALHOST.into())), VALID);
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-        )
-        .unwrap();
     let listener = TcpListener::bind("[::1]:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(&[&certificate], &key);
     let broker = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();

@@ -32,17 +32,9 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::ring::default_provider,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-    server::TlsStream,
-};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::stand::{Authority, VALID};
+use super::stand::{Authority, VALID, acceptor};
 
 /// The listener that wants tokens.
 pub const TOKENS: &str = "127.0.0.1:9500";
@@ -149,18 +141,9 @@ pub const SHORT: Duration = Duration::from_secs(6);
 impl Endpoint {
     pub async fn start(authority: &Authority, signer: Arc<Signer>) -> Self {
         let (certificate, key) = authority.sign_for("idp", Some(SanType::IpAddress("127.0.0.1".parse().unwrap())), VALID);
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-            )
-            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://{}/oauth2/token", listener.local_addr().unwrap());
-        let listener = Encrypted { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let listener = Encrypted { listener, acceptor: acceptor(&[&certificate], &key) };
         let (asked, (count, given)) = (Arc::new(AtomicUsize::new(0)), watch::channel(0));
         let counted = Arc::clone(&asked);
         let strange = Arc::new(Signer::new());

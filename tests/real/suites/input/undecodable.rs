@@ -1,17 +1,17 @@
 //! Objects that nobody can decode: they stop nobody else, and say what is wrong with them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event};
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
     discovery::ApiResource,
 };
 use offset_reset_operator::{
     api::{OffsetReset, Phase, Reason},
-    kafka::{Connection, Connector, Pool},
+    kafka::{Connection, Connector, GroupAdmin, Pool},
     machine::facts::{Committed, TopicPartition},
 };
 use serde_json::json;
@@ -83,24 +83,43 @@ async fn one_that_cannot_be_decoded_stops_nobody_else_and_says_so() {
     .await;
 }
 
-/// Whatever becomes of the object: the consumers come back, and nothing is committed for it.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_for_one_that_cannot_be_decoded_any_more_comes_back() {
-    with_namespace(async |client, namespace| {
+/// A Deployment whose group has a member outside of the cluster, so that it does not become empty.
+struct Occupied {
+    topic: String,
+    group: String,
+    member: Member,
+    admin: Arc<dyn GroupAdmin>,
+}
+
+impl Occupied {
+    async fn new(client: &Client, namespace: &str) -> Self {
         let (topic, group) = (topic("junk", 1).await, unique("junk"));
         produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-        // A member outside of the cluster: the group does not become empty.
         let kind = Kind::default();
         let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());
         let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
         members(admin.as_ref(), &group, 1).await;
-        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        deployment(client, namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        Self { topic, group, member, admin }
+    }
+}
+
+/// Creates a reset, and waits until it holds the Deployment at zero.
+async fn hold(client: &Client, namespace: &str, name: &str, group: &str, topic: &str) {
+    let (api, entries) = (resets(client, namespace), json!([{"topic": topic, "offset": 4}]));
+    let spec = json!({"drainTimeout": "10m", "holdTimeout": "20m", "allowNewGroup": true});
+    api.create(&PostParams::default(), &reset(name, group, &entries, &spec)).await.unwrap();
+    wait_for_phase(&api, name, Phase::Draining).await;
+    assert_eq!(replicas(client, namespace, "consumer").await, 0);
+}
+
+/// Whatever becomes of the object: the consumers come back, and nothing is committed for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_one_that_cannot_be_decoded_any_more_comes_back() {
+    with_namespace(async |client, namespace| {
+        let Occupied { topic, group, member, admin } = Occupied::new(&client, &namespace).await;
         let (api, operator) = (resets(&client, &namespace), Operator::start(&client, &namespace));
-        let entries = json!([{"topic": topic, "offset": 4}]);
-        let spec = json!({"drainTimeout": "10m", "holdTimeout": "20m", "allowNewGroup": true});
-        api.create(&PostParams::default(), &reset("held", &group, &entries, &spec)).await.unwrap();
-        wait_for_phase(&api, "held", Phase::Draining).await;
-        assert_eq!(replicas(&client, &namespace, "consumer").await, 0);
+        hold(&client, &namespace, "held", &group, &topic).await;
 
         let resource = ApiResource::erase::<OffsetReset>(&());
         let raw: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
@@ -137,23 +156,13 @@ async fn what_is_held_for_one_that_cannot_be_decoded_any_more_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_version_has_written_is_stored_and_read_and_its_consumers_come_back() {
     with_namespace(async |client, namespace| {
-        let (topic, group) = (topic("version", 1).await, unique("version"));
-        produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-        let kind = Kind::default();
-        let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());
-        let admin = Pool::default().connect(&Connection::plain(brokers())).await.unwrap();
-        members(admin.as_ref(), &group, 1).await;
-        deployment(&client, &namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
+        let Occupied { topic, group, member, .. } = Occupied::new(&client, &namespace).await;
         let (api, operator) = (resets(&client, &namespace), Operator::start(&client, &namespace));
-        let entries = json!([{"topic": topic, "offset": 4}]);
-        let spec = json!({"drainTimeout": "10m", "holdTimeout": "20m", "allowNewGroup": true});
         for (name, change) in [
             ("known-phase", json!({"status": {"reason": "WaitingForTheMoon", "lastAction": {"type": "Howl", "subject": "s", "time": "2026-11-24T18:00:00.000000Z"}}})),
             ("unknown-phase", json!({"status": {"phase": "Howling", "reason": "TheMoonIsFull"}})),
         ] {
-            api.create(&PostParams::default(), &reset(name, &group, &entries, &spec)).await.unwrap();
-            wait_for_phase(&api, name, Phase::Draining).await;
-            assert_eq!(replicas(&client, &namespace, "consumer").await, 0);
+            hold(&client, &namespace, name, &group, &topic).await;
             api.patch_status(name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
             if name == "known-phase" {
                 api.delete(name, &DeleteParams::default()).await.unwrap();
@@ -171,7 +180,7 @@ async fn what_another_version_has_written_is_stored_and_read_and_its_consumers_c
         raw.patch_status("unknown-phase", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
         raw.patch("unknown-phase", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": true}}))).await.unwrap();
         // Another reset that ends after that: the first was looked at as well.
-        let next = json!({"targetRefs": [], "dryRun": true});
+        let (next, entries) = (json!({"targetRefs": [], "dryRun": true}), json!([{"topic": topic, "offset": 4}]));
         api.create(&PostParams::default(), &reset("next", &group, &entries, &next)).await.unwrap();
         wait_for_end(&api, "next").await;
         let left = raw.get("unknown-phase").await.unwrap();

@@ -158,27 +158,14 @@ impl Stand {
         within(PATIENCE, waiting).await.unwrap_or_else(|| panic!("{kind}/{name} never has {wanted} replicas"));
     }
 
-    /// What Events with a reason say of an object.
-    ///
-    /// Waits for the first one: the operator publishes Events beside its passes.
+    /// What Events with a reason say of an object, once there is one.
     async fn told(&self, kind: &str, name: &str, reason: Reason) -> Vec<String> {
         let about = |event: &Event| {
             let regarding = event.regarding.clone().unwrap_or_default();
             (regarding.kind.as_deref(), regarding.name.as_deref()) == (Some(kind), Some(name))
                 && event.reason.as_deref() == Some(reason.as_str())
         };
-        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
-        let published = async {
-            loop {
-                let all = events.list(&ListParams::default()).await.unwrap().items.into_iter();
-                let notes: Vec<String> = all.filter(about).filter_map(|event| event.note).collect();
-                if !notes.is_empty() {
-                    return notes;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(PATIENCE, published).await.unwrap_or_default()
+        self.events(about).await.into_iter().filter_map(|event| event.note).collect()
     }
 }
 

@@ -17,14 +17,19 @@ use real_tests::{
 async fn consumers_beyond_their_committed_offset_are_set_back_to_it() {
     in_a_shop(Kind { never_commits: true, ..Kind::default() }, async |shop| {
         let entries = json!([{"partition": 0, "offset": 50}]);
+        let consumed = || shop.follower.times(&shop.topic, 0, 50);
+        let before = consumed();
         shop.apply("first", entries.clone()).await;
         succeeded(&wait_for_end(&shop.api, "first").await);
         shop.members(&shop.group, 2).await;
+        shop.until("consumed again from 50", async |_| consumed() > before).await;
+        let before = consumed();
         shop.apply("second", entries).await;
         let done = wait_for_end(&shop.api, "second").await;
         let message = ended(&done, Phase::Succeeded, Reason::NothingToChange);
         assert!(message.contains("continue from the committed offsets"), "{message}");
         assert!(status(&done).hold.is_some() && status(&done).commits == 0, "stopped, and not committed again");
+        shop.until("consumed once more from 50", async |_| consumed() > before).await;
         assert_eq!(shop.replicas().await, 2);
     })
     .await;

@@ -1,12 +1,8 @@
 //! What is held at zero for nobody comes back: its `OffsetReset` was deleted with its finalizer taken off by hand.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use k8s_openapi::api::events::v1::Event;
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use offset_reset_operator::api::Phase;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -61,17 +57,7 @@ async fn has_two_replicas(stand: &TestEnv, name: &str) {
 async fn it_comes_back(stand: &TestEnv) {
     has_two_replicas(stand, "consumer").await;
     stand.no_leases().await;
-    let events = Api::<Event>::namespaced(stand.client.clone(), &stand.namespace);
-    let published = async {
-        loop {
-            let all = events.list(&ListParams::default()).await.unwrap().items;
-            if let Some(event) = all.into_iter().find(|event| event.reason.as_deref() == Some("OrphanedHold")) {
-                return event;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let said = within(PATIENCE, published).await.expect("an Event");
+    let said = stand.events(|event| event.reason.as_deref() == Some("OrphanedHold")).await.remove(0);
     let on = said.regarding.unwrap();
     assert_eq!((on.kind.as_deref(), on.name.as_deref()), (Some("Deployment"), Some("consumer")));
     let note = said.note.unwrap();
