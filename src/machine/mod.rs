@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod request;
 pub mod text;
 mod time;
+mod topic_id;
 pub mod totals;
 
 #[cfg(test)]

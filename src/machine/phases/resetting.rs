@@ -15,6 +15,7 @@ use crate::machine::{
     refusal::{Refusal, kafka_reason, kafka_summary},
     request::Request,
     text::{Message, count, name_partitions, some},
+    topic_id::is_of_another_topic,
     totals::totals,
 };
 
@@ -76,13 +77,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
 /// A topic that was deleted and created again since the plan was made: the offsets of the plan are
 /// those of the deleted one. Before the first commit that is why nothing is committed; after it,
 /// the partitions of that topic have failed.
-///
-/// A topic whose id is not known, then or now, counts as the same.
 fn recreated(pass: &mut Pass<'_>, seen: &CommitSeen) -> Option<Message> {
-    let is_other = |planned: &PartitionStatus| {
-        let now = seen.topic_ids.get(&planned.topic);
-        planned.topic_id.as_ref().zip(now).is_some_and(|(then, now)| then != now)
-    };
+    let is_other = |planned: &PartitionStatus| is_of_another_topic(planned, &seen.topic_ids);
     let counts = |planned: &PartitionStatus| !matches!(planned.outcome, PartitionOutcome::Failed | PartitionOutcome::Skipped);
     let topics: BTreeSet<String> = pass
         .status

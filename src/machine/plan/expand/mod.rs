@@ -11,6 +11,7 @@ use crate::machine::{
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
     request::{Entry, Goal, Pattern, Request, Scope, TooComplex, Work},
     text::{Message, name_partitions, verb},
+    topic_id::is_of_another_topic,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -295,14 +296,10 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The topics that a reset has set offsets in and that have another id now. A topic whose id is
-    /// not known, then or now, counts as the same.
+    /// The topics that a reset has set offsets in and that have another id now.
     fn recreated_since(&self, undone: &Undone) -> BTreeSet<String> {
         let set: BTreeSet<TopicPartition> = set_by(undone).map(|(at, _)| at).collect();
-        let is_other = |done: &&PartitionStatus| {
-            let now = self.seen.topic_ids.get(&done.topic);
-            done.topic_id.as_ref().zip(now).is_some_and(|(then, now)| then != now)
-        };
+        let is_other = |done: &&PartitionStatus| is_of_another_topic(done, &self.seen.topic_ids);
         let others = undone.partitions.iter().filter(|done| set.contains(&TopicPartition::new(&done.topic, done.partition)));
         others.filter(is_other).map(|done| done.topic.clone()).collect()
     }
