@@ -3,7 +3,6 @@
 
 mod errors;
 mod events;
-mod guard;
 pub mod leader;
 mod limit;
 mod objects;
@@ -18,8 +17,7 @@ mod write;
 
 pub use errors::is_not_found;
 pub use events::Announcer;
-pub use guard::PolicyBinding;
-pub use policies::{POLICIES, Policies, Policy, PolicyState};
+pub use policies::{IN_USE_POLICY, POLICIES, Policies, Policy, PolicyState};
 pub use resets::Resets;
 pub use secrets::{SecretData, Secrets};
 pub use state::{

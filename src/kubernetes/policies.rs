@@ -17,6 +17,9 @@ pub struct Policy {
     pub without_it: &'static str,
 }
 
+/// The policy that keeps the install from being deleted while something is held.
+pub const IN_USE_POLICY: &str = "offset-reset-in-use";
+
 /// The policies that the operator relies on.
 pub const POLICIES: [Policy; 6] = [
     Policy {
@@ -40,7 +43,7 @@ pub const POLICIES: [Policy; 6] = [
         without_it: "the operator's token can change the spec of OffsetResets and ScaledObjects, and Events of other controllers",
     },
     Policy {
-        name: "offset-reset-in-use",
+        name: IN_USE_POLICY,
         without_it: "the operator can be deleted while it holds consumers at zero, and they stay there",
     },
 ];
@@ -80,6 +83,18 @@ impl Policies {
             Ok((policy, binding)) => Ok(state(policy.as_ref(), binding.as_ref())),
             Err(error) if is_not_allowed(&error) => Ok(PolicyState::Unknown(describe(&error))),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a policy has its binding, enforced or not; `None` when that is unknown.
+    pub async fn is_bound(&self, name: &str) -> Option<bool> {
+        let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(self.client.clone());
+        match limited(bindings.get_metadata_opt(name)).await {
+            Ok(found) => Some(found.is_some_and(|binding| binding.metadata.deletion_timestamp.is_none())),
+            Err(error) => {
+                tracing::debug!(%error, name, "cannot read the binding of a policy");
+                None
+            }
         }
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 
-use super::{context::Context, orphans::reconcile_hold};
+use super::{
+    context::Context,
+    orphans::{UNWATCHED, reconcile_hold},
+};
 
 /// The wait between two looks while something is held. Otherwise a look costs no request.
 const OFTEN: Duration = Duration::from_secs(1);
@@ -51,13 +54,14 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
         return (OFTEN, 0);
     }
     context.install.look_at_policy().await;
-    let mut unwatched = 0;
+    let (mut unwatched, mut released) = (0, false);
     for namespace in &recorded {
         match context.claims.list(namespace).await {
+            Ok(leases) if leases.is_empty() => released = true,
             Ok(_) if context.watches(namespace) => {}
             Ok(leases) => {
                 unwatched += i64::try_from(leases.len()).unwrap_or(i64::MAX);
-                care_for(context, namespace, leases, loud).await;
+                reconcile_unwatched_holds(context, namespace, leases, loud).await;
             }
             Err(error) => {
                 unwatched += 1;
@@ -72,7 +76,9 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
             }
         }
     }
-    if context.leadership.is_certain()
+    // While it settles, no hold begins anywhere.
+    if released
+        && context.leadership.is_certain()
         && let Err(error) = in_use.settle(&context.claims).await
     {
         tracing::warn!(%error, "cannot record which namespaces are still in use");
@@ -81,7 +87,7 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
 }
 
 /// Reconciles the holds of a namespace that is no longer watched.
-async fn care_for(context: &Arc<Context>, namespace: &str, leases: Vec<Lease>, loud: bool) {
+async fn reconcile_unwatched_holds(context: &Arc<Context>, namespace: &str, leases: Vec<Lease>, loud: bool) {
     for lease in leases {
         let name = lease.name_any();
         if loud {
@@ -89,7 +95,8 @@ async fn care_for(context: &Arc<Context>, namespace: &str, leases: Vec<Lease>, l
                 namespace,
                 lease = name,
                 "consumers are held at zero in a namespace that is no longer watched. Unless another operator watches it, they are \
-                 restored 30 s after the end of their hold. To restore them sooner, add the namespace to --namespaces again"
+                 restored {} s after the end of their hold. To restore them sooner, add the namespace to --namespaces again",
+                UNWATCHED.as_secs()
             );
         }
         if let Err(error) = reconcile_hold(Arc::new(lease), Arc::clone(context)).await {

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::kubernetes::{InUse, PolicyBinding};
+use crate::kubernetes::{IN_USE_POLICY, InUse, Policies};
 
 /// What is known of the install.
 pub struct Install {
     /// The record that it is in use; none for an operator that is not installed, and runs without leader election.
     pub in_use: Option<InUse>,
-    /// The policy that keeps it from being deleted; none for an operator for some namespaces only.
-    pub policy: Option<PolicyBinding>,
+    /// Reads the policy that keeps it from being deleted; none for an operator for some namespaces only.
+    pub policies: Option<Policies>,
     /// Whether the policy was seen.
     protected: AtomicBool,
     /// Whether the policy is gone.
@@ -21,9 +21,9 @@ pub struct Install {
 impl Install {
     /// With nothing known yet.
     #[must_use]
-    pub fn new(in_use: Option<InUse>, policy: Option<PolicyBinding>) -> Self {
+    pub fn new(in_use: Option<InUse>, policies: Option<Policies>) -> Self {
         let [protected, unprotected, terminates] = [false; 3].map(AtomicBool::new);
-        Self { in_use, policy, protected, unprotected, terminates }
+        Self { in_use, policies, protected, unprotected, terminates }
     }
 
     /// Whether the operator is being removed: nothing more is stopped, and what is held is restored.
@@ -45,8 +45,8 @@ impl Install {
     /// The policy goes with the rest of the install, and is what an administrator deletes to remove it at once. Where it was
     /// never seen, its absence says nothing.
     pub(super) async fn look_at_policy(&self) {
-        let Some(policy) = &self.policy else { return };
-        match policy.is_there().await {
+        let Some(policies) = &self.policies else { return };
+        match policies.is_bound(IN_USE_POLICY).await {
             Some(true) => {
                 self.protected.store(true, Ordering::Release);
                 if self.unprotected.swap(false, Ordering::AcqRel) {
@@ -54,7 +54,7 @@ impl Install {
                 }
             }
             Some(false) if self.protected.load(Ordering::Acquire) => {
-                Self::notice(&self.unprotected, "its admission policy offset-reset-in-use was deleted");
+                Self::notice(&self.unprotected, &format!("its admission policy {IN_USE_POLICY} was deleted"));
             }
             Some(false) | None => {}
         }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::controller::Action};
 
-use super::{backoff::BackoffKey, context::Context, error::Error};
+use super::{backoff::BackoffKey, context::Context, error::Error, unserved::CRD_GONE};
 use crate::{
     api::TargetRef,
     kubernetes::{WriteOutcome, hold_in, is_not_found},
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// For how long after the end of a hold the replicas stay as they are in a namespace that this operator does not watch: another
 /// one that does restores them at the end of the hold.
-const UNWATCHED: SignedDuration = SignedDuration::from_secs(30);
+pub(super) const UNWATCHED: SignedDuration = SignedDuration::from_secs(30);
 
 /// One pass over the Lease of one hold, with at most one write.
 ///
@@ -117,7 +117,9 @@ async fn all_resets(context: &Context, namespace: &str, now: Timestamp) -> Resul
             tracing::warn!(
                 namespace,
                 gone,
-                "the API server does not serve OffsetResets. After 30 s without the CRD, the workloads held at zero are restored; to continue the resets, install it: kubectl apply -k deploy/crd"
+                "the API server does not serve OffsetResets. After {} s without the CRD, the workloads held at zero are restored; to \
+                 continue the resets, install it: kubectl apply -k deploy/crd",
+                CRD_GONE.as_secs()
             );
             Ok(gone.then(Vec::new))
         }

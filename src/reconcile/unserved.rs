@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 /// For how long OffsetResets must have been unserved before they count as absent: one of several API servers may not know the CRD
 /// yet.
-const CRD_GONE: SignedDuration = SignedDuration::from_secs(30);
+pub(super) const CRD_GONE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Since when they have not been served.
 #[derive(Default)]

@@ -33,7 +33,7 @@ use crate::{
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Claims, InUse, PolicyBinding, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
+        Announcer, Claims, InUse, Policies, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
         leader::{self, Candidate, Leadership, Terms},
     },
     observability::{Liveness, Metrics, Readiness, serve},
@@ -304,7 +304,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         liveness: Liveness::default(),
         leadership,
         // An operator for some namespaces relies on nothing outside of them.
-        install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| PolicyBinding::new(client.clone()))),
+        install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| Policies::new(client.clone()))),
         unserved: Unserved::default(),
     }
 }
