@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::facts::{Committed, GroupMember, Hold, KafkaError, PerPartition, TopicPartition};
-use crate::api::{ActionKind, OffsetResetStatus, Reason};
+use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
 /// What a pass decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,31 @@ pub struct Decision {
     pub requeue: Option<SignedDuration>,
     /// The Events to publish.
     pub notes: Vec<Note>,
+}
+
+impl Decision {
+    /// Whether the same pass goes on with another step at once, for a status that was in phase `before`.
+    ///
+    /// Not from or into a phase of which other resets rely on the record: they wait for their turn. Not into a phase that holds
+    /// consumers either, whose passes go before others.
+    #[must_use]
+    pub fn goes_on(&self, before: Option<Phase>) -> bool {
+        let waits_for_its_turn = |phase: Option<Phase>| matches!(phase, None | Some(Phase::Pending | Phase::Unknown));
+        let holds = |phase: Option<Phase>| phase.is_some_and(Phase::may_hold);
+        let after = self.status.phase;
+        self.effect.is_none()
+            && self.requeue == Some(SignedDuration::ZERO)
+            && !waits_for_its_turn(before)
+            && !waits_for_its_turn(after)
+            && (holds(before) || !holds(after))
+    }
+
+    /// Whether that step may begin before the status is written: to lose it is the same as a crash before the decision, or right
+    /// after the effect that it follows. The end of a run is always written.
+    #[must_use]
+    pub fn may_be_unwritten(&self) -> bool {
+        !self.status.phase.is_some_and(Phase::is_terminal)
+    }
 }
 
 /// One thing to do. Every effect is idempotent.

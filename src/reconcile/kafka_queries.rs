@@ -6,6 +6,8 @@ use std::{
 };
 
 use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::aside::aside;
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     kafka::GroupAdmin,
     machine::{
         self,
-        facts::{Access, AfterResetSeen, CommitSeen, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone},
+        facts::{Access, AfterResetSeen, CommitSeen, Group, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone, group},
         plan::expand,
         request::{Goal, Request},
     },
@@ -22,10 +24,15 @@ use crate::{
 /// The time limit for the offsets after the run: whether the consumers resumed is known without them.
 const OFFSETS_LIMIT: Duration = Duration::from_secs(10);
 
+/// For how long a pass awaits an empty group, and the least and the longest wait between two questions.
+const ASKED_FOR: Duration = Duration::from_millis(250);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
 /// The number of topics that are queried at the same time.
 const CONCURRENT_TOPICS: usize = 16;
 
-/// Reads from Kafka what a phase needs. `undone` is the reset to undo, while planning an undo.
+/// Reads from Kafka what a phase needs. `undone` is the reset to undo, while planning an undo; `now` the time.
 ///
 /// # Errors
 /// When a query failed as a whole; the error of one partition is in the result.
@@ -35,11 +42,12 @@ pub async fn query_kafka(
     request: &Request,
     status: &OffsetResetStatus,
     undone: Option<Seen<Undone>>,
+    now: Timestamp,
 ) -> Result<KafkaSeen, KafkaError> {
     match phase {
         Phase::Planning => Ok(KafkaSeen::ForPlan(Box::new(for_plan(admin, request, undone).await?))),
         Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
-        Phase::Draining => Ok(KafkaSeen::Group(admin.describe_group(&request.group).await?)),
+        Phase::Draining => Ok(KafkaSeen::Group(until_empty(admin, request, status, now).await?)),
         Phase::Succeeded | Phase::Failed | Phase::Cancelled => after_reset(admin, request, status).await,
         Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown => Ok(KafkaSeen::NotAsked),
     }
@@ -100,8 +108,31 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     Ok(seen)
 }
 
-/// The data for the decision to commit; the group last, so that its state is as fresh as possible,
-/// and beside it the topics' ids.
+/// The group, once it is empty, or as it is after a while: without another look at Kubernetes, because only the broker is awaited.
+///
+/// The first question comes at once, and the waits between the questions grow with the time since the last container terminated:
+/// the answer is late by an eighth of that time at most.
+async fn until_empty(
+    admin: &dyn GroupAdmin,
+    request: &Request,
+    status: &OffsetResetStatus,
+    now: Timestamp,
+) -> Result<Group, KafkaError> {
+    let since = status.hold.as_ref().and_then(|hold| hold.containers_terminated_time.as_ref());
+    let waited = since.map_or(Duration::ZERO, |since| Duration::try_from(now.duration_since(since.0)).unwrap_or_default());
+    let begin = Instant::now();
+    loop {
+        let group = admin.describe_group(&request.group).await?;
+        let pause = ((waited + begin.elapsed()) / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        if group::is_empty(&group) || begin.elapsed() + pause > ASKED_FOR {
+            return Ok(group);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The data for the decision to commit; the group last, so that its state is as fresh as possible, and so that a commit of a member
+/// that has left since is in the committed offsets, or the group is not empty.
 async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
     let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
@@ -109,12 +140,15 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
         request.isolation_level == IsolationLevel::ReadCommitted && planned.requested_position == Some(Position::Latest)
     };
     let stable: Vec<TopicPartition> = status.partitions.iter().filter(latest).map(at).collect();
-    let stable_ends = admin.stable_ends(&stable).await?;
-    let bounds = admin.bounds(&partitions).await?;
-    let committed = admin.committed(&request.group, &partitions).await?;
     let with_id = status.partitions.iter().filter(|planned| planned.topic_id.is_some()).map(|planned| planned.topic.clone());
     let topics: Vec<String> = with_id.collect::<BTreeSet<_>>().into_iter().collect();
-    let (topic_ids, group) = futures::try_join!(admin.topic_ids(&topics), admin.describe_group(&request.group))?;
+    let (stable_ends, bounds, committed, topic_ids) = futures::try_join!(
+        admin.stable_ends(&stable),
+        admin.bounds(&partitions),
+        admin.committed(&request.group, &partitions),
+        admin.topic_ids(&topics)
+    )?;
+    let group = admin.describe_group(&request.group).await?;
     Ok(CommitSeen { bounds, stable_ends, committed, topic_ids, group })
 }
 

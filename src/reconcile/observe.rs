@@ -140,29 +140,51 @@ pub(super) async fn observe(
     if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
         return Ok((seen, None));
     }
-    seen.targets = read_targets(context, reset, status, request.ok(), phase).await;
-    match (phase, &request) {
-        (Phase::Planning, Ok(request)) => {
-            let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
-            seen.unscalable = checked
-                .into_iter()
-                .zip(&mut seen.targets)
-                .map(|(checked, target)| {
-                    // Unknown never counts as allowed.
-                    checked.unwrap_or_else(|why| {
-                        *target = Seen::Unknown(why);
-                        None
-                    })
-                })
-                .collect();
+    match phase {
+        Phase::Draining | Phase::Resetting => {
+            // Neither depends on the other, and consumers wait for both.
+            let targets = read_targets(context, reset, status, request.ok(), phase);
+            let queried = async {
+                match request {
+                    Ok(request) => query_kafka_within_hold(context, reset, status, request, phase).await,
+                    Err(_) => KafkaSeen::NotAsked,
+                }
+            };
+            let both = futures::future::join(targets, queried);
+            // The data for a commit must not age while the pass waits for a slot.
+            (seen.targets, seen.kafka) =
+                if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
+            return Ok((seen, None));
         }
-        (Phase::Restoring, _) => {
-            let targets = targets_of(status, request.ok());
-            seen.unscalable = join_all(targets.iter().map(|target| context.targets.unscalable(target))).await;
+        Phase::Restoring => {
+            let (targets, namespace) = (targets_of(status, request.ok()), reset.namespace().unwrap_or_default());
+            (seen.targets, seen.unscalable, seen.holds, seen.autoscalers) = tokio::join!(
+                read_targets(context, reset, status, request.ok(), phase),
+                join_all(targets.iter().map(|target| context.targets.unscalable(target))),
+                // Those of the recorded workloads.
+                read_holds(context, &namespace, status, &[]),
+                read_scaled_objects(context, &namespace, status)
+            );
+            seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
+            return Ok((seen, None));
         }
-        _ => {}
+        _ => seen.targets = read_targets(context, reset, status, request.ok(), phase).await,
     }
-    if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
+    if let (Phase::Planning, Ok(request)) = (phase, &request) {
+        let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
+        seen.unscalable = checked
+            .into_iter()
+            .zip(&mut seen.targets)
+            .map(|(checked, target)| {
+                // Unknown never counts as allowed.
+                checked.unwrap_or_else(|why| {
+                    *target = Seen::Unknown(why);
+                    None
+                })
+            })
+            .collect();
+    }
+    if matches!(phase, Phase::Planning | Phase::Stopping) {
         let namespace = reset.namespace().unwrap_or_default();
         seen.holds = read_holds(context, &namespace, status, &seen.targets).await;
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
@@ -176,8 +198,7 @@ pub(super) async fn observe(
     }
     if let Ok(request) = request {
         let queried = query_kafka_within_hold(context, reset, status, request, phase);
-        // The data for a commit must not age while the pass waits for a slot.
-        seen.kafka = if phase == Phase::Resetting { queried.await } else { slot.released_while(queried).await };
+        seen.kafka = slot.released_while(queried).await;
     }
     if let KafkaSeen::ForPlan(plan) = &seen.kafka {
         let addresses = plan::unmatched_addresses(&plan.group, &seen.targets);
@@ -299,12 +320,12 @@ async fn read_holds(
     status: &OffsetResetStatus,
     targets: &[Seen<Workload>],
 ) -> Vec<Seen<Hold>> {
-    let reads = targets.iter().enumerate().map(|(index, seen)| async move {
-        match (status.targets.get(index), seen) {
+    let reads = (0..targets.len().max(status.targets.len())).map(|index| async move {
+        match (status.targets.get(index), targets.get(index)) {
             (Some(target), _) => context.claims.look(namespace, &target.uid).await,
-            (None, Seen::Known(workload)) => context.claims.look(namespace, &workload.uid).await,
-            (None, Seen::Missing) => Seen::Missing,
-            (None, Seen::Unknown(why)) => Seen::Unknown(why.clone()),
+            (None, Some(Seen::Known(workload))) => context.claims.look(namespace, &workload.uid).await,
+            (None, Some(Seen::Missing) | None) => Seen::Missing,
+            (None, Some(Seen::Unknown(why))) => Seen::Unknown(why.clone()),
         }
     });
     join_all(reads).await
@@ -353,7 +374,7 @@ async fn query_kafka_within_hold(
     let look = Box::pin(async {
         let admin = connect(context, request, Some(status)).await?;
         let undone = if phase == Phase::Planning { read_undone(context, reset, request).await } else { None };
-        query_kafka(admin.as_ref(), phase, request, status, undone).await
+        query_kafka(admin.as_ref(), phase, request, status, undone, now).await
     });
     within(left.min(QUERY_LIMIT), look).await.unwrap_or_else(KafkaSeen::Failed)
 }

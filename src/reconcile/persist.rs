@@ -62,7 +62,13 @@ pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
 }
 
 impl StoredState {
-    async fn read_report(&mut self, context: &Context, reset: &OffsetReset) -> Result<(), Error> {
+    /// Whether the report was read.
+    pub fn report_read(&self) -> bool {
+        self.report_read
+    }
+
+    /// Reads the report, and takes the partitions from it that the status does not list.
+    pub async fn read_report(&mut self, context: &Context, reset: &OffsetReset) -> Result<(), Error> {
         match context.reports.read(reset).await.map_err(Error::ReadReport)? {
             ReportRead::Found(report) => {
                 self.report_version = Some(report.version);
@@ -119,20 +125,21 @@ impl StoredState {
 /// The object and the state as they are stored now.
 pub(super) type Persisted = Box<(OffsetReset, StoredState)>;
 
-/// Writes what a decision has changed: first the report, then the status. `Refused` and
+/// Writes what has changed since `old`, the status that is stored: first the report, then the status. `Refused` and
 /// `NotAllowed` mean that the report or the receipt cannot be written.
 pub(super) async fn persist(
     context: &Context,
     reset: OffsetReset,
     request: Option<&Request>,
-    old: &StoredState,
+    old: &OffsetResetStatus,
+    state: &StoredState,
     decision: &Decision,
 ) -> Result<WriteOutcome<Persisted>, Error> {
-    let mut next = old.with(decision.status.clone());
-    if next.status == old.status {
+    let mut next = state.with(decision.status.clone());
+    if next.status == *old {
         return Ok(WriteOutcome::Done(Box::new((reset, next))));
     }
-    if next.status.partitions != old.status.partitions && next.status.partitions_omitted == 0 {
+    if next.status.partitions != old.partitions && next.status.partitions_omitted == 0 {
         if !next.report_read {
             // A status that was edited by hand may have lost its plan, and then an earlier report exists.
             next.read_report(context, &reset).await?;
@@ -166,7 +173,7 @@ pub(super) async fn persist(
         next.status.report = Some(ReportStatus { config_map, compressed });
     }
     // The receipt is written before the status that a commit relies on.
-    let first_commit = old.status.commits == 0 || old.status.receipt.is_none();
+    let first_commit = old.commits == 0 || old.receipt.is_none();
     if let (Some(receipt), Some(at)) = (&next.status.receipt, &next.status.final_plan_time)
         && first_commit
         && next.status.commits > 0
@@ -190,7 +197,7 @@ pub(super) async fn persist(
 pub(super) async fn persist_without_report(
     context: &Context,
     reset: OffsetReset,
-    old: &StoredState,
+    state: &StoredState,
     decision: &Decision,
     why: &str,
 ) -> Result<WriteOutcome<Persisted>, Error> {
@@ -199,7 +206,7 @@ pub(super) async fn persist_without_report(
     if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
         status.warnings.push(warning);
     }
-    write_status(context, reset, old.with(status)).await
+    write_status(context, reset, state.with(status)).await
 }
 
 async fn write_status(context: &Context, reset: OffsetReset, stored: StoredState) -> Result<WriteOutcome<Persisted>, Error> {
@@ -218,8 +225,8 @@ fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
         return listed;
     }
     let weight = |planned: &PartitionStatus| serde_json::to_string(planned).map_or(usize::MAX, |text| text.len());
-    let total = status.partitions.iter().map(weight).fold(0, usize::saturating_add);
-    if status.partitions.len() <= MAX_LISTED_PARTITIONS && total <= MAX_LISTED_BYTES {
+    let total = || status.partitions.iter().map(weight).fold(0, usize::saturating_add);
+    if status.partitions.len() <= MAX_LISTED_PARTITIONS && total() <= MAX_LISTED_BYTES {
         return listed;
     }
     let matters = |planned: &PartitionStatus| match planned.outcome {

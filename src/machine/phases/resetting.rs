@@ -133,9 +133,11 @@ fn make_final(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decis
         return pass.finish(Phase::Failed, refusal.reason, message);
     }
     pass.status.final_plan_time = Some(pass.instant());
-    name_receipt(&mut pass, request);
     let message = Message::new("The plan is final, and the offsets are being committed").detail("The consumers are at zero");
-    pass.go_on(Phase::Resetting, Reason::Committing, message)
+    pass.say(Reason::Committing, message);
+    // The plan is written together with the intent to commit, and so before the first commit.
+    name_receipt(&mut pass, request);
+    commit(pass, request, seen)
 }
 
 fn settle<'a>(

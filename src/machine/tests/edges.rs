@@ -369,7 +369,7 @@ fn final_plan(phase: Phase) -> OffsetResetStatus {
 }
 
 #[rstest]
-#[case::the_plan_becomes_final_first(status_in(Phase::Resetting), commit_seen(empty(), &committed(50, "")), In(Phase::Resetting, Reason::Committing))]
+#[case::the_plan_becomes_final_with_the_first_commit(status_in(Phase::Resetting), commit_seen(empty(), &committed(50, "")), Commits(2))]
 #[case::then_it_is_committed(final_plan(Phase::Resetting), commit_seen(empty(), &committed(50, "")), Commits(2))]
 #[case::nothing_was_committed_before(final_plan(Phase::Resetting), commit_seen(empty(), &Ok(None)), Commits(2))]
 #[case::the_same_offset_of_another_client_is_no_proof(final_plan(Phase::Resetting), commit_seen(empty(), &committed(10, "app")), Commits(2))]

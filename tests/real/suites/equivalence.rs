@@ -318,7 +318,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
         if phase.is_terminal() {
             return status;
         }
-        let kafka = query_kafka(admin, phase, &request, &status, None).await.unwrap_or_else(KafkaSeen::Failed);
+        let kafka = query_kafka(admin, phase, &request, &status, None, now).await.unwrap_or_else(KafkaSeen::Failed);
         let seen = Observed {
             uid: "uid".into(),
             group: request.group.clone(),

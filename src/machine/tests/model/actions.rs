@@ -3,7 +3,7 @@
 use super::{
     Machine,
     memory::Id,
-    passes::{Hearing, acts, asks, begins, cares, cares_on, notes, writes},
+    passes::{Hearing, acts, asks, begins, cares, cares_on, goes_on, notes, writes},
     properties,
     world::{Care, Deed, FRESH, IDLE, LOG_END, Object, Pass, RESETS, State, USUAL, Workload},
 };
@@ -16,6 +16,9 @@ pub enum Happening {
     Begins(usize),
     /// The same, but the workload cannot be read.
     BeginsBlind(usize),
+    /// The same pass looks again, with a status that is not written yet.
+    GoesOn(usize),
+    GoesOnBlind(usize),
     /// It asks Kafka.
     Asks(usize),
     /// It opens the receipt, or writes the status.
@@ -82,6 +85,12 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
                 into.push(Begins(reset));
                 if budget.blinks > 0 && machine.scenario.has_workload(reset) {
                     into.push(BeginsBlind(reset));
+                }
+            }
+            Pass::Ahead => {
+                into.push(GoesOn(reset));
+                if budget.blinks > 0 && machine.scenario.has_workload(reset) {
+                    into.push(GoesOnBlind(reset));
                 }
             }
             Pass::Looked(_) => into.push(Asks(reset)),
@@ -170,6 +179,11 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
         BeginsBlind(reset) => {
             next.budget.blinks -= 1;
             begins(machine, &mut next, reset, true)?;
+        }
+        GoesOn(reset) => goes_on(machine, &mut next, reset, false)?,
+        GoesOnBlind(reset) => {
+            next.budget.blinks -= 1;
+            goes_on(machine, &mut next, reset, true)?;
         }
         Asks(reset) => asks(machine, &mut next, reset),
         Writes(reset) => writes(machine, &mut next, reset),

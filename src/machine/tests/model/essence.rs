@@ -150,7 +150,7 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         holds: hold.is_some(),
         target_uid: target.map_or(0, |target| target.uid.strip_prefix("w-").unwrap().parse().unwrap()),
         stop_requested: target.is_some_and(|target| target.stop_requested),
-        stopped: target.is_some_and(|target| target.stopped),
+        stopped: target.is_some_and(|target| target.stopped || target.scaled_up_by_others > 0),
         restored: target.and_then(|target| target.restored),
         partition_outcome: partition.map(|partition| partition.outcome),
         target: partition.map_or(0, |partition| u8::try_from(partition.target_offset).unwrap_or(u8::MAX)),

@@ -20,7 +20,7 @@ use crate::{
     machine::{
         self,
         coordination::{hold, queue},
-        decision::{Decision, Effect},
+        decision::Effect,
         facts::{Bounds, CommitSeen, Hold, KafkaErrorKind, KafkaSeen, Observed, PeerReset, PerPartition, Seen},
         guards,
         tests::{at, error},
@@ -102,9 +102,10 @@ impl Memory {
             && decision.status.final_plan_time.is_some()
             && decision.status.receipt.as_ref().is_some_and(|receipt| !receipt.settled);
         let sleeps = decision.requeue.is_none();
+        let goes_on = decision.goes_on(status.phase) && decision.may_be_unwritten();
         let next = self.keep(decision.status);
         let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer));
-        let outcome = Decided { next, deed, writes: said || next != view.object.status, opens, sleeps };
+        let outcome = Decided { next, deed, writes: said || next != view.object.status, opens, sleeps, ahead: goes_on && next != view.object.status };
         self.verdicts.insert((reset, *view), outcome);
         outcome
     }
@@ -147,7 +148,7 @@ impl Memory {
         }
     }
 
-    /// What follows from an answer, and whether it has to be written.
+    /// What follows from an answer, and whether the pass goes on before it is written.
     pub fn after(&mut self, scenario: &Scenario, reset: usize, id: Id, deed: Deed, reply: Reply, now: u16) -> (Id, bool) {
         let key = (reset, id, deed, reply, now);
         if let Some(&known) = self.afters.get(&key) {
@@ -159,11 +160,11 @@ impl Memory {
         let view =
             View { object, workload: Look::Not, lease: Look::Not, others: None, receipt: Look::Not, kafka: Kafka::NotAsked, now };
         let seen = self.observed(scenario, reset, &view);
-        let Decision { status, .. } =
-            guards::without(scenario.away, || machine::after(&status, &effect, &answer, &seen, at(now.into())));
-        let next = self.keep(status);
-        self.afters.insert(key, (next, next != id));
-        (next, next != id)
+        let decision = guards::without(scenario.away, || machine::after(&status, &effect, &answer, &seen, at(now.into())));
+        let goes_on = decision.goes_on(status.phase) && decision.may_be_unwritten();
+        let next = self.keep(decision.status);
+        self.afters.insert(key, (next, goes_on));
+        (next, goes_on)
     }
 
     /// What becomes of the Lease.

@@ -3,9 +3,10 @@
 use super::{
     Machine,
     essence::Facts,
+    memory::Id,
     properties,
     scenarios::Fence,
-    world::{Care, Deed, FRESH, IDLE, Kafka, Lease, Look, Object, Pass, Receipt, Reply, Running, State, Turn, View, code},
+    world::{Care, Deed, FRESH, Fresh, IDLE, Kafka, Lease, Look, Object, Pass, Receipt, Reply, Running, State, Turn, View, code},
 };
 use crate::{api::Phase, machine::coordination::hold};
 
@@ -20,10 +21,31 @@ pub fn begins(machine: &Machine, state: &mut State, reset: usize, blind: bool) -
     if !state.is_free(turn) && machine.scenario.has(Fence::Turns) {
         return None;
     }
+    let running = Running { object: Some(object), written: object.status, pass: Pass::Idle, turn, fresh: FRESH };
+    looks(machine, state, reset, running, blind)
+}
+
+/// Another step of a pass, with the status that the last one has come to: the object is not read again.
+pub fn goes_on(machine: &Machine, state: &mut State, reset: usize, blind: bool) -> Option<()> {
+    let running = state.running[reset];
+    let object = running.object?;
+    let turn = machine.scenario.turn(machine.memory().facts(object.status).phase, object.finalizer, false, reset);
+    if !state.is_free(turn) && machine.scenario.has(Fence::Turns) {
+        return None;
+    }
+    let fresh = Fresh { object: running.fresh.object, ..FRESH };
+    if looks(machine, state, reset, Running { turn, fresh, ..running }, blind).is_none() {
+        state.running[reset] = IDLE;
+    }
+    Some(())
+}
+
+fn looks(machine: &Machine, state: &mut State, reset: usize, running: Running, blind: bool) -> Option<()> {
+    let object = running.object?;
+    let facts = *machine.memory().facts(object.status);
     let view = look(machine, state, object, &facts, reset, blind);
     let asks = matches!(view.kafka, Kafka::Seen { .. });
-    let pass = Pass::Looked(View { kafka: Kafka::NotAsked, ..view });
-    state.running[reset] = Running { object: Some(object), pass, turn, fresh: FRESH };
+    state.running[reset] = Running { pass: Pass::Looked(View { kafka: Kafka::NotAsked, ..view }), ..running };
     if !asks {
         return decides(machine, state, reset, view);
     }
@@ -93,12 +115,18 @@ pub fn asks(machine: &Machine, state: &mut State, reset: usize) {
 /// `None` when nothing follows.
 fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Option<()> {
     let mut memory = machine.memory();
-    let outcome = memory.decide(&machine.scenario, reset, &view);
+    let mut outcome = memory.decide(&machine.scenario, reset, &view);
+    outcome.writes |= outcome.next != state.running[reset].written;
     let before = *memory.facts(view.object.status);
     let after = *memory.facts(outcome.next);
     drop(memory);
     properties::planned(state, &before, &after, &view);
     properties::decided(state, &before, &after, &outcome);
+    properties::stated(state, reset, view.object, &before, &after, view.kafka);
+    if outcome.ahead && state.witness.broken.is_none() {
+        goes_ahead(&mut state.running[reset], outcome.next);
+        return Some(());
+    }
     if !outcome.writes && outcome.deed.is_none() && state.witness.broken.is_none() {
         return None;
     }
@@ -108,6 +136,13 @@ fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Op
         Some(_) | None => Pass::Decided { outcome, opened: false, saw: view.kafka },
     };
     Some(())
+}
+
+/// The pass goes on with a status that is not written.
+fn goes_ahead(running: &mut Running, next: Id) {
+    running.object = running.object.map(|own| Object { status: next, ..own });
+    running.pass = Pass::Ahead;
+    running.turn = Turn::None;
 }
 
 pub fn writes(machine: &Machine, state: &mut State, reset: usize) {
@@ -128,9 +163,10 @@ pub fn writes(machine: &Machine, state: &mut State, reset: usize) {
             return;
         };
         let memory = machine.memory();
-        let (before, after) = (*memory.facts(own.status), *memory.facts(outcome.next));
+        let (before, after) = (*memory.facts(running.written), *memory.facts(outcome.next));
         drop(memory);
         properties::recorded(&machine.scenario, state, reset, own, &before, &after, saw);
+        running.written = outcome.next;
         running.object = Some(Object { status: outcome.next, ..own });
         state.objects[reset] = Some(Object { status: outcome.next, ..over });
     }
@@ -189,8 +225,15 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, hearing: Hearing
         Deed::Settle { keep } => settle(machine, state, reset, own, keep),
     };
     let reply = if hearing == Hearing::Nothing { Reply::Timeout } else { reply };
-    let (_, writes) = machine.memory().after(&machine.scenario, reset, own.status, deed, reply, state.now);
-    if writes {
+    let (next, goes_on) = machine.memory().after(&machine.scenario, reset, own.status, deed, reply, state.now);
+    if goes_on && reply != Reply::Stale && deed != Deed::RemoveFinalizer {
+        let running = &mut state.running[reset];
+        if deed == Deed::AddFinalizer {
+            running.object = Some(Object { finalizer: true, ..own });
+            running.fresh.object = true;
+        }
+        goes_ahead(running, next);
+    } else if next != own.status {
         state.running[reset].pass = Pass::Answered { deed, reply };
     } else {
         state.running[reset] = IDLE;
@@ -254,10 +297,10 @@ pub fn notes(machine: &Machine, state: &mut State, reset: usize) {
     // changes nothing is written.
     let Some(object) = state.objects[reset].filter(|_| fresh.object) else { return };
     let mut memory = machine.memory();
-    let (next, writes) = memory.after(&machine.scenario, reset, object.status, deed, reply, state.now);
+    let (next, _) = memory.after(&machine.scenario, reset, object.status, deed, reply, state.now);
     let (before, after) = (*memory.facts(object.status), *memory.facts(next));
     drop(memory);
-    if writes {
+    if next != object.status {
         properties::recorded(&machine.scenario, state, reset, object, &before, &after, Kafka::NotAsked);
         state.objects[reset] = Some(Object { status: next, ..object });
     }

@@ -80,13 +80,9 @@ pub fn planned(state: &mut State, before: &Facts, after: &Facts, view: &View) {
     require(state, !(group.is_empty() && workload.pods > 0), Rule::PlansForNobody);
 }
 
-/// A status is being written.
-pub fn recorded(scenario: &Scenario, state: &mut State, reset: usize, object: Object, before: &Facts, after: &Facts, saw: Kafka) {
-    let over = |facts: &Facts| facts.phase.is_some_and(Phase::is_terminal);
+/// A decision says what it has read back.
+pub fn stated(state: &mut State, reset: usize, object: Object, before: &Facts, after: &Facts, saw: Kafka) {
     let own = code(reset, object.run);
-    require(state, !over(before) || before.phase == after.phase, Rule::GoesOn);
-    let ends = over(after) && !over(before);
-    require(state, !ends || !after.stop_requested || after.restored.is_some(), Rule::EndsHolding);
     let new_outcome = after.outcome.filter(|_| before.outcome.is_none());
     let reset_now =
         after.partition_outcome == Some(PartitionOutcome::Reset) && before.partition_outcome != after.partition_outcome;
@@ -96,6 +92,16 @@ pub fn recorded(scenario: &Scenario, state: &mut State, reset: usize, object: Ob
         let read_back = matches!(saw, Kafka::Seen { group, .. } if group.offset == after.target && is_ours(group.marker));
         require(state, read_back && after.after == Some(after.target), Rule::SaysWrong);
     }
+}
+
+/// A status is being written.
+pub fn recorded(scenario: &Scenario, state: &mut State, reset: usize, object: Object, before: &Facts, after: &Facts, saw: Kafka) {
+    let over = |facts: &Facts| facts.phase.is_some_and(Phase::is_terminal);
+    let own = code(reset, object.run);
+    require(state, !over(before) || before.phase == after.phase, Rule::GoesOn);
+    let ends = over(after) && !over(before);
+    require(state, !ends || !after.stop_requested || after.restored.is_some(), Rule::EndsHolding);
+    let new_outcome = after.outcome.filter(|_| before.outcome.is_none());
     if let Some((_, reason)) = new_outcome
         && after.says_nothing_changed
         && reason != Reason::AlreadyApplied
@@ -293,6 +299,12 @@ fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> 
     for reset in resets.clone() {
         match state.running[reset].pass {
             Pass::Idle => {}
+            Pass::Ahead => {
+                // It may wait for the turn of another pass.
+                if let Some(next) = step(Happening::GoesOn(reset)) {
+                    return Some(next);
+                }
+            }
             Pass::Looked(_) => return step(Happening::Asks(reset)),
             Pass::Decided { .. } => return step(Happening::Writes(reset)),
             Pass::Recorded { .. } => return step(Happening::Acts(reset)),
@@ -331,6 +343,7 @@ fn whole_pass(machine: &Machine, state: &State, reset: usize) -> Option<State> {
     loop {
         let happening = match next.running[reset].pass {
             Pass::Idle => break,
+            Pass::Ahead => Happening::GoesOn(reset),
             Pass::Looked(_) => Happening::Asks(reset),
             Pass::Decided { .. } => Happening::Writes(reset),
             Pass::Recorded { .. } => Happening::Acts(reset),

@@ -199,12 +199,16 @@ pub struct Decided {
     pub opens: bool,
     /// Nothing will wake it but a change.
     pub sleeps: bool,
+    /// The pass goes on before the status is written.
+    pub ahead: bool,
 }
 
 /// A pass, between any two requests that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
     Idle,
+    /// It goes on with a status that is not written yet.
+    Ahead,
     /// It has read what Kubernetes knows, and goes on to ask Kafka.
     Looked(View),
     /// It has decided: the receipt, if one is to be opened, and the status come next.
@@ -236,8 +240,10 @@ pub enum Care {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Running {
-    /// The object that the pass is about, as it was read and, later, written.
+    /// The object that the pass is about, with the status that the pass has come to.
     pub object: Option<Object>,
+    /// The status of the object as it was read or written last.
+    pub written: Id,
     pub pass: Pass,
     pub turn: Turn,
     pub fresh: Fresh,
@@ -294,7 +300,7 @@ pub struct State {
     pub witness: Witness,
 }
 
-pub const IDLE: Running = Running { object: None, pass: Pass::Idle, turn: Turn::None, fresh: FRESH };
+pub const IDLE: Running = Running { object: None, written: Id::NONE, pass: Pass::Idle, turn: Turn::None, fresh: FRESH };
 
 impl State {
     pub fn first(scenario: &Scenario) -> Self {

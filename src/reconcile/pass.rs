@@ -1,0 +1,411 @@
+//! A pass: steps that follow each other at once. Each observes, decides, records the intent and acts.
+//!
+//! Between two steps nothing is read of the object itself, and the status is written only where an effect relies on it, where the
+//! pass waits, and where other passes rely on it. Until then the steps go on with the status in memory. To lose it is the same
+//! as a crash right after the effect, or before the decision: the next pass begins with the status that is stored. Each write is
+//! bound to the version of the object that the pass has read or written last, so that nothing is done for an object that
+//! has changed meanwhile.
+
+use jiff::SignedDuration;
+use kube::{
+    Resource, ResourceExt,
+    core::{DeserializeGuard, ObjectMeta},
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+
+use super::{
+    AFTER_CONFLICT, AFTER_NO_CHANGE, act,
+    aside::aside,
+    context::Context,
+    error::Error,
+    key_of, may_hold,
+    observe::{self, has_finalizer, is_done, is_only_watched},
+    persist::{self, StoredState},
+    phase_of,
+    scheduler::{Lock, Rank, Slot},
+};
+use crate::{
+    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase},
+    kubernetes::{WriteOutcome, may_be_claimed_by},
+    machine::{self, Answer, Decision, Effect, Note, facts::Observed, request::Request},
+};
+use std::time::Duration;
+
+/// The most steps of a pass, so that a defect does not become a hot loop.
+const MAX_STEPS: usize = 32;
+
+/// A reset during a pass.
+struct Course {
+    /// The object as it is stored.
+    reset: OffsetReset,
+    /// The status as it is stored; with all partitions, once they were read.
+    written: OffsetResetStatus,
+    /// The status that the steps have come to, and the report.
+    state: StoredState,
+    /// The Events of the steps that are not recorded.
+    notes: Vec<Note>,
+    /// The phases that were entered and are not recorded.
+    entered: Vec<Entered>,
+}
+
+/// A phase that was entered.
+struct Entered {
+    phase: Phase,
+    reason: &'static str,
+    /// The message of the status.
+    detail: String,
+}
+
+/// What follows a step.
+enum Next {
+    /// Another step.
+    Step(Box<Course>),
+    /// The end of the pass.
+    End(Action),
+    /// The object has changed: the pass ends, and another one reads it.
+    Conflict,
+}
+
+/// One pass over one `OffsetReset`.
+pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Context) -> Result<Action, Error> {
+    let cached = match &object.0 {
+        Ok(cached) => cached,
+        Err(invalid) => {
+            if let Some(action) = release_undecodable(object.meta(), context).await? {
+                return Ok(action);
+            }
+            context.announcer.announce_undecodable(&object.object_ref(&()), &invalid.error);
+            return Err(Error::Undecodable(invalid.error.clone()));
+        }
+    };
+    let (namespace, key) = (cached.namespace().unwrap_or_default(), key_of(object));
+    if is_done(cached) {
+        context.slots.forget(&key);
+        context.looks.forget(&key);
+        context.metrics.reconcile_pass().completed();
+        return Ok(Action::await_change());
+    }
+    // An event does not bring the next look at a finished reset forward without limit.
+    if let Some(wait) = context.looks.wait(&key).filter(|_| is_only_watched(cached)) {
+        return Ok(Action::requeue(wait));
+    }
+    let rank = rank_before(context, &key, cached).await;
+    // Without a slot the operator is shutting down; the next leader begins with every reset.
+    let Some(mut slot) = context.slots.acquire(rank, &namespace).await else { return Ok(Action::await_change()) };
+    let _under_way = context.liveness.pass(format!("OffsetReset {namespace}/{}", cached.name_any()));
+    let pass = context.metrics.reconcile_pass();
+    let Some(first) = context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? else {
+        context.slots.forget(&key);
+        pass.completed();
+        return Ok(Action::await_change());
+    };
+    let lock = slot.released_while(lock_of(context, &first, phase_of(&first))).await;
+    let reset = if lock.is_some() {
+        // What was read before the lock was acquired may be stale.
+        match context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? {
+            Some(reset) if phase_of(&reset) == phase_of(&first) => reset,
+            Some(_) | None => {
+                pass.conflict();
+                return Ok(Action::requeue(AFTER_CONFLICT));
+            }
+        }
+    } else {
+        first
+    };
+    let state = persist::load(context, &reset).await?;
+    let course = Course { reset, written: state.status.clone(), state, notes: vec![], entered: vec![] };
+    let mut next = Box::pin(step(context, &key, &mut slot, lock, course, true)).await?;
+    for number in 1.. {
+        let course = match next {
+            Next::Step(course) => course,
+            Next::End(action) => {
+                pass.completed();
+                return Ok(action);
+            }
+            Next::Conflict => {
+                pass.conflict();
+                return Ok(Action::requeue(AFTER_CONFLICT));
+            }
+        };
+        let lock = slot.released_while(lock_of(context, &course.reset, course.state.status.phase)).await;
+        next = Box::pin(step(context, &key, &mut slot, lock, *course, number < MAX_STEPS)).await?;
+    }
+    Ok(Action::requeue(AFTER_NO_CHANGE))
+}
+
+/// The locks that a phase of a reset needs, if any.
+async fn lock_of(context: &Context, reset: &OffsetReset, phase: Option<Phase>) -> Option<Lock> {
+    let namespace = reset.namespace().unwrap_or_default();
+    let held = (namespace.as_str(), reset.spec.target_refs.as_slice());
+    context.locks.acquire(phase, has_finalizer(reset), held, &reset.spec.group).await
+}
+
+/// One step of a pass, with at most one effect. Without `may_go_on` no step follows at once.
+async fn step(
+    context: &Context,
+    key: &ObjectRef<OffsetReset>,
+    slot: &mut Slot<'_>,
+    lock: Option<Lock>,
+    mut course: Course,
+    may_go_on: bool,
+) -> Result<Next, Error> {
+    course.read_report(context).await?;
+    let phase = course.state.status.phase;
+    let request = context.requests.parse(&course.reset, may_hold(&course.reset, phase)).await;
+    let request = request.as_ref();
+    // From before the reads that a commit relies on until it has landed.
+    let _commit = (phase == Some(Phase::Resetting)).then(|| {
+        let targets = course.state.status.targets.iter();
+        context.commits_in_flight.begin(targets.map(|target| target.uid.clone()).collect())
+    });
+    let (seen, lock_of_seen) =
+        Box::pin(observe::observe(context, &course.reset, &course.state, request.as_ref(), slot)).await?;
+    let decision = if phase == Some(Phase::Planning) {
+        // A plan takes as long as the user's patterns and the broker's answers are large.
+        aside(has_finalizer(&course.reset), || {
+            machine::decide(request.as_ref(), &course.state.status, &seen, (context.clock)())
+        })
+        .await
+    } else {
+        machine::decide(request.as_ref(), &course.state.status, &seen, (context.clock)())
+    };
+
+    let changed = decision.status != course.state.status;
+    let rank = rank_after(&course.reset, &course.state.status, &decision.status);
+    if may_go_on && changed && decision.goes_on(phase) && decision.may_be_unwritten() {
+        context.slots.remember(key, rank);
+        return Ok(Next::Step(Box::new(course.ahead(decision))));
+    }
+    let Some((course, decision)) = Box::pin(record(context, course, request.as_ref().ok(), decision, &seen)).await? else {
+        return Ok(Next::Conflict);
+    };
+    // Before the locks are released: other passes rely on it, see `observe::may_matter`.
+    context.slots.remember(key, rank);
+    drop(lock_of_seen);
+    let lock = lock.filter(|lock| !lock.until_recorded);
+    let Some(effect) = &decision.effect else {
+        if let Some(next) = decision.requeue.filter(|_| is_only_watched(&course.reset)) {
+            context.looks.looked(key, Duration::try_from(next).unwrap_or_default());
+        }
+        if may_go_on && changed && decision.goes_on(phase) {
+            return Ok(Next::Step(Box::new(course)));
+        }
+        return Ok(Next::End(requeue(&decision, changed)));
+    };
+
+    let (answer, changed) = act::act(context, &course.reset, request.as_ref().ok(), effect).await?;
+    let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
+    // What was read of it is not what is stored.
+    let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer);
+    let mut course = course;
+    if let Some(reset) = changed {
+        course.reset = reset;
+    }
+    if may_go_on && !reread && after.goes_on(course.state.status.phase) && after.may_be_unwritten() {
+        return Ok(Next::Step(Box::new(course.ahead(after))));
+    }
+    let recorded = Box::pin(record(context, course, request.as_ref().ok(), after, &seen)).await?;
+    drop(lock);
+    let Some((_, after)) = recorded else { return Ok(Next::Conflict) };
+    Ok(Next::End(requeue(&after, true)))
+}
+
+/// The rank of a pass before it begins. The cached object may be stale; only the order of passes relies on it.
+async fn rank_before(context: &Context, object: &ObjectRef<OffsetReset>, cached: &OffsetReset) -> Rank {
+    let known = context.slots.rank(object);
+    if may_hold(cached, phase_of(cached)) || known == Some(Rank::Holding) {
+        Rank::Holding
+    } else if context.requests.parse(cached, false).await.is_err() {
+        Rank::Refused
+    } else {
+        known.unwrap_or(Rank::New)
+    }
+}
+
+/// The rank of the next pass.
+fn rank_after(reset: &OffsetReset, old: &OffsetResetStatus, status: &OffsetResetStatus) -> Rank {
+    if may_hold(reset, status.phase) {
+        Rank::Holding
+    } else if status.phase != old.phase || status.plan_time != old.plan_time {
+        Rank::Begun
+    } else {
+        Rank::Again
+    }
+}
+
+impl Course {
+    /// Goes on with a decision's status, which is not written yet.
+    fn ahead(mut self, decision: Decision) -> Self {
+        self.entered.extend(entered(&self.state.status, &decision.status));
+        self.notes.extend(decision.notes);
+        self.state.status = decision.status;
+        self
+    }
+
+    /// Reads the report where a step works on partitions that the status does not list.
+    async fn read_report(&mut self, context: &Context) -> Result<(), Error> {
+        if self.state.status.phase != Some(Phase::Resetting) || self.state.report_read() {
+            return Ok(());
+        }
+        let listed = self.state.status.partitions_omitted;
+        self.state.read_report(context, &self.reset).await?;
+        if listed > 0 && self.state.status.partitions_omitted == 0 {
+            self.written.partitions = self.state.status.partitions.clone();
+            self.written.partitions_omitted = 0;
+        }
+        Ok(())
+    }
+}
+
+/// The phase that a change of the status enters.
+fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus) -> Option<Entered> {
+    let phase = new.phase.filter(|_| new.phase != old.phase)?;
+    Some(Entered { phase, reason: new.reason.map_or("", |reason| reason.as_str()), detail: new.explanation() })
+}
+
+/// Lets an object go that cannot be decoded, is being deleted and has the operator's finalizer: once nothing is held for it any
+/// more, which the controller of the Leases sees to. `None` when the object is not such a one.
+async fn release_undecodable(meta: &ObjectMeta, context: &Context) -> Result<Option<Action>, Error> {
+    let ours = meta.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    if meta.deletion_timestamp.is_none() || !ours {
+        return Ok(None);
+    }
+    let (namespace, uid) = (meta.namespace.as_deref().unwrap_or_default(), meta.uid.as_deref().unwrap_or_default());
+    // Without a lock: no pass makes a claim for an object that it cannot decode, so a claim only goes.
+    let leases = context.claims.list(namespace).await.map_err(Error::ReadClaim)?;
+    if leases.iter().any(|lease| may_be_claimed_by(lease, uid)) {
+        return Ok(Some(Action::requeue(AFTER_NO_CHANGE)));
+    }
+    context.require_leadership()?;
+    match context.resets.remove_finalizer(meta).await.map_err(Error::Finalizer)? {
+        WriteOutcome::Done(()) => {
+            tracing::info!(namespace, name = meta.name, "removed the finalizer of a deleted object that cannot be decoded");
+            Ok(Some(Action::await_change()))
+        }
+        WriteOutcome::Stale => Ok(Some(Action::requeue(AFTER_NO_CHANGE))),
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
+    }
+}
+
+/// Writes what has changed, then logs and publishes it. `None` when the object has changed since it was read: the pass ends.
+/// When the report is refused before the first commit, another decision replaces the one that relied on it.
+async fn record(
+    context: &Context,
+    course: Course,
+    request: Option<&Request>,
+    decision: Decision,
+    seen: &Observed,
+) -> Result<Option<(Course, Decision)>, Error> {
+    let Course { reset, written: old, state, mut notes, entered: mut phases } = course;
+    let nothing_committed = old.commits == 0 && decision.status.outcome.is_none();
+    let (outcome, decision) = match Box::pin(persist::persist(context, reset.clone(), request, &old, &state, &decision)).await? {
+        WriteOutcome::NotAllowed(why) if nothing_committed => {
+            let decision = machine::report_not_allowed(&state.status, &why, seen, (context.clock)());
+            (Box::pin(persist::persist(context, reset, request, &old, &state, &decision)).await?, decision)
+        }
+        WriteOutcome::Refused(why) if nothing_committed => {
+            let decision = machine::report_refused(&state.status, &why, seen, (context.clock)());
+            (Box::pin(persist::persist(context, reset, request, &old, &state, &decision)).await?, decision)
+        }
+        // After a commit the consumers must be restored, with or without a report.
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
+            (Box::pin(persist::persist_without_report(context, reset, &state, &decision, &why)).await?, decision)
+        }
+        outcome @ (WriteOutcome::Done(_) | WriteOutcome::Stale) => (outcome, decision),
+    };
+    let (reset, stored) = match outcome {
+        WriteOutcome::Done(persisted) => *persisted,
+        WriteOutcome::Stale => return Ok(None),
+        WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => return Err(Error::Unrecordable(why)),
+    };
+    phases.extend(entered(&state.status, &stored.status));
+    for phase in phases {
+        log_phase(&reset, &phase);
+        count_phase(context, phase.phase, &stored.status);
+    }
+    notes.extend(decision.notes.iter().cloned());
+    if stored.status != old {
+        context.announcer.announce(&reset, &stored.status.targets, &notes);
+    }
+    let course = Course { reset, written: stored.status.clone(), state: stored, notes: vec![], entered: vec![] };
+    Ok(Some((course, decision)))
+}
+
+/// The status message goes into the field `detail`: the text of the event has the key `message` in JSON.
+fn log_phase(reset: &OffsetReset, entered: &Entered) {
+    tracing::info!(
+        namespace = reset.namespace(),
+        name = reset.name_any(),
+        phase = entered.phase.as_str(),
+        reason = entered.reason,
+        detail = entered.detail,
+        "phase changed"
+    );
+}
+
+fn count_phase(context: &Context, phase: Phase, status: &OffsetResetStatus) {
+    context.metrics.entered(phase);
+    if phase.is_terminal() {
+        context.metrics.finished(phase, status.reason.map_or("", |reason| reason.as_str()));
+        if let Some(hold) = &status.hold
+            && let Some(end) = &hold.end_time
+        {
+            context.metrics.downtime(end.0.duration_since(hold.start_time.0).as_secs_f64());
+        }
+    }
+}
+
+fn requeue(decision: &Decision, changed: bool) -> Action {
+    match decision.requeue {
+        None => Action::await_change(),
+        Some(SignedDuration::ZERO) if !changed => Action::requeue(AFTER_NO_CHANGE),
+        Some(after) => Action::requeue(Duration::try_from(after).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::Arc};
+
+    use parking_lot::Mutex;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A log in memory.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_json_line_of_a_phase_has_each_key_once() {
+        let reset: OffsetReset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "replay", "namespace": "shop"},
+            "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
+            "status": {"observedGeneration": 1, "phase": "Draining", "reason": "WaitingForGroup", "message": "1 of 3 members"},
+        }))
+        .unwrap();
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let entered = entered(&OffsetResetStatus::default(), reset.status.as_ref().unwrap());
+            log_phase(&reset, &entered.unwrap());
+        });
+        let line = String::from_utf8(log.0.lock().clone()).unwrap();
+        let keys = ["message", "detail", "phase", "reason", "namespace", "name"];
+        assert!(keys.iter().all(|key| line.matches(&format!("\"{key}\":")).count() == 1), "{line}");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["message"], &line["detail"]), (&json!("phase changed"), &json!("1 of 3 members")));
+    }
+}
