@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::connection::Connection;
 use crate::machine::facts::{
-    Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition,
+    Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
 };
 
 /// What a reset needs of a Kafka cluster. One client serves every group of the cluster.
@@ -32,12 +32,21 @@ pub trait GroupAdmin: Send + Sync {
     /// or Dead, and never not found.
     async fn describe_group(&self, group: &str) -> Result<Group, KafkaError>;
 
-    /// The partitions of a topic, ascending.
+    /// The partitions of each topic, ascending, by one request for all topics.
     ///
     /// # Errors
-    /// `UnknownTopicOrPartition` when there is no such topic (the request never creates it), or the
-    /// call's own error.
-    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError>;
+    /// The whole call's error; a topic's own error is its entry in the result, and
+    /// `UnknownTopicOrPartition` when there is no such topic (the request never creates it).
+    async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Result<Vec<i32>, KafkaError>>, KafkaError>;
+
+    /// The partitions of one topic, as [`GroupAdmin::topics`].
+    ///
+    /// # Errors
+    /// The topic's own error, or the call's.
+    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
+        let found = self.topics(&[topic.to_owned()]).await?.remove(topic);
+        found.unwrap_or_else(|| Err(KafkaError::new(KafkaErrorKind::Timeout, format!("topic {topic}: there was no answer"))))
+    }
 
     /// The log start and the high watermark of each partition.
     ///

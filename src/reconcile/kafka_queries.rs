@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -28,9 +27,6 @@ const OFFSETS_LIMIT: Duration = Duration::from_secs(10);
 const ASKED_FOR: Duration = Duration::from_millis(250);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-
-/// The number of topics that are queried at the same time.
-const CONCURRENT_TOPICS: usize = 16;
 
 /// Reads from Kafka what a phase needs. `undone` is the reset to undo, while planning an undo; `now` the time.
 ///
@@ -72,11 +68,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     for group in request.source_groups() {
         seen.sources.insert(group.to_owned(), admin.all_committed(group).await);
     }
-    let queries = aside(false, || expand::topics(request, &seen)).await.into_iter().map(|topic| async {
-        let partitions = admin.partitions(&topic).await;
-        (topic, partitions)
-    });
-    seen.topics = futures::stream::iter(queries).buffer_unordered(CONCURRENT_TOPICS).collect().await;
+    let wanted: Vec<String> = aside(false, || expand::topics(request, &seen)).await.into_iter().collect();
+    seen.topics = admin.topics(&wanted).await?;
     // The query for the whole group omits partitions whose only commit is still pending in a transaction.
     let existing = seen.topics.iter().filter_map(|(topic, partitions)| Some((topic, partitions.as_ref().ok()?)));
     let existing: Vec<TopicPartition> = existing

@@ -1,6 +1,11 @@
 //! Topics: their partitions, and the operations that are allowed on them.
 
-use std::{collections::BTreeMap, ffi::CString, ptr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::CString,
+    ptr,
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rdkafka_sys as sys;
@@ -98,28 +103,28 @@ fn described<T>(
     }
 }
 
-/// The partitions of a topic; no broker creates the topic because of this request. librdkafka
-/// caches the answer, so right afterwards it knows the topic's leaders.
+/// The partitions of topics, by one request for all; no broker creates a topic because of it. librdkafka caches the answer, so
+/// right afterwards it knows the topics' leaders. `topics` holds no name twice.
 ///
-/// Uses `rd_kafka_metadata`, which any broker answers, and not rdkafka's wrapper (0.39,
-/// `Client::fetch_metadata`), which destroys the topic's handle before the call reads it.
+/// Uses `rd_kafka_metadata`, which any broker answers, for the topics that the client has handles of: those of the call, and
+/// those that it remembers from earlier calls. Not rdkafka's wrapper (0.39, `Client::fetch_metadata`), which takes one topic and
+/// destroys its handle before the call reads it; and not `DescribeTopics`, which fills no cache.
 pub(in crate::kafka) fn topic_leaders(
     handle: Handle,
-    topic: &str,
+    topics: &[&str],
     limit: Duration,
-) -> Result<Result<Leaders, RawError>, RawError> {
-    let name = c_string(topic)?;
-    // SAFETY: the handle's client lives, and the name during the call; without a configuration the
-    // client's own is taken.
-    let native = Owned::new(
-        unsafe { sys::rd_kafka_topic_new(handle.get(), name.as_ptr(), ptr::null_mut()) },
-        sys::rd_kafka_topic_destroy,
-    )?;
+) -> Result<Vec<Answer<Leaders>>, RawError> {
+    let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, RawError>>()?;
+    // SAFETY: the handle's client lives, and the names during the calls; without a configuration the client's own is taken.
+    let known = names.iter().map(|name| unsafe {
+        Owned::new(sys::rd_kafka_topic_new(handle.get(), name.as_ptr(), ptr::null_mut()), sys::rd_kafka_topic_destroy)
+    });
+    let known = known.collect::<Result<Vec<_>, RawError>>()?;
+    let only = if let [one] = &known[..] { one.get().cast() } else { ptr::null_mut() };
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-    // SAFETY: the topic's handle lives during the call, which writes the pointer only when it
-    // answers 0.
-    let code = unsafe { plain::rd_kafka_metadata(handle.get().cast(), 0, native.get().cast(), &raw mut metadata, millis) };
+    // SAFETY: the topics' handles live during the call, which writes the pointer only when it answers 0.
+    let code = unsafe { plain::rd_kafka_metadata(handle.get().cast(), 0, only, &raw mut metadata, millis) };
     if code != 0 {
         return Err(RawError::of_code(code));
     }
@@ -129,17 +134,21 @@ pub(in crate::kafka) fn topic_leaders(
     // are in C.
     unsafe {
         let all = metadata.get();
-        let brokers: Vec<i32> = items((*all).brokers, (*all).broker_cnt).map(|broker| (*broker).id).collect();
-        let Some(found) = items((*all).topics, (*all).topic_cnt).find(|found| text((**found).topic) == topic) else {
-            return Ok(Err(RawError::of_code(UNKNOWN_TOPIC)));
+        let brokers: BTreeSet<i32> = items((*all).brokers, (*all).broker_cnt).map(|broker| (*broker).id).collect();
+        let found = items((*all).topics, (*all).topic_cnt).map(|found| (text((*found).topic), found));
+        let found: HashMap<String, _> = found.collect();
+        let answer = |topic: &str| {
+            let found = *found.get(topic).ok_or_else(|| RawError::of_code(UNKNOWN_TOPIC))?;
+            check_code(ptr::addr_of!((*found).err).cast::<i32>().read())?;
+            let partitions = items((*found).partitions, (*found).partition_cnt);
+            Ok(partitions.map(|partition| ((*partition).id, brokers.contains(&(*partition).leader))).collect())
         };
-        match ptr::addr_of!((*found).err).cast::<i32>().read() {
-            0 => {}
-            code => return Ok(Err(RawError::of_code(code))),
-        }
-        let partitions = items((*found).partitions, (*found).partition_cnt);
-        Ok(Ok(partitions.map(|partition| ((*partition).id, brokers.contains(&(*partition).leader))).collect()))
+        Ok(topics.iter().map(|topic| ((*topic).to_owned(), answer(topic))).collect())
     }
+}
+
+fn check_code(code: i32) -> Result<(), RawError> {
+    if code == 0 { Ok(()) } else { Err(RawError::of_code(code)) }
 }
 
 /// The id of the cluster; `None` when no broker has reported one within the limit. Not through

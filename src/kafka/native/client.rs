@@ -221,19 +221,30 @@ impl GroupAdmin for Client {
         }
     }
 
-    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
-        if let Some(why) = batches::impossible_topic(topic) {
-            return Err(KafkaError::new(KafkaErrorKind::UnknownTopicOrPartition, format!("topic {topic:?}: {why}")));
+    async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Result<Vec<i32>, KafkaError>>, KafkaError> {
+        let (possible, impossible): (BTreeSet<String>, BTreeSet<String>) =
+            names.iter().cloned().partition(|name| batches::impossible_topic(name).is_none());
+        let refused = |name: String| {
+            let why = batches::impossible_topic(&name).unwrap_or_default();
+            let error = KafkaError::new(KafkaErrorKind::UnknownTopicOrPartition, format!("topic {name:?}: {why}"));
+            (name, Err(error))
+        };
+        let mut answers: BTreeMap<_, _> = impossible.into_iter().map(refused).collect();
+        if possible.is_empty() {
+            return Ok(answers);
         }
-        let topic = topic.to_owned();
-        self.blocking(move |session| {
-            session
-                .ask(None, |native| ffi::topic_leaders(handle(native), &topic, REQUEST_LIMIT).flatten())
-                // Ascending, as the port promises.
-                .map(|leaders| leaders.into_keys().collect())
-                .map_err(|raw| error_codes::error(&raw, &format!("topic {topic}")))
-        })
-        .await
+        let found = self.blocking(move |session| {
+            let topics: Vec<&str> = possible.iter().map(String::as_str).collect();
+            let ask = |native: &Native| ffi::topic_leaders(handle(native), &topics, REQUEST_LIMIT);
+            session.ask(None, ask).map_err(|raw| error_codes::error(&raw, "topics"))
+        });
+        answers.extend(found.await?.into_iter().map(|(topic, leaders)| {
+            // Ascending, as the port promises.
+            let partitions = leaders.map(|leaders| leaders.into_keys().collect());
+            let partitions = partitions.map_err(|raw| error_codes::error(&raw, &format!("topic {topic}")));
+            (topic, partitions)
+        }));
+        Ok(answers)
     }
 
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {
@@ -244,13 +255,8 @@ impl GroupAdmin for Client {
         let bounds = self.blocking(move |session| {
             // The start first: a log start that is read first is never above an end that is read
             // later.
-            let starts = list_offsets(session, &asked, Isolation::Uncommitted, REQUEST_LIMIT)?;
-            let ends = list_offsets(
-                session,
-                &asked.into_keys().map(|at| (at, LATEST)).collect(),
-                Isolation::Uncommitted,
-                REQUEST_LIMIT,
-            )?;
+            let ends = asked.keys().map(|at| (at.clone(), LATEST)).collect();
+            let [starts, ends] = list_offsets(session, [&asked, &ends], Isolation::Uncommitted, REQUEST_LIMIT)?;
             // Both hold every partition, in the same order.
             let both = starts.into_iter().zip(ends.into_values());
             Ok(both.map(|((at, start), end)| (at.clone(), bounds_of(&at, start, end))).collect::<PerPartition<Bounds>>())
@@ -264,7 +270,8 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let ends = self.blocking(move |session| list_offsets(session, &asked, Isolation::Committed, REQUEST_LIMIT)).await?;
+        let ends = self.blocking(move |session| list_offsets(session, [&asked], Isolation::Committed, REQUEST_LIMIT)).await?;
+        let [ends] = ends;
         answered.extend(ends.into_iter().map(|(at, end)| {
             let end = end.and_then(|(end, _)| stable_end_of(&at, end));
             (at, end)
@@ -282,7 +289,8 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let found = self.blocking(move |session| list_offsets(session, &asked, Isolation::Uncommitted, REQUEST_LIMIT)).await?;
+        let found = self.blocking(move |session| list_offsets(session, [&asked], Isolation::Uncommitted, REQUEST_LIMIT)).await?;
+        let [found] = found;
         answered.extend(found.into_iter().map(|(at, answer)| {
             // A negative offset means that no record is that recent.
             (at, answer.map(|(offset, timestamp)| (offset >= 0).then_some(TimestampMatch { offset, timestamp })))

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     kafka::{
         diagnostics::error_codes,
-        ffi::{self, Handle, Isolation, Leaders, RawError},
+        ffi::{self, Answers, Handle, Isolation, Leaders, RawError},
     },
     machine::facts::{KafkaError, PerPartition, TopicPartition},
 };
@@ -27,51 +27,66 @@ fn leaderless() -> RawError {
     RawError { code: LEADER_NOT_AVAILABLE, text: text.into() }
 }
 
-/// Offsets by specification, for every partition.
+/// Offsets by specification, for every partition of the first map; one map of answers for each specification, asked in their
+/// order.
 ///
-/// Requests the leaders first, and then offsets only for partitions that have one. This avoids a
+/// Requests the leaders first, of all topics at once, and then offsets only for partitions that have one. This avoids a
 /// crash: when librdkafka does not know every leader of a request (2.12.1,
 /// `rd_kafka_topic_partition_list_query_leaders_async`), it continues the request on the calling
 /// thread and, if new metadata arrives at that moment, on its own thread too, and one frees what
-/// the other uses. The remaining risk is a leader that is lost in the microseconds between the two
+/// the other uses. The remaining risk is a leader that is lost in the microseconds between the
 /// requests.
-pub(super) fn list_offsets(
+pub(super) fn list_offsets<const N: usize>(
     session: &Session,
-    asked: &BTreeMap<TopicPartition, i64>,
+    specified: [&BTreeMap<TopicPartition, i64>; N],
     isolation: Isolation,
     limit: Duration,
-) -> Result<PerPartition<(i64, i64)>, KafkaError> {
-    let topics: BTreeSet<&str> = asked.keys().map(|at| at.topic.as_str()).collect();
+) -> Result<[PerPartition<(i64, i64)>; N], KafkaError> {
+    let topics: BTreeSet<&str> = specified.iter().flat_map(|asked| asked.keys()).map(|at| at.topic.as_str()).collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
     let ask = |native: &Native| {
-        let mut found: HashMap<&str, Result<Leaders, RawError>> = HashMap::new();
-        for topic in &topics {
-            found.insert(topic, ffi::topic_leaders(Handle::new(native.client().native_ptr()), topic, limit)?);
+        let handle = Handle::new(native.client().native_ptr());
+        let found: HashMap<String, Result<Leaders, RawError>> = ffi::topic_leaders(handle, &topics, limit)?.into_iter().collect();
+        let mut answers = vec![];
+        for asked in specified {
+            answers.push(with_leaders(handle, asked, &found, isolation, limit)?);
         }
-        let (mut led, mut answers) = (vec![], vec![]);
-        for (at, spec) in asked {
-            let why = match found.get(at.topic.as_str()) {
-                Some(Ok(leaders)) => match leaders.get(&at.partition) {
-                    Some(true) => {
-                        led.push((at.clone(), *spec));
-                        continue;
-                    }
-                    Some(false) => leaderless(),
-                    None => RawError::of_code(ffi::UNKNOWN_TOPIC),
-                },
-                Some(Err(raw)) => raw.clone(),
-                None => RawError::of_code(ffi::UNKNOWN_TOPIC),
-            };
-            answers.push((at.clone(), Err(why)));
-        }
-        let chunks: Vec<&[(TopicPartition, i64)]> = led.chunks(PARTITIONS_PER_READ).collect();
-        let mut found = ffi::list_offsets(Handle::new(native.client().native_ptr()), &chunks, isolation, limit)?;
-        // A chunk without any answer has lost its leaders meanwhile.
-        let known: HashSet<&TopicPartition> = found.iter().map(|(at, _)| at).collect();
-        let lost: Vec<_> = led.iter().filter(|(at, _)| !known.contains(at)).map(|(at, _)| at.clone()).collect();
-        found.extend(lost.into_iter().map(|at| (at, Err(leaderless()))));
-        answers.extend(found);
         Ok(answers)
     };
     let answers = session.ask(None, ask).map_err(|raw: RawError| error_codes::error(&raw, "offsets"))?;
-    Ok(batches::complete(asked.keys(), answers))
+    let mut answers = answers.into_iter();
+    Ok(specified.map(|asked| batches::complete(asked.keys(), answers.next().unwrap_or_default())))
+}
+
+fn with_leaders(
+    handle: Handle,
+    asked: &BTreeMap<TopicPartition, i64>,
+    found: &HashMap<String, Result<Leaders, RawError>>,
+    isolation: Isolation,
+    limit: Duration,
+) -> Result<Answers<(i64, i64)>, RawError> {
+    let (mut led, mut answers) = (vec![], vec![]);
+    for (at, spec) in asked {
+        let why = match found.get(&at.topic) {
+            Some(Ok(leaders)) => match leaders.get(&at.partition) {
+                Some(true) => {
+                    led.push((at.clone(), *spec));
+                    continue;
+                }
+                Some(false) => leaderless(),
+                None => RawError::of_code(ffi::UNKNOWN_TOPIC),
+            },
+            Some(Err(raw)) => raw.clone(),
+            None => RawError::of_code(ffi::UNKNOWN_TOPIC),
+        };
+        answers.push((at.clone(), Err(why)));
+    }
+    let chunks: Vec<&[(TopicPartition, i64)]> = led.chunks(PARTITIONS_PER_READ).collect();
+    let found = ffi::list_offsets(handle, &chunks, isolation, limit)?;
+    // A chunk without any answer has lost its leaders meanwhile.
+    let known: HashSet<&TopicPartition> = found.iter().map(|(at, _)| at).collect();
+    let lost: Vec<_> = led.iter().filter(|(at, _)| !known.contains(at)).map(|(at, _)| at.clone()).collect();
+    answers.extend(lost.into_iter().map(|at| (at, Err(leaderless()))));
+    answers.extend(found);
+    Ok(answers)
 }

@@ -273,7 +273,7 @@ fn without_threads(connection: &Connection) -> RawError {
 fn reach(native: &Native, connection: &Connection) -> Result<(), RawError> {
     let begin = Instant::now();
     loop {
-        if ffi::topic_leaders(Handle::new(native.client().native_ptr()), PROBED_TOPIC, REACH_ATTEMPT).is_ok() {
+        if ffi::topic_leaders(Handle::new(native.client().native_ptr()), &[PROBED_TOPIC], REACH_ATTEMPT).is_ok() {
             native.context().answered();
             return Ok(());
         }

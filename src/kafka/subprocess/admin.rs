@@ -141,8 +141,14 @@ impl GroupAdmin for SubprocessAdmin {
         self.ask(Call::DescribeGroup { group: group.to_owned() }, Reply::describe_group).await
     }
 
-    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
-        self.ask(Call::Partitions { topic: topic.to_owned() }, Reply::partitions).await
+    async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Result<Vec<i32>, KafkaError>>, KafkaError> {
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut found = self.ask(Call::Topics { names: names.to_vec() }, Reply::topics).await?;
+        let missing = |name: &String| Err(KafkaError::new(KafkaErrorKind::Timeout, format!("topic {name}: there was no answer")));
+        // The topics of the call, and no other.
+        Ok(names.iter().map(|name| (name.clone(), found.remove(name).unwrap_or_else(|| missing(name)))).collect())
     }
 
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {

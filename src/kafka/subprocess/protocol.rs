@@ -99,7 +99,7 @@ macro_rules! calls {
 calls! {
     cluster_id ClusterId() -> Option<String>, "reading the cluster's id";
     describe_group DescribeGroup(group: str) -> Group, "describing the group";
-    partitions Partitions(topic: str) -> Vec<i32>, "reading a topic's partitions";
+    topics Topics(names: [String]) -> BTreeMap<String, Result<Vec<i32>, KafkaError>>, "reading the topics' partitions";
     bounds Bounds(partitions: [TopicPartition]) -> #[serde(with = "pairs")] PerPartition<Bounds>, "reading the logs' bounds";
     stable_ends StableEnds(partitions: [TopicPartition]) -> #[serde(with = "pairs")] PerPartition<i64>, "reading the logs' bounds";
     offsets_for_times OffsetsForTimes(times: [(TopicPartition, i64)])
@@ -274,7 +274,7 @@ mod tests {
         write(&mut bytes, &Response { number: 7, reply: Ok(Reply::Bounds(answers.clone())) }).await.unwrap();
         let response: Response = Reader::new(bytes.as_slice()).next().await.unwrap().unwrap();
         assert_eq!((response.number, response.reply.unwrap().bounds()), (7, Some(answers)));
-        assert_eq!(Reply::Partitions(vec![1]).bounds(), None);
+        assert_eq!(Reply::Topics(BTreeMap::new()).bounds(), None);
     }
 
     #[tokio::test]

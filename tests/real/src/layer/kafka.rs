@@ -52,8 +52,8 @@ impl<L: Layer> GroupAdmin for Client<L> {
         self.ask("describe_group", self.real.describe_group(group)).await
     }
 
-    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
-        self.ask("partitions", self.real.partitions(topic)).await
+    async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Result<Vec<i32>, KafkaError>>, KafkaError> {
+        self.ask("topics", self.real.topics(names)).await
     }
 
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {

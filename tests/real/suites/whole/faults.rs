@@ -117,8 +117,8 @@ impl GroupAdmin for Client {
         Ok(found)
     }
 
-    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
-        self.real.partitions(topic).await
+    async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Result<Vec<i32>, KafkaError>>, KafkaError> {
+        self.real.topics(names).await
     }
 
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {
