@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -52,11 +53,14 @@ pub async fn query_kafka(
 /// The data for a plan. The bounds are read before the offsets of timestamps, so that the plan does not skip a record that
 /// arrives between the two queries.
 async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
+    // The group first: a client that asks about a group is another one.
+    let group = admin.describe_group(&request.group).await?;
+    let (cluster_id, committed) = futures::try_join!(admin.cluster_id(), admin.all_committed(&request.group))?;
     let mut seen = PlanSeen {
-        cluster_id: admin.cluster_id().await?,
-        group: admin.describe_group(&request.group).await?,
+        cluster_id,
+        group,
         access: Access::default(),
-        committed: admin.all_committed(&request.group).await?,
+        committed,
         sources: BTreeMap::new(),
         undone,
         topics: BTreeMap::new(),
@@ -65,9 +69,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
     };
-    for group in request.source_groups() {
-        seen.sources.insert(group.to_owned(), admin.all_committed(group).await);
-    }
+    let sources = request.source_groups().into_iter().map(|group| async move { (group.to_owned(), admin.all_committed(group).await) });
+    seen.sources = join_all(sources).await.into_iter().collect();
     let wanted: Vec<String> = aside(false, || expand::topics(request, &seen)).await.into_iter().collect();
     seen.topics = admin.topics(&wanted).await?;
     // The query for the whole group omits partitions whose only commit is still pending in a transaction.
@@ -75,10 +78,14 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     let existing: Vec<TopicPartition> = existing
         .flat_map(|(topic, partitions)| partitions.iter().map(move |&partition| TopicPartition::new(topic, partition)))
         .collect();
-    let exact = admin.committed(&request.group, &existing).await?;
-    seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
     let names: Vec<String> = seen.topics.keys().cloned().collect();
-    (seen.access, seen.topic_ids) = futures::try_join!(admin.access(&request.group, &names), admin.topic_ids(&names))?;
+    let exact;
+    (exact, seen.access, seen.topic_ids) = futures::try_join!(
+        admin.committed(&request.group, &existing),
+        admin.access(&request.group, &names),
+        admin.topic_ids(&names)
+    )?;
+    seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
     // A request that cannot be expanded needs no more data: the plan reports why.
     let Ok(scoped) = aside(false, || expand::expand(request, &seen)).await else { return Ok(seen) };
     let partitions: Vec<TopicPartition> = scoped.goals.keys().cloned().collect();

@@ -244,7 +244,8 @@ impl Course {
 
     /// Reads the report where a step works on partitions that the status does not list.
     async fn read_report(&mut self, context: &Context) -> Result<(), Error> {
-        if self.state.status.phase != Some(Phase::Resetting) || self.state.report_read() {
+        let works_on_omitted = self.state.status.phase == Some(Phase::Resetting) && self.state.status.partitions_omitted > 0;
+        if !works_on_omitted || self.state.report_read() {
             return Ok(());
         }
         let listed = self.state.status.partitions_omitted;

@@ -8,10 +8,12 @@ use std::cmp::Reverse;
 
 use super::{context::Context, error::Error};
 use crate::{
-    api::{MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus},
+    api::{
+        ActionKind, MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus,
+    },
     kubernetes::{Files, ReportRead, WriteOutcome, report_name},
     machine::{
-        self, Decision,
+        self, Decision, Effect,
         facts::Denial,
         plan::export::{ReportRef, equivalent_command},
         request::Request,
@@ -35,6 +37,8 @@ pub(super) struct StoredState {
     pub report_lost: Option<Denial>,
     /// Why the report cannot be written: another object has its name, or the operator may not read it.
     report_blocked: Option<Denial>,
+    /// The report may be behind the status, and is written with the next change.
+    report_due: bool,
 }
 
 /// Reads the stored state; the report only in the phases that work on the partitions.
@@ -45,11 +49,21 @@ pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Store
         report_version: None,
         report_lost: None,
         report_blocked: None,
+        // An earlier pass may have ended before it wrote what waited.
+        report_due: reset.status.as_ref().is_some_and(|status| {
+            let may_wait = matches!(status.phase, Some(Phase::Resetting | Phase::Restoring)) && status.final_plan_time.is_some();
+            may_wait && status.report.is_some() && status.partitions_omitted == 0
+        }),
     };
     // A restore does not wait for the report.
     let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&stored.status, (context.clock)());
     let reads_offsets = stored.status.partitions_omitted > 0 && machine::needs_offsets(&stored.status);
-    if !reads_offsets && (ends || !matches!(stored.status.phase, Some(Phase::Planning | Phase::Resetting))) {
+    let works_on_omitted = match stored.status.phase {
+        Some(Phase::Planning) => true,
+        Some(Phase::Resetting) => stored.status.partitions_omitted > 0,
+        _ => false,
+    };
+    if !reads_offsets && (ends || !works_on_omitted) {
         return Ok(stored);
     }
     stored.read_report(context, reset).await?;
@@ -93,6 +107,7 @@ impl StoredState {
             report_version: self.report_version.clone(),
             report_lost: self.report_lost.clone(),
             report_blocked: self.report_blocked.clone(),
+            report_due: self.report_due,
         }
     }
 
@@ -139,7 +154,12 @@ pub(super) async fn persist(
     if next.status == *old {
         return Ok(WriteOutcome::Done(Box::new((reset, next))));
     }
-    if next.status.partitions != old.partitions && next.status.partitions_omitted == 0 {
+    next.report_due |= next.status.partitions != old.partitions;
+    next.report_due &= next.status.partitions_omitted == 0;
+    // Consumers do not wait for a report that only repeats the status.
+    let awaited =
+        matches!(&decision.effect, Some(Effect::Commit(_) | Effect::Scale { kind: ActionKind::Restore, .. }));
+    if next.report_due && !(awaited && is_listed(&next.status)) {
         if !next.report_read {
             // A status that was edited by hand may have lost its plan, and then an earlier report exists.
             next.read_report(context, &reset).await?;
@@ -171,6 +191,7 @@ pub(super) async fn persist(
             next.status.equivalent_command = Some(equivalent_command(request, &next.status.partitions, place));
         }
         next.status.report = Some(ReportStatus { config_map, compressed });
+        next.report_due = false;
     }
     // The receipt is written before the status that a commit relies on.
     let first_commit = old.commits == 0 || old.receipt.is_none();
@@ -218,15 +239,21 @@ async fn write_status(context: &Context, reset: OffsetReset, stored: StoredState
     }
 }
 
+/// The size of a partition in a status, in bytes.
+fn weight(planned: &PartitionStatus) -> usize {
+    serde_json::to_string(planned).map_or(usize::MAX, |text| text.len())
+}
+
+/// Whether the status may list all partitions that it has.
+fn is_listed(status: &OffsetResetStatus) -> bool {
+    let total = || status.partitions.iter().map(weight).fold(0, usize::saturating_add);
+    status.partitions_omitted > 0 || (status.partitions.len() <= MAX_LISTED_PARTITIONS && total() <= MAX_LISTED_BYTES)
+}
+
 /// The status with as many partitions as it may list: all of them, or else the most important ones.
 fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
     let mut listed = status.clone();
-    if status.partitions_omitted > 0 {
-        return listed;
-    }
-    let weight = |planned: &PartitionStatus| serde_json::to_string(planned).map_or(usize::MAX, |text| text.len());
-    let total = || status.partitions.iter().map(weight).fold(0, usize::saturating_add);
-    if status.partitions.len() <= MAX_LISTED_PARTITIONS && total() <= MAX_LISTED_BYTES {
+    if is_listed(status) {
         return listed;
     }
     let matters = |planned: &PartitionStatus| match planned.outcome {
