@@ -340,7 +340,8 @@ fn fair_step(machine: &Machine, state: &State, future: Future) -> Option<State> 
 /// A pass that runs through; `None` when it changes nothing.
 fn whole_pass(machine: &Machine, state: &State, reset: usize) -> Option<State> {
     let mut next = actions::next(machine, state, Happening::Begins(reset))?;
-    loop {
+    // One that never comes to rest is found by the patience of `ends_badly`.
+    for _ in 0..PATIENCE {
         let happening = match next.running[reset].pass {
             Pass::Idle => break,
             Pass::Ahead => Happening::GoesOn(reset),
