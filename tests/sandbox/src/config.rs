@@ -29,7 +29,7 @@ pub const AUDITED: &str = "system:serviceaccount:offset-reset-system:offset-rese
 pub struct Broker {
     /// The part's name, and its directory's.
     pub part: &'static str,
-    /// Its clients' port; its controller has the next one.
+    /// Its clients' port; its controller has the next one, and the listener behind a proxy and that proxy the two after it.
     port: u16,
     /// What only this line has.
     own: &'static str,
@@ -48,6 +48,19 @@ impl Broker {
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         format!("{NODE_IP}:{}", self.port)
+    }
+
+    /// Where it says that it is to clients that ask at [`Self::behind_distant`]. Nothing listens there unless a benchmark
+    /// puts a proxy there, which passes everything on to `behind_distant` with a delay.
+    #[must_use]
+    pub fn distant(&self) -> String {
+        format!("{NODE_IP}:{}", self.port + 3)
+    }
+
+    /// The listener whose clients are told to connect to [`Self::distant`].
+    #[must_use]
+    pub fn behind_distant(&self) -> String {
+        format!("{NODE_IP}:{}", self.port + 2)
     }
 
     /// Its `server.properties`.
@@ -80,15 +93,16 @@ impl Broker {
 
     fn server_properties(&self, dir: &Path) -> String {
         let (clients, controllers) = (self.bootstrap_servers(), format!("{NODE_IP}:{}", self.port + 1));
+        let (distant, behind) = (self.distant(), self.behind_distant());
         let (data, own) = (self.data(dir), self.own);
         format!(
             "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{controllers}
-listeners=PLAINTEXT://{clients},CONTROLLER://{controllers}
-advertised.listeners=PLAINTEXT://{clients}
+listeners=PLAINTEXT://{clients},DISTANT://{behind},CONTROLLER://{controllers}
+advertised.listeners=PLAINTEXT://{clients},DISTANT://{distant}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,DISTANT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 {SETTINGS}{own}",
             data = data.display()
@@ -268,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_brokers_share_neither_ports_nor_directories() {
-        assert!(KAFKA.port.abs_diff(KAFKA_3.port) > 1, "each has two ports");
+        assert!(KAFKA.port.abs_diff(KAFKA_3.port) > 3, "each has four ports");
         let theirs = KAFKA_3.server_properties(Path::new("/d"));
         assert!(theirs.contains("log.dirs=/d/kafka-3/data\n") && !theirs.contains("share."), "{theirs}");
     }

@@ -22,11 +22,14 @@ pub enum Image {
     Operator,
     /// Kafka's own clients on a JRE: `kafka-client:dev`.
     KafkaClient,
+    /// The consumer of the benchmarks: `light-consumer:dev`.
+    LightConsumer,
 }
 
 const PAUSE: &str = include_str!("../images/pause.Dockerfile");
 const BASE: &str = include_str!("../images/base.Dockerfile");
 const KAFKA_CLIENT: &str = include_str!("../images/kafka-client.Dockerfile");
+const LIGHT_CONSUMER: &str = include_str!("../images/light-consumer.Dockerfile");
 const OPERATOR: &str = include_str!("../../../Dockerfile");
 
 /// What distroless/cc ships, by Debian's names.
@@ -43,8 +46,14 @@ const JAVA_LIBRARIES: [&str; 2] = ["libstdc++6", "zlib1g"];
 /// Builds an image; its archive, which is kept and built again only when what it is made of has changed.
 pub fn build(image: Image, binary: &Path) -> Result<PathBuf> {
     match image {
-        Image::Operator => operator(binary),
+        Image::Operator => {
+            let arguments = ["BINARY=prebuilt".to_owned(), format!("BASE={BASE_IMAGE}")];
+            one_binary("operator", "offset-reset-operator", OPERATOR, binary, &arguments)
+        }
         Image::KafkaClient => kafka_client(&Cache::locate()),
+        Image::LightConsumer => {
+            one_binary("light-consumer", "light-consumer", LIGHT_CONSUMER, binary, &[format!("BASE={BASE_IMAGE}")])
+        }
     }
 }
 
@@ -80,14 +89,14 @@ pub(crate) fn pause_image() -> Result<PathBuf> {
     })
 }
 
-fn operator(binary: &Path) -> Result<PathBuf> {
+/// An image of one program, which was built on this machine.
+fn one_binary(name: &str, program: &str, dockerfile: &str, binary: &Path, arguments: &[String]) -> Result<PathBuf> {
     base()?;
     let contents =
         fs::read(binary).with_context(|| format!("reading {}; build it first with `cargo build`", binary.display()))?;
-    let arguments = ["BINARY=prebuilt".to_owned(), format!("BASE={BASE_IMAGE}")];
-    let key = key(&(OPERATOR, &contents));
-    archive("operator", &key, "docker.io/library/offset-reset-operator:dev", OPERATOR, &arguments, |context| {
-        let target = context.join("offset-reset-operator");
+    let tag = format!("docker.io/library/{program}:dev");
+    archive(name, &key(&(dockerfile, &contents)), &tag, dockerfile, arguments, |context| {
+        let target = context.join(program);
         fs::write(&target, &contents)?;
         fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         // A debug build is mostly names; without them it is a third of the size.

@@ -26,6 +26,7 @@ pub mod packages;
 mod pki;
 pub mod supervisor;
 
+pub use config::KAFKA;
 pub use control::Order;
 pub use ecosystem::Ecosystem;
 pub use environment::{Environment, environment};

@@ -77,7 +77,7 @@ enum Verb {
         /// Which image.
         #[arg(value_enum)]
         image: images::Image,
-        /// The operator's binary, for the image of the operator.
+        /// The binary of which the image is made, for all but Kafka's clients.
         #[arg(long, default_value = "target/debug/offset-reset-operator")]
         binary: std::path::PathBuf,
         /// Builds the archive only, and prints where it is.
