@@ -83,56 +83,39 @@ fn classes(class_or_tool: &str) -> Vec<&str> {
     }
 }
 
-/// A virtual machine that runs the tools of one line, one command after the other. Ends when it is dropped.
-pub struct KafkaTool {
-    bootstrap_servers: String,
+/// A virtual machine with the jars of one line of Kafka that answers requests, one after the other: a line of JSON each, after
+/// one that says that it is ready. Ends when it is dropped.
+pub struct Jvm {
     process: Child,
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-impl KafkaTool {
-    /// Starts it; that takes a second or two.
-    pub async fn start(line: Line) -> Self {
-        let java = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/KafkaTool.java");
+impl Jvm {
+    /// Starts it from a program's source; that takes a second or two.
+    pub async fn start(line: Line, source: &Path) -> Self {
         let mut command = Command::new("java");
         // Standard output is for answers: the counters that a virtual machine shares in /tmp would make it complain there.
         command
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-XX:-UsePerfData", "-cp"])
             .arg(line.libs().join("*"))
-            .arg(java)
+            .arg(source)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
         let mut process = command.spawn().expect("java, a JDK of 17 or newer, is on the PATH");
         let requests = process.stdin.take().expect("piped");
         let answers = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let mut tool = Self { bootstrap_servers: line.bootstrap_servers(), process, requests, answers };
-        let ready = tool.answer().await;
+        let mut jvm = Self { process, requests, answers };
+        let ready = jvm.answer().await;
         assert_eq!(ready["ready"], true, "{ready}");
-        tool
+        jvm
     }
 
-    /// Runs a tool, by its command's name or its class, with these arguments and no others: the exit status, and all that it wrote.
-    pub async fn run(&mut self, class_or_tool: &str, arguments: &[&str]) -> (i32, String) {
-        let request = json!({"classes": classes(class_or_tool), "args": arguments});
+    /// The answer to a request.
+    pub async fn ask(&mut self, request: &Value) -> Value {
         self.requests.write_all(format!("{request}\n").as_bytes()).await.expect("the virtual machine takes requests");
-        let answer = self.answer().await;
-        let status = answer["status"].as_i64().and_then(|status| i32::try_from(status).ok()).expect("a status");
-        (status, answer["output"].as_str().expect("an output").to_owned())
-    }
-
-    /// Runs a tool against the broker of its line.
-    pub async fn at_broker(&mut self, class_or_tool: &str, arguments: &[&str]) -> (i32, String) {
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/client.properties").display().to_string();
-        let servers = self.bootstrap_servers.clone();
-        let first = ["--bootstrap-server", &servers, "--command-config", &config];
-        self.run(class_or_tool, &[&first[..], arguments].concat()).await
-    }
-
-    /// `kafka-consumer-groups` against the broker of its line.
-    pub async fn consumer_groups(&mut self, arguments: &[&str]) -> (i32, String) {
-        self.at_broker("kafka-consumer-groups", arguments).await
+        self.answer().await
     }
 
     /// The next answer. What the virtual machine itself has to say is no answer, and goes to the test's output.
@@ -151,6 +134,40 @@ impl KafkaTool {
             Some(None) => panic!("the virtual machine of Kafka's tools has ended: {:?}", self.process.wait().await),
             None => panic!("Kafka's tool did not answer in {:?}", super::PATIENCE),
         }
+    }
+}
+
+/// A virtual machine that runs the tools of one line, one command after the other.
+pub struct KafkaTool {
+    bootstrap_servers: String,
+    jvm: Jvm,
+}
+
+impl KafkaTool {
+    /// Starts it; that takes a second or two.
+    pub async fn start(line: Line) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/KafkaTool.java");
+        Self { bootstrap_servers: line.bootstrap_servers(), jvm: Jvm::start(line, &source).await }
+    }
+
+    /// Runs a tool, by its command's name or its class, with these arguments and no others: the exit status, and all that it wrote.
+    pub async fn run(&mut self, class_or_tool: &str, arguments: &[&str]) -> (i32, String) {
+        let answer = self.jvm.ask(&json!({"classes": classes(class_or_tool), "args": arguments})).await;
+        let status = answer["status"].as_i64().and_then(|status| i32::try_from(status).ok()).expect("a status");
+        (status, answer["output"].as_str().expect("an output").to_owned())
+    }
+
+    /// Runs a tool against the broker of its line.
+    pub async fn at_broker(&mut self, class_or_tool: &str, arguments: &[&str]) -> (i32, String) {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/client.properties").display().to_string();
+        let servers = self.bootstrap_servers.clone();
+        let first = ["--bootstrap-server", &servers, "--command-config", &config];
+        self.run(class_or_tool, &[&first[..], arguments].concat()).await
+    }
+
+    /// `kafka-consumer-groups` against the broker of its line.
+    pub async fn consumer_groups(&mut self, arguments: &[&str]) -> (i32, String) {
+        self.at_broker("kafka-consumer-groups", arguments).await
     }
 }
 

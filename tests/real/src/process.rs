@@ -21,7 +21,7 @@ use tokio::{
 use super::{PATIENCE, environment, within};
 
 /// The operator's binary: `OPERATOR`, such as one built for release, or the one that was built beside the tests.
-fn program() -> String {
+pub fn program() -> String {
     std::env::var("OPERATOR").unwrap_or_else(|_| {
         // The tests are in target/debug/deps, the operator in target/debug.
         let tests = std::env::current_exe().unwrap();
