@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem test-oldest bench-flood model lint audit fuzz sbom fmt crd reasons image clean-sandbox
+.PHONY: help demo test soak test-ecosystem test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,6 +18,12 @@ test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter 
 
 test-oldest: ## on the oldest version of Kubernetes that is supported; building it takes a quarter of an hour
 	@tests/run.sh oldest
+
+bench: ## how fast the operator is beside what people use without it, on an operator built for release: an hour; writes docs/performance.md
+	@tests/run.sh bench
+
+bench-quick: ## the same with fewer rounds and smaller sizes: five minutes when all is built; writes target/bench.json only
+	@tests/run.sh bench --quick
 
 bench-flood: ## how long a sound reset takes beside a thousand that lead nowhere, on an operator built for release
 	@tests/run.sh bench-flood

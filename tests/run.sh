@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
-# `make test-oldest`, `make soak`, `make bench-flood` and `make demo` call this.
+# `make test-oldest`, `make soak`, `make bench`, `make bench-flood` and `make demo` call this.
 #
 #   CLUSTER=sandbox  (default) sandboxes of its own on this machine
 #   CLUSTER=existing your cluster and your broker: see CONTRIBUTING.md#test-on-your-own-cluster
@@ -254,15 +254,36 @@ soak() {
   real soak soak:: --nocapture --test-threads 1
 }
 
+# The operator is measured as it is released.
+release() {
+  step "the operator, built for release"
+  cargo build --release --bin offset-reset-operator
+  OPERATOR=$(realpath "$target/release/offset-reset-operator")
+  export OPERATOR
+}
+
+# Arguments: options of the benchmark, such as --quick or --only downtime.
+bench() {
+  if [ "$cluster" != sandbox ]; then
+    echo "the benchmark reads the audit log and needs an image, so it runs in a sandbox of its own only" >&2
+    exit 1
+  fi
+  trap 'down bench' EXIT
+  prepare
+  release
+  up bench node
+  sandbox --name bench image light-consumer --binary "$target/debug/light-consumer"
+  step "the benchmark"
+  inside bench "$target/debug/bench" --commit "$(git describe --always --dirty --exclude '*')" --out "$target/bench.json" "$@"
+}
+
 bench_flood() {
   trap 'down bench' EXIT
   prepare
-  step "the operator, built for release"
-  cargo build --release --bin offset-reset-operator
+  release
   up bench control-plane
   step "the flood"
-  OPERATOR=$(realpath "$target/release/offset-reset-operator")
-  export OPERATOR FLOOD=long
+  export FLOOD=long
   real bench flood:: --nocapture --test-threads 1
 }
 
@@ -314,12 +335,13 @@ shift || true
 case $command in
 test) tests "$@" ;;
 soak) soak ;;
+bench) bench "$@" ;;
 bench-flood) bench_flood ;;
 ecosystem) ecosystem ;;
 oldest) oldest ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test [COMMAND...] | ecosystem | oldest | soak | bench-flood | demo" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | oldest | soak | bench [OPTION...] | bench-flood | demo" >&2
   exit 1
   ;;
 esac

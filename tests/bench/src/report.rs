@@ -1,0 +1,70 @@
+//! The results as tables, for the terminal and for docs/performance.md.
+
+use std::fmt::Write as _;
+
+use crate::samples::{Results, Table, median, quantile};
+
+/// All tables, as Markdown.
+pub fn tables(results: &Results) -> String {
+    let mut text = String::new();
+    for table in &results.tables {
+        text.push_str(&self::table(table));
+    }
+    text
+}
+
+pub fn table(table: &Table) -> String {
+    let mut text = format!("### {}\n\n{}\n\n", table.title, table.note);
+    let ratio = table.baseline.as_ref().map(|name| format!(" of {name}"));
+    let head = ratio.as_ref().map_or(String::new(), |of| format!(" times{of}, pair by pair |"));
+    let _ = writeln!(text, "| | median, {} | min–max | runs |{head}", table.unit);
+    let _ = writeln!(text, "|---|---|---|---|{}", if ratio.is_some() { "---|" } else { "" });
+    for series in &table.series {
+        let spread = spread(&series.samples);
+        let _ = write!(text, "| {} | {} | {spread} | {} |", series.name, number(median(&series.samples)), series.samples.len());
+        if ratio.is_some() {
+            let ratios = table.ratios(series);
+            let cell = if ratios.is_empty() {
+                "1".to_owned()
+            } else {
+                format!("{} ({})", number(median(&ratios)), self::spread(&ratios))
+            };
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+fn spread(samples: &[f64]) -> String {
+    format!("{}–{}", number(quantile(samples, 0.0)), number(quantile(samples, 1.0)))
+}
+
+/// With three digits that mean something.
+pub fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        0.0 => 0,
+        size if size < 10.0 => 2,
+        size if size < 100.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_median_spread_and_ratio() {
+        let mut one = Table::new("t", "Title", "ms", "Note.").beside("floor");
+        for (name, sample) in [("floor", 1_000.0), ("ours", 1_500.0), ("floor", 1_200.0), ("ours", 1_500.0)] {
+            one.add(name, sample);
+        }
+        let expected = "### Title\n\nNote.\n\n| | median, ms | min–max | runs | times of floor, pair by pair |\n|---|---|---|---|---|\n\
+                        | floor | 1100 | 1000–1200 | 2 | 1 |\n| ours | 1500 | 1500–1500 | 2 | 1.38 (1.25–1.5) |\n\n";
+        assert_eq!(table(&one), expected);
+    }
+}
