@@ -19,10 +19,10 @@ test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter 
 test-oldest: ## on the oldest version of Kubernetes that is supported; building it takes a quarter of an hour
 	@tests/run.sh oldest
 
-bench: ## how fast the operator is beside what people use without it, on an operator built for release: an hour; writes docs/performance.md
-	@tests/run.sh bench
+bench: ## how fast the operator is, beside what people use without it: an hour or more; writes docs/performance.md
+	@tests/run.sh bench --docs docs
 
-bench-quick: ## the same with fewer rounds and smaller sizes: five minutes when all is built; writes target/bench.json only
+bench-quick: ## the same with fewer rounds and smaller sizes: five minutes when all is built; writes target/bench.json
 	@tests/run.sh bench --quick
 
 bench-flood: ## how long a sound reset takes beside a thousand that lead nowhere, on an operator built for release

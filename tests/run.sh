@@ -262,7 +262,7 @@ release() {
   export OPERATOR
 }
 
-# Arguments: options of the benchmark, such as --quick or --only downtime.
+# Arguments: options of the benchmark, such as --quick, --only downtime, or --docs docs for the page.
 bench() {
   if [ "$cluster" != sandbox ]; then
     echo "the benchmark reads the audit log and needs an image, so it runs in a sandbox of its own only" >&2

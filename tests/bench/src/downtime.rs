@@ -56,8 +56,8 @@ impl Tables {
                  server's answer to the update of the scale, by its audit log.",
             ),
             requests: Table::new(
-                &id("requests"),
-                &of("API requests of one reset"),
+                "requests",
+                "API requests of one reset",
                 "requests",
                 "From the audit log, in the namespace of the reset, from its creation until its consumers are back.",
             ),
@@ -113,6 +113,7 @@ pub async fn measure(stand: &Stand, results: &mut Results, partitions: i32, roun
             over.add(name, sample);
         }
     }
+    // The requests do not depend on how many partitions there are: the last ones stay.
     for table in [tables.all, over, tables.longest, tables.restore, tables.requests] {
         results.put(table);
     }

@@ -1,15 +1,21 @@
 //! How fast the operator is, beside what people use without it. `make bench` runs all of it in one sandbox.
 
 mod consumers;
+mod distance;
 mod downtime;
+mod growth;
 mod idle;
 mod large;
+mod many;
+mod page;
+mod plots;
 mod report;
 mod samples;
 mod stand;
+mod topics;
 mod weight;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -33,6 +39,12 @@ struct Arguments {
     /// Where the results go, as JSON. Results of other parts that are there already stay.
     #[arg(long, default_value = "target/bench.json")]
     out: PathBuf,
+    /// The directory of docs/performance.md, into which the results are written as well.
+    #[arg(long)]
+    docs: Option<PathBuf>,
+    /// Measures nothing: reads the results that are there.
+    #[arg(long)]
+    read: bool,
 }
 
 /// A part of the benchmark.
@@ -44,46 +56,86 @@ enum Part {
     Downtime,
     /// Many partitions by timestamp, without a workload.
     Large,
+    /// Many topics of one partition, near and far.
+    Topics,
+    /// Many resets at once.
+    Many,
+    /// How time and memory grow with partitions and resets.
+    Growth,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 10 });
     let mut results: Results = match fs::read(&arguments.out) {
-        Ok(text) if !arguments.only.is_empty() => serde_json::from_slice(&text)?,
+        Ok(text) if arguments.read || !arguments.only.is_empty() => serde_json::from_slice(&text)?,
         _ => Results::default(),
     };
-    results.commit = arguments.commit;
-    results.taken = Some(jiff::Timestamp::now());
-    results.quick = arguments.quick;
-    results.machine = machine()?;
-    let stand = Stand::open().await?;
-    for part in Part::value_variants() {
-        if !arguments.only.is_empty() && !arguments.only.contains(part) {
-            continue;
-        }
-        match part {
-            Part::Downtime => {
-                for partitions in [12, 100] {
-                    downtime::measure(&stand, &mut results, partitions, rounds).await?;
-                }
+    if !arguments.read {
+        results.commit.clone_from(&arguments.commit);
+        results.taken = Some(jiff::Timestamp::now());
+        results.quick = arguments.quick;
+        results.machine = machine()?;
+        let stand = Stand::open().await?;
+        for part in Part::value_variants() {
+            if arguments.only.is_empty() || arguments.only.contains(part) {
+                part.measure(&stand, &mut results, &arguments).await?;
+                // After each part, so that one that fails takes nothing along.
+                fs::write(&arguments.out, serde_json::to_string_pretty(&results)?)?;
             }
-            Part::Large => large::measure(&stand, &mut results, if arguments.quick { 2_000 } else { 10_000 }, rounds).await?,
-            Part::Idle => idle::measure(&stand, &mut results, arguments.quick).await?,
         }
-        // After each part, so that one that fails takes nothing along.
+        results.machine = format!("{} before and {} after", results.machine, load()?);
         fs::write(&arguments.out, serde_json::to_string_pretty(&results)?)?;
     }
-    println!("\n{}", report::tables(&results));
-    println!("{}; {}", results.machine, machine()?);
+    println!("\n{}{}", report::tables(&results), results.machine);
+    if let Some(docs) = &arguments.docs {
+        page::write(&results, docs)?;
+    }
     Ok(())
+}
+
+impl Part {
+    async fn measure(self, stand: &Stand, results: &mut Results, arguments: &Arguments) -> Result<()> {
+        let quick = arguments.quick;
+        let rounds = arguments.rounds.unwrap_or(if quick { 3 } else { 10 });
+        match self {
+            Self::Idle => idle::measure(stand, results, quick).await?,
+            Self::Downtime => {
+                for partitions in [12, 100] {
+                    downtime::measure(stand, results, partitions, rounds).await?;
+                }
+            }
+            Self::Large => large::measure(stand, results, if quick { 2_000 } else { 10_000 }, rounds).await?,
+            Self::Topics => {
+                let (near, far) = (Duration::ZERO, Duration::from_millis(20));
+                for (topics, each_way) in if quick { [(100, near), (100, far)] } else { [(300, near), (1_000, far)] } {
+                    topics::measure(stand, results, topics, each_way, rounds).await?;
+                }
+            }
+            Self::Many => {
+                for many in if quick { &[50][..] } else { &[200, 1_000] } {
+                    // Each takes minutes, and has a sample for each of its resets.
+                    many::measure(stand, results, *many, if quick { 1 } else { rounds.min(3) }).await?;
+                }
+            }
+            Self::Growth => {
+                // A broker maps two files of each partition into its memory, and this kernel lets it have 65,530 maps.
+                let sizes = if quick { &[10, 100, 1_000][..] } else { &[10, 100, 1_000, 10_000, 20_000] };
+                growth::partitions(stand, results, sizes, rounds.min(5)).await?;
+                growth::resets(stand, results, if quick { &[1, 10] } else { &[1, 10, 100, 400, 1_000] }).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The machine's cores and its load.
 fn machine() -> Result<String> {
-    let cores = std::thread::available_parallelism()?;
+    Ok(format!("{} cores, load {}", std::thread::available_parallelism()?, load()?))
+}
+
+/// How many processes wanted a core: on average of one, five and fifteen minutes.
+fn load() -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    Ok(format!("{cores} cores, load {load}"))
+    Ok(load.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }

@@ -258,8 +258,12 @@ pub async fn command(program: &str, arguments: &[&str]) -> Result<String> {
 
 /// `kafka-consumer-groups --reset-offsets --execute`, from the shell as people use it: milliseconds.
 pub async fn tool(group: &str, topics: &[String], how: &[&str]) -> Result<f64> {
-    let servers = brokers();
-    let mut words = vec!["--bootstrap-server", &servers, "--group", group, "--reset-offsets", "--execute"];
+    tool_at(&brokers(), group, topics, how).await
+}
+
+/// The same at other brokers.
+pub async fn tool_at(servers: &str, group: &str, topics: &[String], how: &[&str]) -> Result<f64> {
+    let mut words = vec!["--bootstrap-server", servers, "--group", group, "--reset-offsets", "--execute"];
     words.extend(how);
     words.extend(topics.iter().flat_map(|topic| ["--topic", topic]));
     let begin = Timestamp::now();
