@@ -1,25 +1,16 @@
 //! How fast the operator is, beside what people use without it. `make bench` runs all of it in one sandbox.
 
-mod consumers;
-mod distance;
-mod downtime;
-mod growth;
-mod idle;
-mod large;
-mod many;
-mod page;
-mod plots;
-mod report;
-mod samples;
+mod parts;
+mod results;
 mod stand;
-mod topics;
 mod weight;
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use samples::Results;
+use parts::{downtime, growth, idle, large, many, topics};
+use results::{Results, page, report};
 use stand::Stand;
 
 #[derive(Parser)]

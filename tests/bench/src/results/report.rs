@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::samples::{Results, Table, median, quantile};
+use super::samples::{Results, Table, median, quantile};
 
 /// All tables, as Markdown.
 pub fn tables(results: &Results) -> String {

@@ -12,7 +12,7 @@ use real_tests::{deployment, process::Process, reset, resets, unique};
 use serde_json::json;
 
 use crate::{
-    samples::{Results, Table, quantile},
+    results::{Results, Table, quantile},
     stand::{Stand, Topics, between, phase},
     weight::weigh,
 };

@@ -12,7 +12,7 @@ use real_tests::{
 use serde_json::json;
 
 use crate::{
-    samples::{Results, Table},
+    results::{Results, Table},
     stand::{Stand, Topics, tool},
 };
 

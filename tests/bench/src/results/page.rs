@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{plots, report, samples::Results};
+use super::{Results, plots, report};
 
 const BEGIN: &str = "<!-- begin: written by `make bench` -->\n";
 const END: &str = "<!-- end: written by `make bench` -->\n";

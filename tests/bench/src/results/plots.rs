@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Result, anyhow};
 use plotters::{coord::combinators::IntoLogRange, prelude::*};
 
-use crate::{
+use super::{
     report::number,
     samples::{Curve, Results, Table, median, quantile},
 };
@@ -49,7 +49,14 @@ fn bars(table: &Table, path: &Path) -> Drawn {
         .x_label_area_size(36)
         .build_cartesian_2d(0.0..most * 1.05, 0.0..f64::from(rows))?;
     let format = |value: &f64| number(*value);
-    chart.configure_mesh().disable_y_mesh().disable_y_axis().x_desc(&table.unit).x_label_formatter(&format).draw()?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .disable_y_axis()
+        .max_light_lines(1)
+        .x_desc(&table.unit)
+        .x_label_formatter(&format)
+        .draw()?;
     for (row, series) in table.series.iter().enumerate() {
         let (color, top) = (COLORS[row % COLORS.len()], f64::from(rows - i32::try_from(row)?));
         let middle = median(&series.samples);
@@ -81,7 +88,7 @@ fn lines(curve: &Curve, path: &Path) -> Drawn {
         .build_cartesian_2d((x.0..x.1).log_scale(), (y.0 * 0.8..y.1 * 1.25).log_scale())?;
     let format = |value: &f64| number(*value);
     let mut mesh = chart.configure_mesh();
-    mesh.x_desc(&curve.x).y_desc(&curve.y).x_label_formatter(&format).y_label_formatter(&format).draw()?;
+    mesh.max_light_lines(1).x_desc(&curve.x).y_desc(&curve.y).x_label_formatter(&format).y_label_formatter(&format).draw()?;
     for (index, line) in curve.lines.iter().enumerate() {
         let color = COLORS[index % COLORS.len()];
         let medians: Vec<_> = line.points.iter().map(|(x, samples)| (*x, median(samples))).collect();

@@ -7,8 +7,8 @@ use real_tests::{process::Process, unique};
 use serde_json::json;
 
 use crate::{
-    many,
-    samples::{Curve, Line, Results, quantile},
+    parts::many,
+    results::{Curve, Line, Results, quantile},
     stand::{Stand, Topics},
     weight::weigh,
 };

@@ -7,8 +7,8 @@ use real_tests::{brokers, unique};
 use serde_json::json;
 
 use crate::{
-    distance::Distance,
-    samples::{Results, Table},
+    parts::distance::Distance,
+    results::{Results, Table},
     stand::{Stand, tool_at},
 };
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use real_tests::process::Process;
 
 use crate::{
-    samples::{Results, Table},
+    results::{Results, Table},
     stand::{Stand, command},
     weight::weigh,
 };

@@ -13,8 +13,8 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    consumers::{Consumers, REPLICAS},
-    samples::{Results, Table},
+    parts::consumers::{Consumers, REPLICAS},
+    results::{Results, Table},
     stand::{Request, Stand, between, command},
 };
 

@@ -1,0 +1,10 @@
+//! What is measured: a file for each part, and what two of them need.
+
+mod consumers;
+mod distance;
+pub mod downtime;
+pub mod growth;
+pub mod idle;
+pub mod large;
+pub mod many;
+pub mod topics;
