@@ -99,7 +99,7 @@ impl Part {
             Self::Large => large::measure(stand, results, if quick { 2_000 } else { 10_000 }, rounds).await?,
             Self::Topics => {
                 let (near, far) = (Duration::ZERO, Duration::from_millis(20));
-                for (topics, each_way) in if quick { [(100, near), (100, far)] } else { [(300, near), (1_000, far)] } {
+                for (topics, each_way) in if quick { [(100, near), (30, far)] } else { [(300, near), (1_000, far)] } {
                     topics::measure(stand, results, topics, each_way, rounds).await?;
                 }
             }

@@ -52,7 +52,10 @@ pub struct Request {
     pub verb: String,
     #[serde(default)]
     pub object_ref: ObjectRef,
-    pub stage_timestamp: Timestamp,
+    #[serde(rename = "requestReceivedTimestamp")]
+    pub received: Timestamp,
+    #[serde(rename = "stageTimestamp")]
+    pub answered: Timestamp,
     #[serde(rename = "requestURI")]
     uri: String,
 }
@@ -203,12 +206,13 @@ impl Stand {
         let (phase, message) = phase(&done);
         ensure!(phase == Some(Phase::Succeeded), "{phase:?}: {message}");
         let hold = done.status.and_then(|status| status.hold).context("it was held")?;
-        Ok(Run { took, hold })
+        Ok(Run { begin, took, hold })
     }
 }
 
 /// How long a reset took.
 pub struct Run {
+    pub begin: Timestamp,
     /// From its creation to the news of its end, in milliseconds.
     pub took: f64,
     pub hold: HoldStatus,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams},
@@ -14,8 +15,8 @@ use serde_json::json;
 
 use crate::{
     parts::consumers::{Consumers, REPLICAS},
-    results::{Results, Table},
-    stand::{Request, Stand, between, command},
+    results::{Results, Step, Table},
+    stand::{Request, Run, Stand, between, command},
 };
 
 const OURS: &str = "an OffsetReset";
@@ -30,6 +31,8 @@ struct Tables {
     requests: Table,
     /// The requests of each round by their kind.
     counts: Vec<BTreeMap<String, u32>>,
+    /// The last reset, request by request.
+    trace: Vec<Step>,
 }
 
 impl Tables {
@@ -62,6 +65,7 @@ impl Tables {
                 "From the audit log, in the namespace of the reset, from its creation until its consumers are back.",
             ),
             counts: vec![],
+            trace: vec![],
         }
     }
 
@@ -113,6 +117,7 @@ pub async fn measure(stand: &Stand, results: &mut Results, partitions: i32, roun
             over.add(name, sample);
         }
     }
+    results.trace = tables.trace;
     // The requests do not depend on how many partitions there are: the last ones stay.
     for table in [tables.all, over, tables.longest, tables.restore, tables.requests] {
         results.put(table);
@@ -132,11 +137,12 @@ async fn ours(stand: &Stand, consumers: &Consumers, tables: &mut Tables) -> Resu
     requests.retain(|request| request.object_ref.namespace == consumers.namespace);
     let is_scale_up =
         |request: &&Request| ["update deployments/scale", "patch deployments/scale"].contains(&request.kind().as_str());
-    let accepted = requests.iter().rfind(is_scale_up).context("the audit log has the scale-up")?.stage_timestamp;
-    let empty = run.hold.group_empty_time.context("the group was empty")?.0;
+    let accepted = requests.iter().rfind(is_scale_up).context("the audit log has the scale-up")?.answered;
+    let empty = run.hold.group_empty_time.as_ref().context("the group was empty")?.0;
     ensure!(accepted > empty, "the last update of the scale is not the restore");
     tables.restore.add("from status.hold.groupEmptyTime", between(empty, accepted));
     tables.restore.add("from the last consumer's leaving", between(left, accepted));
+    tables.trace = trace(&run, &requests, left);
     let mut counts = BTreeMap::<String, u32>::new();
     for request in &requests {
         *counts.entry(request.kind()).or_default() += 1;
@@ -144,6 +150,27 @@ async fn ours(stand: &Stand, consumers: &Consumers, tables: &mut Tables) -> Resu
     counts.insert("all".into(), u32::try_from(requests.len())?);
     tables.counts.push(counts);
     Ok(())
+}
+
+/// One reset, request by request, with the moments that its status has.
+fn trace(run: &Run, requests: &[Request], left: Timestamp) -> Vec<Step> {
+    let moment = |at: Timestamp, what: &str| Step { at: between(run.begin, at), took: None, what: what.to_owned() };
+    let mut steps = vec![moment(left, "the last consumer has left the group")];
+    let time = |time: &Option<MicroTime>| time.as_ref().map(|time| time.0);
+    for (at, what) in [
+        (Some(run.hold.start_time.0), "status.hold.startTime"),
+        (time(&run.hold.containers_terminated_time), "status.hold.containersTerminatedTime"),
+        (time(&run.hold.group_empty_time), "status.hold.groupEmptyTime"),
+        (time(&run.hold.end_time), "status.hold.endTime"),
+    ] {
+        steps.extend(at.map(|at| moment(at, what)));
+    }
+    for request in requests {
+        let Request { received, answered, .. } = *request;
+        steps.push(Step { at: between(run.begin, received), took: Some(between(received, answered)), what: request.kind() });
+    }
+    steps.sort_by(|one, other| one.at.total_cmp(&other.at));
+    steps
 }
 
 /// What no reset can do without.

@@ -26,6 +26,9 @@ fn section(results: &Results, drawn: &[(String, String)]) -> String {
     for (title, file) in drawn {
         let _ = writeln!(text, "![{title}](performance/{file})\n");
     }
+    if !results.trace.is_empty() {
+        let _ = writeln!(text, "### One reset, request by request\n\n{}", report::trace(&results.trace));
+    }
     text
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::samples::{Results, Table, median, quantile};
+use super::samples::{Results, Step, Table, median, quantile};
 
 /// All tables, as Markdown.
 pub fn tables(results: &Results) -> String {
@@ -37,6 +37,17 @@ pub fn table(table: &Table) -> String {
     text
 }
 
+/// The trace of one reset, as Markdown.
+pub fn trace(steps: &[Step]) -> String {
+    let mut text = String::from("| ms since the creation | | the API server took, ms |\n|---|---|---|\n");
+    for step in steps {
+        let took = step.took.map_or(String::new(), |took| format!("{took:.1}"));
+        let what = if step.took.is_some() { step.what.clone() } else { format!("**{}**", step.what) };
+        let _ = writeln!(text, "| {:.0} | {what} | {took} |", step.at);
+    }
+    text
+}
+
 fn spread(samples: &[f64]) -> String {
     format!("{}–{}", number(quantile(samples, 0.0)), number(quantile(samples, 1.0)))
 }
@@ -56,6 +67,14 @@ pub fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_has_requests_and_moments() {
+        let steps =
+            [Step { at: 12.3, took: Some(4.56), what: "get leases".into() }, Step { at: 20.0, took: None, what: "empty".into() }];
+        let text = trace(&steps);
+        assert!(text.ends_with("| 12 | get leases | 4.6 |\n| 20 | **empty** |  |\n"), "{text}");
+    }
 
     #[test]
     fn each_row_has_median_spread_and_ratio() {

@@ -15,6 +15,19 @@ pub struct Results {
     pub machine: String,
     pub tables: Vec<Table>,
     pub curves: Vec<Curve>,
+    /// One reset, request by request.
+    #[serde(default)]
+    pub trace: Vec<Step>,
+}
+
+/// A request of the operator to the API server, or something that happened at that moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// When it came, in milliseconds since the OffsetReset was created.
+    pub at: f64,
+    /// How long the API server took to answer, in milliseconds; none for what is no request.
+    pub took: Option<f64>,
+    pub what: String,
 }
 
 /// Things that were measured in turn, in the same unit.
