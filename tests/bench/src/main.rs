@@ -10,7 +10,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use parts::{downtime, growth, idle, large, many, topics};
-use results::{Results, page, report};
+use results::{Results, load, page, report};
 use stand::Stand;
 
 #[derive(Parser)]
@@ -75,7 +75,7 @@ async fn main() -> Result<()> {
                 fs::write(&arguments.out, serde_json::to_string_pretty(&results)?)?;
             }
         }
-        results.machine = format!("{} before and {} after", results.machine, load()?);
+        results.machine = format!("{} before and {} after", results.machine, load());
         fs::write(&arguments.out, serde_json::to_string_pretty(&results)?)?;
     }
     println!("\n{}{}", report::tables(&results), results.machine);
@@ -122,11 +122,5 @@ impl Part {
 
 /// The machine's cores and its load.
 fn machine() -> Result<String> {
-    Ok(format!("{} cores, load {}", std::thread::available_parallelism()?, load()?))
-}
-
-/// How many processes wanted a core: on average of one, five and fifteen minutes.
-fn load() -> Result<String> {
-    let load = fs::read_to_string("/proc/loadavg")?;
-    Ok(load.split(' ').take(3).collect::<Vec<_>>().join(" "))
+    Ok(format!("{} cores, load {}", std::thread::available_parallelism()?, load()))
 }

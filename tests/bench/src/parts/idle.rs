@@ -29,7 +29,7 @@ pub async fn measure(stand: &Stand, results: &mut Results, quick: bool) -> Resul
     let mut idle = Table::new(
         "idle",
         "What it costs when nothing is to be done",
-        "a second or a minute",
+        "as each says",
         "The leader's time on the CPU, and the requests of the leader and of the one that stands by, most of which renew or read \
          the leader lease.",
     );

@@ -37,7 +37,7 @@ pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: 
     let mut rate = Table::new(
         &format!("many-{many}"),
         &format!("{many} OffsetResets at once in {NAMESPACES} namespaces"),
-        "resets a second, ms or MB",
+        "as each says",
         "A Deployment of two replicas and a group each. The pods stay Pending, because no node has what they ask for: so the hold has \
          no containers that end. The rate counts from the first's creation until the last's replicas were restored; holds are those of \
          all resets of a round, by status.hold.",

@@ -5,4 +5,4 @@ mod plots;
 pub mod report;
 mod samples;
 
-pub use samples::{Curve, Line, Results, Step, Table, quantile};
+pub use samples::{Curve, Line, Results, Step, Table, load, quantile};

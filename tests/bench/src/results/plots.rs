@@ -85,7 +85,7 @@ fn lines(curve: &Curve, path: &Path) -> Drawn {
         .margin(8)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0 * 0.8..y.1 * 1.25).log_scale())?;
+        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0.max(0.1) * 0.8..y.1 * 1.25).log_scale())?;
     let format = |value: &f64| number(*value);
     let mut mesh = chart.configure_mesh();
     mesh.max_light_lines(1).x_desc(&curve.x).y_desc(&curve.y).x_label_formatter(&format).y_label_formatter(&format).draw()?;
@@ -104,4 +104,32 @@ fn lines(curve: &Curve, path: &Path) -> Drawn {
     labels.position(SeriesLabelPosition::UpperLeft).border_style(BLACK.mix(0.3)).background_style(WHITE.mix(0.8)).draw()?;
     area.present()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Line;
+
+    #[test]
+    fn tables_with_a_baseline_and_curves_are_drawn() {
+        let mut table = Table::new("downtime-12", "Downtime", "ms", "").beside("floor");
+        for (name, sample) in [("floor", 1_000.0), ("ours", 1_500.0), ("ours", 1_700.0)] {
+            table.add(name, sample);
+        }
+        let undrawn = Table { id: "downtime-over-12".into(), ..table.clone() };
+        let line = Line { name: "ours".into(), points: vec![(10.0, vec![1.0, 2.0]), (100.0, vec![0.0, 9.0])] };
+        let text = str::to_owned;
+        let curve = Curve { id: text("growth"), title: text("Growth"), x: text("partitions"), y: text("ms"), lines: vec![line] };
+        let results = Results { tables: vec![table, undrawn], curves: vec![curve], ..Results::default() };
+        let dir = std::env::temp_dir().join(real_tests::unique("plots"));
+        let drawn = draw(&results, &dir).unwrap();
+        assert_eq!(drawn, [("Downtime".into(), "downtime-12.svg".into()), ("Growth".into(), text("growth.svg"))]);
+        for (file, words) in [("downtime-12.svg", ["floor: 1000 ms", "ours: 1600 ms"]), ("growth.svg", ["Growth", "partitions"])]
+        {
+            let svg = fs::read_to_string(dir.join(file)).unwrap();
+            assert!(words.iter().all(|word| svg.contains(word)), "{svg}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -14,7 +14,8 @@ pub fn tables(results: &Results) -> String {
 }
 
 pub fn table(table: &Table) -> String {
-    let mut text = format!("### {}\n\n{}\n\n", table.title, table.note);
+    let load = if table.load.is_empty() { String::new() } else { format!(" The machine's load at its end was {}.", table.load) };
+    let mut text = format!("### {}\n\n{}{load}\n\n", table.title, table.note);
     let ratio = table.baseline.as_ref().map(|name| format!(" of {name}"));
     let head = ratio.as_ref().map_or(String::new(), |of| format!(" times{of}, pair by pair |"));
     let _ = writeln!(text, "| | median, {} | min–max | runs |{head}", table.unit);

@@ -42,6 +42,9 @@ pub struct Table {
     /// The name of the series to which the others are compared, pair by pair.
     pub baseline: Option<String>,
     pub series: Vec<Series>,
+    /// How many processes wanted a core when it was done: on average of one, five and fifteen minutes.
+    #[serde(default)]
+    pub load: String,
 }
 
 /// One thing, measured once in each round.
@@ -72,14 +75,22 @@ impl Results {
     /// Adds a table, in place of one that an earlier part of the run has left.
     pub fn put(&mut self, table: Table) {
         self.tables.retain(|old| old.id != table.id);
-        self.tables.push(table);
+        self.tables.push(Table { load: load(), ..table });
     }
 }
 
 impl Table {
     pub fn new(id: &str, title: &str, unit: &str, note: &str) -> Self {
         let text = str::to_owned;
-        Self { id: text(id), title: text(title), unit: text(unit), note: text(note), baseline: None, series: vec![] }
+        Self {
+            id: text(id),
+            title: text(title),
+            unit: text(unit),
+            note: text(note),
+            baseline: None,
+            series: vec![],
+            load: String::new(),
+        }
     }
 
     #[must_use]
@@ -112,6 +123,12 @@ impl Table {
         let pairs = series.samples.iter().zip(&baseline.samples);
         pairs.filter(|(_, base)| **base != 0.0).map(|(sample, base)| sample / base).collect()
     }
+}
+
+/// How many processes wanted a core: on average of one, five and fifteen minutes.
+pub fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The value below which this share of the samples is, between the two nearest ones; NaN of none.
