@@ -100,19 +100,19 @@ impl Part {
             Self::Topics => {
                 let (near, far) = (Duration::ZERO, Duration::from_millis(20));
                 for (topics, each_way) in if quick { [(100, near), (30, far)] } else { [(300, near), (1_000, far)] } {
-                    topics::measure(stand, results, topics, each_way, rounds).await?;
+                    topics::measure(stand, results, topics, each_way, if quick { 2 } else { rounds }).await?;
                 }
             }
             Self::Many => {
                 for many in if quick { &[50][..] } else { &[200, 1_000] } {
                     // Each takes minutes, and has a sample for each of its resets.
-                    many::measure(stand, results, *many, if quick { 1 } else { rounds.min(3) }).await?;
+                    many::measure(stand, results, *many, if quick { 1 } else { rounds.min(3) }, !quick).await?;
                 }
             }
             Self::Growth => {
                 // A broker maps two files of each partition into its memory, and this kernel lets it have 65,530 maps.
                 let sizes = if quick { &[10, 100, 1_000][..] } else { &[10, 100, 1_000, 10_000, 20_000] };
-                growth::partitions(stand, results, sizes, rounds.min(5)).await?;
+                growth::partitions(stand, results, sizes, if quick { 1 } else { rounds.min(5) }).await?;
                 growth::resets(stand, results, if quick { &[1, 10] } else { &[1, 10, 100, 400, 1_000] }).await?;
             }
         }

@@ -29,11 +29,11 @@ pub struct Flood {
     pub rate: f64,
     /// How long each was held, in milliseconds.
     pub holds: Vec<f64>,
-    /// The operator's own memory before, at most, and a minute after, in MB.
+    /// The operator's own memory before, at most, and after, in MB.
     pub memory: [f64; 3],
 }
 
-pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: usize) -> Result<()> {
+pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: usize, minute: bool) -> Result<()> {
     let mut rate = Table::new(
         &format!("many-{many}"),
         &format!("{many} OffsetResets at once in {NAMESPACES} namespaces"),
@@ -44,12 +44,13 @@ pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: 
     );
     for round in 0..rounds {
         let operator = stand.operator().await;
-        let flood = flood(stand, &operator, many, true).await?;
+        let flood = flood(stand, &operator, many, minute).await?;
         println!("{many} resets, round {}: {:.1}/s", round + 1, flood.rate);
         rate.add("resets a second", flood.rate);
         rate.add("hold, p50, ms", quantile(&flood.holds, 0.5));
         rate.add("hold, p99, ms", quantile(&flood.holds, 0.99));
-        for (name, sample) in ["before", "at most", "a minute after"].into_iter().zip(flood.memory) {
+        let after = if minute { "a minute after" } else { "just after" };
+        for (name, sample) in ["before", "at most", after].into_iter().zip(flood.memory) {
             rate.add(&format!("the operator's own memory {name}, MB"), sample);
         }
         operator.signal("TERM").await;
