@@ -16,21 +16,22 @@ pub fn tables(results: &Results) -> String {
 pub fn table(table: &Table) -> String {
     let load = if table.load.is_empty() { String::new() } else { format!(" The machine's load at its end was {}.", table.load) };
     let mut text = format!("### {}\n\n{}{load}\n\n", table.title, table.note);
-    let ratio = table.baseline.as_ref().map(|name| format!(" of {name}"));
-    let head = ratio.as_ref().map_or(String::new(), |of| format!(" times{of}, pair by pair |"));
+    let baseline = table.baseline.as_ref().and_then(|name| table.series.iter().find(|series| series.name == *name));
+    let head = baseline.map_or(String::new(), |of| format!(" times {} | pair by pair |", of.name));
     let _ = writeln!(text, "| | median, {} | min–max | runs |{head}", table.unit);
-    let _ = writeln!(text, "|---|---|---|---|{}", if ratio.is_some() { "---|" } else { "" });
+    let _ = writeln!(text, "|---|---|---|---|{}", if baseline.is_some() { "---|---|" } else { "" });
     for series in &table.series {
         let spread = spread(&series.samples);
         let _ = write!(text, "| {} | {} | {spread} | {} |", series.name, number(median(&series.samples)), series.samples.len());
-        if ratio.is_some() {
+        if let Some(baseline) = baseline {
+            let of_medians = number(median(&series.samples) / median(&baseline.samples));
             let ratios = table.ratios(series);
-            let cell = if ratios.is_empty() {
-                "1".to_owned()
+            let pairs = if ratios.is_empty() {
+                String::new()
             } else {
                 format!("{} ({})", number(median(&ratios)), self::spread(&ratios))
             };
-            let _ = write!(text, " {cell} |");
+            let _ = write!(text, " {of_medians} | {pairs} |");
         }
         text.push('\n');
     }
@@ -83,8 +84,8 @@ mod tests {
         for (name, sample) in [("floor", 1_000.0), ("ours", 1_500.0), ("floor", 1_200.0), ("ours", 1_500.0)] {
             one.add(name, sample);
         }
-        let expected = "### Title\n\nNote.\n\n| | median, ms | min–max | runs | times of floor, pair by pair |\n|---|---|---|---|---|\n\
-                        | floor | 1100 | 1000–1200 | 2 | 1 |\n| ours | 1500 | 1500–1500 | 2 | 1.38 (1.25–1.5) |\n\n";
+        let expected = "### Title\n\nNote.\n\n| | median, ms | min–max | runs | times floor | pair by pair |\n|---|---|---|---|---|---|\n\
+                        | floor | 1100 | 1000–1200 | 2 | 1 |  |\n| ours | 1500 | 1500–1500 | 2 | 1.36 | 1.38 (1.25–1.5) |\n\n";
         assert_eq!(table(&one), expected);
     }
 }
