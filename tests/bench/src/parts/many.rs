@@ -1,12 +1,15 @@
 //! Many resets at once, each with a Deployment and a group of its own, in ten namespaces.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, api::ListParams, api::PostParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
+};
 use offset_reset_operator::api::{OffsetReset, Phase};
 use real_tests::{deployment, process::Process, reset, resets, unique};
 use serde_json::json;
@@ -29,6 +32,8 @@ pub struct Flood {
     pub rate: f64,
     /// How long each was held, in milliseconds.
     pub holds: Vec<f64>,
+    /// How long each took from its creation until it was restored, in milliseconds.
+    waits: Vec<f64>,
     /// The operator's own memory before, at most, and after, in MB.
     pub memory: [f64; 3],
 }
@@ -49,6 +54,8 @@ pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: 
         rate.add("resets a second", flood.rate);
         rate.add("hold, p50, ms", quantile(&flood.holds, 0.5));
         rate.add("hold, p99, ms", quantile(&flood.holds, 0.99));
+        rate.add("create to restored, p50, ms", quantile(&flood.waits, 0.5));
+        rate.add("create to restored, p99, ms", quantile(&flood.waits, 0.99));
         let after = if minute { "a minute after" } else { "just after" };
         for (name, sample) in ["before", "at most", after].into_iter().zip(flood.memory) {
             rate.add(&format!("the operator's own memory {name}, MB"), sample);
@@ -73,11 +80,12 @@ pub async fn flood(stand: &Stand, operator: &Process, many: usize, minute: bool)
     pods_are_there(stand, &all).await?;
     let before = weigh(operator)?.own_mb;
     let begin = Timestamp::now();
-    let creating = stream::iter(&all).map(|one| one.reset(stand, &topics)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>();
+    let creating = stream::iter(&all).map(|one| one.reset(stand, &topics)).buffer_unordered(AT_ONCE);
+    let creating = creating.try_collect::<HashMap<String, Timestamp>>();
     let (created, ended) = tokio::join!(creating, ended(stand, operator, &namespaces, many));
-    created?;
+    let created = created?;
     let (ended, most) = ended?;
-    let mut holds = vec![];
+    let (mut holds, mut waits) = (vec![], vec![]);
     let mut last = begin;
     for one in &ended {
         let (phase, message) = phase(one);
@@ -85,6 +93,7 @@ pub async fn flood(stand: &Stand, operator: &Process, many: usize, minute: bool)
         let hold = one.status.as_ref().and_then(|status| status.hold.as_ref()).context("it was held")?;
         let end = hold.end_time.as_ref().context("it was restored")?.0;
         holds.push(between(hold.start_time.0, end));
+        waits.push(between(*created.get(&one.name_any()).context("it was created here")?, end));
         last = last.max(end);
     }
     if minute {
@@ -97,7 +106,7 @@ pub async fn flood(stand: &Stand, operator: &Process, many: usize, minute: bool)
     stand.delete(topics).await;
     #[allow(clippy::cast_precision_loss, reason = "there are not so many")]
     let rate = many as f64 / between(begin, last) * 1e3;
-    Ok(Flood { rate, holds, memory: [before, most.max(before), after] })
+    Ok(Flood { rate, holds, waits, memory: [before, most.max(before), after] })
 }
 
 /// Waits until so many have ended; with the operator's largest memory meanwhile.
@@ -142,11 +151,13 @@ impl One {
         Ok(())
     }
 
-    async fn reset(&self, stand: &Stand, topics: &Topics) -> Result<()> {
+    /// Its name, and when it was created.
+    async fn reset(&self, stand: &Stand, topics: &Topics) -> Result<(String, Timestamp)> {
         let spec = json!({"targetRefs": [{"name": self.name()}], "allowNoMembers": true});
-        let one = reset(&unique("reset"), &self.group(), &json!([{"topic": topics.names[0], "offset": 1}]), &spec);
+        let (name, begin) = (unique("reset"), Timestamp::now());
+        let one = reset(&name, &self.group(), &json!([{"topic": topics.names[0], "offset": 1}]), &spec);
         resets(&stand.client, &self.namespace).create(&PostParams::default(), &one).await?;
-        Ok(())
+        Ok((name, begin))
     }
 }
 
