@@ -194,7 +194,7 @@ apart() {
 shared_suites() {
   # More threads than cores, because most tests wait most of the time.
   real "$1" admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
-    process:: resets:: starved:: targets:: whole:: --test-threads 6 --skip ten_thousand
+    process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
 }
 
 integration() {

@@ -13,14 +13,14 @@ pub const EXAMPLE: &str = include_str!("example.yaml");
 
 const DESCRIPTION: &str = "Resets the committed offsets of a Kafka consumer group, once: makes the plan while the consumers still \
 run, scales the consumers to zero, waits until the broker reports the group empty, commits and verifies the offsets, and always \
-restores the replicas. Like a Job, it runs once: of the spec only suspend can be changed, and dryRun from true to false. To cancel \
-it, delete it: the replicas are restored first. With dryRun: true it only makes the plan.";
+restores the replicas. Like a Job, it runs once: of the spec only suspend and ttlSecondsAfterFinished can be \
+changed, and dryRun from true to false. To cancel it, delete it: the replicas are restored first. With dryRun: true it only makes the plan.";
 
 /// The fields of the spec that may be changed; the rule `DRY_RUN` limits how.
-const MUTABLE: [&str; 2] = ["suspend", "dryRun"];
+const MUTABLE: [&str; 3] = ["suspend", "dryRun", "ttlSecondsAfterFinished"];
 
 /// What a user reads who changes another field.
-const IMMUTABLE: &str = "the spec cannot be changed, except suspend, and dryRun from true to false. \
+const IMMUTABLE: &str = "the spec cannot be changed, except suspend, ttlSecondsAfterFinished, and dryRun from true to false. \
     Like a Job, an OffsetReset runs once. Create another OffsetReset under a new name";
 
 /// The CustomResourceDefinition of [`OffsetReset`].

@@ -447,6 +447,12 @@ reasons! {
         /// Nothing is committed on the other cluster, and the replicas are restored. Create the
         /// reset again under a new name.
         ClusterChanged,
+        /// `ttlSecondsAfterFinished` of the finished OffsetReset has passed, and the API server
+        /// refuses to let the operator delete it.
+        ///
+        /// Nothing is held and no offset is changed. The operator tries again every ten minutes.
+        /// Allow it to delete OffsetResets (`deploy/rights`), or delete the object yourself.
+        NotDeleted,
         /// A topic was deleted and created again after the plan was made, or after the reset that
         /// is to be undone: its id is another one.
         ///

@@ -19,7 +19,8 @@ use super::{
     target::TargetRef,
 };
 
-/// What to reset, and how. Of the spec only suspend can be changed, and dryRun from true to false.
+/// What to reset, and how. Of the spec only suspend and ttlSecondsAfterFinished can be changed, and
+/// dryRun from true to false.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "offsetreset.dev",
@@ -117,6 +118,17 @@ pub struct OffsetResetSpec {
     #[schemars(with = "Option<String>", length(max = 40))]
     #[x_kube(validation = rules::NOT_AFTER)]
     pub not_after: Option<Time>,
+
+    /// How many seconds after its end (status.completionTime) the operator deletes this OffsetReset,
+    /// as ttlSecondsAfterFinished of a Job does; 0 is at once. It may be changed at any time, even
+    /// after the end. Each final phase counts: Succeeded, Failed, Cancelled and Planned.
+    /// Conditions ConsumersResumed and ConsumptionProven may become final up to an hour after the
+    /// end, so a shorter time leaves no object to read them from. The report is deleted too, so the
+    /// reset cannot be undone any more; the receipt remains. By default the OffsetReset is kept
+    /// until a user deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i32>,
 
     /// Distinguishes this run from an earlier run with the same name and spec. A reset with the
     /// same name and spec never runs twice, even when the object is deleted and created again, as

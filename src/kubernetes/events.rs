@@ -56,6 +56,16 @@ impl Announcer {
         self.publish(&note, on.clone());
     }
 
+    /// Publishes on a finished `OffsetReset` that the API server refuses to delete it at the end of its time to live.
+    pub fn announce_not_deleted(&self, reset: &OffsetReset, why: &str) {
+        let message = format!(
+            "ttlSecondsAfterFinished has passed, and the API server refuses to delete this OffsetReset: {why}. Nothing is held, and the \
+             operator tries again every ten minutes. Allow it to delete OffsetResets (deploy/rights), or delete this one yourself"
+        );
+        let note = Note { warning: true, reason: Reason::NotDeleted, message, target: None };
+        self.publish(&note, reset.object_ref(&()));
+    }
+
     /// Publishes on a workload what was done for a hold whose `OffsetReset` is gone.
     pub fn announce_orphan(&self, namespace: &str, workload: &TargetRef, hold: &Hold, message: &str) {
         let on = ObjectReference {

@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
     core::DeserializeGuard,
     runtime::reflector::Store,
 };
@@ -180,6 +180,16 @@ impl Resets {
         let patch = json!({ "metadata": { "resourceVersion": read.resource_version(), "finalizers": finalizers } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         classify(limited(self.of(read).patch(&read.name_any(), &params, &Patch::Merge(&patch))).await)
+    }
+
+    /// Deletes an object, if it is still the version that was read.
+    ///
+    /// # Errors
+    /// When it is unknown whether it was deleted.
+    pub async fn delete(&self, read: &OffsetReset) -> Result<WriteOutcome<()>, kube::Error> {
+        let preconditions = Preconditions { resource_version: read.resource_version(), uid: read.uid() };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        classify(limited(self.of(read).delete(&read.name_any(), &params)).await.map(drop))
     }
 
     /// Removes the operator's finalizer from an object that cannot be decoded, over the version that was read.

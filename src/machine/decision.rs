@@ -51,6 +51,8 @@ pub enum Effect {
     AddFinalizer,
     /// Remove our finalizer.
     RemoveFinalizer,
+    /// Delete the object, if it is still as it was seen: its time to live is over.
+    Delete,
     /// Set the replicas of a target, if it is still as it was seen.
     Scale {
         /// The index of the target in the status.

@@ -54,7 +54,7 @@ use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 pub use decision::{Answer, Decision, Effect, Note};
 pub use limits::MAX_REHOLDS;
 pub use phases::{
-    finished::{needs_a_look, needs_offsets},
+    finished::{expiry, needs_a_look, needs_offsets, until_expiry},
     planning::PLANNING_TIMEOUT,
     read_back::MAX_COMMITS,
 };
@@ -196,6 +196,9 @@ pub fn has_ended(status: &OffsetResetStatus, dry_run: bool) -> bool {
 #[must_use]
 pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen: &Observed, now: Timestamp) -> Decision {
     let mut pass = Pass::new(status, seen, now);
+    if let (Effect::Delete, Answer::NotAllowed(_) | Answer::Refused(_)) = (effect, answer) {
+        return finished::not_deleted(pass);
+    }
     if let Answer::NotAllowed(why) = answer {
         let wait = not_allowed::wait(&mut pass, effect, why);
         return wait.unwrap_or_else(|| after(&pass.status, effect, &Answer::Refused(why.clone()), seen, now));
@@ -236,6 +239,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (
             Effect::AddFinalizer
             | Effect::RemoveFinalizer
+            | Effect::Delete
             | Effect::Scale { .. }
             | Effect::Claim { .. }
             | Effect::Release { .. }

@@ -35,6 +35,7 @@ impl Pass<'_> {
             Effect::Scale { kind, .. } => *kind != ActionKind::Restore,
             Effect::AddFinalizer
             | Effect::RemoveFinalizer
+            | Effect::Delete
             | Effect::Resume { .. }
             | Effect::RemoveMembers(_)
             | Effect::Commit(_) => false,

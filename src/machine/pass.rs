@@ -250,7 +250,7 @@ impl<'a> Pass<'a> {
     /// Does one thing, and looks again.
     pub fn act(mut self, effect: Effect) -> Decision {
         let fence = match &effect {
-            Effect::AddFinalizer | Effect::RemoveFinalizer => None,
+            Effect::AddFinalizer | Effect::RemoveFinalizer | Effect::Delete => None,
             Effect::Scale { target, kind, .. } => Some((*kind, self.status.targets.get(*target).map(name).unwrap_or_default())),
             Effect::Claim { target, .. } => {
                 Some((ActionKind::Claim, self.status.targets.get(*target).map(name).unwrap_or_default()))

@@ -41,6 +41,29 @@ async fn act_outside(
     match effect {
         // In `act`.
         Effect::AddFinalizer | Effect::RemoveFinalizer => Ok(Answer::Stale),
+        Effect::Delete => {
+            let deleted = context.resets.delete(reset).await.map_err(Error::Delete)?;
+            match &deleted {
+                WriteOutcome::Done(()) => {
+                    tracing::info!(
+                        namespace,
+                        name = reset.name_any(),
+                        "deleted an OffsetReset: its ttlSecondsAfterFinished has passed"
+                    );
+                }
+                WriteOutcome::Stale => {}
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
+                    tracing::warn!(
+                        namespace,
+                        name = reset.name_any(),
+                        why,
+                        "may not delete an OffsetReset whose time to live is over"
+                    );
+                    context.announcer.announce_not_deleted(reset, why);
+                }
+            }
+            Ok(answer(deleted))
+        }
         Effect::Scale { target, resource_version, replicas, kind } => {
             let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };
             // The commit of another reset that shared the stop, and is gone.

@@ -30,6 +30,9 @@ pub enum Error {
     /// The API server refused to add or remove the finalizer.
     #[error("the API server refused to change the finalizer: {0}")]
     FinalizerRefused(String),
+    /// It is unknown whether a finished OffsetReset was deleted.
+    #[error("the finished OffsetReset could not be deleted")]
+    Delete(#[source] kube::Error),
     /// It is unknown whether a workload was scaled.
     #[error("the workload could not be scaled")]
     Scale(#[source] kube::Error),
@@ -68,6 +71,7 @@ impl Error {
             Self::WriteReport(_) => "write-report",
             Self::Unrecordable(_) => "unrecordable",
             Self::Finalizer(_) | Self::FinalizerRefused(_) => "finalizer",
+            Self::Delete(_) => "delete",
             Self::Scale(_) => "scale",
             Self::ReadClaim(_) => "read-claim",
             Self::Claim(_) => "claim",

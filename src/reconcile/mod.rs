@@ -104,6 +104,7 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
         | Error::Unrecordable(_)
         | Error::Finalizer(_)
         | Error::FinalizerRefused(_)
+        | Error::Delete(_)
         | Error::Scale(_)
         | Error::ReadClaim(_)
         | Error::Claim(_)

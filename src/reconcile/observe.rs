@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
@@ -50,6 +50,17 @@ pub(super) fn is_done(reset: &OffsetReset) -> bool {
     is_over && !has_finalizer(reset)
 }
 
+/// How long after its end a reset is to be deleted.
+fn time_to_live(reset: &OffsetReset) -> Option<SignedDuration> {
+    reset.spec.ttl_seconds_after_finished.map(|seconds| SignedDuration::from_secs(seconds.max(0).into()))
+}
+
+/// When a finished reset is to be deleted; `None` when it is kept, or is being deleted already.
+pub(super) fn expiry(reset: &OffsetReset) -> Option<Timestamp> {
+    let status = reset.status.as_ref().filter(|_| reset.metadata.deletion_timestamp.is_none())?;
+    machine::expiry(status, time_to_live(reset))
+}
+
 /// Whether a reset has ended and holds nothing, though its consumers may still be watched.
 fn has_ended(reset: &OffsetReset) -> bool {
     let has_ended = reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run));
@@ -93,6 +104,7 @@ pub(super) async fn observe(
         deleting: reset.metadata.deletion_timestamp.is_some(),
         finalizer: has_finalizer(reset),
         generation: reset.metadata.generation,
+        time_to_live: time_to_live(reset),
         uninstalling: context.install.is_being_removed(),
         blocker: None,
         others: vec![],
@@ -137,7 +149,8 @@ pub(super) async fn observe(
     if (seen.deleting || persist::is_overdue(status, (context.clock)())) && phase != Phase::Restoring && !phase.is_terminal() {
         return Ok((seen, None));
     }
-    if phase.is_terminal() && (seen.deleting || !machine::needs_a_look(status)) {
+    let expired = machine::expiry(status, seen.time_to_live).is_some_and(|at| at <= (context.clock)());
+    if phase.is_terminal() && (seen.deleting || expired || !machine::needs_a_look(status)) {
         return Ok((seen, None));
     }
     match phase {

@@ -19,7 +19,7 @@ use super::{
     context::Context,
     error::Error,
     key_of, may_hold,
-    observe::{self, has_finalizer, is_done, is_only_watched},
+    observe::{self, expiry, has_finalizer, is_done, is_only_watched},
     persist::{self, StoredState},
     phase_of,
     scheduler::{Lock, Rank, Slot},
@@ -79,14 +79,17 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
         }
     };
     let (namespace, key) = (cached.namespace().unwrap_or_default(), key_of(object));
-    if is_done(cached) {
+    let (expiry, now) = (expiry(cached), (context.clock)());
+    let expired = expiry.is_some_and(|at| at <= now);
+    if is_done(cached) && !expired {
         context.slots.forget(&key);
         context.looks.forget(&key);
         context.metrics.reconcile_pass().completed();
-        return Ok(Action::await_change());
+        let left = expiry.and_then(|at| Duration::try_from(machine::until_expiry(at, now)).ok());
+        return Ok(left.map_or_else(Action::await_change, Action::requeue));
     }
     // An event does not bring the next look at a finished reset forward without limit.
-    if let Some(wait) = context.looks.wait(&key).filter(|_| is_only_watched(cached)) {
+    if let Some(wait) = context.looks.wait(&key).filter(|_| is_only_watched(cached) && !expired) {
         return Ok(Action::requeue(wait));
     }
     let rank = rank_before(context, &key, cached).await;
@@ -196,7 +199,7 @@ async fn step(
     let (answer, changed) = act::act(context, &course.reset, request.as_ref().ok(), effect).await?;
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
     // What was read of it is not what is stored.
-    let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer);
+    let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
     let mut course = course;
     if let Some(reset) = changed {
         course.reset = reset;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use super::{
     denial::Denial,
     hold::Hold,
@@ -27,6 +29,8 @@ pub struct Observed {
     pub finalizer: bool,
     /// The object's generation.
     pub generation: Option<i64>,
+    /// How long after its end the object is to be deleted; `None` when it is to be kept.
+    pub time_to_live: Option<SignedDuration>,
     /// The operator is being uninstalled.
     pub uninstalling: bool,
     /// The reset that goes first. Read in Pending only.

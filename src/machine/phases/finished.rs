@@ -1,7 +1,8 @@
 //! After the end: nothing is stopped or committed any more. The operator only watches for a while
-//! whether the consumers resume, and whether they consume from the offsets of the reset.
+//! whether the consumers resume, and whether they consume from the offsets of the reset, and
+//! deletes the object at the end of its time to live, where the spec has one.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{comeback, consumption};
 use crate::api::{MAX_LISTED_PARTITIONS, OffsetResetStatus, Phase};
@@ -9,6 +10,7 @@ use crate::machine::{
     decision::{Decision, Effect},
     pass::Pass,
     request::Request,
+    time::later,
 };
 
 /// How soon it looks again at consumers that start: pods are watched, but the broker has to be asked
@@ -24,13 +26,25 @@ const LARGE: SignedDuration = SignedDuration::from_secs(10);
 /// How soon it looks again when the consumers should have resumed long since.
 const SLOWLY: SignedDuration = SignedDuration::from_secs(30);
 
+/// How soon it tries again to delete an object that the API server has refused to delete.
+const NOT_DELETED: SignedDuration = SignedDuration::from_mins(10);
+
+/// The longest wait until the end of a time to live. Timers do not reach as far as the longest one.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
     if pass.seen.finalizer {
         return pass.act(Effect::RemoveFinalizer);
     }
+    let expires = expiry(&pass.status, pass.seen.time_to_live).filter(|_| !pass.seen.deleting);
+    // Nothing is held for it: the reset is over, and the finalizer is gone. Other finalizers only
+    // delay its removal, as for any other deletion.
+    if expires.is_some_and(|at| at <= pass.now) {
+        return pass.act(Effect::Delete);
+    }
     let watched_until = pass.status.hold.as_ref().and_then(|hold| hold.watched_until.clone());
     let Some(until) = watched_until.filter(|_| !pass.seen.deleting && needs_a_look(&pass.status)) else {
-        return pass.wait_for_change();
+        return wait_for_expiry(pass, expires);
     };
     let deadline = pass.status.hold.as_ref().and_then(|hold| hold.resume_deadline.as_ref()).map_or(until.0, |at| at.0);
     let (late, over) = (pass.now >= deadline, pass.now >= until.0);
@@ -40,7 +54,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         if let Some(hold) = &mut pass.status.hold {
             hold.watched_until = None;
         }
-        return pass.wait_for_change();
+        return wait_for_expiry(pass, expires);
     }
     let soon = if late {
         SLOWLY
@@ -51,7 +65,37 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     } else {
         OFTEN
     };
-    pass.look_again(soon)
+    let left = expires.map_or(soon, |at| until_expiry(at, pass.now));
+    pass.look_again(soon.min(left))
+}
+
+/// Nothing more to do until the object expires.
+fn wait_for_expiry(pass: Pass<'_>, expires: Option<Timestamp>) -> Decision {
+    match expires {
+        Some(at) => {
+            let left = until_expiry(at, pass.now);
+            pass.look_again(left)
+        }
+        None => pass.wait_for_change(),
+    }
+}
+
+/// The API server has refused to delete the object.
+pub(in crate::machine) fn not_deleted(pass: Pass<'_>) -> Decision {
+    pass.look_again(NOT_DELETED)
+}
+
+/// When a reset is to be deleted; `None` while it is not over, or when it is to be kept.
+#[must_use]
+pub fn expiry(status: &OffsetResetStatus, time_to_live: Option<SignedDuration>) -> Option<Timestamp> {
+    let end = status.completion_time.as_ref().filter(|_| status.phase.is_some_and(Phase::is_terminal))?;
+    Some(later(end.0, time_to_live?))
+}
+
+/// How long to wait before the next look at a reset that expires at a time.
+#[must_use]
+pub fn until_expiry(at: Timestamp, now: Timestamp) -> SignedDuration {
+    at.duration_since(now).clamp(SignedDuration::ZERO, LONGEST)
 }
 
 /// Whether a finished reset is still watched, because its consumers may not have resumed yet, or not

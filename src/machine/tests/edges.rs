@@ -47,6 +47,7 @@ fn then(decision: &Decision) -> Then {
     match &decision.effect {
         Some(Effect::AddFinalizer) => AddsFinalizer,
         Some(Effect::RemoveFinalizer) => RemovesFinalizer,
+        Some(Effect::Delete) => unreachable!("without a time to live"),
         Some(Effect::Scale { replicas, kind, .. }) => Scales(phase, *replicas, *kind),
         Some(Effect::Commit(offsets)) => Commits(offsets.len()),
         Some(Effect::Claim { hold, .. }) => Claims(hold.replicas, hold.claims.len()),

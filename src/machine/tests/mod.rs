@@ -189,6 +189,7 @@ pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
         deleting: false,
         finalizer: true,
         generation: Some(1),
+        time_to_live: None,
         uninstalling: false,
         blocker: None,
         others: vec![],

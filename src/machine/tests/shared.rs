@@ -155,6 +155,7 @@ impl World {
         match effect {
             Effect::AddFinalizer => self.groups[index].finalizer = true,
             Effect::RemoveFinalizer => self.groups[index].finalizer = false,
+            Effect::Delete => unreachable!("without a time to live"),
             Effect::Scale { resource_version, replicas, kind, .. } => {
                 if *resource_version != self.version.to_string() {
                     return Answer::Stale;

@@ -154,6 +154,7 @@ impl World {
         match effect {
             Effect::AddFinalizer => self.finalizer = true,
             Effect::RemoveFinalizer => self.finalizer = false,
+            Effect::Delete => unreachable!("without a time to live"),
             Effect::Scale { resource_version, replicas, .. } => {
                 if *resource_version != self.version.to_string() {
                     return Answer::Stale;

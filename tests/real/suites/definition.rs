@@ -75,6 +75,7 @@ fn refused() -> Vec<(Value, &'static str)> {
         (json!({"isolationLevel": "Serializable"}), "isolationLevel"),
         (json!({"notAfter": "tomorrow"}), "notAfter must be a time after 1970 with a zone, such as 2026-11-24T18:00:00Z"),
         (json!({"suspend": "no"}), "suspend"),
+        (json!({"ttlSecondsAfterFinished": -1}), "ttlSecondsAfterFinished"),
         (json!({"resets": []}), "write either resets"),
         (json!({"resets": null}), "write either resets"),
         (json!({"group": ""}), "group"),
@@ -217,7 +218,7 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
         let new = real_tests::reset("once", "g", &json!([{"topic": "orders", "offset": 10}]), &json!({}));
         let mut stored = api.create(&PostParams::default(), &new).await.unwrap();
         stored.labels_mut().insert("team".into(), "shop".into());
-        let stored = api.replace("once", &PostParams::default(), &stored).await.unwrap();
+        api.replace("once", &PostParams::default(), &stored).await.unwrap();
         // Every field that there is: one that is forgotten in the rule would be found here.
         let properties = properties_of_the_spec();
         let changes = [
@@ -241,11 +242,20 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("resumeTimeout", json!("10m")),
         ];
         let named: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
-        // It may be changed at any time; the machine says when it has an effect.
-        change(&api, &stored, "suspend", json!(true)).await.unwrap();
+        let mutable = ["suspend", "ttlSecondsAfterFinished"];
+        // These may be changed at any time; the machine says when that has an effect.
+        for (field, value) in [
+            ("suspend", json!(true)),
+            ("ttlSecondsAfterFinished", json!(60)),
+            ("ttlSecondsAfterFinished", json!(0)),
+            ("ttlSecondsAfterFinished", Value::Null),
+        ] {
+            let stored = api.get("once").await.unwrap();
+            change(&api, &stored, field, value).await.unwrap();
+        }
         let stored = api.get("once").await.unwrap();
         assert!(
-            properties.iter().all(|name| name == "suspend" || named.contains(&name.as_str())),
+            properties.iter().all(|name| mutable.contains(&name.as_str()) || named.contains(&name.as_str())),
             "no change is tried for one of {properties:?}"
         );
         for (field, value) in changes {

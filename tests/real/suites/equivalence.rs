@@ -325,6 +325,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             deleting: false,
             finalizer,
             generation: Some(1),
+            time_to_live: None,
             uninstalling: false,
             blocker: None,
             others: vec![],
@@ -349,7 +350,8 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             Some(Effect::AddFinalizer) => finalizer = true,
             Some(Effect::RemoveFinalizer) => finalizer = false,
             Some(
-                Effect::Scale { .. }
+                Effect::Delete
+                | Effect::Scale { .. }
                 | Effect::Claim { .. }
                 | Effect::Release { .. }
                 | Effect::RemoveMembers(_)

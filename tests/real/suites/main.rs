@@ -31,3 +31,4 @@ mod starved;
 mod targets;
 mod uninstall;
 mod whole;
+mod years;

@@ -121,6 +121,7 @@ impl Memory {
         match effect {
             Effect::AddFinalizer => Deed::AddFinalizer,
             Effect::RemoveFinalizer => Deed::RemoveFinalizer,
+            Effect::Delete => unreachable!("no reset of the model has a time to live"),
             Effect::Scale { replicas, kind, .. } => {
                 Deed::Scale { replicas: u8::try_from(*replicas).unwrap(), restore: *kind == ActionKind::Restore }
             }
@@ -248,6 +249,7 @@ impl Memory {
             deleting: view.object.deleting,
             finalizer: view.object.finalizer,
             generation: None,
+            time_to_live: None,
             uninstalling: false,
             blocker,
             others,

@@ -3,5 +3,6 @@
 mod commits;
 mod denied;
 mod draining;
+mod expiry;
 mod refusals;
 mod versions;

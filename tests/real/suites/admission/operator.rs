@@ -206,6 +206,46 @@ async fn of_a_reset_nothing_is_changed_but_the_operators_finalizer(#[case] chang
     .await;
 }
 
+/// A right to delete OffsetResets is a right to cancel them, and to delete their reports. The policy leaves the token those that
+/// their owners let the operator delete.
+#[rstest::rstest]
+#[case::succeeded("Succeeded", json!(86_400), false, true)]
+#[case::failed("Failed", json!(0), false, true)]
+#[case::cancelled("Cancelled", json!(0), false, true)]
+#[case::planned("Planned", json!(0), false, true)]
+#[case::to_be_kept("Succeeded", Value::Null, false, false)]
+#[case::running("Draining", json!(0), false, false)]
+#[case::not_begun("", json!(0), false, false)]
+#[case::holding("Succeeded", json!(0), true, false)]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_resets_only_finished_ones_with_a_time_to_live_are_deleted(
+    #[case] phase: &str,
+    #[case] time_to_live: Value,
+    #[case] holds: bool,
+    #[case] allowed: bool,
+) {
+    stolen(async |admin, token, namespace| {
+        let mut object = reset("r", &json!({"dryRun": true, "ttlSecondsAfterFinished": time_to_live}));
+        if holds {
+            object["metadata"]["finalizers"] = json!(["offsetreset.dev/restore-replicas"]);
+        }
+        create(admin, namespace, &object).await.unwrap();
+        if !phase.is_empty() {
+            let status = json!({"status": {"phase": phase}});
+            resets(admin, namespace).patch_status("r", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        }
+        let deleted = delete(token, namespace, &object).await;
+        if allowed {
+            deleted.unwrap();
+        } else {
+            let why = refused(&deleted, "operator-changes", "may not delete this OffsetReset");
+            assert!(why.contains("it deletes only finished OffsetResets with ttlSecondsAfterFinished"), "{why}");
+            patch(admin, namespace, &object, &json!({"metadata": {"finalizers": null}})).await.unwrap();
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_event_of_another_controller_is_written() {
     stolen(async |admin, token, namespace| {

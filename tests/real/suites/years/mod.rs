@@ -1,0 +1,3 @@
+//! What matters after years: finished resets that are deleted, and what they leave behind.
+
+mod expiry;
