@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     error::chain,
+    receipts::expire_receipts,
     scope::{Guarded, api},
     signals::Signals,
     touched::{Touched, touched_by},
@@ -53,6 +54,16 @@ pub(super) async fn run_controllers(client: Client, config: &Config, context: Ar
         };
         async { tokio::join!(resets, controllers.1) }
     });
+    let expire = async {
+        tokio::select! {
+            () = served.cancelled() => {}
+            () = stop.cancelled() => std::future::pending().await,
+        }
+        tokio::select! {
+            () = expire_receipts(Arc::clone(&context), config.receipt_retention) => {}
+            () = stop.cancelled() => std::future::pending().await,
+        }
+    };
     let close = async {
         stop.cancelled().await;
         context.slots.close();
@@ -61,6 +72,7 @@ pub(super) async fn run_controllers(client: Client, config: &Config, context: Ar
     tokio::select! {
         _ = join_all(each) => {}
         () = close => {}
+        () = expire => {}
     }
 }
 

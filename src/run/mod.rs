@@ -3,6 +3,7 @@
 mod controllers;
 mod error;
 mod policies;
+mod receipts;
 mod scope;
 mod signals;
 mod touched;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    core::PartialObjectMeta,
 };
 
 use super::reports::{Files, partitions_in};
@@ -36,6 +37,18 @@ const MESSAGE: &str = "message";
 
 /// The label of receipts; its value is always "receipt".
 const LABEL: &str = "offsetreset.dev/receipt";
+
+/// So many receipts are listed at once, and only their metadata.
+const PAGE: u32 = 250;
+
+/// A receipt that does not have to be kept any longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiredReceipt {
+    /// The name of the OffsetReset whose run it remembers.
+    pub reset: String,
+    uid: Option<String>,
+    version: Option<String>,
+}
 
 /// Reads and writes receipts.
 #[derive(Clone)]
@@ -144,9 +157,68 @@ impl Receipts {
         classify(limited(api.delete(name, &params)).await.map(drop))
     }
 
+    /// Namespace and name of the receipts that were created before a time, of one namespace or of all.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn created_before(&self, scope: Option<&str>, time: Timestamp) -> Result<Vec<(String, String)>, kube::Error> {
+        let api: Api<ConfigMap> = match scope {
+            Some(namespace) => self.api(namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let (mut found, mut page) = (vec![], ListParams::default().labels(&format!("{LABEL}=receipt")).limit(PAGE));
+        loop {
+            let list = limited(api.list_metadata(&page)).await?;
+            let is_old = |receipt: &&PartialObjectMeta<ConfigMap>| {
+                receipt.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 <= time)
+            };
+            let old = list.items.iter().filter(is_old);
+            found.extend(old.map(|receipt| (receipt.namespace().unwrap_or_default(), receipt.name_any())));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// The receipt of this name, when its run ended so long ago that it does not have to be kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn expired(
+        &self,
+        namespace: &str,
+        name: &str,
+        retention: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Option<ExpiredReceipt>, kube::Error> {
+        let found = limited(self.api(namespace).get_opt(name)).await?;
+        Ok(found.and_then(|found| expired(&found, retention, now)))
+    }
+
+    /// Deletes an expired receipt, if it is still the version that was read.
+    ///
+    /// # Errors
+    /// When it was not deleted, or that is unknown.
+    pub async fn delete_expired(&self, namespace: &str, name: &str, expired: &ExpiredReceipt) -> Result<(), kube::Error> {
+        let preconditions = Preconditions { resource_version: expired.version.clone(), uid: expired.uid.clone() };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        limited(self.api(namespace).delete(name, &params)).await.map(drop)
+    }
+
     fn api(&self, namespace: &str) -> Api<ConfigMap> {
         Api::namespaced(self.client.clone(), namespace)
     }
+}
+
+/// What is to be deleted: the receipt of a run that is over, and ended at least that long ago. One that is still committing is
+/// kept, because a run may continue it, and so is anything that cannot be read.
+fn expired(config_map: &ConfigMap, retention: SignedDuration, now: Timestamp) -> Option<ExpiredReceipt> {
+    let RunState::Over { at, .. } = receipt_in(config_map).ok()?.state else { return None };
+    let reset = config_map.data.as_ref()?.get(NAME)?.clone();
+    let expires = at.saturating_add(retention).unwrap_or(Timestamp::MAX);
+    let (uid, version) = (config_map.uid(), config_map.resource_version());
+    (expires <= now).then_some(ExpiredReceipt { reset, uid, version })
 }
 
 /// A receipt with the name and the UID of its run. It has no owner, and none of the reset's own labels and annotations: a
@@ -222,6 +294,30 @@ mod tests {
         let over = json!({"uid": "u", "name": "n", "state": "Cancelled", "endTime": "2026-11-24T00:00:00Z", "message": "m"});
         let read = receipt_in(&config_map(&over)).unwrap();
         assert!(matches!(read.state, RunState::Over { phase: Phase::Cancelled, .. }), "{read:?}");
+    }
+
+    #[rstest::rstest]
+    #[case::before("2026-11-24T00:00:59Z", json!({}), false)]
+    #[case::in_time("2026-11-24T00:01:00Z", json!({}), true)]
+    #[case::years_later("2036-11-24T00:01:00Z", json!({}), true)]
+    #[case::of_a_run_that_failed("2036-11-24T00:01:00Z", json!({"state": "Failed"}), true)]
+    #[case::of_a_run_that_may_be_continued(
+        "2036-11-24T00:01:00Z",
+        json!({"state": "Committing", "finalPlanTime": "2026-11-24T00:00:00Z", "partitions.json": "[]"}),
+        false
+    )]
+    #[case::of_a_later_version("2036-11-24T00:01:00Z", json!({"state": "Verified"}), false)]
+    #[case::without_the_name_of_its_reset("2036-11-24T00:01:00Z", json!({"name": null}), false)]
+    fn a_receipt_expires_a_while_after_the_end_of_its_run(#[case] now: &str, #[case] change: Value, #[case] is_expired: bool) {
+        let mut data = json!({"uid": "u", "name": "n", "state": "Succeeded", "endTime": "2026-11-24T00:00:00Z", "message": "m"});
+        data.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        data.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let (now, minute) = (now.parse().unwrap(), SignedDuration::from_mins(1));
+        let found = expired(&config_map(&data), minute, now);
+        assert_eq!(found.map(|found| found.reset), is_expired.then(|| "n".to_owned()));
+        assert_eq!(expired(&config_map(&data), SignedDuration::MAX, now), None, "kept for ever");
+        let planted: ConfigMap = serde_json::from_value(json!({ "data": data })).unwrap();
+        assert_eq!(expired(&planted, minute, now), None, "another user's");
     }
 
     #[test]

@@ -1,3 +1,4 @@
 //! What matters after years: finished resets that are deleted, and what they leave behind.
 
 mod expiry;
+mod receipts;
