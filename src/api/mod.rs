@@ -28,7 +28,10 @@ pub use partitions::{
     ReceiptStatus, ReportStatus, Totals,
 };
 pub use reason::{Reason, ReasonGroup, reasons_page};
-pub use spec::{IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, RemainingMembers, UndoSpec};
+pub use spec::{
+    ConfigMapKeyRef, IsolationLevel, LimitsSpec, OffsetReset, OffsetResetSpec, OutOfRange, RemainingMembers, ResetsFromSpec,
+    UndoSpec,
+};
 pub use status::{
     Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase,
     RefusalStatus, Restored, TargetStatus,

@@ -409,6 +409,12 @@ reasons! {
         /// Secret until `drainTimeout` and then restores the replicas. Repair the Secret that the
         /// message names; the next attempt reads it again. See docs/connecting-to-kafka.md.
         SecretUnavailable,
+        /// The ConfigMap of `spec.resetsFrom` cannot be read, or lacks the key.
+        ///
+        /// Nothing was stopped and no offset was changed; it is tried again for 30 seconds. Create the
+        /// ConfigMap, for example with `kubectl create configmap NAME --from-file offsets.csv`, and
+        /// create the reset under a new name.
+        ResetsFromUnavailable,
         /// The token endpoint of `spec.kafka.authentication` cannot be reached, answers with an
         /// error of its own, or returns no token.
         ///

@@ -185,8 +185,9 @@ rules! {
         => "dryRun can only be changed from true to false. A reset that may have run cannot become a dry run. \
         Create another OffsetReset under a new name";
 
-    RESETS_OR_UNDO: "has(self.undo) != (self.resets.size() > 0)"
-        => "write either resets or undo. resets lists what to reset and where to; undo names the OffsetReset to undo";
+    RESETS_OR_UNDO: concat!(count!("undo", "resetsFrom"), " + (self.resets.size() > 0 ? 1 : 0) == 1")
+        => "write either resets, resetsFrom or undo. resets lists what to reset and where to; resetsFrom names a ConfigMap with \
+        such a list; undo names the OffsetReset to undo";
 
     OTHER_GROUP: "self.resets.all(r, !has(r.fromGroup) || r.fromGroup != self.group)"
         => "fromGroup must name another group than spec.group. \
@@ -250,6 +251,12 @@ rules! {
 
     UNDO_NAME: concat!("self.matches('", object_name!(), "')")
         => "undo.name must be the metadata.name of an OffsetReset in this namespace";
+
+    CONFIG_MAP_NAME: concat!("self.matches('", object_name!(), "')")
+        => "configMapKeyRef.name must be the metadata.name of a ConfigMap in this namespace";
+
+    CONFIG_MAP_KEY: "self.matches('^[-._a-zA-Z0-9]+$')"
+        => "configMapKeyRef.key must be a key of the ConfigMap's data, such as offsets.csv";
 
     MAX_REPLAY: "self >= 0" => "maxReplay must be 0 or more";
 

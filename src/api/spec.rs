@@ -74,10 +74,19 @@ pub struct OffsetResetSpec {
     pub group: String,
 
     /// What to reset and where to, as up to 500 entries. Entries may mix topics, partitions and
-    /// kinds of target; a partition must not be in two of them. Required unless undo is given.
+    /// kinds of target; a partition must not be in two of them. Required unless resetsFrom or
+    /// undo is given.
     #[serde(default)]
     #[schemars(length(max = 500))]
     pub resets: Vec<ResetSpec>,
+
+    /// Instead of resets: a file in a ConfigMap with a line for each partition, for up to 20,000
+    /// partitions. Its format is that of kafka-consumer-groups --export and --from-file:
+    /// topic,partition,offset, or group,topic,partition,offset, of which the lines of other groups
+    /// are ignored. It is read while the plan is made; a later change of the ConfigMap changes
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets_from: Option<ResetsFromSpec>,
 
     /// Instead of resets: restores the offsets that another OffsetReset found before it committed
     /// its own.
@@ -214,6 +223,29 @@ fn default_drain_timeout() -> Duration {
 
 fn default_hold_timeout() -> Duration {
     std::time::Duration::from_mins(10).into()
+}
+
+/// Where the list of what to reset is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetsFromSpec {
+    /// A key of a ConfigMap in this namespace. The user who creates the OffsetReset needs the right to
+    /// get that ConfigMap.
+    pub config_map_key_ref: ConfigMapKeyRef,
+}
+
+/// A key of a ConfigMap.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKeyRef {
+    /// The name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::CONFIG_MAP_NAME)]
+    pub name: String,
+    /// The key of its data that has the file, such as offsets.csv.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::CONFIG_MAP_KEY)]
+    pub key: String,
 }
 
 /// The OffsetReset to undo.

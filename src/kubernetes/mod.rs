@@ -1,6 +1,7 @@
 //! The Kubernetes side: the `OffsetReset`s, the workloads they stop, the objects the operator keeps beside them, Events and
 //! leader election.
 
+mod config_maps;
 mod errors;
 mod events;
 pub mod leader;
@@ -15,6 +16,7 @@ mod watched;
 mod workloads;
 mod write;
 
+pub use config_maps::ConfigMaps;
 pub use errors::is_not_found;
 pub use events::Announcer;
 pub use policies::{IN_USE_POLICY, POLICIES, Policies, Policy, PolicyState};

@@ -153,6 +153,7 @@ pub(in crate::machine) fn kafka_summary(kind: KafkaErrorKind) -> &'static str {
         KafkaErrorKind::Timeout => "A broker did not answer in time",
         KafkaErrorKind::SecretUnavailable => "A Secret for the connection to Kafka cannot be read, or lacks a key",
         KafkaErrorKind::SecretInvalid => "A Secret for the connection to Kafka holds something unusable",
+        KafkaErrorKind::FileUnavailable => "The ConfigMap of spec.resetsFrom cannot be read, or lacks the key",
         KafkaErrorKind::Tls => "TLS with a broker or the token endpoint failed",
         KafkaErrorKind::TokenEndpoint => "The token endpoint returned no token",
         KafkaErrorKind::NotAllowed => "The token endpoint is not on the operator's list",
@@ -179,6 +180,7 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
     match kind {
         KafkaErrorKind::Unreachable | KafkaErrorKind::Timeout => Reason::BrokerUnreachable,
         KafkaErrorKind::SecretUnavailable | KafkaErrorKind::SecretInvalid => Reason::SecretUnavailable,
+        KafkaErrorKind::FileUnavailable => Reason::ResetsFromUnavailable,
         KafkaErrorKind::Tls => Reason::TlsFailed,
         KafkaErrorKind::TokenEndpoint => Reason::TokenEndpointFailed,
         KafkaErrorKind::NotAllowed => Reason::TokenEndpointNotAllowed,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     kafka::Connector,
-    kubernetes::{Announcer, Claims, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets, leader::Leadership},
+    kubernetes::{Announcer, Claims, ConfigMaps, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets, leader::Leadership},
     observability::{Liveness, Metrics},
 };
 
@@ -34,6 +34,8 @@ pub struct Context {
     pub scaled_objects: ScaledObjects,
     /// The Secrets that the specs name.
     pub secrets: Secrets,
+    /// The ConfigMaps that the specs name.
+    pub config_maps: ConfigMaps,
     /// The OAuth token endpoints that specs may name, compared as exact addresses.
     pub token_endpoints: Vec<String>,
     /// Connects to Kafka clusters.

@@ -15,7 +15,9 @@ use crate::{
     kafka::GroupAdmin,
     machine::{
         self,
-        facts::{Access, AfterResetSeen, CommitSeen, Group, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone, group},
+        facts::{
+            Access, AfterResetSeen, CommitSeen, Group, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone, group,
+        },
         plan::expand,
         request::{Goal, Request},
     },
@@ -69,7 +71,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
     };
-    let sources = request.source_groups().into_iter().map(|group| async move { (group.to_owned(), admin.all_committed(group).await) });
+    let sources =
+        request.source_groups().into_iter().map(|group| async move { (group.to_owned(), admin.all_committed(group).await) });
     seen.sources = join_all(sources).await.into_iter().collect();
     let wanted: Vec<String> = aside(false, || expand::topics(request, &seen)).await.into_iter().collect();
     seen.topics = admin.topics(&wanted).await?;

@@ -95,6 +95,7 @@ pub(super) async fn observe(
     reset: &OffsetReset,
     stored: &StoredState,
     request: Result<&Request, &InvalidSpec>,
+    no_file: Option<KafkaError>,
     slot: &mut Slot<'_>,
 ) -> Result<(Observed, Option<Lock>), Error> {
     let status = &stored.status;
@@ -165,8 +166,7 @@ pub(super) async fn observe(
             };
             let both = futures::future::join(targets, queried);
             // The data for a commit must not age while the pass waits for a slot.
-            (seen.targets, seen.kafka) =
-                if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
+            (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
             return Ok((seen, None));
         }
         Phase::Restoring => {
@@ -209,7 +209,9 @@ pub(super) async fn observe(
     if phase.is_terminal() {
         Box::pin(read_scaled(context, reset, status, &mut seen)).await;
     }
-    if let Ok(request) = request {
+    if let Some(why) = no_file {
+        seen.kafka = KafkaSeen::Failed(why);
+    } else if let Ok(request) = request {
         let queried = query_kafka_within_hold(context, reset, status, request, phase);
         seen.kafka = slot.released_while(queried).await;
     }

@@ -21,7 +21,7 @@ use super::{
     key_of, may_hold,
     observe::{self, expiry, has_finalizer, is_done, is_only_watched},
     persist::{self, StoredState},
-    phase_of,
+    phase_of, requests,
     scheduler::{Lock, Rank, Slot},
 };
 use crate::{
@@ -154,23 +154,22 @@ async fn step(
 ) -> Result<Next, Error> {
     course.read_report(context).await?;
     let phase = course.state.status.phase;
-    let request = context.requests.parse(&course.reset, may_hold(&course.reset, phase)).await;
-    let request = request.as_ref();
+    let parsed = context.requests.parse(&course.reset, may_hold(&course.reset, phase)).await;
+    let (planned, no_file) = requests::with_file(context, &parsed, phase).await;
+    let (request, planned) = (parsed.as_ref(), planned.as_ref());
     // From before the reads that a commit relies on until it has landed.
     let _commit = (phase == Some(Phase::Resetting)).then(|| {
         let targets = course.state.status.targets.iter();
         context.commits_in_flight.begin(targets.map(|target| target.uid.clone()).collect())
     });
     let (seen, lock_of_seen) =
-        Box::pin(observe::observe(context, &course.reset, &course.state, request.as_ref(), slot)).await?;
+        Box::pin(observe::observe(context, &course.reset, &course.state, planned.as_ref(), no_file, slot)).await?;
     let decision = if phase == Some(Phase::Planning) {
         // A plan takes as long as the user's patterns and the broker's answers are large.
-        aside(has_finalizer(&course.reset), || {
-            machine::decide(request.as_ref(), &course.state.status, &seen, (context.clock)())
-        })
-        .await
+        aside(has_finalizer(&course.reset), || machine::decide(planned.as_ref(), &course.state.status, &seen, (context.clock)()))
+            .await
     } else {
-        machine::decide(request.as_ref(), &course.state.status, &seen, (context.clock)())
+        machine::decide(planned.as_ref(), &course.state.status, &seen, (context.clock)())
     };
 
     let changed = decision.status != course.state.status;

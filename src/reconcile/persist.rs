@@ -157,8 +157,7 @@ pub(super) async fn persist(
     next.report_due |= next.status.partitions != old.partitions;
     next.report_due &= next.status.partitions_omitted == 0;
     // Consumers do not wait for a report that only repeats the status.
-    let awaited =
-        matches!(&decision.effect, Some(Effect::Commit(_) | Effect::Scale { kind: ActionKind::Restore, .. }));
+    let awaited = matches!(&decision.effect, Some(Effect::Commit(_) | Effect::Scale { kind: ActionKind::Restore, .. }));
     if next.report_due && !(awaited && is_listed(&next.status)) {
         if !next.report_read {
             // A status that was edited by hand may have lost its plan, and then an earlier report exists.

@@ -6,10 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
-use super::aside::aside;
+use super::{aside::aside, context::Context};
 use crate::{
-    api::OffsetReset,
-    machine::request::{InvalidSpec, Request},
+    api::{OffsetReset, Phase},
+    machine::{
+        facts::{KafkaError, KafkaErrorKind},
+        request::{InvalidSpec, Request, Work},
+    },
 };
 
 /// How many parsed specs are kept: those used last. Each has a megabyte of patterns at most.
@@ -58,6 +61,21 @@ impl Requests {
         let parsed = Arc::new(aside(may_hold, || Request::parse(reset)).await);
         self.kept.lock().keep(uid, version, &parsed);
         parsed
+    }
+}
+
+/// The request with the lines of its file as entries, where planning needs them; beside it why the file cannot be read.
+pub(super) async fn with_file(context: &Context, parsed: &Parsed, phase: Option<Phase>) -> (Parsed, Option<KafkaError>) {
+    let Ok(Request { work: Work::File(file), namespace, .. }) = parsed.as_ref() else { return (Arc::clone(parsed), None) };
+    if phase != Some(Phase::Planning) {
+        return (Arc::clone(parsed), None);
+    }
+    match context.config_maps.read(namespace, file).await {
+        Ok(text) => {
+            let read = aside(false, || parsed.as_ref().clone().and_then(|request| request.with_file(file, &text))).await;
+            (Arc::new(read), None)
+        }
+        Err(why) => (Arc::clone(parsed), Some(KafkaError::new(KafkaErrorKind::FileUnavailable, why))),
     }
 }
 

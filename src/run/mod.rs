@@ -34,7 +34,7 @@ use crate::{
     cli::Config,
     kafka::{Connector, Pool},
     kubernetes::{
-        Announcer, Claims, InUse, Policies, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
+        Announcer, Claims, ConfigMaps, InUse, Policies, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
         leader::{self, Candidate, Leadership, Terms},
     },
     observability::{Liveness, Metrics, Readiness, serve},
@@ -290,6 +290,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         claims: Claims::new(client.clone()),
         scaled_objects: ScaledObjects::new(client.clone()),
         secrets: Secrets::new(client.clone()),
+        config_maps: ConfigMaps::new(client.clone()),
         token_endpoints: config.oauth_token_endpoints.clone(),
         kafka,
         announcer: Announcer::new(client.clone(), config.instance.clone()),

@@ -72,6 +72,7 @@ pub fn accepted() -> Vec<Value> {
         one(&json!({"topic": "test", "duration": "36h30m"})),
         one(&json!({"topicPattern": "orders\\..*", "fromGroup": "other"})),
         json!({"resets": null, "undo": {"name": "replay"}}),
+        json!({"resets": null, "resetsFrom": {"configMapKeyRef": {"name": "orders.offsets-1", "key": "offsets_1.csv"}}}),
         json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolationLevel": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
         json!({"ttlSecondsAfterFinished": 0}),
         json!({"ttlSecondsAfterFinished": 2_147_483_647}),
@@ -144,7 +145,24 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
     let certificate = json!({"secretName": "s", "certificate": "c", "key": "k"});
     let password = json!({"secretName": "s", "password": "p"});
     vec![
-        ("write either resets", vec![json!({"resets": []}), json!({"resets": null}), json!({"undo": {"name": "other"}})]),
+        (
+            "write either resets",
+            vec![
+                json!({"resets": []}),
+                json!({"resets": null}),
+                json!({"undo": {"name": "other"}}),
+                json!({"resetsFrom": {"configMapKeyRef": {"name": "offsets", "key": "offsets.csv"}}}),
+                json!({"resets": [], "undo": {"name": "other"}, "resetsFrom": {"configMapKeyRef": {"name": "offsets", "key": "offsets.csv"}}}),
+            ],
+        ),
+        (
+            "configMapKeyRef.name must be",
+            vec![json!({"resets": null, "resetsFrom": {"configMapKeyRef": {"name": "../other", "key": "k"}}})],
+        ),
+        (
+            "configMapKeyRef.key must be",
+            vec![json!({"resets": null, "resetsFrom": {"configMapKeyRef": {"name": "other", "key": "a/b"}}})],
+        ),
         ("fromGroup must name another group", vec![one(&json!({"topic": "orders", "fromGroup": "g"}))]),
         ("drainTimeout must be at least sessionTimeout", vec![json!({"sessionTimeout": "3m"})]),
         ("holdTimeout must be longer than drainTimeout", vec![json!({"drainTimeout": "10m"}), json!({"drainTimeout": "1h"})]),

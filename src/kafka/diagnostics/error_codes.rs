@@ -82,6 +82,7 @@ fn progress(kind: KafkaErrorKind) -> Progress {
         KafkaErrorKind::Unreachable
         | KafkaErrorKind::Timeout
         | KafkaErrorKind::SecretUnavailable
+        | KafkaErrorKind::FileUnavailable
         | KafkaErrorKind::SecretInvalid
         | KafkaErrorKind::Tls
         | KafkaErrorKind::TokenEndpoint

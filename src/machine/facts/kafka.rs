@@ -138,6 +138,8 @@ pub enum KafkaErrorKind {
     SecretUnavailable,
     /// Such a Secret holds something unusable.
     SecretInvalid,
+    /// The ConfigMap of `spec.resetsFrom` cannot be read, or lacks the key.
+    FileUnavailable,
     /// TLS failed: the certificate of the broker or of the token endpoint is not accepted, or they
     /// share no protocol with the operator.
     Tls,
@@ -186,6 +188,7 @@ impl KafkaErrorKind {
         match self {
             Self::Unreachable
             | Self::SecretUnavailable
+            | Self::FileUnavailable
             | Self::TokenEndpoint
             | Self::Coordinator
             | Self::UnknownMember

@@ -1,6 +1,7 @@
 //! The spec, parsed once into types that cannot be wrong. Nothing downstream checks again.
 
 mod error;
+mod file;
 pub mod identity;
 mod pattern;
 mod timestamp;
@@ -9,10 +10,12 @@ pub(crate) mod validate;
 use self::validate::check;
 use super::time::spec_duration;
 use crate::api::{
-    IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec, TargetRef, rules,
+    ConfigMapKeyRef, IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec,
+    TargetRef, rules,
 };
 use crate::machine::metadata::Metadata;
 pub use error::InvalidSpec;
+pub use file::parse_file;
 use jiff::{SignedDuration, Timestamp};
 pub use pattern::{Matcher, Pattern, PatternError, Patterns, TooComplex};
 
@@ -76,6 +79,8 @@ pub enum Work {
     Entries(Vec<Entry>),
     /// Back to the offsets before another `OffsetReset`, by its name.
     Undo(String),
+    /// The lines of a file. It is read while planning, and becomes entries; the plan keeps what it had then.
+    File(ConfigMapKeyRef),
 }
 
 /// One entry of `spec.resets`.
@@ -135,10 +140,13 @@ impl Request {
             parse_entry(index, entry, pattern, start)
         };
         let entries: Vec<Entry> = spec.resets.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        let work = match (&spec.undo, entries.is_empty()) {
-            (Some(undo), true) => Work::Undo(undo.name.clone()),
-            (None, false) => Work::Entries(entries),
-            (Some(_), false) | (None, true) => return Err(InvalidSpec::new("resets", "write either resets or undo")),
+        let work = match (&spec.undo, &spec.resets_from, entries.is_empty()) {
+            (Some(undo), None, true) => Work::Undo(undo.name.clone()),
+            (None, Some(from), true) => Work::File(from.config_map_key_ref.clone()),
+            (None, None, false) => Work::Entries(entries),
+            (Some(_), Some(_), _) | (Some(_), None, false) | (None, Some(_), false) | (None, None, true) => {
+                return Err(InvalidSpec::new("resets", rules::RESETS_OR_UNDO.message));
+            }
         };
         if spec.undo.as_ref().is_some_and(|undo| Some(&undo.name) == reset.metadata.name.as_ref()) {
             return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot undo itself; name another one"));
@@ -182,8 +190,19 @@ impl Request {
     pub fn entries(&self) -> &[Entry] {
         match &self.work {
             Work::Entries(entries) => entries,
-            Work::Undo(_) => &[],
+            Work::Undo(_) | Work::File(_) => &[],
         }
+    }
+
+    /// The same request with the lines of its file as entries.
+    ///
+    /// # Errors
+    /// When lines of the file are wrong, or the ConfigMap lacks the key.
+    pub fn with_file(&self, file: &ConfigMapKeyRef, text: &str) -> Result<Self, InvalidSpec> {
+        let entries = parse_file(text, &self.group).map_err(|why| {
+            InvalidSpec::new("resetsFrom", format!("key {} of ConfigMap {} cannot be used: {why}", file.key, file.name))
+        })?;
+        Ok(Self { work: Work::Entries(entries), ..self.clone() })
     }
 
     /// The other groups whose commits are needed, each once.
@@ -370,7 +389,7 @@ mod tests {
         };
         let goal = |status: serde_json::Value| match Request::parse(&reset(&status)).unwrap().work {
             Work::Entries(entries) => entries[0].goal.clone(),
-            Work::Undo(_) => unreachable!(),
+            Work::Undo(_) | Work::File(_) => unreachable!(),
         };
         let from = |time: &str| Goal::Timestamp(time.parse::<Timestamp>().unwrap().as_millisecond());
         let seen_at = "2026-11-24T08:00:01Z";

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::InvalidSpec;
 use crate::api::{
-    AuthenticationSpec, AuthenticationType, BootstrapServers, ConfigValue, KafkaSpec, OffsetResetSpec, RemainingMembers,
-    ResetSpec, TargetRef,
+    AuthenticationSpec, AuthenticationType, BootstrapServers, ConfigMapKeyRef, ConfigValue, KafkaSpec, OffsetResetSpec,
+    RemainingMembers, ResetSpec, TargetRef,
     rules::{self, CelRule},
 };
 
@@ -37,6 +37,13 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     }
     if let Some(undo) = &spec.undo {
         ensure(is_name(&undo.name), "undo.name", rules::UNDO_NAME)?;
+    }
+    if let Some(from) = &spec.resets_from {
+        let ConfigMapKeyRef { name, key } = &from.config_map_key_ref;
+        ensure(is_name(name), "resetsFrom.configMapKeyRef.name", rules::CONFIG_MAP_NAME)?;
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let is_key = (1..=253).contains(&key.len()) && key.bytes().all(legal);
+        ensure(is_key, "resetsFrom.configMapKeyRef.key", rules::CONFIG_MAP_KEY)?;
     }
     for (index, entry) in spec.resets.iter().enumerate() {
         check_entry(entry, &spec.group)

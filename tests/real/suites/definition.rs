@@ -227,6 +227,7 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("group", json!("other")),
             ("resets", json!([{"topic": "orders", "offset": 11}])),
             ("undo", json!({"name": "other"})),
+            ("resetsFrom", json!({"configMapKeyRef": {"name": "offsets", "key": "offsets.csv"}})),
             ("outOfRange", json!("Skip")),
             ("limits", json!({"maxReplay": 5})),
             ("dryRun", json!(true)),

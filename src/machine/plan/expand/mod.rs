@@ -91,6 +91,10 @@ pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>
             ),
         },
         Work::Undo(name) => expansion.undo(name, &request.group),
+        // Its lines are entries by now, or there is no answer of Kafka to plan with.
+        Work::File(_) => {
+            expansion.refusals.push(Refusal::passing(Reason::ResetsFromUnavailable, "The file of spec.resetsFrom was not read"));
+        }
     }
     let Expansion { scoped, mut refusals, problems, .. } = expansion;
     if scoped.goals.len() > MAX_PARTITIONS {

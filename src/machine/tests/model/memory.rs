@@ -105,7 +105,14 @@ impl Memory {
         let goes_on = decision.goes_on(status.phase) && decision.may_be_unwritten();
         let next = self.keep(decision.status);
         let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer));
-        let outcome = Decided { next, deed, writes: said || next != view.object.status, opens, sleeps, ahead: goes_on && next != view.object.status };
+        let outcome = Decided {
+            next,
+            deed,
+            writes: said || next != view.object.status,
+            opens,
+            sleeps,
+            ahead: goes_on && next != view.object.status,
+        };
         self.verdicts.insert((reset, *view), outcome);
         outcome
     }

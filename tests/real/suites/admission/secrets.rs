@@ -181,3 +181,18 @@ fn places(schema: &Value, at: &str, found: &mut Vec<String>) {
         places(&schema["items"], &format!("{at}/0"), found);
     }
 }
+
+/// The lines of a file of `spec.resetsFrom` show in the status.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_map_is_read_only_for_a_user_who_may_read_it() {
+    guarded(async |admin, namespace| {
+        let spec = json!({"targetRefs": [], "resets": null, "resetsFrom": {"configMapKeyRef": {"name": "offsets", "key": "offsets.csv"}}});
+        let object = reset("r", &spec);
+        let author = Person::new("paula").await.may(admin, namespace, &["create offsetresets.offsetreset.dev"]).await;
+        let why = refused(&create(&author.client, namespace, &object).await, "secrets", "may not read ConfigMap offsets");
+        assert!(why.contains("get on configmaps is missing") && why.contains("--resource-name=offsets"), "{why}");
+        let author = author.may(admin, namespace, &["get configmaps"]).await;
+        create(&author.client, namespace, &object).await.unwrap();
+    })
+    .await;
+}
