@@ -203,7 +203,7 @@ mod tests {
     fn many_wrong_lines_are_named_up_to_a_bound_and_so_are_partitions() {
         let why = parse_file(&"x\n".repeat(1_000), "g").unwrap_err();
         assert!(why.contains("line 5: ") && !why.contains("line 6: ") && why.ends_with("995 wrong lines more"), "{why}");
-        let lines = |count: usize| (0..count).map(|number| format!("t,{number},1\n")).collect::<String>();
+        let lines = |count: usize| (0..count).map(|number| format!("t,{number},1")).collect::<Vec<_>>().join("\n");
         assert_eq!(parse_file(&lines(MAX_PARTITIONS), "g").unwrap().len(), MAX_PARTITIONS);
         assert!(parse_file(&lines(MAX_PARTITIONS + 1), "g").unwrap_err().contains("split it into several"));
     }

@@ -88,6 +88,7 @@ fn breaches(schema: &Value, place: &Place, found: &mut Vec<Breach>) {
             ("maxItems", _) => {
                 (json!(vec![refusals::sound()[&place[0]][0].clone(); size() + 1]), format!("must have at most {value} items"))
             }
+            ("minimum", _) => (json!(-1), "should be greater than or equal to 0".into()),
             ("pattern", _) => (json!("../other"), "should match".into()),
             ("minItems", _) => (json!([]), format!("should have at least {value} items")),
             ("maxProperties", _) => {

@@ -45,8 +45,8 @@ async fn what_kafkas_tool_exports_is_committed_as_it_stands() {
         for (name, groups) in [("one", vec!["--group", &group]), ("several", vec!["--group", &group, "--group", &other])] {
             let (code, printed) = tool.consumer_groups(&[&groups[..], &export[..]].concat()).await;
             assert_eq!(code, 0, "{printed}");
-            let csv: String =
-                printed.lines().filter(|line| line.contains(&format!("{topic},"))).map(|line| format!("{line}\n")).collect();
+            let lines: Vec<&str> = printed.lines().filter(|line| line.contains(&format!("{topic},"))).collect();
+            let csv = lines.join("\n") + "\n";
             stand.commit(&group, &topic, &[(0, 80), (1, 8)]).await;
             store(stand, name, &csv).await;
             succeeded(&run(stand, name, &group, from(name, json!({}))).await);
