@@ -34,7 +34,7 @@ impl Token {
         self.text.reveal()
     }
 
-    fn is_valid(&self, now: Instant) -> bool {
+    pub fn is_valid(&self, now: Instant) -> bool {
         now.duration_since(self.asked) < self.lifetime
     }
 

@@ -128,12 +128,20 @@ impl Session {
             let Some(token) = token.filter(|_| raw.code == NOT_AUTHENTICATED) else { return Err(raw) };
             Runtime::current().block_on(self.refused(&token));
             self.discard(native);
+            if !token.is_valid(Instant::now()) {
+                return Err(expired(&raw));
+            }
             let why = format!("the brokers did not accept the token from the token endpoint: {}", raw.text);
             return Err(RawError { text: why, ..raw });
         }
-        let answer = call(native);
-        if let (Some(token), Err(RawError { code: NOT_AUTHENTICATED, .. })) = (&token, &answer) {
+        let mut answer = call(native);
+        if let (Some(token), Err(raw)) = (&token, &mut answer)
+            && raw.code == NOT_AUTHENTICATED
+        {
             Runtime::current().block_on(self.refused(token));
+            if !token.is_valid(Instant::now()) {
+                *raw = expired(raw);
+            }
         }
         if answer.is_err() && native.context().health().lacks_threads {
             self.discard(native);
@@ -267,6 +275,11 @@ fn without_threads(connection: &Connection) -> RawError {
         connection.bootstrap_servers
     );
     RawError { code: ALL_BROKERS_DOWN, text }
+}
+
+/// A token that expired before the brokers had looked at it says nothing about the credentials: the next call has a new one.
+fn expired(raw: &RawError) -> RawError {
+    RawError { code: ALL_BROKERS_DOWN, text: format!("the token expired before the brokers had accepted it: {}", raw.text) }
 }
 
 /// Checks within seconds whether any broker answers; the error gives the cause why not.
