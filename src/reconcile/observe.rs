@@ -154,35 +154,11 @@ pub(super) async fn observe(
     if phase.is_terminal() && (seen.deleting || expired || !machine::needs_a_look(status)) {
         return Ok((seen, None));
     }
-    match phase {
-        Phase::Draining | Phase::Resetting => {
-            // Neither depends on the other, and consumers wait for both.
-            let targets = read_targets(context, reset, status, request.ok(), phase);
-            let queried = async {
-                match request {
-                    Ok(request) => query_kafka_within_hold(context, reset, status, request, phase).await,
-                    Err(_) => KafkaSeen::NotAsked,
-                }
-            };
-            let both = futures::future::join(targets, queried);
-            // The data for a commit must not age while the pass waits for a slot.
-            (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
-            return Ok((seen, None));
-        }
-        Phase::Restoring => {
-            let (targets, namespace) = (targets_of(status, request.ok()), reset.namespace().unwrap_or_default());
-            (seen.targets, seen.unscalable, seen.holds, seen.autoscalers) = tokio::join!(
-                read_targets(context, reset, status, request.ok(), phase),
-                join_all(targets.iter().map(|target| context.targets.unscalable(target))),
-                // Those of the recorded workloads.
-                read_holds(context, &namespace, status, &[]),
-                read_scaled_objects(context, &namespace, status)
-            );
-            seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
-            return Ok((seen, None));
-        }
-        _ => seen.targets = read_targets(context, reset, status, request.ok(), phase).await,
+    if matches!(phase, Phase::Draining | Phase::Resetting | Phase::Restoring) {
+        Box::pin(read_at_zero(context, reset, status, request, slot, &mut seen)).await?;
+        return Ok((seen, None));
     }
+    seen.targets = read_targets(context, reset, status, request.ok(), phase).await;
     if let (Phase::Planning, Ok(request)) = (phase, &request) {
         let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
         seen.unscalable = checked
@@ -221,6 +197,41 @@ pub(super) async fn observe(
         seen.foreign_pods = context.targets.foreign_pods(&namespace, &addresses, &seen.targets).await;
     }
     Ok((seen, None))
+}
+
+/// Reads what the phases at zero need. What does not depend on each other is read at the same time, because consumers wait for it.
+async fn read_at_zero(
+    context: &Context,
+    reset: &OffsetReset,
+    status: &OffsetResetStatus,
+    request: Result<&Request, &InvalidSpec>,
+    slot: &mut Slot<'_>,
+    seen: &mut Observed,
+) -> Result<(), Error> {
+    let phase = status.phase.unwrap_or(Phase::Pending);
+    let targets = read_targets(context, reset, status, request.ok(), phase);
+    if phase == Phase::Restoring {
+        let (references, namespace) = (targets_of(status, request.ok()), reset.namespace().unwrap_or_default());
+        (seen.targets, seen.unscalable, seen.holds, seen.autoscalers) = tokio::join!(
+            targets,
+            join_all(references.iter().map(|target| context.targets.unscalable(target))),
+            // Those of the recorded workloads.
+            read_holds(context, &namespace, status, &[]),
+            read_scaled_objects(context, &namespace, status)
+        );
+        seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
+        return Ok(());
+    }
+    let queried = async {
+        match request {
+            Ok(request) => query_kafka_within_hold(context, reset, status, request, phase).await,
+            Err(_) => KafkaSeen::NotAsked,
+        }
+    };
+    let both = futures::future::join(targets, queried);
+    // The data for a commit must not age while the pass waits for a slot.
+    (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
+    Ok(())
 }
 
 /// The resets that may conflict with this one, and those with claims on the same workloads; first those in progress, then the

@@ -155,7 +155,7 @@ async fn step(
     course.read_report(context).await?;
     let phase = course.state.status.phase;
     let parsed = context.requests.parse(&course.reset, may_hold(&course.reset, phase)).await;
-    let (planned, no_file) = requests::with_file(context, &parsed, phase).await;
+    let (planned, no_file) = requests::with_file(&context.config_maps, &parsed, phase).await;
     let (request, planned) = (parsed.as_ref(), planned.as_ref());
     // From before the reads that a commit relies on until it has landed.
     let _commit = (phase == Some(Phase::Resetting)).then(|| {
@@ -253,7 +253,7 @@ impl Course {
         let listed = self.state.status.partitions_omitted;
         self.state.read_report(context, &self.reset).await?;
         if listed > 0 && self.state.status.partitions_omitted == 0 {
-            self.written.partitions = self.state.status.partitions.clone();
+            self.written.partitions.clone_from(&self.state.status.partitions);
             self.written.partitions_omitted = 0;
         }
         Ok(())

@@ -6,9 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
-use super::{aside::aside, context::Context};
+use super::aside::aside;
 use crate::{
     api::{OffsetReset, Phase},
+    kubernetes::ConfigMaps,
     machine::{
         facts::{KafkaError, KafkaErrorKind},
         request::{InvalidSpec, Request, Work},
@@ -65,12 +66,12 @@ impl Requests {
 }
 
 /// The request with the lines of its file as entries, where planning needs them; beside it why the file cannot be read.
-pub(super) async fn with_file(context: &Context, parsed: &Parsed, phase: Option<Phase>) -> (Parsed, Option<KafkaError>) {
+pub(super) async fn with_file(config_maps: &ConfigMaps, parsed: &Parsed, phase: Option<Phase>) -> (Parsed, Option<KafkaError>) {
     let Ok(Request { work: Work::File(file), namespace, .. }) = parsed.as_ref() else { return (Arc::clone(parsed), None) };
     if phase != Some(Phase::Planning) {
         return (Arc::clone(parsed), None);
     }
-    match context.config_maps.read(namespace, file).await {
+    match config_maps.read(namespace, file).await {
         Ok(text) => {
             let read = aside(false, || parsed.as_ref().clone().and_then(|request| request.with_file(file, &text))).await;
             (Arc::new(read), None)

@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 
 use super::{Entry, Goal, Scope};
-use crate::{api::MAX_PARTITIONS, machine::text::count};
+use crate::api::MAX_PARTITIONS;
 
 /// How many wrong lines a message names.
 const NAMED: usize = 5;
@@ -43,7 +43,7 @@ pub fn parse_file(text: &str, group: &str) -> Result<Vec<Entry>, String> {
         let more = wrong.len().saturating_sub(NAMED);
         wrong.truncate(NAMED);
         if more > 0 {
-            wrong.push(format!("{} more", count(more, "wrong line", "wrong lines")));
+            wrong.push(format!("and more wrong lines: {more}"));
         }
         return Err(wrong.join("; "));
     }
@@ -73,11 +73,11 @@ fn parse_line(line: &str, columns: &mut Option<usize>) -> Result<Line, String> {
     let mut fields = fields(line)?;
     let expected = *columns.get_or_insert(fields.len());
     if !matches!(fields.len(), 3 | 4) {
-        let values = count(fields.len(), "value", "values");
+        let values = values(fields.len());
         return Err(format!("it has {values}; write topic,partition,offset or group,topic,partition,offset"));
     }
     if fields.len() != expected {
-        let values = count(fields.len(), "value", "values");
+        let values = values(fields.len());
         return Err(format!("it has {values}, and the first line has {expected}; write all lines with or without the group"));
     }
     let group = (fields.len() == 4).then(|| fields.remove(0));
@@ -94,6 +94,10 @@ fn parse_line(line: &str, columns: &mut Option<usize>) -> Result<Line, String> {
         format!("{offset:?} is not an offset; write a number from 0 (the start and the end of the log need spec.resets)")
     })?;
     Ok((group, topic, partition, offset))
+}
+
+fn values(count: usize) -> String {
+    if count == 1 { "1 value".to_owned() } else { format!("{count} values") }
 }
 
 /// The values of a line. A value in quotes may have commas, and two quotes for one.
@@ -202,7 +206,7 @@ mod tests {
     #[test]
     fn many_wrong_lines_are_named_up_to_a_bound_and_so_are_partitions() {
         let why = parse_file(&"x\n".repeat(1_000), "g").unwrap_err();
-        assert!(why.contains("line 5: ") && !why.contains("line 6: ") && why.ends_with("995 wrong lines more"), "{why}");
+        assert!(why.contains("line 5: ") && !why.contains("line 6: ") && why.ends_with("and more wrong lines: 995"), "{why}");
         let lines = |count: usize| (0..count).map(|number| format!("t,{number},1")).collect::<Vec<_>>().join("\n");
         assert_eq!(parse_file(&lines(MAX_PARTITIONS), "g").unwrap().len(), MAX_PARTITIONS);
         assert!(parse_file(&lines(MAX_PARTITIONS + 1), "g").unwrap_err().contains("split it into several"));

@@ -190,6 +190,7 @@ pub enum Reply {
 
 /// What a pass has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct Decided {
     pub next: Id,
     pub deed: Option<Deed>,

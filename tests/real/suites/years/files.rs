@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, api::PostParams};
 use offset_reset_operator::api::{OffsetReset, Phase, Reason};
 use real_tests::{
     env::TestEnv,
     kafka_tool::{KafkaTool, Line},
-    shop::{ended, status, succeeded},
+    shop::{ended, succeeded},
     unique, wait_for_end,
 };
 use serde_json::{Value, json};
@@ -78,32 +75,6 @@ async fn a_wrong_line_is_named_and_a_missing_file_waited_for() {
         store(stand, "late", &format!("{topic},0,30\n")).await;
         succeeded(&wait_for_end(&stand.api, "late").await);
         assert_eq!(stand.committed(&group, &topic).await[0], Some(30));
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_lines_are_frozen_into_the_plan() {
-    TestEnv::with(async |stand| {
-        let group = unique("many");
-        let mut csv = String::new();
-        let mut topics = vec![];
-        for _ in 0..5 {
-            let topic = stand.broker.topic("many", 1_000).await;
-            csv.extend((0..1_000).map(|partition| format!("{topic},{partition},0\n")));
-            topics.push(topic);
-        }
-        store(stand, "many", &csv).await;
-        stand.apply("many", &group, json!([]), from("many", json!({"allowNewGroup": true}))).await;
-        let planned = async || stand.api.get("many").await.unwrap().status.is_some_and(|status| status.plan_time.is_some());
-        stand.until("planned", async |_| planned().await).await;
-        let broken = Patch::Merge(json!({"data": {KEY: "no file any more"}}));
-        let files = Api::<ConfigMap>::namespaced(stand.client.clone(), &stand.namespace);
-        files.patch("many", &PatchParams::default(), &broken).await.unwrap();
-        let done = wait_for_end(&stand.api, "many").await;
-        let message = ended(&done, Phase::Succeeded, Reason::Succeeded);
-        assert_eq!(status(&done).totals.map(|totals| (totals.partitions, totals.reset)), Some((5_000, 5_000)), "{message}");
-        assert_eq!(stand.committed(&group, &topics[4]).await[0], Some(0));
     })
     .await;
 }
