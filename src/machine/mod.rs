@@ -56,7 +56,7 @@ pub use limits::MAX_REHOLDS;
 pub use phases::{
     finished::{expiry, needs_a_look, needs_offsets, until_expiry},
     planning::PLANNING_TIMEOUT,
-    read_back::MAX_COMMITS,
+    read_back::{MAX_COMMITS, stands},
 };
 
 /// Decides what to do next.

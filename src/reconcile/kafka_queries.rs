@@ -137,14 +137,16 @@ async fn until_empty(
 /// The data for the decision to commit; the group last, so that its state is as fresh as possible, and so that a commit of a member
 /// that has left since is in the committed offsets, or the group is not empty.
 async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
+    if status.commits > 0 && status.final_plan_time.is_some() {
+        return for_read_back(admin, request, status).await;
+    }
     let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
     let latest = |planned: &&PartitionStatus| {
         request.isolation_level == IsolationLevel::ReadCommitted && planned.requested_position == Some(Position::Latest)
     };
     let stable: Vec<TopicPartition> = status.partitions.iter().filter(latest).map(at).collect();
-    let with_id = status.partitions.iter().filter(|planned| planned.topic_id.is_some()).map(|planned| planned.topic.clone());
-    let topics: Vec<String> = with_id.collect::<BTreeSet<_>>().into_iter().collect();
+    let topics = topics_with_id(status);
     let (stable_ends, bounds, committed, topic_ids) = futures::try_join!(
         admin.stable_ends(&stable),
         admin.bounds(&partitions),
@@ -153,6 +155,24 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
     )?;
     let group = admin.describe_group(&request.group).await?;
     Ok(CommitSeen { bounds, stable_ends, committed, topic_ids, group })
+}
+
+/// The data for reading a commit back. The logs matter only for a partition that is to be committed again.
+async fn for_read_back(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
+    let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
+    let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
+    let topics = topics_with_id(status);
+    let (committed, topic_ids) = futures::try_join!(admin.committed(&request.group, &partitions), admin.topic_ids(&topics))?;
+    let again = status.partitions.iter().filter(|planned| !machine::stands(planned, request, committed.get(&at(planned))));
+    let bounds = admin.bounds(&again.map(at).collect::<Vec<_>>()).await?;
+    let group = admin.describe_group(&request.group).await?;
+    Ok(CommitSeen { bounds, stable_ends: BTreeMap::new(), committed, topic_ids, group })
+}
+
+/// The topics of a plan whose ids were known when it was made.
+fn topics_with_id(status: &OffsetResetStatus) -> Vec<String> {
+    let with_id = status.partitions.iter().filter(|planned| planned.topic_id.is_some()).map(|planned| planned.topic.clone());
+    with_id.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The group after the run, and its offsets where they are still looked at. Offsets that cannot be read withhold nothing of the group.

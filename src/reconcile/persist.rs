@@ -158,6 +158,7 @@ pub(super) async fn persist(
     next.report_due &= next.status.partitions_omitted == 0;
     // Consumers do not wait for a report that only repeats the status.
     let awaited = matches!(&decision.effect, Some(Effect::Commit(_) | Effect::Scale { kind: ActionKind::Restore, .. }));
+    let mut files = None;
     if next.report_due && !(awaited && is_listed(&next.status)) {
         if !next.report_read {
             // A status that was edited by hand may have lost its plan, and then an earlier report exists.
@@ -168,16 +169,17 @@ pub(super) async fn persist(
             Some(Denial::Refused(why)) => return Ok(WriteOutcome::Refused(why.clone())),
             None => {}
         }
-        let files = match Files::of(&next.status.partitions) {
+        let found = match Files::of(&next.status.partitions) {
             Ok(files) => files,
             Err(why) => return Ok(WriteOutcome::Refused(why)),
         };
-        if let Some(why) = files.too_large(next.status.final_plan_time.is_none()) {
+        if let Some(why) = found.too_large(next.status.final_plan_time.is_none()) {
             return Ok(WriteOutcome::Refused(why));
         }
-        let compressed = files.is_compressed();
+        let compressed = found.is_compressed();
+        files = Some(found.clone());
         context.require_leadership()?;
-        match context.reports.write(&reset, files, next.report_version.as_deref()).await.map_err(Error::WriteReport)? {
+        match context.reports.write(&reset, found, next.report_version.as_deref()).await.map_err(Error::WriteReport)? {
             WriteOutcome::Done(version) => next.report_version = Some(version),
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
             WriteOutcome::NotAllowed(why) => return Ok(WriteOutcome::NotAllowed(why)),
@@ -199,8 +201,13 @@ pub(super) async fn persist(
         && next.status.commits > 0
         && !receipt.settled
     {
+        // The receipt has the report's files. To make those of many partitions takes a while.
+        let files = match files.map_or_else(|| Files::of(&next.status.partitions), Ok) {
+            Ok(files) => files,
+            Err(why) => return Ok(WriteOutcome::Refused(format!("its receipt could not be written: {why}"))),
+        };
         context.require_leadership()?;
-        let opened = context.receipts.open(&reset, &receipt.config_map, at.0, &next.status).await;
+        let opened = context.receipts.open(&reset, &receipt.config_map, at.0, next.status.group.as_ref(), files).await;
         match opened.map_err(Error::Receipt)? {
             WriteOutcome::Done(()) => {}
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),

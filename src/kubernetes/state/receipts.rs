@@ -18,7 +18,7 @@ use crate::kubernetes::{
     write::{WriteOutcome, classify},
 };
 use crate::{
-    api::{FIELD_MANAGER, OffsetReset, OffsetResetStatus, Phase},
+    api::{FIELD_MANAGER, GroupStatus, OffsetReset, Phase},
     machine::{
         facts::{Receipt, RunState, Seen},
         plan::export::{AFTER, BEFORE},
@@ -95,23 +95,20 @@ impl Receipts {
         reset: &OffsetReset,
         name: &str,
         at: Timestamp,
-        status: &OffsetResetStatus,
+        group: Option<&GroupStatus>,
+        files: Files,
     ) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let found = limited(api.get_opt(name)).await?;
         if let Some(Err(why)) = found.as_ref().map(receipt_in) {
             return Ok(WriteOutcome::Refused(not_a_receipt(name, &why)));
         }
-        let files = match Files::of(&status.partitions) {
-            Ok(files) => files,
-            Err(why) => return Ok(WriteOutcome::Refused(why)),
-        };
         let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.and_then(|found| found.resource_version());
         let data = config_map.data.get_or_insert_default();
         data.insert(STATE.into(), COMMITTING.into());
         data.insert(FINAL_PLAN_TIME.into(), at.to_string());
-        data.extend(status.group.as_ref().and_then(|group| Some((GROUP.to_owned(), serde_json::to_string(group).ok()?))));
+        data.extend(group.and_then(|group| Some((GROUP.to_owned(), serde_json::to_string(group).ok()?))));
         data.extend(files.plain);
         let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());

@@ -99,6 +99,13 @@ pub(super) fn read_back<'a>(
     Ok(Some(Committed { offset: partition.target_offset, metadata: wanted(partition, request) }))
 }
 
+/// Whether a partition stands as planned, offset and metadata, by this answer: then nothing else has to be known of it.
+#[must_use]
+pub fn stands(planned: &PartitionStatus, request: &Request, answer: Option<&Result<Option<Committed>, KafkaError>>) -> bool {
+    let Some(Ok(Some(found))) = answer else { return false };
+    found.offset == planned.target_offset && found.metadata == wanted(planned, request)
+}
+
 /// The metadata of a partition's commit.
 fn wanted(partition: &PartitionStatus, request: &Request) -> Metadata {
     if partition.metadata_not_stored {
