@@ -102,8 +102,8 @@ pub struct Config {
     )]
     pub check_policies: bool,
 
-    /// How long to keep the receipt of a run after its end. While it exists, the same OffsetReset, deleted and created again, never
-    /// runs again; it is also kept while an OffsetReset of that name exists. The default is 90 days.
+    /// How long to keep the receipt of a run after its end. While the receipt exists, the same OffsetReset, deleted and created
+    /// again, does not run again. The receipt is also kept while an OffsetReset of that name exists. The default is 90 days.
     #[arg(long, env = "OFFSET_RESET_RECEIPT_RETENTION", default_value = "2160h", value_parser = duration)]
     pub receipt_retention: Duration,
 

@@ -1,8 +1,8 @@
 //! The offset-reset operator moves the committed offsets of a Kafka consumer group while its consumers are stopped, and always
 //! restores the consumers.
 //!
-//! One pass over one object is: observe, decide, record the intent, act, record the result. The modules depend on each other in
-//! one direction:
+//! One pass over one object is a series of steps: observe, decide, record the intent, act. The result is recorded before the next
+//! effect, or at the end of the pass. The modules depend on each other in one direction:
 //!
 //! ```text
 //! api  ◀─  machine  ◀─  kafka, kubernetes  ◀─  reconcile  ◀─  run

@@ -326,8 +326,9 @@ reasons! {
         /// The consumers were not touched and no offset was changed. If the reset is still wanted,
         /// create it under a new name with a later time.
         Expired,
-        /// The spec contains something that no reset can carry out, or the object cannot be
-        /// decoded, or its status was edited so that the outcome is missing.
+        /// The spec contains something that no reset can carry out, or the file of
+        /// `spec.resetsFrom` has wrong lines, or the object cannot be decoded, or its status was
+        /// edited so that the outcome is missing.
         ///
         /// Nothing is stopped for it; if consumers were stopped already, their replicas are
         /// restored. Correct what the message names and create the reset under a new name. An
@@ -411,9 +412,9 @@ reasons! {
         SecretUnavailable,
         /// The ConfigMap of `spec.resetsFrom` cannot be read, or lacks the key.
         ///
-        /// Nothing was stopped and no offset was changed; it is tried again for 30 seconds. Create the
-        /// ConfigMap, for example with `kubectl create configmap NAME --from-file offsets.csv`, and
-        /// create the reset under a new name.
+        /// Nothing was stopped and no offset was changed; the operator tries again for 30 seconds, and
+        /// then the reset fails. Create the ConfigMap, for example with `kubectl create configmap NAME
+        /// --from-file offsets.csv`, and after a failure create the reset under a new name.
         ResetsFromUnavailable,
         /// The token endpoint of `spec.kafka.authentication` cannot be reached, answers with an
         /// error of its own, or returns no token.

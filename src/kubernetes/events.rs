@@ -56,11 +56,12 @@ impl Announcer {
         self.publish(&note, on.clone());
     }
 
-    /// Publishes on a finished `OffsetReset` that the API server refuses to delete it at the end of its time to live.
+    /// Publishes on a finished `OffsetReset`, at the end of its time to live, that the API server refuses to delete it.
     pub fn announce_not_deleted(&self, reset: &OffsetReset, why: &str) {
         let message = format!(
-            "ttlSecondsAfterFinished has passed, and the API server refuses to delete this OffsetReset: {why}. Nothing is held, and the \
-             operator tries again every ten minutes. Allow it to delete OffsetResets (deploy/rights), or delete this one yourself"
+            "The API server refuses to delete this OffsetReset, whose ttlSecondsAfterFinished has passed. Nothing is held for \
+             it, and the operator tries again every ten minutes. Allow the operator to delete OffsetResets (deploy/rights), or \
+             delete this OffsetReset yourself. The API server's answer: {why}"
         );
         let note = Note { warning: true, reason: Reason::NotDeleted, message, target: None };
         self.publish(&note, reset.object_ref(&()));

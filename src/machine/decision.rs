@@ -1,11 +1,11 @@
-//! What a pass decides, and the answer to its effect.
+//! What a step of a pass decides, and the answer to its effect.
 
 use jiff::SignedDuration;
 
 use super::facts::{Committed, GroupMember, Hold, KafkaError, PerPartition, TopicPartition};
 use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
-/// What a pass decides.
+/// What a step of a pass decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The status to write, before the effect.
@@ -21,8 +21,8 @@ pub struct Decision {
 impl Decision {
     /// Whether the same pass goes on with another step at once, for a status that was in phase `before`.
     ///
-    /// Not from or into a phase of which other resets rely on the record: they wait for their turn. Not into a phase that holds
-    /// consumers either, whose passes go before others.
+    /// Not from or into Pending: other resets rely on the record of that phase, and the reset waits for its turn. Not into a
+    /// phase that holds consumers either, because passes in such a phase have a rank of their own.
     #[must_use]
     pub fn goes_on(&self, before: Option<Phase>) -> bool {
         let waits_for_its_turn = |phase: Option<Phase>| matches!(phase, None | Some(Phase::Pending | Phase::Unknown));

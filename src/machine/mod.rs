@@ -11,7 +11,7 @@
 //! | Draining | `draining` | the broker reports the group as empty, or the time is over |
 //! | Resetting | `resetting` | every partition was read back as planned, or failed |
 //! | Restoring | `restoring` | every target has its replicas again, or must be left alone |
-//! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume: `comeback`, `consumption`) |
+//! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume: `comeback`, `consumption`; and it deletes the object at the end of its time to live) |
 //! | Planned (a dry run) | – | dryRun is set to false: then it begins again |
 //!
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and
@@ -235,7 +235,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::RemoveMembers(_), Answer::Refused(why)) => draining::removal_refused(pass, why),
         (Effect::SettleReceipt { .. }, Answer::Done) => restoring::settled(pass, None),
         (Effect::SettleReceipt { .. }, Answer::Refused(why)) => restoring::settled(pass, Some(why)),
-        // The next pass sees by itself what the first line did; the second line cannot happen.
+        // The next step sees by itself what the first line did; the second line cannot happen.
         (
             Effect::AddFinalizer
             | Effect::RemoveFinalizer

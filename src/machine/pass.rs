@@ -1,5 +1,5 @@
-//! One pass over one object: the status that is being written, and the ways in which a pass can
-//! end.
+//! One step of a pass over one object: the status that is being written, and the ways in which a
+//! step can end.
 
 use super::{
     decision::{Decision, Effect, Note},
@@ -17,7 +17,7 @@ use crate::api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// How soon to look again after an effect that the next pass builds on.
+/// How soon to look again after an effect that the next step builds on.
 const AT_ONCE: SignedDuration = SignedDuration::ZERO;
 
 /// How soon to look again at a target that could not be seen.
@@ -28,7 +28,7 @@ pub(in crate::machine) struct Pass<'a> {
     pub seen: &'a Observed,
     pub now: Timestamp,
     notes: Vec<Note>,
-    /// What is happening, when this pass has anything new to say about that.
+    /// The current action, when this step has anything new to report about it.
     said: Option<Message>,
 }
 
@@ -235,12 +235,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Goes on with the next pass, which looks at everything again.
+    /// Goes on with the next step, of this pass or of another one, which looks at everything again.
     pub fn again(self) -> Decision {
         self.end(None, Some(AT_ONCE))
     }
 
-    /// Goes on with the next pass in another phase.
+    /// Goes on with the next step in another phase.
     pub fn go_on(mut self, phase: Phase, reason: Reason, message: impl Into<Message>) -> Decision {
         self.enter(phase);
         self.say(reason, message);

@@ -39,7 +39,7 @@ async fn act_outside(
     let namespace = reset.namespace().unwrap_or_default();
     let status_of = |target: usize| reset.status.as_ref().and_then(|status| status.targets.get(target));
     match effect {
-        // In `act`.
+        // `act` carries these out.
         Effect::AddFinalizer | Effect::RemoveFinalizer => Ok(Answer::Stale),
         Effect::Delete => {
             let deleted = context.resets.delete(reset).await.map_err(Error::Delete)?;
@@ -57,7 +57,7 @@ async fn act_outside(
                         namespace,
                         name = reset.name_any(),
                         why,
-                        "may not delete an OffsetReset whose time to live is over"
+                        "the API server refused to delete a finished OffsetReset whose ttlSecondsAfterFinished has passed"
                     );
                     context.announcer.announce_not_deleted(reset, why);
                 }

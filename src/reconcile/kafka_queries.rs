@@ -26,7 +26,7 @@ use crate::{
 /// The time limit for the offsets after the run: whether the consumers resumed is known without them.
 const OFFSETS_LIMIT: Duration = Duration::from_secs(10);
 
-/// For how long a pass awaits an empty group, and the least and the longest wait between two questions.
+/// How long a step waits for the group to become empty, and the shortest and the longest pause between two requests.
 const ASKED_FOR: Duration = Duration::from_millis(250);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -55,7 +55,7 @@ pub async fn query_kafka(
 /// The data for a plan. The bounds are read before the offsets of timestamps, so that the plan does not skip a record that
 /// arrives between the two queries.
 async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
-    // The group first: a client that asks about a group is another one.
+    // The group first: a request about a group may replace the librdkafka client, which requests at the same time would use.
     let group = admin.describe_group(&request.group).await?;
     let (cluster_id, committed) = futures::try_join!(admin.cluster_id(), admin.all_committed(&request.group))?;
     let mut seen = PlanSeen {
@@ -111,10 +111,11 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     Ok(seen)
 }
 
-/// The group, once it is empty, or as it is after a while: without another look at Kubernetes, because only the broker is awaited.
+/// The group, once it is empty or [`ASKED_FOR`] has passed. Kubernetes is not read again meanwhile, because only the broker's
+/// answer can change.
 ///
-/// The first question comes at once, and the waits between the questions grow with the time since the last container terminated:
-/// the answer is late by an eighth of that time at most.
+/// The first request is sent at once, and the pauses grow with the time since the last container terminated: the empty group is
+/// seen late by an eighth of that time at most, or by [`SHORTEST_PAUSE`].
 async fn until_empty(
     admin: &dyn GroupAdmin,
     request: &Request,
@@ -134,8 +135,8 @@ async fn until_empty(
     }
 }
 
-/// The data for the decision to commit; the group last, so that its state is as fresh as possible, and so that a commit of a member
-/// that has left since is in the committed offsets, or the group is not empty.
+/// The data for the decision to commit; the group last, so that its state is as fresh as possible. The phase before has seen the
+/// group empty, so a commit that is missing here is one of a member that has joined and left since.
 async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
     if status.commits > 0 && status.final_plan_time.is_some() {
         return for_read_back(admin, request, status).await;

@@ -1,4 +1,4 @@
-//! The passes over `OffsetReset`s: observe, decide, record the intent, act, record the result.
+//! The passes over `OffsetReset`s, in steps: observe, decide, record the intent, act, record the result.
 
 mod act;
 mod aside;

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// The time limit for all Kafka queries of a pass. After it their results are unknown, and the next pass queries again.
+/// The time limit for all Kafka queries of a step. After it their results are unknown, and a later step queries again.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many times a target that keeps changing is read in a pass.
@@ -89,7 +89,7 @@ fn may_matter(context: &Context, phase: Phase, other: &OffsetReset) -> bool {
     has_begun || has_finalizer(other) || (phase == Phase::Pending && !other.spec.suspend) || is_new()
 }
 
-/// Reads everything that this pass needs. Also returns the lock that the result relies on, when it needs one of its own.
+/// Reads everything that this step needs. Also returns the lock that the result relies on, when it needs one of its own.
 pub(super) async fn observe(
     context: &Context,
     reset: &OffsetReset,
@@ -199,7 +199,7 @@ pub(super) async fn observe(
     Ok((seen, None))
 }
 
-/// Reads what the phases at zero need. What does not depend on each other is read at the same time, because consumers wait for it.
+/// Reads what the phases at zero need. Reads that do not depend on each other run at the same time, because consumers wait.
 async fn read_at_zero(
     context: &Context,
     reset: &OffsetReset,
@@ -215,7 +215,7 @@ async fn read_at_zero(
         (seen.targets, seen.unscalable, seen.holds, seen.autoscalers) = tokio::join!(
             targets,
             join_all(references.iter().map(|target| context.targets.unscalable(target))),
-            // Those of the recorded workloads.
+            // The holds of the recorded workloads.
             read_holds(context, &namespace, status, &[]),
             read_scaled_objects(context, &namespace, status)
         );

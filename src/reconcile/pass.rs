@@ -1,10 +1,10 @@
 //! A pass: steps that follow each other at once. Each observes, decides, records the intent and acts.
 //!
-//! Between two steps nothing is read of the object itself, and the status is written only where an effect relies on it, where the
-//! pass waits, and where other passes rely on it. Until then the steps go on with the status in memory. To lose it is the same
-//! as a crash right after the effect, or before the decision: the next pass begins with the status that is stored. Each write is
-//! bound to the version of the object that the pass has read or written last, so that nothing is done for an object that
-//! has changed meanwhile.
+//! Between two steps the object itself is not read again, and the status is written only where an effect relies on it, where the
+//! pass waits, and where other passes rely on it. Until then the status is in memory only. To lose it is the same as a crash
+//! right after the effect, or before the decision: the next pass begins with the status that is stored. Each write is bound to
+//! the version of the object that the pass has read or written last, so that nothing is done for an object that has changed
+//! meanwhile.
 
 use jiff::SignedDuration;
 use kube::{
@@ -197,7 +197,7 @@ async fn step(
 
     let (answer, changed) = act::act(context, &course.reset, request.as_ref().ok(), effect).await?;
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
-    // What was read of it is not what is stored.
+    // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
     let mut course = course;
     if let Some(reset) = changed {
@@ -266,8 +266,8 @@ fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus) -> Option<Entered> 
     Some(Entered { phase, reason: new.reason.map_or("", |reason| reason.as_str()), detail: new.explanation() })
 }
 
-/// Lets an object go that cannot be decoded, is being deleted and has the operator's finalizer: once nothing is held for it any
-/// more, which the controller of the Leases sees to. `None` when the object is not such a one.
+/// Removes the operator's finalizer from an object that cannot be decoded and is being deleted, once the controller of the Leases
+/// has released all that is held for it. `None` when the object is not being deleted, or does not have the finalizer.
 async fn release_undecodable(meta: &ObjectMeta, context: &Context) -> Result<Option<Action>, Error> {
     let ours = meta.finalizers.iter().flatten().any(|name| name == FINALIZER);
     if meta.deletion_timestamp.is_none() || !ours {

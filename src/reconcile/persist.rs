@@ -1,8 +1,9 @@
 //! The stored state of a reset: its status, and its report with the partitions that do not fit into the status.
 //!
 //! A plan of up to [`MAX_LISTED_PARTITIONS`] partitions is in the status, which is authoritative. Of a larger plan the status
-//! lists the most important partitions, and the report is authoritative. The report is written before the status, so that a
-//! status never relies on a report that does not exist. Each is written only over the version that was read.
+//! lists the most important partitions, and the report is authoritative. There the report is written before the status, so that a
+//! status never relies on a report that does not exist. A report that only repeats the status may be written later: a commit and
+//! a restore do not wait for it. Each is written only over the version that was read.
 
 use std::cmp::Reverse;
 
@@ -25,7 +26,7 @@ use kube::ResourceExt;
 /// The most bytes of the listed partitions in a status, as JSON.
 const MAX_LISTED_BYTES: usize = 150_000;
 
-/// The stored state of a reset, as this pass has read it.
+/// The state of a reset, as this pass has read it, or as its steps have changed it.
 pub(super) struct StoredState {
     /// The status; with all partitions, where this pass needs them.
     pub status: OffsetResetStatus,
@@ -49,7 +50,7 @@ pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<Store
         report_version: None,
         report_lost: None,
         report_blocked: None,
-        // An earlier pass may have ended before it wrote what waited.
+        // An earlier pass may have ended before it wrote a report that was due.
         report_due: reset.status.as_ref().is_some_and(|status| {
             let may_wait = matches!(status.phase, Some(Phase::Resetting | Phase::Restoring)) && status.final_plan_time.is_some();
             may_wait && status.report.is_some() && status.partitions_omitted == 0

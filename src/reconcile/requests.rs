@@ -65,7 +65,7 @@ impl Requests {
     }
 }
 
-/// The request with the lines of its file as entries, where planning needs them; beside it why the file cannot be read.
+/// The request with the lines of its file as entries, where planning needs them; or the error, where the file cannot be read.
 pub(super) async fn with_file(config_maps: &ConfigMaps, parsed: &Parsed, phase: Option<Phase>) -> (Parsed, Option<KafkaError>) {
     let Ok(Request { work: Work::File(file), namespace, .. }) = parsed.as_ref() else { return (Arc::clone(parsed), None) };
     if phase != Some(Phase::Planning) {

@@ -1,4 +1,4 @@
-//! Deletes receipts that are older than they have to be kept: otherwise they pile up for as long as the cluster exists.
+//! Deletes receipts whose retention is over: otherwise they accumulate for as long as the cluster exists.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::reconcile::Context;
 const LONGEST: Duration = Duration::from_hours(6);
 const FIRST: Duration = Duration::from_mins(10);
 
-/// Looks for receipts that have expired from time to time, until it is dropped. Nothing waits for it.
+/// Deletes expired receipts at intervals, until it is dropped. No pass waits for it.
 pub(super) async fn expire_receipts(context: Arc<Context>, retention: Duration) {
     let every = (retention / 10).clamp(Duration::from_secs(1), LONGEST);
     let mut wait = every.min(FIRST);
@@ -29,7 +29,7 @@ pub(super) async fn expire_receipts(context: Arc<Context>, retention: Duration) 
 async fn expire_in(context: &Context, scope: Option<&str>, retention: Duration) -> Result<(), kube::Error> {
     let (now, retention) = ((context.clock)(), SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX));
     for (namespace, name) in context.receipts.created_before(scope, now.saturating_sub(retention).unwrap_or(now)).await? {
-        // One that cannot be deleted does not keep the others.
+        // A receipt that cannot be deleted does not keep the others from being deleted.
         if let Err(error) = expire_one(context, &namespace, &name, retention, now).await {
             tracing::warn!(namespace, name, error = chain(&error), "failed to delete an expired receipt; retrying later");
         }

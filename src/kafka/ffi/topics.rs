@@ -104,10 +104,10 @@ fn described<T>(
 }
 
 /// The partitions of topics, by one request for all; no broker creates a topic because of it. librdkafka caches the answer, so
-/// right afterwards it knows the topics' leaders. `topics` holds no name twice.
+/// right afterwards it has the topics' leaders. `topics` has each name once.
 ///
 /// Uses `rd_kafka_metadata`, which any broker answers, for the topics that the client has handles of: those of the call, and
-/// those that it remembers from earlier calls. Not rdkafka's wrapper (0.39, `Client::fetch_metadata`), which takes one topic and
+/// those that it keeps from earlier calls. Not rdkafka's wrapper (0.39, `Client::fetch_metadata`), which takes one topic and
 /// destroys its handle before the call reads it; and not `DescribeTopics`, which fills no cache.
 pub(in crate::kafka) fn topic_leaders(
     handle: Handle,

@@ -27,8 +27,8 @@ fn leaderless() -> RawError {
     RawError { code: LEADER_NOT_AVAILABLE, text: text.into() }
 }
 
-/// Offsets by specification, for every partition of the first map; one map of answers for each specification, asked in their
-/// order.
+/// Offsets by specification: for each map of partitions one map of answers, for the same partitions. The maps are requested in
+/// their order.
 ///
 /// Requests the leaders first, of all topics at once, and then offsets only for partitions that have one. This avoids a
 /// crash: when librdkafka does not know every leader of a request (2.12.1,

@@ -277,7 +277,7 @@ fn without_threads(connection: &Connection) -> RawError {
     RawError { code: ALL_BROKERS_DOWN, text }
 }
 
-/// A token that expired before the brokers had looked at it says nothing about the credentials: the next call has a new one.
+/// A token that expired before a broker checked it shows nothing about the credentials: the next call gets a new token.
 fn expired(raw: &RawError) -> RawError {
     RawError { code: ALL_BROKERS_DOWN, text: format!("the token expired before the brokers had accepted it: {}", raw.text) }
 }

@@ -38,7 +38,7 @@ const MESSAGE: &str = "message";
 /// The label of receipts; its value is always "receipt".
 const LABEL: &str = "offsetreset.dev/receipt";
 
-/// So many receipts are listed at once, and only their metadata.
+/// How many receipts one request lists, and of each only the metadata.
 const PAGE: u32 = 250;
 
 /// A receipt that does not have to be kept any longer.
@@ -208,8 +208,8 @@ impl Receipts {
     }
 }
 
-/// What is to be deleted: the receipt of a run that is over, and ended at least that long ago. One that is still committing is
-/// kept, because a run may continue it, and so is anything that cannot be read.
+/// The receipt, where its run ended at least that long ago. The receipt of a run that is still committing is kept, because a
+/// later run may continue it, and so is a ConfigMap that cannot be read as a receipt.
 fn expired(config_map: &ConfigMap, retention: SignedDuration, now: Timestamp) -> Option<ExpiredReceipt> {
     let RunState::Over { at, .. } = receipt_in(config_map).ok()?.state else { return None };
     let reset = config_map.data.as_ref()?.get(NAME)?.clone();

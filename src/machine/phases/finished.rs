@@ -29,7 +29,8 @@ const SLOWLY: SignedDuration = SignedDuration::from_secs(30);
 /// How soon it tries again to delete an object that the API server has refused to delete.
 const NOT_DELETED: SignedDuration = SignedDuration::from_mins(10);
 
-/// The longest wait until the end of a time to live. Timers do not reach as far as the longest one.
+/// The longest wait until the end of a time to live: a timer cannot wait for the longest one, which is
+/// 68 years.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
@@ -69,7 +70,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     pass.look_again(soon.min(left))
 }
 
-/// Nothing more to do until the object expires.
+/// Waits until the object expires, or for a change when it is to be kept.
 fn wait_for_expiry(pass: Pass<'_>, expires: Option<Timestamp>) -> Decision {
     match expires {
         Some(at) => {

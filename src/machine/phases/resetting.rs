@@ -325,7 +325,7 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
     pass.again()
 }
 
-/// A commit that failed as a whole: the next pass reads the offsets back.
+/// A commit that failed as a whole: the next step reads the offsets back.
 pub(in crate::machine) fn commit_failed(
     mut pass: Pass<'_>,
     offsets: &[(TopicPartition, Committed)],

@@ -79,7 +79,7 @@ pub enum Work {
     Entries(Vec<Entry>),
     /// Back to the offsets before another `OffsetReset`, by its name.
     Undo(String),
-    /// The lines of a file. It is read while planning, and becomes entries; the plan keeps what it had then.
+    /// A file. It is read while planning, and its lines become entries; the plan keeps them.
     File(ConfigMapKeyRef),
 }
 
@@ -197,7 +197,7 @@ impl Request {
     /// The same request with the lines of its file as entries.
     ///
     /// # Errors
-    /// When lines of the file are wrong, or the ConfigMap lacks the key.
+    /// When lines of the file are wrong, or none is about the group.
     pub fn with_file(&self, file: &ConfigMapKeyRef, text: &str) -> Result<Self, InvalidSpec> {
         let entries = parse_file(text, &self.group).map_err(|why| {
             InvalidSpec::new("resetsFrom", format!("key {} of ConfigMap {} cannot be used: {why}", file.key, file.name))

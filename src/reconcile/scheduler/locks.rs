@@ -17,10 +17,10 @@ pub struct Locks {
     workloads: NamedLocks,
 }
 
-/// The locks that a pass holds until this is dropped.
+/// The locks that a step of a pass holds until this is dropped.
 pub(in crate::reconcile) struct Lock {
     _guards: Vec<OwnedMutexGuard<()>>,
-    /// The pass releases them once the decision is recorded; otherwise after the effect.
+    /// The step releases them once the decision is recorded; otherwise after the effect.
     pub until_recorded: bool,
 }
 

@@ -1,5 +1,5 @@
-//! A consumer that starts and stops in a fraction of a second, so that what stands between both is seen. It tells the
-//! benchmark of each record by a datagram: the partition, or `LEFT` once the broker has let it go.
+//! A consumer that starts and stops in a fraction of a second, so that its own time does not hide the time between both. It sends
+//! the benchmark a datagram for each record: the partition, or `LEFT` once it has left the group.
 
 use std::{
     net::UdpSocket,
@@ -36,7 +36,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    // The first process of a container is deaf to signals that it does not handle, so before all else.
+    // The first process of a container does not get signals without a handler, so the handler comes before all else.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guard = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;

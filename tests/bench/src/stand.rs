@@ -120,7 +120,7 @@ impl Stand {
         Ok(name)
     }
 
-    /// Removes a namespace, and waits until it is gone: for what is in it, the operator must run.
+    /// Deletes a namespace, and waits until it is gone. The operator must run, for the finalizers of its OffsetResets.
     pub async fn remove_namespace(&self, name: &str) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces.delete(name, &DeleteParams::background()).await?;
@@ -196,7 +196,7 @@ impl Stand {
         futures::stream::iter(topics.names).map(delete).buffer_unordered(8).collect::<Vec<()>>().await;
     }
 
-    /// Resets a group, waits until it has ended, and says how long which part took. An end that is none of success is an error.
+    /// Resets a group, waits for the end, and returns how long each part took. An end other than success is an error.
     pub async fn reset(&self, namespace: &str, group: &str, entries: &Value, spec: &Value) -> Result<Run> {
         let (api, name) = (resets(&self.client, namespace), unique("reset"));
         let begin = Timestamp::now();
@@ -213,7 +213,7 @@ impl Stand {
 /// How long a reset took.
 pub struct Run {
     pub begin: Timestamp,
-    /// From its creation to the news of its end, in milliseconds.
+    /// From its creation until its end was seen, in milliseconds.
     pub took: f64,
     pub hold: HoldStatus,
 }

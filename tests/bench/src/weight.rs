@@ -1,18 +1,18 @@
-//! What the operator weighs: memory and time on the CPU, its Kafka clients' processes included.
+//! The operator's memory and CPU time, its Kafka clients' processes included.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 use real_tests::process::Process;
 
-/// Of a process and its clients.
+/// The memory and CPU time of a process and its clients.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weight {
     /// The operator's own resident memory, in MB.
     pub own_mb: f64,
     /// That and its Kafka clients'.
     pub all_mb: f64,
-    /// Time on the CPU since the start, in milliseconds: also of clients that have ended.
+    /// Time on the CPU since the start, in milliseconds: also of clients that have exited.
     pub cpu_ms: f64,
 }
 
@@ -20,7 +20,7 @@ pub fn weigh(operator: &Process) -> Result<Weight> {
     let (own_mb, own_cpu) = (resident(operator.id())?, cpu(operator.id())?);
     let mut weight = Weight { own_mb, all_mb: own_mb, cpu_ms: own_cpu };
     for client in operator.clients() {
-        // One that ends meanwhile weighs nothing.
+        // A client that exits meanwhile has no memory.
         weight.all_mb += resident(client).unwrap_or(0.0);
         weight.cpu_ms += cpu(client).unwrap_or(0.0);
     }

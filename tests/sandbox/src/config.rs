@@ -50,14 +50,14 @@ impl Broker {
         format!("{NODE_IP}:{}", self.port)
     }
 
-    /// Where it says that it is to clients that ask at [`Self::behind_distant`]. Nothing listens there unless a benchmark
-    /// puts a proxy there, which passes everything on to `behind_distant` with a delay.
+    /// The address that the broker advertises to clients that connect to [`Self::behind_distant`]. Nothing listens there unless a
+    /// benchmark starts a proxy, which passes everything on to `behind_distant` with a delay.
     #[must_use]
     pub fn distant(&self) -> String {
         format!("{NODE_IP}:{}", self.port + 3)
     }
 
-    /// The listener whose clients are told to connect to [`Self::distant`].
+    /// The listener that advertises [`Self::distant`].
     #[must_use]
     pub fn behind_distant(&self) -> String {
         format!("{NODE_IP}:{}", self.port + 2)

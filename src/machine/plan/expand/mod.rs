@@ -91,7 +91,8 @@ pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>
             ),
         },
         Work::Undo(name) => expansion.undo(name, &request.group),
-        // Its lines are entries by now, or there is no answer of Kafka to plan with.
+        // Not reached: before a plan is made, the lines of the file become entries (`Request::with_file`), and without the
+        // file Kafka is not queried.
         Work::File(_) => {
             expansion.refusals.push(Refusal::passing(Reason::ResetsFromUnavailable, "The file of spec.resetsFrom was not read"));
         }

@@ -80,7 +80,7 @@ pub fn planned(state: &mut State, before: &Facts, after: &Facts, view: &View) {
     require(state, !(group.is_empty() && workload.pods > 0), Rule::PlansForNobody);
 }
 
-/// A decision says what it has read back.
+/// A decision reports offsets as reset only when they were read back.
 pub fn stated(state: &mut State, reset: usize, object: Object, before: &Facts, after: &Facts, saw: Kafka) {
     let own = code(reset, object.run);
     let new_outcome = after.outcome.filter(|_| before.outcome.is_none());

@@ -198,7 +198,7 @@ pub struct Decided {
     pub writes: bool,
     /// The receipt is opened before.
     pub opens: bool,
-    /// Nothing will wake it but a change.
+    /// Only a change begins another pass.
     pub sleeps: bool,
     /// The pass goes on before the status is written.
     pub ahead: bool,

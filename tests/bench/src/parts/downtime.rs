@@ -62,7 +62,7 @@ impl Tables {
                 "requests",
                 "API requests of one reset",
                 "requests",
-                "From the audit log, in the namespace of the reset, from its creation until its consumers are back.",
+                "From the audit log, in the namespace of the reset, from its creation until its consumers consume again.",
             ),
             counts: vec![],
             trace: vec![],

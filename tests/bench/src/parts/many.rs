@@ -67,7 +67,7 @@ pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: 
     Ok(())
 }
 
-/// Resets so many groups at once. Whether to wait a minute, for what the operator weighs then.
+/// Resets so many groups at once. With `minute` it waits a minute at the end, for the operator's memory after that.
 pub async fn flood(stand: &Stand, operator: &Process, many: usize, minute: bool) -> Result<Flood> {
     let topics = stand.topics(1, 1).await?;
     let mut namespaces = vec![];

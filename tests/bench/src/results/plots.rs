@@ -13,7 +13,7 @@ use super::{
 const COLORS: [RGBColor; 4] =
     [RGBColor(0x1f, 0x77, 0xb4), RGBColor(0xd6, 0x27, 0x28), RGBColor(0x2c, 0xa0, 0x2c), RGBColor(0x7f, 0x7f, 0x7f)];
 
-/// Tables that say again, from another side, what the table before them says.
+/// Tables that show the samples of the table before them in another way.
 const NOT_DRAWN: [&str; 3] = ["downtime-over-", "downtime-longest-", "large-at-zero-"];
 
 /// Draws what a page shows, and returns titles and file names: the curves, and the tables in which things are compared.

@@ -1,4 +1,4 @@
-//! The end of finished resets, and of what they leave behind.
+//! The deletion of finished resets at the end of their time to live.
 
 use kube::{
     ResourceExt,

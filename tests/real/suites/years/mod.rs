@@ -1,4 +1,4 @@
-//! What matters after years: finished resets that are deleted, and what they leave behind.
+//! What matters when an operator runs for years: finished resets that are deleted, receipts that expire, and resets from files.
 
 mod expiry;
 mod files;

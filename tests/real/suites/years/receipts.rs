@@ -1,4 +1,4 @@
-//! Receipts that nobody needs any more.
+//! The expiry of receipts.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
