@@ -35,11 +35,11 @@ impl Decision {
             && (holds(before) || !holds(after))
     }
 
-    /// Whether that step may begin before the status is written: to lose it is the same as a crash before the decision, or right
-    /// after the effect that it follows. The end of a run is always written.
+    /// As [`Decision::goes_on`], with a status that may be written later: to lose it is the same as a crash before the
+    /// decision, or right after the effect that it follows. The end of a run is always written.
     #[must_use]
-    pub fn may_be_unwritten(&self) -> bool {
-        !self.status.phase.is_some_and(Phase::is_terminal)
+    pub fn goes_on_unwritten(&self, before: Option<Phase>) -> bool {
+        self.goes_on(before) && !self.status.phase.is_some_and(Phase::is_terminal)
     }
 }
 

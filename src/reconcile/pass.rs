@@ -118,7 +118,8 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     let state = persist::load(context, &reset).await?;
     let course = Course { reset, written: state.status.clone(), state, notes: vec![], entered: vec![] };
     let mut next = Box::pin(step(context, &key, &mut slot, lock, course, true)).await?;
-    for number in 1.. {
+    let mut steps = 1;
+    loop {
         let course = match next {
             Next::Step(course) => course,
             Next::End(action) => {
@@ -131,9 +132,9 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
             }
         };
         let lock = slot.released_while(lock_of(context, &course.reset, course.state.status.phase)).await;
-        next = Box::pin(step(context, &key, &mut slot, lock, *course, number < MAX_STEPS)).await?;
+        steps += 1;
+        next = Box::pin(step(context, &key, &mut slot, lock, *course, steps < MAX_STEPS)).await?;
     }
-    Ok(Action::requeue(AFTER_NO_CHANGE))
 }
 
 /// The locks that a phase of a reset needs, if any.
@@ -174,7 +175,7 @@ async fn step(
 
     let changed = decision.status != course.state.status;
     let rank = rank_after(&course.reset, &course.state.status, &decision.status);
-    if may_go_on && changed && decision.goes_on(phase) && decision.may_be_unwritten() {
+    if may_go_on && changed && decision.goes_on_unwritten(phase) {
         context.slots.remember(key, rank);
         return Ok(Next::Step(Box::new(course.ahead(decision))));
     }
@@ -203,7 +204,7 @@ async fn step(
     if let Some(reset) = changed {
         course.reset = reset;
     }
-    if may_go_on && !reread && after.goes_on(course.state.status.phase) && after.may_be_unwritten() {
+    if may_go_on && !reread && after.goes_on_unwritten(course.state.status.phase) {
         return Ok(Next::Step(Box::new(course.ahead(after))));
     }
     let recorded = Box::pin(record(context, course, request.as_ref().ok(), after, &seen)).await?;

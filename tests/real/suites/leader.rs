@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -436,19 +436,18 @@ async fn in_somebody_elses_process_a_lost_lease_is_an_error_and_ends_nothing_els
     .await;
 }
 
-/// Clients of a cluster; once it is armed, leading is over with the second time that one is asked for: that is in the middle of
-/// a pass, after it has looked, and after it has recorded that it is going to commit.
+/// Clients of a cluster. Leading is over with the third time that a pass asks for one: after it has read the empty group, after it
+/// has read the offsets for the plan, and after it has recorded that it is going to commit.
 struct Lapsing {
     pool: Pool,
     leadership: Leadership,
-    armed: AtomicBool,
-    asked: AtomicBool,
+    asked: AtomicUsize,
 }
 
 #[async_trait]
 impl Connector for Lapsing {
     async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
-        if self.armed.load(Ordering::SeqCst) && self.asked.swap(true, Ordering::SeqCst) {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 2 {
             self.leadership.end();
         }
         self.pool.connect(connection).await
@@ -471,12 +470,7 @@ fn context(idle: &Idle, kafka: Arc<dyn Connector>, leadership: &Leadership) -> A
 async fn whoever_does_not_lead_for_certain_records_nothing_and_begins_no_effect() {
     in_idle(async |idle| {
         let leadership = Leadership::none_yet();
-        let kafka = Arc::new(Lapsing {
-            pool: clients(),
-            leadership: leadership.clone(),
-            armed: AtomicBool::new(false),
-            asked: AtomicBool::new(false),
-        });
+        let kafka = Arc::new(Lapsing { pool: clients(), leadership: leadership.clone(), asked: AtomicUsize::new(0) });
         idle.apply("late", json!({"shiftBy": -3})).await;
         let late = context(idle, Arc::<Lapsing>::clone(&kafka), &leadership);
         let before = idle.everything("late").await;
@@ -484,20 +478,15 @@ async fn whoever_does_not_lead_for_certain_records_nothing_and_begins_no_effect(
         assert_eq!(idle.everything("late").await, before, "it does not lead yet");
 
         leadership.extend(Instant::now() + Duration::from_hours(1));
-        let until_resetting = async {
-            while idle.api.get("late").await.unwrap().status.unwrap_or_default().phase != Some(Phase::Resetting) {
-                pass(idle, "late", &late).await.unwrap();
+        let until_lapsed = async {
+            loop {
+                kafka.asked.store(0, Ordering::SeqCst);
+                if let Err(error) = pass(idle, "late", &late).await {
+                    break error;
+                }
             }
         };
-        within(PATIENCE, until_resetting).await.expect("it comes to the commit");
-        kafka.armed.store(true, Ordering::SeqCst);
-        // The first pass may only make the plan final.
-        let stopped = loop {
-            kafka.asked.store(false, Ordering::SeqCst);
-            if let Err(error) = pass(idle, "late", &late).await {
-                break error;
-            }
-        };
+        let stopped = within(PATIENCE, until_lapsed).await.expect("it comes to the commit");
         assert!(matches!(stopped, PassError::NotLeading), "{stopped:?}");
         let recorded = status(&idle.api.get("late").await.unwrap()).clone();
         let action = recorded.last_action.map(|action| action.kind);

@@ -102,7 +102,7 @@ impl Memory {
             && decision.status.final_plan_time.is_some()
             && decision.status.receipt.as_ref().is_some_and(|receipt| !receipt.settled);
         let sleeps = decision.requeue.is_none();
-        let goes_on = decision.goes_on(status.phase) && decision.may_be_unwritten();
+        let goes_on = decision.goes_on_unwritten(status.phase);
         let next = self.keep(decision.status);
         let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer));
         let outcome = Decided {
@@ -169,7 +169,7 @@ impl Memory {
             View { object, workload: Look::Not, lease: Look::Not, others: None, receipt: Look::Not, kafka: Kafka::NotAsked, now };
         let seen = self.observed(scenario, reset, &view);
         let decision = guards::without(scenario.away, || machine::after(&status, &effect, &answer, &seen, at(now.into())));
-        let goes_on = decision.goes_on(status.phase) && decision.may_be_unwritten();
+        let goes_on = decision.goes_on_unwritten(status.phase);
         let next = self.keep(decision.status);
         self.afters.insert(key, (next, goes_on));
         (next, goes_on)
