@@ -57,6 +57,15 @@ impl At {
         Self { phase, side: Side::After, kind }
     }
 
+    /// Whether the status may still have this phase there: a pass that goes on at once writes its phase with the next effect or wait.
+    fn may_be_stored_as(self, stored: Phase) -> bool {
+        match self.phase {
+            Phase::Draining => matches!(stored, Phase::Stopping | Phase::Draining),
+            Phase::Resetting => matches!(stored, Phase::Stopping | Phase::Draining | Phase::Resetting),
+            phase => stored == phase,
+        }
+    }
+
     /// Whether the offsets are moved even if the reset ends here: its commit is under way, or done.
     pub fn has_committed(self) -> bool {
         self.kind == COMMIT || matches!(self.phase, Phase::Restoring | Phase::Succeeded)
@@ -109,7 +118,7 @@ impl Layer {
             return false;
         }
         let found = self.resets.get_opt(self.name).await.unwrap();
-        found.and_then(|reset| reset.status?.phase) == Some(self.at.phase)
+        found.and_then(|reset| reset.status?.phase).is_some_and(|stored| self.at.may_be_stored_as(stored))
     }
 
     /// Once it is held, nothing passes: the operator gives up on what takes too long, and asks again.
