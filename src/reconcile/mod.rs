@@ -1,6 +1,5 @@
 //! The passes over `OffsetReset`s, in steps: observe, decide, record the intent, act, record the result.
 
-mod act;
 mod aside;
 mod backoff;
 mod context;
@@ -8,16 +7,14 @@ mod credentials;
 mod error;
 mod in_use;
 mod install;
-mod kafka_queries;
-mod observe;
+mod object;
 mod orphans;
 mod pass;
-mod persist;
 mod requests;
 mod scheduler;
 mod unserved;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use kube::{
     Resource,
@@ -25,25 +22,23 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
-use self::{observe::has_finalizer, pass::pass, scheduler::Rank};
-use crate::api::{OffsetReset, Phase};
+use self::{
+    object::{key_of, may_hold, phase_of},
+    pass::pass,
+    scheduler::Rank,
+};
+use crate::api::OffsetReset;
 
 pub use backoff::{Backoff, BackoffKey};
 pub use context::Context;
 pub use error::Error;
 pub use in_use::keep_install;
 pub use install::Install;
-pub use kafka_queries::query_kafka;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
+pub use pass::query_kafka;
 pub use requests::Requests;
 pub use scheduler::{CommitsInFlight, Locks, Looks, Slots};
 pub use unserved::Unserved;
-
-/// The wait after a conflict.
-const AFTER_CONFLICT: Duration = Duration::from_millis(50);
-
-/// The least wait after a pass that changed nothing, so that a defect does not become a hot loop.
-const AFTER_NO_CHANGE: Duration = Duration::from_secs(1);
 
 /// One pass over one `OffsetReset`.
 ///
@@ -72,16 +67,6 @@ pub fn forget_reset(context: &Context, namespace: &str, name: &str) {
     context.slots.forget(&ObjectRef::new(name).within(namespace));
     context.looks.forget(&ObjectRef::new(name).within(namespace));
     context.backoff.reset(&BackoffKey::reset(namespace, name));
-}
-
-/// The key under which the scheduler keeps an object's rank.
-fn key_of(object: &DeserializeGuard<OffsetReset>) -> ObjectRef<OffsetReset> {
-    let meta = object.meta();
-    ObjectRef::new(meta.name.as_deref().unwrap_or_default()).within(meta.namespace.as_deref().unwrap_or_default())
-}
-
-fn may_hold(reset: &OffsetReset, phase: Option<Phase>) -> bool {
-    phase.is_some_and(Phase::may_hold) || has_finalizer(reset)
 }
 
 fn backoff_key(object: &DeserializeGuard<OffsetReset>) -> BackoffKey {
@@ -118,8 +103,4 @@ pub fn error_policy(object: Arc<DeserializeGuard<OffsetReset>>, error: &Error, c
             Action::requeue(context.backoff.next(&backoff_key(&object), holding))
         }
     }
-}
-
-fn phase_of(reset: &OffsetReset) -> Option<Phase> {
-    reset.status.as_ref().and_then(|status| status.phase)
 }

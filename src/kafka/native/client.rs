@@ -270,8 +270,7 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let ends = self.blocking(move |session| list_offsets(session, [&asked], Isolation::Committed, REQUEST_LIMIT)).await?;
-        let [ends] = ends;
+        let [ends] = self.blocking(move |session| list_offsets(session, [&asked], Isolation::Committed, REQUEST_LIMIT)).await?;
         answered.extend(ends.into_iter().map(|(at, end)| {
             let end = end.and_then(|(end, _)| stable_end_of(&at, end));
             (at, end)
@@ -289,8 +288,8 @@ impl GroupAdmin for Client {
         if asked.is_empty() {
             return Ok(answered);
         }
-        let found = self.blocking(move |session| list_offsets(session, [&asked], Isolation::Uncommitted, REQUEST_LIMIT)).await?;
-        let [found] = found;
+        let [found] =
+            self.blocking(move |session| list_offsets(session, [&asked], Isolation::Uncommitted, REQUEST_LIMIT)).await?;
         answered.extend(found.into_iter().map(|(at, answer)| {
             // A negative offset means that no record is that recent.
             (at, answer.map(|(offset, timestamp)| (offset >= 0).then_some(TimestampMatch { offset, timestamp })))

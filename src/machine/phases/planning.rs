@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
+use super::resetting::name_receipt;
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Position, Reason, TargetStatus};
 use crate::machine::{
     coordination::{queue, scaled_object},
@@ -116,6 +117,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         return pass.wait(Reason::WaitingForOtherReset, message, SIBLING);
     }
     pass.status.hold = Some(new_hold(pass.now, request.hold_timeout));
+    // Recorded long before there is a receipt: one that was made right before the object changed is then settled all the same.
+    name_receipt(&mut pass, request);
     pass.note(false, Reason::PlanMade, message.full(), None);
     for warning in pass.status.warnings.clone() {
         pass.note(true, Reason::PlanMade, warning, None);

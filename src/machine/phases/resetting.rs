@@ -106,7 +106,7 @@ fn recreated(pass: &mut Pass<'_>, seen: &CommitSeen) -> Option<Message> {
 
 /// From here on there may be a receipt; the caller writes it before the status that counts the
 /// first commit, and so before that commit.
-fn name_receipt(pass: &mut Pass<'_>, request: &Request) {
+pub(super) fn name_receipt(pass: &mut Pass<'_>, request: &Request) {
     pass.status.receipt.get_or_insert_with(|| ReceiptStatus { config_map: request.receipt.clone(), settled: false });
 }
 

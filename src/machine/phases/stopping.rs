@@ -72,6 +72,7 @@ fn admit(mut pass: Pass<'_>) -> Decision {
         return pass.wait(Reason::WaitingForOtherReset, other, SHARED);
     }
     pass.status.hold = None;
+    pass.status.receipt = None;
     pass.go_on(Phase::Pending, Reason::WaitingForOtherReset, other)
 }
 

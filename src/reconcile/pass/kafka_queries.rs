@@ -9,7 +9,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::aside::aside;
+use crate::reconcile::aside::aside;
 use crate::{
     api::{IsolationLevel, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Position},
     kafka::GroupAdmin,

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use super::{context::Context, error::Error};
+use crate::reconcile::{context::Context, error::Error};
 use crate::{
     api::{
         ActionKind, MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus,

@@ -3,27 +3,28 @@
 use std::{future::Future, time::Duration};
 
 use futures::future::join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
+    kafka_queries::query_kafka,
+    persist::{self, StoredState},
+    read_targets::{find_scaled_objects, read_holds, read_scaled, read_scaled_objects, read_targets, targets_of},
+};
+use crate::reconcile::{
     context::Context,
     credentials::connect,
     error::Error,
-    kafka_queries::query_kafka,
-    persist::{self, StoredState},
+    object::{has_ended, has_finalizer, time_to_live},
     scheduler::{Lock, Rank, Slot},
 };
 use crate::{
-    api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase, Restored, TargetRef},
+    api::{OffsetReset, OffsetResetStatus, Phase},
     kubernetes::{ReportRead, report_name},
     machine::{
         self,
         coordination::queue,
-        facts::{
-            Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, ScaledObjectSeen, Seen, Undone,
-            Workload, brokers,
-        },
+        facts::{Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, Seen, Undone, brokers},
         plan,
         request::{InvalidSpec, Request, Work},
     },
@@ -31,48 +32,6 @@ use crate::{
 
 /// The time limit for all Kafka queries of a step. After it their results are unknown, and a later step queries again.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
-
-/// How many times a target that keeps changing is read in a pass.
-const READS: u32 = 3;
-
-/// Whether the operator's finalizer is on an object.
-pub(super) fn has_finalizer(reset: &OffsetReset) -> bool {
-    reset.finalizers().iter().any(|name| name == FINALIZER)
-}
-
-/// Whether a reset is finished, holds nothing, and its status describes the spec as it is. A stale object is enough to tell,
-/// because only a change of the spec leads out of this state.
-pub(super) fn is_done(reset: &OffsetReset) -> bool {
-    let is_over = reset.status.as_ref().is_some_and(|status| {
-        let observed = status.observed_generation == reset.metadata.generation || status.ended_elsewhere();
-        machine::is_over(status, reset.spec.dry_run) && observed
-    });
-    is_over && !has_finalizer(reset)
-}
-
-/// How long after its end a reset is to be deleted.
-fn time_to_live(reset: &OffsetReset) -> Option<SignedDuration> {
-    reset.spec.ttl_seconds_after_finished.map(|seconds| SignedDuration::from_secs(seconds.max(0).into()))
-}
-
-/// When a finished reset is to be deleted; `None` when it is kept, or is being deleted already.
-pub(super) fn expiry(reset: &OffsetReset) -> Option<Timestamp> {
-    let status = reset.status.as_ref().filter(|_| reset.metadata.deletion_timestamp.is_none())?;
-    machine::expiry(status, time_to_live(reset))
-}
-
-/// Whether a reset has ended and holds nothing, though its consumers may still be watched.
-fn has_ended(reset: &OffsetReset) -> bool {
-    let has_ended = reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run));
-    has_ended && !has_finalizer(reset)
-}
-
-/// Whether a reset has ended and only its consumers are watched, with nothing else to do.
-pub(super) fn is_only_watched(reset: &OffsetReset) -> bool {
-    let status = reset.status.as_ref();
-    let seen = status.and_then(|status| status.observed_generation) == reset.metadata.generation;
-    has_ended(reset) && seen && reset.metadata.deletion_timestamp.is_none() && status.is_some_and(machine::needs_a_look)
-}
 
 /// Whether a reset, as the watch has it, can be one that this phase of another one depends on. Not one that waits or is
 /// suspended while a reset is under way: it stops and commits nothing before a pass of it begins, whose rank is known here at
@@ -257,131 +216,6 @@ async fn read_others(
     context.resets.conflicting_resets(&context.scopes, named, wanted, is_enough).await.map_err(Error::List)
 }
 
-/// The targets in the order of the status, or of the spec while the status lists none.
-fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<TargetRef> {
-    if status.targets.is_empty() {
-        return request.map(|request| request.targets.clone()).unwrap_or_default();
-    }
-    status.targets.iter().map(TargetRef::from).collect()
-}
-
-/// Reads each target.
-async fn read_targets(
-    context: &Context,
-    reset: &OffsetReset,
-    status: &OffsetResetStatus,
-    request: Option<&Request>,
-    phase: Phase,
-) -> Vec<Seen<Workload>> {
-    let namespace = reset.namespace().unwrap_or_default();
-    let targets = targets_of(status, request);
-    let stopped = |index: usize| status.targets.get(index).is_some_and(|target| target.stopped);
-    let reads = targets.iter().enumerate();
-    join_all(reads.map(|(index, target)| read_target(context, &namespace, target, phase, stopped(index)))).await
-}
-
-/// Reads a target as far as the phase needs it; `stopped` when it was seen at zero replicas.
-async fn read_target(context: &Context, namespace: &str, target: &TargetRef, phase: Phase, stopped: bool) -> Seen<Workload> {
-    let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
-    if phase == Phase::Stopping && !stopped {
-        return read_rollout(context, namespace, target, seen).await;
-    }
-    let Seen::Known(workload) = &mut seen else { return seen };
-    if phase == Phase::Planning {
-        if let Err(why) = context.targets.examine(namespace, target, workload).await {
-            return Seen::Unknown(why);
-        }
-    } else if phase == Phase::Stopping && workload.replicas == 0 {
-        context.targets.read_order(namespace, target, workload).await;
-    } else if phase == Phase::Stopping {
-        context.targets.read_scalers(namespace, target, workload).await;
-    }
-    seen
-}
-
-/// Reads the rollout of a target that is about to be stopped, and reads the target again when it changes meanwhile.
-async fn read_rollout(context: &Context, namespace: &str, target: &TargetRef, mut seen: Seen<Workload>) -> Seen<Workload> {
-    for _ in 0..READS {
-        let Seen::Known(workload) = &mut seen else { return seen };
-        if workload.replicas == 0 {
-            return seen;
-        }
-        match context.targets.read_rollout(namespace, target, workload).await {
-            Ok(true) => return seen,
-            Ok(false) => seen = context.targets.look(namespace, target, true).await,
-            Err(why) => return Seen::Unknown(why),
-        }
-    }
-    Seen::Unknown(format!("it changed {READS} times while it was read"))
-}
-
-/// Reads more of the targets whose count is not the restored one any more: what else scales them, and whether another reset holds them.
-async fn read_scaled(context: &Context, reset: &OffsetReset, status: &OffsetResetStatus, seen: &mut Observed) {
-    let namespace = reset.namespace().unwrap_or_default();
-    for (target, found) in status.targets.iter().zip(&mut seen.targets) {
-        let (count, reference) = (target.original_replicas, TargetRef::from(target));
-        let was_restored = target.restored == Some(Restored::Original) && count > 0;
-        let mut hold = Seen::Missing;
-        if matches!(found, Seen::Known(workload) if workload.replicas == 0 && was_restored) {
-            hold = context.claims.look(&namespace, &target.uid).await;
-            // Another reset restores first and releases then: without a Lease, the count from before may be outdated.
-            if hold == Seen::Missing {
-                *found = context.targets.look(&namespace, &reference, true).await;
-            }
-        }
-        if let Seen::Known(workload) = found
-            && was_restored
-            && workload.replicas != count
-        {
-            context.targets.read_scalers(&namespace, &reference, workload).await;
-        }
-        seen.holds.push(hold);
-    }
-}
-
-/// Reads the hold of each target: of the recorded workload, or else of the one that exists.
-async fn read_holds(
-    context: &Context,
-    namespace: &str,
-    status: &OffsetResetStatus,
-    targets: &[Seen<Workload>],
-) -> Vec<Seen<Hold>> {
-    let reads = (0..targets.len().max(status.targets.len())).map(|index| async move {
-        match (status.targets.get(index), targets.get(index)) {
-            (Some(target), _) => context.claims.look(namespace, &target.uid).await,
-            (None, Some(Seen::Known(workload))) => context.claims.look(namespace, &workload.uid).await,
-            (None, Some(Seen::Missing) | None) => Seen::Missing,
-            (None, Some(Seen::Unknown(why))) => Seen::Unknown(why.clone()),
-        }
-    });
-    join_all(reads).await
-}
-
-/// Finds the ScaledObject of each target by the workload that it scales, and whether it may be paused.
-async fn find_scaled_objects(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<ScaledObjectSeen> {
-    let reads = targets.iter().map(|target| async move {
-        let mut seen = context.scaled_objects.find(namespace, target).await;
-        if let ScaledObjectSeen::Found(found) = &mut seen
-            && !found.paused
-        {
-            found.refusal = context.scaled_objects.try_pause(namespace, found).await;
-        }
-        seen
-    });
-    join_all(reads).await
-}
-
-/// Reads again the ScaledObjects that were found before.
-async fn read_scaled_objects(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<ScaledObjectSeen> {
-    let reads = status.targets.iter().map(|target| async move {
-        match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
-            Some(own) => context.scaled_objects.look(namespace, &own.name).await,
-            None => ScaledObjectSeen::Absent,
-        }
-    });
-    join_all(reads).await
-}
-
 /// Queries Kafka for the phase, at most until the end of the hold, so that consumers never wait for a hanging cluster.
 async fn query_kafka_within_hold(
     context: &Context,
@@ -433,45 +267,4 @@ async fn read_undone(context: &Context, reset: &OffsetReset, request: &Request) 
         Ok(Seen::Known(Undone { name: name.clone(), group: undone.spec.group, cluster_id, same_brokers, partitions }))
     };
     Some(look.await.unwrap_or_else(Seen::Unknown))
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::json;
-
-    use super::*;
-
-    #[rstest]
-    #[case::as_it_ended(json!({}), json!({}), json!({}), true)]
-    #[case::suspended_after_the_end(json!({"generation": 2}), json!({"suspend": true}), json!({}), false)]
-    #[case::observed_since(json!({"generation": 2}), json!({"suspend": true}), json!({"observedGeneration": 2}), true)]
-    #[case::holding(json!({"finalizers": [FINALIZER]}), json!({}), json!({}), false)]
-    #[case::running(json!({}), json!({}), json!({"phase": "Planning"}), false)]
-    #[case::ended_by_another_version(
-        json!({"generation": 2}),
-        json!({"suspend": true}),
-        json!({"phase": "Verified", "completionTime": "2026-11-24T18:00:00Z"}),
-        true
-    )]
-    #[case::begun_by_another_version(json!({}), json!({}), json!({"phase": "Verifying"}), false)]
-    #[case::a_dry_run_that_is_to_run(json!({"generation": 2}), json!({}), json!({"phase": "Planned", "dryRun": true}), false)]
-    fn a_reset_is_done_when_nothing_follows_and_its_spec_was_observed(
-        #[case] metadata: serde_json::Value,
-        #[case] spec: serde_json::Value,
-        #[case] status: serde_json::Value,
-        #[case] done: bool,
-    ) {
-        let mut reset = json!({
-            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
-            "metadata": {"name": "replay", "namespace": "shop", "generation": 1},
-            "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
-            "status": {"observedGeneration": 1, "phase": "Succeeded"},
-        });
-        for (part, change) in [("metadata", metadata), ("spec", spec), ("status", status)] {
-            reset[part].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        }
-        let reset: OffsetReset = serde_json::from_value(reset).unwrap();
-        assert_eq!(is_done(&reset), done);
-    }
 }

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 
-use super::{context::Context, credentials::connect, error::Error};
+use crate::reconcile::{context::Context, credentials::connect, error::Error};
 use crate::{
     api::{ActionKind, OffsetReset, TargetRef},
     kubernetes::{RunEnd, WriteOutcome},

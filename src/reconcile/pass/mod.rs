@@ -6,6 +6,12 @@
 //! the version of the object that the pass has read or written last, so that nothing is done for an object that has changed
 //! meanwhile.
 
+mod act;
+mod kafka_queries;
+mod observe;
+mod persist;
+mod read_targets;
+
 use jiff::SignedDuration;
 use kube::{
     Resource, ResourceExt,
@@ -13,15 +19,13 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
+use self::persist::StoredState;
 use super::{
-    AFTER_CONFLICT, AFTER_NO_CHANGE, act,
     aside::aside,
     context::Context,
     error::Error,
-    key_of, may_hold,
-    observe::{self, expiry, has_finalizer, is_done, is_only_watched},
-    persist::{self, StoredState},
-    phase_of, requests,
+    object::{expiry, has_finalizer, is_done, is_only_watched, key_of, may_hold, phase_of},
+    requests,
     scheduler::{Lock, Rank, Slot},
 };
 use crate::{
@@ -31,8 +35,16 @@ use crate::{
 };
 use std::time::Duration;
 
+/// The wait after a conflict.
+const AFTER_CONFLICT: Duration = Duration::from_millis(50);
+
+/// The least wait after a pass that changed nothing, so that a defect does not become a hot loop.
+const AFTER_NO_CHANGE: Duration = Duration::from_secs(1);
+
 /// The most steps of a pass, so that a defect does not become a hot loop.
 const MAX_STEPS: usize = 32;
+
+pub use kafka_queries::query_kafka;
 
 /// A reset during a pass.
 struct Course {

@@ -1,0 +1,152 @@
+//! Reads the targets of a reset, and what holds and scales them.
+
+use futures::future::join_all;
+use kube::ResourceExt;
+
+use crate::reconcile::context::Context;
+use crate::{
+    api::{OffsetReset, OffsetResetStatus, Phase, Restored, TargetRef},
+    machine::{
+        facts::{Hold, Observed, ScaledObjectSeen, Seen, Workload},
+        request::Request,
+    },
+};
+
+/// How many times a target that keeps changing is read in a step.
+const READS: u32 = 3;
+
+/// The targets in the order of the status, or of the spec while the status lists none.
+pub(super) fn targets_of(status: &OffsetResetStatus, request: Option<&Request>) -> Vec<TargetRef> {
+    if status.targets.is_empty() {
+        return request.map(|request| request.targets.clone()).unwrap_or_default();
+    }
+    status.targets.iter().map(TargetRef::from).collect()
+}
+
+/// Reads each target.
+pub(super) async fn read_targets(
+    context: &Context,
+    reset: &OffsetReset,
+    status: &OffsetResetStatus,
+    request: Option<&Request>,
+    phase: Phase,
+) -> Vec<Seen<Workload>> {
+    let namespace = reset.namespace().unwrap_or_default();
+    let targets = targets_of(status, request);
+    let stopped = |index: usize| status.targets.get(index).is_some_and(|target| target.stopped);
+    let reads = targets.iter().enumerate();
+    join_all(reads.map(|(index, target)| read_target(context, &namespace, target, phase, stopped(index)))).await
+}
+
+/// Reads a target as far as the phase needs it; `stopped` when it was seen at zero replicas.
+pub(super) async fn read_target(
+    context: &Context,
+    namespace: &str,
+    target: &TargetRef,
+    phase: Phase,
+    stopped: bool,
+) -> Seen<Workload> {
+    let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
+    if phase == Phase::Stopping && !stopped {
+        return read_rollout(context, namespace, target, seen).await;
+    }
+    let Seen::Known(workload) = &mut seen else { return seen };
+    if phase == Phase::Planning {
+        if let Err(why) = context.targets.examine(namespace, target, workload).await {
+            return Seen::Unknown(why);
+        }
+    } else if phase == Phase::Stopping && workload.replicas == 0 {
+        context.targets.read_order(namespace, target, workload).await;
+    } else if phase == Phase::Stopping {
+        context.targets.read_scalers(namespace, target, workload).await;
+    }
+    seen
+}
+
+/// Reads the rollout of a target that is about to be stopped, and reads the target again when it changes meanwhile.
+pub(super) async fn read_rollout(
+    context: &Context,
+    namespace: &str,
+    target: &TargetRef,
+    mut seen: Seen<Workload>,
+) -> Seen<Workload> {
+    for _ in 0..READS {
+        let Seen::Known(workload) = &mut seen else { return seen };
+        if workload.replicas == 0 {
+            return seen;
+        }
+        match context.targets.read_rollout(namespace, target, workload).await {
+            Ok(true) => return seen,
+            Ok(false) => seen = context.targets.look(namespace, target, true).await,
+            Err(why) => return Seen::Unknown(why),
+        }
+    }
+    Seen::Unknown(format!("it changed {READS} times while it was read"))
+}
+
+/// Reads more of the targets whose count is not the restored one any more: what else scales them, and whether another reset holds them.
+pub(super) async fn read_scaled(context: &Context, reset: &OffsetReset, status: &OffsetResetStatus, seen: &mut Observed) {
+    let namespace = reset.namespace().unwrap_or_default();
+    for (target, found) in status.targets.iter().zip(&mut seen.targets) {
+        let (count, reference) = (target.original_replicas, TargetRef::from(target));
+        let was_restored = target.restored == Some(Restored::Original) && count > 0;
+        let mut hold = Seen::Missing;
+        if matches!(found, Seen::Known(workload) if workload.replicas == 0 && was_restored) {
+            hold = context.claims.look(&namespace, &target.uid).await;
+            // Another reset restores first and releases then: without a Lease, the count from before may be outdated.
+            if hold == Seen::Missing {
+                *found = context.targets.look(&namespace, &reference, true).await;
+            }
+        }
+        if let Seen::Known(workload) = found
+            && was_restored
+            && workload.replicas != count
+        {
+            context.targets.read_scalers(&namespace, &reference, workload).await;
+        }
+        seen.holds.push(hold);
+    }
+}
+
+/// Reads the hold of each target: of the recorded workload, or else of the one that exists.
+pub(super) async fn read_holds(
+    context: &Context,
+    namespace: &str,
+    status: &OffsetResetStatus,
+    targets: &[Seen<Workload>],
+) -> Vec<Seen<Hold>> {
+    let reads = (0..targets.len().max(status.targets.len())).map(|index| async move {
+        match (status.targets.get(index), targets.get(index)) {
+            (Some(target), _) => context.claims.look(namespace, &target.uid).await,
+            (None, Some(Seen::Known(workload))) => context.claims.look(namespace, &workload.uid).await,
+            (None, Some(Seen::Missing) | None) => Seen::Missing,
+            (None, Some(Seen::Unknown(why))) => Seen::Unknown(why.clone()),
+        }
+    });
+    join_all(reads).await
+}
+
+/// Finds the ScaledObject of each target by the workload that it scales, and whether it may be paused.
+pub(super) async fn find_scaled_objects(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<ScaledObjectSeen> {
+    let reads = targets.iter().map(|target| async move {
+        let mut seen = context.scaled_objects.find(namespace, target).await;
+        if let ScaledObjectSeen::Found(found) = &mut seen
+            && !found.paused
+        {
+            found.refusal = context.scaled_objects.try_pause(namespace, found).await;
+        }
+        seen
+    });
+    join_all(reads).await
+}
+
+/// Reads again the ScaledObjects that were found before.
+pub(super) async fn read_scaled_objects(context: &Context, namespace: &str, status: &OffsetResetStatus) -> Vec<ScaledObjectSeen> {
+    let reads = status.targets.iter().map(|target| async move {
+        match target.autoscaler.as_ref().filter(|own| !own.resumed && !own.left) {
+            Some(own) => context.scaled_objects.look(namespace, &own.name).await,
+            None => ScaledObjectSeen::Absent,
+        }
+    });
+    join_all(reads).await
+}
