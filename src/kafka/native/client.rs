@@ -253,8 +253,7 @@ impl GroupAdmin for Client {
             return Ok(answered);
         }
         let bounds = self.blocking(move |session| {
-            // The start first: a log start that is read first is never above an end that is read
-            // later.
+            // The start first: a log start that is read first is never above an end that is read later.
             let ends = asked.keys().map(|at| (at.clone(), LATEST)).collect();
             let [starts, ends] = list_offsets(session, [&asked, &ends], Isolation::Uncommitted, REQUEST_LIMIT)?;
             // Both hold every partition, in the same order.
@@ -271,10 +270,7 @@ impl GroupAdmin for Client {
             return Ok(answered);
         }
         let [ends] = self.blocking(move |session| list_offsets(session, [&asked], Isolation::Committed, REQUEST_LIMIT)).await?;
-        answered.extend(ends.into_iter().map(|(at, end)| {
-            let end = end.and_then(|(end, _)| stable_end_of(&at, end));
-            (at, end)
-        }));
+        answered.extend(ends.into_iter().map(|(at, end)| (at.clone(), end.and_then(|(end, _)| stable_end_of(&at, end)))));
         Ok(answered)
     }
 
