@@ -195,6 +195,10 @@ pub fn has_ended(status: &OffsetResetStatus, dry_run: bool) -> bool {
 /// Decides what an effect's answer means: the status to write, and when to look again.
 #[must_use]
 pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen: &Observed, now: Timestamp) -> Decision {
+    if status.ended_elsewhere() {
+        // Only the finalizer was removed.
+        return Decision { status: status.clone(), effect: None, requeue: Some(SignedDuration::ZERO), notes: vec![] };
+    }
     let mut pass = Pass::new(status, seen, now);
     if let (Effect::Delete, Answer::NotAllowed(_) | Answer::Refused(_)) = (effect, answer) {
         return finished::not_deleted(pass);

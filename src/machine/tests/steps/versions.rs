@@ -7,7 +7,11 @@ use serde_json::json;
 use crate::machine::tests::*;
 use crate::{
     api::{PartitionOutcome, Restored},
-    machine::{decide, decision::Effect, has_ended, is_over},
+    machine::{
+        after, decide,
+        decision::{Answer, Effect},
+        has_ended, is_over,
+    },
 };
 
 /// The status of a reset in the middle of its hold, as a newer version has stored it.
@@ -87,7 +91,11 @@ fn what_another_version_has_ended_stays_as_it_is(#[case] finalizer: bool, #[case
     assert!(has_ended(&status, false) && is_over(&status, false));
     let observed = Observed { finalizer, generation: Some(9), ..seen(gone(), KafkaSeen::NotAsked) };
     let decision = decide(Ok(&request()), &status, &observed, at(20));
-    assert_eq!((decision.effect, decision.status), (effect, status));
+    assert_eq!((&decision.effect, &decision.status), (&effect, &status));
+    if let Some(effect) = effect {
+        let after = after(&status, &effect, &Answer::Done, &observed, at(20));
+        assert_eq!((after.effect, after.status), (None, status));
+    }
 }
 
 #[rstest]
