@@ -9,38 +9,30 @@ use crate::{
     machine::{Answer, Effect, request::Request},
 };
 
-/// Carries out an effect and returns its result, with the object where the effect has changed it. The status that the effect
-/// relies on has been written, as `reset`.
+/// Carries out an effect and returns its result. The status that the effect relies on has been written, as `reset`, which
+/// becomes the changed object where the effect changes the object itself.
 pub(super) async fn act(
     context: &Context,
-    reset: &OffsetReset,
-    request: Option<&Request>,
-    effect: &Effect,
-) -> Result<(Answer, Option<OffsetReset>), Error> {
-    context.require_leadership()?;
-    if matches!(effect, Effect::AddFinalizer | Effect::RemoveFinalizer) {
-        let on = matches!(effect, Effect::AddFinalizer);
-        return match context.resets.set_finalizer(reset, on).await.map_err(Error::Finalizer)? {
-            WriteOutcome::Done(changed) => Ok((Answer::Done, Some(changed))),
-            WriteOutcome::Stale => Ok((Answer::Stale, None)),
-            WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
-        };
-    }
-    Ok((act_outside(context, reset, request, effect).await?, None))
-}
-
-/// Carries out an effect that does not change the object itself.
-async fn act_outside(
-    context: &Context,
-    reset: &OffsetReset,
+    reset: &mut OffsetReset,
     request: Option<&Request>,
     effect: &Effect,
 ) -> Result<Answer, Error> {
+    context.require_leadership()?;
     let namespace = reset.namespace().unwrap_or_default();
     let status_of = |target: usize| reset.status.as_ref().and_then(|status| status.targets.get(target));
     match effect {
-        // `act` carries these out.
-        Effect::AddFinalizer | Effect::RemoveFinalizer => Ok(Answer::Stale),
+        Effect::AddFinalizer | Effect::RemoveFinalizer => {
+            let on = matches!(effect, Effect::AddFinalizer);
+            let outcome = context.resets.set_finalizer(reset, on).await.map_err(Error::Finalizer)?;
+            match outcome {
+                WriteOutcome::Done(changed) => {
+                    *reset = changed;
+                    Ok(Answer::Done)
+                }
+                WriteOutcome::Stale => Ok(Answer::Stale),
+                WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => Err(Error::FinalizerRefused(why)),
+            }
+        }
         Effect::Delete => {
             let deleted = context.resets.delete(reset).await.map_err(Error::Delete)?;
             match &deleted {

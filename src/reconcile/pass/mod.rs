@@ -127,7 +127,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     } else {
         first
     };
-    let state = persist::load(context, &reset).await?;
+    let state = StoredState::of(&reset);
     let course = Course { reset, written: state.status.clone(), state, notes: vec![], entered: vec![] };
     let mut next = Box::pin(step(context, &key, &mut slot, lock, course, true)).await?;
     let mut steps = 1;
@@ -208,14 +208,11 @@ async fn step(
         return Ok(Next::End(requeue(&decision, changed)));
     };
 
-    let (answer, changed) = act::act(context, &course.reset, request.as_ref().ok(), effect).await?;
+    let mut course = course;
+    let answer = act::act(context, &mut course.reset, request.as_ref().ok(), effect).await?;
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
     // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
-    let mut course = course;
-    if let Some(reset) = changed {
-        course.reset = reset;
-    }
     if may_go_on && !reread && after.goes_on_unwritten(course.state.status.phase) {
         return Ok(Next::Step(Box::new(course.ahead(after))));
     }
@@ -257,15 +254,14 @@ impl Course {
         self
     }
 
-    /// Reads the report where a step works on partitions that the status does not list.
+    /// Reads the report, once, where a step needs it.
     async fn read_report(&mut self, context: &Context) -> Result<(), Error> {
-        let works_on_omitted = self.state.status.phase == Some(Phase::Resetting) && self.state.status.partitions_omitted > 0;
-        if !works_on_omitted || self.state.report_read() {
+        if self.state.report_read() || !persist::needs_report(&self.reset, &self.state.status, (context.clock)()) {
             return Ok(());
         }
-        let listed = self.state.status.partitions_omitted;
+        let omitted = self.state.status.partitions_omitted;
         self.state.read_report(context, &self.reset).await?;
-        if listed > 0 && self.state.status.partitions_omitted == 0 {
+        if omitted > 0 && self.state.status.partitions_omitted == 0 {
             self.written.partitions.clone_from(&self.state.status.partitions);
             self.written.partitions_omitted = 0;
         }

@@ -42,33 +42,15 @@ pub(super) struct StoredState {
     report_due: bool,
 }
 
-/// Reads the stored state; the report only in the phases that work on the partitions.
-pub(super) async fn load(context: &Context, reset: &OffsetReset) -> Result<StoredState, Error> {
-    let mut stored = StoredState {
-        status: reset.status.clone().unwrap_or_default(),
-        report_read: false,
-        report_version: None,
-        report_lost: None,
-        report_blocked: None,
-        // An earlier pass may have ended before it wrote a report that was due.
-        report_due: reset.status.as_ref().is_some_and(|status| {
-            let may_wait = matches!(status.phase, Some(Phase::Resetting | Phase::Restoring)) && status.final_plan_time.is_some();
-            may_wait && status.report.is_some() && status.partitions_omitted == 0
-        }),
-    };
-    // A restore does not wait for the report.
-    let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(&stored.status, (context.clock)());
-    let reads_offsets = stored.status.partitions_omitted > 0 && machine::needs_offsets(&stored.status);
-    let works_on_omitted = match stored.status.phase {
-        Some(Phase::Planning) => true,
-        Some(Phase::Resetting) => stored.status.partitions_omitted > 0,
-        _ => false,
-    };
-    if !reads_offsets && (ends || !works_on_omitted) {
-        return Ok(stored);
+/// Whether a step with this status needs the report: it works on partitions that the status may not list. A restore does not
+/// wait for the report.
+pub(super) fn needs_report(reset: &OffsetReset, status: &OffsetResetStatus, now: Timestamp) -> bool {
+    let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(status, now);
+    match status.phase {
+        Some(Phase::Planning) => !ends,
+        Some(Phase::Resetting) => status.partitions_omitted > 0 && !ends,
+        _ => status.partitions_omitted > 0 && machine::needs_offsets(status),
     }
-    stored.read_report(context, reset).await?;
-    Ok(stored)
 }
 
 /// Whether the hold has reached its deadline.
@@ -77,6 +59,15 @@ pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
 }
 
 impl StoredState {
+    /// The state of an object as it was read, without its report.
+    pub fn of(reset: &OffsetReset) -> Self {
+        let status = reset.status.clone().unwrap_or_default();
+        // An earlier pass may have ended before it wrote a report that was due.
+        let may_be_due = matches!(status.phase, Some(Phase::Resetting | Phase::Restoring)) && status.final_plan_time.is_some();
+        let report_due = may_be_due && status.report.is_some() && status.partitions_omitted == 0;
+        Self { status, report_read: false, report_version: None, report_lost: None, report_blocked: None, report_due }
+    }
+
     /// Whether the report was read.
     pub fn report_read(&self) -> bool {
         self.report_read
@@ -281,4 +272,37 @@ fn listed(status: &OffsetResetStatus) -> OffsetResetStatus {
     listed.partitions.truncate(fits);
     listed.partitions_omitted = i32::try_from(status.partitions.len() - fits).unwrap_or(i32::MAX);
     listed
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::a_plan_of_an_earlier_step("Planning", json!({}), true)]
+    #[case::partitions_are_not_listed("Resetting", json!({"partitionsOmitted": 3}), true)]
+    #[case::all_are_listed("Resetting", json!({}), false)]
+    #[case::a_restore_does_not_wait("Restoring", json!({"partitionsOmitted": 3}), false)]
+    #[case::the_group_is_awaited("Draining", json!({"partitionsOmitted": 3}), false)]
+    fn the_report_is_read_where_a_step_works_on_its_partitions(#[case] phase: &str, #[case] change: Value, #[case] needed: bool) {
+        let mut status = json!({
+            "phase": phase,
+            "hold": {"startTime": "2026-11-27T10:00:00.000000Z", "deadline": "2026-11-27T10:10:00.000000Z"},
+        });
+        status.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let status: OffsetResetStatus = serde_json::from_value(status).unwrap();
+        let mut reset: OffsetReset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "replay", "namespace": "shop"},
+            "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
+        }))
+        .unwrap();
+        let (within, after) = ("2026-11-27T10:09:59Z".parse().unwrap(), "2026-11-27T10:10:00Z".parse().unwrap());
+        assert_eq!(needs_report(&reset, &status, within), needed);
+        assert!(!needs_report(&reset, &status, after), "the hold is over");
+        reset.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(within));
+        assert!(!needs_report(&reset, &status, within), "it is being deleted");
+    }
 }
