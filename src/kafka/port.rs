@@ -45,7 +45,7 @@ pub trait GroupAdmin: Send + Sync {
     /// The topic's own error, or the call's.
     async fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
         let found = self.topics(&[topic.to_owned()]).await?.remove(topic);
-        found.unwrap_or_else(|| Err(KafkaError::new(KafkaErrorKind::Timeout, format!("topic {topic}: there was no answer"))))
+        found.unwrap_or_else(|| Err(unanswered(topic)))
     }
 
     /// The log start and the high watermark of each partition.
@@ -123,6 +123,11 @@ pub trait GroupAdmin: Send + Sync {
     /// # Errors
     /// When no broker answered; a refusal is an answer.
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError>;
+}
+
+/// The error of a topic without an answer.
+pub(super) fn unanswered(topic: &str) -> KafkaError {
+    KafkaError::new(KafkaErrorKind::Timeout, format!("topic {topic}: there was no answer"))
 }
 
 /// For how long from now a commit may be under way; zero when none may be sent. Called right before

@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     core::DeserializeGuard,
     runtime::reflector::Store,
 };
@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     limit::limited,
     watched::{Name, Watched},
-    write::{WriteOutcome, classify},
+    write::{WriteOutcome, classify, delete_only},
 };
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
@@ -187,8 +187,7 @@ impl Resets {
     /// # Errors
     /// When it is unknown whether it was deleted.
     pub async fn delete(&self, read: &OffsetReset) -> Result<WriteOutcome<()>, kube::Error> {
-        let preconditions = Preconditions { resource_version: read.resource_version(), uid: read.uid() };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = delete_only(read.resource_version(), read.uid());
         classify(limited(self.of(read).delete(&read.name_any(), &params)).await.map(drop))
     }
 

@@ -1,5 +1,7 @@
 //! How a write ended: one type, and one rule for every object that the operator writes.
 
+use kube::api::{DeleteParams, Preconditions};
+
 use super::errors::denial;
 use crate::machine::facts::Denial;
 
@@ -27,6 +29,11 @@ impl<T> WriteOutcome<T> {
             Self::Refused(why) => WriteOutcome::Refused(why),
         }
     }
+}
+
+/// Deletes only the version, and where a UID is given only the object, that was read.
+pub(super) fn delete_only(version: Option<String>, uid: Option<String>) -> DeleteParams {
+    DeleteParams::default().preconditions(Preconditions { resource_version: version, uid })
 }
 
 /// What the API server's answer to a write means. Not found goes by its code: for a group that it does not serve, the API

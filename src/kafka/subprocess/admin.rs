@@ -22,7 +22,7 @@ use crate::{
         diagnostics::error_codes,
         ffi::RawError,
         native::{batches, session},
-        port::GroupAdmin,
+        port::{GroupAdmin, unanswered},
     },
     machine::facts::{
         Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
@@ -146,9 +146,8 @@ impl GroupAdmin for SubprocessAdmin {
             return Ok(BTreeMap::new());
         }
         let mut found = self.ask(Call::Topics { names: names.to_vec() }, Reply::topics).await?;
-        let missing = |name: &String| Err(KafkaError::new(KafkaErrorKind::Timeout, format!("topic {name}: there was no answer")));
         // The topics of the call, and no other.
-        Ok(names.iter().map(|name| (name.clone(), found.remove(name).unwrap_or_else(|| missing(name)))).collect())
+        Ok(names.iter().map(|name| (name.clone(), found.remove(name).unwrap_or_else(|| Err(unanswered(name))))).collect())
     }
 
     async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {

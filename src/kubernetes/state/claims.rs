@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{ListParams, PostParams},
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::kubernetes::{
     errors::describe,
     limit::limited,
     objects::{is_ours, labels},
-    write::{WriteOutcome, classify},
+    write::{WriteOutcome, classify, delete_only},
 };
 use crate::{
     api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
@@ -172,8 +172,7 @@ impl Claims {
         let api = self.api(namespace);
         let name = lease_name(&hold.uid);
         let written = if hold.claims.is_empty() {
-            let preconditions = Preconditions { resource_version: Some(hold.version.clone()), uid: None };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let params = delete_only(Some(hold.version.clone()), None);
             limited(api.delete(&name, &params)).await.map(drop)
         } else {
             let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ServiceAccount};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    api::{ObjectMeta, PostParams},
 };
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -21,7 +21,7 @@ use super::claims::Claims;
 use crate::api::FIELD_MANAGER;
 use crate::kubernetes::{
     limit::limited,
-    write::{WriteOutcome, classify},
+    write::{WriteOutcome, classify, delete_only},
 };
 
 /// The label, with the value "true".
@@ -154,8 +154,7 @@ impl InUse {
         let version = read.and_then(ResourceExt::resource_version);
         let written = match read {
             Some(_) if all.is_empty() => {
-                let preconditions = Preconditions { resource_version: version, uid: None };
-                let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+                let params = delete_only(version, None);
                 limited(self.marks.delete(&self.name, &params)).await.map(drop)
             }
             Some(_) => limited(self.marks.replace(&self.name, &params, &self.mark(all, version))).await.map(drop),

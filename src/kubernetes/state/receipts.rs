@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{ListParams, PostParams},
     core::PartialObjectMeta,
 };
 
@@ -15,7 +15,7 @@ use crate::kubernetes::{
     errors::describe,
     limit::limited,
     objects::{is_ours, labels},
-    write::{WriteOutcome, classify},
+    write::{WriteOutcome, classify, delete_only},
 };
 use crate::{
     api::{FIELD_MANAGER, GroupStatus, OffsetReset, Phase},
@@ -149,8 +149,7 @@ impl Receipts {
         if found.data.as_ref().and_then(|data| data.get(UID)) != reset.metadata.uid.as_ref() {
             return Ok(WriteOutcome::Refused("it belongs to another run".into()));
         }
-        let preconditions = Preconditions { resource_version: found.resource_version(), uid: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = delete_only(found.resource_version(), None);
         classify(limited(api.delete(name, &params)).await.map(drop))
     }
 
@@ -198,8 +197,7 @@ impl Receipts {
     /// # Errors
     /// When it was not deleted, or that is unknown.
     pub async fn delete_expired(&self, namespace: &str, name: &str, expired: &ExpiredReceipt) -> Result<(), kube::Error> {
-        let preconditions = Preconditions { resource_version: expired.version.clone(), uid: expired.uid.clone() };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = delete_only(expired.version.clone(), expired.uid.clone());
         limited(self.api(namespace).delete(name, &params)).await.map(drop)
     }
 

@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Goal, Scope};
+use super::{Entry, Goal, Scope, validate::is_topic};
 use crate::api::MAX_PARTITIONS;
 
 /// How many wrong lines a message names.
@@ -82,8 +82,7 @@ fn parse_line(line: &str, columns: &mut Option<usize>) -> Result<Line, String> {
     }
     let group = (fields.len() == 4).then(|| fields.remove(0));
     let [topic, partition, offset] = <[String; 3]>::try_from(fields).map_err(|_| "it cannot be read".to_owned())?;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if !(1..=249).contains(&topic.len()) || !topic.bytes().all(legal) || topic == "." || topic == ".." {
+    if !is_topic(&topic) {
         return Err(format!("{topic:?} is not the name of a topic; it has letters, digits, '.', '_' and '-'"));
     }
     let number = |text: &str| text.trim().parse::<i64>().ok().filter(|number| *number >= 0);

@@ -41,8 +41,7 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     if let Some(from) = &spec.resets_from {
         let ConfigMapKeyRef { name, key } = &from.config_map_key_ref;
         ensure(is_name(name), "resetsFrom.configMapKeyRef.name", rules::CONFIG_MAP_NAME)?;
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let is_key = (1..=253).contains(&key.len()) && key.bytes().all(legal);
+        let is_key = (1..=253).contains(&key.len()) && has_only_name_characters(key);
         ensure(is_key, "resetsFrom.configMapKeyRef.key", rules::CONFIG_MAP_KEY)?;
     }
     for (index, entry) in spec.resets.iter().enumerate() {
@@ -175,10 +174,7 @@ fn check_property(name: &str, value: &str) -> Result<(), CelRule> {
         "client.dns.lookup" => {
             (matches!(value, "use_all_dns_ips" | "resolve_canonical_bootstrap_servers_only"), rules::CONFIG_LOOKUP)
         }
-        "client.id" => {
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            (!value.is_empty() && value.bytes().all(legal), rules::CONFIG_CLIENT_ID)
-        }
+        "client.id" => (!value.is_empty() && has_only_name_characters(value), rules::CONFIG_CLIENT_ID),
         time if rules::TIMES.contains(&time) => {
             let digits = (1..=6).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
             (digits && (value == "0" || !value.starts_with('0')), rules::CONFIG_TIMES)
@@ -217,12 +213,18 @@ fn check_target(target: &TargetRef) -> Result<(), CelRule> {
     checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
 }
 
+fn has_only_name_characters(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// Whether Kafka allows a topic of this name.
+pub(super) fn is_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len()) && has_only_name_characters(name) && name != "." && name != ".."
+}
+
 fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, &'static str)> {
-    if let Some(topic) = &entry.topic {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if !(1..=249).contains(&topic.len()) || !topic.bytes().all(legal) || topic == "." || topic == ".." {
-            return Err(("topic", rules::TOPIC.message));
-        }
+    if entry.topic.as_ref().is_some_and(|topic| !is_topic(topic)) {
+        return Err(("topic", rules::TOPIC.message));
     }
     if entry.from_group.as_ref().is_some_and(|other| !is_group(other)) {
         return Err(("fromGroup", GROUP_NAME));

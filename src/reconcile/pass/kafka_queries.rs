@@ -114,8 +114,8 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
 /// The group, once it is empty or [`ASKED_FOR`] has passed. Kubernetes is not read again meanwhile, because only the broker's
 /// answer can change.
 ///
-/// The first request is sent at once, and the pauses grow with the time since the last container terminated: the empty group is
-/// seen late by an eighth of that time at most, or by [`SHORTEST_PAUSE`].
+/// The first request is sent at once, and the pauses grow with the time since the last container terminated: within a step, the
+/// empty group is seen late by an eighth of that time at most, or by [`SHORTEST_PAUSE`]. Between two steps the phase sets the wait.
 async fn until_empty(
     admin: &dyn GroupAdmin,
     request: &Request,
@@ -141,7 +141,6 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
     if status.commits > 0 && status.final_plan_time.is_some() {
         return for_read_back(admin, request, status).await;
     }
-    let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
     let latest = |planned: &&PartitionStatus| {
         request.isolation_level == IsolationLevel::ReadCommitted && planned.requested_position == Some(Position::Latest)
@@ -160,7 +159,6 @@ async fn for_commit(admin: &dyn GroupAdmin, request: &Request, status: &OffsetRe
 
 /// The data for reading a commit back. The logs matter only for a partition that is to be committed again.
 async fn for_read_back(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<CommitSeen, KafkaError> {
-    let at = |planned: &PartitionStatus| TopicPartition::new(&planned.topic, planned.partition);
     let partitions: Vec<TopicPartition> = status.partitions.iter().map(at).collect();
     let topics = topics_with_id(status);
     let (committed, topic_ids) = futures::try_join!(admin.committed(&request.group, &partitions), admin.topic_ids(&topics))?;
@@ -168,6 +166,10 @@ async fn for_read_back(admin: &dyn GroupAdmin, request: &Request, status: &Offse
     let bounds = admin.bounds(&again.map(at).collect::<Vec<_>>()).await?;
     let group = admin.describe_group(&request.group).await?;
     Ok(CommitSeen { bounds, stable_ends: BTreeMap::new(), committed, topic_ids, group })
+}
+
+fn at(planned: &PartitionStatus) -> TopicPartition {
+    TopicPartition::new(&planned.topic, planned.partition)
 }
 
 /// The topics of a plan whose ids were known when it was made.
@@ -180,8 +182,7 @@ fn topics_with_id(status: &OffsetResetStatus) -> Vec<String> {
 async fn after_reset(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<KafkaSeen, KafkaError> {
     let offsets = async {
         let reset = status.partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Reset);
-        let partitions: Vec<TopicPartition> =
-            reset.map(|partition| TopicPartition::new(&partition.topic, partition.partition)).collect();
+        let partitions: Vec<TopicPartition> = reset.map(at).collect();
         let committed = admin.committed(&request.group, &partitions).await?;
         let bounds = admin.bounds(&partitions).await?;
         Ok::<_, KafkaError>((committed, bounds))
