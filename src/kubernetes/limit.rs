@@ -2,6 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
+use kube::{api::ListParams, core::ObjectList};
+
 /// The limit for one call, with the client's own retries. A healthy API server needs far less.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -14,6 +16,25 @@ pub(super) async fn limited<T>(call: impl Future<Output = Result<T, kube::Error>
 pub(super) async fn limited_to<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let too_long = |_| Err(kube::Error::Service(format!("the API server did not answer within {limit:?}").into()));
     tokio::time::timeout(limit, call).await.unwrap_or_else(too_long)
+}
+
+/// Lists page by page, each page within the usual limit, and passes every item on.
+pub(super) async fn paged<T: Clone, F>(
+    mut params: ListParams,
+    list: impl Fn(ListParams) -> F,
+    mut each: impl FnMut(T),
+) -> Result<(), kube::Error>
+where
+    F: Future<Output = Result<ObjectList<T>, kube::Error>>,
+{
+    loop {
+        let page = limited(list(params.clone())).await?;
+        page.items.into_iter().for_each(&mut each);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

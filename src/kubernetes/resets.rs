@@ -15,7 +15,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    limit::limited,
+    limit::{limited, paged},
     watched::{Name, Watched},
     write::{WriteOutcome, classify, delete_only},
 };
@@ -142,15 +142,14 @@ impl Resets {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let (mut all, mut page) = (vec![], ListParams::default().limit(PAGE));
-        loop {
-            let list = limited(api.list(&page)).await?;
-            all.extend(list.items.iter().filter_map(|guard| guard.0.as_ref().ok()).map(PeerReset::from));
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(all),
-            }
-        }
+        let mut all = vec![];
+        let list = |page: ListParams| {
+            let api = api.clone();
+            async move { api.list(&page).await }
+        };
+        let each = |guard: DeserializeGuard<OffsetReset>| all.extend(guard.0.ok().as_ref().map(PeerReset::from));
+        paged(ListParams::default().limit(PAGE), list, each).await?;
+        Ok(all)
     }
 
     /// Writes the status over the version that was read.

@@ -13,7 +13,7 @@ use kube::{
 use super::reports::{Files, partitions_in};
 use crate::kubernetes::{
     errors::describe,
-    limit::limited,
+    limit::{limited, paged},
     objects::{is_ours, labels},
     write::{WriteOutcome, classify, delete_only},
 };
@@ -162,19 +162,18 @@ impl Receipts {
             Some(namespace) => self.api(namespace),
             None => Api::all(self.client.clone()),
         };
-        let (mut found, mut page) = (vec![], ListParams::default().labels(&format!("{LABEL}=receipt")).limit(PAGE));
-        loop {
-            let list = limited(api.list_metadata(&page)).await?;
-            let is_old = |receipt: &&PartialObjectMeta<ConfigMap>| {
-                receipt.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 <= time)
-            };
-            let old = list.items.iter().filter(is_old);
-            found.extend(old.map(|receipt| (receipt.namespace().unwrap_or_default(), receipt.name_any())));
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(found),
+        let mut found = vec![];
+        let list = |page: ListParams| {
+            let api = api.clone();
+            async move { api.list_metadata(&page).await }
+        };
+        let each = |receipt: PartialObjectMeta<ConfigMap>| {
+            if receipt.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 <= time) {
+                found.push((receipt.namespace().unwrap_or_default(), receipt.name_any()));
             }
-        }
+        };
+        paged(ListParams::default().labels(&format!("{LABEL}=receipt")).limit(PAGE), list, each).await?;
+        Ok(found)
     }
 
     /// The receipt of this name, when its run ended so long ago that it does not have to be kept.
