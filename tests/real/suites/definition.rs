@@ -3,7 +3,7 @@
 
 mod applied;
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use kube::{
     Api, ResourceExt,
@@ -13,9 +13,9 @@ use kube::{
 };
 use offset_reset_operator::api::{EXAMPLE, OffsetReset};
 use real_tests::{
-    client, environment,
+    PATIENCE, client, environment,
     generators::refusals::{self, authentication, changed, config, kafka, one, tls},
-    install_crd, resets, unique, with_namespace,
+    install_crd, resets, unique, with_namespace, within,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -319,11 +319,31 @@ async fn the_committed_crd_is_the_one_that_the_api_server_accepts() {
     install_crd(&client).await;
 }
 
-/// What kubectl prints, with something on its standard input.
+/// What kubectl prints, with something on its standard input. An API server lists a new CRD in its discovery and in its OpenAPI a
+/// moment after it serves the CRD's objects.
 async fn kubectl(arguments: &[&str], input: &str) -> String {
+    const NOT_LISTED_YET: [&str; 2] = ["the server doesn't have a resource type", "couldn't find resource for"];
+    let listed = async {
+        loop {
+            let output = kubectl_once(arguments, input).await;
+            let (shown, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            if output.status.success() {
+                return shown;
+            }
+            assert!(NOT_LISTED_YET.iter().any(|words| errors.contains(words)), "kubectl {arguments:?}: {shown}{errors}");
+        }
+    };
+    within(PATIENCE, listed).await.expect("kubectl knows the short name")
+}
+
+/// kubectl looks up short names in its cache alone, which may be older than the CRD, so it gets an empty one.
+async fn kubectl_once(arguments: &[&str], input: &str) -> Output {
+    let cache = std::env::temp_dir().join(unique("kubectl-cache"));
     let mut child = tokio::process::Command::new("kubectl")
         .arg("--kubeconfig")
         .arg(environment().kubeconfig)
+        .arg("--cache-dir")
+        .arg(&cache)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -332,9 +352,8 @@ async fn kubectl(arguments: &[&str], input: &str) -> String {
         .expect("kubectl is on the PATH: run this with `cargo sandbox exec`");
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     let output = child.wait_with_output().await.unwrap();
-    let (shown, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success(), "kubectl {arguments:?}: {shown}{errors}");
-    shown
+    std::fs::remove_dir_all(&cache).unwrap();
+    output
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -185,6 +185,8 @@ impl Sandbox {
             .args(command)
             .env("PATH", format!("{}:{}:{path}", cache.kubernetes.display(), cache.kafka.join("bin").display()))
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
+            // kubectl keeps what an API server serves under its address, and that is the same in each sandbox.
+            .env("KUBECACHEDIR", self.dir.join("kubectl-cache"))
             .env("KAFKA_BOOTSTRAP_SERVERS", config::KAFKA.bootstrap_servers())
             .env("SANDBOX_NAME", &self.name)
             .env("SANDBOX_DIR", &self.dir)

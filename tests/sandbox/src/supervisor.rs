@@ -386,7 +386,9 @@ impl Supervisor {
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.kubernetes("kubectl").arg("--kubeconfig").arg(self.dir.join("kubeconfig")).args(arguments).output()?;
+        let mut command = self.kubernetes("kubectl");
+        command.arg("--kubeconfig").arg(self.dir.join("kubeconfig")).arg("--cache-dir").arg(self.dir.join("kubectl-cache"));
+        let output = command.args(arguments).output()?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr));
         }
