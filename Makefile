@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons image clean-sandbox
+.PHONY: help demo test soak test-ecosystem test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -57,6 +57,10 @@ crd: ## generates crds/ from the Rust types
 reasons: ## generates docs/reasons.md from the Rust types
 	cargo run --quiet -- reasons > docs/reasons.md.new
 	mv docs/reasons.md.new docs/reasons.md
+
+metrics: ## generates docs/metrics.md from the Rust types
+	cargo run --quiet -- metrics > docs/metrics.md.new
+	mv docs/metrics.md.new docs/metrics.md
 
 image: ## builds the operator's image from the Dockerfile, as a user would
 	buildah build --tag offset-reset-operator:dev .

@@ -26,6 +26,8 @@ pub enum Command {
     Crd,
     /// Prints the page that explains every reason in the status, as Markdown.
     Reasons,
+    /// Prints the page that lists every metric, as Markdown.
+    Metrics,
     /// Serves as a Kafka client of the operator that has started this process: see `kafka::serve`.
     #[command(hide = true)]
     KafkaClient(Logs),

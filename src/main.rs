@@ -30,6 +30,10 @@ fn main() -> ExitCode {
             print!("{}", api::reasons_page());
             ExitCode::SUCCESS
         }
+        Command::Metrics => {
+            print!("{}", observability::metrics_page());
+            ExitCode::SUCCESS
+        }
         Command::Run(config) => {
             // This program, even when its file was replaced since the start.
             operate(Config { program: Some("/proc/self/exe".into()), ..config })

@@ -192,9 +192,11 @@ apart() {
 
 # The suites that share an API server and a broker of each line of Kafka: sandbox's name.
 shared_suites() {
+  PROMETHEUS=$(sandbox prometheus)
+  export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
-  real "$1" admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: namespaced:: \
-    process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
+  real "$1" admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: monitoring:: \
+    namespaced:: process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
 }
 
 integration() {

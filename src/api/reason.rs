@@ -244,6 +244,12 @@ reasons! {
         /// message says that the restore was refused: then scale the workload to the count that it
         /// names.
         OrphanedHold,
+        /// `ttlSecondsAfterFinished` of the finished OffsetReset has passed, and the API server
+        /// refuses to let the operator delete it.
+        ///
+        /// Nothing is held and no offset is changed. The operator tries again every ten minutes.
+        /// Allow it to delete OffsetResets (`deploy/rights`), or delete the object yourself.
+        NotDeleted,
         /// All pods of the targets are ready and the group has as many members as these pods had
         /// before the reset.
         ///
@@ -454,12 +460,6 @@ reasons! {
         /// Nothing is committed on the other cluster, and the replicas are restored. Create the
         /// reset again under a new name.
         ClusterChanged,
-        /// `ttlSecondsAfterFinished` of the finished OffsetReset has passed, and the API server
-        /// refuses to let the operator delete it.
-        ///
-        /// Nothing is held and no offset is changed. The operator tries again every ten minutes.
-        /// Allow it to delete OffsetResets (`deploy/rights`), or delete the object yourself.
-        NotDeleted,
         /// A topic was deleted and created again after the plan was made, or after the reset that
         /// is to be undone: its id is another one.
         ///

@@ -215,6 +215,21 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All phases, in their order.
+    pub const ALL: [Self; 11] = [
+        Self::Pending,
+        Self::Planning,
+        Self::Planned,
+        Self::Stopping,
+        Self::Draining,
+        Self::Resetting,
+        Self::Restoring,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Unknown,
+    ];
+
     /// Whether the phase is final: nothing will be stopped or committed any more.
     #[must_use]
     pub fn is_terminal(self) -> bool {

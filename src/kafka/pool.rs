@@ -60,6 +60,15 @@ impl Pool {
         self.close_idle_at(Instant::now()).await;
     }
 
+    /// How many clients run as processes of their own.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        match &self.kind {
+            Kind::Native(_) => 0,
+            Kind::Subprocess(launcher) => launcher.running(),
+        }
+    }
+
     async fn close_idle_at(&self, now: Instant) {
         self.clients.lock().await.retain(|_, (client, used)| Arc::strong_count(client) > 1 || now.duration_since(*used) < IDLE);
     }

@@ -58,6 +58,7 @@ pub use phases::{
     planning::PLANNING_TIMEOUT,
     read_back::{MAX_COMMITS, stands},
 };
+pub use plan::replica_owners::{SCALERS, scaled_up_by};
 
 /// Decides what to do next.
 ///

@@ -119,7 +119,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let liveness = Liveness::default();
         let (readiness, stop) = (Readiness::waiting_for(&["crd", "controller"]), CancellationToken::new());
-        let server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), Metrics::new(), stop.clone()));
+        let server = tokio::spawn(serve(listener, readiness.clone(), liveness.clone(), Metrics::new(&[], &[]), stop.clone()));
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("waiting for: controller, crd"), "{answer}");

@@ -7,5 +7,5 @@ mod telemetry;
 
 pub use health::{Readiness, serve};
 pub use liveness::{Liveness, PassUnderWay};
-pub use metrics::{Metrics, PassGuard};
+pub use metrics::{CountClients, Current, Metrics, PassGuard, ReadCurrent, metrics_page};
 pub use telemetry::{LogFormat, LogTo, init};

@@ -66,6 +66,7 @@ pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<
 pub fn forget_reset(context: &Context, namespace: &str, name: &str) {
     context.slots.forget(&ObjectRef::new(name).within(namespace));
     context.looks.forget(&ObjectRef::new(name).within(namespace));
+    context.metrics.forget(&format!("{namespace}/{name}"));
     context.backoff.reset(&BackoffKey::reset(namespace, name));
 }
 

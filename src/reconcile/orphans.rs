@@ -142,6 +142,7 @@ async fn restore(
                 hold.replicas,
                 hold.others("")
             );
+            context.metrics.orphan_restored();
             report(context, namespace, target, hold, "restored a workload whose OffsetReset no longer exists", &message);
             Ok(Action::requeue(Duration::ZERO))
         }

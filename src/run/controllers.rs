@@ -21,6 +21,7 @@ use kube::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    current::Watches,
     error::chain,
     receipts::expire_receipts,
     scope::{Guarded, api},
@@ -39,12 +40,14 @@ use crate::{
 /// That of the holds does not wait for the CRD.
 pub(super) async fn run_controllers(client: Client, config: &Config, context: Arc<Context>, signals: Signals<'_>) {
     let Signals { served, stop } = signals;
+    let watches = Watches::default();
+    let _shown = watches.shown_in(&context.metrics);
     // Each namespace has controllers of its own, because a watch covers one namespace or all.
     let each = config.scopes().into_iter().map(|scope| {
-        let watched = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
+        let scope_of = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
         let controllers = (
-            control_resets(watched(), Arc::clone(&context), stop.clone()),
-            control_holds(watched(), Arc::clone(&context), stop.clone()),
+            control_resets(scope_of(), Arc::clone(&context), &watches, stop.clone()),
+            control_holds(scope_of(), Arc::clone(&context), &watches, stop.clone()),
         );
         let resets = async {
             tokio::select! {
@@ -112,11 +115,12 @@ async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'stat
 ///
 /// Targets of other kinds are not watched: which kinds there will be is unknown, and so is whether the operator may list them.
 /// Passes read them again every one or two seconds during a hold, and right before every commit.
-async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: CancellationToken) {
+async fn control_resets(scope: WatchScope, context: Arc<Context>, watches: &Watches, stop: CancellationToken) {
     let any = watcher::Config::default;
     let controller = Controller::new(scope.api::<Guarded>(), any());
     let (store, sets, others, filled) = (controller.store(), controller.store(), controller.store(), controller.store());
     context.resets.add_watch(scope.namespace.clone(), controller.store());
+    watches.add_resets(controller.store());
     let run = controller
         // Without a limit here: each pass waits for a slot of `reconcile::Slots`.
         .with_config(ControllerConfig::default().concurrency(0))
@@ -142,6 +146,7 @@ async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: Cancella
                     tracing::warn!(
                         namespace = object.namespace,
                         name = object.name,
+                        uid = object.extra.uid,
                         category = error.category(),
                         error = chain(&error),
                         "reconcile failed; retrying"
@@ -173,10 +178,11 @@ where
 }
 
 /// The controller of the Leases of holds, so that no workload stays at zero for an OffsetReset that is gone.
-async fn control_holds(scope: WatchScope, context: Arc<Context>, stop: CancellationToken) {
+async fn control_holds(scope: WatchScope, context: Arc<Context>, watches: &Watches, stop: CancellationToken) {
     let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
     let controller = Controller::new(scope.api::<Lease>(), holds);
     let (store, filled) = (controller.store(), controller.store());
+    watches.add_leases(controller.store());
     let run = controller
         .with_config(ControllerConfig::default().concurrency(scope.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())

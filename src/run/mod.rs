@@ -1,7 +1,9 @@
 //! Wires the parts together, and shuts them down in order.
 
 mod controllers;
+mod current;
 mod error;
+mod measured;
 mod policies;
 mod receipts;
 mod scope;
@@ -16,7 +18,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Client, api::ListParams};
+use kube::{Client, api::ListParams, client::ClientBuilder};
 use rustix::io::Errno;
 use tokio::{
     net::TcpListener,
@@ -26,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     controllers::run_controllers,
+    measured::{KAFKA_CALLS, MeasureRequests, MeasuredKafka},
     policies::watch_policies,
     scope::{Guarded, api},
     signals::Signals,
@@ -37,6 +40,7 @@ use crate::{
         Announcer, Claims, ConfigMaps, InUse, Policies, Receipts, Reports, Resets, ScaledObjects, Secrets, Targets,
         leader::{self, Candidate, Leadership, Terms},
     },
+    machine,
     observability::{Liveness, Metrics, Readiness, serve},
     reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, keep_install},
 };
@@ -67,7 +71,10 @@ const SILENT_TURNS: u32 = 4;
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let client = Client::try_default().await.map_err(Error::Client)?;
+    let metrics = new_metrics();
+    let configuration = kube::Config::infer().await.map_err(|error| Error::Client(kube::Error::InferConfig(error)))?;
+    let builder = ClientBuilder::try_from(configuration).map_err(Error::Client)?;
+    let client = builder.with_layer(&MeasureRequests(metrics.clone())).build();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
@@ -80,7 +87,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::info!("shutting down: finishing reconciles in progress");
         stopper.cancel();
     });
-    Box::pin(operate(client, config, stop)).await
+    Box::pin(operate_measured(client, config, metrics, stop)).await
 }
 
 /// Runs with a client until `stop` is cancelled. Then the passes in progress finish, the leader lease is released if there is
@@ -89,6 +96,16 @@ pub async fn run(config: Config) -> Result<(), Error> {
 /// # Errors
 /// When it cannot start, and when the leader lease is lost; then the passes do not finish.
 pub async fn operate(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
+    Box::pin(operate_measured(client, config, new_metrics(), stop)).await
+}
+
+/// The metrics of an operator, all at zero.
+#[must_use]
+pub fn new_metrics() -> Metrics {
+    Metrics::new(&KAFKA_CALLS, &machine::SCALERS)
+}
+
+async fn operate_measured(client: Client, config: Config, metrics: Metrics, stop: CancellationToken) -> Result<(), Error> {
     let leadership = leadership(&config);
     let allowed = leadership.clone();
     let allowance = Arc::new(move || allowed.left());
@@ -96,8 +113,10 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
         Some(program) => Pool::subprocesses(program.clone(), config.client_arguments(), allowance),
         None => Pool::allowing(allowance),
     });
+    let counted = Arc::clone(&pool);
+    metrics.count_clients(Box::new(move || counted.processes()));
     let closer = tokio::spawn(close_idle_clients(Arc::clone(&pool), stop.clone()));
-    let result = Box::pin(operate_as(client, config, pool, leadership, stop.clone())).await;
+    let result = Box::pin(operate_as(client, config, pool, (leadership, metrics), stop.clone())).await;
     stop.cancel();
     let _ = closer.await;
     result
@@ -109,7 +128,7 @@ pub async fn operate(client: Client, config: Config, stop: CancellationToken) ->
 /// As [`operate`].
 pub async fn operate_on(client: Client, config: Config, kafka: Arc<dyn Connector>, stop: CancellationToken) -> Result<(), Error> {
     let leadership = leadership(&config);
-    Box::pin(operate_as(client, config, kafka, leadership, stop)).await
+    Box::pin(operate_as(client, config, kafka, (leadership, new_metrics()), stop)).await
 }
 
 fn leadership(config: &Config) -> Leadership {
@@ -120,13 +139,14 @@ async fn operate_as(
     client: Client,
     config: Config,
     kafka: Arc<dyn Connector>,
-    leadership: Leadership,
+    (leadership, metrics): (Leadership, Metrics),
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let kafka: Arc<dyn Connector> = Arc::new(MeasuredKafka { connector: kafka, metrics: metrics.clone() });
     let namespaces = if config.namespaces.is_empty() { "all".to_owned() } else { config.namespaces.join(",") };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces, "starting");
     let candidate = candidate(&client, &config)?;
-    let (metrics, liveness) = (Metrics::new(), Liveness::default());
+    let liveness = Liveness::default();
     let readiness = Readiness::waiting_for(if candidate.is_some() { &["crd", "lease"] } else { &["crd"] });
     let listener = listen(config.http_address).await.map_err(|error| Error::Listen(error, config.http_address))?;
     // The HTTP server stops last, so that probes are answered until then.

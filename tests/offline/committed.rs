@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use offset_reset_operator::{
     api::{OffsetReset, crd_yaml, reasons_page},
     machine::request::Request,
+    observability::metrics_page,
 };
 
 fn root() -> &'static Path {
@@ -21,6 +22,12 @@ fn the_committed_crd_is_current() {
 fn the_committed_page_of_reasons_is_current() {
     let committed = fs::read_to_string(root().join("docs/reasons.md")).unwrap();
     assert_eq!(committed, reasons_page(), "docs/reasons.md is stale: run `make reasons` and commit it");
+}
+
+#[test]
+fn the_committed_page_of_metrics_is_current() {
+    let committed = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    assert_eq!(committed, metrics_page(), "docs/metrics.md is stale: run `make metrics` and commit it");
 }
 
 #[test]

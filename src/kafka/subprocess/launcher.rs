@@ -59,6 +59,11 @@ impl Places {
         Self { any: semaphore(MAX_PROCESSES - RESERVED), reserved: semaphore(RESERVED), unproven: semaphore(MAX_UNPROVEN) }
     }
 
+    /// How many processes have a place.
+    fn taken(&self) -> usize {
+        (MAX_PROCESSES - RESERVED - self.any.available_permits()) + (RESERVED - self.reserved.available_permits())
+    }
+
     /// Waits for the right to start a process for a cluster of which no broker has answered yet;
     /// `None` where it needs none. The semaphores are never closed.
     async fn unproven(&self, standing: &Standing) -> Option<OwnedSemaphorePermit> {
@@ -87,6 +92,11 @@ impl Launcher {
     pub fn new(program: PathBuf, arguments: Vec<String>, allowance: Allowance) -> Self {
         let (places, memory) = (Places::new(), Arc::default());
         Self { program: Program { path: program, arguments }, allowance, places, memory, started: Mutex::default() }
+    }
+
+    /// How many processes run.
+    pub fn running(&self) -> usize {
+        self.places.taken()
     }
 
     /// Starts a process, if necessary in the place of an idle one.
@@ -147,7 +157,7 @@ mod tests {
     async fn silent_brokers_take_no_place_of_clusters_that_work_and_neither_those_of_resets_that_hold() {
         let (places, unknown) = (Places::new(), Standing::default());
         let mut silent: Vec<Slot> = std::iter::from_fn(|| take(&places, &unknown)).take(100).collect();
-        assert_eq!(silent.len(), MAX_UNPROVEN);
+        assert_eq!((silent.len(), places.taken()), (MAX_UNPROVEN, MAX_UNPROVEN));
         // A broker of one of them answers.
         silent[0].unproven = None;
         silent.extend(take(&places, &unknown));
@@ -158,7 +168,7 @@ mod tests {
         assert_eq!(works.len(), MAX_PROCESSES - RESERVED - silent.len());
         holding.prefer();
         let held: Vec<Slot> = std::iter::from_fn(|| take(&places, &holding)).take(100).collect();
-        assert_eq!(held.len(), RESERVED);
+        assert_eq!((held.len(), places.taken()), (RESERVED, MAX_PROCESSES));
         drop(works);
         assert!(take(&places, &holding).is_some(), "it may have any other place too");
     }

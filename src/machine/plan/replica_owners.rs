@@ -42,6 +42,31 @@ fn known(owner: &FieldOwner) -> Option<Known> {
     }
 }
 
+/// The kinds of clients that [`scaled_up_by`] tells apart.
+pub const SCALERS: [&str; 7] = ["argocd", "flux", "helm", "keda", "hpa", "kubectl", "other"];
+
+/// The kind of client that has set a workload's replicas since a time, for a metric: one of [`SCALERS`]. It is `other` where the
+/// API server records no field manager.
+#[must_use]
+pub fn scaled_up_by(about: &WorkloadDetails, since: Timestamp) -> &'static str {
+    match late_scalers(about, since).first().and_then(|owner| known(owner)) {
+        Some(Known::ArgoCd) => "argocd",
+        Some(Known::Flux) => "flux",
+        Some(Known::FluxHelm | Known::Helm) => "helm",
+        Some(Known::Keda) => "keda",
+        Some(Known::Autoscaler) => "hpa",
+        Some(Known::Kubectl) => "kubectl",
+        None => "other",
+    }
+}
+
+/// The latest clients that have set a workload's replicas since a time.
+fn late_scalers(about: &WorkloadDetails, since: Timestamp) -> Vec<&FieldOwner> {
+    let first = since.checked_sub(SKEW).unwrap_or(Timestamp::MIN);
+    let late = |owner: &&FieldOwner| owner.time.map_or(owner.subresource.is_some(), |time| time >= first);
+    about.scalers.iter().filter(late).take(NAMED).collect()
+}
+
 /// What keeps a client from setting the replicas.
 fn advice(known: Known) -> &'static str {
     match known {
@@ -104,9 +129,7 @@ pub(in crate::machine) struct Responsible {
 /// write through `scale` has no time.
 #[must_use]
 pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp) -> Responsible {
-    let first = since.checked_sub(SKEW).unwrap_or(Timestamp::MIN);
-    let late = |owner: &&FieldOwner| owner.time.map_or(owner.subresource.is_some(), |time| time >= first);
-    let owners: Vec<&FieldOwner> = about.scalers.iter().filter(late).take(NAMED).collect();
+    let owners = late_scalers(about, since);
     if owners.is_empty() {
         return Responsible { who: "another controller or a user".into(), advice: unrecorded(about) };
     }

@@ -40,6 +40,7 @@ pub(super) async fn act(
                     tracing::info!(
                         namespace,
                         name = reset.name_any(),
+                        uid = reset.uid(),
                         "deleted an OffsetReset: its ttlSecondsAfterFinished has passed"
                     );
                 }
@@ -48,6 +49,7 @@ pub(super) async fn act(
                     tracing::warn!(
                         namespace,
                         name = reset.name_any(),
+                        uid = reset.uid(),
                         why,
                         "the API server refused to delete a finished OffsetReset whose ttlSecondsAfterFinished has passed"
                     );
@@ -108,11 +110,7 @@ pub(super) async fn act(
             context.require_leadership()?;
             // Awaited to its end: a commit must not land after the restore.
             match admin.commit(&request.group, offsets).await {
-                Ok(answers) => {
-                    let accepted = answers.values().filter(|answer| answer.is_ok()).count();
-                    context.metrics.partitions_committed(accepted as u64);
-                    Ok(Answer::Committed(answers))
-                }
+                Ok(answers) => Ok(Answer::Committed(answers)),
                 Err(error) => Ok(Answer::CommitFailed(error)),
             }
         }

@@ -7,12 +7,13 @@
 //! meanwhile.
 
 mod act;
+mod count;
 mod kafka_queries;
 mod observe;
 mod persist;
 mod read_targets;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::{
     Resource, ResourceExt,
     core::{DeserializeGuard, ObjectMeta},
@@ -63,6 +64,7 @@ struct Course {
 /// A phase that was entered.
 struct Entered {
     phase: Phase,
+    at: Timestamp,
     reason: &'static str,
     /// The message of the status.
     detail: String,
@@ -189,7 +191,7 @@ async fn step(
     let rank = rank_after(&course.reset, &course.state.status, &decision.status);
     if may_go_on && changed && decision.goes_on_unwritten(phase) {
         context.slots.remember(key, rank);
-        return Ok(Next::Step(Box::new(course.ahead(decision))));
+        return Ok(Next::Step(Box::new(course.ahead(decision, (context.clock)()))));
     }
     let Some((course, decision)) = Box::pin(record(context, course, request.as_ref().ok(), decision, &seen)).await? else {
         return Ok(Next::Conflict);
@@ -214,7 +216,7 @@ async fn step(
     // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
     if may_go_on && !reread && after.goes_on_unwritten(course.state.status.phase) {
-        return Ok(Next::Step(Box::new(course.ahead(after))));
+        return Ok(Next::Step(Box::new(course.ahead(after, (context.clock)()))));
     }
     let recorded = Box::pin(record(context, course, request.as_ref().ok(), after, &seen)).await?;
     drop(lock);
@@ -247,8 +249,8 @@ fn rank_after(reset: &OffsetReset, old: &OffsetResetStatus, status: &OffsetReset
 
 impl Course {
     /// Goes on with a decision's status, which is not written yet.
-    fn ahead(mut self, decision: Decision) -> Self {
-        self.entered.extend(entered(&self.state.status, &decision.status));
+    fn ahead(mut self, decision: Decision, now: Timestamp) -> Self {
+        self.entered.extend(entered(&self.state.status, &decision.status, now));
         self.notes.extend(decision.notes);
         self.state.status = decision.status;
         self
@@ -270,9 +272,9 @@ impl Course {
 }
 
 /// The phase that a change of the status enters.
-fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus) -> Option<Entered> {
+fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus, at: Timestamp) -> Option<Entered> {
     let phase = new.phase.filter(|_| new.phase != old.phase)?;
-    Some(Entered { phase, reason: new.reason.map_or("", |reason| reason.as_str()), detail: new.explanation() })
+    Some(Entered { phase, at, reason: new.reason.map_or("", |reason| reason.as_str()), detail: new.explanation() })
 }
 
 /// Removes the operator's finalizer from an object that cannot be decoded and is being deleted, once the controller of the Leases
@@ -291,7 +293,7 @@ async fn release_undecodable(meta: &ObjectMeta, context: &Context) -> Result<Opt
     context.require_leadership()?;
     match context.resets.remove_finalizer(meta).await.map_err(Error::Finalizer)? {
         WriteOutcome::Done(()) => {
-            tracing::info!(namespace, name = meta.name, "removed the finalizer of a deleted object that cannot be decoded");
+            tracing::info!(namespace, name = meta.name, uid, "removed the finalizer of a deleted object that cannot be decoded");
             Ok(Some(Action::await_change()))
         }
         WriteOutcome::Stale => Ok(Some(Action::requeue(AFTER_NO_CHANGE))),
@@ -330,11 +332,11 @@ async fn record(
         WriteOutcome::Stale => return Ok(None),
         WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => return Err(Error::Unrecordable(why)),
     };
-    phases.extend(entered(&state.status, &stored.status));
-    for phase in phases {
-        log_phase(&reset, &phase);
-        count_phase(context, phase.phase, &stored.status);
+    phases.extend(entered(&state.status, &stored.status, (context.clock)()));
+    for phase in &phases {
+        log_phase(&reset, phase);
     }
+    count::count(context, &reset, phases.iter().map(|entered| (entered.phase, entered.at)), &old, &stored.status, seen);
     notes.extend(decision.notes.iter().cloned());
     if stored.status != old {
         context.announcer.announce(&reset, &stored.status.targets, &notes);
@@ -348,23 +350,12 @@ fn log_phase(reset: &OffsetReset, entered: &Entered) {
     tracing::info!(
         namespace = reset.namespace(),
         name = reset.name_any(),
+        uid = reset.uid(),
         phase = entered.phase.as_str(),
         reason = entered.reason,
         detail = entered.detail,
         "phase changed"
     );
-}
-
-fn count_phase(context: &Context, phase: Phase, status: &OffsetResetStatus) {
-    context.metrics.entered(phase);
-    if phase.is_terminal() {
-        context.metrics.finished(phase, status.reason.map_or("", |reason| reason.as_str()));
-        if let Some(hold) = &status.hold
-            && let Some(end) = &hold.end_time
-        {
-            context.metrics.downtime(end.0.duration_since(hold.start_time.0).as_secs_f64());
-        }
-    }
 }
 
 fn requeue(decision: &Decision, changed: bool) -> Action {
@@ -402,7 +393,7 @@ mod tests {
     #[test]
     fn the_json_line_of_a_phase_has_each_key_once() {
         let reset: OffsetReset = serde_json::from_value(json!({
-            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "replay", "namespace": "shop"},
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "replay", "namespace": "shop", "uid": "0-1"},
             "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
             "status": {"observedGeneration": 1, "phase": "Draining", "reason": "WaitingForGroup", "message": "1 of 3 members"},
         }))
@@ -411,11 +402,11 @@ mod tests {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            let entered = entered(&OffsetResetStatus::default(), reset.status.as_ref().unwrap());
+            let entered = entered(&OffsetResetStatus::default(), reset.status.as_ref().unwrap(), Timestamp::UNIX_EPOCH);
             log_phase(&reset, &entered.unwrap());
         });
         let line = String::from_utf8(log.0.lock().clone()).unwrap();
-        let keys = ["message", "detail", "phase", "reason", "namespace", "name"];
+        let keys = ["message", "detail", "phase", "reason", "namespace", "name", "uid"];
         assert!(keys.iter().all(|key| line.matches(&format!("\"{key}\":")).count() == 1), "{line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&line["message"], &line["detail"]), (&json!("phase changed"), &json!("1 of 3 members")));

@@ -130,7 +130,8 @@ impl Process {
         self.ask("/metrics").await.is_some_and(|answer| answer.contains("\noffset_reset_leader 0\n"))
     }
 
-    async fn until(&self, what: &str, path: &str, wished: impl Fn(&str) -> bool) {
+    /// Waits until a page answers as it should.
+    pub async fn until(&self, what: &str, path: &str, wished: impl Fn(&str) -> bool) {
         let waiting = async {
             while !self.ask(path).await.is_some_and(|answer| wished(&answer)) {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -24,7 +24,6 @@ use offset_reset_operator::{
     kafka::{Allowance, Connection, Connector, GroupAdmin, Pool},
     kubernetes::leader::{Leadership, Lost},
     machine::facts::{Committed, KafkaError, TopicPartition},
-    observability::Metrics,
     reconcile::{Context, Error as PassError, reconcile, reconcile_hold},
     run,
 };
@@ -463,7 +462,7 @@ async fn pass(idle: &Idle, name: &str, context: &Arc<Context>) -> Result<(), Pas
 
 fn context(idle: &Idle, kafka: Arc<dyn Connector>, leadership: &Leadership) -> Arc<Context> {
     let config = config(&idle.namespace, &[]);
-    Arc::new(run::context(&idle.client, &config, kafka, Metrics::new(), leadership.clone()))
+    Arc::new(run::context(&idle.client, &config, kafka, run::new_metrics(), leadership.clone()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod kafka_tool;
 mod kills;
 mod leader;
 mod logs;
+mod monitoring;
 mod namespaced;
 mod outages;
 mod process;

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use crate::{
     build::{Cache, cache_dir, key},
     config::PAUSE_IMAGE,
+    debian::{run, unpack},
     instance::Sandbox,
 };
 
@@ -155,24 +156,6 @@ fn collect(dir: &Path, into: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Downloads Debian packages and unpacks them.
-fn unpack(packages: &[&str], root: &Path) -> Result<()> {
-    let debs = root.with_extension("debs");
-    fs::create_dir_all(&debs)?;
-    fs::create_dir_all(root)?;
-    let download = || run(Command::new("apt-get").arg("download").args(packages).current_dir(&debs));
-    // A machine whose lists were never fetched knows no packages.
-    if download().is_err() {
-        run(Command::new("apt-get").args(["update", "-qq"]))?;
-        download()?;
-    }
-    for deb in fs::read_dir(&debs)? {
-        run(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(root))?;
-    }
-    fs::remove_dir_all(&debs)?;
-    Ok(())
-}
-
 /// Builds an image with buildah, in a store of our own, and saves it as an archive named by what it is made of.
 fn archive(
     name: &str,
@@ -222,17 +205,4 @@ fn buildah(dir: &Path) -> Command {
     let mut buildah = Command::new("buildah");
     buildah.arg("--root").arg(dir.join("store")).arg("--runroot").arg(dir.join("run")).args(["--storage-driver", "vfs"]);
     buildah
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    if !output.status.success() {
-        bail!(
-            "{command:?} failed ({}):\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
 }

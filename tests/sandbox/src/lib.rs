@@ -7,6 +7,7 @@
 //! | `build` | builds the pinned parts once, into a cache outside the checkout |
 //! | `ecosystem` | KEDA and Flux, which only some tests need, in the same cache |
 //! | `packages` | installs what is missing of the system, or says what is missing |
+//! | `debian` | programs out of Debian's packages, without installing them |
 //! | `pki`, `config` | certificates and configuration files |
 //! | `broker` | asks Kafka whether it serves groups yet |
 //! | `supervisor` | the first process of the namespaces: starts the parts, waits until they serve, reaps |
@@ -18,6 +19,7 @@ mod broker;
 pub mod build;
 mod config;
 mod control;
+pub mod debian;
 mod ecosystem;
 pub mod environment;
 pub mod images;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use sandbox::{Ecosystem, Makeup, Order, Sandbox, build::Cache, images, supervisor};
+use sandbox::{Ecosystem, Makeup, Order, Sandbox, build::Cache, debian, images, supervisor};
 
 /// A real single-node Kubernetes and a real Apache Kafka on this machine, for tests, demo and benchmarks.
 #[derive(Parser)]
@@ -39,6 +39,8 @@ enum Verb {
         #[command(flatten)]
         makeup: Makeup,
     },
+    /// Prints the folder of Debian's Prometheus and promtool, for the tests of the alerts and the dashboard.
+    Prometheus,
     /// Runs a command inside, with `KUBECONFIG` and `KAFKA_BOOTSTRAP_SERVERS` set, kubectl and Kafka's tools on the PATH.
     Exec {
         /// The command.
@@ -135,6 +137,10 @@ fn run() -> Result<()> {
             let cache = Cache::locate();
             cache.ensure_kafka()?;
             println!("{}", cache.kafka.join("bin").display());
+            Ok(())
+        }
+        Verb::Prometheus => {
+            println!("{}", debian::prometheus()?.display());
             Ok(())
         }
         Verb::Up { makeup } => sandbox.up(makeup),

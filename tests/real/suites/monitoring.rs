@@ -1,0 +1,269 @@
+//! The metrics of a real operator, as they are served, and as a real Prometheus reads them: every expression of the dashboard and of
+//! the alerts in `deploy/monitoring`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use kube::{Api, Client, api::PostParams};
+use offset_reset_operator::{
+    api::OffsetReset,
+    machine::facts::{Committed, TopicPartition},
+};
+use real_tests::{
+    PATIENCE,
+    broker::Broker,
+    consumers::{Consumed, Kind, Member},
+    deployment,
+    process::{Process, free_address},
+    reset, resets,
+    shop::succeeded,
+    unique, wait_for_end, with_namespace, within,
+};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/monitoring");
+
+/// A reset that holds a Deployment at zero for three seconds and then fails: a member that belongs to no pod keeps its group from
+/// becoming empty.
+struct Held {
+    api: Api<OffsetReset>,
+    stranger: Member,
+}
+
+impl Held {
+    async fn begin(admin: &Client, namespace: &str) -> Self {
+        let (topic, group) = consumed().await;
+        deployment(admin, namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "none"}]})).await;
+        let stranger = Member::start(&group, std::slice::from_ref(&topic), &Kind::default(), 7, Consumed::default());
+        let spec = json!({"sessionTimeout": "1s", "drainTimeout": "3s", "holdTimeout": "5m"});
+        let api = resets(admin, namespace);
+        let new = reset("held", &group, &json!([{"topic": topic, "offset": 3}]), &spec);
+        api.create(&PostParams::default(), &new).await.unwrap();
+        Self { api, stranger }
+    }
+
+    async fn end(self) -> OffsetReset {
+        let done = wait_for_end(&self.api, "held").await;
+        tokio::task::spawn_blocking(move || drop(self.stranger)).await.unwrap();
+        done
+    }
+}
+
+/// A topic with ten records, and a group that has consumed them all.
+async fn consumed() -> (String, String) {
+    let broker = Broker::default();
+    let (topic, group) = (broker.topic("metrics", 1).await, unique("metrics"));
+    broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
+    let all = Committed { offset: 10, metadata: "".into() };
+    let answers = broker.group_admin().await.commit(&group, &[(TopicPartition::new(&topic, 0), all)]).await.unwrap();
+    assert!(answers.values().all(Result::is_ok), "{answers:?}");
+    (topic, group)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_show_what_is_held_now_and_afterwards_how_that_ended() {
+    with_namespace(async |admin, namespace| {
+        let operator = Process::start(&["--namespace", &namespace]).await;
+        operator.until_leads().await;
+        let reset = Held::begin(&admin, &namespace).await;
+        let held = format!("offset_reset_held_workloads{{namespace=\"{namespace}\"}} 1\n");
+        let draining = format!("offset_reset_resets{{namespace=\"{namespace}\",phase=\"Draining\"}} 1\n");
+        operator.until("holding", "/metrics", |page| page.contains(&held) && page.contains(&draining)).await;
+        let page = operator.ask("/metrics").await.unwrap();
+        let deadline = format!("offset_reset_hold_deadline_timestamp_seconds{{namespace=\"{namespace}\"}} ");
+        let deadline: f64 = page.split_once(&deadline).expect(&page).1.lines().next().unwrap().parse().unwrap();
+        let recorded = reset.end().await.status.unwrap().hold.unwrap();
+        assert!((deadline - recorded.deadline.0.as_duration().as_secs_f64()).abs() < 1.5, "{deadline} {recorded:?}");
+
+        let none = format!("offset_reset_held_workloads{{namespace=\"{namespace}\"}} 0\n");
+        operator.until("through", "/metrics", |page| page.contains(&none)).await;
+        let page = operator.ask("/metrics").await.unwrap();
+        for line in [
+            "offset_reset_finished_total{phase=\"Failed\",reason=\"GroupNotEmpty\"} 1",
+            "offset_reset_finished_total{phase=\"Succeeded\",reason=\"Succeeded\"} 0",
+            "offset_reset_downtime_seconds_count 1",
+            "offset_reset_phase_duration_seconds_count{phase=\"Draining\"} 1",
+            "offset_reset_records_replayed_total 0",
+            "offset_reset_kafka_clients 1.0",
+        ] {
+            assert!(page.contains(&format!("\n{line}\n")), "{line} in\n{page}");
+        }
+        let number = |name: &str| -> f64 {
+            let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.unwrap_or_else(|| panic!("{name} in\n{page}")).parse().unwrap()
+        };
+        assert!(number("process_resident_memory_bytes") > 1e6 && number("process_open_fds") > 3.0, "{page}");
+        assert!(number("process_cpu_seconds_total") > 0.0 && number("process_max_fds") > 3.0, "{page}");
+        let age = jiff::Timestamp::now().as_duration().as_secs_f64() - number("process_start_time_seconds");
+        // The kernel counts the start in hundredths of a second after a boot time in whole seconds.
+        assert!((-2.0..600.0).contains(&age), "{age}");
+        assert!(number("offset_reset_kubernetes_requests_total{method=\"GET\",code=\"2xx\"}") > 3.0, "{page}");
+        assert!(number("offset_reset_kafka_request_duration_seconds_count{call=\"describe_group\"}") > 1.0, "{page}");
+        operator.signal("TERM").await;
+        assert_eq!(operator.ended().await.status.code(), Some(0));
+    })
+    .await;
+}
+
+/// Debian's Prometheus: the folder of its programs.
+fn programs() -> PathBuf {
+    std::env::var_os("PROMETHEUS").expect("PROMETHEUS is the folder that `cargo sandbox prometheus` prints").into()
+}
+
+/// A new folder with the rules as Prometheus reads them, out of the PrometheusRule.
+fn rules() -> PathBuf {
+    let dir = std::env::temp_dir().join(unique("monitoring"));
+    fs::create_dir(&dir).unwrap();
+    let rule: Value =
+        serde_saphyr::from_str(&fs::read_to_string(Path::new(MONITORING).join("prometheus-rule.yaml")).unwrap()).unwrap();
+    // JSON is YAML.
+    fs::write(dir.join("rules.yaml"), rule["spec"].to_string()).unwrap();
+    dir
+}
+
+async fn promtool(dir: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(programs().join("promtool")).args(arguments).current_dir(dir).output().await.unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "promtool {arguments:?}: {}{words}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_alert_fires_when_it_should_and_only_then() {
+    let dir = rules();
+    let tests = fs::read_to_string(Path::new(MONITORING).join("alerts_test.yaml")).unwrap();
+    fs::write(dir.join("alerts_test.yaml"), &tests).unwrap();
+    println!("{}", promtool(&dir, &["check", "rules", "rules.yaml"]).await);
+    println!("{}", promtool(&dir, &["test", "rules", "alerts_test.yaml"]).await);
+    let rules: Value = serde_json::from_str(&fs::read_to_string(dir.join("rules.yaml")).unwrap()).unwrap();
+    let tests: Value = serde_saphyr::from_str(&tests).unwrap();
+    let tests: Vec<&Value> =
+        tests["tests"].as_array().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_array().unwrap()).collect();
+    let alerts = rules["groups"][0]["rules"].as_array().unwrap();
+    for alert in alerts {
+        let name = alert["alert"].as_str().unwrap();
+        let fires = |expected: bool| {
+            let of_it = tests.iter().filter(|test| test["alertname"] == name);
+            of_it.filter(|test| test["exp_alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()) == expected).count()
+        };
+        assert!(fires(true) > 0 && fires(false) > 0, "{name} is tested both ways");
+        let page = alert["annotations"]["runbook"].as_str().unwrap();
+        let page =
+            fs::read_to_string(Path::new(MONITORING).join("../..").join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(
+            page.starts_with(&format!("# {name}\n")) && page.contains(alert["expr"].as_str().unwrap()),
+            "the runbook of {name}"
+        );
+    }
+    assert!(alerts.len() > 10);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// A Prometheus that scrapes one operator every half second.
+struct Prometheus {
+    _server: Child,
+    url: String,
+    dir: PathBuf,
+}
+
+impl Prometheus {
+    async fn scraping(operator: &Process) -> Self {
+        let (dir, address) = (rules(), free_address().await);
+        let configuration = json!({
+            "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+            "rule_files": ["rules.yaml"],
+            "scrape_configs": [{"job_name": "operator", "honor_labels": true, "static_configs": [{"targets": [operator.address]}]}],
+        });
+        fs::write(dir.join("prometheus.yaml"), configuration.to_string()).unwrap();
+        let server = Command::new(programs().join("prometheus"))
+            .args(["--config.file", "prometheus.yaml", "--storage.tsdb.path", "data", "--web.listen-address", &address])
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.join("log")).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let prometheus = Self { _server: server, url: format!("http://{address}"), dir };
+        let ready = async {
+            while !real_tests::process::ask(&address, "/-/ready").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, ready).await.expect("Prometheus is ready");
+        prometheus
+    }
+
+    /// The series that an expression has now.
+    async fn query(&self, expression: &str) -> Vec<Value> {
+        let answer = promtool(&self.dir, &["query", "instant", "--format", "json", &self.url, expression]).await;
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{expression}: {error}: {answer}"))
+    }
+
+    async fn until(&self, expression: &str) {
+        let waiting = async {
+            while self.query(expression).await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        };
+        assert!(within(PATIENCE, waiting).await.is_some(), "it never has a series: {expression}");
+    }
+}
+
+/// The expressions of the dashboard, for all namespaces, each with its panel's title.
+fn of_the_dashboard() -> Vec<(String, String)> {
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(Path::new(MONITORING).join("dashboard.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let asked = panels.flat_map(|panel| {
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        targets
+            .into_iter()
+            .map(|target| (panel["title"].as_str().unwrap().to_owned(), target["expr"].as_str().unwrap().to_owned()))
+    });
+    let annotations = dashboard["annotations"]["list"].as_array().unwrap().iter();
+    let annotated = annotations.map(|annotation| ("annotation".to_owned(), annotation["expr"].as_str().unwrap().to_owned()));
+    asked.chain(annotated).map(|(title, expression)| (title, expression.replace("$namespace", ".*"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_has_an_answer_to_every_expression_of_the_dashboard_and_the_first_failure_raises_its_alert() {
+    with_namespace(async |admin, namespace| {
+        let operator = Process::start(&["--namespace", &namespace]).await;
+        operator.until_leads().await;
+        let prometheus = Prometheus::scraping(&operator).await;
+        prometheus.until("offset_reset_leader == 1").await;
+        // Right before a panel would be asked for it, because an `increase` needs two samples.
+        prometheus.until("count_over_time(offset_reset_finished_total{reason=\"GroupNotEmpty\"}[1m]) >= 2").await;
+
+        let (topic, group) = consumed().await;
+        let new = reset("moved", &group, &json!([{"topic": topic, "offset": 3}]), &json!({"targetRefs": []}));
+        resets(&admin, &namespace).create(&PostParams::default(), &new).await.unwrap();
+        succeeded(&wait_for_end(&resets(&admin, &namespace), "moved").await);
+        let held = Held::begin(&admin, &namespace).await;
+        let of_a_hold = ["Next deadline", "Unfinished OffsetResets by phase", "annotation"];
+        let panels = of_the_dashboard();
+        assert!(panels.len() > 20, "{panels:?}");
+        for (title, expression) in panels.iter().filter(|(title, _)| of_a_hold.contains(&title.as_str())) {
+            println!("{title}: {expression}");
+            prometheus.until(expression).await;
+        }
+        held.end().await;
+        for (title, expression) in panels.iter().filter(|(title, _)| !of_a_hold.contains(&title.as_str())) {
+            println!("{title}: {expression}");
+            prometheus.until(expression).await;
+        }
+        prometheus.until("ALERTS{alertname=\"OffsetResetFailed\",reason=\"GroupNotEmpty\",alertstate=\"firing\"}").await;
+        prometheus.until("offset_reset_records_replayed_total == 7").await;
+        let quiet = prometheus.query("ALERTS{alertname!=\"OffsetResetFailed\",alertname!=\"OffsetResetPolicyMissing\"}").await;
+        assert!(quiet.is_empty(), "{quiet:?}");
+        operator.signal("TERM").await;
+        assert_eq!(operator.ended().await.status.code(), Some(0));
+        fs::remove_dir_all(&prometheus.dir).unwrap();
+    })
+    .await;
+}
