@@ -136,7 +136,8 @@ pub struct OffsetResetSpec {
     /// reset cannot be undone any more; the receipt remains. By default the OffsetReset is kept
     /// until a user deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    // With a maximum, because API servers before 1.34 do not enforce `format: int32`.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
 
     /// Distinguishes this run from an earlier run with the same name and spec. A reset with the

@@ -186,11 +186,14 @@ async fn create(api: &Api<DynamicObject>, spec: Value) -> Result<DynamicObject, 
 async fn what_cannot_be_is_refused_at_apply_in_words_that_say_what_to_write() {
     with_namespace(async |client, namespace| {
         let resource = ApiResource::erase::<OffsetReset>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+        let minor: u32 = client.apiserver_version().await.unwrap().minor.parse().unwrap();
         for (change, words) in refused() {
+            // Up to 1.33 an API server names the type of what breaks a rule of CEL, and not the value.
+            let words = if minor <= 33 { words.replace("\"(\"", "\"string\"") } else { words.to_owned() };
             match create(&api, changed(&change)).await {
                 Ok(_) => panic!("accepted: {change}"),
-                Err(error) => assert!(error.contains(words), "{change}\n  was refused with: {error}\n  instead of: {words}"),
+                Err(error) => assert!(error.contains(&words), "{change}\n  was refused with: {error}\n  instead of: {words}"),
             }
         }
     })
@@ -379,7 +382,7 @@ async fn kubectl_get_shows_how_far_a_reset_is_and_until_when_it_holds_the_consum
                 "replay orders Draining 0/3 WaitingForGroup 2126-11-24T18:10:00Z",
             ),
             (
-                vec!["get", "offsetresets", "-n", namespace, "-o", "wide"],
+                vec!["get", "offsetresets.offsetreset.dev", "-n", namespace, "-o", "wide"],
                 "NAME GROUP PHASE PROGRESS REASON UNTIL TARGETS REPLAYED SKIPPED CLAMPED DOWNTIME AGE MESSAGE",
                 "replay orders Draining 0/3 WaitingForGroup 2126-11-24T18:10:00Z Deployment/orders +2 24879 2880 1 12.3s",
             ),

@@ -19,12 +19,15 @@ struct Kubernetes {
     /// The version that its binaries report; the pinned module's.
     version: &'static str,
     module: [(&'static str, &'static str); 2],
+    /// What its API server is told beside the usual.
+    api_server: &'static [&'static str],
 }
 
 /// The newest version: all that a node needs.
 const NEWEST: Kubernetes = Kubernetes {
     version: "1.37.2",
     module: [("go.mod", include_str!("../modules/kubernetes/go.mod")), ("go.sum", include_str!("../modules/kubernetes/go.sum"))],
+    api_server: &[],
 };
 
 /// The oldest version that the operator supports: the API server and the controllers only.
@@ -33,6 +36,12 @@ const OLDEST: Kubernetes = Kubernetes {
     module: [
         ("go.mod", include_str!("../modules/kubernetes-oldest/go.mod")),
         ("go.sum", include_str!("../modules/kubernetes-oldest/go.sum")),
+    ],
+    // Off by default in this version, on in the newest. The operator does not need them; it tells users about autoscalers and
+    // policies that clusters may have with these.
+    api_server: &[
+        "--feature-gates=HPAScaleToZero=true,MutatingAdmissionPolicy=true",
+        "--runtime-config=admissionregistration.k8s.io/v1alpha1=true",
     ],
 };
 
@@ -84,6 +93,12 @@ pub fn has_node_parts() -> Result<()> {
         return Ok(());
     }
     bail!("Kubernetes {} is built without a kubelet: use --parts control-plane, or unset {WHICH_KUBERNETES}", wanted.version)
+}
+
+/// What the API server of the wanted version is told beside the usual.
+#[must_use]
+pub fn api_server_arguments() -> &'static [&'static str] {
+    Kubernetes::wanted().api_server
 }
 
 /// Where the parts are.

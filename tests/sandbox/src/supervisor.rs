@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::{
     broker,
-    build::Cache,
+    build::{self, Cache},
     config::{self, NODE, NODE_IP, SERVICE_CIDR, SERVICE_IP},
     control::{Ear, Order},
     ecosystem::{Ecosystem, flux_sources},
@@ -280,6 +280,7 @@ impl Supervisor {
             // In megabytes; one file, so that whoever reads it has all of it.
             "--audit-log-maxsize=2000".to_owned(),
         ]);
+        command.args(build::api_server_arguments());
         self.spawn("kube-apiserver", command)
     }
 

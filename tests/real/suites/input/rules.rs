@@ -89,13 +89,16 @@ fn breaches(schema: &Value, place: &Place, found: &mut Vec<Breach>) {
                 (json!(vec![refusals::sound()[&place[0]][0].clone(); size() + 1]), format!("must have at most {value} items"))
             }
             ("minimum", _) => (json!(-1), "should be greater than or equal to 0".into()),
+            ("maximum", _) if value.as_f64() == Some(f64::from(i32::MAX)) => {
+                (json!(1_i64 << 31), format!("should be less than or equal to {}", i32::MAX))
+            }
             ("pattern", _) => (json!("../other"), "should match".into()),
             ("minItems", _) => (json!([]), format!("should have at least {value} items")),
             ("maxProperties", _) => {
                 let many: serde_json::Map<_, _> = (0..=size()).map(|number| (format!("p{number}"), json!("v"))).collect();
                 (json!(many), format!("must have at most {value} items"))
             }
-            // The API server has no rule for these, but the operator could not read such numbers.
+            // The operator could not read such numbers.
             ("format", Some("int32")) => (json!(1_i64 << 31), "Invalid value".into()),
             ("format", Some("int64")) => (json!(1e30), "Invalid value".into()),
             ("required", _) => {

@@ -134,8 +134,9 @@ async fn an_admission_policy_that_turns_zero_into_one_is_seen_while_planning() {
         stand.create(workload("Deployment", "kept", 3)).await;
         has_pods(stand, "kept", 3).await;
         let name = format!("never-zero-{}", stand.namespace);
+        let version = format!("admissionregistration.k8s.io/{}", version_of_policies(stand).await);
         let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
+            "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
             "spec": {
                 "failurePolicy": "Fail", "reinvocationPolicy": "Never",
                 "matchConstraints": {
@@ -152,7 +153,7 @@ async fn an_admission_policy_that_turns_zero_into_one_is_seen_while_planning() {
             },
         });
         let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
             "spec": {"policyName": name},
         });
         for object in [&policy, &binding] {
@@ -182,13 +183,24 @@ async fn an_admission_policy_that_turns_zero_into_one_is_seen_while_planning() {
     .await;
 }
 
+/// The newest version in which the API server has policies that change objects.
+async fn version_of_policies(stand: &Stand) -> &'static str {
+    for version in ["v1", "v1beta1", "v1alpha1"] {
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", version, "MutatingAdmissionPolicy");
+        if pinned_kind(&stand.client, &kind).await.is_ok() {
+            return version;
+        }
+    }
+    panic!("this API server has no MutatingAdmissionPolicies");
+}
+
 fn parsed(object: &Value) -> DynamicObject {
     serde_json::from_value(object.clone()).unwrap()
 }
 
 async fn in_the_cluster(stand: &Stand, object: &Value) -> Api<DynamicObject> {
-    let kind = object["kind"].as_str().unwrap();
-    let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+    let (group, version) = object["apiVersion"].as_str().unwrap().split_once('/').unwrap();
+    let kind = GroupVersionKind::gvk(group, version, object["kind"].as_str().unwrap());
     let (resource, _) = pinned_kind(&stand.client, &kind).await.unwrap();
     Api::all_with(stand.client.clone(), &resource)
 }
