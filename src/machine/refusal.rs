@@ -1,5 +1,7 @@
 //! Why there is no plan.
 
+use std::collections::{HashMap, HashSet};
+
 use jiff::SignedDuration;
 
 use super::{
@@ -61,10 +63,14 @@ impl Refusal {
 #[derive(Debug, Default)]
 pub(in crate::machine) struct PartitionRefusals {
     found: Vec<(Problem, Vec<TopicPartition>)>,
+    /// Where a problem is in `found`: there may be as many as partitions, so nothing here searches.
+    places: HashMap<Problem, usize>,
+    /// The partitions of each problem, by its place.
+    known: HashSet<(usize, TopicPartition)>,
 }
 
 /// What is wrong with a partition, as the rest of a sentence about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::machine) struct Problem {
     /// The reason that the status gives.
     pub reason: Reason,
@@ -119,10 +125,12 @@ pub(in crate::machine) const NAME_ANOTHER_TARGET: &str =
 impl PartitionRefusals {
     /// Adds a problem of one partition.
     pub fn add(&mut self, at: TopicPartition, problem: Problem) {
-        match self.found.iter_mut().find(|(found, _)| *found == problem) {
-            Some((_, partitions)) if partitions.contains(&at) => {}
-            Some((_, partitions)) => partitions.push(at),
-            None => self.found.push((problem, vec![at])),
+        let place = *self.places.entry(problem).or_insert_with_key(|problem| {
+            self.found.push((problem.clone(), vec![]));
+            self.found.len() - 1
+        });
+        if self.known.insert((place, at.clone())) {
+            self.found[place].1.push(at);
         }
     }
 

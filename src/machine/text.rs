@@ -1,6 +1,6 @@
 //! Messages, and the names and lists in them.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use jiff::SignedDuration;
 
@@ -17,7 +17,7 @@ const SHORTEST_NAME: usize = 12;
 const LONGEST_DETAILS: usize = 4_000;
 
 /// What people are told: what happened, what it means for the consumers, and what to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Message {
     summary: String,
     details: Vec<String>,
@@ -193,11 +193,13 @@ const NAMED_TOPICS: usize = 3;
 #[must_use]
 pub fn name_partitions(partitions: &[TopicPartition]) -> String {
     let mut topics: Vec<(&str, Vec<i32>)> = vec![];
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for at in partitions {
-        match topics.iter_mut().find(|(topic, _)| *topic == at.topic) {
-            Some((_, numbers)) => numbers.push(at.partition),
-            None => topics.push((&at.topic, vec![at.partition])),
-        }
+        let place = *places.entry(&at.topic).or_insert_with(|| {
+            topics.push((&at.topic, vec![]));
+            topics.len() - 1
+        });
+        topics[place].1.push(at.partition);
     }
     let mut parts: Vec<String> =
         topics.iter().take(NAMED_TOPICS).map(|(topic, numbers)| format!("{} of topic {topic}", name_ranges(numbers))).collect();

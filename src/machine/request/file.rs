@@ -19,11 +19,11 @@ use crate::api::MAX_PARTITIONS;
 /// How many wrong lines a message names.
 const NAMED: usize = 5;
 
-/// The entries of a file, one for each line about the group.
+/// The entries of a file, one for each line about the group, with the line's number.
 ///
 /// # Errors
 /// The lines that are wrong, each with what is wrong and what to write instead.
-pub fn parse_file(text: &str, group: &str) -> Result<Vec<Entry>, String> {
+pub fn parse_file(text: &str, group: &str) -> Result<Vec<(usize, Entry)>, String> {
     let (mut entries, mut first_of, mut wrong, mut columns) = (vec![], HashMap::new(), vec![], None);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().map(|line| line.trim_end_matches('\r')).enumerate();
@@ -34,7 +34,10 @@ pub fn parse_file(text: &str, group: &str) -> Result<Vec<Entry>, String> {
                 Some(first) => wrong.push(format!(
                     "line {number}: partition {partition} of topic {topic} is in line {first} already; leave one of the two lines out"
                 )),
-                None => entries.push(Entry { scope: Scope::Topic(topic), partition: Some(partition), goal: Goal::Offset(offset) }),
+                None => {
+                    let (scope, partition) = (Scope::Topic(topic), Some(partition));
+                    entries.push((number, Entry { scope, partition, goal: Goal::Offset(offset) }));
+                }
             },
             Err(why) => wrong.push(format!("line {number}: {why}")),
         }
@@ -155,7 +158,14 @@ mod tests {
             partition: Some(partition),
             goal: Goal::Offset(offset),
         };
-        assert_eq!(parse_file(text, "g"), Ok(vec![entry(0, 10), entry(1, 20)]));
+        let entries = parse_file(text, "g").map(|lines| lines.into_iter().map(|(_, entry)| entry).collect());
+        assert_eq!(entries, Ok(vec![entry(0, 10), entry(1, 20)]));
+    }
+
+    #[test]
+    fn the_lines_are_counted_as_an_editor_does() {
+        let lines = parse_file("\u{feff}other,orders,0,1\r\n\r\ng,orders,0,10\r\ng,orders,1,20", "g").unwrap();
+        assert_eq!(lines.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]

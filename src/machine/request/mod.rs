@@ -37,6 +37,8 @@ pub struct Request {
     pub group: String,
     /// The partitions to reset, and their goals.
     pub work: Work,
+    /// The number of each entry's line in the file of `spec.resetsFrom`; empty without a file.
+    pub lines: Vec<usize>,
     /// How to treat a partition whose target is out of range.
     pub out_of_range: OutOfRange,
     /// How many records the plan may replay at most.
@@ -159,6 +161,7 @@ impl Request {
             kafka: *spec.kafka.clone(),
             group: spec.group.clone(),
             work,
+            lines: vec![],
             out_of_range: spec.out_of_range,
             max_replay: limits.max_replay,
             max_skip: limits.max_skip,
@@ -199,10 +202,19 @@ impl Request {
     /// # Errors
     /// When lines of the file are wrong, or none is about the group.
     pub fn with_file(&self, file: &ConfigMapKeyRef, text: &str) -> Result<Self, InvalidSpec> {
-        let entries = parse_file(text, &self.group).map_err(|why| {
+        let (lines, entries) = parse_file(text, &self.group).map(|lines| lines.into_iter().unzip()).map_err(|why| {
             InvalidSpec::new("resetsFrom", format!("key {} of ConfigMap {} cannot be used: {why}", file.key, file.name))
         })?;
-        Ok(Self { work: Work::Entries(entries), ..self.clone() })
+        Ok(Self { work: Work::Entries(entries), lines, ..self.clone() })
+    }
+
+    /// Where an entry is, for messages.
+    #[must_use]
+    pub fn place(&self, index: usize) -> String {
+        match self.lines.get(index) {
+            Some(line) => format!("Line {line} of the file of spec.resetsFrom"),
+            None => format!("resets[{index}]"),
+        }
     }
 
     /// The other groups whose commits are needed, each once.

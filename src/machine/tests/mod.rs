@@ -55,6 +55,7 @@ pub(super) fn request() -> Request {
         kafka: crate::api::KafkaSpec { bootstrap_servers: Some("kafka:9092".into()), ..Default::default() },
         group: "g".into(),
         work: Work::Entries(vec![Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) }]),
+        lines: vec![],
         out_of_range: OutOfRange::Clamp,
         max_replay: None,
         max_skip: None,

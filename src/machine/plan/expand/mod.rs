@@ -13,7 +13,7 @@ use crate::machine::{
     text::{Message, name_partitions, verb},
     topic_id::is_of_another_topic,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The partitions that a request means.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,10 +70,11 @@ fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<Commi
 pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>> {
     let mut expansion = Expansion {
         seen,
-        group: &request.group,
+        request,
         scoped: Scoped::default(),
         meant_by: BTreeMap::new(),
         refusals: vec![],
+        said: HashSet::new(),
         problems: PartitionRefusals::default(),
     };
     match &request.work {
@@ -118,24 +119,31 @@ pub fn expand(request: &Request, seen: &PlanSeen) -> Result<Scoped, Vec<Refusal>
 
 struct Expansion<'a> {
     seen: &'a PlanSeen,
-    group: &'a str,
+    request: &'a Request,
     scoped: Scoped,
     meant_by: BTreeMap<TopicPartition, usize>,
     refusals: Vec<Refusal>,
+    /// What the refusals say: several entries may be about the same topic that does not exist.
+    said: HashSet<Message>,
     problems: PartitionRefusals,
 }
 
 impl<'a> Expansion<'a> {
     fn refuse(&mut self, reason: Reason, message: Message) {
-        // Several entries may be about the same topic that does not exist.
-        if !self.refusals.iter().any(|refusal| refusal.message == message) {
-            self.refusals.push(Refusal::lasting(reason, message));
-        }
+        self.add(Refusal::lasting(reason, message));
     }
 
     fn refuse_for(&mut self, error: &KafkaError, about: &str) {
-        let refusal = Refusal::from_kafka(error, about);
-        if !self.refusals.contains(&refusal) {
+        self.add(Refusal::from_kafka(error, about));
+    }
+
+    /// What to do about a topic or a partition that does not exist.
+    fn correction(&self) -> &'static str {
+        if self.request.lines.is_empty() { CORRECT_RESETS } else { CORRECT_FILE }
+    }
+
+    fn add(&mut self, refusal: Refusal) {
+        if self.said.insert(refusal.message.clone()) {
             self.refusals.push(refusal);
         }
     }
@@ -147,7 +155,7 @@ impl<'a> Expansion<'a> {
             Some(Ok(existing)) => return Some(existing),
             Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => {
                 let message = Message::naming([topic], |[topic]| format!("Topic {topic} does not exist"));
-                self.refuse(Reason::TopicNotFound, message.advice(CORRECT_RESETS));
+                self.refuse(Reason::TopicNotFound, message.advice(self.correction()));
             }
             Some(Err(error)) => self.refuse_for(error, &format!("topic {topic}")),
             None => {
@@ -190,7 +198,7 @@ impl<'a> Expansion<'a> {
             self.mean(index, at, goal);
         }
         if !without.is_empty() {
-            let group = entry.goal.source_group().unwrap_or(self.group);
+            let group = entry.goal.source_group().unwrap_or(&self.request.group);
             let named = name_partitions(&without);
             let message = format!("group {group} has no committed offset for {named}, so {}", are_left(&without));
             self.scoped.left_out.push(message);
@@ -216,12 +224,12 @@ impl<'a> Expansion<'a> {
         let Some(existing) = self.existing(topic) else { return vec![] };
         match partition {
             None => existing.iter().map(|&partition| TopicPartition::new(topic, partition)).collect(),
-            Some(partition) if existing.contains(&partition) => vec![TopicPartition::new(topic, partition)],
+            Some(partition) if existing.binary_search(&partition).is_ok() => vec![TopicPartition::new(topic, partition)],
             Some(partition) => {
                 let has = existing.len();
                 let message = Message::naming([topic], |[topic]| format!("Topic {topic} has no partition {partition}"))
-                    .detail(format!("resets[{index}] names it, and the topic has {has}, from 0"))
-                    .advice(CORRECT_RESETS);
+                    .detail(format!("{} names it, and the topic has {has}, from 0", self.request.place(index)))
+                    .advice(self.correction());
                 self.refuse(Reason::PartitionNotFound, message);
                 vec![]
             }
@@ -262,7 +270,7 @@ impl<'a> Expansion<'a> {
                 }
             }
         }
-        let group = entry.goal.source_group().unwrap_or(self.group);
+        let group = entry.goal.source_group().unwrap_or(&self.request.group);
         if !any {
             let message = Message::new(format!("The pattern of resets[{index}] matches no topic with a committed offset"))
                 .detail(format!("Group {group} has no committed offset for any topic that matches '{}'", pattern.as_str()))
@@ -356,7 +364,7 @@ impl<'a> Expansion<'a> {
         for (at, before) in set_by(undone) {
             any = true;
             match self.seen.topics.get(&at.topic) {
-                Some(Ok(existing)) if existing.contains(&at.partition) => match before {
+                Some(Ok(existing)) if existing.binary_search(&at.partition).is_ok() => match before {
                     Some(Committed { offset, metadata }) => self.mean(0, at, Goal::Recorded(offset, metadata)),
                     None => without.push(at),
                 },
@@ -386,6 +394,9 @@ impl<'a> Expansion<'a> {
 
 /// What to do about a topic or a partition that does not exist.
 const CORRECT_RESETS: &str = "Correct spec.resets, and create the reset under a new name";
+
+/// The same where a file names it.
+const CORRECT_FILE: &str = "Correct the file, and create the reset under a new name";
 
 /// What to do about an OffsetReset that cannot be undone.
 const CORRECT_UNDO: &str = "Check undo.name and spec.group, and create the reset under a new name";

@@ -11,6 +11,9 @@ use crate::machine::{
 /// How many topics of the group a warning names, and how many topics of the request.
 const NAMED: usize = 3;
 
+/// With how many topics of the group a name is compared at most: a group may consume many thousands.
+const COMPARED: usize = 5_000;
+
 /// A warning about the topics that the request names, on which the group has no committed offset, and of which no member has been
 /// assigned a partition. A group without either consumes nothing yet, so there is nothing to compare with.
 pub(super) fn warning(request: &Request, seen: &PlanSeen) -> Option<String> {
@@ -41,7 +44,7 @@ pub(super) fn warning(request: &Request, seen: &PlanSeen) -> Option<String> {
         (false, 1) => (", and no member is assigned it".to_owned(), "consumes"),
         (false, _) => (", and no member is assigned them".to_owned(), "consumes"),
     };
-    let closest: BTreeSet<&String> = unconsumed.iter().filter_map(|topic| closest(topic, &consumed)).collect();
+    let closest: BTreeSet<&String> = unconsumed.iter().take(NAMED).filter_map(|topic| closest(topic, &consumed)).collect();
     let others: Vec<&String> = if closest.is_empty() { consumed.into_iter().collect() } else { closest.into_iter().collect() };
     Some(format!(
         "group {} has no committed offset on {topics}{unassigned}: a typo? The group {verb} {}",
@@ -52,9 +55,12 @@ pub(super) fn warning(request: &Request, seen: &PlanSeen) -> Option<String> {
 
 /// The topic with the most similar name, if one is similar at all.
 fn closest<'a>(topic: &str, among: &BTreeSet<&'a String>) -> Option<&'a String> {
-    let distance = |other: &&String| strsim::damerau_levenshtein(topic, other);
-    let found = among.iter().copied().min_by_key(distance)?;
-    (distance(&found) <= (topic.chars().count() / 3).max(2)).then_some(found)
+    let most = (topic.len() / 3).max(2);
+    // Names are ASCII, and each letter more makes one more difference.
+    let may_be = among.iter().copied().filter(|other| topic.len().abs_diff(other.len()) <= most).take(COMPARED);
+    let (distance, found) =
+        may_be.map(|other| (strsim::osa_distance(topic, other), other)).min_by_key(|(distance, _)| *distance)?;
+    (distance <= most).then_some(found)
 }
 
 #[cfg(test)]

@@ -4,5 +4,6 @@ mod commits;
 mod denied;
 mod draining;
 mod expiry;
+mod large;
 mod refusals;
 mod versions;
