@@ -121,6 +121,13 @@ impl Resets {
         Ok(all)
     }
 
+    /// The resets of one namespace that have these names, as a watch has them; `None` where none covers it. They may be behind: they
+    /// tell whether something has to be read, and nothing is done because of them.
+    #[must_use]
+    pub fn watched<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<PeerReset>> {
+        self.watched.named(namespace, names)
+    }
+
     async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {
         let lists = join_all(scopes.iter().map(|scope| self.peers(scope.as_deref()))).await;
         let mut all = vec![];

@@ -8,10 +8,14 @@
 use std::collections::BTreeSet;
 
 use futures::FutureExt;
-use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
+use kube::{
+    ResourceExt,
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
 use parking_lot::Mutex;
 
-use crate::api::OffsetReset;
+use crate::{api::OffsetReset, machine::facts::PeerReset};
 
 type Resets = Store<DeserializeGuard<OffsetReset>>;
 
@@ -28,6 +32,16 @@ impl Watched {
     /// Adds the store of a watch of one namespace, or of all.
     pub fn add(&self, scope: Option<String>, store: Resets) {
         self.watches.lock().push((scope, store));
+    }
+
+    /// The resets of one namespace that have these names and exist, as the watches have them: to decide whether to read them, and
+    /// nothing else. `None` where no watch covers the namespace, or has completed its initial list.
+    pub fn named<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<PeerReset>> {
+        let covers = |scope: &Option<String>| scope.as_deref().is_none_or(|watched| watched == namespace);
+        let store = self.watches.lock().iter().find(|(scope, _)| covers(scope)).map(|(_, store)| store.clone())?;
+        store.wait_until_ready().now_or_never()?.ok()?;
+        let found = |name: &str| store.get(&ObjectRef::new(name).within(namespace));
+        Some(names.filter_map(found).filter_map(|guard| guard.0.as_ref().ok().map(PeerReset::from)).collect())
     }
 
     /// The names of the resets for which `wanted` gives a sort key, in the order of those keys. `None` until the watch of
@@ -80,5 +94,26 @@ mod tests {
         writer.apply_watcher_event(&Event::InitDone);
         assert_eq!(names(None), Some([(0, ("shop".to_owned(), "one".to_owned()))].into()));
         assert_eq!(names(Some("shop")), None, "there is no watch of this namespace");
+    }
+
+    #[test]
+    fn of_named_resets_only_those_are_found_that_a_watch_covers() {
+        let (watched, (reader, mut writer)) = (Watched::default(), store());
+        let named = |namespace: &str| {
+            let found = watched.named(namespace, ["one", "gone", "broken"].into_iter())?;
+            Some(found.into_iter().map(|reset| reset.name).collect::<Vec<_>>())
+        };
+        watched.add(Some("shop".into()), reader);
+        let spec = json!({"targetRefs": [{"name": "a"}], "kafka": {"bootstrapServers": "b:1"}, "group": "orders",
+                          "resets": [{"topic": "t", "to": {"earliest": {}}}]});
+        writer.apply_watcher_event(&Event::Init);
+        assert_eq!(named("shop"), None, "the initial list is not complete");
+        writer.apply_watcher_event(&Event::InitApply(guarded("one", &spec)));
+        writer.apply_watcher_event(&Event::InitApply(guarded("broken", &json!({"group": 7}))));
+        writer.apply_watcher_event(&Event::InitDone);
+        assert_eq!(named("shop"), Some(vec!["one".to_owned()]));
+        assert_eq!(named("bank"), None, "there is no watch of this namespace");
+        writer.apply_watcher_event(&Event::Delete(guarded("one", &spec)));
+        assert_eq!(named("shop"), Some(vec![]), "it was deleted");
     }
 }

@@ -54,9 +54,10 @@ use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 pub use decision::{Answer, Decision, Effect, Note};
 pub use limits::MAX_REHOLDS;
 pub use phases::{
+    draining::pause,
     finished::{expiry, needs_a_look, needs_offsets, until_expiry},
     planning::PLANNING_TIMEOUT,
-    read_back::{MAX_COMMITS, stands},
+    read_back::{MAX_COMMITS, is_read_back, stands},
 };
 pub use plan::replica_owners::{SCALERS, scaled_up_by};
 

@@ -9,7 +9,7 @@ use super::{
     error::Error,
     install::Install,
     requests::Requests,
-    scheduler::{CommitsInFlight, Locks, Looks, Slots},
+    scheduler::{CommitsInFlight, Locks, Looks, Slots, Visits},
     unserved::Unserved,
 };
 use crate::{
@@ -58,6 +58,8 @@ pub struct Context {
     pub locks: Locks,
     /// The looks at finished resets.
     pub looks: Looks,
+    /// The last pass over each reset.
+    pub visits: Visits,
     /// The commits that may still land.
     pub commits_in_flight: CommitsInFlight,
     /// Whether the process still moves.

@@ -56,6 +56,9 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
     context.install.look_at_policy().await;
     let (mut unwatched, mut released) = (0, false);
     for namespace in &recorded {
+        if context.watches(namespace) && context.claims.are_watched_in(namespace) {
+            continue;
+        }
         match context.claims.list(namespace).await {
             Ok(leases) if leases.is_empty() => released = true,
             Ok(_) if context.watches(namespace) => {}

@@ -37,7 +37,7 @@ pub use install::Install;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
 pub use pass::query_kafka;
 pub use requests::Requests;
-pub use scheduler::{CommitsInFlight, Locks, Looks, Slots};
+pub use scheduler::{CommitsInFlight, Locks, Looks, Slots, Visits};
 pub use unserved::Unserved;
 
 /// One pass over one `OffsetReset`.
@@ -67,6 +67,7 @@ pub fn forget_reset(context: &Context, namespace: &str, name: &str) {
     context.slots.forget(&ObjectRef::new(name).within(namespace));
     context.looks.forget(&ObjectRef::new(name).within(namespace));
     context.metrics.forget(&format!("{namespace}/{name}"));
+    context.visits.forget(&ObjectRef::new(name).within(namespace));
     context.backoff.reset(&BackoffKey::reset(namespace, name));
 }
 

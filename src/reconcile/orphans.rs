@@ -30,6 +30,10 @@ pub(super) const UNWATCHED: SignedDuration = SignedDuration::from_secs(30);
 /// When a read or a write failed; the pass is retried with backoff.
 pub async fn reconcile_hold(lease: Arc<Lease>, context: Arc<Context>) -> Result<Action, Error> {
     let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
+    if let Some(left) = in_use_until(&context, &namespace, &lease, (context.clock)()) {
+        context.backoff.reset(&lease_key(&lease));
+        return Ok(Action::requeue(left));
+    }
     // No other pass stops or restores this workload meanwhile. What was read before the lock may be stale, except for the
     // workload's name.
     let targets: Vec<TargetRef> = hold_in(&lease).map(|(target, _)| target).into_iter().collect();
@@ -38,6 +42,21 @@ pub async fn reconcile_hold(lease: Arc<Lease>, context: Arc<Context>) -> Result<
     let action = pass(&context, &namespace, &name, &targets).await?;
     context.backoff.reset(&lease_key(&lease));
     Ok(action)
+}
+
+/// How long nothing has to be read for a Lease: by the watches every claim is in use, and the hold is not over. Each change of one
+/// of the resets brings the next look, and what is done then relies on what was read for it.
+fn in_use_until(context: &Context, namespace: &str, lease: &Lease, now: Timestamp) -> Option<Duration> {
+    let (_, hold) = hold_in(lease).ok().filter(|(_, hold)| now < hold.until)?;
+    let resets = context.resets.watched(namespace, hold.claims.iter().map(|claim| claim.name.as_str()))?;
+    let not_read = Seen::Unknown("it was not read".to_owned());
+    (decide_hold(&hold, &not_read, &resets, now) == HoldAction::Keep).then(|| until_over(&hold, now))
+}
+
+/// How long a hold lasts at most, and a second.
+fn until_over(hold: &Hold, now: Timestamp) -> Duration {
+    let left = hold.until.duration_since(now).max(SignedDuration::ZERO) + SignedDuration::from_secs(1);
+    Duration::try_from(left).unwrap_or(RETRY)
 }
 
 async fn pass(context: &Context, namespace: &str, name: &str, locked: &[TargetRef]) -> Result<Action, Error> {
@@ -81,10 +100,7 @@ async fn pass(context: &Context, namespace: &str, name: &str, locked: &[TargetRe
         action => action,
     };
     match action {
-        HoldAction::Keep => {
-            let left = hold.until.duration_since(now).max(SignedDuration::ZERO) + SignedDuration::from_secs(1);
-            Ok(Action::requeue(Duration::try_from(left).unwrap_or(RETRY)))
-        }
+        HoldAction::Keep => Ok(Action::requeue(until_over(&hold, now))),
         HoldAction::Keeping(claims) => write(context, namespace, &target, Hold { claims, ..hold }).await,
         // A commit of the deleted reset must not land after the restore.
         HoldAction::Restore { .. } if context.commits_in_flight.any_for(&hold.uid) => Ok(Action::requeue(RETRY)),

@@ -1,8 +1,19 @@
 //! The watches, and the passes that they trigger.
 
-use std::{future::Future, hash::Hash, panic::resume_unwind, sync::Arc};
+use std::{
+    fmt::Debug,
+    future::{Future, ready},
+    hash::Hash,
+    panic::resume_unwind,
+    sync::Arc,
+};
 
-use futures::{FutureExt, StreamExt, future::join_all};
+use futures::{
+    FutureExt, Stream, StreamExt, TryStreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+    future::join_all,
+    stream,
+};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     coordination::v1::Lease,
@@ -12,12 +23,13 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{Config as ControllerConfig, Error as ControllerError},
-        reflector::{ObjectRef, Store},
-        watcher,
+        reflector::{self, ObjectRef, Store},
+        watcher::{self, Event, watcher},
     },
 };
+use serde::de::DeserializeOwned;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
@@ -26,10 +38,10 @@ use super::{
     receipts::expire_receipts,
     scope::{Guarded, api},
     signals::Signals,
-    touched::{Touched, touched_by},
+    touched::{About, LIVE_PODS, Touched, of_workloads, touched_by},
 };
 use crate::{
-    api::{LEASE_LABEL, OffsetReset},
+    api::LEASE_LABEL,
     cli::Config,
     kubernetes::hold_in,
     reconcile::{BackoffKey, Context, error_policy, forget_reset, hold_error_policy, reconcile, reconcile_hold},
@@ -45,9 +57,10 @@ pub(super) async fn run_controllers(client: Client, config: &Config, context: Ar
     // Each namespace has controllers of its own, because a watch covers one namespace or all.
     let each = config.scopes().into_iter().map(|scope| {
         let scope_of = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
+        let (changes, changed) = unbounded();
         let controllers = (
-            control_resets(scope_of(), Arc::clone(&context), &watches, stop.clone()),
-            control_holds(scope_of(), Arc::clone(&context), &watches, stop.clone()),
+            control_resets(scope_of(), Arc::clone(&context), &watches, stop.clone(), changes),
+            control_holds(scope_of(), Arc::clone(&context), &watches, stop.clone(), changed),
         );
         let resets = async {
             tokio::select! {
@@ -98,6 +111,53 @@ impl WatchScope {
     }
 }
 
+/// What the watch of OffsetResets tells the controller of the Leases, once its store has it.
+enum Change {
+    /// One was created, changed or deleted.
+    Of { namespace: Option<String>, name: String },
+    /// All were listed: some may be gone without an event of their own.
+    All,
+}
+
+impl Change {
+    fn of(event: &Event<Guarded>) -> Option<Self> {
+        match event {
+            Event::Apply(reset) | Event::Delete(reset) => Some(Self::Of { namespace: reset.namespace(), name: reset.name_any() }),
+            Event::InitDone => Some(Self::All),
+            Event::Init | Event::InitApply(_) => None,
+        }
+    }
+
+    /// Whether it concerns a Lease. One that cannot be read concerns no OffsetReset.
+    fn concerns(&self, lease: &Lease) -> bool {
+        let claims = |name: &str| hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == name));
+        match self {
+            Self::Of { namespace, name } => lease.namespace() == *namespace && claims(name),
+            Self::All => true,
+        }
+    }
+}
+
+/// What the events of a watch are about. The watch begins again after an error.
+fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    mut touched: impl FnMut(&Event<K>) -> Option<About> + Send,
+) -> impl Stream<Item = About> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, config).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => touched(&event),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "watch error; retrying");
+                None
+            }
+        })
+    })
+}
+
 /// Runs a pass as a task of its own, on any core. Dropping this future aborts the task, as when the leader lease is lost.
 async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'static) -> T {
     match AbortOnDropHandle::new(tokio::spawn(pass)).await {
@@ -115,25 +175,47 @@ async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'stat
 ///
 /// Targets of other kinds are not watched: which kinds there will be is unknown, and so is whether the operator may list them.
 /// Passes read them again every one or two seconds during a hold, and right before every commit.
-async fn control_resets(scope: WatchScope, context: Arc<Context>, watches: &Watches, stop: CancellationToken) {
+///
+/// The watch of OffsetResets serves the controller of the Leases too, which hears of a change once it is in the store.
+async fn control_resets(
+    scope: WatchScope,
+    context: Arc<Context>,
+    watches: &Watches,
+    stop: CancellationToken,
+    changes: UnboundedSender<Change>,
+) {
     let any = watcher::Config::default;
-    let controller = Controller::new(scope.api::<Guarded>(), any());
-    let (store, sets, others, filled) = (controller.store(), controller.store(), controller.store(), controller.store());
+    let (reader, writer) = reflector::store();
+    let watch = watcher(scope.api::<Guarded>(), any()).reflect(writer).inspect_ok(move |event| {
+        // That controller may have stopped already.
+        let _ = Change::of(event).map(|change| changes.unbounded_send(change));
+    });
+    let controller = Controller::for_stream(watch.applied_objects(), reader);
+    let (filled, store) = (controller.store(), controller.store());
+    let wakes = |by: &Arc<Context>| {
+        let (store, context) = (store.clone(), Arc::clone(by));
+        move |(namespace, touched): About| {
+            let all = touched_by(&store, namespace.as_deref(), &touched);
+            for reset in &all {
+                context.visits.touch(&ObjectRef::new(&reset.name).within(reset.namespace.as_deref().unwrap_or_default()));
+            }
+            stream::iter(all)
+        }
+    };
+    let deployments = events(scope.api::<PartialObjectMeta<Deployment>>(), any(), of_workloads("Deployment"));
+    let sets = events(scope.api::<PartialObjectMeta<StatefulSet>>(), any(), of_workloads("StatefulSet"));
+    let pods = events(scope.api::<PartialObjectMeta<Pod>>(), any().fields(LIVE_PODS), Touched::pod);
+    let (deployments, sets, pods) =
+        (deployments.flat_map(wakes(&context)), sets.flat_map(wakes(&context)), pods.flat_map(wakes(&context)));
     context.resets.add_watch(scope.namespace.clone(), controller.store());
     watches.add_resets(controller.store());
     let run = controller
         // Without a limit here: each pass waits for a slot of `reconcile::Slots`.
         .with_config(ControllerConfig::default().concurrency(0))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(scope.api::<PartialObjectMeta<Deployment>>(), any(), move |workload| {
-            touched_by(&store, workload.namespace().as_deref(), &Touched::workload("Deployment", &workload))
-        })
-        .watches(scope.api::<PartialObjectMeta<StatefulSet>>(), any(), move |workload| {
-            touched_by(&sets, workload.namespace().as_deref(), &Touched::workload("StatefulSet", &workload))
-        })
-        .watches(scope.api::<PartialObjectMeta<Pod>>(), any(), move |pod| {
-            touched_by(&others, pod.namespace().as_deref(), &Touched::pod(&pod))
-        })
+        .reconcile_on(deployments)
+        .reconcile_on(sets)
+        .reconcile_on(pods)
         .run(|object, context| as_task(reconcile(object, context)), error_policy, Arc::clone(&context))
         .for_each(|result| async {
             match result {
@@ -178,26 +260,26 @@ where
 }
 
 /// The controller of the Leases of holds, so that no workload stays at zero for an OffsetReset that is gone.
-async fn control_holds(scope: WatchScope, context: Arc<Context>, watches: &Watches, stop: CancellationToken) {
+async fn control_holds(
+    scope: WatchScope,
+    context: Arc<Context>,
+    watches: &Watches,
+    stop: CancellationToken,
+    changed: UnboundedReceiver<Change>,
+) {
     let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
     let controller = Controller::new(scope.api::<Lease>(), holds);
     let (store, filled) = (controller.store(), controller.store());
     watches.add_leases(controller.store());
+    context.claims.add_watch(scope.namespace.clone(), controller.store());
     let run = controller
         .with_config(ControllerConfig::default().concurrency(scope.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .watches(scope.api::<PartialObjectMeta<OffsetReset>>(), watcher::Config::default(), move |reset| {
-            let claimed = |lease: &Arc<Lease>| {
-                lease.namespace() == reset.namespace()
-                    && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset.name_any()))
-            };
-            store
-                .state()
-                .iter()
-                .filter(|lease| claimed(lease))
-                .map(|lease| ObjectRef::from_obj(lease.as_ref()))
-                .collect::<Vec<_>>()
-        })
+        .reconcile_on(changed.flat_map(move |change| {
+            let leases = store.state();
+            let concerned = leases.iter().filter(|lease| change.concerns(lease));
+            stream::iter(concerned.map(|lease| ObjectRef::from_obj(lease.as_ref())).collect::<Vec<_>>())
+        }))
         .run(|lease, context| as_task(reconcile_hold(lease, context)), hold_error_policy, Arc::clone(&context))
         .for_each(|result| async {
             match result {

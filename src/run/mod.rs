@@ -42,7 +42,7 @@ use crate::{
     },
     machine,
     observability::{Liveness, Metrics, Readiness, serve},
-    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, keep_install},
+    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, Visits, keep_install},
 };
 
 pub use error::{Error, LEASE_LOST, chain};
@@ -322,6 +322,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         slots: Slots::new(config.concurrency),
         locks: Locks::default(),
         looks: Looks::default(),
+        visits: Visits::default(),
         commits_in_flight: CommitsInFlight::default(),
         liveness: Liveness::default(),
         leadership,

@@ -1,11 +1,18 @@
 //! Which resets an event of a workload or of a pod concerns: those with this workload as a target, and no others. A busy
 //! namespace has events all the time, and a pass has requests to the API server and to Kafka.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use kube::{
     Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher::Event,
+    },
 };
 
 use super::scope::Guarded;
@@ -14,39 +21,90 @@ use crate::{
     machine,
 };
 
+/// The pods that are watched: those that may run. One whose containers have all terminated leaves this watch as a deleted one does.
+pub(super) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Touched {
-    /// A workload.
-    Workload { kind: &'static str, name: String },
-    /// A pod: its controller's kind and name, if it has one.
-    Pod(Option<(String, String)>),
+    /// A workload; and whether its spec has changed, or it is gone.
+    Workload { kind: &'static str, name: String, spec: bool },
+    /// A pod: its controller's kind and name, if it has one; and whether it has terminated, or is gone.
+    Pod { controller: Option<(String, String)>, is_over: bool },
+}
+
+/// The namespace of an object, and what its event is about.
+pub(super) type About = (Option<String>, Touched);
+
+/// The generations of the workloads, to tell a change of a spec from one of a status.
+#[derive(Default)]
+struct Generations {
+    /// By a hash of the UID: a cluster has many workloads.
+    seen: HashMap<u64, Option<i64>>,
+    hasher: RandomState,
+}
+
+impl Generations {
+    /// Whether the spec of a workload has changed since the last event, or the workload is gone.
+    fn changed(&mut self, workload: &impl ResourceExt, is_gone: bool) -> bool {
+        let key = self.hasher.hash_one(workload.uid());
+        if is_gone {
+            self.seen.remove(&key);
+            return true;
+        }
+        let generation = workload.meta().generation;
+        self.seen.insert(key, generation) != Some(generation)
+    }
 }
 
 impl Touched {
-    /// An event of a workload.
-    pub fn workload(kind: &'static str, workload: &impl ResourceExt) -> Self {
-        Self::Workload { kind, name: workload.name_any() }
+    /// An event of a pod.
+    pub fn pod<K: ResourceExt>(event: &Event<K>) -> Option<About> {
+        let (pod, is_over) = object(event)?;
+        let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+        let controller = controller.map(|owner| (owner.kind.clone(), owner.name.clone()));
+        Some((pod.namespace(), Self::Pod { controller, is_over }))
     }
 
-    /// An event of a pod.
-    pub fn pod(pod: &impl ResourceExt) -> Self {
-        let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
-        Self::Pod(controller.map(|owner| (owner.kind.clone(), owner.name.clone())))
+    /// Whether it may matter while nothing of the targets is to run: then only a pod that has terminated and a change of a spec do.
+    fn matters_at_zero(&self) -> bool {
+        match self {
+            Self::Workload { spec, .. } => *spec,
+            Self::Pod { is_over, .. } => *is_over,
+        }
     }
 
     /// Whether the event is about this target. It may be about one of a kind that is not watched, whose pods have any owner.
     fn concerns(&self, target: &TargetRef) -> bool {
         let is_native = matches!(target.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet");
         match self {
-            Self::Workload { kind, name } => target.kind == *kind && target.name == *name,
-            Self::Pod(Some((kind, name))) if target.kind == *kind => target.name == *name,
+            Self::Workload { kind, name, .. } => target.kind == *kind && target.name == *name,
+            Self::Pod { controller: Some((kind, name)), .. } if target.kind == *kind => target.name == *name,
             // A Deployment's ReplicaSet has its name and a hash.
-            Self::Pod(Some((kind, name))) if target.kind == "Deployment" => {
+            Self::Pod { controller: Some((kind, name)), .. } if target.kind == "Deployment" => {
                 kind == "ReplicaSet" && name.rsplit_once('-').is_some_and(|(deployment, _)| deployment == target.name)
             }
-            Self::Pod(_) => !is_native,
+            Self::Pod { .. } => !is_native,
         }
+    }
+}
+
+/// What the events of the watch of a kind of workloads are about.
+pub(super) fn of_workloads<K: ResourceExt>(kind: &'static str) -> impl FnMut(&Event<K>) -> Option<About> + Send {
+    let mut generations = Generations::default();
+    move |event| {
+        let (workload, is_gone) = object(event)?;
+        let spec = generations.changed(workload, is_gone);
+        Some((workload.namespace(), Touched::Workload { kind, name: workload.name_any(), spec }))
+    }
+}
+
+/// The object of an event, and whether it is gone.
+fn object<K>(event: &Event<K>) -> Option<(&K, bool)> {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => Some((object, false)),
+        Event::Delete(object) => Some((object, true)),
+        Event::Init | Event::InitDone => None,
     }
 }
 
@@ -63,8 +121,11 @@ pub(super) fn touched_by(store: &Store<Guarded>, namespace: Option<&str>, touche
 
 fn waits_for(reset: &OffsetReset, touched: &Touched) -> bool {
     let Some(status) = &reset.status else { return false };
+    let are_stopped = status.targets.iter().all(|target| target.stopped);
     let waits = match status.phase {
-        Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring | Phase::Unknown) => true,
+        // The pods go one after the other, and the workload's status follows each of them.
+        Some(Phase::Stopping) => !are_stopped || touched.matters_at_zero(),
+        Some(Phase::Draining | Phase::Resetting | Phase::Restoring | Phase::Unknown) => true,
         Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
         Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,
     };
@@ -97,7 +158,11 @@ mod tests {
             {"apiVersion": "v1", "kind": kind, "name": name, "uid": "2", "controller": true},
         ]);
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "ownerReferences": owners}})).unwrap();
-        Touched::pod(&pod)
+        Touched::pod(&Event::Apply(pod)).unwrap().1
+    }
+
+    fn deployment(name: &str) -> Touched {
+        Touched::Workload { kind: "Deployment", name: name.into(), spec: true }
     }
 
     #[rstest]
@@ -108,12 +173,12 @@ mod tests {
     #[case::of_another_stateful_set("StatefulSet", "web", pod("StatefulSet", "db"), false)]
     #[case::of_a_job("Deployment", "web", pod("Job", "web-1"), false)]
     #[case::of_a_bare_replica_set("ReplicaSet", "web-5d9c", pod("ReplicaSet", "web-5d9c"), true)]
-    #[case::without_a_controller("Deployment", "web", Touched::Pod(None), false)]
+    #[case::without_a_controller("Deployment", "web", Touched::Pod { controller: None, is_over: false }, false)]
     #[case::of_a_kind_that_is_not_watched("Rollout", "web", pod("ReplicaSet", "web-5d9c"), true)]
     #[case::of_the_target_itself("StrimziPodSet", "web", pod("StrimziPodSet", "web"), true)]
-    #[case::the_deployment("Deployment", "web", Touched::Workload { kind: "Deployment", name: "web".into() }, true)]
-    #[case::another_deployment("Deployment", "web", Touched::Workload { kind: "Deployment", name: "db".into() }, false)]
-    #[case::a_set_of_that_name("Deployment", "web", Touched::Workload { kind: "StatefulSet", name: "web".into() }, false)]
+    #[case::the_deployment("Deployment", "web", deployment("web"), true)]
+    #[case::another_deployment("Deployment", "web", deployment("db"), false)]
+    #[case::a_set_of_that_name("Deployment", "web", Touched::Workload { kind: "StatefulSet", name: "web".into(), spec: true }, false)]
     fn an_event_wakes_the_resets_of_its_workload(
         #[case] kind: &str,
         #[case] name: &str,
@@ -123,5 +188,38 @@ mod tests {
         assert_eq!(waits_for(&reset("Draining", kind, name), &touched), wakes);
         assert!(!waits_for(&reset("Planning", kind, name), &touched), "it waits for no event");
         assert!(!waits_for(&reset("Succeeded", kind, name), &touched), "it is over");
+    }
+    #[rstest]
+    #[case::a_pod_that_still_runs(Touched::Pod { controller: None, is_over: false }, false)]
+    #[case::a_pod_that_has_terminated(Touched::Pod { controller: None, is_over: true }, true)]
+    #[case::a_status(Touched::Workload { kind: "Widget", name: "web".into(), spec: false }, false)]
+    #[case::a_spec(Touched::Workload { kind: "Widget", name: "web".into(), spec: true }, true)]
+    fn once_the_targets_are_at_zero_only_what_ends_the_wait_wakes_a_reset(#[case] touched: Touched, #[case] wakes: bool) {
+        let mut stopping = reset("Stopping", "Widget", "web");
+        let targets = |stopped: bool| json!([{"apiVersion": "w/v1", "kind": "Widget", "name": "web", "uid": "u", "originalReplicas": 1, "stopped": stopped}]);
+        let mut set = |stopped: bool| {
+            stopping.status.as_mut().unwrap().targets = serde_json::from_value(targets(stopped)).unwrap();
+            waits_for(&stopping, &touched)
+        };
+        assert!(set(false), "it is being stopped");
+        assert_eq!(set(true), wakes);
+    }
+
+    #[test]
+    fn a_change_of_a_spec_is_told_from_one_of_a_status() {
+        let mut touched = of_workloads("Pod");
+        let mut spec = |event: &dyn Fn(Pod) -> Event<Pod>, generation: i64| {
+            let pod: Pod =
+                serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u", "generation": generation}})).unwrap();
+            let Some((_, Touched::Workload { spec, .. })) = touched(&event(pod)) else {
+                panic!("it is a workload's");
+            };
+            spec
+        };
+        assert!(spec(&Event::InitApply, 1), "it was not seen before");
+        assert!(!spec(&Event::Apply, 1));
+        assert!(spec(&Event::Apply, 2));
+        assert!(spec(&Event::Delete, 2), "it is gone");
+        assert!(spec(&Event::Apply, 2), "it was recreated");
     }
 }

@@ -1,8 +1,9 @@
 //! The Leases that record which resets hold a workload at zero, and the replicas to restore: one Lease for each held workload,
 //! in its namespace. The workload owns it, so it is deleted with the workload; no `OffsetReset` owns it, so it outlives them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -11,7 +12,9 @@ use k8s_openapi::{
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
+    runtime::reflector::{ObjectRef, Store},
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::kubernetes::{
@@ -35,6 +38,8 @@ const CLAIMS: &str = "offsetreset.dev/claims";
 #[derive(Clone)]
 pub struct Claims {
     client: Client,
+    /// The stores of the watches of these Leases, each with its namespace.
+    watches: Arc<Mutex<Vec<(Option<String>, Store<Lease>)>>>,
 }
 
 /// A claim as it stands in the annotation.
@@ -130,7 +135,35 @@ impl Claims {
     /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, watches: Arc::default() }
+    }
+
+    /// Adds the store of a watch of one namespace, or of all.
+    pub fn add_watch(&self, scope: Option<String>, store: Store<Lease>) {
+        self.watches.lock().push((scope, store));
+    }
+
+    /// Which resets hold a workload, as a watch has it; `None` where none has. It may be behind: it tells whether the Lease has to be
+    /// read, and nothing is done because of it.
+    #[must_use]
+    pub fn watched(&self, namespace: &str, workload_uid: &str) -> Option<Hold> {
+        let lease = self.watch_of(namespace)?.get(&ObjectRef::new(&lease_name(workload_uid)).within(namespace))?;
+        hold_in(&lease).ok().map(|(_, hold)| hold).filter(|hold| hold.uid == workload_uid)
+    }
+
+    /// Whether a watch has such Leases of a namespace. It may be behind, and see the last one go a moment later.
+    #[must_use]
+    pub fn are_watched_in(&self, namespace: &str) -> bool {
+        let is_in = |lease: &Arc<Lease>| lease.metadata.namespace.as_deref() == Some(namespace);
+        self.watch_of(namespace).is_some_and(|store| store.state().iter().any(is_in))
+    }
+
+    /// The store of the watch that covers a namespace, once its initial list is complete.
+    fn watch_of(&self, namespace: &str) -> Option<Store<Lease>> {
+        let covers = |scope: &Option<String>| scope.as_deref().is_none_or(|watched| watched == namespace);
+        let store = self.watches.lock().iter().find(|(scope, _)| covers(scope)).map(|(_, store)| store.clone())?;
+        store.wait_until_ready().now_or_never()?.ok()?;
+        Some(store)
     }
 
     /// Which resets hold a workload, read live.

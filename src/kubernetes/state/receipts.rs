@@ -99,12 +99,7 @@ impl Receipts {
         files: Files,
     ) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
-        let found = limited(api.get_opt(name)).await?;
-        if let Some(Err(why)) = found.as_ref().map(receipt_in) {
-            return Ok(WriteOutcome::Refused(not_a_receipt(name, &why)));
-        }
         let mut config_map = named(name, reset);
-        config_map.metadata.resource_version = found.and_then(|found| found.resource_version());
         let data = config_map.data.get_or_insert_default();
         data.insert(STATE.into(), COMMITTING.into());
         data.insert(FINAL_PLAN_TIME.into(), at.to_string());
@@ -112,6 +107,16 @@ impl Receipts {
         data.extend(files.plain);
         let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
+        // Usually there is none, and consumers wait.
+        let created = classify(put(&api, name, &config_map).await)?;
+        if matches!(created, WriteOutcome::Done(())) {
+            return Ok(created);
+        }
+        let Some(found) = limited(api.get_opt(name)).await? else { return Ok(created) };
+        if let Err(why) = receipt_in(&found) {
+            return Ok(WriteOutcome::Refused(not_a_receipt(name, &why)));
+        }
+        config_map.metadata.resource_version = found.resource_version();
         classify(put(&api, name, &config_map).await)
     }
 

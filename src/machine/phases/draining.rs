@@ -15,15 +15,11 @@ use crate::machine::{
     time::{clock, later},
 };
 
-/// How often the broker is asked right after the last container has terminated, when members are
-/// just leaving.
-const OFTEN: SignedDuration = SignedDuration::from_millis(250);
-
-/// For how long it is asked that often.
-const OFTEN_FOR: SignedDuration = SignedDuration::from_secs(5);
-
-/// How often it is asked after that: the remaining members wait for a session timeout.
+/// How soon the broker is asked again after an error, and the longest pause between two requests.
 const LESS_OFTEN: SignedDuration = SignedDuration::from_secs(1);
+
+/// The shortest pause between two requests.
+const OFTEN: SignedDuration = SignedDuration::from_millis(20);
 
 /// How long members may take to leave by themselves after the last container has terminated, before
 /// they are removed.
@@ -36,14 +32,21 @@ const REMOVE_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 /// not run in a target.
 const MAX_REMOVALS: i32 = 3;
 
+/// The pause between two requests to the broker, by the time since the last container has
+/// terminated: an eighth of it, so that the empty group is seen late by that much at most. Members
+/// leave right after their containers have terminated, or else when their sessions expire.
+#[must_use]
+pub fn pause(waited: SignedDuration) -> SignedDuration {
+    (waited / 8).clamp(OFTEN, LESS_OFTEN)
+}
+
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
     if !pass.consumers_are_stopped() {
         return pass.stop_again();
     }
     let terminated =
         pass.status.hold.as_ref().and_then(|hold| hold.containers_terminated_time.as_ref()).map_or(pass.now, |at| at.0);
-    let often = pass.now.duration_since(terminated) < OFTEN_FOR;
-    let interval = if often { OFTEN } else { LESS_OFTEN };
+    let interval = pause(pass.now.duration_since(terminated));
     let over =
         pass.status.hold.as_ref().and_then(|hold| hold.drain_deadline.as_ref()).is_some_and(|deadline| pass.now >= deadline.0);
 

@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 
-use crate::api::{OutOfRange, PartitionOutcome, PartitionStatus, Phase, Reason};
+use crate::api::{OffsetResetStatus, OutOfRange, PartitionOutcome, PartitionStatus, Phase, Reason};
 use crate::machine::{
     decision::Decision,
-    facts::{CommitSeen, Committed, KafkaError, KafkaErrorKind, Metadata, PerPartition, TopicPartition},
+    facts::{CommitSeen, Committed, KafkaError, KafkaErrorKind, KafkaSeen, Metadata, PerPartition, TopicPartition, group},
     guards::Guard,
     metadata,
     pass::Pass,
@@ -13,6 +13,7 @@ use crate::machine::{
     request::Request,
     text::{Message, name_partitions},
     time::{clock, later},
+    topic_id::is_of_another_topic,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
@@ -104,6 +105,27 @@ pub(super) fn read_back<'a>(
 pub fn stands(planned: &PartitionStatus, request: &Request, answer: Option<&Result<Option<Committed>, KafkaError>>) -> bool {
     let Some(Ok(Some(found))) = answer else { return false };
     found.offset == planned.target_offset && found.metadata == wanted(planned, request)
+}
+
+/// Whether a commit has landed as planned, by what Kafka has answered: the group is empty, and every partition stands. Then
+/// nothing more is committed, and the workloads do not matter.
+#[must_use]
+pub fn is_read_back(status: &OffsetResetStatus, request: &Request, seen: &KafkaSeen) -> bool {
+    let KafkaSeen::ForCommit(seen) = seen else { return false };
+    let is_as_planned = |planned: &PartitionStatus| {
+        let answer = seen.committed.get(&TopicPartition::new(&planned.topic, planned.partition));
+        match planned.outcome {
+            PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset => {
+                stands(planned, request, answer)
+            }
+            PartitionOutcome::Unchanged | PartitionOutcome::Failed | PartitionOutcome::Skipped => false,
+        }
+    };
+    status.commits > 0
+        && status.final_plan_time.is_some()
+        && status.partitions_omitted == 0
+        && group::is_empty(&seen.group)
+        && status.partitions.iter().all(|planned| is_as_planned(planned) && !is_of_another_topic(planned, &seen.topic_ids))
 }
 
 /// The metadata of a partition's commit.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::read_back::{Attempts, RETRY, Trouble, answered, read_back};
+use super::read_back::{Attempts, RETRY, Trouble, answered, is_read_back, read_back};
 use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
 use crate::machine::{
     decision::{Decision, Effect},
@@ -29,7 +29,7 @@ const NAMED_ERRORS: usize = 5;
 const NAMED_TOPICS: usize = 3;
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decision {
-    if !pass.consumers_are_stopped() {
+    if !pass.consumers_are_stopped() && !is_read_back(&pass.status, request, &pass.seen.kafka) {
         return pass.stop_again();
     }
     if let Some(why) = &pass.seen.report_lost {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::reconcile::aside::aside;
@@ -26,10 +26,10 @@ use crate::{
 /// The time limit for the offsets after the run: whether the consumers resumed is known without them.
 const OFFSETS_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a step waits for the group to become empty, and the shortest and the longest pause between two requests.
-const ASKED_FOR: Duration = Duration::from_millis(250);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long a step waits for the group to become empty: as long as it was waited for before, within these bounds. Kubernetes is read
+/// again by the next step.
+const LEAST_ASKED_FOR: SignedDuration = SignedDuration::from_millis(250);
+const MOST_ASKED_FOR: SignedDuration = SignedDuration::from_secs(1);
 
 /// Reads from Kafka what a phase needs. `undone` is the reset to undo, while planning an undo; `now` the time.
 ///
@@ -111,11 +111,11 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     Ok(seen)
 }
 
-/// The group, once it is empty or [`ASKED_FOR`] has passed. Kubernetes is not read again meanwhile, because only the broker's
+/// The group, once it is empty or the time of the step has passed. Kubernetes is not read again meanwhile, because only the broker's
 /// answer can change.
 ///
-/// The first request is sent at once, and the pauses grow with the time since the last container terminated: within a step, the
-/// empty group is seen late by an eighth of that time at most, or by [`SHORTEST_PAUSE`]. Between two steps the phase sets the wait.
+/// The first request is sent at once, and the pauses grow with the time since the last container terminated, see
+/// [`machine::pause`]: within a step and between two steps.
 async fn until_empty(
     admin: &dyn GroupAdmin,
     request: &Request,
@@ -123,15 +123,17 @@ async fn until_empty(
     now: Timestamp,
 ) -> Result<Group, KafkaError> {
     let since = status.hold.as_ref().and_then(|hold| hold.containers_terminated_time.as_ref());
-    let waited = since.map_or(Duration::ZERO, |since| Duration::try_from(now.duration_since(since.0)).unwrap_or_default());
+    let waited = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since.0));
+    let asked_for = waited.clamp(LEAST_ASKED_FOR, MOST_ASKED_FOR);
     let begin = Instant::now();
     loop {
         let group = admin.describe_group(&request.group).await?;
-        let pause = ((waited + begin.elapsed()) / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        if group::is_empty(&group) || begin.elapsed() + pause > ASKED_FOR {
+        let asked = SignedDuration::try_from(begin.elapsed()).unwrap_or(SignedDuration::MAX);
+        let pause = machine::pause(waited.saturating_add(asked));
+        if group::is_empty(&group) || asked.saturating_add(pause) > asked_for {
             return Ok(group);
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
     }
 }
 

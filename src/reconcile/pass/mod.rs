@@ -27,7 +27,7 @@ use super::{
     error::Error,
     object::{expiry, has_finalizer, is_done, is_only_watched, key_of, may_hold, phase_of},
     requests,
-    scheduler::{Lock, Rank, Slot},
+    scheduler::{Lock, Need, Rank, Slot},
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase},
@@ -42,6 +42,9 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(50);
 /// The least wait after a pass that changed nothing, so that a defect does not become a hot loop.
 const AFTER_NO_CHANGE: Duration = Duration::from_secs(1);
 
+/// How many times an object that keeps changing is read at the beginning of a pass.
+const READS: u32 = 2;
+
 /// The most steps of a pass, so that a defect does not become a hot loop.
 const MAX_STEPS: usize = 32;
 
@@ -51,6 +54,10 @@ pub use kafka_queries::query_kafka;
 struct Course {
     /// The object as it is stored.
     reset: OffsetReset,
+    /// The versions of it that this pass has read or written, the latest last.
+    versions: Vec<String>,
+    /// It was read from the API server, or written over the version that the watch has delivered: it is no older than that.
+    confirmed: bool,
     /// The status as it is stored; with all partitions, once they were read.
     written: OffsetResetStatus,
     /// The status that the steps have come to, and the report.
@@ -74,8 +81,8 @@ struct Entered {
 enum Next {
     /// Another step.
     Step(Box<Course>),
-    /// The end of the pass.
-    End(Action),
+    /// The end of the pass, when the next one is due, and the versions of the object.
+    End(Option<Duration>, Vec<String>),
     /// The object has changed: the pass ends, and another one reads it.
     Conflict,
 }
@@ -96,8 +103,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     let (expiry, now) = (expiry(cached), (context.clock)());
     let expired = expiry.is_some_and(|at| at <= now);
     if is_done(cached) && !expired {
-        context.slots.forget(&key);
-        context.looks.forget(&key);
+        forget(context, &key);
         context.metrics.reconcile_pass().completed();
         let left = expiry.and_then(|at| Duration::try_from(machine::until_expiry(at, now)).ok());
         return Ok(left.map_or_else(Action::await_change, Action::requeue));
@@ -106,39 +112,38 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     if let Some(wait) = context.looks.wait(&key).filter(|_| is_only_watched(cached) && !expired) {
         return Ok(Action::requeue(wait));
     }
+    // Nor does the pass's own write, which comes back from the watch.
+    if let (Need::Nothing(next), false) = (context.visits.need(&key, cached.resource_version().as_deref()), expired) {
+        return Ok(next.map_or_else(Action::await_change, Action::requeue));
+    }
     let rank = rank_before(context, &key, cached).await;
     // Without a slot the operator is shutting down; the next leader begins with every reset.
     let Some(mut slot) = context.slots.acquire(rank, &namespace).await else { return Ok(Action::await_change()) };
     let _under_way = context.liveness.pass(format!("OffsetReset {namespace}/{}", cached.name_any()));
     let pass = context.metrics.reconcile_pass();
-    let Some(first) = context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? else {
-        context.slots.forget(&key);
-        pass.completed();
-        return Ok(Action::await_change());
-    };
-    let lock = slot.released_while(lock_of(context, &first, phase_of(&first))).await;
-    let reset = if lock.is_some() {
-        // What was read before the lock was acquired may be stale.
-        match context.resets.get(&namespace, &cached.name_any()).await.map_err(Error::Read)? {
-            Some(reset) if phase_of(&reset) == phase_of(&first) => reset,
-            Some(_) | None => {
-                pass.conflict();
-                return Ok(Action::requeue(AFTER_CONFLICT));
-            }
+    let (reset, lock, confirmed) = match begin(context, &key, &mut slot, cached).await? {
+        Begin::With(reset, lock, confirmed) => (*reset, lock, confirmed),
+        Begin::Gone => {
+            forget(context, &key);
+            pass.completed();
+            return Ok(Action::await_change());
         }
-    } else {
-        first
+        Begin::Conflict => {
+            pass.conflict();
+            return Ok(Action::requeue(AFTER_CONFLICT));
+        }
     };
-    let state = StoredState::of(&reset);
-    let course = Course { reset, written: state.status.clone(), state, notes: vec![], entered: vec![] };
+    let (state, versions) = (StoredState::of(&reset), reset.resource_version().into_iter().collect());
+    let course = Course { reset, versions, confirmed, written: state.status.clone(), state, notes: vec![], entered: vec![] };
     let mut next = Box::pin(step(context, &key, &mut slot, lock, course, true)).await?;
     let mut steps = 1;
     loop {
         let course = match next {
             Next::Step(course) => course,
-            Next::End(action) => {
+            Next::End(next, versions) => {
+                context.visits.end(&key, versions, next);
                 pass.completed();
-                return Ok(action);
+                return Ok(next.map_or_else(Action::await_change, Action::requeue));
             }
             Next::Conflict => {
                 pass.conflict();
@@ -149,6 +154,58 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
         steps += 1;
         next = Box::pin(step(context, &key, &mut slot, lock, *course, steps < MAX_STEPS)).await?;
     }
+}
+
+/// How a pass begins.
+enum Begin {
+    /// With this object and the locks of its phase; and whether it was read from the API server.
+    With(Box<OffsetReset>, Option<Lock>, bool),
+    /// The object is gone.
+    Gone,
+    /// The object keeps changing.
+    Conflict,
+}
+
+/// Acquires the locks of the object's phase, and reads it under them. What the watch has is enough when it is what the last pass
+/// has left: whatever this pass does is bound to that version, see [`step`].
+async fn begin(
+    context: &Context,
+    key: &ObjectRef<OffsetReset>,
+    slot: &mut Slot<'_>,
+    cached: &OffsetReset,
+) -> Result<Begin, Error> {
+    let mut expected = cached.clone();
+    let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;
+    // Before anything is read.
+    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject;
+    context.visits.begin(key);
+    if is_known {
+        return Ok(Begin::With(Box::new(expected), lock, false));
+    }
+    for _ in 0..READS {
+        let read = context.resets.get(&cached.namespace().unwrap_or_default(), &cached.name_any()).await;
+        let Some(read) = read.map_err(Error::Read)? else { return Ok(Begin::Gone) };
+        if needs_same_locks(&read, &expected) {
+            return Ok(Begin::With(Box::new(read), lock, true));
+        }
+        drop(lock);
+        lock = slot.released_while(lock_of(context, &read, phase_of(&read))).await;
+        expected = read;
+    }
+    Ok(Begin::Conflict)
+}
+
+/// Whether two versions of an object need the same locks.
+fn needs_same_locks(one: &OffsetReset, other: &OffsetReset) -> bool {
+    let needs = |reset: &OffsetReset| (phase_of(reset), has_finalizer(reset));
+    needs(one) == needs(other) && one.spec.group == other.spec.group && one.spec.target_refs == other.spec.target_refs
+}
+
+/// Drops what is kept of a reset that is finished or gone.
+fn forget(context: &Context, key: &ObjectRef<OffsetReset>) {
+    context.slots.forget(key);
+    context.looks.forget(key);
+    context.visits.forget(key);
 }
 
 /// The locks that a phase of a reset needs, if any.
@@ -207,11 +264,16 @@ async fn step(
         if may_go_on && changed && decision.goes_on(phase) {
             return Ok(Next::Step(Box::new(course)));
         }
-        return Ok(Next::End(requeue(&decision, changed)));
+        return Ok(course.end(requeue(&decision, changed)));
     };
 
     let mut course = course;
+    if !course.confirmed {
+        // Nothing was written, so nothing tells that the object is still as the watch has it.
+        return Ok(Next::Conflict);
+    }
     let answer = act::act(context, &mut course.reset, request.as_ref().ok(), effect).await?;
+    course.saw_version();
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
     // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
@@ -220,8 +282,8 @@ async fn step(
     }
     let recorded = Box::pin(record(context, course, request.as_ref().ok(), after, &seen)).await?;
     drop(lock);
-    let Some((_, after)) = recorded else { return Ok(Next::Conflict) };
-    Ok(Next::End(requeue(&after, true)))
+    let Some((course, after)) = recorded else { return Ok(Next::Conflict) };
+    Ok(course.end(requeue(&after, true)))
 }
 
 /// The rank of a pass before it begins. The cached object may be stale; only the order of passes relies on it.
@@ -254,6 +316,17 @@ impl Course {
         self.notes.extend(decision.notes);
         self.state.status = decision.status;
         self
+    }
+
+    /// Ends the pass.
+    fn end(self, next: Option<Duration>) -> Next {
+        Next::End(next, self.versions)
+    }
+
+    /// Records the version of the object as it is stored now.
+    fn saw_version(&mut self) {
+        let version = self.reset.resource_version().filter(|version| self.versions.last() != Some(version));
+        self.versions.extend(version);
     }
 
     /// Reads the report, once, where a step needs it.
@@ -310,7 +383,8 @@ async fn record(
     decision: Decision,
     seen: &Observed,
 ) -> Result<Option<(Course, Decision)>, Error> {
-    let Course { reset, written: old, state, mut notes, entered: mut phases } = course;
+    let Course { reset, versions, mut confirmed, written: old, state, mut notes, entered: mut phases } = course;
+    let read_version = reset.resource_version();
     let nothing_committed = old.commits == 0 && decision.status.outcome.is_none();
     let (outcome, decision) = match Box::pin(persist::persist(context, reset.clone(), request, &old, &state, &decision)).await? {
         WriteOutcome::NotAllowed(why) if nothing_committed => {
@@ -341,7 +415,10 @@ async fn record(
     if stored.status != old {
         context.announcer.announce(&reset, &stored.status.targets, &notes);
     }
-    let course = Course { reset, written: stored.status.clone(), state: stored, notes: vec![], entered: vec![] };
+    confirmed |= reset.resource_version() != read_version;
+    let mut course =
+        Course { reset, versions, confirmed, written: stored.status.clone(), state: stored, notes: vec![], entered: vec![] };
+    course.saw_version();
     Ok(Some((course, decision)))
 }
 
@@ -358,11 +435,11 @@ fn log_phase(reset: &OffsetReset, entered: &Entered) {
     );
 }
 
-fn requeue(decision: &Decision, changed: bool) -> Action {
-    match decision.requeue {
-        None => Action::await_change(),
-        Some(SignedDuration::ZERO) if !changed => Action::requeue(AFTER_NO_CHANGE),
-        Some(after) => Action::requeue(Duration::try_from(after).unwrap_or_default()),
+/// When the next pass is due; `None` when none is without a change.
+fn requeue(decision: &Decision, changed: bool) -> Option<Duration> {
+    match decision.requeue? {
+        SignedDuration::ZERO if !changed => Some(AFTER_NO_CHANGE),
+        after => Some(Duration::try_from(after).unwrap_or_default()),
     }
 }
 

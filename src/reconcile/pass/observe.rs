@@ -9,7 +9,9 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use super::{
     kafka_queries::query_kafka,
     persist::{self, StoredState},
-    read_targets::{find_scaled_objects, read_holds, read_scaled, read_scaled_objects, read_targets, targets_of},
+    read_targets::{
+        find_scaled_objects, read_holds, read_holds_to_stop, read_scaled, read_scaled_objects, read_targets, targets_of,
+    },
 };
 use crate::reconcile::{
     context::Context,
@@ -110,7 +112,13 @@ pub(super) async fn observe(
         return Ok((seen, None));
     }
     let expired = machine::expiry(status, seen.time_to_live).is_some_and(|at| at <= (context.clock)());
-    if phase.is_terminal() && (seen.deleting || expired || !machine::needs_a_look(status)) {
+    // At the end the finalizer goes first.
+    if phase.is_terminal() && (seen.finalizer || seen.deleting || expired || !machine::needs_a_look(status)) {
+        return Ok((seen, None));
+    }
+    if phase == Phase::Stopping && !seen.finalizer {
+        // The finalizer comes first; whether it may depends on other resets only.
+        seen.others = read_others(context, reset, phase, &[], |_| false).await?;
         return Ok((seen, None));
     }
     if matches!(phase, Phase::Draining | Phase::Resetting | Phase::Restoring) {
@@ -134,7 +142,11 @@ pub(super) async fn observe(
     }
     if matches!(phase, Phase::Planning | Phase::Stopping) {
         let namespace = reset.namespace().unwrap_or_default();
-        seen.holds = read_holds(context, &namespace, status, &seen.targets).await;
+        seen.holds = if phase == Phase::Stopping {
+            read_holds_to_stop(context, reset, status, &seen.targets).await
+        } else {
+            read_holds(context, &namespace, status, &seen.targets).await
+        };
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {
             (Phase::Planning, Ok(request)) => find_scaled_objects(context, &namespace, &request.targets).await,
@@ -181,13 +193,21 @@ async fn read_at_zero(
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
         return Ok(());
     }
-    let queried = async {
+    let queried = || async {
         match request {
             Ok(request) => query_kafka_within_hold(context, reset, status, request, phase).await,
             Err(_) => KafkaSeen::NotAsked,
         }
     };
-    let both = futures::future::join(targets, queried);
+    if phase == Phase::Resetting && status.commits > 0 {
+        // The commit has landed as planned, as a rule: then nothing more is committed, and the workloads do not matter.
+        seen.kafka = queried().await;
+        if request.is_ok_and(|request| machine::is_read_back(status, request, &seen.kafka)) {
+            return Ok(());
+        }
+        // To commit again, everything has to be as fresh as the first time.
+    }
+    let both = futures::future::join(targets, queried());
     // The data for a commit must not age while the pass waits for a slot.
     (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
     Ok(())

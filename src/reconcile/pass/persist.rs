@@ -47,7 +47,8 @@ pub(super) struct StoredState {
 pub(super) fn needs_report(reset: &OffsetReset, status: &OffsetResetStatus, now: Timestamp) -> bool {
     let ends = reset.metadata.deletion_timestamp.is_some() || is_overdue(status, now);
     match status.phase {
-        Some(Phase::Planning) => !ends,
+        // The plan of an earlier step, or of the dry run.
+        Some(Phase::Planning) => !ends && (status.report.is_some() || status.plan_time.is_some()),
         Some(Phase::Resetting) => status.partitions_omitted > 0 && !ends,
         _ => status.partitions_omitted > 0 && machine::needs_offsets(status),
     }
@@ -152,15 +153,6 @@ pub(super) async fn persist(
     let awaited = matches!(&decision.effect, Some(Effect::Commit(_) | Effect::Scale { kind: ActionKind::Restore, .. }));
     let mut files = None;
     if next.report_due && !(awaited && is_listed(&next.status)) {
-        if !next.report_read {
-            // A status that was edited by hand may have lost its plan, and then an earlier report exists.
-            next.read_report(context, &reset).await?;
-        }
-        match &next.report_blocked {
-            Some(Denial::NotAllowed(why)) => return Ok(WriteOutcome::NotAllowed(why.clone())),
-            Some(Denial::Refused(why)) => return Ok(WriteOutcome::Refused(why.clone())),
-            None => {}
-        }
         let found = match Files::of(&next.status.partitions) {
             Ok(files) => files,
             Err(why) => return Ok(WriteOutcome::Refused(why)),
@@ -170,8 +162,7 @@ pub(super) async fn persist(
         }
         let compressed = found.is_compressed();
         files = Some(found.clone());
-        context.require_leadership()?;
-        match context.reports.write(&reset, found, next.report_version.as_deref()).await.map_err(Error::WriteReport)? {
+        match write_report(context, &reset, &mut next, found).await? {
             WriteOutcome::Done(version) => next.report_version = Some(version),
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
             WriteOutcome::NotAllowed(why) => return Ok(WriteOutcome::NotAllowed(why)),
@@ -210,6 +201,31 @@ pub(super) async fn persist(
         }
     }
     write_status(context, reset, next).await
+}
+
+/// Writes the report over the version that was read; that of a first plan is created, without a look whether there is one.
+async fn write_report(
+    context: &Context,
+    reset: &OffsetReset,
+    next: &mut StoredState,
+    files: Files,
+) -> Result<WriteOutcome<String>, Error> {
+    context.require_leadership()?;
+    if !next.report_read {
+        if next.status.report.is_none() {
+            let created = context.reports.write(reset, files.clone(), None).await.map_err(Error::WriteReport)?;
+            if matches!(created, WriteOutcome::Done(_)) {
+                return Ok(created);
+            }
+        }
+        // A status that was edited by hand may have lost its plan, and then an earlier report exists.
+        next.read_report(context, reset).await?;
+    }
+    match &next.report_blocked {
+        Some(Denial::NotAllowed(why)) => Ok(WriteOutcome::NotAllowed(why.clone())),
+        Some(Denial::Refused(why)) => Ok(WriteOutcome::Refused(why.clone())),
+        None => context.reports.write(reset, files, next.report_version.as_deref()).await.map_err(Error::WriteReport),
+    }
 }
 
 /// Writes the status without the report, when the report cannot be written and consumers must not wait for it.
@@ -282,7 +298,9 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::a_plan_of_an_earlier_step("Planning", json!({}), true)]
+    #[case::a_plan_of_an_earlier_step("Planning", json!({"planTime": "2026-11-27T10:00:00.000000Z"}), true)]
+    #[case::a_report_of_an_earlier_step("Planning", json!({"report": {"configMap": "c", "compressed": false}}), true)]
+    #[case::a_first_plan("Planning", json!({}), false)]
     #[case::partitions_are_not_listed("Resetting", json!({"partitionsOmitted": 3}), true)]
     #[case::all_are_listed("Resetting", json!({}), false)]
     #[case::a_restore_does_not_wait("Restoring", json!({"partitionsOmitted": 3}), false)]

@@ -108,6 +108,27 @@ pub(super) async fn read_scaled(context: &Context, reset: &OffsetReset, status: 
     }
 }
 
+/// As [`read_holds`], but not where nothing is to be done: a target that was stopped is at zero, and by the watch its Lease has our
+/// claim and the recorded count.
+pub(super) async fn read_holds_to_stop(
+    context: &Context,
+    reset: &OffsetReset,
+    status: &OffsetResetStatus,
+    targets: &[Seen<Workload>],
+) -> Vec<Seen<Hold>> {
+    let (namespace, uid) = (reset.namespace().unwrap_or_default(), reset.uid().unwrap_or_default());
+    let held = status.targets.iter().zip(targets).map(|(target, seen)| {
+        let Seen::Known(workload) = seen else { return None };
+        let is_at_zero = target.stopped && workload.replicas == 0 && workload.uid == target.uid;
+        let hold = context.claims.watched(&namespace, &target.uid).filter(|_| is_at_zero)?;
+        (hold.is_claimed_by(&uid) && hold.replicas == target.original_replicas).then_some(Seen::Known(hold))
+    });
+    match held.collect::<Option<Vec<_>>>() {
+        Some(held) if held.len() == targets.len() && held.len() == status.targets.len() => held,
+        Some(_) | None => read_holds(context, &namespace, status, targets).await,
+    }
+}
+
 /// Reads the hold of each target: of the recorded workload, or else of the one that exists.
 pub(super) async fn read_holds(
     context: &Context,

@@ -5,12 +5,15 @@ mod locks;
 mod looks;
 mod queue;
 mod slots;
+mod visits;
 
 pub use commits_in_flight::CommitsInFlight;
 pub use locks::Locks;
 pub use looks::Looks;
 pub use slots::Slots;
+pub use visits::Visits;
 
 pub(super) use locks::Lock;
 pub(super) use queue::Rank;
 pub(super) use slots::Slot;
+pub(super) use visits::Need;

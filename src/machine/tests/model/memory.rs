@@ -117,6 +117,15 @@ impl Memory {
         outcome
     }
 
+    /// Whether a commit has landed as planned: then `reconcile::observe` does not look at the workload.
+    pub fn is_read_back(&mut self, scenario: &Scenario, reset: usize, view: &View) -> bool {
+        if self.facts(view.object.status).phase != Some(Phase::Resetting) {
+            return false;
+        }
+        let seen = self.observed(scenario, reset, view);
+        machine::is_read_back(self.status(view.object.status), &request_of(scenario, reset, view.object.run), &seen.kafka)
+    }
+
     fn deed(&self, effect: &Effect, view: &View) -> Deed {
         let lease_of = |hold: &Hold| Lease {
             uid: hold.uid.strip_prefix("w-").unwrap().parse().unwrap(),

@@ -75,12 +75,15 @@ fn look(machine: &Machine, state: &State, object: Object, facts: &Facts, reset: 
     } else {
         let overdue = facts.holds && facts.hold_ends.is_some_and(|end| end <= state.now);
         let ends = (object.deleting || overdue) && phase != Phase::Restoring && !phase.is_terminal();
-        if ends || (phase.is_terminal() && (object.deleting || !facts.needs_a_look)) {
+        if ends || (phase.is_terminal() && (object.finalizer || object.deleting || !facts.needs_a_look)) {
             return view;
         }
         if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
             view.others = Some(state.objects);
             leases = true;
+        }
+        if phase == Phase::Stopping && !object.finalizer {
+            return view;
         }
         if !matches!(phase, Phase::Stopping | Phase::Restoring | Phase::Planned) {
             view.kafka = Kafka::Seen { group: state.groups[machine.scenario.group_of(reset)], log_start: state.log_start };
@@ -107,6 +110,10 @@ pub fn asks(machine: &Machine, state: &mut State, reset: usize) {
         Kafka::Away
     };
     view.now = state.now;
+    if view.workload != Look::Not && machine.memory().is_read_back(&machine.scenario, reset, &view) {
+        // Kafka was asked first, and then nothing else.
+        view.workload = Look::Not;
+    }
     if decides(machine, state, reset, view).is_none() {
         state.running[reset] = IDLE;
     }

@@ -8,6 +8,7 @@ use crate::{
     machine::{
         MAX_COMMITS, after, decide,
         decision::{Answer, Decision, Effect},
+        is_read_back,
     },
 };
 
@@ -78,6 +79,29 @@ fn a_broker_that_takes_no_metadata_of_this_length_gets_the_offsets_without() {
     // A broker that refuses even that has another reason than its length.
     let again = after(&second.status, second.effect.as_ref().unwrap(), &Answer::Committed(too_large), &observed, at(8));
     assert_eq!(again.status.partitions[0].outcome, PartitionOutcome::Failed);
+}
+
+/// The workloads are not read then: whether they run does not matter to what was read back from an empty group.
+#[rstest]
+#[case::as_planned(committed(10, MARKER), empty(), true)]
+#[case::not_as_planned(committed(50, MARKER), empty(), false)]
+#[case::without_the_marker(committed(10, ""), empty(), false)]
+#[case::not_answered(Err(error(KafkaErrorKind::Timeout)), empty(), false)]
+#[case::a_consumer_has_joined(committed(10, MARKER), group_in(GroupState::Stable, 1), false)]
+fn a_commit_that_is_read_back_as_planned_needs_no_look_at_the_workloads(
+    #[case] answer: Result<Option<Committed>, KafkaError>,
+    #[case] group: Group,
+    #[case] as_planned: bool,
+) {
+    let unconfirmed = PartitionStatus { outcome: PartitionOutcome::Unconfirmed, ..planned_partition(0) };
+    let status = OffsetResetStatus { commits: 1, ..final_plan([unconfirmed]) };
+    let kafka = commit_seen(group, &answer);
+    assert_eq!(is_read_back(&status, &request(), &kafka), as_planned);
+    assert!(!is_read_back(&OffsetResetStatus { commits: 0, ..status.clone() }, &request(), &kafka), "nothing was committed");
+    let not_read = Observed { targets: vec![], ..seen(gone(), kafka) };
+    let decision = decide(Ok(&request()), &status, &not_read, at(7));
+    assert_eq!(outcome(&decision), as_planned.then_some((Phase::Succeeded, Reason::Succeeded)));
+    assert_eq!(sent(&decision), [], "nothing is committed without a look at them");
 }
 
 /// After so many commits, an offset stands where it should, with this metadata.

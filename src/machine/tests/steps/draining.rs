@@ -12,6 +12,19 @@ fn in_group(state: GroupState, members: usize, group_type: GroupType) -> Group {
     }
 }
 
+/// The containers have terminated at 5 s.
+#[rstest]
+#[case::at_once(5.0, 20)]
+#[case::after_one_second(6.0, 125)]
+#[case::after_four(9.0, 500)]
+#[case::after_a_minute(65.0, 1_000)]
+fn the_broker_is_asked_again_after_an_eighth_of_the_time_since_the_last_container(#[case] now: f64, #[case] pause: i64) {
+    let observed = seen(gone(), KafkaSeen::Group(in_group(GroupState::Stable, 3, GroupType::Classic)));
+    let now = at(0) + SignedDuration::from_secs_f64(now);
+    let decision = decide(Ok(&request()), &status_in(Phase::Draining), &observed, now);
+    assert_eq!(decision.requeue, Some(SignedDuration::from_millis(pause)));
+}
+
 /// The containers have terminated at 5 s, sessionTimeout is 10 s.
 #[rstest]
 #[case::before_the_session_ends(

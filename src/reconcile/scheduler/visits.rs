@@ -1,0 +1,135 @@
+//! What the last pass over each reset has left, so that an event that tells nothing new costs no request: each write of a pass
+//! comes back as an event of the watch.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+
+use crate::api::OffsetReset;
+
+type Object = ObjectRef<OffsetReset>;
+
+/// The last pass over each reset.
+#[derive(Default)]
+pub struct Visits {
+    last: Mutex<HashMap<Object, Visit>>,
+}
+
+/// A pass.
+#[derive(Default)]
+struct Visit {
+    /// The versions of the object that it has read or written, the latest last; none until it has ended well.
+    versions: Vec<String>,
+    /// When the next pass is due without an event; `None` when none is.
+    due: Option<Instant>,
+    /// Its workloads or their pods have changed since it began.
+    touched: bool,
+}
+
+/// Whether a pass is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::reconcile) enum Need {
+    /// The object is the one that the last pass has left, and something else may have changed.
+    SameObject,
+    /// The object has to be read.
+    Object,
+    /// Nothing has changed. The next pass is due after this time, or with the next event.
+    Nothing(Option<Duration>),
+}
+
+impl Visits {
+    /// Records a change of a workload of this reset, or of its pods.
+    pub fn touch(&self, object: &Object) {
+        if let Some(visit) = self.last.lock().get_mut(object) {
+            visit.touched = true;
+        }
+    }
+
+    /// Whether a pass is needed for an object of this version, as the watch has it.
+    pub(in crate::reconcile) fn need(&self, object: &Object, version: Option<&str>) -> Need {
+        self.need_at(object, version, Instant::now())
+    }
+
+    fn need_at(&self, object: &Object, version: Option<&str>, now: Instant) -> Need {
+        let last = self.last.lock();
+        let (Some(visit), Some(version)) = (last.get(object), version) else { return Need::Object };
+        // An earlier version of that pass: the watch is behind, and delivers the latest one as well.
+        if !visit.versions.iter().any(|own| own == version) {
+            return Need::Object;
+        }
+        if !visit.touched && visit.due.is_none_or(|due| due > now) {
+            return Need::Nothing(visit.due.map(|due| due.saturating_duration_since(now)));
+        }
+        if visit.versions.last().is_some_and(|latest| latest == version) { Need::SameObject } else { Need::Object }
+    }
+
+    /// A pass begins to read: what changes from here on is new to it.
+    pub(in crate::reconcile) fn begin(&self, object: &Object) {
+        self.last.lock().insert(object.clone(), Visit::default());
+    }
+
+    /// A pass has ended, with these versions of the object. One that failed, or met a conflict, is not recorded.
+    pub(in crate::reconcile) fn end(&self, object: &Object, versions: Vec<String>, next: Option<Duration>) {
+        self.end_at(object, versions, next, Instant::now());
+    }
+
+    fn end_at(&self, object: &Object, versions: Vec<String>, next: Option<Duration>, now: Instant) {
+        if let Some(visit) = self.last.lock().get_mut(object) {
+            visit.versions = versions;
+            visit.due = next.map(|next| now + next);
+        }
+    }
+
+    /// Drops what is kept of a reset that is gone or finished.
+    pub(in crate::reconcile) fn forget(&self, object: &Object) {
+        self.last.lock().remove(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_tells_nothing_new_needs_no_pass() {
+        let (visits, now, second) = (Visits::default(), Instant::now(), Duration::from_secs(1));
+        let object = ObjectRef::new("a").within("b");
+        let need = |version: &str, at: Instant| visits.need_at(&object, Some(version), at);
+        assert_eq!(need("1", now), Need::Object, "there was no pass");
+        visits.begin(&object);
+        assert_eq!(need("1", now), Need::Object, "it has not ended");
+        visits.end_at(&object, vec!["1".into(), "2".into()], Some(2 * second), now);
+        assert_eq!(need("2", now + second), Need::Nothing(Some(second)));
+        assert_eq!(need("1", now + second), Need::Nothing(Some(second)), "the watch is behind");
+        assert_eq!(need("3", now + second), Need::Object, "another client has changed it");
+        assert_eq!(need("2", now + 2 * second), Need::SameObject, "it is due");
+        assert_eq!(need("1", now + 2 * second), Need::Object, "it is due, and the watch is behind");
+        visits.begin(&object);
+        visits.end_at(&object, vec!["2".into()], None, now);
+        assert_eq!(need("2", now + 9 * second), Need::Nothing(None));
+        visits.forget(&object);
+        assert_eq!(need("2", now), Need::Object);
+        assert!(visits.last.lock().is_empty());
+    }
+
+    #[test]
+    fn a_change_of_a_workload_needs_a_pass_even_when_it_came_during_the_last_one() {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        visits.touch(&object);
+        assert!(visits.last.lock().is_empty(), "the first pass looks at everything");
+        visits.begin(&object);
+        visits.touch(&object);
+        visits.end_at(&object, vec!["1".into()], Some(Duration::from_secs(9)), now);
+        assert_eq!(visits.need_at(&object, Some("1"), now), Need::SameObject);
+        visits.begin(&object);
+        visits.end_at(&object, vec!["1".into()], Some(Duration::from_secs(9)), now);
+        assert_eq!(visits.need_at(&object, Some("1"), now), Need::Nothing(Some(Duration::from_secs(9))));
+        visits.touch(&object);
+        assert_eq!(visits.need_at(&object, Some("1"), now), Need::SameObject);
+    }
+}
