@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics image clean-sandbox
+.PHONY: help demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,6 +15,9 @@ soak: ## resets for SOAK_SECONDS (600) on a real node while parts of it are kill
 
 test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter of an hour or more
 	@tests/run.sh ecosystem
+
+test-charts: ## the chart by the real Helm on a node: installed, upgraded, rolled back and uninstalled, also during a hold
+	@tests/run.sh charts
 
 test-oldest: ## on the oldest version of Kubernetes that is supported; building it takes a quarter of an hour
 	@tests/run.sh oldest
@@ -61,6 +64,10 @@ reasons: ## generates docs/reasons.md from the Rust types
 metrics: ## generates docs/metrics.md from the Rust types
 	cargo run --quiet -- metrics > docs/metrics.md.new
 	mv docs/metrics.md.new docs/metrics.md
+
+manifests: ## generates the chart's templates and README, and install.yaml, from deploy/ and the chart's values
+	WRITE_MANIFESTS=1 cargo test --quiet --test offline -- manifests::written
+	cargo test --quiet --test offline -- manifests::
 
 image: ## builds the operator's image from the Dockerfile, as a user would
 	buildah build --tag offset-reset-operator:dev .

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
-# `make test-oldest`, `make soak`, `make bench`, `make bench-flood` and `make demo` call this.
+# `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood` and `make demo` call this.
 #
 #   CLUSTER=sandbox  (default) sandboxes of its own on this machine
 #   CLUSTER=existing your cluster and your broker: see CONTRIBUTING.md#test-on-your-own-cluster
@@ -32,7 +32,7 @@ prepare() {
   existing)
     : "${KUBECONFIG:?with CLUSTER=existing, KUBECONFIG must say which cluster}"
     : "${KAFKA_BOOTSTRAP_SERVERS:?with CLUSTER=existing, KAFKA_BOOTSTRAP_SERVERS must say which broker}"
-    PATH=$PATH:$(sandbox kafka-tools)
+    PATH=$PATH:$(sandbox kafka-tools):$(sandbox manifest-tools)
     export PATH
     if [ -n "${KAFKA_3_BOOTSTRAP_SERVERS:-}" ]; then
       KAFKA_3_LIBS=$(sandbox kafka-tools --kafka-3)
@@ -195,8 +195,8 @@ shared_suites() {
   PROMETHEUS=$(sandbox prometheus)
   export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
-  real "$1" admission:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: monitoring:: \
-    namespaced:: process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
+  real "$1" admission:: charts::rendered:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: \
+    monitoring:: namespaced:: process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
 }
 
 integration() {
@@ -304,6 +304,20 @@ ecosystem() {
   step "all tests beside KEDA and Flux passed"
 }
 
+charts() {
+  if [ "$cluster" != sandbox ]; then
+    echo "the chart installs the CRD and the policies of a whole cluster, so it is tested in a sandbox only: unset CLUSTER" >&2
+    exit 1
+  fi
+  trap 'down charts' EXIT
+  prepare
+  step "the chart, by the real Helm on a node"
+  up charts node
+  images charts
+  real charts charts:: --test-threads 1 --nocapture
+  step "all tests of the chart passed"
+}
+
 # On the oldest version of Kubernetes that the README claims; `make test` runs on the newest.
 oldest() {
   if [ "$cluster" != sandbox ]; then
@@ -340,10 +354,11 @@ soak) soak ;;
 bench) bench "$@" ;;
 bench-flood) bench_flood ;;
 ecosystem) ecosystem ;;
+charts) charts ;;
 oldest) oldest ;;
 demo) demo ;;
 *)
-  echo "usage: $0 test [COMMAND...] | ecosystem | oldest | soak | bench [OPTION...] | bench-flood | demo" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | charts | oldest | soak | bench [OPTION...] | bench-flood | demo" >&2
   exit 1
   ;;
 esac

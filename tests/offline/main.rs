@@ -10,3 +10,4 @@ mod generators;
 mod input;
 mod kafka_faults;
 mod layout;
+mod manifests;

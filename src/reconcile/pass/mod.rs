@@ -8,6 +8,7 @@
 
 mod act;
 mod count;
+mod entered;
 mod kafka_queries;
 mod observe;
 mod persist;
@@ -20,7 +21,10 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
-use self::persist::StoredState;
+use self::{
+    entered::{Entered, entered, log_phase},
+    persist::StoredState,
+};
 use super::{
     aside::aside,
     context::Context,
@@ -66,15 +70,6 @@ struct Course {
     notes: Vec<Note>,
     /// The phases that were entered and are not recorded.
     entered: Vec<Entered>,
-}
-
-/// A phase that was entered.
-struct Entered {
-    phase: Phase,
-    at: Timestamp,
-    reason: &'static str,
-    /// The message of the status.
-    detail: String,
 }
 
 /// What follows a step.
@@ -344,12 +339,6 @@ impl Course {
     }
 }
 
-/// The phase that a change of the status enters.
-fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus, at: Timestamp) -> Option<Entered> {
-    let phase = new.phase.filter(|_| new.phase != old.phase)?;
-    Some(Entered { phase, at, reason: new.reason.map_or("", |reason| reason.as_str()), detail: new.explanation() })
-}
-
 /// Removes the operator's finalizer from an object that cannot be decoded and is being deleted, once the controller of the Leases
 /// has released all that is held for it. `None` when the object is not being deleted, or does not have the finalizer.
 async fn release_undecodable(meta: &ObjectMeta, context: &Context) -> Result<Option<Action>, Error> {
@@ -422,70 +411,10 @@ async fn record(
     Ok(Some((course, decision)))
 }
 
-/// The status message goes into the field `detail`: the text of the event has the key `message` in JSON.
-fn log_phase(reset: &OffsetReset, entered: &Entered) {
-    tracing::info!(
-        namespace = reset.namespace(),
-        name = reset.name_any(),
-        uid = reset.uid(),
-        phase = entered.phase.as_str(),
-        reason = entered.reason,
-        detail = entered.detail,
-        "phase changed"
-    );
-}
-
 /// When the next pass is due; `None` when none is without a change.
 fn requeue(decision: &Decision, changed: bool) -> Option<Duration> {
     match decision.requeue? {
         SignedDuration::ZERO if !changed => Some(AFTER_NO_CHANGE),
         after => Some(Duration::try_from(after).unwrap_or_default()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{io::Write, sync::Arc};
-
-    use parking_lot::Mutex;
-    use serde_json::json;
-
-    use super::*;
-
-    /// A log in memory.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn the_json_line_of_a_phase_has_each_key_once() {
-        let reset: OffsetReset = serde_json::from_value(json!({
-            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "replay", "namespace": "shop", "uid": "0-1"},
-            "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "orders"},
-            "status": {"observedGeneration": 1, "phase": "Draining", "reason": "WaitingForGroup", "message": "1 of 3 members"},
-        }))
-        .unwrap();
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            let entered = entered(&OffsetResetStatus::default(), reset.status.as_ref().unwrap(), Timestamp::UNIX_EPOCH);
-            log_phase(&reset, &entered.unwrap());
-        });
-        let line = String::from_utf8(log.0.lock().clone()).unwrap();
-        let keys = ["message", "detail", "phase", "reason", "namespace", "name", "uid"];
-        assert!(keys.iter().all(|key| line.matches(&format!("\"{key}\":")).count() == 1), "{line}");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&line["message"], &line["detail"]), (&json!("phase changed"), &json!("1 of 3 members")));
     }
 }

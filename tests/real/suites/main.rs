@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod charts;
 mod connections;
 mod definition;
 mod e2e;

@@ -51,7 +51,7 @@ async fn kubectl_succeeds(arguments: &[&str]) {
     assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-async fn until(what: &str, mut wished: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut wished: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !wished().await {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -127,13 +127,13 @@ fn operator_for(client: Client, more: &[&str]) -> Operator {
 }
 
 /// A namespace with consumers that are held at zero: a member outside of the cluster keeps the group from becoming empty.
-struct Held {
-    env: TestEnv,
+pub(crate) struct Held {
+    pub(crate) env: TestEnv,
     member: Member,
 }
 
 impl Held {
-    async fn begin(client: Client, namespace: String, spec: Value) -> Self {
+    pub(crate) async fn begin(client: Client, namespace: String, spec: Value) -> Self {
         let env = TestEnv::open(client, namespace).await;
         env.deployment().await;
         let (topic, group) = (env.topic().await, unique("uninstall"));
@@ -152,7 +152,7 @@ impl Held {
         self.env.until("restored", async |env| replicas(&env.client, &env.namespace, "consumer").await == 2).await;
     }
 
-    async fn ended_for_the_uninstall(&self) {
+    pub(crate) async fn ended_for_the_uninstall(&self) {
         let ended = wait_for_end(&self.env.api, "replay").await;
         let (phase, reason, said) = (status(&ended).phase, status(&ended).reason, status(&ended).explanation());
         assert_eq!((phase, reason), (Some(Phase::Failed), Some(Reason::OperatorRemoved)), "{said}");
@@ -160,9 +160,17 @@ impl Held {
         assert_eq!(self.env.replicas().await, 2);
     }
 
-    async fn end(self) {
-        let member = self.member;
+    pub(crate) async fn is_held(&self) {
+        let reset = self.env.api.get("replay").await.unwrap();
+        assert_eq!(status(&reset).phase, Some(Phase::Draining), "{}", status(&reset).explanation());
+        assert_eq!(self.env.replicas().await, 0);
+    }
+
+    /// Ends the member that keeps the group from becoming empty.
+    pub(crate) async fn end(self) -> TestEnv {
+        let Self { env, member } = self;
         tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+        env
     }
 }
 

@@ -73,6 +73,13 @@ pub const KAFKA_3_VERSION: &str = "3.9.2";
 
 const RUNTIME: [(&str, &str); 2] =
     [("go.mod", include_str!("../modules/runtime/go.mod")), ("go.sum", include_str!("../modules/runtime/go.sum"))];
+const HELM: [(&str, &str); 2] =
+    [("go.mod", include_str!("../modules/helm/go.mod")), ("go.sum", include_str!("../modules/helm/go.sum"))];
+const GITOPS: [(&str, &str); 3] = [
+    ("go.mod", include_str!("../modules/gitops/go.mod")),
+    ("go.sum", include_str!("../modules/gitops/go.sum")),
+    ("main.go", include_str!("../modules/gitops/main.go")),
+];
 const KAFKA: [(&str, &str); 1] = [("pom.xml", include_str!("../modules/kafka/pom.xml"))];
 
 /// Kafka's command-line tools, as commands on the PATH of `exec`.
@@ -108,6 +115,10 @@ pub struct Cache {
     pub kubernetes: PathBuf,
     /// etcd (named `server`), containerd, runc and the CNI plugins.
     pub runtime: PathBuf,
+    /// Helm.
+    pub helm: PathBuf,
+    /// The program `gitops`: Argo CD's Lua engine, and kstatus.
+    pub gitops: PathBuf,
     /// Kafka: `libs` with the jars, `bin` with its tools as commands.
     pub kafka: PathBuf,
     /// The older line of Kafka: `libs` only.
@@ -130,6 +141,8 @@ impl Cache {
         Self {
             kubernetes: Kubernetes::wanted().dir(),
             runtime: dir.join(format!("runtime-{}", key(&RUNTIME))),
+            helm: dir.join(format!("helm-{}", key(&HELM))),
+            gitops: dir.join(format!("gitops-{}", key(&GITOPS))),
             kafka: dir.join(format!("kafka-{}", key(&KAFKA))),
             kafka_3: dir.join(format!("kafka-{KAFKA_3_VERSION}-{}", key(&KAFKA))),
         }
@@ -155,11 +168,24 @@ impl Cache {
         part(&name, &self.kafka_3, &KAFKA, build)
     }
 
+    /// Builds what manifests are tested with, if it is missing: Helm and `gitops`. Needs Go only.
+    pub fn ensure_manifest_tools(&self) -> Result<()> {
+        let helm = |into: &Path, work: &Path| {
+            run("Helm", "about 3 minutes on 2 cores", go_build(into, work).args(["-ldflags", "-s -w", "tool"]))
+        };
+        part("Helm", &self.helm, &HELM, helm)?;
+        let gitops = |into: &Path, work: &Path| {
+            run("Argo CD's Lua engine and kstatus", "half a minute", go_build(into, work).args(["-ldflags", "-s -w", "."]))
+        };
+        part("what GitOps tools make of objects", &self.gitops, &GITOPS, gitops)
+    }
+
     /// Builds everything that is missing.
     pub fn ensure(&self) -> Result<()> {
         packages::ensure()?;
         self.ensure_kafka()?;
         self.ensure_kafka_3()?;
+        self.ensure_manifest_tools()?;
         let build_runtime = |into: &Path, work: &Path| {
             let mut go = go_build(into, work);
             run(
@@ -284,6 +310,7 @@ mod tests {
     #[test]
     fn the_cache_is_keyed_by_what_a_part_is_built_from() {
         assert_ne!(key(&NEWEST.module), key(&RUNTIME));
+        assert_ne!(key(&HELM), key(&RUNTIME));
         assert_ne!(key(&[("go.mod", "a")]), key(&[("go.mod", "b")]));
         assert_ne!(NEWEST.dir(), OLDEST.dir());
         assert!(OLDEST.dir().to_string_lossy().contains(OLDEST.version));

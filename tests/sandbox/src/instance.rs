@@ -177,13 +177,14 @@ impl Sandbox {
             bail!("sandbox {} is not up; `cargo sandbox up` starts it", self.name)
         };
         let cache = Cache::locate();
-        let path = std::env::var("PATH").unwrap_or_default();
+        let mut path = vec![cache.kubernetes.clone(), cache.kafka.join("bin"), cache.helm.clone(), cache.gitops.clone()];
+        path.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
         let mut nsenter = Command::new("nsenter");
         nsenter
             .args(["-t", &init.as_raw_nonzero().to_string(), "-n", "-m", "-p", "--", "/bin/sh", "-c", "cd \"$0\" && exec \"$@\""])
             .arg(std::env::current_dir()?)
             .args(command)
-            .env("PATH", format!("{}:{}:{path}", cache.kubernetes.display(), cache.kafka.join("bin").display()))
+            .env("PATH", std::env::join_paths(path)?)
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
             // kubectl keeps what an API server serves under its address, and that is the same in each sandbox.
             .env("KUBECACHEDIR", self.dir.join("kubectl-cache"))

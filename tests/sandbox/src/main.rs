@@ -34,6 +34,8 @@ enum Verb {
         #[arg(long)]
         kafka_3: bool,
     },
+    /// Builds what manifests are tested with only, for a cluster of one's own, and prints the directories for the PATH.
+    ManifestTools,
     /// Starts a sandbox.
     Up {
         #[command(flatten)]
@@ -41,7 +43,7 @@ enum Verb {
     },
     /// Prints the folder of Debian's Prometheus and promtool, for the tests of the alerts and the dashboard.
     Prometheus,
-    /// Runs a command inside, with `KUBECONFIG` and `KAFKA_BOOTSTRAP_SERVERS` set, kubectl and Kafka's tools on the PATH.
+    /// Runs a command inside, with `KUBECONFIG` and `KAFKA_BOOTSTRAP_SERVERS` set, kubectl, Helm and Kafka's tools on the PATH.
     Exec {
         /// The command.
         #[arg(last = true, required = true)]
@@ -141,6 +143,12 @@ fn run() -> Result<()> {
         }
         Verb::Prometheus => {
             println!("{}", debian::prometheus()?.display());
+            Ok(())
+        }
+        Verb::ManifestTools => {
+            let cache = Cache::locate();
+            cache.ensure_manifest_tools()?;
+            println!("{}:{}", cache.helm.display(), cache.gitops.display());
             Ok(())
         }
         Verb::Up { makeup } => sandbox.up(makeup),
