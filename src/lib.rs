@@ -31,10 +31,15 @@
 //! 8. Deletion never waits for Kafka or for a target that is gone.
 
 pub mod api;
+#[cfg(feature = "operator")]
 pub mod cli;
+#[cfg(feature = "operator")]
 pub mod kafka;
 pub mod kubernetes;
 pub mod machine;
+#[cfg(feature = "operator")]
 pub mod observability;
+#[cfg(feature = "operator")]
 pub mod reconcile;
+#[cfg(feature = "operator")]
 pub mod run;

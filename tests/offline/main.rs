@@ -11,3 +11,4 @@ mod input;
 mod kafka_faults;
 mod layout;
 mod manifests;
+mod plugin;

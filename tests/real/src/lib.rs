@@ -11,6 +11,7 @@ pub mod layer;
 pub mod logs;
 pub mod parts;
 pub mod people;
+pub mod plugin;
 pub mod process;
 pub mod rights;
 pub mod shop;

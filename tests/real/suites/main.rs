@@ -25,6 +25,7 @@ mod logs;
 mod monitoring;
 mod namespaced;
 mod outages;
+mod plugin;
 mod process;
 mod resets;
 mod rights;

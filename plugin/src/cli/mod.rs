@@ -1,0 +1,259 @@
+//! The words of the command line. Its help is the page docs/cli.md.
+
+mod connection;
+mod format;
+mod goal;
+mod names;
+mod words;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use connection::Connection;
+pub use format::{Format, Lines};
+pub use goal::{ConsumerArgs, GoalArgs, KafkaArgs, MakeArgs, RunArgs, Where, Which};
+use names::{explainable, resets};
+pub use words::{Target, go_duration};
+
+/// Plans, runs, watches and undoes resets of Kafka consumer groups.
+///
+/// It speaks to the Kubernetes API server only: no connection to Kafka and no password of Kafka is needed.
+/// The offset-reset operator in the cluster does the rest.
+///
+/// Exit codes: 0 done; 1 the command itself failed; 2 the reset failed or was refused, and no offset was changed; 3 the reset failed
+/// after it changed offsets; 4 timeout, the reset goes on; 5 cancelled.
+#[derive(Parser, Debug)]
+#[command(name = "kubectl offset-reset", bin_name = "kubectl offset-reset", version, max_term_width = 100)]
+#[command(disable_version_flag = true, infer_subcommands = false)]
+pub struct Cli {
+    /// Where to and as whom.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Makes a plan and shows it; nothing is stopped and no offset is changed.
+    ///
+    /// It creates an OffsetReset with dryRun: true, which `run` carries out later.
+    /// Exit codes: 0 the plan stands, 2 the plan was refused, 4 timeout.
+    Plan(MakeArgs),
+    /// Makes a plan, asks for confirmation, carries it out and watches it.
+    Create(CreateArgs),
+    /// Carries out a plan, after confirmation.
+    Run(RunNameArgs),
+    /// Follows a reset until it ends; Ctrl-C leaves it running.
+    Watch(WatchArgs),
+    /// Shows a reset once.
+    Status(StatusArgs),
+    /// Explains how a reset stands and what to do, or what a reason means.
+    ///
+    /// A reason, such as GroupNotEmpty, is explained without a cluster.
+    Explain(ExplainArgs),
+    /// Restores the offsets that another reset found: plan, confirmation, run.
+    Undo(UndoArgs),
+    /// Cancels a reset that has not ended, and waits until its workloads are restored.
+    Cancel(CancelArgs),
+    /// Keeps resets from beginning.
+    Suspend(NamesArgs),
+    /// Lets suspended resets begin.
+    Resume(NamesArgs),
+    /// Lists resets.
+    List(ListArgs),
+    /// Lists the workloads that are held at zero: for which reset, and until when.
+    Holds(HoldsArgs),
+    /// Prints the offsets before or after a reset, as CSV for --from-file of Kafka's tool and of `plan`.
+    Export(ExportArgs),
+    /// Checks the install, and what the current user may do.
+    Check(CheckArgs),
+    /// Collects all about a reset for a bug report; Secrets are never read.
+    Report(ReportArgs),
+    /// Deletes resets that ended long ago, with their reports.
+    Prune(PruneArgs),
+    /// Prints the script with which kubectl completes this plugin's words.
+    Completion,
+    /// Prints the version.
+    Version,
+    /// Prints the page docs/cli.md.
+    #[command(hide = true)]
+    Docs,
+}
+
+/// `create`.
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// What to make.
+    #[command(flatten)]
+    pub make: MakeArgs,
+    /// How to run it.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+pub struct RunNameArgs {
+    /// The name of the OffsetReset with the plan.
+    #[arg(add = resets())]
+    pub name: String,
+    /// How to run it.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How long to watch at most, such as 90s or 15m; then the exit code is 4 and the reset goes on. By default there is no limit.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration)]
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// `watch`.
+#[derive(Args, Debug)]
+pub struct WatchArgs {
+    /// The name of the OffsetReset.
+    #[arg(add = resets())]
+    pub name: String,
+    /// How long to watch at most, such as 90s or 15m; then the exit code is 4 and the reset goes on. By default there is no limit.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration)]
+    pub timeout: Option<std::time::Duration>,
+    /// json prints one object a transition.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Lines>,
+    /// One line a transition, even in a terminal.
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The name of the OffsetReset.
+    #[arg(add = resets())]
+    pub name: String,
+    /// The whole object, as JSON or YAML.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    /// With partitions, warnings and the command of Kafka's own tool.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The name of an OffsetReset, or of a reason, such as GroupNotEmpty.
+    #[arg(add = explainable(), value_name = "NAME|REASON")]
+    pub name: String,
+}
+
+/// `undo`.
+#[derive(Args, Debug)]
+pub struct UndoArgs {
+    /// The name of the OffsetReset to undo.
+    #[arg(add = resets())]
+    pub name: String,
+    /// The name of the new OffsetReset; by default undo-NAME.
+    #[arg(long = "name", value_name = "NAME", id = "new_name")]
+    pub new_name: Option<String>,
+    /// How to run it.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How long to wait at most, such as 90s or 15m. By default there is no limit.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration)]
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// `cancel`.
+#[derive(Args, Debug)]
+pub struct CancelArgs {
+    /// The name of the OffsetReset.
+    #[arg(add = resets())]
+    pub name: String,
+    /// How long to wait for the workloads at most; then the exit code is 4.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = words::duration)]
+    pub timeout: std::time::Duration,
+}
+
+/// `suspend` and `resume`.
+#[derive(Args, Debug)]
+pub struct NamesArgs {
+    /// The names of the OffsetResets.
+    #[arg(required = true, add = resets())]
+    pub names: Vec<String>,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// In all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only those that have not ended.
+    #[arg(long)]
+    pub active: bool,
+    /// As JSON or YAML.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Format>,
+}
+
+/// `holds`.
+#[derive(Args, Debug)]
+pub struct HoldsArgs {
+    /// In all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Exit with code 6 when a workload is held.
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct ExportArgs {
+    /// The name of the OffsetReset.
+    #[arg(add = resets())]
+    pub name: String,
+    /// The offsets that were committed before the reset.
+    #[arg(long, required_unless_present = "after", conflicts_with = "after")]
+    pub before: bool,
+    /// The offsets that the reset has set, or would set.
+    #[arg(long)]
+    pub after: bool,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Also whether the operator can be uninstalled now: nothing is held, and no reset is under way.
+    #[arg(long)]
+    pub before_uninstall: bool,
+}
+
+/// `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The name of the OffsetReset.
+    #[arg(add = resets())]
+    pub name: String,
+    /// The file to write; by default offset-reset-NAME.zip.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<std::path::PathBuf>,
+}
+
+/// `prune`.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// How long ago they ended at least, such as 30d.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration)]
+    pub older_than: std::time::Duration,
+    /// In all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only lists them.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Does not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}

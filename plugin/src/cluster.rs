@@ -1,0 +1,91 @@
+//! The cluster: which one, as whom, and the objects in it.
+
+use std::path::PathBuf;
+
+use kube::{
+    Api, Client, Config, ResourceExt,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use offset_reset_operator::{
+    api::{OffsetReset, PartitionStatus},
+    kubernetes::{ReportRead, Reports},
+};
+
+use crate::{
+    cli::Connection,
+    exit::{Failure, Outcome, chain},
+};
+
+/// The cluster that the commands speak to.
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    /// The namespace of `--namespace`, or of the context.
+    pub namespace: String,
+    /// The name of the context.
+    pub context: String,
+}
+
+impl Cluster {
+    /// Connects as the options say; nothing is sent yet.
+    pub async fn connect(options: &Connection) -> Outcome<Self> {
+        let (mut config, context) = configured(options).await?;
+        config.auth_info.impersonate = options.r#as.clone().or(config.auth_info.impersonate);
+        if !options.as_group.is_empty() {
+            config.auth_info.impersonate_groups = Some(options.as_group.clone());
+        }
+        let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| {
+            Failure::new(format!("cannot use the context {context}: {}", chain(&error)))
+                .advice("Check that kubectl itself works with it: kubectl version")
+        })?;
+        Ok(Self { client, namespace, context })
+    }
+
+    /// The OffsetResets of the namespace.
+    pub fn resets(&self) -> Api<OffsetReset> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// One OffsetReset.
+    pub async fn reset(&self, name: &str) -> Outcome<OffsetReset> {
+        let found = self.resets().get(name).await;
+        found.map_err(|error| Failure::request(&format!("read OffsetReset {}/{name}", self.namespace), &error))
+    }
+
+    /// All partitions of a reset: those of the status, or of the report when the status has not all.
+    pub async fn partitions(&self, reset: &OffsetReset) -> Outcome<Vec<PartitionStatus>> {
+        let Some(status) = &reset.status else { return Ok(vec![]) };
+        if status.partitions_omitted == 0 {
+            return Ok(status.partitions.clone());
+        }
+        let read = Reports::new(self.client.clone()).read(reset).await;
+        match read.map_err(|error| Failure::request(&format!("read the report of {}", reset.name_any()), &error))? {
+            ReportRead::Found(report) => Ok(report.partitions),
+            ReportRead::Missing | ReportRead::Unreadable { .. } => Ok(status.partitions.clone()),
+        }
+    }
+}
+
+async fn configured(options: &Connection) -> Outcome<(Config, String)> {
+    let wrong = |error: kube::config::KubeconfigError| {
+        Failure::new(format!("cannot read the kubeconfig: {}", chain(&error)))
+            .advice("Check --kubeconfig, KUBECONFIG and --context: kubectl config get-contexts")
+    };
+    let read = match &options.kubeconfig {
+        Some(path) => Kubeconfig::read_from(PathBuf::from(path)).map(Some).map_err(wrong)?,
+        None => match Kubeconfig::read() {
+            Ok(found) => Some(found),
+            // In a pod there is none.
+            Err(_) if options.context.is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => None,
+            Err(error) => return Err(wrong(error)),
+        },
+    };
+    let Some(kubeconfig) = read else {
+        let config = Config::incluster().map_err(|error| Failure::new(format!("cannot connect from this pod: {}", chain(&error))))?;
+        return Ok((config, "in-cluster".to_owned()));
+    };
+    let context = options.context.clone().or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();
+    let chosen = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
+    Ok((Config::from_custom_kubeconfig(kubeconfig, &chosen).await.map_err(wrong)?, context))
+}

@@ -1,0 +1,39 @@
+//! `explain`: a reset, or a reason.
+
+use jiff::{Timestamp, tz::TimeZone};
+use offset_reset_operator::api::Reason;
+
+use crate::{
+    cli::{Connection, ExplainArgs},
+    cluster::Cluster,
+    exit::{Exit, Outcome},
+    print::outln,
+    view::{Look, explained, reason},
+};
+
+/// A reason needs no cluster. Names of objects have no capitals, and reasons begin with one.
+pub async fn explain(connection: &Connection, args: &ExplainArgs) -> Outcome {
+    let named = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&args.name) && args.name.chars().any(char::is_uppercase));
+    if let Some(found) = named {
+        reason(*found).iter().for_each(outln);
+        return Ok(Exit::Done);
+    }
+    if args.name.starts_with(char::is_uppercase) {
+        let near: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).filter(|reason| is_near(reason, &args.name)).collect();
+        let failure = crate::exit::Failure::new(format!("{} is not a reason of this version.", args.name));
+        return Err(match near.as_slice() {
+            [] => failure.advice("All reasons are in docs/reasons.md."),
+            near => failure.advice(format!("Did you mean {}?", near.join(" or "))),
+        });
+    }
+    let cluster = Cluster::connect(connection).await?;
+    let reset = cluster.reset(&args.name).await?;
+    let zone = TimeZone::system();
+    explained(&Look { reset: &reset, pods: &[], now: Timestamp::now(), zone: &zone }).iter().for_each(outln);
+    Ok(Exit::Done)
+}
+
+fn is_near(reason: &str, word: &str) -> bool {
+    let (reason, word) = (reason.to_lowercase(), word.to_lowercase());
+    word.len() > 3 && (reason.contains(&word) || word.contains(&reason) || reason.chars().take(6).eq(word.chars().take(6)))
+}

@@ -1,0 +1,77 @@
+//! `holds`: the workloads at zero, from the operator's Leases.
+
+use jiff::{Timestamp, tz::TimeZone};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, ResourceExt, api::ListParams};
+use offset_reset_operator::{api::LEASE_LABEL, kubernetes::hold_in};
+
+use super::list::listed;
+use crate::{
+    cli::HoldsArgs,
+    cluster::Cluster,
+    exit::{Exit, Failure, Outcome},
+    print::outln,
+    view::{
+        Line, Table, WARN,
+        words::{clock, span, until},
+    },
+};
+
+/// Lists what is held at zero, for whom, and until when.
+pub async fn holds(cluster: &Cluster, args: &HoldsArgs) -> Outcome {
+    let leases = leases(cluster, args.all_namespaces).await?;
+    if leases.is_empty() {
+        let place = if args.all_namespaces { "the cluster".to_owned() } else { format!("namespace {}", cluster.namespace) };
+        outln(&Line::plain(format!("No workload is held at zero in {place}.")));
+        return Ok(Exit::Done);
+    }
+    let resets = listed(cluster, args.all_namespaces).await?;
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let mut table = Table::new(&["NAMESPACE", "WORKLOAD", ">REPLICAS", ">HELD", "UNTIL", "FOR", "KEDA"]);
+    let mut unreadable = vec![];
+    for lease in &leases {
+        let namespace = lease.namespace().unwrap_or_default();
+        let hold = match hold_in(lease) {
+            Ok((_, hold)) => hold,
+            Err(why) => {
+                unreadable.push(format!("Lease {namespace}/{} cannot be read: {why}", lease.name_any()));
+                continue;
+            }
+        };
+        let names: Vec<&str> = hold.claims.iter().map(|claim| claim.name.as_str()).collect();
+        let targets = resets.iter().filter_map(|(object, reset)| Some((object, reset.as_ref()?))).filter(|(object, _)| {
+            object.namespace().as_deref() == Some(&namespace) && hold.claims.iter().any(|claim| Some(&claim.uid) == object.metadata.uid.as_ref())
+        });
+        let is_paused = targets.flat_map(|(_, reset)| reset.status.iter().flat_map(|status| &status.targets)).any(|target| {
+            target.uid == hold.uid && target.autoscaler.as_ref().is_some_and(|scaler| scaler.pauses > 0 && !scaler.resumed)
+        });
+        table.row([
+            namespace,
+            hold.workload.clone(),
+            hold.replicas.to_string(),
+            span(now.duration_since(hold.since)),
+            format!("{} ({})", clock(hold.until, now, &zone), until(hold.until, now)),
+            names.join(", "),
+            if is_paused { "paused".to_owned() } else { "-".to_owned() },
+        ]);
+    }
+    if table.rows() > 0 {
+        table.lines().iter().for_each(outln);
+    }
+    for words in unreadable {
+        outln(&Line::styled(WARN, "⚠ ").and(words));
+    }
+    Ok(if args.exit_code { Exit::Held } else { Exit::Done })
+}
+
+/// The Leases that record holds.
+pub async fn leases(cluster: &Cluster, all_namespaces: bool) -> Outcome<Vec<Lease>> {
+    let api: Api<Lease> = if all_namespaces {
+        Api::all(cluster.client.clone())
+    } else {
+        Api::namespaced(cluster.client.clone(), &cluster.namespace)
+    };
+    let params = ListParams::default().labels(&format!("{LEASE_LABEL}=hold"));
+    let found = api.list(&params).await.map_err(|error| Failure::request("list the Leases of held workloads", &error))?;
+    Ok(found.items)
+}

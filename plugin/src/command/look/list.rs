@@ -1,0 +1,110 @@
+//! `list`: the resets of a namespace or of all.
+
+use jiff::{Timestamp, tz::TimeZone};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams},
+};
+use offset_reset_operator::{
+    api::{OffsetReset, Phase},
+    machine,
+};
+
+use crate::{
+    cli::{Format, ListArgs},
+    cluster::Cluster,
+    exit::{Exit, Failure, Outcome},
+    print::{columns, object, outln, raw},
+    view::{
+        Line, Table,
+        words::{clock, span},
+    },
+};
+
+/// How many resets one request asks for.
+const PAGE: u32 = 500;
+
+/// Lists resets, also those that another version has written and this one cannot read.
+pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
+    let all = listed(cluster, args.all_namespaces).await?;
+    let kept: Vec<&(DynamicObject, Option<OffsetReset>)> = all
+        .iter()
+        .filter(|(_, reset)| !args.active || reset.as_ref().is_none_or(|reset| !has_ended(reset)))
+        .collect();
+    if let Some(format) = args.output {
+        let items: Vec<&DynamicObject> = kept.iter().map(|(object, _)| object).collect();
+        return print_items(&items, format);
+    }
+    if kept.is_empty() {
+        let what = if args.active { "no OffsetReset under way" } else { "no OffsetReset" };
+        let place = if args.all_namespaces { "in the cluster".to_owned() } else { format!("in namespace {}", cluster.namespace) };
+        outln(&Line::plain(format!("There is {what} {place}.")));
+        return Ok(Exit::Done);
+    }
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let mut table = Table::new(&["NAMESPACE", "NAME", "GROUP", "PHASE", "PROGRESS", "UNTIL", "AGE", "REASON", "MESSAGE"]);
+    for (object, reset) in &kept {
+        let age = object.metadata.creation_timestamp.as_ref().map(|at| span(now.duration_since(at.0))).unwrap_or_default();
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let Some(reset) = reset else {
+            let words = "another version has written it; this plugin cannot read it".to_owned();
+            let none = String::new;
+            table.row([namespace, name, none(), "?".to_owned(), none(), none(), age, none(), words]);
+            continue;
+        };
+        let status = reset.status.clone().unwrap_or_default();
+        let phase = status.phase.map_or("New", Phase::as_str);
+        table.row([
+            namespace,
+            name,
+            reset.spec.group.clone(),
+            if reset.spec.suspend && !has_ended(reset) { format!("{phase} (suspended)") } else { phase.to_owned() },
+            status.progress.unwrap_or_default(),
+            status.held_until.map(|at| clock(at.0, now, &zone)).unwrap_or_default(),
+            age,
+            status.reason.map(|reason| reason.to_string()).unwrap_or_default(),
+            status.message.unwrap_or_default(),
+        ]);
+    }
+    let columns = columns();
+    table.lines().iter().for_each(|line| outln(&columns.map_or(line.clone(), |columns| line.fit(columns))));
+    Ok(Exit::Done)
+}
+
+fn print_items(items: &[&DynamicObject], format: Format) -> Outcome {
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+    match format {
+        Format::Json => raw(&serde_json::to_string_pretty(&list).unwrap_or_default()),
+        Format::Yaml => object(&list, format)?,
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn has_ended(reset: &OffsetReset) -> bool {
+    reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run))
+}
+
+/// All resets, each as it is and, where it can be, as it is read; the oldest first.
+pub async fn listed(cluster: &Cluster, all_namespaces: bool) -> Outcome<Vec<(DynamicObject, Option<OffsetReset>)>> {
+    let resource = ApiResource::erase::<OffsetReset>(&());
+    let api: Api<DynamicObject> = if all_namespaces {
+        Api::all_with(cluster.client.clone(), &resource)
+    } else {
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
+    };
+    let (mut found, mut params) = (vec![], ListParams::default().limit(PAGE));
+    loop {
+        let page = api.list(&params).await.map_err(|error| Failure::request("list OffsetResets", &error))?;
+        let next = page.metadata.continue_.clone().filter(|next| !next.is_empty());
+        found.extend(page.items.into_iter().map(|object| {
+            let read = serde_json::to_value(&object).ok().and_then(|value| serde_json::from_value(value).ok());
+            (object, read)
+        }));
+        match next {
+            Some(next) => params = params.continue_token(&next),
+            None => break,
+        }
+    }
+    found.sort_by_key(|(object, _)| (object.metadata.creation_timestamp.as_ref().map(|at| at.0), object.name_any()));
+    Ok(found)
+}

@@ -1,0 +1,13 @@
+//! Commands that only look.
+
+mod explain;
+mod export;
+mod holds;
+mod list;
+mod status;
+
+pub use explain::explain;
+pub use export::export;
+pub use holds::{holds, leases};
+pub use list::list;
+pub use status::status;

@@ -1,0 +1,126 @@
+//! PURE: what has changed from one state of a reset to the next, one line each.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use offset_reset_operator::api::{OffsetReset, Phase};
+use serde_json::json;
+
+use crate::{cli::Lines, exit::Exit, view::Line};
+
+/// Conditions that say the same as the phase.
+const SAID_BY_THE_PHASE: [&str; 5] = ["Ready", "Reconciling", "Stalled", "Complete", "Failed"];
+
+/// What was printed already.
+#[derive(Default)]
+pub struct Transitions {
+    phase: Option<(Option<Phase>, String)>,
+    conditions: BTreeMap<String, (String, String)>,
+}
+
+impl Transitions {
+    /// The lines for what has changed.
+    pub fn next(&mut self, reset: &OffsetReset, lines: Option<Lines>, now: Timestamp) -> Vec<String> {
+        let status = reset.status.clone().unwrap_or_default();
+        let mut found = vec![];
+        let reason = status.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default();
+        let phase = (status.phase, reason);
+        let name = json!({"namespace": reset.namespace(), "name": reset.name_any()});
+        let line = |kind: &str, at: Timestamp, what: &str, state: &str, reason: &str, message: &str| {
+            let at = jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at).unwrap_or_default();
+            match lines {
+                Some(Lines::Json) => {
+                    let mut object = name.clone();
+                    let facts = json!({"time": at, kind: what, "status": state, "reason": reason, "message": message});
+                    for (key, value) in facts.as_object().into_iter().flatten().filter(|(_, value)| **value != json!("")) {
+                        object[key] = value.clone();
+                    }
+                    object.to_string()
+                }
+                None => [at.as_str(), what, if state.is_empty() { reason } else { state }, message].map(str::trim).join(" "),
+            }
+        };
+        for condition in &status.conditions {
+            let is_new = !SAID_BY_THE_PHASE.contains(&condition.type_.as_str());
+            let state = (condition.status.clone(), condition.reason.clone());
+            if is_new && self.conditions.get(&condition.type_) != Some(&state) {
+                let at = condition.last_transition_time.0;
+                found.push((at, line("condition", at, &condition.type_, &condition.status, &condition.reason, &condition.message)));
+                self.conditions.insert(condition.type_.clone(), state);
+            }
+        }
+        found.sort_by_key(|(at, _)| *at);
+        let mut found: Vec<String> = found.into_iter().map(|(_, line)| line).collect();
+        if self.phase.as_ref() != Some(&phase) {
+            let is_new_phase = self.phase.as_ref().is_none_or(|(before, _)| *before != phase.0);
+            let at = status.phase_start_time.as_ref().filter(|_| is_new_phase).map_or(now, |at| at.0);
+            let what = phase.0.map_or("New", Phase::as_str);
+            let message = status.message.as_deref().unwrap_or("the operator has not seen it yet");
+            found.push(line("phase", at, what, "", &phase.1, message));
+            self.phase = Some(phase);
+        }
+        found
+    }
+}
+
+/// The last line of `-o json`.
+pub fn end(reset: &OffsetReset, exit: Exit) -> Line {
+    let status = reset.status.clone().unwrap_or_default();
+    let object = json!({
+        "namespace": reset.namespace(), "name": reset.name_any(), "end": status.phase, "reason": status.reason,
+        "message": status.explanation(), "totals": status.totals, "exitCode": exit as u8,
+    });
+    Line::plain(object.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn reset(status: &Value) -> OffsetReset {
+        serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"namespace": "shop", "name": "r"},
+            "spec": {"kafka": {}, "group": "g"}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn condition(kind: &str, status: &str, at: &str) -> Value {
+        json!({"type": kind, "status": status, "reason": "R", "message": "so it is", "lastTransitionTime": at})
+    }
+
+    #[test]
+    fn each_transition_is_one_line_once() {
+        let (mut transitions, now) = (Transitions::default(), "2026-11-26T22:00:00Z".parse().unwrap());
+        let draining = reset(&json!({
+            "phase": "Draining", "reason": "GroupNotEmpty", "message": "1 member is left", "phaseStartTime": "2026-11-26T21:57:06.000000Z",
+            "conditions": [
+                condition("Ready", "False", "2026-11-26T21:57:00Z"), condition("ConsumersStopped", "True", "2026-11-26T21:57:06Z"),
+                condition("Planned", "True", "2026-11-26T21:57:04Z"),
+            ],
+        }));
+        let lines = transitions.next(&draining, None, now);
+        assert_eq!(
+            lines,
+            [
+                "2026-11-26T21:57:04Z Planned True so it is", "2026-11-26T21:57:06Z ConsumersStopped True so it is",
+                "2026-11-26T21:57:06Z Draining GroupNotEmpty 1 member is left",
+            ]
+        );
+        assert_eq!(transitions.next(&draining, None, now), [""; 0]);
+        let mut waits = draining.clone();
+        waits.status.as_mut().unwrap().reason = Some(offset_reset_operator::api::Reason::KafkaError);
+        assert_eq!(transitions.next(&waits, None, now), ["2026-11-26T22:00:00Z Draining KafkaError 1 member is left"]);
+    }
+
+    #[test]
+    fn as_json_each_line_is_an_object() {
+        let now = "2026-11-26T22:00:00Z".parse().unwrap();
+        let lines = Transitions::default().next(&reset(&json!(null)), Some(Lines::Json), now);
+        let object: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!((&object["phase"], &object["namespace"], &object["time"]), (&json!("New"), &json!("shop"), &json!("2026-11-26T22:00:00Z")));
+    }
+}

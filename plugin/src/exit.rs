@@ -1,0 +1,156 @@
+//! How a command ended: its exit code, and the words of a failure.
+
+use std::{fmt, process::ExitCode};
+
+use offset_reset_operator::{
+    api::{OffsetReset, OffsetResetStatus, Phase},
+    machine,
+};
+
+/// How a command ended, for scripts: the codes are an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for is done; a plan stands.
+    Done = 0,
+    /// The command itself could not be carried out: wrong words, no cluster, no such object, a refusal of the API server.
+    Error = 1,
+    /// The reset failed, or its plan was refused, and no offset was changed.
+    Unchanged = 2,
+    /// The reset failed after it had changed offsets, or may have.
+    Partly = 3,
+    /// The time of `--timeout` is over; the reset goes on.
+    Timeout = 4,
+    /// The reset was cancelled, or the question was not answered with yes.
+    Cancelled = 5,
+    /// `holds --exit-code`: a workload is held at zero.
+    Held = 6,
+    /// Ctrl-C; the reset goes on.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// How a reset ended; `None` while it has not.
+pub fn of_reset(reset: &OffsetReset) -> Option<Exit> {
+    let status = reset.status.as_ref().filter(|status| machine::has_ended(status, reset.spec.dry_run))?;
+    Some(match status.phase {
+        Some(Phase::Succeeded | Phase::Planned) => Exit::Done,
+        Some(Phase::Cancelled) => Exit::Cancelled,
+        _ if may_have_changed(status) => Exit::Partly,
+        _ => Exit::Unchanged,
+    })
+}
+
+/// Whether the reset changed offsets, or may have.
+pub fn may_have_changed(status: &OffsetResetStatus) -> bool {
+    let totals = status.totals.unwrap_or_default();
+    !status.dry_run && (totals.reset > 0 || totals.unconfirmed > 0)
+}
+
+/// Why a command could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened; the first sentence stands alone.
+    pub what: String,
+    /// What to do.
+    pub advice: Option<String>,
+}
+
+/// What a command results in.
+pub type Outcome<T = Exit> = Result<T, Failure>;
+
+impl Failure {
+    /// With exit code 1.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { exit: Exit::Error, what: what.into(), advice: None }
+    }
+
+    /// Says what to do.
+    pub fn advice(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+
+    /// A request that the API server has not carried out: its answer is shown as it is.
+    pub fn request(doing: &str, error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            let why = chain(error);
+            return Self::new(format!("cannot {doing}: the API server cannot be reached.\n{why}"))
+                .advice("Check the connection and the context: kubectl cluster-info");
+        };
+        let failure = Self::new(format!("cannot {doing}.\n{}", status.message));
+        match status.code {
+            401 => failure.advice("Sign in to the cluster again; kubectl auth whoami shows the current user."),
+            403 if status.message.contains("ValidatingAdmissionPolicy") => failure
+                .advice("Nothing was changed. Ask for the right that the policy names, or have a user with that right do it."),
+            403 => failure.advice("Nothing was changed. Ask an administrator for the right; kubectl auth can-i --list shows yours."),
+            404 if status.message.contains("could not find the requested resource") => {
+                failure.advice("The operator's CRD is not installed in this cluster. To see what is missing: kubectl offset-reset check")
+            }
+            404 => failure.advice("To see all of the namespace: kubectl offset-reset list. Is it the right context and namespace?"),
+            409 => failure.advice("Try again, or choose another name with --name."),
+            422 => failure.advice("Nothing was changed. Correct what the API server names, and try again."),
+            _ => failure,
+        }
+    }
+}
+
+/// An error and its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        match &self.advice {
+            Some(advice) => write!(f, "\n{advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::not_begun(json!(null), false, None)]
+    #[case::running(json!({"phase": "Draining"}), false, None)]
+    #[case::planned(json!({"phase": "Planned", "dryRun": true}), true, Some(Exit::Done))]
+    #[case::told_to_run(json!({"phase": "Planned", "dryRun": true}), false, None)]
+    #[case::refused(json!({"phase": "Failed", "dryRun": true, "reason": "GroupNotFound"}), true, Some(Exit::Unchanged))]
+    #[case::succeeded(json!({"phase": "Succeeded"}), false, Some(Exit::Done))]
+    #[case::failed_before(json!({"phase": "Failed", "totals": totals(0, 0)}), false, Some(Exit::Unchanged))]
+    #[case::failed_after(json!({"phase": "Failed", "totals": totals(1, 0)}), false, Some(Exit::Partly))]
+    #[case::may_have(json!({"phase": "Failed", "totals": totals(0, 1)}), false, Some(Exit::Partly))]
+    #[case::cancelled(json!({"phase": "Cancelled", "totals": totals(1, 0)}), false, Some(Exit::Cancelled))]
+    fn a_reset_that_ended_has_an_exit_code(#[case] status: Value, #[case] dry_run: bool, #[case] expected: Option<Exit>) {
+        let reset = json!({
+            "metadata": {"name": "r"}, "spec": {"kafka": {}, "group": "g", "dryRun": dry_run}, "status": status,
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+        });
+        assert_eq!(of_reset(&serde_json::from_value(reset).unwrap()), expected);
+    }
+
+    fn totals(reset: i64, unconfirmed: i64) -> Value {
+        json!({"partitions": 3, "reset": reset, "unconfirmed": unconfirmed, "failed": 1, "clamped": 0, "replayed": 0, "skipped": 0})
+    }
+}

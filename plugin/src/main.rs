@@ -1,0 +1,77 @@
+//! `kubectl offset-reset`: the person's side of the offset-reset operator. It speaks to the API server only.
+
+mod cli;
+mod cluster;
+mod command;
+mod exit;
+mod manifest;
+mod print;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use cluster::Cluster;
+use command::{complete, look, watch};
+use exit::{Exit, Outcome};
+use view::{BAD, Line};
+
+fn main() -> ExitCode {
+    // Its words are those of another command line, whole or not.
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "__complete") {
+        print::raw(&complete::complete(words[1..].to_vec()));
+        return ExitCode::SUCCESS;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Error.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    // Those that need no cluster.
+    match &cli.command {
+        Command::Version => {
+            print::outln(&Line::plain(format!("kubectl-offset_reset {}", env!("CARGO_PKG_VERSION"))));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return Exit::Error.into();
+        }
+    };
+    match runtime.block_on(run(&cli)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let mut lines = failure.what.lines();
+            print::errln(&Line::styled(BAD, "Error: ").and(lines.next().unwrap_or_default()));
+            for line in lines.chain(failure.advice.iter().flat_map(|advice| advice.lines())) {
+                print::errln(&Line::plain(line));
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Outcome {
+    let connection = &cli.connection;
+    if let Command::Explain(args) = &cli.command {
+        return look::explain(connection, args).await;
+    }
+    let cluster = Cluster::connect(connection).await?;
+    match &cli.command {
+        Command::Watch(args) => watch::run(&cluster, args).await,
+        Command::Status(args) => look::status(&cluster, args).await,
+        Command::List(args) => look::list(&cluster, args).await,
+        Command::Holds(args) => look::holds(&cluster, args).await,
+        Command::Export(args) => look::export(&cluster, args).await,
+        _ => Ok(Exit::Error),
+    }
+}

@@ -1,0 +1,1 @@
+//! The manifest of an OffsetReset, out of the options.

@@ -1,0 +1,52 @@
+//! Output: colors only where a terminal takes them and NO_COLOR is not set.
+
+use std::io::Write;
+
+use anstream::{AutoStream, ColorChoice, stream::RawStream};
+
+use crate::{
+    cli::Format,
+    exit::{Failure, Outcome},
+    view::Line,
+};
+
+/// Whether colors go there.
+pub fn colored(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// A line on the standard output. When the reader has gone, as with `| head`, there is no one to print for.
+pub fn outln(line: &Line) {
+    if writeln!(anstream::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A line on the standard error output.
+pub fn errln(line: &Line) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// An object, as `-o` says.
+pub fn object(value: &impl serde::Serialize, format: Format) -> Outcome<()> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(format!("cannot print the object: {error}"));
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(value).map_err(|error| wrong(&error))? + "\n",
+        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| wrong(&error))?,
+    };
+    text.lines().for_each(|line| raw(line));
+    Ok(())
+}
+
+/// Text as it is.
+pub fn raw(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// How many columns the terminal has; `None` without a terminal.
+pub fn columns() -> Option<usize> {
+    use std::io::IsTerminal;
+    std::io::stdout().is_terminal().then(|| crossterm::terminal::size().map_or(80, |(columns, _)| columns.into()))
+}

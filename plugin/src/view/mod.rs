@@ -1,0 +1,18 @@
+//! PURE: objects as text, for people. Nothing in here reads a clock, a cluster or a terminal.
+
+mod end;
+mod explain;
+mod line;
+mod plan;
+mod progress;
+mod screen;
+mod table;
+pub mod words;
+
+pub use end::{ended, hint};
+pub use explain::{explained, reason};
+pub use line::{BAD, BOLD, DIM, GOOD, Line, WARN};
+pub use plan::{chosen, plan, undo};
+pub use progress::{Look, PodState};
+pub use screen::{fitted, screen};
+pub use table::Table;

@@ -1,0 +1,135 @@
+//! The kubectl plugin as a process, as a person has it: without a terminal, unless a test gives it one.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::{PATIENCE, environment, process::program, within};
+
+/// The plugin in one namespace.
+pub struct Plugin {
+    namespace: String,
+    user: Option<String>,
+}
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub struct Printed {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Plugin {
+    pub fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), user: None }
+    }
+
+    /// As a user with fewer rights.
+    pub fn called(namespace: &str, user: &str) -> Self {
+        Self { namespace: namespace.to_owned(), user: Some(user.to_owned()) }
+    }
+
+    /// Its binary, beside the operator's.
+    pub fn binary() -> String {
+        std::env::var("PLUGIN").unwrap_or_else(|_| {
+            let built = std::path::Path::new(&program()).with_file_name("kubectl-offset_reset");
+            assert!(built.is_file(), "no {}: build it first, with `cargo build --workspace`", built.display());
+            built.to_str().unwrap().to_owned()
+        })
+    }
+
+    /// The words of a whole command line.
+    pub fn words(&self, words: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        all.extend(["--namespace".to_owned(), self.namespace.clone()]);
+        all.extend(self.user.iter().flat_map(|user| ["--as".to_owned(), user.clone()]));
+        all
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(Self::binary());
+        command.args(self.words(words)).env("KUBECONFIG", environment().kubeconfig).env("TZ", "UTC").env_remove("NO_COLOR");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts a command, and does not wait.
+    pub fn start(&self, words: &[&str]) -> Started {
+        Self::spawn(self.command(words))
+    }
+
+    fn spawn(mut command: Command) -> Started {
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Started { child, out, read: String::new() }
+    }
+
+    /// What may follow these words, as kubectl asks for it.
+    pub async fn completes(&self, words: &[&str]) -> String {
+        let mut command = Command::new(Self::binary());
+        command.args(["__complete", "--namespace", &self.namespace]).args(words).env("KUBECONFIG", environment().kubeconfig);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Self::spawn(command).ended().await.out
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, words: &[&str]) -> Printed {
+        self.start(words).ended().await
+    }
+
+    /// Runs a command that must end with this code, and returns its standard output.
+    #[track_caller]
+    pub fn ends(&self, code: i32, words: &[&str]) -> impl Future<Output = String> {
+        let place = std::panic::Location::caller();
+        let (started, shown) = (self.start(words), words.join(" "));
+        async move {
+            let printed = started.ended().await;
+            assert_eq!(printed.code, Some(code), "{shown}, called at {place}: {printed:#?}");
+            printed.out
+        }
+    }
+}
+
+/// A command that runs.
+pub struct Started {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    read: String,
+}
+
+impl Started {
+    /// Waits until it has printed a line with these words.
+    pub async fn prints(&mut self, words: &str) {
+        let reading = async {
+            while !self.read.contains(words) {
+                let count = self.out.read_line(&mut self.read).await.unwrap();
+                assert!(count > 0, "it ended without {words}: {}", self.read);
+            }
+        };
+        assert!(within(PATIENCE, reading).await.is_some(), "it never prints {words}");
+    }
+
+    /// Waits until it ends.
+    pub async fn ended(mut self) -> Printed {
+        let mut err = self.child.stderr.take().unwrap();
+        let (mut out_text, mut err_text) = (self.read, String::new());
+        let ending = async {
+            let reading = self.out.read_to_string(&mut out_text);
+            let (status, ..) = tokio::join!(self.child.wait(), reading, err.read_to_string(&mut err_text));
+            status.unwrap().code()
+        };
+        let code = within(PATIENCE, ending).await;
+        let code = code.unwrap_or_else(|| panic!("it does not end; so far: {out_text}\n{err_text}"));
+        Printed { code, out: out_text, err: err_text }
+    }
+
+    /// Presses Ctrl-C.
+    pub async fn interrupt(&self) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    }
+}
