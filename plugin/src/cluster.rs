@@ -82,7 +82,8 @@ async fn configured(options: &Connection) -> Outcome<(Config, String)> {
         },
     };
     let Some(kubeconfig) = read else {
-        let config = Config::incluster().map_err(|error| Failure::new(format!("cannot connect from this pod: {}", chain(&error))))?;
+        let config =
+            Config::incluster().map_err(|error| Failure::new(format!("cannot connect from this pod: {}", chain(&error))))?;
         return Ok((config, "in-cluster".to_owned()));
     };
     let context = options.context.clone().or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();

@@ -88,11 +88,15 @@ impl Failure {
             401 => failure.advice("Sign in to the cluster again; kubectl auth whoami shows the current user."),
             403 if status.message.contains("ValidatingAdmissionPolicy") => failure
                 .advice("Nothing was changed. Ask for the right that the policy names, or have a user with that right do it."),
-            403 => failure.advice("Nothing was changed. Ask an administrator for the right; kubectl auth can-i --list shows yours."),
-            404 if status.message.contains("could not find the requested resource") => {
-                failure.advice("The operator's CRD is not installed in this cluster. To see what is missing: kubectl offset-reset check")
+            403 => {
+                failure.advice("Nothing was changed. Ask an administrator for the right; kubectl auth can-i --list shows yours.")
             }
-            404 => failure.advice("To see all of the namespace: kubectl offset-reset list. Is it the right context and namespace?"),
+            404 if status.message.contains("could not find the requested resource") => failure.advice(
+                "The operator's CRD is not installed in this cluster. To see what is missing: kubectl offset-reset check",
+            ),
+            404 => {
+                failure.advice("To see all of the namespace: kubectl offset-reset list. Is it the right context and namespace?")
+            }
             409 => failure.advice("Try again, or choose another name with --name."),
             422 => failure.advice("Nothing was changed. Correct what the API server names, and try again."),
             _ => failure,

@@ -14,7 +14,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use cluster::Cluster;
-use command::{complete, look, watch};
+use command::{act, complete, look, watch};
 use exit::{Exit, Outcome};
 use view::{BAD, Line};
 
@@ -72,6 +72,10 @@ async fn run(cli: &Cli) -> Outcome {
         Command::List(args) => look::list(&cluster, args).await,
         Command::Holds(args) => look::holds(&cluster, args).await,
         Command::Export(args) => look::export(&cluster, args).await,
+        Command::Plan(args) => Box::pin(act::plan(&cluster, args)).await,
+        Command::Create(args) => Box::pin(act::create(&cluster, args)).await,
+        Command::Run(args) => Box::pin(act::run(&cluster, args)).await,
+        Command::Undo(args) => Box::pin(act::undo(&cluster, args)).await,
         _ => Ok(Exit::Error),
     }
 }

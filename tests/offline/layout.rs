@@ -105,7 +105,8 @@ fn collect(dir: &Path, module: Module, file: &str, texts: &mut BTreeMap<Module, 
     let path = dir.join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let text = without_tests(&text);
-    let below = if ["lib.rs", "main.rs", "mod.rs"].contains(&file) { dir.to_owned() } else { dir.join(file.trim_end_matches(".rs")) };
+    let below =
+        if ["lib.rs", "main.rs", "mod.rs"].contains(&file) { dir.to_owned() } else { dir.join(file.trim_end_matches(".rs")) };
     for found in DECLARED.captures_iter(&text) {
         let name = &found[1];
         let child = [module.clone(), vec![name.to_owned()]].concat();
@@ -257,7 +258,8 @@ fn circle<N: Ord + Clone>(edges: &BTreeMap<N, BTreeSet<N>>) -> Option<Vec<N>> {
 fn no_file_uses_itself_through_others() {
     for (sources, least) in [(Sources::read(), 50), (Sources::of_the_plugin(), 20)] {
         assert!(sources.modules.len() > least, "only {} files were found", sources.modules.len());
-        let shown = |circle: Vec<&Module>| circle.into_iter().map(|module| sources.shown(module)).collect::<Vec<_>>().join(" -> ");
+        let shown =
+            |circle: Vec<&Module>| circle.into_iter().map(|module| sources.shown(module)).collect::<Vec<_>>().join(" -> ");
         let found: Vec<String> = circles(sources.edges()).into_iter().map(shown).collect();
         assert!(found.is_empty(), "circles of `use` lines in {}:\n{}", sources.root.display(), found.join("\n"));
     }

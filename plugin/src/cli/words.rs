@@ -80,7 +80,11 @@ pub fn timestamp(text: &str) -> Result<Timestamp, String> {
         };
     }
     text.parse::<Timestamp>()
-        .or_else(|_| text.parse::<jiff::civil::DateTime>().and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC)).map(|time| time.timestamp()))
+        .or_else(|_| {
+            text.parse::<jiff::civil::DateTime>()
+                .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC))
+                .map(|time| time.timestamp())
+        })
         .map_err(|_| wrong())
 }
 

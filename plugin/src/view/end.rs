@@ -6,7 +6,7 @@ use offset_reset_operator::api::{ConditionType, OffsetReset, Phase};
 use super::{
     line::{BAD, DIM, GOOD, Line, WARN},
     progress::took,
-    words::{count, many},
+    words::count,
 };
 use crate::exit::may_have_changed;
 
@@ -19,14 +19,8 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
     let mut lines = vec![];
     match status.phase {
         Some(Phase::Succeeded) => {
-            let mut done = vec![format!("{} reset and read back", many(totals.reset, "partition"))];
-            if totals.left_alone > 0 {
-                done.push(format!("{} left as they were", count(totals.left_alone)));
-            }
-            done.push(format!("{} to replay, {} skipped", many(totals.replayed, "record"), count(totals.skipped)));
-            lines.push(Line::styled(GOOD, "✔ Succeeded").and(format!("{in_time}: {}", done.join(", "))));
-            let said = status.condition_message(ConditionType::Complete).or(status.message.as_deref());
-            lines.extend(said.map(|said| Line::plain(format!("  {said}"))));
+            let said = status.condition_message(ConditionType::Complete).or(status.message.as_deref()).unwrap_or_default();
+            lines.push(Line::styled(GOOD, "✔ Succeeded").and(format!("{in_time}: {said}")));
             if totals.reset > 0 {
                 lines.push(hint("Undo:", &format!("undo {name}")));
             }

@@ -44,7 +44,9 @@ pub fn explained(look: &Look<'_>) -> Vec<Line> {
     let outcome = status.outcome.as_ref();
     let happened = match outcome {
         Some(outcome) => outcome.happened(),
-        None if status.phase.is_none() => "The operator has not seen it yet. Is it running? kubectl offset-reset check".to_owned(),
+        None if status.phase.is_none() => {
+            "The operator has not seen it yet. Is it running? kubectl offset-reset check".to_owned()
+        }
         None => status.explanation(),
     };
     say(if ended { "What happened" } else { "What happens" }, happened);
@@ -82,14 +84,16 @@ fn now(look: &Look<'_>) -> Vec<String> {
     lines.push(match (may_have_changed(&status), totals.unconfirmed) {
         (false, _) => "no offset was changed".to_owned(),
         (true, 0) => format!("{} of {} partitions were reset", totals.reset, totals.partitions),
-        (true, unconfirmed) => format!(
-            "{} of {} partitions were reset, and {unconfirmed} more may have been",
-            totals.reset, totals.partitions
-        ),
+        (true, unconfirmed) => {
+            format!("{} of {} partitions were reset, and {unconfirmed} more may have been", totals.reset, totals.partitions)
+        }
     });
     lines.extend(look.targets().into_iter().map(|(_, line)| line.text()));
     if let Some(group) = &status.group {
-        lines.push(format!("group {} was {} with {} members when the operator last looked", look.reset.spec.group, group.state, group.members));
+        lines.push(format!(
+            "group {} was {} with {} members when the operator last looked",
+            look.reset.spec.group, group.state, group.members
+        ));
     }
     let resumed = status.condition_message(ConditionType::ConsumersResumed);
     lines.extend(resumed.map(ToOwned::to_owned));

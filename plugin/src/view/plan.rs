@@ -106,7 +106,8 @@ fn by_topic(partitions: &[&PartitionStatus]) -> Vec<Line> {
         let clamped = topic.iter().filter(|partition| partition.clamped.is_some()).count();
         let failed = topic.iter().filter(|partition| partition.outcome == PartitionOutcome::Failed).count();
         let notes = [(clamped, "moved into range"), (failed, "failed")];
-        let notes: Vec<String> = notes.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
+        let notes: Vec<String> =
+            notes.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
         table.row([
             topic[0].topic.clone(),
             topic.len().to_string(),

@@ -3,7 +3,9 @@
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use offset_reset_operator::api::{ConditionType, GroupStatus, HoldStatus, OffsetReset, OffsetResetStatus, Phase, Restored, TargetStatus};
+use offset_reset_operator::api::{
+    ConditionType, GroupStatus, HoldStatus, OffsetReset, OffsetResetStatus, Phase, Restored, TargetStatus,
+};
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line, WARN},
@@ -108,7 +110,10 @@ impl Look<'_> {
             Some(_) => (DIM, "?"),
             None => (DIM, "○"),
         };
-        let line = Line::styled(style, sign).and(" ").with(if sign == "○" { DIM } else { anstyle::Style::new() }, kind.as_str()).to_column(COLUMN);
+        let line = Line::styled(style, sign)
+            .and(" ")
+            .with(if sign == "○" { DIM } else { anstyle::Style::new() }, kind.as_str())
+            .to_column(COLUMN);
         let line = match found.filter(|condition| condition.status == "True") {
             Some(condition) => line.and(self.clock(condition.last_transition_time.0)),
             None => line,
@@ -225,7 +230,9 @@ fn replicas(target: &TargetStatus) -> Line {
             }
         }
         Some(Restored::NotStopped) => Line::plain(format!("{many} replicas, never stopped")),
-        Some(Restored::LeftAsScaledByOthers) => Line::styled(WARN, format!("left as another client has scaled it; before it had {many}")),
+        Some(Restored::LeftAsScaledByOthers) => {
+            Line::styled(WARN, format!("left as another client has scaled it; before it had {many}"))
+        }
         Some(Restored::Gone) => Line::styled(WARN, "does not exist any more"),
         Some(Restored::Replaced) => Line::styled(WARN, "another workload of that name was left alone"),
         Some(Restored::Unknown) => Line::plain("restored by another version of the operator"),

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdout, Command},
 };
 
@@ -81,6 +81,23 @@ impl Plugin {
         self.start(words).ended().await
     }
 
+    /// Runs a command in a terminal, and types a line once it asks for it.
+    pub async fn in_terminal(&self, words: &[&str], question: &str, answer: &str) -> Printed {
+        let words = [vec![Self::binary()], self.words(words)].concat();
+        let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--flush", "--command", &line.join(" "), "/dev/null"]);
+        command.env("KUBECONFIG", environment().kubeconfig).env("TZ", "UTC").env("TERM", "xterm-256color");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut started = Self::spawn(command);
+        let mut keyboard = started.child.stdin.take().unwrap();
+        started.shows(question).await;
+        keyboard.write_all(format!("{answer}\r").as_bytes()).await.unwrap();
+        let printed = started.ended().await;
+        drop(keyboard);
+        printed
+    }
+
     /// Runs a command that must end with this code, and returns its standard output.
     #[track_caller]
     pub fn ends(&self, code: i32, words: &[&str]) -> impl Future<Output = String> {
@@ -111,6 +128,19 @@ impl Started {
             }
         };
         assert!(within(PATIENCE, reading).await.is_some(), "it never prints {words}");
+    }
+
+    /// Waits until these words stand on the screen, in a line that is not complete.
+    async fn shows(&mut self, words: &str) {
+        let reading = async {
+            while !self.read.contains(words) {
+                let mut some = [0; 1_024];
+                let count = self.out.read(&mut some).await.unwrap();
+                assert!(count > 0, "it ended without {words}: {}", self.read);
+                self.read.push_str(&String::from_utf8_lossy(&some[..count]));
+            }
+        };
+        assert!(within(PATIENCE, reading).await.is_some(), "it never shows {words}: {}", self.read);
     }
 
     /// Waits until it ends.

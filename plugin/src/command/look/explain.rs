@@ -13,13 +13,16 @@ use crate::{
 
 /// A reason needs no cluster. Names of objects have no capitals, and reasons begin with one.
 pub async fn explain(connection: &Connection, args: &ExplainArgs) -> Outcome {
-    let named = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&args.name) && args.name.chars().any(char::is_uppercase));
+    let named = Reason::ALL
+        .iter()
+        .find(|reason| reason.as_str().eq_ignore_ascii_case(&args.name) && args.name.chars().any(char::is_uppercase));
     if let Some(found) = named {
         reason(*found).iter().for_each(outln);
         return Ok(Exit::Done);
     }
     if args.name.starts_with(char::is_uppercase) {
-        let near: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).filter(|reason| is_near(reason, &args.name)).collect();
+        let near: Vec<&str> =
+            Reason::ALL.iter().map(|reason| reason.as_str()).filter(|reason| is_near(reason, &args.name)).collect();
         let failure = crate::exit::Failure::new(format!("{} is not a reason of this version.", args.name));
         return Err(match near.as_slice() {
             [] => failure.advice("All reasons are in docs/reasons.md."),

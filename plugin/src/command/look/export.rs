@@ -58,7 +58,8 @@ mod tests {
         let mut encoder = GzEncoder::new(vec![], Compression::default());
         encoder.write_all(b"orders,0,10\n").unwrap();
         let compressed = ByteString(encoder.finish().unwrap());
-        let plain = ConfigMap { data: Some([("after.csv".to_owned(), "orders,0,5\n".to_owned())].into()), ..ConfigMap::default() };
+        let plain =
+            ConfigMap { data: Some([("after.csv".to_owned(), "orders,0,5\n".to_owned())].into()), ..ConfigMap::default() };
         assert_eq!(file(&plain, "after.csv").unwrap(), "orders,0,5\n");
         let packed = ConfigMap { binary_data: Some([("before.csv.gz".to_owned(), compressed)].into()), ..ConfigMap::default() };
         assert_eq!(file(&packed, "before.csv").unwrap(), "orders,0,10\n");

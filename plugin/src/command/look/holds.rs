@@ -40,7 +40,8 @@ pub async fn holds(cluster: &Cluster, args: &HoldsArgs) -> Outcome {
         };
         let names: Vec<&str> = hold.claims.iter().map(|claim| claim.name.as_str()).collect();
         let targets = resets.iter().filter_map(|(object, reset)| Some((object, reset.as_ref()?))).filter(|(object, _)| {
-            object.namespace().as_deref() == Some(&namespace) && hold.claims.iter().any(|claim| Some(&claim.uid) == object.metadata.uid.as_ref())
+            object.namespace().as_deref() == Some(&namespace)
+                && hold.claims.iter().any(|claim| Some(&claim.uid) == object.metadata.uid.as_ref())
         });
         let is_paused = targets.flat_map(|(_, reset)| reset.status.iter().flat_map(|status| &status.targets)).any(|target| {
             target.uid == hold.uid && target.autoscaler.as_ref().is_some_and(|scaler| scaler.pauses > 0 && !scaler.resumed)

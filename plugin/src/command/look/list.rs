@@ -27,10 +27,8 @@ const PAGE: u32 = 500;
 /// Lists resets, also those that another version has written and this one cannot read.
 pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
     let all = listed(cluster, args.all_namespaces).await?;
-    let kept: Vec<&(DynamicObject, Option<OffsetReset>)> = all
-        .iter()
-        .filter(|(_, reset)| !args.active || reset.as_ref().is_none_or(|reset| !has_ended(reset)))
-        .collect();
+    let kept: Vec<&(DynamicObject, Option<OffsetReset>)> =
+        all.iter().filter(|(_, reset)| !args.active || reset.as_ref().is_none_or(|reset| !has_ended(reset))).collect();
     if let Some(format) = args.output {
         let items: Vec<&DynamicObject> = kept.iter().map(|(object, _)| object).collect();
         return print_items(&items, format);

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use crossterm::{
     cursor::{Hide, MoveTo, Show},
     queue,
-    terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, size},
+    terminal::{
+        BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, size,
+    },
 };
 use jiff::{Timestamp, tz::TimeZone};
 use kube::ResourceExt;
@@ -33,7 +35,8 @@ impl Live {
 
     /// Draws a reset; nothing is written when nothing has changed.
     pub fn draw(&mut self, reset: &OffsetReset, pods: &[PodState], trouble: Option<&Line>) {
-        let size = size().unwrap_or((80, 24));
+        // A terminal that does not tell its size says 0.
+        let size = size().ok().filter(|(columns, rows)| *columns > 0 && *rows > 0).unwrap_or((80, 24));
         let (columns, rows) = (usize::from(size.0), usize::from(size.1));
         let name = reset.name_any();
         let mut below = vec![Line::styled(DIM, format!("Ctrl-C leaves it running. Cancel: kubectl offset-reset cancel {name}"))];

@@ -107,16 +107,14 @@ pub async fn until_end(cluster: &Cluster, name: &str, options: Options) -> Outco
         }
     };
     let watched = async {
-        if is_live {
-            Box::pin(live(cluster, first, changes)).await
-        } else {
-            Box::pin(printed(first, changes, options)).await
-        }
+        if is_live { Box::pin(live(cluster, first, changes)).await } else { Box::pin(printed(first, changes, options)).await }
     };
     tokio::select! {
-        end = watched => Ok(end),
-        () = limit => Ok(End::Timeout),
+        // First, so that Ctrl-C is heard from before the first line on.
+        biased;
         _ = tokio::signal::ctrl_c() => Ok(End::Interrupted),
+        () = limit => Ok(End::Timeout),
+        end = watched => Ok(end),
     }
 }
 

@@ -52,7 +52,8 @@ impl Pods {
     /// Looks at the pods of these targets from now on, while they may be held.
     pub fn look_at(&self, reset: &OffsetReset) {
         let status = reset.status.as_ref().filter(|status| status.phase.is_some_and(|phase| phase.may_hold()));
-        let targets: Vec<TargetRef> = status.map(|status| status.targets.iter().map(TargetRef::from).collect()).unwrap_or_default();
+        let targets: Vec<TargetRef> =
+            status.map(|status| status.targets.iter().map(TargetRef::from).collect()).unwrap_or_default();
         self.targets.send_if_modified(|before| {
             let is_new = *before != targets;
             *before = targets;
@@ -85,7 +86,11 @@ fn state(pod: &Pod, workload: &str) -> Option<PodState> {
     if is_ready && ends.is_none() {
         return None;
     }
-    let waiting = status.container_statuses.iter().flatten().find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let waiting = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
     let state = match ends {
         Some(_) => "Terminating".to_owned(),
         None => waiting.or(status.phase).unwrap_or_else(|| "Pending".to_owned()),
@@ -112,7 +117,11 @@ mod tests {
         }]}),
         Some("ImagePullBackOff")
     )]
-    fn only_pods_that_stop_or_start_are_shown(#[case] mut metadata: Value, #[case] status: Value, #[case] expected: Option<&str>) {
+    fn only_pods_that_stop_or_start_are_shown(
+        #[case] mut metadata: Value,
+        #[case] status: Value,
+        #[case] expected: Option<&str>,
+    ) {
         metadata["name"] = json!("p");
         let pod = serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap();
         assert_eq!(state(&pod, "Deployment/c").map(|pod| pod.state).as_deref(), expected);

@@ -46,7 +46,10 @@ impl Transitions {
             let state = (condition.status.clone(), condition.reason.clone());
             if is_new && self.conditions.get(&condition.type_) != Some(&state) {
                 let at = condition.last_transition_time.0;
-                found.push((at, line("condition", at, &condition.type_, &condition.status, &condition.reason, &condition.message)));
+                found.push((
+                    at,
+                    line("condition", at, &condition.type_, &condition.status, &condition.reason, &condition.message),
+                ));
                 self.conditions.insert(condition.type_.clone(), state);
             }
         }
@@ -106,7 +109,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "2026-11-26T21:57:04Z Planned True so it is", "2026-11-26T21:57:06Z ConsumersStopped True so it is",
+                "2026-11-26T21:57:04Z Planned True so it is",
+                "2026-11-26T21:57:06Z ConsumersStopped True so it is",
                 "2026-11-26T21:57:06Z Draining GroupNotEmpty 1 member is left",
             ]
         );
@@ -121,6 +125,9 @@ mod tests {
         let now = "2026-11-26T22:00:00Z".parse().unwrap();
         let lines = Transitions::default().next(&reset(&json!(null)), Some(Lines::Json), now);
         let object: Value = serde_json::from_str(&lines[0]).unwrap();
-        assert_eq!((&object["phase"], &object["namespace"], &object["time"]), (&json!("New"), &json!("shop"), &json!("2026-11-26T22:00:00Z")));
+        assert_eq!(
+            (&object["phase"], &object["namespace"], &object["time"]),
+            (&json!("New"), &json!("shop"), &json!("2026-11-26T22:00:00Z"))
+        );
     }
 }

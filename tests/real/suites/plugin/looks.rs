@@ -18,12 +18,16 @@ async fn a_reset_is_shown_listed_explained_and_exported() {
         let plugin = Plugin::new(&env.namespace);
 
         let text = plugin.ends(0, &["status", "done"]).await;
-        for words in [&format!("{}/done  group {group}  Succeeded", env.namespace), "✔ OffsetsReset", "✔ Succeeded in ", "undo done"] {
+        for words in
+            [&format!("{}/done  group {group}  Succeeded", env.namespace), "✔ OffsetsReset", "✔ Succeeded in ", "undo done"]
+        {
             assert!(text.contains(words), "{words}: {text}");
         }
         assert!(!text.contains('\u{1b}'), "no colors without a terminal: {text:?}");
         let text = plugin.ends(0, &["status", "done", "-v"]).await;
-        for words in ["COMMITTED", "kafka-consumer-groups", "3 partitions: 0 records to replay, 55 to skip", "WOULD STOP  nothing"] {
+        for words in
+            ["COMMITTED", "kafka-consumer-groups", "3 partitions: 0 records to replay, 55 to skip", "WOULD STOP  nothing"]
+        {
             let words = words.replace("WOULD STOP", "STOPS");
             assert!(text.contains(&words), "{words}: {text}");
         }

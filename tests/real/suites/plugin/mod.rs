@@ -1,4 +1,5 @@
 //! The kubectl plugin, as a process, on a real API server, beside an operator with a real broker where a run is needed.
 
 mod looks;
+mod plans;
 mod watches;

@@ -25,7 +25,10 @@ async fn it_ends_with_the_outcome() {
         wait_for_phase(&env.api, "later", Phase::Pending).await;
         let printed = plugin.run(&["watch", "later", "--timeout", "1s"]).await;
         assert_eq!(printed.code, Some(4), "{printed:?}");
-        assert!(printed.err.contains("The timeout is over; the reset goes on.") && printed.err.contains("cancel later"), "{printed:?}");
+        assert!(
+            printed.err.contains("The timeout is over; the reset goes on.") && printed.err.contains("cancel later"),
+            "{printed:?}"
+        );
         assert!(printed.out.contains(" Pending Suspended "), "{printed:?}");
 
         let mut watching = plugin.start(&["watch", "later"]);
@@ -49,7 +52,10 @@ async fn each_transition_is_a_line_and_ctrl_c_leaves_the_reset_running() {
         watching.interrupt().await;
         let printed = watching.ended().await;
         assert_eq!(printed.code, Some(130), "{printed:?}");
-        assert!(printed.err.contains("The reset goes on without this command") && printed.err.contains("cancel waits"), "{printed:?}");
+        assert!(
+            printed.err.contains("The reset goes on without this command") && printed.err.contains("cancel waits"),
+            "{printed:?}"
+        );
 
         let watching = plugin.start(&["watch", "waits", "-o", "json"]);
         let patch = kube::api::Patch::Merge(json!({"spec": {"suspend": false}}));
@@ -63,7 +69,10 @@ async fn each_transition_is_a_line_and_ctrl_c_leaves_the_reset_running() {
         for milestone in ["Planned", "ConsumersStopped", "GroupEmpty", "OffsetsReset", "ConsumersRestored"] {
             assert_eq!(kinds.iter().filter(|kind| **kind == milestone).count(), 1, "{milestone} once: {kinds:?}");
         }
-        wait_for(&shop.api, "waits", "done", |reset: &OffsetReset| reset.status.as_ref().unwrap().phase == Some(Phase::Succeeded)).await;
+        wait_for(&shop.api, "waits", "done", |reset: &OffsetReset| {
+            reset.status.as_ref().unwrap().phase == Some(Phase::Succeeded)
+        })
+        .await;
     })
     .await;
 }

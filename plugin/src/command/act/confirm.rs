@@ -1,0 +1,141 @@
+//! The question before consumers are stopped: in which cluster, what stops and until when, and what it does to records.
+
+use std::io::IsTerminal;
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use offset_reset_operator::api::OffsetReset;
+
+use crate::{
+    cli::RunArgs,
+    cluster::Cluster,
+    exit::{Exit, Failure, Outcome},
+    print::errln,
+    view::{
+        BOLD, Line, WARN,
+        words::{clock, many, span},
+    },
+};
+
+/// Whether this is the context that was meant.
+pub(super) fn right_context(cluster: &Cluster, run: &RunArgs) -> Outcome<()> {
+    match &run.confirm_context {
+        Some(meant) if *meant != cluster.context => Err(Failure::new(format!(
+            "the context is {}, and --confirm-context says {meant}. Nothing was done.",
+            cluster.context
+        ))
+        .advice("Choose it with --context, or correct --confirm-context.")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Asks for the group's name; with `--yes` it only says what happens.
+pub(super) fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, now: Timestamp) -> Outcome<bool> {
+    right_context(cluster, run)?;
+    let name = reset.metadata.name.clone().unwrap_or_default();
+    for line in question(&cluster.context, &cluster.namespace, reset, now, &TimeZone::system()) {
+        errln(&line);
+    }
+    if run.yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::new("there is no terminal to ask in, so nothing was stopped.")
+            .advice(format!("To run it without a question: kubectl offset-reset run {name} --yes")));
+    }
+    let group = &reset.spec.group;
+    let asked =
+        dialoguer::Input::<String>::new().with_prompt("Type the name of the group to go on").allow_empty(true).interact_text();
+    let is_right = asked.is_ok_and(|answer| answer.trim() == group.trim());
+    if !is_right {
+        errln(
+            &Line::styled(WARN, "Not confirmed")
+                .and(format!(": nothing was stopped and no offset was changed. The plan {name} stays.")),
+        );
+        errln(&Line::plain(format!("To run it later:  kubectl offset-reset run {name}")));
+        errln(&Line::plain(format!("To delete it:     kubectl offset-reset cancel {name}")));
+    }
+    Ok(is_right)
+}
+
+/// What is about to happen.
+fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp, zone: &TimeZone) -> Vec<Line> {
+    let status = reset.status.clone().unwrap_or_default();
+    let mut lines = vec![Line::default()];
+    lines.push(
+        Line::plain("Context ")
+            .with(BOLD, context)
+            .and(", namespace ")
+            .with(BOLD, namespace)
+            .and(", group ")
+            .with(BOLD, &reset.spec.group),
+    );
+    let held = SignedDuration::try_from(std::time::Duration::from(reset.spec.hold_timeout)).unwrap_or(SignedDuration::MAX);
+    let names: Vec<String> = status.targets.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect();
+    lines.push(if names.is_empty() {
+        Line::plain("Nothing is stopped: the reset has no targets.")
+    } else {
+        let stop = if names.len() == 1 { "stops" } else { "stop" };
+        let by = now.checked_add(held).unwrap_or(Timestamp::MAX);
+        let (they, clock, held) = (if names.len() == 1 { "it is" } else { "they are" }, clock(by, now, zone), span(held));
+        Line::styled(BOLD, names.join(", "))
+            .and(format!(" {stop}; {they} restored by {clock} at the latest ({held} after the stop)."))
+    });
+    let totals = status.totals.unwrap_or_default();
+    let replayed = many(totals.replayed, "record");
+    let skipped = many(totals.skipped, "record");
+    let line = Line::plain(format!("{replayed} will be processed again, "));
+    let line = if totals.skipped > 0 { line.with(WARN, format!("{skipped} never")) } else { line.and("none is skipped") };
+    lines.push(line.and("; the plan is made again on the live group before anything is stopped."));
+    if reset.spec.suspend {
+        lines.push(Line::styled(WARN, "⚠ ").and("It is suspended: it begins once it is resumed."));
+    }
+    lines
+}
+
+/// A question with yes and no.
+pub(super) fn agreed(what: &str, yes: bool) -> Outcome<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(
+            Failure::new("there is no terminal to ask in, so nothing was done.").advice("To do it without a question: --yes")
+        );
+    }
+    Ok(dialoguer::Confirm::new().with_prompt(what).default(false).interact().unwrap_or(false))
+}
+
+/// What a question that was not answered with yes ends with.
+pub(super) const NOT_CONFIRMED: Exit = Exit::Cancelled;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_question_says_where_what_until_when_and_how_many_records() {
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r"},
+            "spec": {"kafka": {}, "group": "orders", "dryRun": true, "targetRefs": [{"name": "c"}]},
+            "status": {
+                "targets": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "c", "uid": "u", "originalReplicas": 3}],
+                "totals": {"partitions": 3, "reset": 0, "failed": 0, "clamped": 0, "replayed": 25_114, "skipped": 2_880},
+            },
+        }))
+        .unwrap();
+        let lines = question("prod-eu", "shop", &reset, "2026-11-26T21:57:04Z".parse().unwrap(), &TimeZone::UTC);
+        let text: Vec<String> = lines.iter().map(Line::text).collect();
+        assert_eq!(
+            text,
+            [
+                "",
+                "Context prod-eu, namespace shop, group orders",
+                "Deployment/c stops; it is restored by 22:07:04 at the latest (10m after the stop).",
+                "25,114 records will be processed again, 2,880 records never; the plan is made again on the live group before anything is \
+                 stopped.",
+            ]
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! The steps that commands share: create, wait for the plan, show it, let it run.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+};
+use offset_reset_operator::api::OffsetReset;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Format, RunArgs, Which},
+    cluster::Cluster,
+    command::watch::{End, Options, follow, until_end},
+    exit::{Exit, Failure, Outcome},
+    manifest::Manifest,
+    print::{errln, object, outln},
+    view::{Line, WARN, hint, plan, undo},
+};
+
+/// How long the operator may take to see a new object before a line says that it has not.
+const UNSEEN: Duration = Duration::from_secs(10);
+
+/// Who writes the ConfigMap with a file.
+const MANAGER: &str = "kubectl-offset-reset";
+
+/// Creates the object, and before it the ConfigMap with its file.
+pub(super) async fn create(cluster: &Cluster, manifest: &Manifest, dry_run: bool) -> Outcome<OffsetReset> {
+    let params = PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) };
+    let config_maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
+    if let Some(file) = &manifest.file {
+        let name = manifest.config_map();
+        let config_map = json!({"metadata": {"name": name}, "data": {"offsets.csv": file}});
+        let config_map: ConfigMap = serde_json::from_value(config_map).map_err(|error| Failure::new(error.to_string()))?;
+        let created = config_maps.create(&params, &config_map).await;
+        created.map_err(|error| Failure::request(&format!("create ConfigMap {name} with the file"), &error))?;
+    }
+    let created = post(cluster, &manifest.object, &params).await;
+    match (&manifest.file, &created, dry_run) {
+        (Some(_), Ok(reset), false) => {
+            // So that it goes with the reset. A user who may not do that has one ConfigMap more.
+            let owner = OwnerReference { controller: None, block_owner_deletion: None, ..owner(reset) };
+            let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
+            let _ = config_maps.patch(&manifest.config_map(), &PatchParams::default(), &patch).await;
+        }
+        (Some(_), Err(_), false) => {
+            let _ = config_maps.delete(&manifest.config_map(), &kube::api::DeleteParams::default()).await;
+        }
+        _ => {}
+    }
+    created
+}
+
+fn owner(reset: &OffsetReset) -> OwnerReference {
+    reset.owner_ref(&()).unwrap_or_default()
+}
+
+/// As it is written: with no more fields than the manifest has.
+pub(super) async fn post(cluster: &Cluster, manifest: &Value, params: &PostParams) -> Outcome<OffsetReset> {
+    let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+    let doing = format!("create OffsetReset {}/{name}", cluster.namespace);
+    let wrong = |error: serde_json::Error| Failure::new(format!("cannot {doing}: {error}"));
+    let resource = kube::api::ApiResource::erase::<OffsetReset>(&());
+    let api = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
+    let object: DynamicObject = serde_json::from_value(manifest.clone()).map_err(wrong)?;
+    let created = api.create(params, &object).await.map_err(|error| Failure::request(&doing, &error))?;
+    serde_json::to_value(&created).and_then(serde_json::from_value).map_err(wrong)
+}
+
+/// Waits until the plan is made, or refused.
+pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Duration>) -> Outcome<(OffsetReset, Exit)> {
+    let options = Options { timeout, quiet: true, ..Options::default() };
+    let unseen = async {
+        tokio::time::sleep(UNSEEN).await;
+        if cluster.reset(name).await.is_ok_and(|reset| reset.status.is_none_or(|status| status.phase.is_none())) {
+            errln(
+                &Line::styled(WARN, "⚠ ").and("The operator has not seen it for 10 s. Is it running? kubectl offset-reset check"),
+            );
+        }
+        std::future::pending().await
+    };
+    let end = tokio::select! {
+        end = until_end(cluster, name, options) => end?,
+        () = unseen => unreachable!("it never ends"),
+    };
+    match end {
+        End::Ended(reset, exit) => Ok((*reset, exit)),
+        End::Gone(_) => {
+            Err(Failure { exit: Exit::Cancelled, ..Failure::new(format!("OffsetReset {name} was deleted meanwhile.")) })
+        }
+        End::Timeout => {
+            let failure = Failure::new(format!("the plan of {name} is not made yet, and the timeout is over."));
+            Err(Failure {
+                exit: Exit::Timeout,
+                ..failure.advice(format!("Nothing is stopped. kubectl offset-reset status {name}"))
+            })
+        }
+        End::Interrupted => {
+            let failure = Failure::new(format!("interrupted; nothing was stopped, and the plan {name} stays."));
+            Err(Failure {
+                exit: Exit::Interrupted,
+                ..failure.advice(format!("To delete it: kubectl offset-reset cancel {name}"))
+            })
+        }
+    }
+}
+
+/// Prints a plan.
+pub(super) async fn show(cluster: &Cluster, reset: &OffsetReset, which: Option<Which>, format: Option<Format>) -> Outcome<()> {
+    if let Some(format) = format {
+        return object(reset, format);
+    }
+    let partitions = cluster.partitions(reset).await?;
+    let zone = TimeZone::system();
+    let lines =
+        if reset.spec.undo.is_some() { undo(reset, &partitions, which, &zone) } else { plan(reset, &partitions, which, &zone) };
+    lines.iter().for_each(outln);
+    Ok(())
+}
+
+/// Lets a planned reset run, and watches it.
+pub(super) async fn let_run(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, timeout: Option<Duration>) -> Outcome {
+    let name = reset.name_any();
+    // Only the object whose plan was confirmed.
+    let patch = Patch::Merge(json!({"metadata": {"uid": reset.uid()}, "spec": {"dryRun": false}}));
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = cluster.resets().patch(&name, &params, &patch).await;
+    patched.map_err(|error| Failure::request(&format!("let OffsetReset {name} run"), &error))?;
+    if run.no_watch {
+        outln(&Line::plain(format!("OffsetReset {name} runs.")));
+        outln(&hint("Watch:", &format!("watch {name}")));
+        outln(&hint("Cancel:", &format!("cancel {name}")));
+        return Ok(Exit::Done);
+    }
+    follow(cluster, &name, Options { timeout, ..Options::default() }).await
+}

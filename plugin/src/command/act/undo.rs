@@ -1,0 +1,50 @@
+//! `undo`: back to the offsets that a reset found.
+
+use kube::{ResourceExt, api::PostParams};
+
+use super::{confirm::right_context, make::go_on, steps};
+use crate::{
+    cli::UndoArgs,
+    cluster::Cluster,
+    exit::{Exit, Failure, Outcome, may_have_changed},
+    manifest,
+    print::{errln, outln},
+    view::{DIM, Line, hint},
+};
+
+/// Plans the undo, shows it, asks, and runs it.
+pub async fn undo(cluster: &Cluster, args: &UndoArgs) -> Outcome {
+    right_context(cluster, &args.run)?;
+    let of = cluster.reset(&args.name).await?;
+    let status = of.status.clone().unwrap_or_default();
+    if !may_have_changed(&status) {
+        let ended = offset_reset_operator::machine::has_ended(&status, of.spec.dry_run);
+        let failure = Failure::new(format!("OffsetReset {} has changed no offset: there is nothing to undo.", args.name));
+        return Err(if ended {
+            failure
+        } else {
+            failure.advice(format!("To end it: kubectl offset-reset cancel {}", args.name))
+        });
+    }
+    let name = match &args.new_name {
+        Some(name) => name.clone(),
+        None => free_name(cluster, &args.name).await?,
+    };
+    errln(&Line::styled(DIM, format!("► creating {}/{name} (dry run)", cluster.namespace)));
+    steps::post(cluster, &manifest::undo(&of, &name), &PostParams::default()).await?;
+    let (reset, exit) = steps::planned(cluster, &name, args.timeout).await?;
+    steps::show(cluster, &reset, None, None).await?;
+    if exit != Exit::Done {
+        outln(&hint("Explain:", &format!("explain {}", reset.name_any())));
+        return Ok(exit);
+    }
+    go_on(cluster, &reset, &args.run, args.timeout).await
+}
+
+/// `undo-NAME`, or with some letters when there is one.
+async fn free_name(cluster: &Cluster, of: &str) -> Outcome<String> {
+    let name = format!("undo-{of}");
+    let found = cluster.resets().get_metadata_opt(&name).await;
+    let found = found.map_err(|error| Failure::request(&format!("read OffsetReset {name}"), &error))?;
+    Ok(if found.is_some() { format!("{name}-{}", manifest::some_letters()) } else { name })
+}
