@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests image clean-sandbox
+.PHONY: help demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests cli-docs image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -68,6 +68,10 @@ metrics: ## generates docs/metrics.md from the Rust types
 manifests: ## generates the chart's templates and README, and install.yaml, from deploy/ and the chart's values
 	WRITE_MANIFESTS=1 cargo test --quiet --test offline -- manifests::written
 	cargo test --quiet --test offline -- manifests::
+
+cli-docs: ## generates docs/cli.md from the help of the kubectl plugin
+	cargo run --quiet -p kubectl-offset-reset -- docs > docs/cli.md.new
+	mv docs/cli.md.new docs/cli.md
 
 image: ## builds the operator's image from the Dockerfile, as a user would
 	buildah build --tag offset-reset-operator:dev .

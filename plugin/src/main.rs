@@ -14,7 +14,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use cluster::Cluster;
-use command::{act, complete, look, watch};
+use command::{act, check, complete, look, report, watch};
 use exit::{Exit, Outcome};
 use view::{BAD, Line};
 
@@ -36,6 +36,14 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Version => {
             print::outln(&Line::plain(format!("kubectl-offset_reset {}", env!("CARGO_PKG_VERSION"))));
+            return ExitCode::SUCCESS;
+        }
+        Command::Completion => {
+            print::raw(complete::script());
+            return ExitCode::SUCCESS;
+        }
+        Command::Docs => {
+            complete::page().lines().for_each(print::raw);
             return ExitCode::SUCCESS;
         }
         _ => {}
@@ -76,6 +84,12 @@ async fn run(cli: &Cli) -> Outcome {
         Command::Create(args) => Box::pin(act::create(&cluster, args)).await,
         Command::Run(args) => Box::pin(act::run(&cluster, args)).await,
         Command::Undo(args) => Box::pin(act::undo(&cluster, args)).await,
-        _ => Ok(Exit::Error),
+        Command::Cancel(args) => Box::pin(act::cancel(&cluster, args)).await,
+        Command::Suspend(args) => act::suspend(&cluster, args, true).await,
+        Command::Resume(args) => act::suspend(&cluster, args, false).await,
+        Command::Prune(args) => Box::pin(act::prune(&cluster, args)).await,
+        Command::Check(args) => Box::pin(check::check(&cluster, args)).await,
+        Command::Report(args) => Box::pin(report::report(&cluster, args)).await,
+        Command::Explain(_) | Command::Completion | Command::Version | Command::Docs => Ok(Exit::Done),
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use connection::Connection;
 pub use format::{Format, Lines};
-pub use goal::{ConsumerArgs, GoalArgs, KafkaArgs, MakeArgs, RunArgs, Where, Which};
+pub use goal::{GoalArgs, KafkaArgs, MakeArgs, RunArgs, Where, Which};
 use names::{explainable, resets};
 pub use words::{Target, go_duration};
 

@@ -1,6 +1,8 @@
 //! The commands.
 
 pub mod act;
+pub mod check;
 pub mod complete;
 pub mod look;
+pub mod report;
 pub mod watch;

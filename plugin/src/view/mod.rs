@@ -12,7 +12,7 @@ pub mod words;
 pub use end::{ended, hint};
 pub use explain::{explained, reason};
 pub use line::{BAD, BOLD, DIM, GOOD, Line, WARN};
-pub use plan::{chosen, plan, undo};
+pub use plan::{plan, undo};
 pub use progress::{Look, PodState};
 pub use screen::{fitted, screen};
 pub use table::Table;

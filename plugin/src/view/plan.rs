@@ -69,7 +69,7 @@ fn refused(reset: &OffsetReset) -> Option<Line> {
 }
 
 /// The partitions to list.
-pub fn chosen(partitions: &[PartitionStatus], which: Option<Which>) -> Vec<&PartitionStatus> {
+fn chosen(partitions: &[PartitionStatus], which: Option<Which>) -> Vec<&PartitionStatus> {
     let is_shown = |partition: &&PartitionStatus| match which {
         None | Some(Which::All) => true,
         Some(Which::Changed) => partition.before != Some(partition.target_offset),

@@ -1,9 +1,11 @@
 //! Commands that change something.
 
 mod confirm;
+mod end;
 mod make;
 mod steps;
 mod undo;
 
+pub use end::{cancel, prune, suspend};
 pub use make::{create, plan, run};
 pub use undo::undo;

@@ -1,5 +1,6 @@
 //! The kubectl plugin, as a process, on a real API server, beside an operator with a real broker where a run is needed.
 
+mod acts;
 mod looks;
 mod plans;
 mod watches;
