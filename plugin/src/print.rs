@@ -15,16 +15,31 @@ pub fn colored(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// A line on the standard output. When the reader has gone, as with `| head`, there is no one to print for.
+/// A line on the standard output, broken at spaces where a terminal is narrower. When the reader has gone, as with `| head`, there is no one to print for.
 pub fn outln(line: &Line) {
-    if writeln!(anstream::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    for line in broken(line, columns()) {
+        if writeln!(anstream::stdout(), "{line}").is_err() {
+            std::process::exit(0);
+        }
     }
 }
 
 /// A line on the standard error output.
 pub fn errln(line: &Line) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+    use std::io::IsTerminal;
+    let columns = std::io::stderr().is_terminal().then(width);
+    for line in broken(line, columns) {
+        let _ = writeln!(anstream::stderr(), "{line}");
+    }
+}
+
+fn broken(line: &Line, columns: Option<usize>) -> Vec<Line> {
+    columns.map_or_else(|| vec![line.clone()], |columns| line.wrap(columns))
+}
+
+/// A terminal that does not tell its size says 0.
+fn width() -> usize {
+    crossterm::terminal::size().ok().filter(|(columns, _)| *columns > 0).map_or(80, |(columns, _)| columns.into())
 }
 
 /// An object, as `-o` says.
@@ -48,5 +63,5 @@ pub fn raw(line: &str) {
 /// How many columns the terminal has; `None` without a terminal.
 pub fn columns() -> Option<usize> {
     use std::io::IsTerminal;
-    std::io::stdout().is_terminal().then(|| crossterm::terminal::size().map_or(80, |(columns, _)| columns.into()))
+    std::io::stdout().is_terminal().then(width)
 }

@@ -19,8 +19,9 @@ pub use words::{Target, go_duration};
 /// It speaks to the Kubernetes API server only: no connection to Kafka and no password of Kafka is needed.
 /// The offset-reset operator in the cluster does the rest.
 ///
-/// Exit codes: 0 done; 1 the command itself failed; 2 the reset failed or was refused, and no offset was changed; 3 the reset failed
-/// after it changed offsets; 4 timeout, the reset goes on; 5 cancelled.
+/// Exit codes: 0 done; 1 the command itself could not be carried out; 2 the reset failed or its plan was refused, and no offset was
+/// changed; 3 the reset failed after it had changed offsets, or may have; 4 the timeout is over, the reset goes on; 5 cancelled, or
+/// not confirmed; 6 (holds --exit-code) a workload is held; 130 Ctrl-C, the reset goes on.
 #[derive(Parser, Debug)]
 #[command(name = "kubectl offset-reset", bin_name = "kubectl offset-reset", version, max_term_width = 100)]
 #[command(disable_version_flag = true, infer_subcommands = false)]
@@ -33,6 +34,10 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// How `plan` and `create` are used: what clap makes of their groups is one line of 300 characters.
+const MAKE: &str = "kubectl offset-reset NAME --group GROUP {--topic T[:0,1]|--all-topics} {--to-earliest|--to-latest|...} \
+    {--bootstrap-server B|--strimzi-user U|--binding S|--like R} [--target [KIND/]NAME] [OPTIONS]";
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -40,8 +45,10 @@ pub enum Command {
     ///
     /// It creates an OffsetReset with dryRun: true, which `run` carries out later.
     /// Exit codes: 0 the plan stands, 2 the plan was refused, 4 timeout.
+    #[command(override_usage = MAKE.replace("NAME --group", "plan --group"))]
     Plan(MakeArgs),
     /// Makes a plan, asks for confirmation, carries it out and watches it.
+    #[command(override_usage = MAKE.replace("NAME --group", "create --group"))]
     Create(CreateArgs),
     /// Carries out a plan, after confirmation.
     Run(RunNameArgs),

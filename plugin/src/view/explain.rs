@@ -10,7 +10,7 @@ use super::{
     end::hint,
     line::{BOLD, DIM, Line},
     progress::Look,
-    words::full,
+    words::{full, many},
 };
 use crate::exit::may_have_changed;
 
@@ -90,10 +90,8 @@ fn now(look: &Look<'_>) -> Vec<String> {
     });
     lines.extend(look.targets().into_iter().map(|(_, line)| line.text()));
     if let Some(group) = &status.group {
-        lines.push(format!(
-            "group {} was {} with {} members when the operator last looked",
-            look.reset.spec.group, group.state, group.members
-        ));
+        let members = many(group.members.into(), "member");
+        lines.push(format!("group {} was {} with {members} when the operator last looked", look.reset.spec.group, group.state));
     }
     let resumed = status.condition_message(ConditionType::ConsumersResumed);
     lines.extend(resumed.map(ToOwned::to_owned));

@@ -67,6 +67,54 @@ impl Line {
         self.spans.iter().map(|(_, text)| text.as_str()).collect()
     }
 
+    /// Broken at spaces into lines of so many columns. What follows stands below the text of the first line, after its sign.
+    pub fn wrap(&self, columns: usize) -> Vec<Self> {
+        let letters: Vec<(Style, char)> =
+            self.spans.iter().flat_map(|(style, text)| text.chars().map(|letter| (*style, letter))).collect();
+        let text = self.text();
+        let spaces = text.chars().take_while(|letter| *letter == ' ').count();
+        let has_sign = text.trim_start().starts_with(['✔', '✗', '⚠', '►', '?']);
+        let indent = (if has_sign { spaces + 2 } else { spaces }).min(columns / 2);
+        let (mut lines, mut rest) = (vec![], letters.as_slice());
+        loop {
+            let before = if lines.is_empty() { 0 } else { indent };
+            let (mut width, mut end, mut space) = (before, rest.len(), None);
+            for (index, (_, letter)) in rest.iter().enumerate() {
+                width += letter.width().unwrap_or(0);
+                if width > columns.max(indent + 1) {
+                    end = index;
+                    break;
+                }
+                // Not a space of the indentation.
+                if *letter == ' ' && index > 0 && rest[..index].iter().any(|(_, letter)| *letter != ' ') {
+                    space = Some(index);
+                }
+            }
+            let is_last = end == rest.len();
+            let next_is_space = rest.get(end).is_some_and(|(_, letter)| *letter == ' ');
+            let end = if is_last || next_is_space { end } else { space.unwrap_or(end) };
+            // Even where not one letter fits.
+            let end = end.max(1).min(rest.len());
+            let kept = rest[..end].iter().fold(Self::plain(" ".repeat(before)), |line, (style, letter)| line.push(*style, *letter));
+            lines.push(kept);
+            rest = &rest[end..];
+            while let Some(((_, ' '), more)) = rest.split_first() {
+                rest = more;
+            }
+            if rest.is_empty() {
+                return lines;
+            }
+        }
+    }
+
+    fn push(mut self, style: Style, letter: char) -> Self {
+        match self.spans.last_mut() {
+            Some((last, text)) if *last == style => text.push(letter),
+            _ => self.spans.push((style, letter.to_string())),
+        }
+        self
+    }
+
     /// Cut to so many columns, with an ellipsis where something is missing.
     pub fn fit(&self, columns: usize) -> Self {
         if self.width() <= columns {
@@ -123,6 +171,16 @@ mod tests {
         assert_eq!(line.fit(8).text(), "grün漢…");
         assert_eq!(line.fit(6).text(), "grün…");
         assert_eq!(line.fit(1).text(), "…");
+    }
+
+    #[test]
+    fn a_line_is_broken_at_spaces_below_its_text() {
+        let broken = |line: Line, columns: usize| line.wrap(columns).iter().map(Line::text).collect::<Vec<_>>();
+        assert_eq!(broken(Line::styled(WARN, "⚠ ").and("one two three four"), 11), ["⚠ one two", "  three", "  four"]);
+        assert_eq!(broken("  one two three".into(), 10), ["  one two", "  three"]);
+        assert_eq!(broken("abcdefghij k".into(), 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(broken("fits".into(), 4), ["fits"]);
+        assert_eq!(broken(Line::default(), 4), [""]);
     }
 
     #[test]

@@ -119,8 +119,7 @@ impl Look<'_> {
             None => line,
         };
         let said = if is_current {
-            let waits = status.condition_message(ConditionType::Reconciling).or(status.message.as_deref());
-            waits.map(ToOwned::to_owned)
+            status.message.clone()
         } else {
             found.map(|condition| condition.message.clone())
         };
@@ -142,7 +141,7 @@ impl Look<'_> {
             let hold = status.hold.as_ref();
             let mut times = vec![];
             if let Some(end) = hold.and_then(|hold| hold.session_end_time.as_ref()) {
-                times.push(format!("session ends {} ({})", self.clock(end.0), until(end.0, self.now)));
+                times.push(format!("sessionTimeout ends {} ({})", self.clock(end.0), until(end.0, self.now)));
             }
             if let Some(end) = hold.and_then(|hold| hold.drain_deadline.as_ref()) {
                 times.push(format!("given up {} ({})", self.clock(end.0), until(end.0, self.now)));
