@@ -196,7 +196,7 @@ shared_suites() {
   export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
   real "$1" admission:: charts::rendered:: connections:: definition:: equivalence:: input:: kafka:: kafka_tool:: leader:: logs:: \
-    monitoring:: namespaced:: process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
+    monitoring:: namespaced:: plugin:: process:: resets:: starved:: targets:: whole:: years:: --test-threads 6 --skip ten_thousand
 }
 
 integration() {

@@ -95,7 +95,8 @@ impl Line {
             let end = if is_last || next_is_space { end } else { space.unwrap_or(end) };
             // Even where not one letter fits.
             let end = end.max(1).min(rest.len());
-            let kept = rest[..end].iter().fold(Self::plain(" ".repeat(before)), |line, (style, letter)| line.push(*style, *letter));
+            let kept =
+                rest[..end].iter().fold(Self::plain(" ".repeat(before)), |line, (style, letter)| line.push(*style, *letter));
             lines.push(kept);
             rest = &rest[end..];
             while let Some(((_, ' '), more)) = rest.split_first() {

@@ -118,11 +118,7 @@ impl Look<'_> {
             Some(condition) => line.and(self.clock(condition.last_transition_time.0)),
             None => line,
         };
-        let said = if is_current {
-            status.message.clone()
-        } else {
-            found.map(|condition| condition.message.clone())
-        };
+        let said = if is_current { status.message.clone() } else { found.map(|condition| condition.message.clone()) };
         match (said, &status.hold) {
             (Some(said), _) => line.to_column(COLUMN + 10).and(said),
             (None, Some(HoldStatus { end_time: None, deadline, .. })) if kind == ConditionType::ConsumersRestored => {
