@@ -217,6 +217,8 @@ outages() {
   up outages control-plane || return
   real outages outages:: --test-threads 1 --nocapture || status=$?
   alone outages || status=$?
+  # Changes the CRD.
+  real outages versions:: || status=$?
   # Last, because it takes the CRD and the rights away that the others need.
   real outages uninstall:: --test-threads 1 --nocapture || status=$?
   down outages

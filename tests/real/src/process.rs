@@ -78,7 +78,12 @@ impl Process {
 
     /// Starts it with a kubeconfig of its own.
     pub fn start_with(kubeconfig: &Path, address: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program());
+        Self::start_program(program().as_ref(), kubeconfig, address, arguments)
+    }
+
+    /// Starts another build of it.
+    pub fn start_program(program: &Path, kubeconfig: &Path, address: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.args(["run", "--http-address", address]).args(arguments).env("KUBECONFIG", kubeconfig);
         Self::spawn(command, address.to_owned())
     }

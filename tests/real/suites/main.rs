@@ -33,5 +33,6 @@ mod soak;
 mod starved;
 mod targets;
 mod uninstall;
+mod versions;
 mod whole;
 mod years;
