@@ -1,7 +1,7 @@
 //! Resetting: bounds again, commit, read back. A partition counts as reset only after it was read
 //! back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::read_back::{Attempts, RETRY, Trouble, answered, is_read_back, read_back};
 use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
@@ -262,15 +262,18 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
 
 /// The errors of the failed partitions, equal ones once.
 fn errors(partitions: &[PartitionStatus]) -> String {
-    let mut errors: Vec<(String, Vec<TopicPartition>)> = vec![];
+    let mut errors: Vec<(&str, Vec<TopicPartition>)> = vec![];
+    // Each of thousands of partitions may have an error of its own.
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for partition in partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Failed) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
         let why = partition.message.as_deref().unwrap_or_default();
         let why = why.strip_prefix(&format!("{at}: ")).unwrap_or(why);
-        match errors.iter_mut().find(|(error, _)| error == why) {
-            Some((_, partitions)) => partitions.push(at),
-            None => errors.push((why.to_owned(), vec![at])),
-        }
+        let place = *places.entry(why).or_insert_with(|| {
+            errors.push((why, vec![]));
+            errors.len() - 1
+        });
+        errors[place].1.push(at);
     }
     let more: usize = errors.iter().skip(NAMED_ERRORS).map(|(_, partitions)| partitions.len()).sum();
     let mut named: Vec<String> =

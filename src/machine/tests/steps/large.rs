@@ -127,6 +127,29 @@ fn ten_times_the_lines_take_about_ten_times_as_long(
 }
 
 #[test]
+fn partitions_that_failed_each_for_another_cause_are_told_in_time_too() {
+    let of = |count: i32| {
+        let failed = |partition| PartitionStatus {
+            outcome: PartitionOutcome::Failed,
+            message: Some(format!("after 3 commits the offset is {partition}")),
+            ..planned_partition(partition)
+        };
+        let partitions = (0..count).map(failed).collect();
+        let final_plan_time = Some(micro(6));
+        let status = OffsetResetStatus { commits: 3, final_plan_time, partitions, ..status_in(Phase::Resetting) };
+        let observed = seen(gone(), commit_seen(group_in(GroupState::Empty, 0), &committed(50, "")));
+        let begin = processor_time();
+        let decision = decide(Ok(&request()), &status, &observed, at(8));
+        let took = processor_time() - begin;
+        assert_eq!(decision.status.outcome.map(|outcome| outcome.reason), Some(Reason::AllPartitionsFailed));
+        took
+    };
+    let most = i32::try_from(MAX_PARTITIONS).unwrap();
+    let (tenth, all) = (of(most / 10), of(most));
+    assert!(all < 30 * tenth.max(20), "{} partitions took {tenth} ms, {most} partitions {all} ms", most / 10);
+}
+
+#[test]
 fn a_line_about_a_partition_or_a_topic_that_does_not_exist_is_named_by_its_number() {
     let file = ConfigMapKeyRef { name: "offsets".into(), key: "offsets.csv".into() };
     let request = Request { work: Work::File(file.clone()), ..request() };
