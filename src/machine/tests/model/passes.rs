@@ -8,7 +8,10 @@ use super::{
     scenarios::Fence,
     world::{Care, Deed, FRESH, Fresh, IDLE, Kafka, Lease, Look, Object, Pass, Receipt, Reply, Running, State, Turn, View, code},
 };
-use crate::{api::Phase, machine::coordination::hold};
+use crate::{
+    api::Phase,
+    machine::{coordination::hold, guards::Guard},
+};
 
 pub fn begins(machine: &Machine, state: &mut State, reset: usize, blind: bool) -> Option<()> {
     let object = state.objects[reset]?;
@@ -82,7 +85,8 @@ fn look(machine: &Machine, state: &State, object: Object, facts: &Facts, reset: 
             view.others = Some(state.objects);
             leases = true;
         }
-        if phase == Phase::Stopping && !object.finalizer {
+        // Nothing else is looked at before the finalizer is there, and without the guard everything is.
+        if phase == Phase::Stopping && !object.finalizer && machine.scenario.away != Some(Guard::FinalizerFirst) {
             return view;
         }
         if !matches!(phase, Phase::Stopping | Phase::Restoring | Phase::Planned) {
