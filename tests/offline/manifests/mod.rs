@@ -2,6 +2,7 @@
 //! README from its values. `make manifests` writes them, and these tests fail when one of them is not current. What Helm and
 //! kustomize render of both is compared by the suite `charts`.
 
+mod argocd;
 mod document;
 mod install;
 mod readme;
@@ -43,7 +44,7 @@ fn is_current(path: &Path, generated: &str) {
 
 /// The files that `make manifests` writes.
 mod written {
-    use super::{chart, install, is_current, read, readme, root, templates};
+    use super::{argocd, chart, install, is_current, read, readme, root, templates};
 
     #[test]
     fn the_templates_of_the_chart_are_current() {
@@ -61,6 +62,11 @@ mod written {
     #[test]
     fn the_one_file_is_current() {
         is_current(&root().join("install.yaml"), &install::file());
+    }
+
+    #[test]
+    fn the_patch_for_argo_cd_is_current() {
+        is_current(&root().join("deploy/argocd/argocd-cm.yaml"), &argocd::config_map());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod e2e;
 mod ecosystem;
 mod equivalence;
 mod flood;
+mod gitops;
 mod input;
 mod kafka;
 mod kafka_tool;
