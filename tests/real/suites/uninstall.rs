@@ -179,7 +179,7 @@ fn long() -> Value {
 }
 
 /// Whether the mark says that the install is in use.
-async fn is_in_use(admin: &Client) -> bool {
+pub(crate) async fn is_in_use(admin: &Client) -> bool {
     let in_use = ListParams::default().labels("offsetreset.dev/in-use=true");
     !Api::<ServiceAccount>::namespaced(admin.clone(), NAMESPACE).list(&in_use).await.unwrap().items.is_empty()
 }

@@ -1,5 +1,6 @@
 //! The Helm chart, by the real Helm: what it renders is what kustomize renders of `deploy/`, and what becomes of an install over its life.
 
+mod lifecycle;
 mod rendered;
 
 use std::{path::Path, process::Output, sync::LazyLock};
