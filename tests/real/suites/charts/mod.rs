@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod rendered;
+mod valid;
 
 use std::{path::Path, process::Output, sync::LazyLock};
 
