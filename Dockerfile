@@ -4,10 +4,10 @@
 #
 # compiles inside. With --build-arg BINARY=prebuilt the binary is taken from the build context instead:
 # the file offset-reset-operator at its top, built for the base's glibc.
-ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+ARG BASE=gcr.io/distroless/cc-debian13:nonroot
 ARG BINARY=compile
 
-FROM docker.io/library/rust:1.95-bookworm AS compile
+FROM docker.io/library/rust:1.95.0-trixie AS compile
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bin offset-reset-operator && cp target/release/offset-reset-operator /offset-reset-operator
@@ -18,10 +18,25 @@ COPY offset-reset-operator /offset-reset-operator
 FROM ${BINARY} AS binary
 
 FROM ${BASE}
-LABEL org.opencontainers.image.title="offset-reset-operator" \
-      org.opencontainers.image.licenses="Apache-2.0"
 # Only executable: Linux lets no other process of the same user look into one whose program that user cannot read, from its
 # first moment on.
 COPY --from=binary --chmod=0111 /offset-reset-operator /usr/local/bin/offset-reset-operator
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/offset-reset-operator"]
+# Last, because they differ with each build. A release sets all of them.
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=https://github.com/offsetreset/offset-reset-operator
+ARG BASE
+LABEL org.opencontainers.image.title="offset-reset-operator" \
+      org.opencontainers.image.description="Resets the offsets of Kafka consumer groups: stop, wait, commit, read back, restore" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="The offset-reset operator authors" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.url="${SOURCE}" \
+      org.opencontainers.image.documentation="${SOURCE}/tree/main/docs" \
+      org.opencontainers.image.base.name="${BASE}"

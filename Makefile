@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests cli-docs image clean-sandbox
+.PHONY: help release-dry-run lint-workflows demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests cli-docs image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,13 @@ model: ## explores the model of the machine with more that goes wrong than `make
 
 lint: ## formatting, lints, licenses and sources of dependencies
 	@.ci/lint
+
+lint-workflows: ## the workflows by actionlint and zizmor, which are fetched in these versions
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	pipx run zizmor==1.32.0 --offline .github/workflows
+
+release-dry-run: ## builds all of a release that needs no registry into target/release-files, and says what it left out
+	@.ci/release dry-run target/release-files
 
 audit: ## looks for known weaknesses in the dependencies (RustSec); ADVISORY_DB names a copy of the database, where it cannot be fetched
 	@.ci/tool cargo-audit 0.22.2 audit $(if $(ADVISORY_DB),--db $(ADVISORY_DB) --no-fetch --stale)

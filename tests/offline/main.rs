@@ -12,3 +12,4 @@ mod kafka_faults;
 mod layout;
 mod manifests;
 mod plugin;
+mod workflows;
