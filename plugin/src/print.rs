@@ -49,7 +49,7 @@ pub fn object(value: &impl serde::Serialize, format: Format) -> Outcome<()> {
         Format::Json => serde_json::to_string_pretty(value).map_err(|error| wrong(&error))? + "\n",
         Format::Yaml => serde_saphyr::to_string(value).map_err(|error| wrong(&error))?,
     };
-    text.lines().for_each(|line| raw(line));
+    text.lines().for_each(raw);
     Ok(())
 }
 

@@ -32,6 +32,7 @@ pub struct MakeArgs {
 
 /// The group, the partitions and where to.
 #[derive(Args, Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(next_help_heading = "What to reset")]
 #[command(group = ArgGroup::new("goal").required(true))]
 pub struct GoalArgs {

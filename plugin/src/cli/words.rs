@@ -24,26 +24,26 @@ pub struct Target {
 
 /// `orders`, `orders:0,1` or `orders:0-3,7`.
 pub fn topic(text: &str) -> Result<TopicPartitions, String> {
-    let (topic, list) = text.split_once(':').map_or((text, None), |(topic, list)| (topic, Some(list)));
+    let (topic, rest) = text.split_once(':').map_or((text, None), |(topic, rest)| (topic, Some(rest)));
     let is_topic = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     if topic.is_empty() || !topic.chars().all(is_topic) {
         return Err(format!("{topic:?} is not the name of a topic; it has letters, digits, '.', '_' and '-'"));
     }
-    let mut partitions = vec![];
-    for part in list.into_iter().flat_map(|list| list.split(',')) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let mut all = vec![];
+    for numbers in rest.into_iter().flat_map(|rest| rest.split(',')) {
+        let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
         let number = |text: &str| text.parse::<i32>().ok().filter(|number| *number >= 0);
-        let wrong = || format!("{part:?} is not a partition; write numbers from 0, such as {topic}:0,1 or {topic}:0-3");
+        let wrong = || format!("{numbers:?} is not a partition; write numbers from 0, such as {topic}:0,1 or {topic}:0-3");
         let (first, last) = number(first).zip(number(last)).filter(|(first, last)| first <= last).ok_or_else(wrong)?;
         if last - first >= 500 {
-            return Err(format!("{part:?} are more than 500 partitions; name the topic alone, or use --from-file"));
+            return Err(format!("{numbers:?} are more than 500 partitions; name the topic alone, or use --from-file"));
         }
-        partitions.extend(first..=last);
+        all.extend(first..=last);
     }
     let mut seen = std::collections::BTreeSet::new();
-    match partitions.iter().find(|partition| !seen.insert(**partition)) {
+    match all.iter().find(|one| !seen.insert(**one)) {
         Some(twice) => Err(format!("partition {twice} is there twice")),
-        None => Ok(TopicPartitions { topic: topic.to_owned(), partitions }),
+        None => Ok(TopicPartitions { topic: topic.to_owned(), partitions: all }),
     }
 }
 
@@ -100,8 +100,8 @@ pub fn deadline(text: &str) -> Result<Timestamp, String> {
 pub fn go_duration(length: Duration) -> String {
     let (seconds, millis) = (length.as_secs(), length.subsec_millis());
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"), (millis.into(), "ms")];
-    let text: String = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
+    let some: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if some.is_empty() { "0s".to_owned() } else { some.concat() }
 }
 
 #[cfg(test)]

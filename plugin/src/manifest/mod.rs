@@ -268,7 +268,7 @@ mod tests {
         let short = spec(words, None, Some("t,0,5\ng,t,1,6\n")).unwrap_err();
         assert!(short.what.contains("line 2: it has 4 values"), "{short}");
         assert_eq!(spec(words, None, Some("t,0,5\n")).unwrap()["resets"], json!([{"topic": "t", "partition": 0, "offset": 5}]));
-        let long: String = (0..501).map(|partition| format!("t,{partition},1\n")).collect();
+        let long = (0..501).map(|partition| format!("t,{partition},1\n")).collect::<Vec<_>>().concat();
         assert_eq!(
             spec(words, None, Some(&long)).unwrap()["resetsFrom"],
             json!({"configMapKeyRef": {"name": "r-offsets", "key": "offsets.csv"}})

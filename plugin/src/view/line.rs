@@ -52,7 +52,7 @@ impl Line {
     }
 
     /// Adds spaces up to a column.
-    pub fn to_column(self, column: usize) -> Self {
+    pub fn at_column(self, column: usize) -> Self {
         let missing = column.saturating_sub(self.width());
         self.and(" ".repeat(missing))
     }

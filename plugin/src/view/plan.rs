@@ -126,7 +126,8 @@ fn by_topic(partitions: &[&PartitionStatus]) -> Vec<Line> {
 /// What is special about a partition.
 fn note(partition: &PartitionStatus) -> String {
     let mut notes = vec![];
-    match partition.clamped {
+    let stays = partition.before == Some(partition.target_offset);
+    match partition.clamped.filter(|_| !stays) {
         Some(Clamp::BelowLogStart) => notes.push("offset deleted: first record".to_owned()),
         Some(Clamp::AboveLogEnd) => notes.push("beyond the log: its end".to_owned()),
         Some(Clamp::BeforeFirstRecord) => notes.push("older records deleted: first record".to_owned()),

@@ -113,16 +113,16 @@ impl Look<'_> {
         let line = Line::styled(style, sign)
             .and(" ")
             .with(if sign == "○" { DIM } else { anstyle::Style::new() }, kind.as_str())
-            .to_column(COLUMN);
+            .at_column(COLUMN);
         let line = match found.filter(|condition| condition.status == "True") {
             Some(condition) => line.and(self.clock(condition.last_transition_time.0)),
             None => line,
         };
         let said = if is_current { status.message.clone() } else { found.map(|condition| condition.message.clone()) };
         match (said, &status.hold) {
-            (Some(said), _) => line.to_column(COLUMN + 10).and(said),
+            (Some(said), _) => line.at_column(COLUMN + 10).and(said),
             (None, Some(HoldStatus { end_time: None, deadline, .. })) if kind == ConditionType::ConsumersRestored => {
-                line.to_column(COLUMN + 10).with(DIM, format!("by {} whatever happens", self.clock(deadline.0)))
+                line.at_column(COLUMN + 10).with(DIM, format!("by {} whatever happens", self.clock(deadline.0)))
             }
             (None, _) => line,
         }

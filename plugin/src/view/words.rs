@@ -47,13 +47,9 @@ pub fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().unsigned_abs();
     let units = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(3);
-    units[first..]
-        .iter()
-        .take(2)
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count}{unit}"))
-        .collect::<String>()
-        + if seconds == 0 { "0s" } else { "" }
+    let largest = units[first..].iter().take(2).filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = largest.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if parts.is_empty() { "0s".to_owned() } else { parts.concat() }
 }
 
 /// A duration with tenths of a second where it is short, such as 13.9 s.

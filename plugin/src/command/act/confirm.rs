@@ -71,7 +71,11 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
     );
     let held = SignedDuration::try_from(std::time::Duration::from(reset.spec.hold_timeout)).unwrap_or(SignedDuration::MAX);
     let names: Vec<String> = status.targets.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect();
-    lines.push(if names.is_empty() {
+    let totals = status.totals.unwrap_or_default();
+    let changes_nothing = totals.partitions > 0 && totals.left_alone == totals.partitions;
+    lines.push(if changes_nothing {
+        Line::plain("No offset would change. Unless that is different when the plan is made again, nothing is stopped.")
+    } else if names.is_empty() {
         Line::plain("Nothing is stopped: the reset has no targets.")
     } else {
         let stop = if names.len() == 1 { "stops" } else { "stop" };
@@ -80,12 +84,12 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
         Line::styled(BOLD, names.join(", "))
             .and(format!(" {stop}; {they} restored by {clock} at the latest ({held} after the stop)."))
     });
-    let totals = status.totals.unwrap_or_default();
-    let replayed = many(totals.replayed, "record");
-    let skipped = many(totals.skipped, "record");
-    let line = Line::plain(format!("{replayed} will be processed again, "));
-    let line = if totals.skipped > 0 { line.with(WARN, format!("{skipped} never")) } else { line.and("none is skipped") };
-    lines.push(line.and("; the plan is made again on the live group before anything is stopped."));
+    if !changes_nothing {
+        let (replayed, skipped) = (many(totals.replayed, "record"), many(totals.skipped, "record"));
+        let line = Line::plain(format!("{replayed} will be processed again, "));
+        let line = if totals.skipped > 0 { line.with(WARN, format!("{skipped} never")) } else { line.and("none is skipped") };
+        lines.push(line.and("; the plan is made again on the live group before anything is stopped."));
+    }
     if reset.spec.suspend {
         lines.push(Line::styled(WARN, "⚠ ").and("It is suspended: it begins once it is resumed."));
     }

@@ -112,7 +112,7 @@ fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
                 .and(format!("{name}: look at its replicas; before it was stopped it had {}", target.original_replicas)),
         });
     }
-    let said = status.outcome.as_ref().map(|outcome| outcome.happened());
+    let said = status.outcome.as_ref().map(offset_reset_operator::api::Outcome::happened);
     lines.push(match (may_have_changed(&status), said) {
         (true, Some(said)) => Line::styled(WARN, "⚠ ").and(format!("offsets were or may have been changed. {said}")),
         (true, None) => Line::styled(WARN, "⚠ ").and("offsets were or may have been changed"),

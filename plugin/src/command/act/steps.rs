@@ -80,7 +80,7 @@ pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Durat
                 &Line::styled(WARN, "⚠ ").and("The operator has not seen it for 10 s. Is it running? kubectl offset-reset check"),
             );
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let end = tokio::select! {
         end = until_end(cluster, name, options) => end?,

@@ -7,7 +7,9 @@ use super::finding::{Finding, State};
 use crate::cluster::Cluster;
 
 /// Rights, and what they are for: verbs, group, resource, subresource.
-const RIGHTS: [(&str, &[&str], &str, &str, &str, State); 6] = [
+type Right = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str, State);
+
+const RIGHTS: [Right; 6] = [
     ("see OffsetResets (status, list, watch)", &["get", "list", "watch"], "offsetreset.dev", "offsetresets", "", State::Bad),
     (
         "plan, run and cancel OffsetResets",

@@ -137,7 +137,9 @@ async fn printed(first: OffsetReset, changes: impl Stream<Item = Change>, option
     let mut transitions = Transitions::default();
     let say = |lines: Vec<String>| {
         if !options.quiet {
-            lines.into_iter().for_each(|line| outln(&Line::plain(line)));
+            for line in lines {
+                outln(&Line::plain(line));
+            }
         }
     };
     let mut print = |reset: &OffsetReset| say(transitions.next(reset, options.lines, Timestamp::now()));

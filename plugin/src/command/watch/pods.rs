@@ -8,7 +8,7 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams},
     core::GroupVersionKind,
 };
-use offset_reset_operator::api::{OffsetReset, TargetRef};
+use offset_reset_operator::api::{OffsetReset, Phase, TargetRef};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{cluster::Cluster, view::PodState};
@@ -51,7 +51,7 @@ pub fn follow(cluster: &Cluster, reset: &OffsetReset) -> Pods {
 impl Pods {
     /// Looks at the pods of these targets from now on, while they may be held.
     pub fn look_at(&self, reset: &OffsetReset) {
-        let status = reset.status.as_ref().filter(|status| status.phase.is_some_and(|phase| phase.may_hold()));
+        let status = reset.status.as_ref().filter(|status| status.phase.is_some_and(Phase::may_hold));
         let targets: Vec<TargetRef> =
             status.map(|status| status.targets.iter().map(TargetRef::from).collect()).unwrap_or_default();
         self.targets.send_if_modified(|before| {

@@ -136,8 +136,8 @@ async fn a_long_file_goes_into_a_config_map_that_the_reset_owns() {
         let (topic, group, brokers) = (env.broker.topic("long", 501).await, unique("file"), brokers());
         env.broker.produce(&topic, 7, &[1_571_812_144_000; 3]).await;
         env.commit(&group, &topic, &[(7, 1)]).await;
-        let lines: String =
-            (0..501).map(|partition| format!("{topic},{partition},{}\n", if partition == 7 { 2 } else { 0 })).collect();
+        let line = |partition| format!("{topic},{partition},{}\n", if partition == 7 { 2 } else { 0 });
+        let lines = (0..501).map(line).collect::<Vec<_>>().concat();
         let file = std::env::temp_dir().join(unique("offsets"));
         std::fs::write(&file, lines).unwrap();
         let words = [
