@@ -47,7 +47,7 @@ pub(super) fn work(goal: &GoalArgs, group: &str, name: &str, file: Option<&str>)
                 let from = json!({"configMapKeyRef": {"name": config_map_name(name), "key": "offsets.csv"}});
                 return Ok(Work { field: "resetsFrom", value: from, file: Some(text.to_owned()) });
             }
-            entries.iter().map(from_line).collect()
+            entries.iter().map(|(_, entry)| from_line(entry)).collect()
         }
         None => from_options(goal),
     };
