@@ -9,7 +9,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use parts::{downtime, growth, idle, large, many, topics};
+use parts::{downtime, finished, growth, idle, large, many, topics};
 use results::{Results, load, page, report};
 use stand::Stand;
 
@@ -53,6 +53,8 @@ enum Part {
     Many,
     /// How time and memory grow with partitions and resets.
     Growth,
+    /// OffsetResets that have finished and stay.
+    Finished,
 }
 
 #[tokio::main]
@@ -114,6 +116,12 @@ impl Part {
                 let sizes = if quick { &[10, 100, 1_000][..] } else { &[10, 100, 1_000, 10_000, 20_000] };
                 growth::partitions(stand, results, sizes, if quick { 1 } else { rounds.min(5) }).await?;
                 growth::resets(stand, results, if quick { &[1, 10] } else { &[1, 10, 100, 400, 1_000] }).await?;
+            }
+            Self::Finished => {
+                // Few partitions, and as many as a status lists at most.
+                for (many, partitions) in if quick { &[(500, 3)][..] } else { &[(10_000, 3), (10_000, 50)] } {
+                    finished::measure(stand, results, *many, *partitions, quick).await?;
+                }
             }
         }
         Ok(())

@@ -130,6 +130,24 @@ impl Stand {
         Ok(())
     }
 
+    /// The process of the sandbox's API server.
+    pub fn api_server(&self) -> Result<u32> {
+        let (program, dir) = ("kube-apiserver", self.dir.display().to_string());
+        let all = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let is_it = |pid: &u32| {
+            let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split('\0').next().is_some_and(|first| first.ends_with(program)) && words.contains(&dir)
+        };
+        all.into_iter().find(is_it).context("the API server runs on this machine")
+    }
+
+    /// The size of etcd's database, in MB.
+    pub fn database_mb(&self) -> Result<f64> {
+        #[allow(clippy::cast_precision_loss, reason = "it is not so large")]
+        let bytes = fs::metadata(self.dir.join("etcd/member/snap/db"))?.len() as f64;
+        Ok(bytes / 1e6)
+    }
+
     /// How long the audit log is.
     pub fn audit_position(&self) -> Result<u64> {
         Ok(fs::metadata(self.dir.join("audit.log"))?.len())

@@ -27,9 +27,19 @@ pub fn weigh(operator: &Process) -> Result<Weight> {
     Ok(weight)
 }
 
-fn resident(pid: u32) -> Result<f64> {
+/// The resident memory of a process, in MB.
+pub fn resident(pid: u32) -> Result<f64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that it has been since its start, in MB.
+pub fn peak(pid: u32) -> Result<f64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, which: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).context("a process has memory")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long it is let be before it is looked at: its first lists and watches are done.
-const START: Duration = Duration::from_secs(10);
+pub const START: Duration = Duration::from_secs(10);
 
 pub async fn measure(stand: &Stand, results: &mut Results, quick: bool) -> Result<()> {
     let operator = stand.operator().await;
@@ -48,7 +48,7 @@ pub async fn measure(stand: &Stand, results: &mut Results, quick: bool) -> Resul
 }
 
 /// The leader's millicores, and the requests a minute.
-async fn one_span(stand: &Stand, operator: &Process, span: Duration) -> Result<(f64, f64)> {
+pub async fn one_span(stand: &Stand, operator: &Process, span: Duration) -> Result<(f64, f64)> {
     let (since, before) = (stand.audit_position()?, weigh(operator)?.cpu_ms);
     tokio::time::sleep(span).await;
     let cpu = (weigh(operator)?.cpu_ms - before) / span.as_secs_f64();

@@ -3,6 +3,7 @@
 mod consumers;
 mod distance;
 pub mod downtime;
+pub mod finished;
 pub mod growth;
 pub mod idle;
 pub mod large;
