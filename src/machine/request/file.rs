@@ -30,15 +30,16 @@ pub fn parse_file(text: &str, group: &str) -> Result<Vec<(usize, Entry)>, String
     for (number, line) in lines.map(|(index, line)| (index + 1, line)).filter(|(_, line)| !line.trim().is_empty()) {
         match parse_line(line, &mut columns) {
             Ok((Some(of), ..)) if of != group => {}
-            Ok((_, topic, partition, offset)) => match first_of.insert((topic.clone(), partition), number) {
-                Some(first) => wrong.push(format!(
-                    "line {number}: partition {partition} of topic {topic} is in line {first} already; leave one of the two lines out"
-                )),
-                None => {
+            Ok((_, topic, partition, offset)) => {
+                if let Some(first) = first_of.insert((topic.clone(), partition), number) {
+                    wrong.push(format!(
+                        "line {number}: partition {partition} of topic {topic} is in line {first} already; leave one of the two lines out"
+                    ));
+                } else {
                     let (scope, partition) = (Scope::Topic(topic), Some(partition));
                     entries.push((number, Entry { scope, partition, goal: Goal::Offset(offset) }));
                 }
-            },
+            }
             Err(why) => wrong.push(format!("line {number}: {why}")),
         }
     }

@@ -39,7 +39,7 @@ impl Large {
     }
 
     fn file(&self) -> String {
-        self.lines.iter().map(|(topic, partition)| format!("{topic},{partition},10\n")).collect()
+        self.lines.iter().map(|(topic, partition)| format!("{topic},{partition},10\n")).collect::<Vec<_>>().concat()
     }
 }
 

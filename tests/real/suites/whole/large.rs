@@ -40,7 +40,7 @@ async fn from_a_file(stand: &TestEnv, partitions: &[TopicPartition], has_records
     let before: Vec<_> = partitions.iter().map(|at| (at.clone(), Committed { offset: 7, metadata: "ours".into() })).collect();
     let answers = stand.admin.commit(&group, &before).await.unwrap();
     assert!(answers.len() == partitions.len() && answers.values().all(Result::is_ok));
-    let text: String = partitions.iter().map(|at| format!("{},{},1\n", at.topic, at.partition)).collect();
+    let text = partitions.iter().map(|at| format!("{},{},1\n", at.topic, at.partition)).collect::<Vec<_>>().concat();
     let mut file = ConfigMap { data: Some(BTreeMap::from([("offsets.csv".to_owned(), text)])), ..ConfigMap::default() };
     file.metadata.name = Some("lines".to_owned());
     Api::<ConfigMap>::namespaced(stand.client.clone(), &stand.namespace).create(&PostParams::default(), &file).await.unwrap();
