@@ -57,10 +57,10 @@ pub(super) async fn run_controllers(client: Client, config: &Config, context: Ar
     // Each namespace has controllers of its own, because a watch covers one namespace or all.
     let each = config.scopes().into_iter().map(|scope| {
         let scope_of = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
-        let (changes, changed) = unbounded();
+        let (sender, receiver) = unbounded();
         let controllers = (
-            control_resets(scope_of(), Arc::clone(&context), &watches, stop.clone(), changes),
-            control_holds(scope_of(), Arc::clone(&context), &watches, stop.clone(), changed),
+            control_resets(scope_of(), Arc::clone(&context), &watches, stop.clone(), sender),
+            control_holds(scope_of(), Arc::clone(&context), &watches, stop.clone(), receiver),
         );
         let resets = async {
             tokio::select! {
