@@ -39,8 +39,11 @@ const CLAIMS: &str = "offsetreset.dev/claims";
 pub struct Claims {
     client: Client,
     /// The stores of the watches of these Leases, each with its namespace.
-    watches: Arc<Mutex<Vec<(Option<String>, Store<Lease>)>>>,
+    watches: Arc<Mutex<Vec<LeaseWatch>>>,
 }
+
+/// The namespace of a watch, or all, and its store.
+type LeaseWatch = (Option<String>, Store<Lease>);
 
 /// A claim as it stands in the annotation.
 #[derive(Serialize, Deserialize)]

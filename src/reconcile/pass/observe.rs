@@ -60,25 +60,7 @@ pub(super) async fn observe(
     slot: &mut Slot<'_>,
 ) -> Result<(Observed, Option<Lock>), Error> {
     let status = &stored.status;
-    let mut seen = Observed {
-        uid: reset.uid().unwrap_or_default(),
-        group: reset.spec.group.clone(),
-        deleting: reset.metadata.deletion_timestamp.is_some(),
-        finalizer: has_finalizer(reset),
-        generation: reset.metadata.generation,
-        time_to_live: time_to_live(reset),
-        uninstalling: context.install.is_being_removed(),
-        blocker: None,
-        others: vec![],
-        report_lost: stored.report_lost.clone(),
-        receipt: None,
-        targets: vec![],
-        holds: vec![],
-        unscalable: vec![],
-        autoscalers: vec![],
-        kafka: KafkaSeen::NotAsked,
-        foreign_pods: vec![],
-    };
+    let mut seen = nothing_read(context, reset, stored);
     let mut lock = None;
     let phase = status.phase.unwrap_or(Phase::Pending);
     if phase == Phase::Pending {
@@ -168,6 +150,29 @@ pub(super) async fn observe(
         seen.foreign_pods = context.targets.foreign_pods(&namespace, &addresses, &seen.targets).await;
     }
     Ok((seen, None))
+}
+
+/// What is known of a step before anything else is read.
+fn nothing_read(context: &Context, reset: &OffsetReset, stored: &StoredState) -> Observed {
+    Observed {
+        uid: reset.uid().unwrap_or_default(),
+        group: reset.spec.group.clone(),
+        deleting: reset.metadata.deletion_timestamp.is_some(),
+        finalizer: has_finalizer(reset),
+        generation: reset.metadata.generation,
+        time_to_live: time_to_live(reset),
+        uninstalling: context.install.is_being_removed(),
+        blocker: None,
+        others: vec![],
+        report_lost: stored.report_lost.clone(),
+        receipt: None,
+        targets: vec![],
+        holds: vec![],
+        unscalable: vec![],
+        autoscalers: vec![],
+        kafka: KafkaSeen::NotAsked,
+        foreign_pods: vec![],
+    }
 }
 
 /// Reads what the phases at zero need. Reads that do not depend on each other run at the same time, because consumers wait.
