@@ -11,6 +11,7 @@ use kube::{
 use offset_reset_operator::api::OffsetReset;
 use serde_json::{Value, json};
 
+use super::owners::hint as hint_targets;
 use crate::{
     cli::{Format, RunArgs, Which},
     cluster::Cluster,
@@ -118,6 +119,7 @@ pub(super) async fn show(cluster: &Cluster, reset: &OffsetReset, which: Option<W
     let lines =
         if reset.spec.undo.is_some() { undo(reset, &partitions, which, &zone) } else { plan(reset, &partitions, which, &zone) };
     lines.iter().for_each(outln);
+    hint_targets(cluster, reset).await.iter().for_each(outln);
     Ok(())
 }
 

@@ -1,12 +1,16 @@
 //! `plan`, `create`, `run` and `undo`.
 
-use offset_reset_operator::api::{OffsetReset, Phase};
+use k8s_openapi::api::core::v1::Pod;
+use offset_reset_operator::{
+    api::{OffsetReset, Phase},
+    machine::facts::Group,
+};
 use real_tests::{
     brokers,
     consumers::Kind,
     env::TestEnv,
     plugin::Plugin,
-    shop::{in_a_shop, status, succeeded},
+    shop::{Shop, in_a_shop, status, succeeded},
     unique, with_namespace,
 };
 use serde_json::{Value, json};
@@ -187,6 +191,16 @@ async fn in_a_terminal_the_name_of_the_group_confirms_and_the_live_screen_follow
             "--bootstrap-server",
             &brokers,
         ];
+        // Without a target: the workload in whose pods the members run, by their addresses.
+        let without = ["--group", &shop.group, "--topic", &shop.topic, "--to-earliest", "--bootstrap-server", &brokers];
+        let text = plugin.run(&[&["plan"], &without[..]].concat()).await.out;
+        assert!(text.contains("the group has members, and the reset stops nothing: name their workload"), "{text}");
+        let Group::Found(found) = shop.admin.describe_group(&shop.group).await.unwrap() else { panic!("there is no group") };
+        pod_of_the_consumer(shop, found.members[0].host.trim_start_matches('/')).await;
+        let text = plugin.run(&[&["plan"], &without[..]].concat()).await.out;
+        let expected = "members run in pods of Deployment/consumer, and the reset stops nothing: add --target consumer";
+        assert!(text.contains(expected), "{text}");
+
         let printed = plugin.in_terminal(&[&words[..], &["--name", "no"]].concat(), "Type the name of the group", "orders").await;
         assert_eq!(printed.code, Some(5), "{}", printed.out);
         assert!(printed.out.contains("Not confirmed") && printed.out.contains("kubectl offset-reset run no"), "{}", printed.out);
@@ -210,4 +224,17 @@ async fn in_a_terminal_the_name_of_the_group_confirms_and_the_live_screen_follow
         assert_eq!(shop.replicas().await, 2);
     })
     .await;
+}
+
+/// A pod with this address, as its kubelet would report it.
+async fn pod_of_the_consumer(shop: &Shop, address: &str) {
+    let pods = kube::Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
+    let uid = shop.deployments().get("consumer").await.unwrap().metadata.uid;
+    let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "consumer", "uid": uid, "controller": true});
+    let pod = json!({
+        "metadata": {"name": "c-0", "ownerReferences": [owner]}, "spec": {"containers": [{"name": "c", "image": "nobody-runs-it"}]},
+    });
+    pods.create(&kube::api::PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let status = kube::api::Patch::Merge(json!({"status": {"podIP": address, "podIPs": [{"ip": address}]}}));
+    pods.patch_status("c-0", &kube::api::PatchParams::default(), &status).await.unwrap();
 }

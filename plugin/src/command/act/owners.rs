@@ -1,0 +1,88 @@
+//! The workloads in whose pods the members of a group run: for a plan that was made without a target.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::{
+    api::{apps::v1::ReplicaSet, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Api, ResourceExt, api::ListParams};
+use offset_reset_operator::api::OffsetReset;
+
+use crate::{
+    cluster::Cluster,
+    view::{Line, WARN},
+};
+
+/// What to add to the command; nothing when the reset has targets, or the group has no members.
+pub(super) async fn hint(cluster: &Cluster, reset: &OffsetReset) -> Vec<Line> {
+    let members = reset.status.as_ref().and_then(|status| status.group.clone()).map_or(0, |group| group.members);
+    if !reset.spec.target_refs.is_empty() || members == 0 {
+        return vec![];
+    }
+    let owners = owners(cluster, reset).await.unwrap_or_default();
+    let warn = |words: String| Line::styled(WARN, "⚠ ").and(words);
+    if owners.is_empty() {
+        let words = "the group has members, and the reset stops nothing: name their workload with --target, or stop it yourself";
+        return vec![warn(words.to_owned())];
+    }
+    let names: Vec<String> = owners.iter().map(|(kind, name)| format!("{kind}/{name}")).collect();
+    let options: Vec<String> = owners.iter().map(|(kind, name)| option(kind, name)).collect();
+    vec![warn(format!("members run in pods of {}, and the reset stops nothing: add {}", names.join(", "), options.join(" ")))]
+}
+
+fn option(kind: &str, name: &str) -> String {
+    if kind == "Deployment" { format!("--target {name}") } else { format!("--target {}/{name}", kind.to_lowercase()) }
+}
+
+/// Without the right to see pods there are none.
+async fn owners(cluster: &Cluster, reset: &OffsetReset) -> Option<BTreeSet<(String, String)>> {
+    let group = reset.status.as_ref()?.group.as_ref()?;
+    let hosts: BTreeSet<&str> = group.member_details.iter().map(|member| member.host.trim_start_matches('/')).collect();
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), &cluster.namespace).list(&ListParams::default()).await.ok()?;
+    let mut found = BTreeSet::new();
+    for owner in pods.items.iter().filter(|pod| has_address(pod, &hosts)).filter_map(controller) {
+        if owner.kind != "ReplicaSet" {
+            found.insert((owner.kind, owner.name));
+            continue;
+        }
+        let sets = Api::<ReplicaSet>::namespaced(cluster.client.clone(), &cluster.namespace);
+        let above = sets.get_metadata_opt(&owner.name).await.ok().flatten();
+        let above = above.and_then(|set| set.owner_references().iter().find(|owner| owner.controller == Some(true)).cloned());
+        let owner = above.unwrap_or(owner);
+        found.insert((owner.kind, owner.name));
+    }
+    Some(found)
+}
+
+fn controller(pod: &Pod) -> Option<OwnerReference> {
+    pod.owner_references().iter().find(|owner| owner.controller == Some(true)).cloned()
+}
+
+/// Pods on the network of their node share its address with others.
+fn has_address(pod: &Pod, hosts: &BTreeSet<&str>) -> bool {
+    let is_on_host = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+    let addresses = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten().map(|address| address.ip.as_str()));
+    !is_on_host && addresses.into_iter().any(|address| hosts.contains(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::its_address(json!({"containers": []}), "10.1.2.3", true)]
+    #[case::another(json!({"containers": []}), "10.1.2.4", false)]
+    #[case::of_the_node(json!({"containers": [], "hostNetwork": true}), "10.1.2.3", false)]
+    fn a_member_is_in_the_pod_that_has_its_address(#[case] spec: Value, #[case] address: &str, #[case] expected: bool) {
+        let pod = json!({"metadata": {"name": "p"}, "spec": spec, "status": {"podIPs": [{"ip": "10.1.2.3"}]}});
+        assert_eq!(has_address(&serde_json::from_value(pod).unwrap(), &[address].into()), expected);
+        assert_eq!(
+            (option("Deployment", "c"), option("StatefulSet", "c")),
+            ("--target c".into(), "--target statefulset/c".into())
+        );
+    }
+}
