@@ -84,10 +84,13 @@ impl Failure {
                 .advice("Check the connection and the context: kubectl cluster-info");
         };
         let failure = Self::new(format!("cannot {doing}.\n{}", status.message));
+        // Whatever code and reason the policy gives its answer.
+        if status.message.contains("ValidatingAdmissionPolicy") {
+            return failure
+                .advice("Nothing was changed. Ask for the right that the policy names, or have a user with that right do it.");
+        }
         match status.code {
             401 => failure.advice("Sign in to the cluster again; kubectl auth whoami shows the current user."),
-            403 if status.message.contains("ValidatingAdmissionPolicy") => failure
-                .advice("Nothing was changed. Ask for the right that the policy names, or have a user with that right do it."),
             403 => {
                 failure.advice("Nothing was changed. Ask an administrator for the right; kubectl auth can-i --list shows yours.")
             }
@@ -152,6 +155,33 @@ mod tests {
             "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
         });
         assert_eq!(of_reset(&serde_json::from_value(reset).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::policy(
+        422,
+        "ValidatingAdmissionPolicy 'offset-reset-targets' with binding 'offset-reset-targets' denied request: no right",
+        "Ask for the right"
+    )]
+    #[case::right(403, "offsetresets.offsetreset.dev is forbidden: User \"eve\" cannot create", "Ask an administrator")]
+    #[case::rule(
+        422,
+        "OffsetReset.offsetreset.dev \"r\" is invalid: spec: drainTimeout must be",
+        "Correct what the API server names"
+    )]
+    #[case::no_crd(404, "the server could not find the requested resource", "kubectl offset-reset check")]
+    #[case::missing(404, "offsetresets.offsetreset.dev \"r\" not found", "kubectl offset-reset list")]
+    #[case::there_is_one(409, "offsetresets.offsetreset.dev \"r\" already exists", "another name")]
+    fn the_api_servers_words_are_shown_as_they_are_with_what_to_do(
+        #[case] code: u16,
+        #[case] message: &str,
+        #[case] advice: &str,
+    ) {
+        let status: kube::core::Status =
+            serde_json::from_value(json!({"code": code, "message": message, "status": "Failure"})).unwrap();
+        let failure = Failure::request("create OffsetReset shop/r", &kube::Error::Api(Box::new(status)));
+        assert_eq!(failure.what, format!("cannot create OffsetReset shop/r.\n{message}"));
+        assert!(failure.advice.unwrap().contains(advice));
     }
 
     fn totals(reset: i64, unconfirmed: i64) -> Value {
