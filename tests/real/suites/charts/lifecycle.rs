@@ -1,9 +1,10 @@
 //! The life of a release on a node: installed, upgraded, rolled back and uninstalled, also while consumers are held at zero. One
 //! test at a time, and beside no others: the CRD and the policies are the whole cluster's.
 
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams},
+    api::{DeleteParams, DynamicObject, ListParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
 use offset_reset_operator::api::{OffsetReset, Phase, Reason};
@@ -184,6 +185,32 @@ async fn an_uninstall_during_a_hold_is_refused_and_restores_everything_and_then_
     })
     .await;
     succeeds("kubectl", &["delete", "crd", CRD]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_refused_uninstall_a_rollback_keeps_the_operator() {
+    let _alone = INSTALL.lock().await;
+    install().await;
+    let client = real_tests::client().await;
+    let whole = remaining(&client).await;
+    // Refused as during a hold, by a mark like the operator's.
+    let mark = json!({"metadata": {"name": "mark", "labels": {"offsetreset.dev/in-use": "true"}}});
+    let marks = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
+    marks.create(&PostParams::default(), &serde_json::from_value(mark).unwrap()).await.unwrap();
+    let delete = ["delete", "clusterrole", "offset-reset-operator", "--dry-run=server"];
+    until("protected", async || !command("kubectl", &delete).await.status.success()).await;
+    fails("helm", &["uninstall", RELEASE, "--namespace", NAMESPACE]).await;
+    assert!(remaining(&client).await.len() < whole.len(), "the rest is gone, such as the policies");
+    // What a person would try first.
+    let refused =
+        fails("helm", &[&["upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE][..], &IMAGE].concat()).await;
+    assert!(refused.contains("has no deployed releases"), "{refused}");
+
+    helm("rollback", &["1"]).await;
+    assert_eq!(remaining(&client).await, whole);
+    marks.delete("mark", &DeleteParams::default()).await.unwrap();
+    until("without protection", async || command("kubectl", &delete).await.status.success()).await;
+    uninstall(&client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
