@@ -42,8 +42,12 @@ impl Document {
     fn is_namespaced(&self) -> bool {
         match self.kind() {
             "ServiceAccount" | "Role" | "RoleBinding" | "Deployment" | "PodDisruptionBudget" | "Service" => true,
-            "Namespace" | "CustomResourceDefinition" | "ClusterRole" | "ClusterRoleBinding" => false,
-            "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => false,
+            "Namespace"
+            | "CustomResourceDefinition"
+            | "ClusterRole"
+            | "ClusterRoleBinding"
+            | "ValidatingAdmissionPolicy"
+            | "ValidatingAdmissionPolicyBinding" => false,
             kind => panic!("is a {kind} in a namespace? {}", self.text),
         }
     }

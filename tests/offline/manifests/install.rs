@@ -43,7 +43,8 @@ pub fn file() -> String {
         let document = document.in_namespace(NAMESPACE);
         let own = "image: offset-reset-operator\n";
         let released = format!("image: {}\n", image());
-        text += &format!("---\n{}", document.text.replace(own, &released));
+        text += "---\n";
+        text += &document.text.replace(own, &released);
     }
     text
 }

@@ -20,7 +20,10 @@ pub fn entries(values: &str) -> Vec<Entry> {
         let text = line.trim_start();
         let depth = line.len() - text.len();
         if let Some(words) = text.strip_prefix("# ") {
-            comment = format!("{comment} {words}").trim_start().to_owned();
+            if !comment.is_empty() {
+                comment.push(' ');
+            }
+            comment += words;
         } else if text.is_empty() {
             comment.clear();
         } else {
@@ -36,7 +39,7 @@ pub fn entries(values: &str) -> Vec<Entry> {
                 let last = entries.last_mut().unwrap();
                 let key = path.strip_prefix(&format!("{}.", last.path)).unwrap();
                 let separator = if last.default.is_empty() { "" } else { ", " };
-                last.default += &format!("{separator}{key}: {}", default.trim());
+                let _ = write!(last.default, "{separator}{key}: {}", default.trim());
             }
         }
     }

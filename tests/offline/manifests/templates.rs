@@ -1,6 +1,8 @@
 //! The templates that are generated from `deploy/`: its manifests with their comments, with the release's namespace and labels, and
 //! each under the condition that the values set for it. The templates that depend on many values are written by hand.
 
+use std::fmt::Write;
+
 use super::{
     document::{Document, documents},
     read,
@@ -18,8 +20,8 @@ pub fn generated() -> Vec<(&'static str, String)> {
         ("rbac.yaml", file(&["deploy/rights/rbac.yaml"], rbac)),
         ("rbac-policy-reader.yaml", file(&["deploy/rights/policy-reader.yaml"], |it| guarded("$.Values.rbac.create", it))),
         ("rbac-users.yaml", file(&["deploy/rights/users.yaml"], |it| guarded("$.Values.rbac.create", it))),
-        ("rbac-namespaces.yaml", file(&["deploy/namespaced/role/role.yaml"], |it| in_each("$.Values.rbac.create", it))),
-        ("rbac-keda.yaml", file(&["deploy/keda/rbac.yaml"], keda)),
+        ("rbac-namespaces.yaml", file(&["deploy/namespaced/role/role.yaml"], |it| in_each("$.Values.rbac.create", &it))),
+        ("rbac-keda.yaml", file(&["deploy/keda/rbac.yaml"], |it| keda(&it))),
         ("policies.yaml", file(&["deploy/rights/policies.yaml"], |it| guarded("$.Values.policies.enabled", it))),
         (
             "policies-operator.yaml",
@@ -57,7 +59,7 @@ fn labeled(document: Document) -> Document {
             let optional = line.starts_with("    rbac.authorization.k8s.io/aggregate-to-");
             let (before, after) =
                 if optional { ("    {{- if $.Values.rbac.aggregateToDefaultRoles }}\n", "    {{- end }}\n") } else { ("", "") };
-            text += &format!("{before}{line}\n{after}");
+            let _ = write!(text, "{before}{line}\n{after}");
         }
         return Document { text };
     }
@@ -70,7 +72,7 @@ fn guarded(condition: &str, document: Document) -> String {
 }
 
 /// The same in each of the namespaces in which the operator works.
-fn in_each(condition: &str, document: Document) -> String {
+fn in_each(condition: &str, document: &Document) -> String {
     // The subject's namespace is the release's.
     let document =
         Document { text: document.text.replace("offset-reset-system", NAMESPACE) }.with_metadata("  namespace: {{ . }}\n");
@@ -130,8 +132,8 @@ fn rbac(document: Document) -> String {
 }
 
 /// In the whole cluster, or the same as Roles in each namespace.
-fn keda(document: Document) -> String {
+fn keda(document: &Document) -> String {
     let everywhere = guarded(&format!("and (not $.Values.watch.namespaces) ({KEDA})"), document.clone());
     let text = document.text.replace("kind: ClusterRole", "kind: Role");
-    everywhere + &in_each(KEDA, Document { text })
+    everywhere + &in_each(KEDA, &Document { text })
 }

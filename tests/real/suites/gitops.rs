@@ -56,7 +56,7 @@ fn answers(arguments: &[&str], objects: &[Value]) -> Vec<Value> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("gitops, which `cargo sandbox exec` has on its PATH: {error}"));
-    let input: String = objects.iter().map(|object| format!("{object}\n")).collect();
+    let input = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let mut stdin = child.stdin.take().unwrap();
     let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
     let output = child.wait_with_output().unwrap();

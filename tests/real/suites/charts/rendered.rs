@@ -186,7 +186,9 @@ async fn every_value_reaches_the_operator() {
         "imagePullSecrets[0].name=registry,extraEnv[0].name=A,extraEnv[0].value=b,nodeSelector.disk=ssd",
     ];
     let mut arguments = vec!["template", "any", CHART, "--namespace", SYSTEM];
-    values.iter().for_each(|value| arguments.extend(["--set", value]));
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
     let extra = json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-extra"}}]);
     let extra = format!("extraObjects={extra}");
     arguments.extend(["--set-json", &extra]);
