@@ -55,7 +55,7 @@ fuzz: ## lets a fuzzer try the parser and the planner for FUZZ_SECONDS (60)
 
 sbom: ## writes target/sbom.json: what the operator is made of, as CycloneDX; for a release
 	@.ci/tool cargo-cyclonedx 0.5.9 cyclonedx --quiet --format json --spec-version 1.5 --override-filename sbom
-	@mkdir -p target && rm -f tests/sandbox/sbom.json && mv sbom.json target/sbom.json && echo target/sbom.json
+	@mkdir -p target && rm -f tests/*/sbom.json && mv sbom.json target/sbom.json && echo target/sbom.json
 
 fmt: ## formats the code
 	cargo fmt --all
