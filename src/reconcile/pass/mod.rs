@@ -7,6 +7,7 @@
 //! meanwhile.
 
 mod act;
+mod begin;
 mod count;
 mod entered;
 mod kafka_queries;
@@ -22,6 +23,7 @@ use kube::{
 };
 
 use self::{
+    begin::{Begin, begin, lock_of},
     entered::{Entered, entered, log_phase},
     persist::StoredState,
 };
@@ -45,9 +47,6 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(50);
 
 /// The least wait after a pass that changed nothing, so that a defect does not become a hot loop.
 const AFTER_NO_CHANGE: Duration = Duration::from_secs(1);
-
-/// How many times an object that keeps changing is read at the beginning of a pass.
-const READS: u32 = 2;
 
 /// The most steps of a pass, so that a defect does not become a hot loop.
 const MAX_STEPS: usize = 32;
@@ -151,63 +150,11 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     }
 }
 
-/// How a pass begins.
-enum Begin {
-    /// With this object and the locks of its phase; and whether it was read from the API server.
-    With(Box<OffsetReset>, Option<Lock>, bool),
-    /// The object is gone.
-    Gone,
-    /// The object keeps changing.
-    Conflict,
-}
-
-/// Acquires the locks of the object's phase, and reads it under them. What the watch has is enough when it is what the last pass
-/// has left: whatever this pass does is bound to that version, see [`step`].
-async fn begin(
-    context: &Context,
-    key: &ObjectRef<OffsetReset>,
-    slot: &mut Slot<'_>,
-    cached: &OffsetReset,
-) -> Result<Begin, Error> {
-    let mut expected = cached.clone();
-    let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;
-    // Before anything is read.
-    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject;
-    context.visits.begin(key);
-    if is_known {
-        return Ok(Begin::With(Box::new(expected), lock, false));
-    }
-    for _ in 0..READS {
-        let read = context.resets.get(&cached.namespace().unwrap_or_default(), &cached.name_any()).await;
-        let Some(read) = read.map_err(Error::Read)? else { return Ok(Begin::Gone) };
-        if needs_same_locks(&read, &expected) {
-            return Ok(Begin::With(Box::new(read), lock, true));
-        }
-        drop(lock);
-        lock = slot.released_while(lock_of(context, &read, phase_of(&read))).await;
-        expected = read;
-    }
-    Ok(Begin::Conflict)
-}
-
-/// Whether two versions of an object need the same locks.
-fn needs_same_locks(one: &OffsetReset, other: &OffsetReset) -> bool {
-    let needs = |reset: &OffsetReset| (phase_of(reset), has_finalizer(reset));
-    needs(one) == needs(other) && one.spec.group == other.spec.group && one.spec.target_refs == other.spec.target_refs
-}
-
 /// Drops what is kept of a reset that is finished or gone.
 fn forget(context: &Context, key: &ObjectRef<OffsetReset>) {
     context.slots.forget(key);
     context.looks.forget(key);
     context.visits.forget(key);
-}
-
-/// The locks that a phase of a reset needs, if any.
-async fn lock_of(context: &Context, reset: &OffsetReset, phase: Option<Phase>) -> Option<Lock> {
-    let namespace = reset.namespace().unwrap_or_default();
-    let held = (namespace.as_str(), reset.spec.target_refs.as_slice());
-    context.locks.acquire(phase, has_finalizer(reset), held, &reset.spec.group).await
 }
 
 /// One step of a pass, with at most one effect. Without `may_go_on` no step follows at once.

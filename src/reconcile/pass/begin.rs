@@ -1,0 +1,66 @@
+//! The beginning of a pass: its locks, and the object.
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+
+use crate::api::{OffsetReset, Phase};
+use crate::reconcile::{
+    context::Context,
+    error::Error,
+    object::{has_finalizer, phase_of},
+    scheduler::{Lock, Need, Slot},
+};
+
+/// How many times an object that keeps changing is read at the beginning of a pass.
+const READS: u32 = 2;
+
+/// How a pass begins.
+pub(super) enum Begin {
+    /// With this object and the locks of its phase; and whether it was read from the API server.
+    With(Box<OffsetReset>, Option<Lock>, bool),
+    /// The object is gone.
+    Gone,
+    /// The object keeps changing.
+    Conflict,
+}
+
+/// Acquires the locks of the object's phase, and reads it under them. What the watch has is enough when it is what the last pass
+/// has left: whatever this pass does is bound to that version.
+pub(super) async fn begin(
+    context: &Context,
+    key: &ObjectRef<OffsetReset>,
+    slot: &mut Slot<'_>,
+    cached: &OffsetReset,
+) -> Result<Begin, Error> {
+    let mut expected = cached.clone();
+    let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;
+    // Before anything is read.
+    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject;
+    context.visits.begin(key);
+    if is_known {
+        return Ok(Begin::With(Box::new(expected), lock, false));
+    }
+    for _ in 0..READS {
+        let read = context.resets.get(&cached.namespace().unwrap_or_default(), &cached.name_any()).await;
+        let Some(read) = read.map_err(Error::Read)? else { return Ok(Begin::Gone) };
+        if needs_same_locks(&read, &expected) {
+            return Ok(Begin::With(Box::new(read), lock, true));
+        }
+        drop(lock);
+        lock = slot.released_while(lock_of(context, &read, phase_of(&read))).await;
+        expected = read;
+    }
+    Ok(Begin::Conflict)
+}
+
+/// Whether two versions of an object need the same locks.
+fn needs_same_locks(one: &OffsetReset, other: &OffsetReset) -> bool {
+    let needs = |reset: &OffsetReset| (phase_of(reset), has_finalizer(reset));
+    needs(one) == needs(other) && one.spec.group == other.spec.group && one.spec.target_refs == other.spec.target_refs
+}
+
+/// The locks that a phase of a reset needs, if any.
+pub(super) async fn lock_of(context: &Context, reset: &OffsetReset, phase: Option<Phase>) -> Option<Lock> {
+    let namespace = reset.namespace().unwrap_or_default();
+    let held = (namespace.as_str(), reset.spec.target_refs.as_slice());
+    context.locks.acquire(phase, has_finalizer(reset), held, &reset.spec.group).await
+}
