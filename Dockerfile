@@ -27,7 +27,7 @@ ENTRYPOINT ["/usr/local/bin/offset-reset-operator"]
 ARG VERSION=dev
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
-ARG SOURCE=https://github.com/offsetreset/offset-reset-operator
+ARG SOURCE=https://github.com/OWNER/offset-reset-operator
 ARG BASE
 LABEL org.opencontainers.image.title="offset-reset-operator" \
       org.opencontainers.image.description="Resets the offsets of Kafka consumer groups: stop, wait, commit, read back, restore" \
