@@ -6,6 +6,7 @@ mod four_eyes;
 mod memory;
 mod names;
 mod operator;
+mod plugin;
 mod secrets;
 mod stopping;
 mod theft;
