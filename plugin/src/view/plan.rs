@@ -160,7 +160,7 @@ fn sums(reset: &OffsetReset) -> Option<Line> {
         parts.push(format!("{} moved into range", count(totals.clamped)));
     }
     if totals.left_alone > 0 {
-        parts.push(format!("{} left as they are", count(totals.left_alone)));
+        parts.push(format!("{} left as is", count(totals.left_alone)));
     }
     let replay = format!("{} to replay, {} to skip", many(totals.replayed, "record"), count(totals.skipped));
     let planned = status.condition_message(ConditionType::Planned).filter(|_| totals.partitions == 0);
@@ -169,4 +169,81 @@ fn sums(reset: &OffsetReset) -> Option<Line> {
         Some(planned) => line.and(format!("  {planned}")),
         None => line,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn partition(number: i32, before: Option<i64>, target: i64, rest: &Value) -> PartitionStatus {
+        let mut object = json!({
+            "topic": "orders", "partition": number, "before": before, "logStart": 0, "logEnd": 2_000_000, "targetOffset": target,
+            "outcome": "Planned",
+        });
+        for (key, value) in rest.as_object().into_iter().flatten() {
+            object[key] = value.clone();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn reset() -> OffsetReset {
+        serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r"},
+            "spec": {"kafka": {}, "group": "orders", "dryRun": true, "targetRefs": [{"name": "c"}]},
+            "status": {
+                "phase": "Planned", "dryRun": true, "warnings": ["helm owns spec.replicas"],
+                "group": {"clusterId": "C", "type": "Classic", "state": "Stable", "membersBefore": 3, "members": 3},
+                "targets": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": "c", "uid": "u", "originalReplicas": 3,
+                    "autoscaler": {"kind": "ScaledObject", "name": "c"},
+                }],
+                "totals": {
+                    "partitions": 3, "reset": 0, "failed": 0, "clamped": 1, "leftAlone": 1, "replayed": 24_879, "skipped": 2_880,
+                },
+            },
+        }))
+        .unwrap()
+    }
+
+    fn text(partitions: &[PartitionStatus], which: Option<Which>) -> Vec<String> {
+        plan(&reset(), partitions, which, &TimeZone::UTC).iter().map(Line::text).collect()
+    }
+
+    #[test]
+    fn a_plan_has_the_group_the_targets_each_partition_the_sums_and_the_warnings() {
+        let found = json!({"matchedTimestamp": "2026-11-24T18:00:00.041000Z", "replayed": 24_879});
+        let late = json!({"clamped": "AfterLastRecord", "skipped": 2_880});
+        let partitions = [
+            partition(2, Some(988_120), 991_000, &late),
+            partition(0, Some(1_204_881), 1_180_002, &found),
+            partition(1, Some(1_198_400), 1_198_400, &json!({})),
+        ];
+        assert_eq!(
+            text(&partitions, None),
+            [
+                "✔ cluster C, group orders is Stable: 3 members",
+                "WOULD STOP  Deployment/c  3 → 0 → 3    and pause ScaledObject/c",
+                "",
+                "TOPIC   PART  COMMITTED     TARGET  RECORD OF                      REPLAY   SKIP  NOTE",
+                "orders     0  1,204,881  1,180,002  2026-11-24 18:00:00.041+00:00  24,879      -",
+                "orders     1  1,198,400  1,198,400  -                                   -      -  already there",
+                "orders     2    988,120    991,000  -                                   -  2,880  no record that late: end of the log",
+                "3 partitions, 1 moved into range, 1 left as is: 24,879 records to replay, 2,880 to skip",
+                "⚠ helm owns spec.replicas",
+            ]
+        );
+        let clamped = text(&partitions, Some(Which::Clamped));
+        assert!(clamped.iter().filter(|line| line.starts_with("orders ")).count() == 1, "{clamped:?}");
+    }
+
+    #[test]
+    fn many_partitions_are_one_line_for_each_topic() {
+        let partitions: Vec<PartitionStatus> =
+            (0..31).map(|number| partition(number, Some(50), number.into(), &json!({"replayed": 2}))).collect();
+        let lines = text(&partitions, None);
+        assert!(lines.contains(&"orders     31              0              30      62     -".to_owned()), "{lines:#?}");
+        assert_eq!(text(&partitions, Some(Which::All)).iter().filter(|line| line.starts_with("orders ")).count(), 31);
+    }
 }
