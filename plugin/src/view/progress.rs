@@ -110,12 +110,9 @@ impl Look<'_> {
             Some(_) => (DIM, "?"),
             None => (DIM, "○"),
         };
-        let line = Line::styled(style, sign)
-            .and(" ")
-            .with(if sign == "○" { DIM } else { anstyle::Style::new() }, kind.as_str())
-            .at_column(COLUMN);
+        let line = Line::styled(style, sign).and(" ").with(if sign == "○" { DIM } else { anstyle::Style::new() }, kind.as_str());
         let line = match found.filter(|condition| condition.status == "True") {
-            Some(condition) => line.and(self.clock(condition.last_transition_time.0)),
+            Some(condition) => line.at_column(COLUMN).and(self.clock(condition.last_transition_time.0)),
             None => line,
         };
         let said = if is_current { status.message.clone() } else { found.map(|condition| condition.message.clone()) };

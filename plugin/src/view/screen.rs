@@ -67,4 +67,64 @@ mod tests {
         let shown: Vec<String> = fitted(&lines, 80, rows).iter().map(Line::text).collect();
         assert_eq!(shown, expected);
     }
+
+    #[test]
+    fn a_reset_that_drains_shows_what_it_waits_for_until_when_and_whom_it_holds() {
+        use jiff::tz::TimeZone;
+        use serde_json::json;
+
+        use crate::view::{Look, PodState};
+
+        let reached = |kind: &str, message: &str| json!({"type": kind, "status": "True", "reason": "R", "message": message, "lastTransitionTime": "2026-11-26T21:57:06Z"});
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"namespace": "shop", "name": "r"},
+            "spec": {"kafka": {}, "group": "orders"},
+            "status": {
+                "phase": "Draining", "message": "Waiting until the group is empty", "warnings": ["w"],
+                "conditions": [reached("Planned", "3 partitions"), reached("ConsumersStopped", "The last container has terminated")],
+                "hold": {
+                    "startTime": "2026-11-26T21:57:04.000000Z", "deadline": "2026-11-26T22:07:04.000000Z",
+                    "sessionEndTime": "2026-11-26T21:57:16.000000Z", "drainDeadline": "2026-11-26T21:59:06.000000Z",
+                },
+                "group": {
+                    "type": "Classic", "state": "Stable", "membersBefore": 3, "members": 2,
+                    "memberDetails": [{"clientId": "c", "instanceId": "orders-1", "host": "/10.1.2.7", "pod": "orders-2xk"}],
+                },
+                "targets": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": "orders", "uid": "u", "originalReplicas": 3,
+                    "stopRequested": true, "stopped": true,
+                    "autoscaler": {"kind": "ScaledObject", "name": "orders", "pauses": 1},
+                }],
+            },
+        }))
+        .unwrap();
+        let pods = [PodState {
+            workload: "Deployment/orders".into(),
+            name: "orders-2xk".into(),
+            state: "Terminating".into(),
+            node: Some("n1".into()),
+            grace_until: "2026-11-26T21:57:34Z".parse().ok(),
+        }];
+        let look = Look { reset: &reset, pods: &pods, now: "2026-11-26T21:57:07Z".parse().unwrap(), zone: &TimeZone::UTC };
+        let text: Vec<String> = screen(&look).iter().map(|(_, line)| line.text()).collect();
+        assert_eq!(
+            text,
+            [
+                "shop/r  group orders  Draining  3s at zero, at most 10m",
+                "✔ Planned           21:57:06  3 partitions",
+                "✔ ConsumersStopped  21:57:06  The last container has terminated",
+                "● GroupEmpty                  Waiting until the group is empty",
+                "                              sessionTimeout ends 21:57:16 (in 9s); given up 21:59:06 (in 1m59s)",
+                "                              member orders-1 (static) at 10.1.2.7, pod orders-2xk",
+                "                              and 1 more",
+                "○ OffsetsReset",
+                "○ ConsumersRestored           by 22:07:04 whatever happens",
+                "○ ConsumersResumed",
+                "○ ConsumptionProven",
+                "⧉ Deployment/orders  at zero, 3 to restore; ScaledObject/orders paused",
+                "  └ orders-2xk  Terminating, node n1, grace until 21:57:34",
+                "⚠ 1 warning  kubectl offset-reset status r -v",
+            ]
+        );
+    }
 }
