@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help release-dry-run lint-workflows demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests cli-docs image clean-sandbox
+.PHONY: help release-dry-run lint-workflows demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests cli-docs plugin-release image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -79,6 +79,11 @@ manifests: ## generates the chart's templates and README, and install.yaml, from
 cli-docs: ## generates docs/cli.md from the help of the kubectl plugin
 	cargo run --quiet -p kubectl-offset-reset -- docs > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
+
+# Small rather than fast: it waits for the API server. For a static program: make plugin-release TARGET=x86_64-unknown-linux-musl
+plugin-release: ## builds the kubectl plugin for a release, stripped; TARGET is a target of rustc
+	cargo build --release -p kubectl-offset-reset $(if $(TARGET),--target $(TARGET)) --config 'profile.release.strip=true' \
+	  --config 'profile.release.lto="thin"' --config 'profile.release.opt-level="s"' --config 'profile.release.codegen-units=1'
 
 image: ## builds the operator's image from the Dockerfile, as a user would
 	buildah build --tag offset-reset-operator:dev .
