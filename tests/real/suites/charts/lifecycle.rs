@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{CHART, IMAGE, command, fails, succeeds};
-use crate::uninstall::{Held, is_in_use, until};
+use crate::installs::uninstall::{Held, is_in_use, until};
 
 /// One install at a time.
 static INSTALL: Mutex<()> = Mutex::const_new(());
