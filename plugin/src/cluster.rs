@@ -14,6 +14,8 @@ use offset_reset_operator::{
 use crate::{
     cli::Connection,
     exit::{Failure, Outcome, chain},
+    print::errln,
+    view::Line,
 };
 
 /// The cluster that the commands speak to.
@@ -62,7 +64,15 @@ impl Cluster {
         let read = Reports::new(self.client.clone()).read(reset).await;
         match read.map_err(|error| Failure::request(&format!("read the report of {}", reset.name_any()), &error))? {
             ReportRead::Found(report) => Ok(report.partitions),
-            ReportRead::Missing | ReportRead::Unreadable { .. } => Ok(status.partitions.clone()),
+            ReportRead::Missing | ReportRead::Unreadable { .. } => {
+                errln(&Line::plain(format!(
+                    "⚠ the report of {} is missing or cannot be read, so this shows {} of {} partitions",
+                    reset.name_any(),
+                    status.partitions.len(),
+                    status.partitions.len() + usize::try_from(status.partitions_omitted).unwrap_or_default()
+                )));
+                Ok(status.partitions.clone())
+            }
         }
     }
 }

@@ -172,9 +172,6 @@ pub struct OutputArgs {
     /// How long to wait at most, such as 90s or 15m; then the exit code is 4. By default there is no limit.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Whether the planned OffsetReset stays; false deletes it after `plan` has shown it.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    pub keep: bool,
 }
 
 /// How to run.

@@ -46,7 +46,7 @@ pub enum Command {
     /// It creates an OffsetReset with dryRun: true, which `run` carries out later.
     /// Exit codes: 0 the plan stands, 2 the plan was refused, 4 timeout.
     #[command(override_usage = MAKE.replace("NAME --group", "plan --group"))]
-    Plan(MakeArgs),
+    Plan(PlanArgs),
     /// Makes a plan, asks for confirmation, carries it out and watches it.
     #[command(override_usage = MAKE.replace("NAME --group", "create --group"))]
     Create(CreateArgs),
@@ -87,6 +87,17 @@ pub enum Command {
     /// Prints the page docs/cli.md.
     #[command(hide = true)]
     Docs,
+}
+
+/// `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// What to make.
+    #[command(flatten)]
+    pub make: MakeArgs,
+    /// Whether the planned OffsetReset stays; false deletes it after it was shown.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Object and output")]
+    pub keep: bool,
 }
 
 /// `create`.

@@ -118,21 +118,24 @@ async fn targets(cluster: &Cluster, reset: &OffsetReset, bundle: &mut Bundle) {
     }
 }
 
-/// The lines of the operator's logs that have the reset's name.
+/// The lines of the operator's logs that are about the reset: they have its uid, or in text logs its name as a field.
 async fn logs(cluster: &Cluster, reset: &OffsetReset, bundle: &mut Bundle) {
     let all = Api::<Pod>::all(cluster.client.clone());
     let pods = match all.list(&ListParams::default().labels(OPERATOR)).await {
         Ok(pods) => pods.items,
         Err(error) => return bundle.missing.push(format!("logs of the operator: {error}")),
     };
-    let name = reset.name_any();
+    let uid = reset.uid().unwrap_or_default();
+    let fields = [uid, format!("\"name\":\"{}\"", reset.name_any()), format!("name=\"{}\"", reset.name_any())];
     for pod in pods {
         let (namespace, pod) = (pod.namespace().unwrap_or_default(), pod.name_any());
         let api = Api::<Pod>::namespaced(cluster.client.clone(), &namespace);
         match api.logs(&pod, &LogParams { tail_lines: Some(LINES), ..LogParams::default() }).await {
             Ok(log) => {
-                let about: String =
-                    log.lines().filter(|line| line.contains(&name)).fold(String::new(), |text, line| text + line + "\n");
+                let about: String = log
+                    .lines()
+                    .filter(|line| fields.iter().any(|field| line.contains(field)))
+                    .fold(String::new(), |text, line| text + line + "\n");
                 bundle.files.push((format!("operator-{pod}.log"), about));
             }
             Err(error) => bundle.missing.push(format!("log of {pod}: {error}")),

@@ -61,14 +61,15 @@ catalog! {
         "Workloads still at zero because the API server refuses to restore their replicas; only the leader has this, as offset_reset_resets";
     UNWATCHED_HOLDS: Gauge "offset_reset_unwatched_holds" []
         "Workloads held at zero in namespaces that are no longer watched, or that may no longer be read";
-    FINISHED: Counter "offset_reset_finished" ["phase", "reason"] "Finished OffsetResets by phase and reason";
+    FINISHED: Counter "offset_reset_finished" ["phase", "reason"] "Finished OffsetResets by phase and reason, without dry runs";
+    DRY_RUNS: Counter "offset_reset_dry_runs" ["result"] "Finished dry runs: planned, or refused for the reason in the status";
     PHASE_TRANSITIONS: Counter "offset_reset_phase_transitions" ["phase"] "Phases that OffsetResets have entered";
     PHASE_DURATION: Histogram "offset_reset_phase_duration_seconds" ["phase"]
         "How long OffsetResets were in a phase; a phase that began under another leader is not counted";
     DOWNTIME: Histogram "offset_reset_downtime_seconds" [] "Time from the first stop to the restore of the replicas";
-    PARTITIONS: Counter "offset_reset_partitions" ["outcome"] "Partitions of finished OffsetResets by outcome";
-    REPLAYED: Counter "offset_reset_records_replayed" [] "Records that consumers process again because of finished OffsetResets";
-    SKIPPED: Counter "offset_reset_records_skipped" [] "Records that consumers never process because of finished OffsetResets";
+    PARTITIONS: Counter "offset_reset_partitions" ["outcome"] "Partitions of finished OffsetResets that have committed, by outcome; not_committed when the run ended before";
+    REPLAYED: Counter "offset_reset_records_replayed" [] "Records that consumers process again because of finished OffsetResets: those of the partitions that were reset";
+    SKIPPED: Counter "offset_reset_records_skipped" [] "Records that consumers never process because of finished OffsetResets: those of the partitions that were reset";
     SCALED_UP: Counter "offset_reset_scaled_up_by_others" ["manager"]
         "How often another client scaled a workload up while it was held at zero, by the kind of client";
     NOT_RESUMED: Counter "offset_reset_consumers_not_resumed" []

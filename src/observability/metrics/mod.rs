@@ -65,6 +65,7 @@ pub struct Metrics {
     transitions: Family<Labels<1>, Counter>,
     phase_seconds: Histograms<1>,
     finished: Family<Labels<2>, Counter>,
+    dry_runs: Family<Labels<1>, Counter>,
     downtime: Histogram,
     partitions: Family<Labels<1>, Counter>,
     replayed: Counter,
@@ -112,7 +113,6 @@ fn ends() -> impl Iterator<Item = Labels<2>> {
         (Phase::Succeeded, Reason::Succeeded),
         (Phase::Succeeded, Reason::NothingToChange),
         (Phase::Succeeded, Reason::AlreadyApplied),
-        (Phase::Planned, Reason::DryRun),
         (Phase::Cancelled, Reason::Cancelled),
     ];
     let all = failed.map(|reason| (Phase::Failed, *reason)).chain(others);
@@ -141,8 +141,9 @@ impl Metrics {
             transitions: counters(entered().map(|phase| [("phase", phase)])),
             phase_seconds: histograms(&PHASE_SECONDS, "phase", in_phases),
             finished: counters(ends()),
+            dry_runs: one("result", &["planned", "refused"]),
             downtime: Histogram::new(PHASE_SECONDS),
-            partitions: one("outcome", &["reset", "failed", "unconfirmed", "left_alone"]),
+            partitions: one("outcome", &["reset", "failed", "unconfirmed", "left_alone", "not_committed"]),
             replayed: Counter::default(),
             skipped: Counter::default(),
             scaled_up: one("manager", scalers),
@@ -169,6 +170,7 @@ impl Metrics {
         register(&mut registry, &catalog::POLICY_ENFORCED, self.policies.clone());
         register(&mut registry, &catalog::UNWATCHED_HOLDS, self.unwatched.clone());
         register(&mut registry, &catalog::FINISHED, self.finished.clone());
+        register(&mut registry, &catalog::DRY_RUNS, self.dry_runs.clone());
         register(&mut registry, &catalog::PHASE_TRANSITIONS, self.transitions.clone());
         register(&mut registry, &catalog::PHASE_DURATION, self.phase_seconds.clone());
         register(&mut registry, &catalog::DOWNTIME, self.downtime.clone());
@@ -215,19 +217,27 @@ impl Metrics {
         self.finished.get_or_create(&[("phase", phase.as_str()), ("reason", reason.as_str())]).inc();
     }
 
-    /// Counts what a finished reset has done.
-    pub fn effect(&self, totals: &Totals) {
+    /// Counts a finished dry run.
+    pub fn dry_run(&self, planned: bool) {
+        let result = if planned { "planned" } else { "refused" };
+        self.dry_runs.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// Counts what a finished reset has done: its partitions by outcome, and the records of those that were reset.
+    pub fn effect(&self, totals: &Totals, replayed: i64, skipped: i64) {
+        let rest = totals.partitions - totals.reset - totals.failed - totals.unconfirmed - totals.left_alone;
         let counts = [
             ("reset", totals.reset),
             ("failed", totals.failed),
             ("unconfirmed", totals.unconfirmed),
             ("left_alone", totals.left_alone),
+            ("not_committed", rest),
         ];
         for (outcome, count) in counts {
             self.partitions.get_or_create(&[("outcome", outcome)]).inc_by(u64::try_from(count).unwrap_or_default());
         }
-        self.replayed.inc_by(u64::try_from(totals.replayed).unwrap_or_default());
-        self.skipped.inc_by(u64::try_from(totals.skipped).unwrap_or_default());
+        self.replayed.inc_by(u64::try_from(replayed).unwrap_or_default());
+        self.skipped.inc_by(u64::try_from(skipped).unwrap_or_default());
     }
 
     /// Records the seconds for which consumers were held.

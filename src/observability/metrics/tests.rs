@@ -79,6 +79,28 @@ fn a_pass_without_a_result_has_failed() {
 }
 
 #[test]
+fn what_a_reset_has_not_committed_is_no_outcome_of_it() {
+    let metrics = metrics();
+    let totals = Totals { partitions: 10, reset: 4, failed: 1, unconfirmed: 1, left_alone: 1, ..Totals::default() };
+    metrics.effect(&totals, 30, 2);
+    metrics.dry_run(true);
+    metrics.dry_run(false);
+    let text = metrics.encode();
+    for line in [
+        "offset_reset_partitions_total{outcome=\"reset\"} 4",
+        "offset_reset_partitions_total{outcome=\"unconfirmed\"} 1",
+        "offset_reset_partitions_total{outcome=\"not_committed\"} 3",
+        "offset_reset_records_replayed_total 30",
+        "offset_reset_records_skipped_total 2",
+        "offset_reset_dry_runs_total{result=\"planned\"} 1",
+        "offset_reset_dry_runs_total{result=\"refused\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("reason=\"DryRun\""), "{text}");
+}
+
+#[test]
 fn a_phase_lasts_from_its_beginning_to_that_of_the_next_one() {
     let (metrics, begin) = (metrics(), Timestamp::UNIX_EPOCH);
     let after = |seconds: i64| begin + jiff::SignedDuration::from_secs(seconds);

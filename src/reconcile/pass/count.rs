@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::{
-    api::{ConditionType, OffsetReset, OffsetResetStatus, Phase, Reason},
+    api::{ConditionType, OffsetReset, OffsetResetStatus, PartitionOutcome, Phase, Reason, Totals},
     machine::{
         self,
         facts::{Observed, Seen},
@@ -25,7 +25,7 @@ pub(super) fn count(
     for (phase, at) in entered {
         context.metrics.entered(&name, phase, at);
         if phase.is_terminal() {
-            count_end(context, phase, new);
+            count_end(context, reset, phase, new);
         }
     }
     count_scale_ups(context, old, new, seen);
@@ -36,21 +36,35 @@ pub(super) fn count(
     }
 }
 
-fn count_end(context: &Context, phase: Phase, status: &OffsetResetStatus) {
+fn count_end(context: &Context, reset: &OffsetReset, phase: Phase, status: &OffsetResetStatus) {
+    // A refused plan has failed for the person who asked for it, and for nobody who is on call.
+    if reset.spec.dry_run {
+        return context.metrics.dry_run(phase == Phase::Planned);
+    }
     if let Some(reason) = status.reason {
         context.metrics.finished(phase, reason);
     }
-    if phase != Phase::Planned
-        && let Some(totals) = &status.totals
-        && status.commits > 0
-    {
-        context.metrics.effect(totals);
+    if let Some(totals) = status.totals.as_ref().filter(|_| status.commits > 0) {
+        let (replayed, skipped) = records(totals, status);
+        context.metrics.effect(totals, replayed, skipped);
     }
     if let Some(hold) = &status.hold
         && let Some(end) = &hold.end_time
     {
         context.metrics.downtime(end.0.duration_since(hold.start_time.0).as_secs_f64());
     }
+}
+
+/// The records that are replayed and skipped on the partitions that were reset. Where the status does not list all partitions, those
+/// of the plan without the failed ones.
+fn records(totals: &Totals, status: &OffsetResetStatus) -> (i64, i64) {
+    if status.partitions_omitted > 0 {
+        return (totals.replayed, totals.skipped);
+    }
+    let reset = status.partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Reset);
+    reset.fold((0, 0), |(replayed, skipped), partition| {
+        (i64::saturating_add(replayed, partition.replayed), i64::saturating_add(skipped, partition.skipped))
+    })
 }
 
 fn count_scale_ups(context: &Context, old: &OffsetResetStatus, new: &OffsetResetStatus, seen: &Observed) {

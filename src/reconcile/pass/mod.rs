@@ -98,7 +98,6 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     let expired = expiry.is_some_and(|at| at <= now);
     if is_done(cached) && !expired {
         forget(context, &key);
-        context.metrics.reconcile_pass().completed();
         let left = expiry.and_then(|at| Duration::try_from(machine::until_expiry(at, now)).ok());
         return Ok(left.map_or_else(Action::await_change, Action::requeue));
     }

@@ -55,7 +55,8 @@ pub fn page(values: &str) -> String {
 Resets the offsets of Kafka consumer groups: one `OffsetReset` plans the reset while the consumers run, stops them, commits the
 offsets once the broker reports the group empty, verifies them and restores the replicas.
 
-    helm install offset-reset-operator charts/offset-reset-operator --namespace offset-reset-system --create-namespace
+    helm install offset-reset-operator charts/offset-reset-operator --namespace offset-reset-system --create-namespace \\
+      --set image.registry=YOUR_REGISTRY
 
 The chart installs what `deploy/` does: the operator, its rights, the CRD and the admission policies, without which users would
 gain the operator's rights. Two of its objects differ by where Helm is responsible: the namespace is the release's, and the CRD

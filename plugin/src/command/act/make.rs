@@ -11,7 +11,7 @@ use super::{
     steps,
 };
 use crate::{
-    cli::{CreateArgs, Format, MakeArgs, RunArgs, RunNameArgs, Where},
+    cli::{CreateArgs, Format, MakeArgs, PlanArgs, RunArgs, RunNameArgs, Where},
     cluster::Cluster,
     exit::{Exit, Failure, Outcome},
     manifest::{Manifest, made},
@@ -20,14 +20,15 @@ use crate::{
 };
 
 /// `plan`: a dry run, shown.
-pub async fn plan(cluster: &Cluster, make: &MakeArgs) -> Outcome {
+pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Outcome {
+    let make = &args.make;
     let manifest = made(cluster, make, true).await?;
     if let Some(place) = make.output.dry_run {
         return only_shown(cluster, make, &manifest, place).await;
     }
     let (reset, exit) = new_plan(cluster, make, &manifest).await?;
     let name = reset.name_any();
-    if !make.output.keep {
+    if !args.keep {
         let deleted = cluster.resets().delete(&name, &DeleteParams::default()).await;
         deleted.map_err(|error| Failure::request(&format!("delete OffsetReset {name} again"), &error))?;
         return Ok(exit);
@@ -76,8 +77,12 @@ pub async fn run(cluster: &Cluster, args: &RunNameArgs) -> Outcome {
                 .advice(format!("To follow it: kubectl offset-reset watch {name}"))
         });
     }
-    let (reset, _) = steps::planned(cluster, &args.name, args.timeout).await?;
+    let (reset, exit) = steps::planned(cluster, &args.name, args.timeout).await?;
     steps::show(cluster, &reset, None, None).await?;
+    if exit != Exit::Done {
+        outln(&hint("Explain:", &format!("explain {}", args.name)));
+        return Ok(exit);
+    }
     if let Some(at) = reset.status.as_ref().and_then(|status| status.plan_time.as_ref()) {
         outln(&Line::styled(DIM, format!("planned {}", ago(at.0, Timestamp::now()))));
     }

@@ -19,7 +19,7 @@ const RIGHTS: [Right; 6] = [
         "",
         State::Attention,
     ),
-    ("stop Deployments for a reset", &["patch"], "apps", "deployments", "scale", State::Attention),
+    ("stop Deployments for a reset", &["update"], "apps", "deployments", "scale", State::Attention),
     ("read reports (export, plans of many partitions)", &["get"], "", "configmaps", "", State::Attention),
     ("see what is held at zero (holds)", &["list"], "coordination.k8s.io", "leases", "", State::Attention),
     ("see pods in watch", &["list"], "", "pods", "", State::Attention),
