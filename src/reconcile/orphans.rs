@@ -154,27 +154,47 @@ async fn restore(
     match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
         WriteOutcome::Done(_) => {
             let message = format!(
-                "restored to {} replicas: it was at zero for OffsetReset {}, which is gone and had not restored it",
+                "restored to {} replicas: it was at zero for OffsetReset {}, {}",
                 hold.replicas,
-                hold.others("")
+                hold.others(""),
+                why_not_restored(context, namespace)
             );
-            context.metrics.orphan_restored();
-            report(context, namespace, target, hold, "restored a workload whose OffsetReset no longer exists", &message);
+            if context.watches(namespace) {
+                context.metrics.orphan_restored();
+            }
+            report(context, namespace, target, hold, "restored a workload that its OffsetReset had not restored", &message);
             Ok(Action::requeue(Duration::ZERO))
         }
         WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
         WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             let message = format!(
-                "is still at zero for OffsetReset {}, which is gone, because it could not be restored to {} replicas: {why}. \
+                "is still at zero for OffsetReset {}, {}: it could not be restored to {} replicas: {why}. \
                  Retrying. To restore it yourself: kubectl --namespace {namespace} scale {} --replicas={}",
                 hold.others(""),
+                why_not_restored(context, namespace),
                 hold.replicas,
                 hold.workload,
                 hold.replicas
             );
-            report(context, namespace, target, hold, "failed to restore a workload whose OffsetReset no longer exists", &message);
+            report(
+                context,
+                namespace,
+                target,
+                hold,
+                "failed to restore a workload that its OffsetReset had not restored",
+                &message,
+            );
             Ok(Action::requeue(RETRY))
         }
+    }
+}
+
+/// Why the OffsetReset of an orphaned hold has not restored the workload.
+fn why_not_restored(context: &Context, namespace: &str) -> &'static str {
+    if context.watches(namespace) {
+        "which is gone and had not restored it"
+    } else {
+        "whose namespace this operator no longer watches and whose hold is over"
     }
 }
 

@@ -74,7 +74,7 @@ catalog! {
         "How often another client scaled a workload up while it was held at zero, by the kind of client";
     NOT_RESUMED: Counter "offset_reset_consumers_not_resumed" []
         "Finished OffsetResets whose consumers were not back at the end of resumeTimeout";
-    ORPHANED: Counter "offset_reset_orphaned_holds" [] "Workloads that were restored because their OffsetReset no longer existed";
+    ORPHANED: Counter "offset_reset_orphaned_holds" [] "Workloads that were restored because their OffsetReset, or the CRD, no longer existed";
     RECONCILE: Counter "offset_reset_reconcile" ["result"] "Reconciles by result";
     RECONCILE_DURATION: Histogram "offset_reset_reconcile_duration_seconds" [] "Duration of reconciles";
     KAFKA_REQUEST_DURATION: Histogram "offset_reset_kafka_request_duration_seconds" ["call"]
