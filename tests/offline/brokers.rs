@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, Pool},
-    machine::facts::TopicPartition,
+    machine::facts::{Committed, TopicPartition},
 };
 use rdkafka::mocking::MockCluster;
 
@@ -50,4 +50,25 @@ async fn each_broker_of_a_large_cluster_is_asked() {
     let committed = admin.all_committed("nobody").await;
     assert!(committed.as_ref().is_ok_and(std::collections::BTreeMap::is_empty), "{committed:?}");
     println!("{count} brokers: {:?}", clients());
+}
+
+/// By hand up to 200,000. Each partition is named, because librdkafka's imitation has no answer to a question about all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_offsets_of_a_group_on_many_partitions_are_committed_and_read() {
+    let count: i32 = std::env::var("COMMITTED").map_or(10_000, |count| count.parse().unwrap());
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("orders", count, 1).unwrap();
+    let pool = processes();
+    let admin = pool.connect(&Connection::plain(cluster.bootstrap_servers())).await.unwrap();
+    let offset = |partition: i32| Committed { offset: i64::from(partition), metadata: "".into() };
+    let all: Vec<(TopicPartition, Committed)> =
+        (0..count).map(|partition| (TopicPartition::new("orders", partition), offset(partition))).collect();
+    let answers = admin.commit("g", &all).await.unwrap();
+    assert!(answers.len() == all.len() && answers.values().all(Result::is_ok));
+    let begin = std::time::Instant::now();
+    let named: Vec<TopicPartition> = all.iter().map(|(partition, _)| partition.clone()).collect();
+    let committed = admin.committed("g", &named).await.unwrap();
+    println!("{count} committed partitions in {:.1} s: {:?}", begin.elapsed().as_secs_f64(), clients());
+    assert_eq!(committed.len(), all.len());
+    assert!(all.iter().all(|(partition, offset)| committed[partition].as_ref().unwrap().as_ref() == Some(offset)));
 }
