@@ -51,7 +51,7 @@ fn warning(policy: &Policy, state: &PolicyState) -> Option<String> {
     match state {
         PolicyState::Enforced => None,
         PolicyState::NotEnforced(why) => {
-            Some(format!("policy {name} is not enforced: {why}. Without it {without_it}. Run: kubectl apply -k deploy/"))
+            Some(format!("policy {name} is not enforced: {why}. Without it {without_it}. Apply the manifests again: helm upgrade, or kubectl apply -k deploy/"))
         }
         PolicyState::Unknown(why) => Some(format!(
             "policy {name} cannot be read, so it may be missing: {why}. Without it {without_it}. \
