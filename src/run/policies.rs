@@ -50,9 +50,9 @@ fn warning(policy: &Policy, state: &PolicyState) -> Option<String> {
     let Policy { name, without_it } = policy;
     match state {
         PolicyState::Enforced => None,
-        PolicyState::NotEnforced(why) => {
-            Some(format!("policy {name} is not enforced: {why}. Without it {without_it}. Apply the manifests again: helm upgrade, or kubectl apply -k deploy/"))
-        }
+        PolicyState::NotEnforced(why) => Some(format!(
+            "policy {name} is not enforced: {why}. Without it {without_it}. Apply the manifests again: helm upgrade, or kubectl apply -k deploy/"
+        )),
         PolicyState::Unknown(why) => Some(format!(
             "policy {name} cannot be read, so it may be missing: {why}. Without it {without_it}. \
              Apply deploy/rights/policy-reader.yaml, or check it yourself and set OFFSET_RESET_CHECK_POLICIES to false"
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(
             missing,
             "policy offset-reset-targets is not enforced: it is not installed. Without it a user who may create OffsetResets \
-             can stop workloads that this user may not scale. Run: kubectl apply -k deploy/"
+             can stop workloads that this user may not scale. Apply the manifests again: helm upgrade, or kubectl apply -k deploy/"
         );
         let unknown = warning(policy, &PolicyState::Unknown("User \"o\" cannot get it (Forbidden)".into())).unwrap();
         assert!(unknown.contains("cannot be read, so it may be missing: User \"o\" cannot get it"), "{unknown}");

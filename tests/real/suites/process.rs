@@ -94,7 +94,10 @@ async fn a_policy_that_is_missing_is_reported_and_the_operator_is_ready_all_the_
     let page = operator.ask("/readyz").await.unwrap();
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("\r\n\r\nok\n"), "{page}");
     let expected = "warning: policy offset-reset-targets is not enforced: it";
-    assert!(page.contains(expected) && page.contains("Apply the manifests again: helm upgrade, or kubectl apply -k deploy/"), "{page}");
+    assert!(
+        page.contains(expected) && page.contains("Apply the manifests again: helm upgrade, or kubectl apply -k deploy/"),
+        "{page}"
+    );
     assert!(!page.contains("offset-reset-operator-changes"), "{page}");
     operator.signal("TERM").await;
     let log = String::from_utf8(operator.ended().await.stdout).unwrap();
