@@ -80,6 +80,9 @@ impl Failure {
     pub fn request(doing: &str, error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
             let why = chain(error);
+            if matches!(error, kube::Error::BuildRequest(_)) {
+                return Self::new(format!("cannot {doing}: no request can be made of this.\n{why}"));
+            }
             return Self::new(format!("cannot {doing}: the API server cannot be reached.\n{why}"))
                 .advice("Check the connection and the context: kubectl cluster-info");
         };
@@ -94,13 +97,22 @@ impl Failure {
             403 => {
                 failure.advice("Nothing was changed. Ask an administrator for the right; kubectl auth can-i --list shows yours.")
             }
-            404 if status.message.contains("could not find the requested resource") => failure.advice(
-                "The operator's CRD is not installed in this cluster. To see what is missing: kubectl offset-reset check",
-            ),
+            // kube's words for a list, and an API server's own for everything else.
+            404 if ["could not find the requested resource", "page not found"]
+                .iter()
+                .any(|words| status.message.contains(words)) =>
+            {
+                failure.advice(
+                    "The operator's CRD is not installed in this cluster. To see what is missing: kubectl offset-reset check",
+                )
+            }
             404 => {
                 failure.advice("To see all of the namespace: kubectl offset-reset list. Is it the right context and namespace?")
             }
-            409 => failure.advice("Try again, or choose another name with --name."),
+            409 if status.reason == "AlreadyExists" => {
+                failure.advice("Choose another name with --name; `list` shows those that exist.")
+            }
+            409 => failure.advice("It has changed meanwhile: try again."),
             422 => failure.advice("Nothing was changed. Correct what the API server names, and try again."),
             _ => failure,
         }

@@ -12,6 +12,7 @@ pub use connection::Connection;
 pub use format::{Format, Lines};
 pub use goal::{GoalArgs, KafkaArgs, MakeArgs, RunArgs, Where, Which};
 use names::{explainable, resets};
+use words::reset_name;
 pub use words::{Target, go_duration};
 
 /// Plans, runs, watches and undoes resets of Kafka consumer groups.
@@ -115,7 +116,7 @@ pub struct CreateArgs {
 #[derive(Args, Debug)]
 pub struct RunNameArgs {
     /// The name of the OffsetReset with the plan.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// How to run it.
     #[command(flatten)]
@@ -129,7 +130,7 @@ pub struct RunNameArgs {
 #[derive(Args, Debug)]
 pub struct WatchArgs {
     /// The name of the OffsetReset.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// How long to watch at most, such as 90s or 15m; then the exit code is 4 and the reset goes on. By default there is no limit.
     #[arg(long, value_name = "DURATION", value_parser = words::duration)]
@@ -146,7 +147,7 @@ pub struct WatchArgs {
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// The name of the OffsetReset.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// The whole object, as JSON or YAML.
     #[arg(short, long, value_name = "FORMAT")]
@@ -168,7 +169,7 @@ pub struct ExplainArgs {
 #[derive(Args, Debug)]
 pub struct UndoArgs {
     /// The name of the OffsetReset to undo.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// The name of the new OffsetReset; by default undo-NAME.
     #[arg(long = "name", value_name = "NAME", id = "new_name")]
@@ -185,7 +186,7 @@ pub struct UndoArgs {
 #[derive(Args, Debug)]
 pub struct CancelArgs {
     /// The name of the OffsetReset.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// How long to wait for the workloads at most; then the exit code is 4.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = words::duration)]
@@ -196,7 +197,7 @@ pub struct CancelArgs {
 #[derive(Args, Debug)]
 pub struct NamesArgs {
     /// The names of the OffsetResets.
-    #[arg(required = true, add = resets())]
+    #[arg(required = true, add = resets(), value_parser = reset_name)]
     pub names: Vec<String>,
 }
 
@@ -230,7 +231,7 @@ pub struct HoldsArgs {
 #[group(skip)]
 pub struct ExportArgs {
     /// The name of the OffsetReset.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// The offsets that were committed before the reset.
     #[arg(long, required_unless_present = "after", conflicts_with = "after")]
@@ -252,7 +253,7 @@ pub struct CheckArgs {
 #[derive(Args, Debug)]
 pub struct ReportArgs {
     /// The name of the OffsetReset.
-    #[arg(add = resets())]
+    #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// The file to write; by default offset-reset-NAME.zip.
     #[arg(short, long, value_name = "FILE")]

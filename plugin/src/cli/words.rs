@@ -104,6 +104,15 @@ pub fn go_duration(length: Duration) -> String {
     if some.is_empty() { "0s".to_owned() } else { some.concat() }
 }
 
+/// The name of an OffsetReset, by Kubernetes' rule for names (RFC 1123): another one would become a part of the request's path.
+pub fn reset_name(text: &str) -> Result<String, String> {
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+    if text.is_empty() || text.len() > 253 || !text.chars().all(allowed) {
+        return Err("the name of an OffsetReset has only lowercase letters, digits, - and .".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     cli::ReportArgs,
     cluster::Cluster,
-    exit::{Exit, Failure, Outcome},
+    exit::{Exit, Failure, Outcome, chain},
     print::outln,
     view::{GOOD, Line, WARN},
 };
@@ -48,8 +48,16 @@ impl Bundle {
         match object.map(|object| serde_saphyr::to_string(&object)) {
             Ok(Ok(text)) => self.files.push((name.to_owned(), text)),
             Ok(Err(error)) => self.missing.push(format!("{name}: {error}")),
-            Err(error) => self.missing.push(format!("{name}: {error}")),
+            Err(error) => self.missing.push(format!("{name}: {}", answer(&error))),
         }
+    }
+}
+
+/// The API server's message, or why there was no answer.
+fn answer(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => chain(other),
     }
 }
 
@@ -123,7 +131,7 @@ async fn logs(cluster: &Cluster, reset: &OffsetReset, bundle: &mut Bundle) {
     let all = Api::<Pod>::all(cluster.client.clone());
     let pods = match all.list(&ListParams::default().labels(OPERATOR)).await {
         Ok(pods) => pods.items,
-        Err(error) => return bundle.missing.push(format!("logs of the operator: {error}")),
+        Err(error) => return bundle.missing.push(format!("logs of the operator: {}", answer(&error))),
     };
     let uid = reset.uid().unwrap_or_default();
     let fields = [uid, format!("\"name\":\"{}\"", reset.name_any()), format!("name=\"{}\"", reset.name_any())];
@@ -138,7 +146,7 @@ async fn logs(cluster: &Cluster, reset: &OffsetReset, bundle: &mut Bundle) {
                     .fold(String::new(), |text, line| text + line + "\n");
                 bundle.files.push((format!("operator-{pod}.log"), about));
             }
-            Err(error) => bundle.missing.push(format!("log of {pod}: {error}")),
+            Err(error) => bundle.missing.push(format!("log of {pod}: {}", answer(&error))),
         }
     }
 }
