@@ -109,7 +109,7 @@ impl Failure {
             404 => {
                 failure.advice("To see all of the namespace: kubectl offset-reset list. Is it the right context and namespace?")
             }
-            409 if status.reason == "AlreadyExists" => {
+            409 if status.message.contains("already exists") => {
                 failure.advice("Choose another name with --name; `list` shows those that exist.")
             }
             409 => failure.advice("It has changed meanwhile: try again."),
@@ -182,6 +182,8 @@ mod tests {
         "Correct what the API server names"
     )]
     #[case::no_crd(404, "the server could not find the requested resource", "kubectl offset-reset check")]
+    #[case::no_crd_said_by_an_api_server(404, "404 page not found", "kubectl offset-reset check")]
+    #[case::changed(409, "Operation cannot be fulfilled: the object has been modified", "try again")]
     #[case::missing(404, "offsetresets.offsetreset.dev \"r\" not found", "kubectl offset-reset list")]
     #[case::there_is_one(409, "offsetresets.offsetreset.dev \"r\" already exists", "another name")]
     fn the_api_servers_words_are_shown_as_they_are_with_what_to_do(
