@@ -8,12 +8,12 @@ use kube::{
 };
 use offset_reset_operator::{
     api::{OffsetReset, PartitionStatus},
-    kubernetes::{ReportRead, Reports},
+    kubernetes::{ReportRead, Reports, chain},
 };
 
 use crate::{
     cli::Connection,
-    exit::{Failure, Outcome, chain},
+    exit::{Failure, Outcome},
     print::errln,
     view::Line,
 };

@@ -4,6 +4,7 @@ use std::{fmt, process::ExitCode};
 
 use offset_reset_operator::{
     api::{OffsetReset, OffsetResetStatus, Phase},
+    kubernetes::chain,
     machine,
 };
 
@@ -34,9 +35,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Whether a reset, or the plan of a dry run, has ended.
+pub fn has_ended(reset: &OffsetReset) -> bool {
+    reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run))
+}
+
 /// How a reset ended; `None` while it has not.
 pub fn of_reset(reset: &OffsetReset) -> Option<Exit> {
-    let status = reset.status.as_ref().filter(|status| machine::has_ended(status, reset.spec.dry_run))?;
+    let status = reset.status.as_ref().filter(|_| has_ended(reset))?;
     Some(match status.phase {
         Some(Phase::Succeeded | Phase::Planned) => Exit::Done,
         Some(Phase::Cancelled) => Exit::Cancelled,
@@ -117,20 +123,6 @@ impl Failure {
             _ => failure,
         }
     }
-}
-
-/// An error and its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(next) = cause {
-        let more = next.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 impl fmt::Display for Failure {

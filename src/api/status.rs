@@ -363,6 +363,12 @@ pub struct TargetStatus {
 }
 
 impl TargetStatus {
+    /// Whether the operator has begun to stop the workload, and has not ended its restore.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.stop_requested && self.restored.is_none()
+    }
+
     /// A workload that was found, before anything is done with it.
     #[must_use]
     pub fn new(target: &TargetRef, uid: &str) -> Self {

@@ -10,6 +10,23 @@ pub(super) fn describe(error: &kube::Error) -> String {
     }
 }
 
+/// An error's message, followed by those of its sources.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat the message of their source.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Whether the API server knows no such object, or, when objects are listed, no such kind. For a group that it does not serve it
 /// answers in plain text, without a reason.
 #[must_use]

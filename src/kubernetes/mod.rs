@@ -17,7 +17,7 @@ mod workloads;
 mod write;
 
 pub use config_maps::ConfigMaps;
-pub use errors::is_not_found;
+pub use errors::{chain, is_not_found};
 pub use events::Announcer;
 pub use policies::{IN_USE_POLICY, POLICIES, Policies, Policy, PolicyState};
 pub use resets::Resets;

@@ -34,7 +34,6 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     current::Watches,
-    error::chain,
     receipts::expire_receipts,
     scope::{Guarded, api},
     signals::Signals,
@@ -43,7 +42,7 @@ use super::{
 use crate::{
     api::LEASE_LABEL,
     cli::Config,
-    kubernetes::hold_in,
+    kubernetes::{chain, hold_in},
     reconcile::{BackoffKey, Context, error_policy, forget_reset, hold_error_policy, reconcile, reconcile_hold},
 };
 

@@ -88,8 +88,7 @@ fn current<'a>(resets: impl Iterator<Item = &'a Guarded>, leases: impl Iterator<
 /// How many targets the API server refuses to restore.
 fn refused(reset: &OffsetReset) -> i64 {
     let Some(status) = reset.status.as_ref().filter(|status| status.phase == Some(Phase::Restoring)) else { return 0 };
-    let refused =
-        status.targets.iter().filter(|target| target.stop_requested && target.refusals > 0 && target.restored.is_none());
+    let refused = status.targets.iter().filter(|target| target.is_held() && target.refusals > 0);
     i64::try_from(refused.count()).unwrap_or(i64::MAX)
 }
 

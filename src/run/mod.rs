@@ -45,7 +45,8 @@ use crate::{
     reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, Visits, keep_install},
 };
 
-pub use error::{Error, LEASE_LOST, chain};
+pub use crate::kubernetes::chain;
+pub use error::{Error, LEASE_LOST};
 
 /// The wait between two attempts to list OffsetResets at the start.
 const CRD_RETRY: Duration = Duration::from_secs(2);

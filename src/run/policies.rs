@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kube::Client;
 
-use super::error::chain;
 use crate::{
-    kubernetes::{POLICIES, Policies, Policy, PolicyState},
+    kubernetes::{POLICIES, Policies, Policy, PolicyState, chain},
     observability::{Metrics, Readiness},
 };
 

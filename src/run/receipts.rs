@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::error::chain;
+use crate::kubernetes::chain;
 use crate::reconcile::Context;
 
 /// The longest wait between two looks, and the longest one before the first: an operator may be replaced every day.

@@ -17,7 +17,10 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams, LogParams},
     core::GroupVersionKind,
 };
-use offset_reset_operator::api::{OffsetReset, TargetRef};
+use offset_reset_operator::{
+    api::{OffsetReset, TargetRef},
+    kubernetes::chain,
+};
 use serde::Serialize;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
@@ -28,7 +31,7 @@ use super::{
 use crate::{
     cli::ReportArgs,
     cluster::Cluster,
-    exit::{Exit, Failure, Outcome, chain},
+    exit::{Exit, Failure, Outcome},
     print::outln,
     view::{GOOD, Line, WARN},
 };

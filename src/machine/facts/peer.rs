@@ -152,7 +152,7 @@ impl PeerReset {
 
     /// Its target with this workload's UID, if it holds that at zero.
     pub(in crate::machine) fn holds(&self, uid: &str) -> Option<&TargetStatus> {
-        let held = |target: &&TargetStatus| target.uid == uid && target.stop_requested && target.restored.is_none();
+        let held = |target: &&TargetStatus| target.uid == uid && target.is_held();
         self.targets.iter().find(held).filter(|_| self.is_active())
     }
 }

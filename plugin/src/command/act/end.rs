@@ -6,10 +6,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions},
     runtime::watcher,
 };
-use offset_reset_operator::{
-    api::{OffsetReset, Phase, Restored},
-    machine,
-};
+use offset_reset_operator::api::{OffsetReset, Phase, Restored};
 use serde_json::json;
 
 use futures::StreamExt;
@@ -19,17 +16,13 @@ use crate::{
     cli::{CancelArgs, NamesArgs, PruneArgs},
     cluster::Cluster,
     command::look::listed,
-    exit::{Exit, Failure, Outcome, may_have_changed},
+    exit::{Exit, Failure, Outcome, has_ended, may_have_changed},
     print::{errln, outln},
     view::{
         DIM, GOOD, Line, Table, WARN, hint,
         words::{ago, precise},
     },
 };
-
-fn has_ended(reset: &OffsetReset) -> bool {
-    reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run))
-}
 
 /// Only the object that was looked at.
 fn this_one(reset: &OffsetReset) -> DeleteParams {
@@ -85,11 +78,7 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
 }
 
 fn waits_for(reset: &OffsetReset) -> String {
-    let held = reset
-        .status
-        .iter()
-        .flat_map(|status| &status.targets)
-        .filter(|target| target.stop_requested && target.restored.is_none());
+    let held = reset.status.iter().flat_map(|status| &status.targets).filter(|target| target.is_held());
     let names: Vec<String> = held.map(|target| format!("{}/{}", target.kind, target.name)).collect();
     if names.is_empty() { String::new() } else { format!("; waiting for {}", names.join(", ")) }
 }

@@ -8,13 +8,12 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt, api::ListParams};
 use offset_reset_operator::{
     api,
-    kubernetes::{POLICIES, Policies, PolicyState},
+    kubernetes::{POLICIES, Policies, PolicyState, chain},
 };
 
 use super::finding::{Finding, State};
 use crate::{
     cluster::Cluster,
-    exit::chain,
     view::words::{ago, span},
 };
 

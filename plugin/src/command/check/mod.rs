@@ -7,15 +7,13 @@ mod rights;
 pub use finding::Finding;
 pub use install::OPERATOR;
 
-use offset_reset_operator::machine;
-
 use finding::State;
 
 use crate::{
     cli::CheckArgs,
     cluster::Cluster,
     command::look::{leases, listed},
-    exit::{Exit, Outcome},
+    exit::{Exit, Outcome, has_ended},
     print::outln,
 };
 
@@ -60,11 +58,7 @@ async fn before_uninstall(cluster: &Cluster) -> Outcome<Vec<Finding>> {
     let names = |names: Vec<String>| names.join(", ");
     let active: Vec<String> = all
         .iter()
-        .filter(|(_, reset)| {
-            reset
-                .as_ref()
-                .is_none_or(|reset| !reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run)))
-        })
+        .filter(|(_, reset)| reset.as_ref().is_none_or(|reset| !has_ended(reset)))
         .map(|(object, _)| shown(&object.metadata))
         .collect();
     let finalized: Vec<String> = all

@@ -78,7 +78,7 @@ async fn by_status(cluster: &Cluster, args: &HoldsArgs, failure: &Failure) -> Ou
     let mut table = Table::new(&["NAMESPACE", "WORKLOAD", ">REPLICAS", "UNTIL", "FOR"]);
     for (object, reset) in resets.iter().filter_map(|(object, reset)| Some((object, reset.as_ref()?))) {
         let Some(status) = reset.status.as_ref().filter(|status| status.phase.is_some_and(Phase::may_hold)) else { continue };
-        for target in status.targets.iter().filter(|target| target.stop_requested && target.restored.is_none()) {
+        for target in status.targets.iter().filter(|target| target.is_held()) {
             let until = status
                 .hold
                 .as_ref()

@@ -5,15 +5,12 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
 };
-use offset_reset_operator::{
-    api::{OffsetReset, Phase},
-    machine,
-};
+use offset_reset_operator::api::{OffsetReset, Phase};
 
 use crate::{
     cli::{Format, ListArgs},
     cluster::Cluster,
-    exit::{Exit, Failure, Outcome},
+    exit::{Exit, Failure, Outcome, has_ended},
     print::{columns, object, outln, raw},
     view::{
         Line, Table,
@@ -76,10 +73,6 @@ fn print_items(items: &[&DynamicObject], format: Format) -> Outcome {
         Format::Yaml => object(&list, format)?,
     }
     Ok(Exit::Done)
-}
-
-pub(super) fn has_ended(reset: &OffsetReset) -> bool {
-    reset.status.as_ref().is_some_and(|status| machine::has_ended(status, reset.spec.dry_run))
 }
 
 /// All resets, each as it is and, where it can be, as it is read; the oldest first.

@@ -12,12 +12,12 @@ use kube::{
     ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
-use offset_reset_operator::api::OffsetReset;
+use offset_reset_operator::{api::OffsetReset, kubernetes::chain};
 
 use crate::{
     cli::{Lines, WatchArgs},
     cluster::Cluster,
-    exit::{self, Exit, Outcome, chain},
+    exit::{self, Exit, Outcome},
     print::{errln, outln},
     view::{BAD, Line, WARN, ended, hint},
 };
