@@ -8,7 +8,7 @@ use std::{
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::facts::{Bounds, TopicPartition},
+    machine::facts::{Bounds, KafkaErrorKind, TopicPartition},
 };
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -33,6 +33,7 @@ pub struct Record {
 pub struct Broker {
     pub bootstrap_servers: String,
     admin: AdminClient<DefaultClientContext>,
+    group_admin: OnceCell<Arc<dyn GroupAdmin>>,
     producer: OnceLock<FutureProducer>,
     transactions: OnceCell<Mutex<FutureProducer>>,
     open_transaction: OnceCell<FutureProducer>,
@@ -50,8 +51,15 @@ impl Broker {
     pub fn new(bootstrap_servers: impl Into<String>) -> Self {
         let bootstrap_servers = bootstrap_servers.into();
         let admin = ClientConfig::new().set("bootstrap.servers", &bootstrap_servers).create().unwrap();
-        let (transactions, open_transaction) = (OnceCell::new(), OnceCell::new());
-        Self { bootstrap_servers, admin, producer: OnceLock::new(), transactions, open_transaction, deleting: Mutex::default() }
+        Self {
+            bootstrap_servers,
+            admin,
+            group_admin: OnceCell::new(),
+            producer: OnceLock::new(),
+            transactions: OnceCell::new(),
+            open_transaction: OnceCell::new(),
+            deleting: Mutex::default(),
+        }
     }
 
     pub fn config(&self) -> ClientConfig {
@@ -85,6 +93,31 @@ impl Broker {
         for result in self.admin.create_topics(&[new], &options).await.unwrap() {
             result.unwrap();
         }
+        self.led(name, partitions).await;
+    }
+
+    /// Waits until each partition has its leader. A busy broker answers for a while that it does not know a topic that it has
+    /// just created, and sends no event when it does.
+    async fn led(&self, topic: &str, partitions: i32) {
+        let admin = self.group_admin.get_or_init(|| self.group_admin()).await;
+        let mut waiting: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        let led = async {
+            while !waiting.is_empty() {
+                let answers = admin.bounds(&waiting).await.unwrap();
+                waiting.retain(|partition| match &answers[partition] {
+                    Ok(_) => false,
+                    Err(error) => {
+                        let is_early = error.kind.is_transient() || error.kind == KafkaErrorKind::UnknownTopicOrPartition;
+                        assert!(is_early, "{partition:?}: {error:?}");
+                        true
+                    }
+                });
+                if !waiting.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        within(PATIENCE, led).await.unwrap_or_else(|| panic!("partitions of {topic} have no leader"));
     }
 
     /// Deletes a topic, and creates another one under its name, with these partitions and no records.

@@ -14,8 +14,9 @@ use std::{process::Stdio, sync::Arc, time::Duration};
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin},
-    machine::facts::{Committed, Group, KafkaErrorKind, TopicPartition},
+    machine::facts::{Committed, Group, TopicPartition},
 };
+use real_tests::topic;
 
 async fn admin() -> Arc<dyn GroupAdmin> {
     connect(&real_tests::brokers()).await
@@ -48,27 +49,6 @@ async fn group_until(admin: &dyn GroupAdmin, name: &str, wished: impl Fn(&Group)
     };
     let found = real_tests::within(real_tests::PATIENCE, waiting).await;
     found.unwrap_or_else(|| panic!("last seen: {last:?}"))
-}
-
-/// A topic whose partitions all have their leaders: a broker that is busy says "unknown" for a while after it has created one.
-async fn topic(name: &str, count: i32) -> String {
-    let topic = real_tests::topic(name, count).await;
-    let (admin, partitions) = (admin().await, (0..count).map(|partition| tp(&topic, partition)).collect::<Vec<_>>());
-    let led = async {
-        loop {
-            let bounds = admin.bounds(&partitions).await.unwrap();
-            assert_eq!(bounds.len(), partitions.len());
-            if bounds.values().all(Result::is_ok) {
-                return;
-            }
-            let is_early = |kind: KafkaErrorKind| kind.is_transient() || kind == KafkaErrorKind::UnknownTopicOrPartition;
-            let wrong = bounds.values().filter_map(|bounds| bounds.as_ref().err()).find(|error| !is_early(error.kind));
-            assert!(wrong.is_none(), "{wrong:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    real_tests::within(real_tests::PATIENCE, led).await.unwrap();
-    topic
 }
 
 fn is_stable(group: &Group, members: usize) -> bool {
