@@ -26,5 +26,6 @@ pub use state::{
     Claims, Files, InUse, Receipts, Recorded, Report, ReportRead, Reports, RunEnd, hold_in, lease_name, may_be_claimed_by,
     report_name,
 };
+pub use watched::Watched;
 pub use workloads::{ScaledObjects, Targets};
 pub use write::WriteOutcome;

@@ -1,16 +1,12 @@
 //! The `OffsetReset` objects themselves: read live, and written only over the version that was read.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use futures::future::join_all;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     core::DeserializeGuard,
-    runtime::reflector::Store,
 };
 use serde_json::json;
 
@@ -28,7 +24,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Resets {
     client: Client,
-    watched: Arc<Watched>,
+    /// The watches of OffsetResets: the resets of watched namespaces need not be listed, see [`Watched`].
+    pub watches: Watched<DeserializeGuard<OffsetReset>>,
 }
 
 /// So many resets are read by name at the same time. They are never listed for that: a list has the whole status of each reset of
@@ -42,7 +39,7 @@ impl Resets {
     /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, watched: Arc::default() }
+        Self { client, watches: Watched::default() }
     }
 
     /// The object as it is now, not from a cache; `None` when it is gone.
@@ -51,11 +48,6 @@ impl Resets {
     /// When the API server cannot be asked.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<OffsetReset>, kube::Error> {
         limited(self.api(namespace).get_opt(name)).await
-    }
-
-    /// Adds the store of a watch of one namespace, or of all. Its resets need not be listed any more, see [`Watched`].
-    pub fn add_watch(&self, scope: Option<String>, store: Store<DeserializeGuard<OffsetReset>>) {
-        self.watched.add(scope, store);
     }
 
     /// The resets that may conflict with a reset: those of the watched namespaces for which `wanted` gives a sort key, and
@@ -76,7 +68,7 @@ impl Resets {
     ) -> Result<Vec<PeerReset>, kube::Error> {
         let (mut wishes, mut unknown) = (BTreeSet::new(), vec![]);
         for scope in scopes {
-            match self.watched.names(scope.as_deref(), &wanted) {
+            match self.watches.names(scope.as_deref(), &wanted) {
                 Some(found) => wishes.extend(found.into_iter().map(|(first, name)| (Some(first), name))),
                 None => unknown.push(scope.clone()),
             }
@@ -125,7 +117,7 @@ impl Resets {
     /// tell whether something has to be read, and nothing is done because of them.
     #[must_use]
     pub fn watched<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<PeerReset>> {
-        self.watched.named(namespace, names)
+        self.watches.named(namespace, names)
     }
 
     async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {

@@ -1,15 +1,15 @@
-//! The names of the `OffsetReset`s in the stores of the watches, to choose from them the few that a pass then reads live.
+//! The stores of the watches, and the names of the `OffsetReset`s in them, to choose from them the few that a pass then reads live.
 //!
 //! Listing all of them in each pass would cost as much as there are, and a flood of them would multiply that. A watch may be
 //! behind, but every reset that is in progress is in it: either this process began it, after the watch had delivered it, or an
 //! earlier process did, before the initial list of the watch. And the choice is by the group and the workloads of the spec,
 //! which never change.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 use futures::FutureExt;
 use kube::{
-    ResourceExt,
+    Resource, ResourceExt,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
@@ -17,41 +17,88 @@ use parking_lot::Mutex;
 
 use crate::{api::OffsetReset, machine::facts::PeerReset};
 
-type Resets = Store<DeserializeGuard<OffsetReset>>;
-
 /// The namespace and the name of an object.
 pub type Name = (String, String);
 
-/// The stores of the watches, each with its namespace.
-#[derive(Default)]
-pub(super) struct Watched {
-    watches: Mutex<Vec<(Option<String>, Resets)>>,
+/// The stores of the watches of one kind. Clones share them.
+pub struct Watched<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    watches: Arc<Mutex<Vec<Watch<K>>>>,
 }
 
-impl Watched {
+/// The namespace of a watch, or all, and its store.
+type Watch<K> = (Option<String>, Store<K>);
+
+impl<K> Watched<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
     /// Adds the store of a watch of one namespace, or of all.
-    pub fn add(&self, scope: Option<String>, store: Resets) {
+    pub fn add(&self, scope: Option<String>, store: Store<K>) {
         self.watches.lock().push((scope, store));
     }
 
+    /// The objects of all watches.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.watches.lock().iter().flat_map(|(_, store)| store.state()).collect()
+    }
+
+    /// The store of the watch that covers a namespace, once its initial list is complete.
+    pub(super) fn covering(&self, namespace: &str) -> Option<Store<K>> {
+        self.filled(|scope| scope.is_none_or(|watched| watched == namespace))
+    }
+
+    /// The store of a watch whose initial list is complete.
+    fn filled(&self, wanted: impl Fn(Option<&str>) -> bool) -> Option<Store<K>> {
+        let store = self.watches.lock().iter().find(|(scope, _)| wanted(scope.as_deref())).map(|(_, store)| store.clone())?;
+        // An error means that the watch has stopped.
+        store.wait_until_ready().now_or_never()?.ok()?;
+        Some(store)
+    }
+}
+
+impl<K> Default for Watched<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    fn default() -> Self {
+        Self { watches: Arc::default() }
+    }
+}
+
+impl<K> Clone for Watched<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    fn clone(&self) -> Self {
+        Self { watches: Arc::clone(&self.watches) }
+    }
+}
+
+impl Watched<DeserializeGuard<OffsetReset>> {
     /// The resets of one namespace that have these names and exist, as the watches have them: to decide whether to read them, and
     /// nothing else. `None` where no watch covers the namespace, or has completed its initial list.
-    pub fn named<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<PeerReset>> {
-        let covers = |scope: &Option<String>| scope.as_deref().is_none_or(|watched| watched == namespace);
-        let store = self.watches.lock().iter().find(|(scope, _)| covers(scope)).map(|(_, store)| store.clone())?;
-        store.wait_until_ready().now_or_never()?.ok()?;
+    pub(super) fn named<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<PeerReset>> {
+        let store = self.covering(namespace)?;
         let found = |name: &str| store.get(&ObjectRef::new(name).within(namespace));
         Some(names.filter_map(found).filter_map(|guard| guard.0.as_ref().ok().map(PeerReset::from)).collect())
     }
 
     /// The names of the resets for which `wanted` gives a sort key, in the order of those keys. `None` until the watch of
     /// this scope has completed its initial list. A reset that cannot be decoded is left out: it cannot run.
-    pub fn names<K: Ord>(&self, scope: Option<&str>, wanted: impl Fn(&OffsetReset) -> Option<K>) -> Option<BTreeSet<(K, Name)>> {
-        let watches = self.watches.lock();
-        let store = watches.iter().find(|(watched, _)| watched.as_deref() == scope).map(|(_, store)| store.clone())?;
-        drop(watches);
-        // An error means that the watch has stopped.
-        store.wait_until_ready().now_or_never()?.ok()?;
+    pub(super) fn names<K: Ord>(
+        &self,
+        scope: Option<&str>,
+        wanted: impl Fn(&OffsetReset) -> Option<K>,
+    ) -> Option<BTreeSet<(K, Name)>> {
+        let store = self.filled(|watched| watched == scope)?;
         let name = |reset: &OffsetReset| (reset.namespace().unwrap_or_default(), reset.name_any());
         let all = store.state();
         Some(

@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    current::Watches,
+    current::shown,
     receipts::expire_receipts,
     scope::{Guarded, api},
     signals::Signals,
@@ -51,15 +51,14 @@ use crate::{
 /// That of the holds does not wait for the CRD.
 pub(super) async fn run_controllers(client: Client, config: &Config, context: Arc<Context>, signals: Signals<'_>) {
     let Signals { served, stop } = signals;
-    let watches = Watches::default();
-    let _shown = watches.shown_in(&context.metrics);
+    let _shown = shown(&context);
     // Each namespace has controllers of its own, because a watch covers one namespace or all.
     let each = config.scopes().into_iter().map(|scope| {
         let scope_of = || WatchScope { client: client.clone(), namespace: scope.clone(), concurrency: config.concurrency };
         let (sender, receiver) = unbounded();
         let controllers = (
-            control_resets(scope_of(), Arc::clone(&context), &watches, stop.clone(), sender),
-            control_holds(scope_of(), Arc::clone(&context), &watches, stop.clone(), receiver),
+            control_resets(scope_of(), Arc::clone(&context), stop.clone(), sender),
+            control_holds(scope_of(), Arc::clone(&context), stop.clone(), receiver),
         );
         let resets = async {
             tokio::select! {
@@ -176,13 +175,7 @@ async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'stat
 /// Passes read them again every one or two seconds during a hold, and right before every commit.
 ///
 /// The watch of OffsetResets serves the controller of the Leases too, which hears of a change once it is in the store.
-async fn control_resets(
-    scope: WatchScope,
-    context: Arc<Context>,
-    watches: &Watches,
-    stop: CancellationToken,
-    changes: UnboundedSender<Change>,
-) {
+async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: CancellationToken, changes: UnboundedSender<Change>) {
     let any = watcher::Config::default;
     let (reader, writer) = reflector::store();
     let watch = watcher(scope.api::<Guarded>(), any()).reflect(writer).inspect_ok(move |event| {
@@ -206,8 +199,7 @@ async fn control_resets(
     let pods = events(scope.api::<PartialObjectMeta<Pod>>(), any().fields(LIVE_PODS), Touched::pod);
     let (deployments, sets, pods) =
         (deployments.flat_map(wakes(&context)), sets.flat_map(wakes(&context)), pods.flat_map(wakes(&context)));
-    context.resets.add_watch(scope.namespace.clone(), controller.store());
-    watches.add_resets(controller.store());
+    context.resets.watches.add(scope.namespace.clone(), controller.store());
     let run = controller
         // Without a limit here: each pass waits for a slot of `reconcile::Slots`.
         .with_config(ControllerConfig::default().concurrency(0))
@@ -259,18 +251,11 @@ where
 }
 
 /// The controller of the Leases of holds, so that no workload stays at zero for an OffsetReset that is gone.
-async fn control_holds(
-    scope: WatchScope,
-    context: Arc<Context>,
-    watches: &Watches,
-    stop: CancellationToken,
-    changed: UnboundedReceiver<Change>,
-) {
+async fn control_holds(scope: WatchScope, context: Arc<Context>, stop: CancellationToken, changed: UnboundedReceiver<Change>) {
     let holds = watcher::Config::default().labels(&format!("{LEASE_LABEL}=hold"));
     let controller = Controller::new(scope.api::<Lease>(), holds);
     let (store, filled) = (controller.store(), controller.store());
-    watches.add_leases(controller.store());
-    context.claims.add_watch(scope.namespace.clone(), controller.store());
+    context.claims.watches.add(scope.namespace.clone(), controller.store());
     let run = controller
         .with_config(ControllerConfig::default().concurrency(scope.concurrency))
         .graceful_shutdown_on(stop.clone().cancelled_owned())

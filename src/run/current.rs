@@ -1,48 +1,22 @@
 //! What the watches know at a moment, for the metrics.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{ResourceExt, runtime::reflector::Store};
-use parking_lot::Mutex;
+use kube::ResourceExt;
 
 use super::scope::Guarded;
 use crate::{
     api::{OffsetReset, Phase},
     kubernetes::hold_in,
     observability::{Current, Metrics},
+    reconcile::Context,
 };
 
-/// The stores of the watches of all namespaces. Clones share them.
-#[derive(Clone, Default)]
-pub(super) struct Watches {
-    resets: Arc<Mutex<Vec<Store<Guarded>>>>,
-    leases: Arc<Mutex<Vec<Store<Lease>>>>,
-}
-
-impl Watches {
-    /// Adds a watch of OffsetResets.
-    pub fn add_resets(&self, store: Store<Guarded>) {
-        self.resets.lock().push(store);
-    }
-
-    /// Adds a watch of the Leases of holds.
-    pub fn add_leases(&self, store: Store<Lease>) {
-        self.leases.lock().push(store);
-    }
-
-    /// Shows what is watched in the metrics, until the returned guard is dropped.
-    pub fn shown_in(&self, metrics: &Metrics) -> Shown {
-        let watches = self.clone();
-        metrics.watch(Some(Box::new(move || watches.current())));
-        Shown(metrics.clone())
-    }
-
-    fn current(&self) -> Current {
-        let resets: Vec<Arc<Guarded>> = self.resets.lock().iter().flat_map(Store::state).collect();
-        let leases: Vec<Arc<Lease>> = self.leases.lock().iter().flat_map(Store::state).collect();
-        current(resets.iter().map(AsRef::as_ref), leases.iter().map(AsRef::as_ref))
-    }
+/// Shows in the metrics what the watches have, until the returned guard is dropped.
+pub(super) fn shown(context: &Context) -> Shown {
+    let (resets, leases) = (context.resets.watches.clone(), context.claims.watches.clone());
+    let read = move || current(resets.all().iter().map(AsRef::as_ref), leases.all().iter().map(AsRef::as_ref));
+    context.metrics.watch(Some(Box::new(read)));
+    Shown(context.metrics.clone())
 }
 
 /// Shows what is watched in the metrics until it is dropped.

@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -12,15 +11,15 @@ use k8s_openapi::{
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
-    runtime::reflector::{ObjectRef, Store},
+    runtime::reflector::ObjectRef,
 };
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::kubernetes::{
     errors::describe,
     limit::limited,
     objects::{is_ours, labels},
+    watched::Watched,
     write::{WriteOutcome, classify, delete_only},
 };
 use crate::{
@@ -38,12 +37,9 @@ const CLAIMS: &str = "offsetreset.dev/claims";
 #[derive(Clone)]
 pub struct Claims {
     client: Client,
-    /// The stores of the watches of these Leases, each with its namespace.
-    watches: Arc<Mutex<Vec<LeaseWatch>>>,
+    /// The watches of these Leases.
+    pub watches: Watched<Lease>,
 }
-
-/// The namespace of a watch, or all, and its store.
-type LeaseWatch = (Option<String>, Store<Lease>);
 
 /// A claim as it stands in the annotation.
 #[derive(Serialize, Deserialize)]
@@ -138,19 +134,14 @@ impl Claims {
     /// Reads and writes through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, watches: Arc::default() }
-    }
-
-    /// Adds the store of a watch of one namespace, or of all.
-    pub fn add_watch(&self, scope: Option<String>, store: Store<Lease>) {
-        self.watches.lock().push((scope, store));
+        Self { client, watches: Watched::default() }
     }
 
     /// Which resets hold a workload, as a watch has it; `None` where none has. It may be behind: it tells whether the Lease has to be
     /// read, and nothing is done because of it.
     #[must_use]
     pub fn watched(&self, namespace: &str, workload_uid: &str) -> Option<Hold> {
-        let lease = self.watch_of(namespace)?.get(&ObjectRef::new(&lease_name(workload_uid)).within(namespace))?;
+        let lease = self.watches.covering(namespace)?.get(&ObjectRef::new(&lease_name(workload_uid)).within(namespace))?;
         hold_in(&lease).ok().map(|(_, hold)| hold).filter(|hold| hold.uid == workload_uid)
     }
 
@@ -158,15 +149,7 @@ impl Claims {
     #[must_use]
     pub fn are_watched_in(&self, namespace: &str) -> bool {
         let is_in = |lease: &Arc<Lease>| lease.metadata.namespace.as_deref() == Some(namespace);
-        self.watch_of(namespace).is_some_and(|store| store.state().iter().any(is_in))
-    }
-
-    /// The store of the watch that covers a namespace, once its initial list is complete.
-    fn watch_of(&self, namespace: &str) -> Option<Store<Lease>> {
-        let covers = |scope: &Option<String>| scope.as_deref().is_none_or(|watched| watched == namespace);
-        let store = self.watches.lock().iter().find(|(scope, _)| covers(scope)).map(|(_, store)| store.clone())?;
-        store.wait_until_ready().now_or_never()?.ok()?;
-        Some(store)
+        self.watches.covering(namespace).is_some_and(|store| store.state().iter().any(is_in))
     }
 
     /// Which resets hold a workload, read live.
