@@ -269,10 +269,11 @@ impl Held {
         }
     }
 
-    /// Releases the lease, so that another instance need not wait for it to expire. Only after all work has ended.
+    /// Releases the lease, so that another instance need not wait for it to expire. Only after all work has ended. A slow API server
+    /// gets as long for it as for a renewal: to give up sooner would cost the others the rest of the lease.
     pub async fn release(mut self) {
         self.leadership.end();
-        let limit = self.candidate.terms.retry_period();
+        let limit = self.candidate.terms.renew_deadline();
         let lease = self.candidate.lease.clone();
         match within(limit, self.write(released_spec)).await {
             Ok(Renewal::Done) => tracing::info!(lease, "released leader lease"),

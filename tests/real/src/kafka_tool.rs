@@ -167,7 +167,8 @@ impl KafkaTool {
 
     /// `kafka-consumer-groups` against the broker of its line.
     pub async fn consumer_groups(&mut self, arguments: &[&str]) -> (i32, String) {
-        self.at_broker("kafka-consumer-groups", arguments).await
+        // Of its own accord it gives up after 5 s, which a busy machine needs at times.
+        self.at_broker("kafka-consumer-groups", &[arguments, &["--timeout", "60000"]].concat()).await
     }
 }
 
