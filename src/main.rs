@@ -7,7 +7,7 @@ use offset_reset_operator::{
     api,
     cli::{Arguments, Command, Config, Logs},
     kafka,
-    observability::{self, LogTo},
+    observability::{self, LogTo, traces},
     run,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -59,15 +59,20 @@ fn run_kafka_client(logs: &Logs) -> ExitCode {
 }
 
 fn operate(config: Config) -> ExitCode {
-    if let Err(error) = observability::init(config.log_format, &config.log, LogTo::Output) {
-        return fail(error.as_ref());
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
+    let entered = runtime.enter();
+    if let Err(error) = observability::init(config.log_format, &config.log, LogTo::Output) {
+        return fail(error.as_ref());
+    }
+    drop(entered);
     match runtime.block_on(run::run(config)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            traces::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) if error.must_exit_at_once() => {
             // Blocking calls are not awaited: no commit may be sent to a broker from here on.
             runtime.shutdown_background();

@@ -1,9 +1,10 @@
-//! Logs, metrics and health.
+//! Logs, traces, metrics and health.
 
 mod health;
 mod liveness;
 mod metrics;
 mod telemetry;
+pub mod traces;
 
 pub use health::{Readiness, serve};
 pub use liveness::{Liveness, PassUnderWay};

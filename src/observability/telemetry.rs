@@ -1,9 +1,17 @@
-//! Logs, as text for people or JSON for machines.
+//! Logs, as text for people or JSON for machines; and traces, where a collector is configured.
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt::writer::BoxMakeWriter,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use super::traces;
 
 /// The format of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,19 +31,24 @@ pub enum LogTo {
     Error,
 }
 
-/// Starts logging; `filter` is in the syntax of `tracing`, such as `info,librdkafka=debug`.
+/// Starts logging, and tracing where the operator's environment names a collector; `filter` is in the syntax of `tracing`, such as
+/// `info,librdkafka=debug`. It is called in a runtime.
 ///
 /// # Errors
-/// When the filter cannot be parsed, or logging has started already.
+/// When the filter cannot be parsed, tracing is configured wrongly, or logging has started already.
 pub fn init(format: LogFormat, filter: &str, to: LogTo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(filter)?.and(filter_fn(|metadata| !traces::is_only_traced(metadata)));
     let (writer, is_terminal) = match to {
         LogTo::Output => (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal()),
         LogTo::Error => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(is_terminal);
-    match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(is_terminal);
+    let logs = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    // A Kafka client process sends nothing: its calls are spans of the operator.
+    let traces = if to == LogTo::Output { traces::layer()? } else { None };
+    tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).try_init()?;
+    Ok(())
 }

@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 use crate::{
     kafka::{Connection, Connector, GroupAdmin},
     machine::facts::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
-    observability::Metrics,
+    observability::{Metrics, traces},
 };
 
 /// The names of the calls to Kafka.
@@ -57,7 +57,7 @@ struct MeasuredClient {
 
 async fn measured<T, E>(metrics: &Metrics, call: &'static str, answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let begin = Instant::now();
-    let answer = answer.await;
+    let answer = traces::kafka_call(call, answer).await;
     metrics.kafka_call(call, begin, answer.is_err());
     answer
 }

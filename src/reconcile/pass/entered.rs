@@ -1,24 +1,45 @@
-//! The phases that a pass enters, and their lines in the log.
+//! The phases that a pass enters, with their lines in the log and their spans.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::{OffsetReset, OffsetResetStatus, Phase};
+use crate::{
+    api::{OffsetReset, OffsetResetStatus, Phase},
+    observability::traces::{self, TracedPhase},
+};
 
 /// A phase that was entered.
 pub(super) struct Entered {
     pub phase: Phase,
-    /// When.
+    /// When, as the status says.
     pub at: Timestamp,
     reason: &'static str,
     /// The message of the status.
     detail: String,
+    /// The phase before, and the reason at its end.
+    before: Option<(TracedPhase, &'static str)>,
+    /// When the operator first saw the reset.
+    first_seen: Option<Timestamp>,
 }
 
 /// The phase that a change of the status enters.
-pub(super) fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus, at: Timestamp) -> Option<Entered> {
+pub(super) fn entered(old: &OffsetResetStatus, new: &OffsetResetStatus, now: Timestamp) -> Option<Entered> {
     let phase = new.phase.filter(|_| new.phase != old.phase)?;
-    Some(Entered { phase, at, reason: new.reason.map_or("", |reason| reason.as_str()), detail: new.explanation() })
+    let at = new.phase_start_time.as_ref().map_or(now, |time| time.0);
+    let reason = |status: &OffsetResetStatus| status.reason.map_or("", |reason| reason.as_str());
+    let before = TracedPhase::of(old).map(|phase| (phase, reason(old)));
+    let first_seen = new.start_time.as_ref().map(|time| time.0);
+    Some(Entered { phase, at, reason: reason(new), detail: new.explanation(), before, first_seen })
+}
+
+/// Writes the spans of the phase before, and of the reset if it has ended.
+pub(super) fn trace_phase(reset: &OffsetReset, entered: &Entered) {
+    if let Some((phase, reason)) = entered.before {
+        traces::phase_is_over(reset, phase, entered.at, reason);
+    }
+    if let Some(start) = entered.first_seen.filter(|_| entered.phase.is_terminal()) {
+        traces::reset_is_over(reset, (start, entered.at), entered.phase, entered.reason);
+    }
 }
 
 /// The status message goes into the field `detail`: the text of the event has the key `message` in JSON.

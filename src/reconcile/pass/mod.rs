@@ -21,10 +21,11 @@ use kube::{
     core::{DeserializeGuard, ObjectMeta},
     runtime::{controller::Action, reflector::ObjectRef},
 };
+use tracing::Instrument;
 
 use self::{
     begin::{Begin, begin, lock_of},
-    entered::{Entered, entered, log_phase},
+    entered::{Entered, entered, log_phase, trace_phase},
     persist::StoredState,
 };
 use super::{
@@ -39,6 +40,7 @@ use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase},
     kubernetes::{WriteOutcome, may_be_claimed_by},
     machine::{self, Answer, Decision, Effect, Note, facts::Observed, request::Request},
+    observability::traces,
 };
 use std::time::Duration;
 
@@ -128,7 +130,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     };
     let (state, versions) = (StoredState::of(&reset), reset.resource_version().into_iter().collect());
     let course = Course { reset, versions, confirmed, written: state.status.clone(), state, notes: vec![], entered: vec![] };
-    let mut next = Box::pin(step(context, &key, &mut slot, lock, course, true)).await?;
+    let mut next = traced_step(context, &key, &mut slot, lock, course, true).await?;
     let mut steps = 1;
     loop {
         let course = match next {
@@ -145,7 +147,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
         };
         let lock = slot.released_while(lock_of(context, &course.reset, course.state.status.phase)).await;
         steps += 1;
-        next = Box::pin(step(context, &key, &mut slot, lock, *course, steps < MAX_STEPS)).await?;
+        next = traced_step(context, &key, &mut slot, lock, *course, steps < MAX_STEPS).await?;
     }
 }
 
@@ -154,6 +156,19 @@ fn forget(context: &Context, key: &ObjectRef<OffsetReset>) {
     context.slots.forget(key);
     context.looks.forget(key);
     context.visits.forget(key);
+}
+
+/// A step in its span.
+async fn traced_step(
+    context: &Context,
+    key: &ObjectRef<OffsetReset>,
+    slot: &mut Slot<'_>,
+    lock: Option<Lock>,
+    course: Course,
+    may_go_on: bool,
+) -> Result<Next, Error> {
+    let span = traces::step(&course.reset, &course.state.status);
+    Box::pin(step(context, key, slot, lock, course, may_go_on)).instrument(span).await
 }
 
 /// One step of a pass, with at most one effect. Without `may_go_on` no step follows at once.
@@ -344,6 +359,7 @@ async fn record(
     phases.extend(entered(&state.status, &stored.status, (context.clock)()));
     for phase in &phases {
         log_phase(&reset, phase);
+        trace_phase(&reset, phase);
     }
     count::count(context, &reset, phases.iter().map(|entered| (entered.phase, entered.at)), &old, &stored.status, seen);
     notes.extend(decision.notes.iter().cloned());

@@ -88,6 +88,15 @@ impl Process {
         Self::spawn(command, address.to_owned())
     }
 
+    /// Starts it with more variables in its environment.
+    pub async fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let address = free_address().await;
+        let mut command = Command::new(program());
+        command.args(["run", "--http-address", &address]).args(arguments);
+        command.env("KUBECONFIG", super::environment().kubeconfig).envs(environment.iter().copied());
+        Self::spawn(command, address)
+    }
+
     /// Starts it as OpenShift's restricted-v2 does: as a user that no image knows, in the group root, without any privilege.
     pub async fn start_unprivileged(kubeconfig: &Path, uid: u32, arguments: &[&str]) -> Self {
         let address = free_address().await;

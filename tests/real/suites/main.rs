@@ -34,5 +34,6 @@ mod rights;
 mod soak;
 mod starved;
 mod targets;
+mod traces;
 mod whole;
 mod years;
