@@ -11,7 +11,11 @@ use super::{durations::perhaps_a_duration, rules, schema::own_description};
 /// One request: one topic or several, one or all of their partitions, and exactly one target.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::ONE_TARGET, validation = rules::ONE_SCOPE)]
+#[x_kube(
+    validation = rules::ONE_TARGET,
+    validation = rules::ONE_SCOPE,
+    validation = rules::ONE_WAY_TO_NAME_PARTITIONS
+)]
 pub struct ResetSpec {
     /// The name of one topic. For several topics use topicPattern instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,10 +36,23 @@ pub struct ResetSpec {
     pub topic_pattern: Option<String>,
 
     /// The number of one partition, or -1 (the default) for all partitions that the topic has when
-    /// the plan is made.
+    /// the plan is made. For several write partitions or partitionRanges instead.
     #[serde(default = "default_partition")]
     #[x_kube(validation = rules::PARTITION)]
     pub partition: i32,
+
+    /// The numbers of several partitions, such as [0, 3], each once. They may stand together with
+    /// partitionRanges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(range(min = 0, max = 2_147_483_647)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub partitions: Option<Vec<i32>>,
+
+    /// Ranges of partitions, such as {from: 5, to: 9}, which must not overlap. Each partition in a
+    /// range has to exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub partition_ranges: Option<Vec<PartitionRange>>,
 
     /// Target: this offset. One below the smallest becomes the smallest and one above the largest
     /// becomes the largest, as outOfRange says.
@@ -78,6 +95,18 @@ pub struct ResetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub from_group: Option<String>,
+}
+
+/// A range of partitions.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[x_kube(validation = rules::PARTITION_RANGE)]
+pub struct PartitionRange {
+    /// The number of the first partition, from 0.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub from: i32,
+    /// The number of the last partition, which belongs to the range.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub to: i32,
 }
 
 /// A position in the log that needs no number.

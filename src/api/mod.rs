@@ -18,7 +18,7 @@ mod target;
 pub use brokers::{BootstrapServers, Broker};
 pub use conditions::{ConditionType, set_condition};
 pub use crd::{EXAMPLE, crd, crd_yaml};
-pub use entry::{Position, ResetSpec, TimestampSpec};
+pub use entry::{PartitionRange, Position, ResetSpec, TimestampSpec};
 pub use kafka::{
     AuthenticationSpec, AuthenticationType, BindingSpec, CertificateAndKey, CertificateSource, ConfigValue, CredentialsIn,
     KafkaSpec, PasswordSecret, SecretKey, TlsSpec,

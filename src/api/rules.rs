@@ -289,6 +289,14 @@ rules! {
     PARTITION: "self >= -1 && self <= 2147483647"
         => "partition must be a partition's number from 0, or -1 for all partitions";
 
+    ONE_WAY_TO_NAME_PARTITIONS: "!has(self.partition) || self.partition == -1 || !(has(self.partitions) || has(self.partitionRanges))"
+        => "write partition for one partition, or partitions and partitionRanges for several. \
+        Move the number of partition into partitions, and leave partition out";
+
+    PARTITION_RANGE: "self.from <= self.to"
+        => "a range of partitions goes from the smaller number to the larger one. \
+        Write such as {from: 5, to: 9}; both belong to it";
+
     OFFSET: "self >= 0"
         => "offset must be 0 or more. For the start or the end of the log write position: Earliest or position: Latest";
 

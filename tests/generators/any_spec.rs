@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{any_plan, random::Random, refusals};
 
 /// Where something is put, as a JSON pointer into a spec.
-const PLACES: [&str; 40] = [
+const PLACES: [&str; 44] = [
     "",
     "/targetRefs",
     "/targetRefs/0",
@@ -31,6 +31,10 @@ const PLACES: [&str; 40] = [
     "/resets/0/topic",
     "/resets/0/topicPattern",
     "/resets/0/partition",
+    "/resets/0/partitions",
+    "/resets/0/partitions/0",
+    "/resets/0/partitionRanges",
+    "/resets/0/partitionRanges/0/to",
     "/resets/0/offset",
     "/resets/0/timestamp",
     "/resets/0/position",
@@ -110,10 +114,13 @@ fn thing(random: &mut Random) -> Value {
         42,
     ];
     // Some fit, so that what is inside of them is reached.
-    const JSON: [&str; 16] = [
+    const JSON: [&str; 19] = [
         "[]",
         "{}",
         "[{}]",
+        "[0, 3]",
+        r#"[{"from": 0, "to": 2147483647}]"#,
+        r#"[{"from": 1, "to": 1}, {"from": 1, "to": 2}]"#,
         "1e300",
         "0.5",
         "[[[[]]]]",

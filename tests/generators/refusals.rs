@@ -68,6 +68,10 @@ pub fn accepted() -> Vec<Value> {
         one(&json!({"topic": "test", "timestamp": "2019-10-23T14:29:04.250+08:00"})),
         one(&json!({"topic": "test", "offset": i64::MAX})),
         one(&json!({"topic": "test", "position": "Earliest"})),
+        one(&json!({"topic": "test", "partitions": [0, 3], "offset": 1})),
+        one(
+            &json!({"topic": "test", "partition": -1, "partitions": [7], "partitionRanges": [{"from": 0, "to": 5}, {"from": 9, "to": 9}], "offset": 1}),
+        ),
         one(&json!({"topic": "test", "shiftBy": -100})),
         one(&json!({"topic": "test", "duration": "36h30m"})),
         one(&json!({"topicPattern": "orders\\..*", "fromGroup": "other"})),
@@ -393,6 +397,17 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
             .collect(),
         ),
         ("partition must be", vec![one(&json!({"topic": "orders", "offset": 1, "partition": -2}))]),
+        (
+            "write partition for one partition",
+            vec![
+                one(&json!({"topic": "orders", "offset": 1, "partition": 0, "partitions": [1]})),
+                one(&json!({"topic": "orders", "offset": 1, "partition": 0, "partitionRanges": [{"from": 1, "to": 2}]})),
+            ],
+        ),
+        (
+            "a range of partitions goes",
+            vec![one(&json!({"topic": "orders", "offset": 1, "partitionRanges": [{"from": 0, "to": 1}, {"from": 3, "to": 2}]}))],
+        ),
         (
             "offset must be 0 or more",
             vec![one(&json!({"topic": "orders", "offset": -1})), one(&json!({"topic": "orders", "offset": i64::MIN}))],

@@ -63,7 +63,8 @@ pub(super) fn work(goal: &GoalArgs, group: &str, name: &str, file: Option<&str>)
 
 fn from_line(entry: &Entry) -> Value {
     let (Scope::Topic(topic), Goal::Offset(offset)) = (&entry.scope, &entry.goal) else { return Value::Null };
-    json!({"topic": topic, "partition": entry.partition, "offset": offset})
+    let partition = entry.partitions.numbers(1).and_then(|numbers| numbers.first().copied());
+    json!({"topic": topic, "partition": partition, "offset": offset})
 }
 
 fn from_options(goal: &GoalArgs) -> Vec<Value> {
@@ -75,12 +76,34 @@ fn from_options(goal: &GoalArgs) -> Vec<Value> {
     if goal.all_topics {
         return vec![entry(json!({"topicPattern": ".*"}))];
     }
-    let of = goal.topics.iter().flat_map(|topic| {
-        let all = topic.partitions.is_empty().then(|| json!({"topic": topic.topic}));
-        let some = topic.partitions.iter().map(|partition| json!({"topic": topic.topic, "partition": partition}));
-        all.into_iter().chain(some)
-    });
-    of.map(entry).collect()
+    goal.topics.iter().map(|topic| entry(named(&topic.topic, &topic.partitions))).collect()
+}
+
+/// How many ranges an entry may have.
+const MAX_RANGES: usize = 100;
+
+/// A topic with its partitions, those that follow on each other as ranges.
+fn named(topic: &str, partitions: &[i32]) -> Value {
+    let mut sorted = partitions.to_vec();
+    sorted.sort_unstable();
+    if let [] | [_] = sorted[..] {
+        return sorted.first().map_or(json!({"topic": topic}), |one| json!({"topic": topic, "partition": one}));
+    }
+    let runs: Vec<&[i32]> = sorted.chunk_by(|one, next| one + 1 == *next).collect();
+    let (long, short): (Vec<&[i32]>, Vec<&[i32]>) = runs.into_iter().partition(|run| run.len() > 2);
+    let mut named = json!({"topic": topic});
+    if long.len() > MAX_RANGES {
+        named["partitions"] = json!(sorted);
+        return named;
+    }
+    if !short.is_empty() {
+        named["partitions"] = json!(short.concat());
+    }
+    if !long.is_empty() {
+        let ranges = long.iter().filter_map(|run| Some(json!({"from": run.first()?, "to": run.last()?})));
+        named["partitionRanges"] = ranges.collect();
+    }
+    named
 }
 
 fn target(goal: &GoalArgs) -> (&'static str, Value) {

@@ -198,7 +198,11 @@ mod tests {
 
     #[rstest]
     #[case::earliest("--topic t --to-earliest", json!([{"topic": "t", "position": "Earliest"}]))]
-    #[case::latest("--topic t:0,2 --to-latest", json!([{"topic": "t", "partition": 0, "position": "Latest"}, {"topic": "t", "partition": 2, "position": "Latest"}]))]
+    #[case::latest("--topic t:0,2 --to-latest", json!([{"topic": "t", "partitions": [0, 2], "position": "Latest"}]))]
+    #[case::ranges(
+        "--topic t:7,0-3,5 --to-latest",
+        json!([{"topic": "t", "partitions": [5, 7], "partitionRanges": [{"from": 0, "to": 3}], "position": "Latest"}])
+    )]
     #[case::current("--all-topics --to-current", json!([{"topicPattern": ".*", "position": "Current"}]))]
     #[case::offset("--topic a --topic b:1 --to-offset 7", json!([{"topic": "a", "offset": 7}, {"topic": "b", "partition": 1, "offset": 7}]))]
     #[case::datetime("--topic t --to-datetime 2026-11-24T19:00:00+01:00", json!([{"topic": "t", "timestamp": "2026-11-24T18:00:00Z"}]))]

@@ -288,7 +288,7 @@ mod tests {
         machine::{
             decide,
             facts::{ForeignPod, GroupState, Observed, Rollout, Workload, WorkloadDetails},
-            request::{Entry, Goal, Scope, Work},
+            request::{Entry, Goal, Partitions, Scope, Work},
             tests::{at, group_in, plan_seen, pod, request, seen, status_in, workload},
         },
     };
@@ -385,7 +385,7 @@ mod tests {
         let KafkaSeen::ForPlan(plan) = &mut observed.kafka else { unreachable!() };
         plan.committed.insert(crate::machine::tests::tp(1), Ok(None));
         plan.access.group_read = None;
-        let topic = Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) };
+        let topic = Entry { scope: Scope::Topic("orders".into()), partitions: Partitions::All, goal: Goal::Offset(10) };
         let request = Request { dry_run: true, work: Work::Entries(vec![topic]), ..request() };
         let status = decide(Ok(&request), &status_in(Phase::Planning), &observed, at(1)).status;
         let first_words: Vec<String> =

@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::machine::{
-        request::{Entry, Goal, Work},
+        request::{Entry, Goal, Partitions, Work},
         tests::{plan_seen, request},
     };
 
@@ -136,7 +136,7 @@ mod tests {
         let mut request = request();
         request.work = Work::Entries(vec![Entry {
             scope: Scope::Topic("orders".into()),
-            partition: None,
+            partitions: Partitions::All,
             goal: Goal::FromGroup("the other".into()),
         }]);
         let missing = |seen: PlanSeen| advice(&request, &KafkaSeen::ForPlan(Box::new(seen))).unwrap_or_default();

@@ -116,9 +116,11 @@ const BOOTSTRAP_SERVERS: &str = "{{or .data.bootstrapServers (index .data \"boot
 /// One entry as a command; `None` where Kafka's tool has no option for it.
 fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
     let Scope::Topic(topic) = &entry.scope else { return None };
-    let topic = match entry.partition {
-        Some(partition) => format!("{topic}:{partition}"),
-        None => topic.clone(),
+    let topic = if entry.partitions.is_all() {
+        topic.clone()
+    } else {
+        let numbers = entry.partitions.numbers(LONGEST_COMMAND)?.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("{topic}:{}", numbers.join(","))
     };
     let target = match &entry.goal {
         Goal::Offset(offset) => format!("--to-offset {offset}"),
@@ -159,27 +161,30 @@ mod tests {
 
     use super::*;
     use crate::machine::{
-        request::Work,
+        request::{Partitions, Work},
         tests::{planned_partition, request},
     };
 
     const REPORT: ReportRef<'_> = ReportRef { namespace: "shop", config_map: "replay-report", compressed: false };
     const BEGIN: &str = "kafka-consumer-groups --bootstrap-server kafka:9092 --group g --reset-offsets";
 
-    fn entry(partition: Option<i32>, goal: Goal) -> Entry {
-        Entry { scope: Scope::Topic("orders".into()), partition, goal }
+    fn entry(partitions: Partitions, goal: Goal) -> Entry {
+        Entry { scope: Scope::Topic("orders".into()), partitions, goal }
     }
 
     #[rstest]
-    #[case::offset(entry(None, Goal::Offset(10)), "--topic orders --to-offset 10 --execute")]
-    #[case::one_partition(entry(Some(3), Goal::Offset(10)), "--topic orders:3 --to-offset 10 --execute")]
+    #[case::offset(entry(Partitions::All, Goal::Offset(10)), "--topic orders --to-offset 10 --execute")]
+    #[case::several(
+        entry(Partitions::These(vec![0..=0, 3..=5]), Goal::Offset(10)), "--topic orders:0,3,4,5 --to-offset 10 --execute"
+    )]
+    #[case::one_partition(entry(Partitions::one(3), Goal::Offset(10)), "--topic orders:3 --to-offset 10 --execute")]
     #[case::time(
-        entry(None, Goal::Timestamp(1_571_812_144_005)),
+        entry(Partitions::All, Goal::Timestamp(1_571_812_144_005)),
         "--topic orders --to-datetime 2019-10-23T06:29:04.005Z --execute"
     )]
-    #[case::earliest(entry(None, Goal::Position(Position::Earliest)), "--topic orders --to-earliest --execute")]
-    #[case::latest(entry(None, Goal::Position(Position::Latest)), "--topic orders --to-latest --execute")]
-    #[case::shift(entry(None, Goal::ShiftBy(-7)), "--topic orders --shift-by -7 --execute")]
+    #[case::earliest(entry(Partitions::All, Goal::Position(Position::Earliest)), "--topic orders --to-earliest --execute")]
+    #[case::latest(entry(Partitions::All, Goal::Position(Position::Latest)), "--topic orders --to-latest --execute")]
+    #[case::shift(entry(Partitions::All, Goal::ShiftBy(-7)), "--topic orders --shift-by -7 --execute")]
     fn an_entry_is_one_command(#[case] entry: Entry, #[case] expected: &str) {
         let request = Request { work: Work::Entries(vec![entry]), ..request() };
         assert_eq!(equivalent_command(&request, &[planned_partition(0)], REPORT), format!("{BEGIN} {expected}"));

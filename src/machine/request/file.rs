@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Goal, Scope, validate::is_topic};
+use super::{Entry, Goal, Partitions, Scope, validate::is_topic};
 use crate::api::MAX_PARTITIONS;
 
 /// How many wrong lines a message names.
@@ -36,8 +36,8 @@ pub fn parse_file(text: &str, group: &str) -> Result<Vec<(usize, Entry)>, String
                         "line {number}: partition {partition} of topic {topic} is in line {first} already; leave one of the two lines out"
                     ));
                 } else {
-                    let (scope, partition) = (Scope::Topic(topic), Some(partition));
-                    entries.push((number, Entry { scope, partition, goal: Goal::Offset(offset) }));
+                    let (scope, partitions) = (Scope::Topic(topic), Partitions::one(partition));
+                    entries.push((number, Entry { scope, partitions, goal: Goal::Offset(offset) }));
                 }
             }
             Err(why) => wrong.push(format!("line {number}: {why}")),
@@ -156,7 +156,7 @@ mod tests {
     fn a_file_is_read_as_kafkas_tool_writes_it(#[case] text: &str) {
         let entry = |partition, offset| Entry {
             scope: Scope::Topic("orders".into()),
-            partition: Some(partition),
+            partitions: Partitions::one(partition),
             goal: Goal::Offset(offset),
         };
         let entries = parse_file(text, "g").map(|lines| lines.into_iter().map(|(_, entry)| entry).collect());

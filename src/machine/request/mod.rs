@@ -3,6 +3,7 @@
 mod error;
 mod file;
 pub mod identity;
+mod partitions;
 mod pattern;
 mod timestamp;
 pub(crate) mod validate;
@@ -17,6 +18,7 @@ use crate::machine::metadata::Metadata;
 pub use error::InvalidSpec;
 pub use file::parse_file;
 use jiff::{SignedDuration, Timestamp};
+pub use partitions::{Partitions, name_range};
 pub use pattern::{Matcher, Pattern, PatternError, Patterns, TooComplex};
 
 /// What one `OffsetReset` asks for.
@@ -90,8 +92,8 @@ pub enum Work {
 pub struct Entry {
     /// The topics.
     pub scope: Scope,
-    /// The partition, or all of them.
-    pub partition: Option<i32>,
+    /// Their partitions.
+    pub partitions: Partitions,
     /// Its goal.
     pub goal: Goal,
 }
@@ -261,7 +263,6 @@ const TOO_LARGE: &str = "the topicPatterns are too large together: compiled they
     Name topics, use fewer or simpler patterns (a repetition such as {100} counts 100 times), or split the reset into several";
 
 fn parse_entry(index: usize, entry: &ResetSpec, pattern: Option<Pattern>, start: Timestamp) -> Result<Entry, InvalidSpec> {
-    let field = |name: &str| format!("resets[{index}].{name}");
     let scope = match (&entry.topic, pattern) {
         (Some(topic), None) => Scope::Topic(topic.clone()),
         (None, Some(pattern)) => Scope::Pattern(pattern),
@@ -269,17 +270,7 @@ fn parse_entry(index: usize, entry: &ResetSpec, pattern: Option<Pattern>, start:
             return Err(InvalidSpec::new(format!("resets[{index}]"), "needs either topic or topicPattern"));
         }
     };
-    let partition = match entry.partition {
-        -1 => None,
-        partition if partition >= 0 => Some(partition),
-        partition => {
-            return Err(InvalidSpec::new(
-                field("partition"),
-                format!("{partition} is neither a partition's number from 0 nor -1 for all partitions"),
-            ));
-        }
-    };
-    Ok(Entry { scope, partition, goal: parse_goal(index, entry, start)? })
+    Ok(Entry { scope, partitions: Partitions::parse(index, entry)?, goal: parse_goal(index, entry, start)? })
 }
 
 fn parse_goal(index: usize, entry: &ResetSpec, start: Timestamp) -> Result<Goal, InvalidSpec> {
@@ -327,22 +318,22 @@ mod tests {
     }
 
     #[rstest]
-    #[case::all_partitions(ResetSpec { offset: Some(10), ..entry(-1) }, Ok((None, Goal::Offset(10))))]
-    #[case::one_partition(ResetSpec { offset: Some(0), ..entry(3) }, Ok((Some(3), Goal::Offset(0))))]
+    #[case::all_partitions(ResetSpec { offset: Some(10), ..entry(-1) }, Ok((Partitions::All, Goal::Offset(10))))]
+    #[case::one_partition(ResetSpec { offset: Some(0), ..entry(3) }, Ok((Partitions::one(3), Goal::Offset(0))))]
     #[case::a_time(
         ResetSpec { timestamp: Some(TimestampSpec::Unix(1_571_812_144)), ..entry(0) },
-        Ok((Some(0), Goal::Timestamp(1_571_812_144_000)))
+        Ok((Partitions::one(0), Goal::Timestamp(1_571_812_144_000)))
     )]
     #[case::a_position(
-        ResetSpec { position: Some(Position::Latest), ..entry(-1) }, Ok((None, Goal::Position(Position::Latest)))
+        ResetSpec { position: Some(Position::Latest), ..entry(-1) }, Ok((Partitions::All, Goal::Position(Position::Latest)))
     )]
-    #[case::back(ResetSpec { shift_by: Some(-5), ..entry(-1) }, Ok((None, Goal::ShiftBy(-5))))]
+    #[case::back(ResetSpec { shift_by: Some(-5), ..entry(-1) }, Ok((Partitions::All, Goal::ShiftBy(-5))))]
     #[case::long_ago(
         ResetSpec { duration: Some(std::time::Duration::from_secs(90).into()), ..entry(-1) },
-        Ok((None, Goal::Timestamp(1_799_999_910_000)))
+        Ok((Partitions::All, Goal::Timestamp(1_799_999_910_000)))
     )]
     #[case::of_another_group(
-        ResetSpec { from_group: Some("h".into()), ..entry(-1) }, Ok((None, Goal::FromGroup("h".into())))
+        ResetSpec { from_group: Some("h".into()), ..entry(-1) }, Ok((Partitions::All, Goal::FromGroup("h".into())))
     )]
     #[case::no_target(entry(0), Err("spec.resets[7]: needs exactly one target"))]
     #[case::two_targets(
@@ -363,10 +354,10 @@ mod tests {
         ResetSpec { topic_pattern: Some("t".into()), offset: Some(1), ..entry(0) },
         Err("spec.resets[7]: needs either topic or topicPattern")
     )]
-    fn an_entry_has_one_scope_and_one_target(#[case] spec: ResetSpec, #[case] expected: Result<(Option<i32>, Goal), &str>) {
+    fn an_entry_has_one_scope_and_one_target(#[case] spec: ResetSpec, #[case] expected: Result<(Partitions, Goal), &str>) {
         let pattern = parse_patterns(std::slice::from_ref(&spec)).unwrap().pop();
         match (parse_entry(7, &spec, pattern, Timestamp::from_second(1_800_000_000).unwrap()), expected) {
-            (Ok(entry), Ok((partition, goal))) => assert_eq!((entry.partition, entry.goal), (partition, goal)),
+            (Ok(entry), Ok((partitions, goal))) => assert_eq!((entry.partitions, entry.goal), (partitions, goal)),
             (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
             (got, expected) => panic!("{got:?} instead of {expected:?}"),
         }

@@ -13,6 +13,10 @@ use crate::api::{
 /// What the name of a group must be.
 const GROUP_NAME: &str = "must be the name of a group, of up to 255 characters, without a NUL character";
 
+/// What partitions must be, beside what the rules say.
+const PARTITIONS: &str =
+    "partitions must have at least one number of a partition, from 0. For all partitions leave the field out";
+
 const DAY: Duration = Duration::from_hours(24);
 
 /// The seconds of Unix time that `notAfter` may have: the years 1971 to 9998 in any zone.
@@ -231,6 +235,14 @@ fn check_entry(entry: &ResetSpec, group: &str) -> Result<(), (&'static str, &'st
     }
     if entry.from_group.as_deref() == Some(group) {
         return Err(("fromGroup", rules::OTHER_GROUP.message));
+    }
+    let numbers = || entry.partitions.iter().flatten();
+    if entry.partitions.as_ref().is_some_and(Vec::is_empty) || numbers().any(|number| *number < 0) {
+        return Err(("partitions", PARTITIONS));
+    }
+    let mut ranges = entry.partition_ranges.iter().flatten();
+    if entry.partition_ranges.as_ref().is_some_and(Vec::is_empty) || ranges.any(|range| range.from < 0 || range.from > range.to) {
+        return Err(("partitionRanges", rules::PARTITION_RANGE.message));
     }
     if entry.duration.is_some_and(|ago| ago.is_negative() || Duration::from(ago).is_zero()) {
         return Err(("duration", rules::DURATION.message));

@@ -15,7 +15,8 @@ use crate::{
 };
 
 fn asking(scope: Scope, partition: Option<i32>, goal: Goal) -> Request {
-    Request { work: Work::Entries(vec![Entry { scope, partition, goal }]), ..request() }
+    let partitions = partition.map_or(Partitions::All, Partitions::one);
+    Request { work: Work::Entries(vec![Entry { scope, partitions, goal }]), ..request() }
 }
 
 fn orders(goal: Goal) -> Request {

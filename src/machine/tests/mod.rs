@@ -27,7 +27,7 @@ use super::{
         GroupType, Hold, KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject,
         ScaledObjectSeen, Seen, TopicPartition, Workload, WorkloadDetails,
     },
-    request::{Entry, Goal, Request, Scope, Work},
+    request::{Entry, Goal, Partitions, Request, Scope, Work},
 };
 use crate::api::{
     HoldStatus, IsolationLevel, OffsetResetStatus, OutOfRange, Outcome, PartitionOutcome, PartitionStatus, Phase, Reason,
@@ -54,7 +54,11 @@ pub(super) fn request() -> Request {
         targets: vec![TargetRef::new("apps/v1", "Deployment", "consumer")],
         kafka: crate::api::KafkaSpec { bootstrap_servers: Some("kafka:9092".into()), ..Default::default() },
         group: "g".into(),
-        work: Work::Entries(vec![Entry { scope: Scope::Topic("orders".into()), partition: None, goal: Goal::Offset(10) }]),
+        work: Work::Entries(vec![Entry {
+            scope: Scope::Topic("orders".into()),
+            partitions: Partitions::All,
+            goal: Goal::Offset(10),
+        }]),
         lines: vec![],
         out_of_range: OutOfRange::Clamp,
         max_replay: None,

@@ -14,7 +14,8 @@ use crate::{
 };
 
 fn entry(topic: &str, partition: Option<i32>, goal: Goal) -> Entry {
-    Entry { scope: Scope::Topic(topic.into()), partition, goal }
+    let partitions = partition.map_or(Partitions::All, Partitions::one);
+    Entry { scope: Scope::Topic(topic.into()), partitions, goal }
 }
 
 fn asking(entries: Vec<Entry>) -> Request {
@@ -97,6 +98,33 @@ fn everything_that_is_wrong_is_said_at_once() {
             "Partition 1 of topic orders is in resets[0] and in resets[1]. Leave such partitions out of one of the two entries, and create \
              the reset under a new name",
         ]
+    );
+}
+
+#[test]
+fn an_entry_may_name_several_partitions_and_each_has_to_exist_once() {
+    let of = |ranges: &[std::ops::RangeInclusive<i32>], goal: Goal| {
+        let partitions = Partitions::These(ranges.to_vec());
+        Entry { partitions, ..entry("orders", None, goal) }
+    };
+    let mut seen = plan_seen();
+    let all: Vec<i32> = (0..12).collect();
+    seen.topics.insert("orders".into(), Ok(all.clone()));
+    seen.bounds = all.iter().map(|partition| (tp(*partition), Ok(Bounds { start: 0, end: 100 }))).collect();
+    let planned = plan(&asking(vec![of(&[0..=0, 3..=3, 5..=7], Goal::Offset(10))]), &seen).unwrap().partitions;
+    assert_eq!(planned.iter().map(|planned| planned.partition).collect::<Vec<_>>(), [0, 3, 5, 6, 7]);
+
+    let refused = |entries: Vec<Entry>| plan(&asking(entries), &seen).unwrap_err().remove(0).message.full();
+    let both = vec![of(&[0..=0, 3..=3], Goal::Offset(1)), of(&[2..=4], Goal::Offset(2))];
+    assert_eq!(
+        refused(both),
+        "Partition 3 of topic orders is in resets[0] and in resets[1]. Leave such partitions out of one of the two entries, and create the \
+         reset under a new name"
+    );
+    assert_eq!(
+        refused(vec![of(&[1..=1, 9..=20, 30..=30], Goal::Offset(1))]),
+        "Topic orders has no partition 12. resets[0] names 12-20 and 30, and the topic has 12, from 0. Correct spec.resets, and create the \
+         reset under a new name"
     );
 }
 

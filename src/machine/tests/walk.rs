@@ -110,7 +110,7 @@ impl World {
     }
 
     fn request(&self) -> Request {
-        let entry = Entry { scope: Scope::Topic("orders".into()), partition: None, goal: self.goal.clone() };
+        let entry = Entry { scope: Scope::Topic("orders".into()), partitions: Partitions::All, goal: self.goal.clone() };
         Request { work: Work::Entries(vec![entry]), ..request() }
     }
 

@@ -9,8 +9,8 @@ use crate::machine::{
     facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, Seen, TopicPartition, Undone},
     metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
-    request::{Entry, Goal, Pattern, Request, Scope, TooComplex, Work},
-    text::{Message, name_partitions, verb},
+    request::{Entry, Goal, Partitions, Pattern, Request, Scope, TooComplex, Work, name_range},
+    text::{Message, list, name_partitions, verb},
     topic_id::is_of_another_topic,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -168,7 +168,7 @@ impl<'a> Expansion<'a> {
 
     fn entry(&mut self, index: usize, entry: &Entry, selected: &Selected<'_>) {
         let wanted = match &entry.scope {
-            Scope::Topic(topic) => self.named(index, topic, entry.partition),
+            Scope::Topic(topic) => self.named(index, topic, &entry.partitions),
             Scope::Pattern(pattern) => self.matching(index, pattern, selected, entry),
         };
         let mut without = vec![];
@@ -176,7 +176,7 @@ impl<'a> Expansion<'a> {
             let goal = match &entry.goal {
                 Goal::FromGroup(source) => match self.of_source(source, &at) {
                     Found::Commit => entry.goal.clone(),
-                    Found::None if entry.partition.is_none() => {
+                    Found::None if entry.partitions.is_all() => {
                         without.push(at);
                         continue;
                     }
@@ -219,21 +219,21 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// One partition of a topic that is named, or all that it has.
-    fn named(&mut self, index: usize, topic: &str, partition: Option<i32>) -> Vec<TopicPartition> {
+    /// The partitions of a topic that is named.
+    fn named(&mut self, index: usize, topic: &str, partitions: &Partitions) -> Vec<TopicPartition> {
         let Some(existing) = self.existing(topic) else { return vec![] };
-        match partition {
-            None => existing.iter().map(|&partition| TopicPartition::new(topic, partition)).collect(),
-            Some(partition) if existing.binary_search(&partition).is_ok() => vec![TopicPartition::new(topic, partition)],
-            Some(partition) => {
-                let has = existing.len();
-                let message = Message::naming([topic], |[topic]| format!("Topic {topic} has no partition {partition}"))
-                    .detail(format!("{} names it, and the topic has {has}, from 0", self.request.place(index)))
-                    .advice(self.correction());
-                self.refuse(Reason::PartitionNotFound, message);
-                vec![]
-            }
+        let missing = partitions.missing(existing);
+        if let Some(first) = missing.first() {
+            let (has, first) = (existing.len(), *first.start());
+            let named = list(&missing.iter().map(name_range).collect::<Vec<_>>());
+            let named = if named == first.to_string() { "it".to_owned() } else { named };
+            let message = Message::naming([topic], |[topic]| format!("Topic {topic} has no partition {first}"))
+                .detail(format!("{} names {named}, and the topic has {has}, from 0", self.request.place(index)))
+                .advice(self.correction());
+            self.refuse(Reason::PartitionNotFound, message);
+            return vec![];
         }
+        partitions.among(existing).into_iter().map(|partition| TopicPartition::new(topic, partition)).collect()
     }
 
     /// The partitions with a commit of the topics that match. Those that do not exist any more are
@@ -248,10 +248,7 @@ impl<'a> Expansion<'a> {
         let (mut wanted, mut gone) = (vec![], vec![]);
         let mut any = false;
         for TopicCommits { topic, partitions } in selected.topics(&entry.goal, pattern) {
-            let candidates = match entry.partition {
-                None => partitions.as_slice(),
-                Some(one) => partitions.binary_search(&one).map_or(&[][..], |found| &partitions[found..=found]),
-            };
+            let candidates = entry.partitions.among(partitions);
             any |= !candidates.is_empty();
             let at = |partition: &i32| TopicPartition::new(*topic, *partition);
             match self.seen.topics.get(*topic) {

@@ -147,7 +147,7 @@ mod tests {
         let pattern = crate::machine::request::Patterns::compile([".*"]).unwrap().remove(0);
         let entry = crate::machine::request::Entry {
             scope: crate::machine::request::Scope::Pattern(pattern),
-            partition: None,
+            partitions: crate::machine::request::Partitions::All,
             goal: crate::machine::request::Goal::Offset(10),
         };
         for name in ["a", "b", "c", "d"] {

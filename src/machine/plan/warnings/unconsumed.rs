@@ -70,12 +70,12 @@ mod tests {
     use super::*;
     use crate::machine::{
         facts::{GroupDescription, GroupState, TopicPartition},
-        request::{Entry, Work},
+        request::{Entry, Partitions, Work},
         tests::{committed, group_in, plan_seen, request},
     };
 
     fn entry(topic: &str, goal: Goal) -> Entry {
-        Entry { scope: Scope::Topic(topic.into()), partition: None, goal }
+        Entry { scope: Scope::Topic(topic.into()), partitions: Partitions::All, goal }
     }
 
     fn topics(names: &[&str]) -> BTreeSet<String> {

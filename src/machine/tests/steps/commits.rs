@@ -205,7 +205,7 @@ fn nothing_to_change_stops_nothing_unless_consumers_may_be_beyond(
     plan.committed = per_partition(&committed(10, "app"));
     plan.bounds = per_partition(&Ok(Bounds { start: 0, end }));
     let goal = position.map_or(Goal::Offset(10), Goal::Position);
-    let entry = Entry { scope: Scope::Topic("orders".into()), partition: None, goal };
+    let entry = Entry { scope: Scope::Topic("orders".into()), partitions: Partitions::All, goal };
     let request = Request { work: Work::Entries(vec![entry]), ..request() };
     let observed = seen(workload, KafkaSeen::ForPlan(Box::new(plan)));
     let decision = decide(Ok(&request), &status_in(Phase::Planning), &observed, at(3));

@@ -92,6 +92,7 @@ fn breaches(schema: &Value, place: &Place, found: &mut Vec<Breach>) {
             ("maximum", _) if value.as_f64() == Some(f64::from(i32::MAX)) => {
                 (json!(1_i64 << 31), format!("should be less than or equal to {}", i32::MAX))
             }
+            ("x-kubernetes-list-type", Some("set")) => (json!([3, 0, 3]), "Duplicate value: 3".into()),
             ("pattern", _) => (json!("../other"), "should match".into()),
             ("minItems", _) => (json!([]), format!("should have at least {value} items")),
             ("maxProperties", _) => {

@@ -78,6 +78,27 @@ async fn each_target_takes_each_partition_where_kafka_would() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_names_several_partitions_each_once() {
+    TestEnv::with(async |stand| {
+        let (topic, group) = (stand.topic().await, unique("several"));
+        stand.commit(&group, &topic, &[(0, 50), (1, 5), (2, 0)]).await;
+        let some = json!([
+            {"topic": topic, "partitions": [2], "partitionRanges": [{"from": 0, "to": 0}], "position": "Latest"},
+            {"topic": topic, "partitions": [1], "offset": 3},
+        ]);
+        succeeded(&stand.run("some", &group, some, json!({})).await);
+        assert_eq!(stand.committed(&group, &topic).await, [Some(100), Some(3), Some(0)]);
+
+        let twice = json!([{"topic": topic, "partitions": [1], "partitionRanges": [{"from": 0, "to": 2}], "offset": 3}]);
+        let refused = stand.run("twice", &group, twice, json!({})).await;
+        let message = ended(&refused, Phase::Failed, Reason::InvalidSpec);
+        assert!(message.contains("partition 1 is in the entry twice"), "{message}");
+        assert_eq!(stand.committed(&group, &topic).await, [Some(100), Some(3), Some(0)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn current_repairs_what_is_out_of_range_and_touches_nothing_else() {
     TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("current"));
