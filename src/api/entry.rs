@@ -71,7 +71,10 @@ pub struct ResetSpec {
     /// Target: a position in the log. Earliest is the first record that is kept, tiered storage
     /// included. Latest is the end, so that only new records are consumed; see isolationLevel.
     /// Current is where the group is, so that only an offset that is out of range changes, after a
-    /// topic was recreated or records have expired.
+    /// topic was recreated or records have expired. None is no position: the committed offset is
+    /// removed, so that consumers that subscribe to the topic start where their auto.offset.reset
+    /// says, and lag is no longer reported for a topic that the group has left. It needs the
+    /// operation Delete on the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = own_description)]
     pub position: Option<Position>,
@@ -109,7 +112,7 @@ pub struct PartitionRange {
     pub to: i32,
 }
 
-/// A position in the log that needs no number.
+/// A position in the log that needs no number, or none.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum Position {
     /// The first record that is kept.
@@ -118,6 +121,8 @@ pub enum Position {
     Latest,
     /// The committed offset, moved into the log's range when it is out of it.
     Current,
+    /// None: the committed offset is removed.
+    None,
 }
 
 fn default_partition() -> i32 {

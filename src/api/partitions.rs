@@ -64,7 +64,8 @@ pub struct PartitionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub before_metadata_base64: Option<ByteString>,
-    /// The position that was requested. Absent when something else was requested.
+    /// The position that was requested; None is the removal of the committed offset. Absent when
+    /// something else was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = own_description)]
     pub requested_position: Option<Position>,
@@ -89,8 +90,9 @@ pub struct PartitionStatus {
     /// computed.
     pub log_end: i64,
     /// The offset to commit; for a partition that is left as it is, the offset that would have been
-    /// committed.
-    pub target_offset: i64,
+    /// committed. Absent when the committed offset is to be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_offset: Option<i64>,
     /// The metadata string to restore together with the offset, which only an undo has; it may be
     /// empty. It is committed only when targetOffset is requestedOffset, because it belongs to that
     /// offset. Every other commit carries the string offset-reset/NAMESPACE/NAME/UID of this
@@ -110,11 +112,13 @@ pub struct PartitionStatus {
     /// before the target is out of range.
     #[serde(default)]
     pub headroom: i64,
-    /// How many records of this partition will be consumed again. Zero without a committed offset.
+    /// How many records of this partition will be consumed again. Zero without a committed offset,
+    /// and where it is removed: the consumers' auto.offset.reset decides then.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub replayed: i64,
     /// How many records of this partition will not be consumed: those from the committed offset to
-    /// the target, or, without one, those from the start of the log to the target.
+    /// the target, or, without one, those from the start of the log to the target. Zero where the
+    /// committed offset is removed: the consumers' auto.offset.reset decides then.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub skipped: i64,
     /// Why the target differs from what was requested; absent when it does not. BelowLogStart and
@@ -123,7 +127,8 @@ pub struct PartitionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = own_description)]
     pub clamped: Option<Clamp>,
-    /// The offset that was read back after the commit. Absent until then.
+    /// The offset that was read back after the commit. Absent until then, and where the committed
+    /// offset was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
     /// The commit that another client made over the offset of the reset, after it was read back.
@@ -131,14 +136,22 @@ pub struct PartitionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwritten: Option<OverwrittenStatus>,
     /// The result for this partition. Planned: not committed. Unconfirmed: a commit was sent and
-    /// its result not read back, so the offset is either before or targetOffset. Reset: committed
-    /// and read back. Failed: not reset, for the reason in message. Skipped: left as it was,
+    /// its result not read back, so the offset is either before or targetOffset. Reset: committed,
+    /// or removed, and read back. Failed: not reset, for the reason in message. Skipped: left as it was,
     /// because its target is out of range and outOfRange is Skip. Unchanged: left as it was,
     /// because the committed offset is the target already.
     pub outcome: PartitionOutcome,
     /// Why the partition failed, with Kafka's own error. Absent when it did not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+impl PartitionStatus {
+    /// Whether the committed offset is to be removed.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        self.requested_position == Some(Position::None)
+    }
 }
 
 /// A commit over the offset of a reset that consumption from that offset does not explain.

@@ -255,7 +255,8 @@ pub struct ConfigMapKeyRef {
 pub struct UndoSpec {
     /// The name of an OffsetReset in this namespace that has committed offsets for the same group.
     /// Each partition that it set goes back to the offset that was committed before, within the
-    /// log's range; a partition that had none is left as it is.
+    /// log's range. Where there was none, the committed offset is removed, which needs the operation
+    /// Delete on the group; without it such a partition is left as it is, and a warning says so.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::UNDO_NAME)]
     pub name: String,

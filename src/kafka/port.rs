@@ -99,6 +99,13 @@ pub trait GroupAdmin: Send + Sync {
     /// is an error of its partition, and is not sent.
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError>;
 
+    /// Removes committed offsets of a group without members (KIP-496, Kafka 2.4). Where there is
+    /// none, that is no error. Needs Delete on the group and Read on the topics.
+    ///
+    /// # Errors
+    /// As those of [`GroupAdmin::commit`].
+    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError>;
+
     /// Removes members from a classic group, as if they had left. Each by its member id, so that a
     /// later incarnation of a static member stays. A member that has left already is not an error.
     /// Needs Read on the group, and Kafka 2.4 or newer.
@@ -107,8 +114,8 @@ pub trait GroupAdmin: Send + Sync {
     /// When a member could not be removed, or when the outcome is unknown.
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError>;
 
-    /// Whether the operator may read the group and the topics, which a commit needs, from the
-    /// operations that the broker reports with their descriptions (KIP-430, Kafka 2.3). Creates
+    /// Whether the operator may read the group and the topics, which a commit needs, and delete
+    /// from the group, which the removal of offsets needs, from the operations that the broker reports with their descriptions (KIP-430, Kafka 2.3). Creates
     /// neither group nor topic. Where the broker refuses the description, reading is refused too,
     /// because the right to read includes the right to describe.
     ///

@@ -96,6 +96,8 @@ pub enum Effect {
     RemoveMembers(Vec<GroupMember>),
     /// Commit these offsets, each with its metadata: usually the marker of this run.
     Commit(Vec<(TopicPartition, Committed)>),
+    /// Remove the committed offsets of these partitions: a commit of nothing, with all that holds for a commit.
+    RemoveOffsets(Vec<TopicPartition>),
     /// Write the outcome into the receipt, or delete the receipt.
     SettleReceipt {
         /// Whether the receipt is kept: something was or may have been committed.
@@ -116,9 +118,9 @@ pub enum Answer {
     Refused(String),
     /// The API server does not let the operator do it, or not yet; the text says why.
     NotAllowed(String),
-    /// A commit was answered, for each partition.
+    /// A commit or a removal of offsets was answered, for each partition.
     Committed(PerPartition<()>),
-    /// A commit failed as a whole: unless the broker refused it, something may have been committed.
+    /// A commit or a removal failed as a whole: unless the broker refused it, something may have been committed.
     CommitFailed(KafkaError),
 }
 

@@ -53,6 +53,7 @@ use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
 pub use decision::{Answer, Decision, Effect, Note};
 pub use limits::MAX_REHOLDS;
+pub(crate) use phases::consumption::is_looked_at;
 pub use phases::{
     draining::pause,
     finished::{expiry, needs_a_look, needs_offsets, until_expiry},
@@ -211,8 +212,11 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
     }
     pass.status.not_allowed_since = None;
     match (effect, answer) {
-        (Effect::Commit(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
-        (Effect::Commit(offsets), Answer::CommitFailed(error)) => resetting::commit_failed(pass, offsets, error),
+        (Effect::Commit(_) | Effect::RemoveOffsets(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
+        (Effect::Commit(offsets), Answer::CommitFailed(error)) => {
+            resetting::commit_failed(pass, offsets.iter().map(|(at, _)| at), error)
+        }
+        (Effect::RemoveOffsets(removed), Answer::CommitFailed(error)) => resetting::commit_failed(pass, removed.iter(), error),
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
             ActionKind::Stop
@@ -253,6 +257,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
             | Effect::Resume { .. }
             | Effect::RemoveMembers(_)
             | Effect::Commit(_)
+            | Effect::RemoveOffsets(_)
             | Effect::SettleReceipt { .. },
             Answer::Done
             | Answer::Overridden(_)

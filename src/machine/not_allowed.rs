@@ -38,7 +38,8 @@ impl Pass<'_> {
             | Effect::Delete
             | Effect::Resume { .. }
             | Effect::RemoveMembers(_)
-            | Effect::Commit(_) => false,
+            | Effect::Commit(_)
+            | Effect::RemoveOffsets(_) => false,
         };
         waits && self.status.not_allowed_since.is_some() && self.was_just_tried(kind, NOT_ALLOWED_RETRY)
     }

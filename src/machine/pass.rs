@@ -269,6 +269,7 @@ impl<'a> Pass<'a> {
             }
             Effect::RemoveMembers(members) => Some((ActionKind::RemoveMembers, format!("{} members", members.len()))),
             Effect::Commit(offsets) => Some((ActionKind::Commit, format!("{} partitions", offsets.len()))),
+            Effect::RemoveOffsets(removed) => Some((ActionKind::Commit, format!("no offset for {} partitions", removed.len()))),
         };
         if let Some((kind, _)) = &fence
             && self.was_just_not_allowed(&effect, *kind)

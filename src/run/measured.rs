@@ -107,6 +107,10 @@ impl GroupAdmin for MeasuredClient {
         measured(&self.metrics, "commit", self.client.commit(group, offsets)).await
     }
 
+    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
+        measured(&self.metrics, "delete_offsets", self.client.delete_offsets(group, partitions)).await
+    }
+
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         measured(&self.metrics, "remove_members", self.client.remove_members(group, members)).await
     }

@@ -54,6 +54,9 @@ pub struct GoalArgs {
     /// To where the group is, so that only offsets that are out of range change.
     #[arg(long, group = "goal")]
     pub to_current: bool,
+    /// To no offset: the committed offsets are removed, and consumers start where their auto.offset.reset says.
+    #[arg(long, group = "goal")]
+    pub delete_offsets: bool,
     /// To this offset.
     #[arg(long, group = "goal", value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
     pub to_offset: Option<i64>,

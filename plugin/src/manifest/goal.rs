@@ -114,6 +114,7 @@ fn target(goal: &GoalArgs) -> (&'static str, Value) {
         ("shiftBy", goal.shift_by.map(|by| json!(by))),
         ("fromGroup", goal.from_group.clone().map(Value::String)),
         ("position", goal.to_earliest.then_some(json!("Earliest"))),
+        ("position", goal.delete_offsets.then_some(json!("None"))),
         ("position", goal.to_latest.then_some(json!("Latest"))),
     ];
     let found = given.into_iter().find_map(|(field, value)| Some((field, value?)));

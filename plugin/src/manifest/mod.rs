@@ -203,6 +203,7 @@ mod tests {
         "--topic t:7,0-3,5 --to-latest",
         json!([{"topic": "t", "partitions": [5, 7], "partitionRanges": [{"from": 0, "to": 3}], "position": "Latest"}])
     )]
+    #[case::none("--topic t:1 --delete-offsets", json!([{"topic": "t", "partition": 1, "position": "None"}]))]
     #[case::current("--all-topics --to-current", json!([{"topicPattern": ".*", "position": "Current"}]))]
     #[case::offset("--topic a --topic b:1 --to-offset 7", json!([{"topic": "a", "offset": 7}, {"topic": "b", "partition": 1, "offset": 7}]))]
     #[case::datetime("--topic t --to-datetime 2026-11-24T19:00:00+01:00", json!([{"topic": "t", "timestamp": "2026-11-24T18:00:00Z"}]))]

@@ -72,7 +72,7 @@ fn refused(reset: &OffsetReset) -> Option<Line> {
 fn chosen(partitions: &[PartitionStatus], which: Option<Which>) -> Vec<&PartitionStatus> {
     let is_shown = |partition: &&PartitionStatus| match which {
         None | Some(Which::All) => true,
-        Some(Which::Changed) => partition.before != Some(partition.target_offset),
+        Some(Which::Changed) => partition.before != partition.target_offset,
         Some(Which::Clamped) => partition.clamped.is_some(),
         Some(Which::Failed) => partition.outcome == PartitionOutcome::Failed,
     };
@@ -89,7 +89,7 @@ fn by_partition(partitions: &[&PartitionStatus], zone: &TimeZone) -> Vec<Line> {
             partition.topic.clone(),
             partition.partition.to_string(),
             partition.before.map_or("none".to_owned(), count),
-            count(partition.target_offset),
+            partition.target_offset.map_or("none".to_owned(), count),
             of.unwrap_or_else(|| "-".to_owned()),
             or_dash(partition.replayed),
             or_dash(partition.skipped),
@@ -102,7 +102,7 @@ fn by_partition(partitions: &[&PartitionStatus], zone: &TimeZone) -> Vec<Line> {
 fn by_topic(partitions: &[&PartitionStatus]) -> Vec<Line> {
     let mut table = Table::new(&["TOPIC", ">PARTS", ">LOWEST TARGET", ">HIGHEST TARGET", ">REPLAY", ">SKIP", "NOTE"]);
     for topic in partitions.chunk_by(|a, b| a.topic == b.topic) {
-        let targets = || topic.iter().map(|partition| partition.target_offset);
+        let targets = || topic.iter().filter_map(|partition| partition.target_offset);
         let clamped = topic.iter().filter(|partition| partition.clamped.is_some()).count();
         let failed = topic.iter().filter(|partition| partition.outcome == PartitionOutcome::Failed).count();
         let notes = [(clamped, "moved into range"), (failed, "failed")];
@@ -111,8 +111,8 @@ fn by_topic(partitions: &[&PartitionStatus]) -> Vec<Line> {
         table.row([
             topic[0].topic.clone(),
             topic.len().to_string(),
-            count(targets().min().unwrap_or_default()),
-            count(targets().max().unwrap_or_default()),
+            targets().min().map_or("none".to_owned(), count),
+            targets().max().map_or("none".to_owned(), count),
             or_dash(topic.iter().map(|partition| partition.replayed).sum()),
             or_dash(topic.iter().map(|partition| partition.skipped).sum()),
             notes.join(", "),
@@ -126,7 +126,7 @@ fn by_topic(partitions: &[&PartitionStatus]) -> Vec<Line> {
 /// What is special about a partition.
 fn note(partition: &PartitionStatus) -> String {
     let mut notes = vec![];
-    let stays = partition.before == Some(partition.target_offset);
+    let stays = partition.before == partition.target_offset;
     match partition.clamped.filter(|_| !stays) {
         Some(Clamp::BelowLogStart) => notes.push("offset deleted: first record".to_owned()),
         Some(Clamp::AboveLogEnd) => notes.push("beyond the log: its end".to_owned()),
@@ -141,7 +141,7 @@ fn note(partition: &PartitionStatus) -> String {
         PartitionOutcome::Skipped => notes.push("left as it is".to_owned()),
         PartitionOutcome::Unconfirmed => notes.push("commit not confirmed".to_owned()),
         PartitionOutcome::Unchanged => notes.push("already there".to_owned()),
-        PartitionOutcome::Planned | PartitionOutcome::Reset if partition.before == Some(partition.target_offset) => {
+        PartitionOutcome::Planned | PartitionOutcome::Reset if partition.before == partition.target_offset => {
             notes.push("already there".to_owned());
         }
         PartitionOutcome::Planned | PartitionOutcome::Reset => {}

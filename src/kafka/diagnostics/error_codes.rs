@@ -30,8 +30,9 @@ pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
         // Loading, not available, on another broker; librdkafka waits for one.
         14..=16 | -180 => KafkaErrorKind::Coordinator,
         // ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, FENCED
-        // and STALE_MEMBER_EPOCH: they all mean that the group has members.
-        22 | 25 | 27 | 82 | 110 | 113 => KafkaErrorKind::UnknownMember,
+        // and STALE_MEMBER_EPOCH; and for the removal of offsets NON_EMPTY_GROUP and
+        // GROUP_SUBSCRIBED_TO_TOPIC: they all mean that the group has members.
+        22 | 25 | 27 | 68 | 82 | 86 | 110 | 113 => KafkaErrorKind::UnknownMember,
         29..=31 => KafkaErrorKind::Authorization,
         33 | 34 | 58 | NOT_AUTHENTICATED => KafkaErrorKind::Authentication,
         43 => KafkaErrorKind::UnsupportedForMessageFormat,
@@ -168,6 +169,8 @@ mod tests {
     #[case::waiting_for_a_coordinator(-180, KafkaErrorKind::Coordinator, true)]
     #[case::rebalancing(27, KafkaErrorKind::UnknownMember, true)]
     #[case::stale_epoch(113, KafkaErrorKind::UnknownMember, true)]
+    #[case::non_empty_group(68, KafkaErrorKind::UnknownMember, true)]
+    #[case::group_subscribed_to_topic(86, KafkaErrorKind::UnknownMember, true)]
     #[case::illegal_generation(22, KafkaErrorKind::UnknownMember, true)]
     #[case::unknown_member(25, KafkaErrorKind::UnknownMember, true)]
     #[case::topic_not_authorized(29, KafkaErrorKind::Authorization, false)]

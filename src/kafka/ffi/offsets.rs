@@ -248,6 +248,38 @@ pub(in crate::kafka) fn alter(
     }
 }
 
+/// Removes committed offsets of a group, with an answer per partition.
+pub(in crate::kafka) fn delete(
+    handle: Handle,
+    group: &str,
+    partitions: &[TopicPartition],
+    limit: Duration,
+) -> Result<Answers<()>, RawError> {
+    let call = Call::new(handle, limit)?;
+    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS, limit)?;
+    let list = Partitions::plain(partitions)?;
+    let name = c_string(group)?;
+    // SAFETY: both are valid during the call, which copies them.
+    let request = unsafe { sys::rd_kafka_DeleteConsumerGroupOffsets_new(name.as_ptr(), list.0.get()) };
+    let request = Owned::new(request, sys::rd_kafka_DeleteConsumerGroupOffsets_destroy)?;
+    let mut requests = [request.get()];
+    // SAFETY: every pointer is valid during the call, which copies what it needs.
+    unsafe { sys::rd_kafka_DeleteConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
+    let event = call.answer()?;
+    let mut count = 0;
+    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
+    // function.
+    unsafe {
+        let result = sys::rd_kafka_event_DeleteConsumerGroupOffsets_result(event.get());
+        if result.is_null() {
+            return Err(RawError::invalid("the answer belongs to another request"));
+        }
+        let groups = sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
+        // librdkafka returns only the partitions of the broker's answer.
+        group_answers(groups, count, |_| ())
+    }
+}
+
 /// The answers for the one group of the request.
 ///
 /// # Safety

@@ -16,7 +16,7 @@ pub(super) const PARTITIONS_PER_READ: usize = 400;
 
 /// Partitions per commit, for the same reason. Higher, because each commit is one append on the
 /// broker.
-const PARTITIONS_PER_COMMIT: usize = 2_000;
+pub(super) const PARTITIONS_PER_COMMIT: usize = 2_000;
 
 /// Bytes per commit. The broker appends a commit as one batch of at most 1 MB, and refuses a larger
 /// one as a whole.

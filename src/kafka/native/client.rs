@@ -4,15 +4,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
-use rdkafka::consumer::Consumer;
 
 use super::{
-    authorized_operations,
+    authorized_operations::{self, DELETE, READ},
     batches::{self, Batch, PARTITIONS_PER_READ},
+    commit::{REQUEST_LIMIT, about, commit, delete, handle, without_coordinator_error},
     describe_group::{self, Described},
     list_offsets::list_offsets,
     other_group_types::OtherType,
@@ -22,7 +21,7 @@ use crate::{
     kafka::{
         connection::Connection,
         diagnostics::error_codes,
-        ffi::{self, Answers, Handle, Isolation, RawError},
+        ffi::{self, Isolation, RawError},
         listed_groups,
         port::{Allowance, GroupAdmin},
         remove_members,
@@ -32,23 +31,14 @@ use crate::{
     },
 };
 
-/// The time limit of a request.
-const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-
 /// The most committed offsets of a group, in all topics: each takes some 200 bytes in the operator.
 const MAX_COMMITTED: usize = 300_000;
-
-/// A commit is not sent when less time than this remains for it.
-const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
 
 /// `ListOffsets`' timestamp for the log start offset.
 const EARLIEST: i64 = -2;
 
 /// `ListOffsets`' timestamp for the end of the log.
 const LATEST: i64 = -1;
-
-/// librdkafka's code for a timeout.
-const TIMED_OUT: i32 = -185;
 
 /// A client in this process, for every group of a cluster.
 pub(in crate::kafka) struct Client {
@@ -121,70 +111,6 @@ impl Drop for Client {
 
 fn closing() -> KafkaError {
     KafkaError::new(KafkaErrorKind::Unreachable, "the client is being closed")
-}
-
-fn handle(native: &Native) -> Handle {
-    Handle::new(native.client().native_ptr())
-}
-
-fn about(group: &str) -> String {
-    format!("group {group}")
-}
-
-fn without_coordinator_error<T>(answers: &Answers<T>) -> bool {
-    coordinator_error(answers).is_none()
-}
-
-fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
-    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|raw| error_codes::is_coordinator(raw))
-}
-
-/// Commits chunk by chunk. Once a chunk has no answer, or the coordinator did not accept it after
-/// all attempts, the chunks after it are not sent: the consumers wait at zero meanwhile.
-///
-/// Every request first checks whether it is still allowed, and for how long; that is its time
-/// limit. librdkafka uses the same clock, so a request that waits in librdkafka for a coordinator
-/// or a connection while the process is frozen times out unsent.
-fn commit(
-    session: &Session,
-    allowance: &Allowance,
-    group: &str,
-    offsets: &[(TopicPartition, Committed)],
-) -> Result<PerPartition<()>, KafkaError> {
-    let mut answers: PerPartition<()> = BTreeMap::new();
-    let mut stopped_by: Option<KafkaError> = None;
-    for chunk in batches::commit_chunks(group, offsets) {
-        let asked = || chunk.iter().map(|(at, _)| at);
-        if let Some(earlier) = &stopped_by {
-            let message = format!("not sent, because an earlier part of the commit failed: {}", earlier.message);
-            let error = KafkaError::new(earlier.kind, message);
-            answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
-            continue;
-        }
-        // Sent again after a coordinator's error: writing the same offsets twice changes nothing.
-        let ask = |native: &Native| match allowance() {
-            left if left < SHORTEST_COMMIT => Err(RawError {
-                code: TIMED_OUT,
-                text: "not sent: this operator can no longer be sure that it is the leader".into(),
-            }),
-            left => ffi::alter(handle(native), group, chunk, left.min(REQUEST_LIMIT)),
-        };
-        match session.with_coordinator(group, ask, without_coordinator_error) {
-            Ok(found) => {
-                stopped_by = coordinator_error(&found).map(|raw| error_codes::error(raw, &about(group)));
-                answers.extend(batches::complete(asked(), found));
-            }
-            Err(raw) => {
-                let error = error_codes::error(&raw, &about(group));
-                if answers.is_empty() {
-                    return Err(error);
-                }
-                answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
-                stopped_by = error_codes::outcome_unknown(error.kind).then_some(error);
-            }
-        }
-    }
-    Ok(answers)
 }
 
 #[async_trait]
@@ -357,6 +283,20 @@ impl GroupAdmin for Client {
         Ok(answered)
     }
 
+    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
+        let Batch { asked, mut answered } = Batch::new(partitions.iter().map(|at| (at.clone(), ())), |()| None);
+        if asked.is_empty() {
+            return Ok(answered);
+        }
+        let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
+        let deleted = self.blocking(move |session| {
+            batches::possible_group(&group).map_err(|raw| error_codes::error(&raw, &about(&group)))?;
+            delete(session, &allowance, &group, &asked.into_keys().collect::<Vec<_>>())
+        });
+        answered.extend(deleted.await?);
+        Ok(answered)
+    }
+
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         let session = self.session.as_ref().ok_or_else(closing)?;
         let token = session.token().await.map_err(|raw| error_codes::error(&raw, &about(group)))?;
@@ -374,19 +314,23 @@ impl GroupAdmin for Client {
             let in_context = |raw: RawError| error_codes::error(&raw, &about(&group));
             let ask = |native: &Native| ffi::group_operations(handle(native), &group, REQUEST_LIMIT);
             batches::possible_group(&group).map_err(in_context)?;
-            let group_read =
-                authorized_operations::may_read(session.with_coordinator(&group, ask, |_| true)).map_err(in_context)?;
+            let of_group = authorized_operations::may(session.with_coordinator(&group, ask, |_| true), [READ, DELETE])
+                .map_err(in_context)?;
             let possible: Vec<&str> =
                 topics_read.keys().map(String::as_str).filter(|topic| batches::impossible_topic(topic).is_none()).collect();
             if !possible.is_empty() {
                 let in_context = |raw: RawError| error_codes::error(&raw, "topics");
                 let ask = |native: &Native| ffi::topic_operations(handle(native), &possible, REQUEST_LIMIT);
                 for (topic, answer) in session.ask(None, ask).map_err(in_context)? {
-                    let may_read = authorized_operations::may_read(answer).map_err(in_context)?;
-                    topics_read.entry(topic).and_modify(|known| *known = may_read);
+                    let may_read = authorized_operations::may(answer, [READ]).map_err(in_context)?;
+                    topics_read.entry(topic).and_modify(|known| *known = may_read.map(|[read]| read));
                 }
             }
-            Ok(Access { group_read, topics_read })
+            Ok(Access {
+                group_read: of_group.map(|[read, _]| read),
+                group_delete: of_group.map(|[_, delete]| delete),
+                topics_read,
+            })
         })
         .await
     }

@@ -3,6 +3,7 @@
 mod authorized_operations;
 pub(super) mod batches;
 pub(super) mod client;
+mod commit;
 mod describe_group;
 mod list_offsets;
 mod other_group_types;

@@ -61,7 +61,8 @@ impl SubprocessAdmin {
     async fn ask<T>(&self, mut call: Call, result: fn(Reply) -> Option<T>) -> Result<T, KafkaError> {
         // The semaphore is never closed.
         let _call = self.calls.acquire().await;
-        let (limit, doing, is_commit) = (call.limit(), call.doing(), matches!(call, Call::Commit { .. }));
+        let (limit, doing, is_commit) =
+            (call.limit(), call.doing(), matches!(call, Call::Commit { .. } | Call::DeleteOffsets { .. }));
         let renew = if is_commit { RENEW_ALLOWANCE } else { Duration::MAX };
         let (process, mut reply) = loop {
             let process = self.process().await?;
@@ -180,6 +181,11 @@ impl GroupAdmin for SubprocessAdmin {
         self.ask_each(call, offsets.iter().map(|(at, _)| at), Reply::commit).await
     }
 
+    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
+        let call = Call::DeleteOffsets { group: group.to_owned(), partitions: partitions.to_vec() };
+        self.ask_each(call, partitions.iter(), Reply::delete_offsets).await
+    }
+
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         let call = Call::RemoveMembers { group: group.to_owned(), members: members.to_vec() };
         self.ask(call, Reply::remove_members).await
@@ -187,10 +193,10 @@ impl GroupAdmin for SubprocessAdmin {
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
         let call = Call::Access { group: group.to_owned(), topics: topics.to_vec() };
-        let Access { group_read, topics_read } = self.ask(call, Reply::access).await?;
+        let Access { group_read, group_delete, topics_read } = self.ask(call, Reply::access).await?;
         // Only the topics of the call.
         let topics_read = topics.iter().map(|topic| (topic.clone(), topics_read.get(topic).copied().flatten()));
-        Ok(Access { group_read, topics_read: topics_read.collect() })
+        Ok(Access { group_read, group_delete, topics_read: topics_read.collect() })
     }
 
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {

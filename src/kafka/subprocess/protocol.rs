@@ -39,7 +39,7 @@ pub(super) enum Request {
         /// The number of the call, and of its response.
         number: u64,
         call: Call,
-        /// For a commit: until when it may be under way, see [`until`].
+        /// For a commit or a removal of offsets: until when it may be under way, see [`until`].
         allowed_until: Option<u64>,
     },
     /// Until when commits may be under way, see [`until`]. The latest time counts, even when it is
@@ -109,6 +109,8 @@ calls! {
     all_committed AllCommitted(group: str)
         -> #[serde(with = "pairs")] PerPartition<Option<Committed>>, "reading committed offsets";
     commit Commit(group: str, offsets: [(TopicPartition, Committed)]) -> #[serde(with = "pairs")] PerPartition<()>, "committing";
+    delete_offsets DeleteOffsets(group: str, partitions: [TopicPartition])
+        -> #[serde(with = "pairs")] PerPartition<()>, "removing committed offsets";
     remove_members RemoveMembers(group: str, members: [GroupMember]) -> (), "removing members from the group";
     access Access(group: str, topics: [String]) -> Access, "reading the allowed operations";
     topic_ids TopicIds(topics: [String]) -> BTreeMap<String, String>, "reading the topics' ids";
@@ -120,6 +122,7 @@ impl Call {
     pub fn limit(&self) -> Duration {
         let parts = match self {
             Self::Commit { offsets, .. } => offsets.len() / 1_000,
+            Self::DeleteOffsets { partitions, .. } => partitions.len() / 1_000,
             _ => 0,
         };
         Duration::from_mins(2) + Duration::from_secs(20) * u32::try_from(parts).unwrap_or(0)

@@ -250,7 +250,7 @@ mod tests {
             matched_timestamp: None,
             log_start: 0,
             log_end: 1 << 40,
-            target_offset: i64::from(partition) * 7907,
+            target_offset: Some(i64::from(partition) * 7907),
             headroom: 10,
             replayed: 40,
             skipped: 0,

@@ -232,12 +232,15 @@ impl KafkaError {
 /// An answer per partition: every partition that was asked about is a key.
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
 
-/// Whether the operator may read a group and topics, as a commit needs (KIP-430). `None` where the
+/// Whether the operator may read a group and topics, as a commit needs, and delete from the group (KIP-430). `None` where the
 /// broker does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// The group. Kafka (measured: 4.3.1) reports it even for a group that does not exist yet.
     pub group_read: Option<bool>,
+    /// Whether committed offsets of the group may be removed.
+    #[serde(default)]
+    pub group_delete: Option<bool>,
     /// Each topic that was asked about. `None` even for a topic that does not exist.
     pub topics_read: BTreeMap<String, Option<bool>>,
 }

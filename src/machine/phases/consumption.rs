@@ -28,12 +28,21 @@ const NAMED: usize = 5;
 /// Begins to look at the offsets, when any was reset. Returns whether it does.
 pub(super) fn begin(pass: &mut Pass<'_>, deadline: Timestamp) -> bool {
     let cancelled = pass.status.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Cancelled);
-    if cancelled || pass.totals().reset == 0 {
+    let status = &pass.status;
+    // The report of a large plan can be lost.
+    let any = status.partitions_omitted > 0 || status.partitions.iter().any(is_looked_at);
+    if cancelled || pass.totals().reset == 0 || !any {
         return false;
     }
     let message = format!("The group has not consumed from the offsets yet; it should have by {}", clock(&MicroTime(deadline)));
     pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
     true
+}
+
+/// Whether the offset of a partition shows that the group consumes from it. Where an offset was removed, nothing is to be shown: most
+/// likely the group has left the topic.
+pub(crate) fn is_looked_at(partition: &PartitionStatus) -> bool {
+    partition.outcome == PartitionOutcome::Reset && partition.target_offset.is_some()
 }
 
 /// Whether the offsets have to be read again.
@@ -137,7 +146,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
     }
     let may_have_run = late || counts.first_member_time.is_some() || consumers_may_have_run(pass, request);
     let mut waiting = vec![];
-    for partition in pass.status.partitions.iter_mut().filter(|partition| partition.outcome == PartitionOutcome::Reset) {
+    for partition in pass.status.partitions.iter_mut().filter(|partition| is_looked_at(partition)) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
         let committed = seen.committed.get(&at).and_then(|answer| answer.as_ref().ok()).map(Option::as_ref);
         let bounds = seen.bounds.get(&at).and_then(|answer| answer.as_ref().ok());
@@ -174,7 +183,7 @@ fn judge(partition: &PartitionStatus, offset: Option<i64>, bounds: Option<&Bound
     if let Some(overwritten) = &partition.overwritten {
         return Standing::Overwritten(overwritten.evidence);
     }
-    let target = partition.target_offset;
+    let Some(target) = partition.target_offset else { return Standing::WithoutRecords };
     match offset {
         None => Standing::Overwritten(OverwriteEvidence::Deleted),
         // Consumers do not go back by themselves.
@@ -238,7 +247,7 @@ fn overwritten(status: &OffsetResetStatus) -> Message {
 }
 
 fn describe(partition: &PartitionStatus, found: &OverwrittenStatus) -> String {
-    let (topic, number, target) = (&partition.topic, partition.partition, partition.target_offset);
+    let (topic, number, target) = (&partition.topic, partition.partition, partition.target_offset.unwrap_or_default());
     let before =
         if found.offset.is_some() && found.offset == partition.before { "the offset from before the reset, " } else { "" };
     let how = match (&found.offset_reset, found.evidence) {

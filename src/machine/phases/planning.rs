@@ -133,7 +133,7 @@ fn may_have_moved_on(pass: &Pass<'_>, seen: &PlanSeen) -> bool {
     let stands = |planned: &PartitionStatus| {
         planned.outcome != PartitionOutcome::Unchanged
             || planned.requested_position == Some(Position::Current)
-            || planned.target_offset >= planned.log_end
+            || planned.target_offset.is_some_and(|target| target >= planned.log_end)
     };
     // A pod without an address has no container that could have consumed.
     let runs = |pod: &&Pod| !pod.terminated && !pod.ips.is_empty();

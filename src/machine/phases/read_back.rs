@@ -37,20 +37,31 @@ pub(super) struct Attempts {
     pub may_have_landed: i32,
 }
 
+/// What is to be done to the committed offset of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Commit this.
+    Commit(Committed),
+    /// Remove it.
+    Remove,
+}
+
 /// Reads one partition back; what is to be committed, within the current bounds, when it is not as
 /// planned.
 ///
 /// A commit carries the marker of this run, which proves in Kafka that the run has set the offset;
 /// or, for an undo, the metadata that is restored. Then offset and metadata as wanted are the proof.
+/// Where the offset is removed, nothing remains that could carry a marker: that there is none is the
+/// proof.
 pub(super) fn read_back<'a>(
     partition: &mut PartitionStatus,
     at: &TopicPartition,
     request: &Request,
     attempts: Attempts,
     seen: &'a CommitSeen,
-) -> Result<Option<Committed>, Trouble<'a>> {
+) -> Result<Option<Change>, Trouble<'a>> {
     let found = answered(&seen.committed, at)?.as_ref();
-    let offset_stands = found.is_some_and(|found| found.offset == partition.target_offset);
+    let offset_stands = found.map(|found| found.offset) == partition.target_offset;
     let restored = metadata::to_restore(partition);
     if partition.outcome == PartitionOutcome::Unchanged {
         let metadata_stands = restored.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.metadata == *wanted));
@@ -60,12 +71,12 @@ pub(super) fn read_back<'a>(
     }
     // What an undo restores has to stand as it is; only where nothing helps, the offset has to do.
     let enough = if restored.is_some() { MAX_COMMITS } else { WITHOUT_MARKER };
-    let metadata_stands = found.is_some_and(|found| found.metadata == wanted(partition, request));
+    let metadata_stands = found.map_or(partition.is_removal(), |found| found.metadata == wanted(partition, request));
     let without_metadata = offset_stands && !metadata_stands && attempts.may_have_landed >= enough;
     if Guard::ReadBack.allows(offset_stands && (metadata_stands || without_metadata)) {
         partition.metadata_not_stored |= without_metadata;
         partition.outcome = PartitionOutcome::Reset;
-        partition.after = Some(partition.target_offset);
+        partition.after = partition.target_offset;
         partition.message = None;
         return Ok(None);
     }
@@ -91,20 +102,28 @@ pub(super) fn read_back<'a>(
         return Ok(None);
     }
     let planned = partition.target_offset;
-    if plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?) && request.out_of_range != OutOfRange::Clamp {
+    if partition.target_offset.is_some()
+        && plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?)
+        && request.out_of_range != OutOfRange::Clamp
+    {
         let policy = if request.out_of_range == OutOfRange::Fail { "Fail" } else { "Skip" };
+        let planned = planned.unwrap_or_default();
         return Err(Trouble::Refused(format!(
             "{planned} is out of range since the plan became final, and outOfRange is {policy}"
         )));
     }
-    Ok(Some(Committed { offset: partition.target_offset, metadata: wanted(partition, request) }))
+    let commit = |offset| Change::Commit(Committed { offset, metadata: wanted(partition, request) });
+    Ok(Some(partition.target_offset.map_or(Change::Remove, commit)))
 }
 
 /// Whether a partition stands as planned, offset and metadata, by this answer: then nothing else has to be known of it.
 #[must_use]
 pub fn stands(planned: &PartitionStatus, request: &Request, answer: Option<&Result<Option<Committed>, KafkaError>>) -> bool {
-    let Some(Ok(Some(found))) = answer else { return false };
-    found.offset == planned.target_offset && found.metadata == wanted(planned, request)
+    match answer {
+        Some(Ok(Some(found))) => Some(found.offset) == planned.target_offset && found.metadata == wanted(planned, request),
+        Some(Ok(None)) => planned.is_removal(),
+        Some(Err(_)) | None => false,
+    }
 }
 
 /// Whether a commit has landed as planned, by what Kafka has answered: the group is empty, and every partition stands. Then

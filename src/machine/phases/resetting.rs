@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::read_back::{Attempts, RETRY, Trouble, answered, is_read_back, read_back};
+use super::read_back::{Attempts, Change, RETRY, Trouble, answered, is_read_back, read_back};
 use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
 use crate::machine::{
     decision::{Decision, Effect},
-    facts::{CommitSeen, Committed, Denial, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
+    facts::{CommitSeen, Denial, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
     guards::Guard,
     limits::{NOT_ALLOWED, NOT_ALLOWED_RETRY},
     pass::Pass,
@@ -157,7 +157,7 @@ fn settle<'a>(
 
 /// Reads back, and commits the partitions that are not as planned.
 fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
-    let mut offsets = vec![];
+    let (mut offsets, mut removed) = (vec![], vec![]);
     let mut waits_for = None;
     let attempts = Attempts { sent: pass.status.commits, may_have_landed: pass.status.commits - pass.status.commits_refused };
     let is_read_back = |planned: &&mut PartitionStatus| match planned.outcome {
@@ -170,7 +170,8 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
         let at = TopicPartition::new(&partition.topic, partition.partition);
         match read_back(partition, &at, request, attempts, seen) {
             Ok(None) => {}
-            Ok(Some(wanted)) => {
+            Ok(Some(Change::Remove)) => removed.push(at),
+            Ok(Some(Change::Commit(wanted))) => {
                 // Recorded before it is sent: from here on the status must not say that nothing was
                 // committed.
                 partition.outcome = PartitionOutcome::Unconfirmed;
@@ -184,6 +185,16 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     if !offsets.is_empty() {
         pass.status.commits += 1;
         return pass.act(Effect::Commit(offsets));
+    }
+    if !removed.is_empty() {
+        let sent: BTreeSet<(&str, i32)> = removed.iter().map(|at| (at.topic.as_str(), at.partition)).collect();
+        for partition in &mut pass.status.partitions {
+            if sent.contains(&(partition.topic.as_str(), partition.partition)) {
+                partition.outcome = PartitionOutcome::Unconfirmed;
+            }
+        }
+        pass.status.commits += 1;
+        return pass.act(Effect::RemoveOffsets(removed));
     }
     if let Some(unread) = waits_for {
         return unread.wait(pass, request, "Reading the committed offsets back");
@@ -224,8 +235,21 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
             count(many, "partition", "partitions")
         ),
     };
+    let removals =
+        pass.status.partitions.iter().filter(|planned| planned.outcome == PartitionOutcome::Reset && planned.is_removal());
+    let removals = i64::try_from(removals.count()).unwrap_or(i64::MAX);
+    let removed = if removals > 0 {
+        format!("{} removed", count(removals, "committed offset was", "committed offsets were"))
+    } else {
+        String::new()
+    };
     if totals.failed == 0 {
-        let message = format!("{} committed and read back", count(totals.reset, "offset was", "offsets were"));
+        let committed = format!("{} committed", count(totals.reset - removals, "offset was", "offsets were"));
+        let message = match (totals.reset == removals, removals) {
+            (true, _) => format!("{removed}, and none was read back"),
+            (false, 0) => format!("{committed} and read back"),
+            (false, _) => format!("{committed} and {removed}, as read back"),
+        };
         pass.condition(ConditionType::OffsetsReset, Some(true), Reason::OffsetsVerified, &message);
         pass.note(false, Reason::OffsetsVerified, &message, None);
         let reset = count(totals.reset, "partition reset", "partitions reset");
@@ -233,6 +257,7 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
         let clamped = if totals.clamped > 0 { format!("{clamped} into the log's range") } else { String::new() };
         let message = Message::new(format!("{reset}: {} records to replay, {} to skip", totals.replayed, totals.skipped))
             .detail("Every offset was read back as planned")
+            .detail(removed)
             .detail(clamped)
             .detail(without)
             .detail(left_alone);
@@ -253,6 +278,7 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
     let message = Message::new(format!("{} of {wanted} partitions could not be reset", totals.failed))
         .detail(errors(&pass.status.partitions))
         .detail(meaning)
+        .detail(removed)
         .detail(without)
         .detail(left_alone)
         .advice("Correct the cause, which status.partitions has for each partition, and reset these with another OffsetReset");
@@ -329,14 +355,14 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
 }
 
 /// A commit that failed as a whole: the next step reads the offsets back.
-pub(in crate::machine) fn commit_failed(
+pub(in crate::machine) fn commit_failed<'a>(
     mut pass: Pass<'_>,
-    offsets: &[(TopicPartition, Committed)],
+    partitions: impl Iterator<Item = &'a TopicPartition>,
     error: &KafkaError,
 ) -> Decision {
     if Guard::RefusedForSure.allows(!leaves_open(error.kind)) {
         pass.status.commits_refused += 1;
-        let refused: BTreeSet<(&str, i32)> = offsets.iter().map(|(at, _)| (at.topic.as_str(), at.partition)).collect();
+        let refused: BTreeSet<(&str, i32)> = partitions.map(|at| (at.topic.as_str(), at.partition)).collect();
         for partition in &mut pass.status.partitions {
             if refused.contains(&(partition.topic.as_str(), partition.partition)) {
                 partition.outcome = PartitionOutcome::Planned;

@@ -35,6 +35,8 @@ pub(in crate::machine) fn advice(request: &Request, seen: &KafkaSeen) -> Option<
 struct Missing<'a> {
     /// Read on the group, to commit for it.
     group: bool,
+    /// Delete on the group, to remove committed offsets.
+    delete: bool,
     /// Read on topics, to commit in them. It includes Describe, for their bounds.
     topics: BTreeSet<&'a str>,
     /// Describe on groups whose commits are read.
@@ -47,7 +49,12 @@ impl<'a> Missing<'a> {
             Scope::Topic(topic) => Some(topic.as_str()),
             Scope::Pattern(_) => None,
         });
-        Self { group: true, topics: named.collect(), sources: request.source_groups().into_iter().collect() }
+        Self {
+            group: true,
+            delete: request.removes_offsets(),
+            topics: named.collect(),
+            sources: request.source_groups().into_iter().collect(),
+        }
     }
 
     fn of(request: &'a Request, seen: &'a PlanSeen) -> Self {
@@ -59,6 +66,7 @@ impl<'a> Missing<'a> {
         let named = request.source_groups();
         Self {
             group: seen.access.group_read == Some(false),
+            delete: request.removes_offsets() && seen.access.group_delete == Some(false),
             topics: unread.chain(unseen).map(String::as_str).collect(),
             sources: unknown.filter(|group| named.contains(group)).collect(),
         }
@@ -79,6 +87,7 @@ impl<'a> Missing<'a> {
         };
         let mut commands = vec![];
         commands.extend(self.group.then(|| add("Read", "group", &request.group)));
+        commands.extend(self.delete.then(|| add("Delete", "group", &request.group)));
         commands.extend(self.topics.iter().take(MOST_TOPICS).map(|topic| add("Read", "topic", topic)));
         commands.extend(self.sources.iter().map(|group| add("Describe", "group", group)));
         commands
@@ -129,6 +138,22 @@ mod tests {
             advice(&request, &KafkaSeen::ForPlan(Box::new(seen))).unwrap(),
             format!("{ADD}{config} --add --allow-principal {who} --operation Read --group g")
         );
+    }
+
+    #[test]
+    fn a_removal_needs_delete_on_the_group() {
+        let mut request = request();
+        let add = "--add --allow-principal User:ANONYMOUS --operation";
+        let mut seen = plan_seen();
+        seen.access.group_delete = Some(false);
+        let missing = |request: &Request| advice(request, &KafkaSeen::ForPlan(Box::new(seen.clone())));
+        assert_eq!(missing(&request), None, "a commit needs only Read");
+        if let Work::Entries(entries) = &mut request.work {
+            entries[0].goal = Goal::Position(crate::api::Position::None);
+        }
+        assert_eq!(missing(&request).unwrap(), format!("{ADD} {add} Delete --group g"));
+        let all = advice(&request, &KafkaSeen::Failed(denied())).unwrap();
+        assert!(all.contains(&format!("{add} Read --group g")) && all.contains(&format!("{add} Delete --group g")), "{all}");
     }
 
     #[test]

@@ -56,11 +56,11 @@ mod tests {
         let now = [
             planned_partition(0),
             PartitionStatus { before: Some(60), ..planned_partition(1) },
-            PartitionStatus { target_offset: 11, ..planned_partition(3) },
+            PartitionStatus { target_offset: Some(11), ..planned_partition(3) },
         ];
         let drift = compare(&none, &first, &now);
         assert_eq!((drift.moved, drift.retargeted, drift.added, drift.removed), (1, 0, 1, 1));
-        let retargeted = [PartitionStatus { target_offset: 11, ..planned_partition(0) }];
+        let retargeted = [PartitionStatus { target_offset: Some(11), ..planned_partition(0) }];
         assert_eq!(compare(&none, &first[..1], &retargeted).retargeted, 1);
     }
 }

@@ -4,7 +4,7 @@
 //! The format is that of `kafka-consumer-groups --reset-offsets --export` and `--from-file`:
 //! `topic,partition,offset`, one line each.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use crate::api::{OutOfRange, PartitionOutcome, PartitionStatus, Position};
 use crate::machine::request::{Entry, Goal, Request, Scope};
@@ -24,14 +24,14 @@ pub fn before_csv(partitions: &[PartitionStatus]) -> String {
     csv(partitions.iter().filter_map(|planned| Some((planned, planned.before?))))
 }
 
-/// The offsets that the reset commits; partitions that are left as they are, or could not be reset,
-/// have no line.
+/// The offsets that the reset commits; partitions that are left as they are, could not be reset, or
+/// have their committed offset removed, have no line.
 #[must_use]
 pub fn after_csv(partitions: &[PartitionStatus]) -> String {
     let set = |planned: &&PartitionStatus| {
         matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset)
     };
-    csv(partitions.iter().filter(set).map(|planned| (planned, planned.target_offset)))
+    csv(partitions.iter().filter(set).filter_map(|planned| Some((planned, planned.target_offset?))))
 }
 
 // A topic's name has no character that CSV would quote.
@@ -69,13 +69,39 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], rep
             return commands;
         }
     }
+    let removals = removal_commands(request, partitions);
+    if partitions.iter().all(PartitionStatus::is_removal) {
+        return removals;
+    }
     let ReportRef { namespace, config_map, compressed } = report;
     let fetch = if compressed {
         format!("-o 'jsonpath={{.binaryData.after\\.csv\\.gz}}' | base64 -d | gunzip > {AFTER}")
     } else {
         format!("-o 'jsonpath={{.data.after\\.csv}}' > {AFTER}")
     };
-    format!("kubectl -n {namespace} get configmap {config_map} {fetch}\n{} --from-file {AFTER} --execute", command(request))
+    let commit =
+        format!("kubectl -n {namespace} get configmap {config_map} {fetch}\n{} --from-file {AFTER} --execute", command(request));
+    if removals.is_empty() { commit } else { format!("{commit}\n{removals}") }
+}
+
+/// The command that removes committed offsets. Where it is too long, only the partitions are left out.
+fn removal_commands(request: &Request, partitions: &[PartitionStatus]) -> String {
+    let removed = partitions.iter().filter(|planned| planned.is_removal() && planned.outcome != PartitionOutcome::Failed);
+    let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for planned in removed {
+        topics.entry(&planned.topic).or_default().push(planned.partition.to_string());
+    }
+    if topics.is_empty() {
+        return String::new();
+    }
+    let named = topics.iter().map(|(topic, partitions)| option("topic", &format!("{topic}:{}", partitions.join(","))));
+    let named = named.collect::<Vec<_>>().join(" ");
+    let named = if named.len() <= LONGEST_COMMAND { named } else { "--topic TOPIC:PARTITIONS".to_owned() };
+    format!("{} {named}", delete_command(request))
+}
+
+fn delete_command(request: &Request) -> String {
+    format!("{} {} --delete-offsets", tool("kafka-consumer-groups", request), option("group", &request.group))
 }
 
 fn command(request: &Request) -> String {
@@ -134,6 +160,7 @@ fn entry_command(request: &Request, entry: &Entry) -> Option<String> {
             "--to-latest".to_owned()
         }
         Goal::ShiftBy(shift) => format!("--shift-by {shift}"),
+        Goal::Position(Position::None) => return Some(format!("{} {}", delete_command(request), option("topic", &topic))),
         // Kafka's --to-current commits offsets out of range again as they are, and moves partitions
         // without a commit to the end.
         Goal::Position(Position::Current | Position::Latest) | Goal::FromGroup(_) | Goal::Recorded(..) => return None,
@@ -188,6 +215,26 @@ mod tests {
     fn an_entry_is_one_command(#[case] entry: Entry, #[case] expected: &str) {
         let request = Request { work: Work::Entries(vec![entry]), ..request() };
         assert_eq!(equivalent_command(&request, &[planned_partition(0)], REPORT), format!("{BEGIN} {expected}"));
+    }
+
+    #[test]
+    fn a_removal_is_a_command_of_its_own() {
+        let delete = "kafka-consumer-groups --bootstrap-server kafka:9092 --group g --delete-offsets --topic";
+        let none = entry(Partitions::one(3), Goal::Position(Position::None));
+        let request = Request { work: Work::Entries(vec![none]), ..request() };
+        assert_eq!(equivalent_command(&request, &[planned_partition(3)], REPORT), format!("{delete} orders:3"));
+
+        let undo = Request { work: Work::Undo("replay".into()), ..request };
+        let removal = |partition| PartitionStatus {
+            requested_position: Some(Position::None),
+            target_offset: None,
+            ..planned_partition(partition)
+        };
+        let both = [planned_partition(0), removal(1), removal(2)];
+        let command = equivalent_command(&undo, &both, REPORT);
+        assert!(command.ends_with(&format!("--from-file after.csv --execute\n{delete} orders:1,2")), "{command}");
+        assert_eq!(after_csv(&both), "orders,0,10\n");
+        assert_eq!(equivalent_command(&undo, &both[1..], REPORT), format!("{delete} orders:1,2"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the broker and the spec allow: access, targets out of range, and how many records may be
 //! replayed and skipped.
 
+use super::clamp::clamp_offset;
 use crate::api::{Clamp, OutOfRange, PartitionOutcome, PartitionStatus, Reason};
 use crate::machine::{
     facts::{Access, Bounds, TopicPartition},
@@ -16,7 +17,7 @@ pub(in crate::machine) fn apply(planned: &mut PartitionStatus, bounds: Bounds, o
     (planned.outcome, planned.message) = if out_of_range == OutOfRange::Skip && is_out_of_range(planned, bounds) {
         let message = "its target is out of range, and outOfRange is Skip, so it is left as it is".to_owned();
         (PartitionOutcome::Skipped, Some(message))
-    } else if planned.before == Some(planned.target_offset)
+    } else if planned.before == planned.target_offset
         && metadata::to_restore(planned).is_none_or(|wanted| wanted == metadata::before(planned))
     {
         // A commit would only replace the metadata that the application has stored with its offset.
@@ -38,12 +39,19 @@ fn is_out_of_range(planned: &PartitionStatus, bounds: Bounds) -> bool {
 
 /// The operations that the broker reports as not allowed, and would refuse once the consumers have
 /// stopped.
-pub(in crate::machine) fn denials(request: &Request, access: &Access) -> Vec<Refusal> {
+pub(in crate::machine) fn denials(request: &Request, access: &Access, removes: bool) -> Vec<Refusal> {
     let mut refusals = vec![];
     if access.group_read == Some(false) {
         let message = Message::naming([&request.group], |[group]| {
             format!("The broker does not allow committing offsets for group {group}")
         });
+        refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
+    }
+    if removes && access.group_delete == Some(false) {
+        let message = Message::naming([&request.group], |[group]| {
+            format!("The broker does not allow removing committed offsets of group {group}")
+        })
+        .detail("It needs the operation Delete on the group; committing needs only Read");
         refusals.push(Refusal::lasting(Reason::AuthorizationFailed, message));
     }
     let denied: Vec<&String> =
@@ -90,20 +98,39 @@ pub(in crate::machine) fn refusals(request: &Request, partitions: &[PartitionSta
         }
     }
     let totals = totals(partitions);
-    for (name, limit, what, amount) in
-        [("maxReplay", request.max_replay, "replay", totals.replayed), ("maxSkip", request.max_skip, "skip", totals.skipped)]
-    {
+    let (may_replay, may_skip) = by_removals(partitions);
+    for (name, limit, what, amount, by_removals) in [
+        ("maxReplay", request.max_replay, "replay", totals.replayed, may_replay),
+        ("maxSkip", request.max_skip, "skip", totals.skipped, may_skip),
+    ] {
+        let amount = amount.saturating_add(by_removals);
         if let Some(limit) = limit
             && amount > limit
         {
             let records = count(amount, "record", "records");
-            let message = Message::new(format!("The plan would {what} {records}, and limits.{name} is {limit}"))
+            let would = if by_removals > 0 { "may" } else { "would" };
+            let removals = format!(
+                "{by_removals} of them are where the committed offset is removed, as auto.offset.reset of the consumers decides there"
+            );
+            let message = Message::new(format!("The plan {would} {what} {records}, and limits.{name} is {limit}"))
+                .detail(if by_removals > 0 { removals } else { String::new() })
                 .detail(if what == "skip" { never_consumed(partitions) } else { String::new() })
                 .advice(format!("Look at the plan with dryRun: true, then correct the targets or raise limits.{name}"));
             refusals.push(Refusal::lasting(Reason::LimitExceeded, message));
         }
     }
     refusals
+}
+
+/// How many records may be replayed and skipped at most where committed offsets are removed: consumers start at the start of the log
+/// or at its end, as their auto.offset.reset says.
+fn by_removals(partitions: &[PartitionStatus]) -> (i64, i64) {
+    let removals = partitions.iter().filter(|planned| planned.is_removal() && planned.outcome == PartitionOutcome::Planned);
+    removals.fold((0_i64, 0_i64), |(replayed, skipped), planned| {
+        let bounds = Bounds { start: planned.log_start, end: planned.log_end };
+        let from = planned.before.map_or(bounds.start, |before| clamp_offset(before, bounds).0);
+        (replayed.saturating_add(from.saturating_sub(bounds.start)), skipped.saturating_add(bounds.end.saturating_sub(from)))
+    })
 }
 
 /// The records that are skipped before the group has ever consumed from their partitions.

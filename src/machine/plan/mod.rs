@@ -29,7 +29,7 @@ use super::{
     guards::Guard,
     metadata,
     refusal::{NAME_ANOTHER_TARGET, PartitionRefusals, Problem, Refusal},
-    request::{Goal, Request},
+    request::{Goal, Request, Work},
     text::Message,
 };
 use crate::api::{IsolationLevel, OutOfRange, PartitionOutcome, PartitionStatus, Position, Reason};
@@ -50,7 +50,9 @@ pub struct Plan {
 /// All reasons against a plan, at least one.
 pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
     let has_commits = seen.committed.values().any(|committed| !matches!(committed, Ok(None)));
-    if !request.allow_new_group && !group::is_known(&seen.group, has_commits) {
+    // The broker forgets a group whose last offset was removed; the reset to undo has known it.
+    let may_be_new = request.allow_new_group || matches!(request.work, Work::Undo(_));
+    if !may_be_new && !group::is_known(&seen.group, has_commits) {
         let message = Message::naming([&request.group], |[group]| format!("The broker does not know group {group}"))
             .detail("It has neither members nor committed offsets")
             .advice(
@@ -60,7 +62,8 @@ pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
         return Err(vec![Refusal::lasting(Reason::GroupNotFound, message)]);
     }
     let scoped = expand::expand(request, seen)?;
-    let mut refusals = limits::denials(request, &seen.access);
+    let removes = scoped.goals.values().any(|goal| *goal == Goal::Position(Position::None));
+    let mut refusals = limits::denials(request, &seen.access, removes);
     let mut partitions = vec![];
     let mut problems = PartitionRefusals::default();
     for (partition, goal) in &scoped.goals {
@@ -91,7 +94,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         matched_timestamp: None,
         log_start: bounds.start,
         log_end: bounds.end,
-        target_offset: bounds.end,
+        target_offset: Some(bounds.end),
         target_metadata: None,
         target_metadata_base64: None,
         metadata_not_stored: false,
@@ -122,7 +125,8 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
             found = *answered(&seen.times, at)?;
             planned.requested_timestamp = micro_time(*millis);
             planned.matched_timestamp = found.and_then(|found| micro_time(found.timestamp));
-            (planned.target_offset, planned.clamped) = resolve_timestamp(*millis, found, bounds);
+            let (target, clamped) = resolve_timestamp(*millis, found, bounds);
+            (planned.target_offset, planned.clamped) = (Some(target), clamped);
             bounds = with_match(bounds, found);
         }
     }
@@ -176,16 +180,18 @@ pub fn settle(
         let before = planned.before.ok_or(NoCommit)?;
         planned.requested_offset = Some(before);
     }
-    (planned.target_offset, planned.clamped) = match (planned.requested_offset, planned.requested_position) {
+    let (target, clamped) = match (planned.requested_offset, planned.requested_position) {
         (Some(requested), _) => clamp_offset(requested, bounds),
+        (None, Some(Position::None)) => (bounds.end, None),
         (None, Some(Position::Earliest)) => (bounds.start, None),
         // An open transaction may begin before the log does by now: its first records have expired.
         (None, Some(Position::Latest)) => (stable_end.unwrap_or(bounds.end).clamp(bounds.start, bounds.end), None),
         (None, Some(Position::Current) | None) => {
-            let (target, clamped) = clamp_offset(planned.target_offset, bounds);
+            let (target, clamped) = clamp_offset(planned.target_offset.unwrap_or(bounds.end), bounds);
             (target, clamped.or(planned.clamped))
         }
     };
+    (planned.target_offset, planned.clamped) = (Some(target).filter(|_| !planned.is_removal()), clamped);
     limits::apply(planned, bounds, out_of_range);
     measure(planned, bounds);
     Ok(())
@@ -194,10 +200,11 @@ pub fn settle(
 /// Moves a final target into the bounds when the log has moved since, and returns whether it had
 /// to: retention may delete records at any time.
 pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
-    let (target, clamped) = clamp_offset(planned.target_offset, bounds);
-    let moved = !Guard::WithinTheLog.allows(target == planned.target_offset);
+    let Some(planned_target) = planned.target_offset else { return false };
+    let (target, clamped) = clamp_offset(planned_target, bounds);
+    let moved = !Guard::WithinTheLog.allows(target == planned_target);
     if moved {
-        planned.target_offset = target;
+        planned.target_offset = Some(target);
         planned.clamped = clamped;
         measure(planned, bounds);
     }
@@ -211,9 +218,11 @@ pub fn keep_in_bounds(planned: &mut PartitionStatus, bounds: Bounds) -> bool {
 fn measure(planned: &mut PartitionStatus, bounds: Bounds) {
     planned.log_start = bounds.start;
     planned.log_end = bounds.end;
-    planned.headroom = planned.target_offset.saturating_sub(bounds.start).max(0);
+    planned.headroom = planned.target_offset.map_or(0, |target| target.saturating_sub(bounds.start).max(0));
     let from = planned.before.map_or(bounds.start, |before| clamp_offset(before, bounds).0);
-    let forward = if planned.outcome == PartitionOutcome::Planned { planned.target_offset.saturating_sub(from) } else { 0 };
+    // Where an offset is removed, the consumers decide where they start.
+    let target = planned.target_offset.filter(|_| planned.outcome == PartitionOutcome::Planned);
+    let forward = target.map_or(0, |target| target.saturating_sub(from));
     planned.replayed = forward.saturating_neg().max(0);
     planned.skipped = forward.max(0);
 }

@@ -210,6 +210,12 @@ impl Request {
         Ok(Self { work: Work::Entries(entries), lines, ..self.clone() })
     }
 
+    /// Whether an entry removes committed offsets. An undo removes them only where that is allowed.
+    #[must_use]
+    pub fn removes_offsets(&self) -> bool {
+        self.entries().iter().any(|entry| entry.goal == Goal::Position(Position::None))
+    }
+
     /// Where an entry is, for messages.
     #[must_use]
     pub fn place(&self, index: usize) -> String {

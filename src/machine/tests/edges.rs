@@ -50,6 +50,7 @@ fn then(decision: &Decision) -> Then {
         Some(Effect::Delete) => unreachable!("without a time to live"),
         Some(Effect::Scale { replicas, kind, .. }) => Scales(phase, *replicas, *kind),
         Some(Effect::Commit(offsets)) => Commits(offsets.len()),
+        Some(Effect::RemoveOffsets(removed)) => Commits(removed.len()),
         Some(Effect::Claim { hold, .. }) => Claims(hold.replicas, hold.claims.len()),
         Some(Effect::Release { hold, .. }) => Releases(hold.claims.len()),
         Some(Effect::Pause { .. }) => Pauses,

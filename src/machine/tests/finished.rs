@@ -48,7 +48,7 @@ fn reset() -> OffsetResetStatus {
 
 fn all_reset(status: &mut OffsetResetStatus) {
     for partition in &mut status.partitions {
-        (partition.outcome, partition.after) = (PartitionOutcome::Reset, Some(partition.target_offset));
+        (partition.outcome, partition.after) = (PartitionOutcome::Reset, partition.target_offset);
     }
 }
 

@@ -40,7 +40,7 @@ fn out_of_range() -> PlanSeen {
 }
 
 fn targets(plan: &Plan) -> Vec<(i32, i64, Option<Clamp>, PartitionOutcome)> {
-    plan.partitions.iter().map(|p| (p.partition, p.target_offset, p.clamped, p.outcome)).collect()
+    plan.partitions.iter().map(|p| (p.partition, p.target_offset.unwrap_or(NO_OFFSET), p.clamped, p.outcome)).collect()
 }
 
 fn reasons(result: &Result<Plan, Vec<Refusal>>) -> Vec<Reason> {
@@ -56,6 +56,7 @@ const P: PartitionOutcome = PartitionOutcome::Planned;
     Goal::Position(Position::Current),
     vec![(0, 50, None, PartitionOutcome::Unchanged), (1, 10, Some(Clamp::AboveLogEnd), P)]
 )]
+#[case::none(Goal::Position(Position::None), vec![(0, NO_OFFSET, None, P), (1, NO_OFFSET, None, P)])]
 #[case::shift_from_out_of_range(Goal::ShiftBy(-495), vec![(0, 20, Some(Clamp::BelowLogStart), P), (1, 5, None, P)])]
 #[case::a_shift_beyond_all_numbers(
     Goal::ShiftBy(i64::MAX), vec![(0, 100, Some(Clamp::AboveLogEnd), P), (1, 10, Some(Clamp::AboveLogEnd), P)]
@@ -133,8 +134,8 @@ fn a_limit_counts_records_that_were_never_consumed_and_names_their_partitions() 
 }
 
 #[rstest]
-#[case::group(Access { group_read: Some(false), topics_read: BTreeMap::new() }, 1)]
-#[case::topic(Access { group_read: Some(true), topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]) }, 1)]
+#[case::group(Access { group_read: Some(false), ..Access::default() }, 1)]
+#[case::topic(Access { group_read: Some(true), group_delete: None, topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]) }, 1)]
 #[case::the_broker_does_not_report_it(Access::default(), 0)]
 fn what_the_broker_would_refuse_is_refused_now(#[case] access: Access, #[case] refusals: usize) {
     let result = plan(&request(), &PlanSeen { access, ..plan_seen() });
@@ -179,8 +180,70 @@ fn an_undo_goes_to_what_was_recorded_before() {
     let request = Request { work: Work::Undo("replay".into()), ..request() };
     let seen = PlanSeen { undone: Some(Seen::Known(undone(PartitionOutcome::Reset))), ..plan_seen() };
     let found = plan(&request, &seen).unwrap();
+    assert_eq!(targets(&found), [(0, 70, None, P), (1, NO_OFFSET, None, P)]);
+    assert!(found.partitions[1].is_removal() && found.left_out.is_empty());
+    // Where the broker does not allow that, the rest is undone all the same.
+    let mut denied = seen;
+    denied.access.group_delete = Some(false);
+    let found = plan(&request, &denied).unwrap();
     assert_eq!(targets(&found), [(0, 70, None, P)]);
-    assert!(found.left_out[0].contains("there was no committed offset for partition 1 of topic orders"));
+    assert_eq!(
+        found.left_out,
+        [
+            "before OffsetReset replay there was no committed offset for partition 1 of topic orders, and the broker does not allow removing \
+          the new one (Delete on group g), so it is left as it is"
+        ]
+    );
+}
+
+/// What [`targets`] has for a removal.
+const NO_OFFSET: i64 = -1;
+
+#[test]
+fn a_removal_is_refused_where_the_broker_would_refuse_it_and_says_what_is_missing() {
+    let mut seen = plan_seen();
+    for (delete, refused) in [(Some(true), 0), (None, 0), (Some(false), 1)] {
+        seen.access.group_delete = delete;
+        let result = plan(&orders(Goal::Position(Position::None)), &seen);
+        assert_eq!(result.as_ref().err().map_or(0, Vec::len), refused, "{delete:?}");
+        assert!(plan(&orders(Goal::Offset(1)), &seen).is_ok(), "a commit needs only Read");
+        if let Err(refusals) = result {
+            assert_eq!(
+                refusals[0].message.full(),
+                "The broker does not allow removing committed offsets of group g. It needs the operation Delete on the group; committing \
+                 needs only Read"
+            );
+        }
+    }
+}
+
+/// Where the offset is removed, auto.offset.reset of the consumers decides, which only they know.
+#[rstest]
+#[case::replay(Some(79), None, Some("The plan may replay 80 records, and limits.maxReplay is 79"))]
+#[case::replay_within(Some(80), None, None)]
+#[case::skip(None, Some(49), Some("The plan may skip 50 records, and limits.maxSkip is 49"))]
+#[case::skip_within(None, Some(50), None)]
+fn a_removal_counts_as_the_most_that_consumers_may_replay_and_skip(
+    #[case] max_replay: Option<i64>,
+    #[case] max_skip: Option<i64>,
+    #[case] refused: Option<&str>,
+) {
+    let mut seen = plan_seen();
+    // To replay: 40 and 40. To skip: 10 and 40.
+    seen.bounds.insert(tp(0), Ok(Bounds { start: 10, end: 60 }));
+    seen.bounds.insert(tp(1), Ok(Bounds { start: 10, end: 90 }));
+    let request = Request { max_replay, max_skip, ..orders(Goal::Position(Position::None)) };
+    let message = plan(&request, &seen).err().map(|refusals| refusals[0].message.summary().to_owned());
+    assert_eq!(message.as_deref(), refused);
+}
+
+#[test]
+fn where_nothing_is_committed_nothing_is_removed() {
+    let mut seen = plan_seen();
+    seen.committed.remove(&tp(1));
+    let found = plan(&Request { out_of_range: OutOfRange::Fail, ..orders(Goal::Position(Position::None)) }, &seen).unwrap();
+    assert_eq!(targets(&found), [(0, NO_OFFSET, None, P), (1, NO_OFFSET, None, PartitionOutcome::Unchanged)]);
+    assert!(found.partitions.iter().all(|planned| (planned.replayed, planned.skipped, planned.headroom) == (0, 0, 0)));
 }
 
 #[rstest]
@@ -232,9 +295,7 @@ fn what_is_committed_already_is_not_committed_again(
     if goal == Goal::ShiftBy(0) {
         // Both stay where they are.
         let planned = plan(&orders(goal), &seen).unwrap();
-        assert!(
-            planned.partitions.iter().all(|p| p.outcome == PartitionOutcome::Unchanged && p.target_offset == p.before.unwrap())
-        );
+        assert!(planned.partitions.iter().all(|p| p.outcome == PartitionOutcome::Unchanged && p.target_offset == p.before));
         return;
     }
     let planned = plan(&Request { out_of_range: policy, ..orders(goal) }, &seen).unwrap();
@@ -271,12 +332,12 @@ fn an_undo_wants_offset_and_metadata_from_before(
     let mut seen = PlanSeen { undone: Some(Seen::Known(undone)), ..plan_seen() };
     seen.committed.insert(tp(0), stands);
     let found = plan(&request, &seen).unwrap();
-    assert_eq!(targets(&found), [(0, 70, None, outcome)]);
+    assert_eq!(targets(&found)[0], (0, 70, None, outcome));
     assert_eq!(metadata::to_restore(&found.partitions[0]), Some("bAAkAAoA".into()));
     // Its offset is gone, and the metadata belongs to that offset alone.
     seen.bounds.insert(tp(0), Ok(Bounds { start: 80, end: 100 }));
     let found = plan(&request, &seen).unwrap();
-    assert_eq!(targets(&found), [(0, 80, Some(Clamp::BelowLogStart), P)]);
+    assert_eq!(targets(&found), [(0, 80, Some(Clamp::BelowLogStart), P), (1, NO_OFFSET, None, P)]);
     assert_eq!(metadata::to_restore(&found.partitions[0]), None);
     assert!(metadata::stays_behind(&found.partitions[0]));
 }

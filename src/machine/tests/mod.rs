@@ -215,6 +215,7 @@ pub(super) fn plan_seen() -> PlanSeen {
         group: group_in(GroupState::Stable, 3),
         access: Access {
             group_read: Some(true),
+            group_delete: Some(true),
             topics_read: BTreeMap::from([("orders".to_owned(), Some(true)), ("payments".to_owned(), Some(true))]),
         },
         committed: per_partition(&committed(50, "")),
@@ -261,7 +262,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         matched_timestamp: None,
         log_start: 0,
         log_end: 100,
-        target_offset: 10,
+        target_offset: Some(10),
         target_metadata: None,
         target_metadata_base64: None,
         metadata_not_stored: false,

@@ -30,7 +30,7 @@ fn reasons(result: Result<Plan, Vec<Refusal>>) -> Vec<(Reason, bool)> {
 fn all_partitions_of_a_topic_are_planned() {
     let planned = plan(&request(), &plan_seen()).unwrap().partitions;
     let targets: Vec<_> =
-        planned.iter().map(|p| (p.partition, p.before, p.requested_offset, p.target_offset, p.clamped)).collect();
+        planned.iter().map(|p| (p.partition, p.before, p.requested_offset, p.target_offset.unwrap(), p.clamped)).collect();
     assert_eq!(targets, [(0, Some(50), Some(10), 10, None), (1, Some(50), Some(10), 10, None)]);
     let totals = totals(&planned);
     assert_eq!((totals.partitions, totals.replayed, totals.skipped), (2, 80, 0));
@@ -42,8 +42,8 @@ fn entries_may_mix_partitions_and_targets() {
     seen.times.insert(tp(1), Ok(Some(TimestampMatch { offset: 42, timestamp: 5_000 })));
     let request = asking(vec![entry("orders", Some(0), Goal::Offset(500)), entry("orders", Some(1), Goal::Timestamp(5_000))]);
     let planned = plan(&request, &seen).unwrap().partitions;
-    assert_eq!((planned[0].target_offset, planned[0].clamped), (100, Some(Clamp::AboveLogEnd)));
-    assert_eq!((planned[1].target_offset, planned[1].clamped), (42, None));
+    assert_eq!((planned[0].target_offset, planned[0].clamped), (Some(100), Some(Clamp::AboveLogEnd)));
+    assert_eq!((planned[1].target_offset, planned[1].clamped), (Some(42), None));
     assert_eq!(planned[1].matched_timestamp, Some(MicroTime(Timestamp::from_millisecond(5_000).unwrap())));
     assert_eq!(totals(&planned).clamped, 1);
 }
@@ -57,7 +57,7 @@ fn a_record_that_arrived_after_the_end_was_read_is_no_offset_out_of_range(#[case
     seen.times = per_partition(&Ok(Some(TimestampMatch { offset, timestamp: 6_000 })));
     let request = Request { out_of_range: OutOfRange::Fail, ..asking(vec![entry("orders", None, Goal::Timestamp(5_000))]) };
     let planned = plan(&request, &seen).unwrap().partitions;
-    assert_eq!((planned[0].target_offset, planned[0].log_end, planned[0].clamped), (offset, log_end, None));
+    assert_eq!((planned[0].target_offset, planned[0].log_end, planned[0].clamped), (Some(offset), log_end, None));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_partition_without_a_commit_is_planned_and_shown_without_a_before() {
     let mut seen = plan_seen();
     seen.committed.remove(&tp(1));
     let planned = plan(&request(), &seen).unwrap().partitions;
-    assert_eq!((planned[1].before, planned[1].target_offset), (None, 10));
+    assert_eq!((planned[1].before, planned[1].target_offset), (None, Some(10)));
     assert_eq!(totals(&planned).replayed, 40);
 }
 
@@ -171,11 +171,12 @@ fn the_final_target_is_what_was_asked_for_within_the_bounds_of_the_commit(
     #[case] expected: i64,
     #[case] expected_clamp: Option<Clamp>,
 ) {
-    let mut planned = PartitionStatus { requested_offset: requested, target_offset: target, clamped, ..planned_partition(0) };
+    let mut planned =
+        PartitionStatus { requested_offset: requested, target_offset: Some(target), clamped, ..planned_partition(0) };
     let bounds = Bounds { start: bounds.0, end: bounds.1 };
     let stands = Committed { offset: 50, metadata: Metadata::default() };
     settle(&mut planned, bounds, None, Some(&stands), OutOfRange::Clamp).unwrap();
-    assert_eq!((planned.target_offset, planned.clamped), (expected, expected_clamp));
+    assert_eq!((planned.target_offset, planned.clamped), (Some(expected), expected_clamp));
     assert!(!keep_in_bounds(&mut planned, bounds), "a final target lies in the bounds that it was made from");
 }
 
@@ -212,5 +213,5 @@ fn a_final_target_moves_only_when_the_log_has_moved_away_from_it() {
     let mut planned = planned_partition(0);
     assert!(!keep_in_bounds(&mut planned, Bounds { start: 0, end: 500 }));
     assert!(keep_in_bounds(&mut planned, Bounds { start: 11, end: 500 }));
-    assert_eq!((planned.target_offset, planned.clamped), (11, Some(Clamp::BelowLogStart)));
+    assert_eq!((planned.target_offset, planned.clamped), (Some(11), Some(Clamp::BelowLogStart)));
 }

@@ -62,7 +62,10 @@ fn what_was_being_committed_is_taken_up_where_it_stood(#[case] run: &str, #[case
     assert_eq!(status.targets[0].original_replicas, 3, "the count of the Lease, not the zero that is there");
     assert_eq!(status.final_plan_time, Some(micro(-50)), "the targets are not computed again");
     assert!(
-        status.partitions.iter().all(|planned| planned.outcome == PartitionOutcome::Unconfirmed && planned.target_offset == 10)
+        status
+            .partitions
+            .iter()
+            .all(|planned| planned.outcome == PartitionOutcome::Unconfirmed && planned.target_offset == Some(10))
     );
     assert_eq!(status.hold.as_ref().unwrap().start_time, micro(-60));
     // And it goes on as any other: finalizer, claim, read-back.

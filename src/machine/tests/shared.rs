@@ -192,7 +192,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
-            Effect::RemoveMembers(_) => unreachable!("it is not asked for here"),
+            Effect::RemoveMembers(_) | Effect::RemoveOffsets(_) => unreachable!("it is not asked for here"),
             Effect::SettleReceipt { .. } => {}
             Effect::Commit(_) => {
                 assert_eq!((self.replicas, self.pods), (0, 0), "no consumer runs while offsets are committed");

@@ -192,7 +192,7 @@ impl World {
                 (keda.paused, keda.ours) = (paused, paused);
                 keda.resource_version.push('+');
             }
-            Effect::RemoveMembers(_) => unreachable!("it is not asked for here"),
+            Effect::RemoveMembers(_) | Effect::RemoveOffsets(_) => unreachable!("it is not asked for here"),
             Effect::SettleReceipt { keep } => {
                 assert!(*keep || self.metadata != MARKER || self.expected.is_none(), "what was committed leaves a receipt");
                 self.receipt = *keep;

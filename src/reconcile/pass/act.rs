@@ -100,7 +100,7 @@ pub(super) async fn act(
                 async { connect(context, request, reset.status.as_ref()).await?.remove_members(&request.group, members).await };
             Ok(removed.await.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done))
         }
-        Effect::Commit(offsets) => {
+        Effect::Commit(_) | Effect::RemoveOffsets(_) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
             let admin = match connect(context, request, reset.status.as_ref()).await {
                 Ok(admin) => admin,
@@ -109,7 +109,12 @@ pub(super) async fn act(
             // Connecting may have taken long. The client checks again before each commit request, see `kafka::Allowance`.
             context.require_leadership()?;
             // Awaited to its end: a commit must not land after the restore.
-            match admin.commit(&request.group, offsets).await {
+            let answers = match effect {
+                Effect::RemoveOffsets(removed) => admin.delete_offsets(&request.group, removed).await,
+                Effect::Commit(offsets) => admin.commit(&request.group, offsets).await,
+                _ => return Ok(Answer::Stale),
+            };
+            match answers {
                 Ok(answers) => Ok(Answer::Committed(answers)),
                 Err(error) => Ok(Answer::CommitFailed(error)),
             }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::reconcile::aside::aside;
 use crate::{
-    api::{IsolationLevel, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Position},
+    api::{IsolationLevel, OffsetResetStatus, PartitionStatus, Phase, Position},
     kafka::GroupAdmin,
     machine::{
         self,
@@ -183,8 +183,8 @@ fn topics_with_id(status: &OffsetResetStatus) -> Vec<String> {
 /// The group after the run, and its offsets where they are still looked at. Offsets that cannot be read withhold nothing of the group.
 async fn after_reset(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<KafkaSeen, KafkaError> {
     let offsets = async {
-        let reset = status.partitions.iter().filter(|partition| partition.outcome == PartitionOutcome::Reset);
-        let partitions: Vec<TopicPartition> = reset.map(at).collect();
+        let looked_at = status.partitions.iter().filter(|partition| machine::is_looked_at(partition));
+        let partitions: Vec<TopicPartition> = looked_at.map(at).collect();
         let committed = admin.committed(&request.group, &partitions).await?;
         let bounds = admin.bounds(&partitions).await?;
         Ok::<_, KafkaError>((committed, bounds))

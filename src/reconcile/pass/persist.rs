@@ -150,7 +150,10 @@ pub(super) async fn persist(
     next.report_due |= next.status.partitions != old.partitions;
     next.report_due &= next.status.partitions_omitted == 0;
     // Consumers do not wait for a report that only repeats the status.
-    let awaited = matches!(&decision.effect, Some(Effect::Commit(_) | Effect::Scale { kind: ActionKind::Restore, .. }));
+    let awaited = matches!(
+        &decision.effect,
+        Some(Effect::Commit(_) | Effect::RemoveOffsets(_) | Effect::Scale { kind: ActionKind::Restore, .. })
+    );
     let mut files = None;
     if next.report_due && !(awaited && is_listed(&next.status)) {
         let found = match Files::of(&next.status.partitions) {

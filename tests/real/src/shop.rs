@@ -207,7 +207,7 @@ pub fn status(reset: &OffsetReset) -> &OffsetResetStatus {
 pub type Outcome = (i32, Option<i64>, i64, Option<i64>, Option<Clamp>);
 
 pub fn outcomes(reset: &OffsetReset) -> Vec<Outcome> {
-    status(reset).partitions.iter().map(|p| (p.partition, p.before, p.target_offset, p.after, p.clamped)).collect()
+    status(reset).partitions.iter().map(|p| (p.partition, p.before, p.target_offset.unwrap(), p.after, p.clamped)).collect()
 }
 
 pub fn succeeded(reset: &OffsetReset) {
@@ -215,10 +215,10 @@ pub fn succeeded(reset: &OffsetReset) {
     assert_eq!((status.phase, status.reason), (Some(Phase::Succeeded), Some(Reason::Succeeded)), "{:?}", status.message);
     for partition in &status.partitions {
         // What was committed already is not committed again.
-        let (outcome, after) = if partition.before == Some(partition.target_offset) {
+        let (outcome, after) = if partition.before == partition.target_offset {
             (PartitionOutcome::Unchanged, None)
         } else {
-            (PartitionOutcome::Reset, Some(partition.target_offset))
+            (PartitionOutcome::Reset, partition.target_offset)
         };
         assert_eq!((partition.outcome, partition.after), (outcome, after), "{partition:?}");
     }

@@ -361,6 +361,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
             Some(effect @ Effect::SettleReceipt { .. }) => {
                 next = machine::after(&next, &effect, &Answer::Done, &seen, now).status;
             }
+            Some(Effect::RemoveOffsets(_)) => panic!("nothing is to be removed"),
             Some(Effect::Commit(offsets)) => {
                 let effect = Effect::Commit(offsets.clone());
                 let answer = match admin.commit(&request.group, &offsets).await {

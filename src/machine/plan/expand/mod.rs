@@ -363,7 +363,8 @@ impl<'a> Expansion<'a> {
             match self.seen.topics.get(&at.topic) {
                 Some(Ok(existing)) if existing.binary_search(&at.partition).is_ok() => match before {
                     Some(Committed { offset, metadata }) => self.mean(0, at, Goal::Recorded(offset, metadata)),
-                    None => without.push(at),
+                    None if self.seen.access.group_delete == Some(false) => without.push(at),
+                    None => self.mean(0, at, Goal::Position(Position::None)),
                 },
                 Some(Ok(_)) => gone.push(at),
                 Some(Err(error)) if error.kind == KafkaErrorKind::UnknownTopicOrPartition => gone.push(at),
@@ -377,8 +378,11 @@ impl<'a> Expansion<'a> {
         }
         if !without.is_empty() {
             let named = name_partitions(&without);
-            let message =
-                format!("before OffsetReset {name} there was no committed offset for {named}, so {}", are_left(&without));
+            let message = format!(
+                "before OffsetReset {name} there was no committed offset for {named}, and the broker does not allow removing the new one \
+                 (Delete on group {group}), so {}",
+                are_left(&without)
+            );
             self.scoped.left_out.push(message);
         }
         if !gone.is_empty() {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Plan, membership, stoppable, workloads};
 use crate::api::{MAX_WARNINGS, PartitionOutcome, PartitionStatus, RemainingMembers};
 use crate::machine::{
-    facts::{Group, GroupType, Observed, PlanSeen, Seen, TopicPartition},
+    facts::{Access, Group, GroupType, Observed, PlanSeen, Seen, TopicPartition},
     metadata,
     refusal::Refusal,
     request::Request,
@@ -43,7 +43,7 @@ pub(in crate::machine) fn warnings(
     warnings.extend(streams::warnings(request, plan, seen));
     warnings.extend(unconsumed::warning(request, seen));
     warnings.extend(moved_since(seen));
-    warnings.extend(of_partitions(plan, now));
+    warnings.extend(of_partitions(plan, &seen.access, now));
     warnings.extend(of_the_broker(request, seen));
     bounded(warnings)
 }
@@ -58,7 +58,7 @@ fn bounded(mut warnings: Vec<String>) -> Vec<String> {
 }
 
 /// What the plan does to single partitions.
-fn of_partitions(plan: &Plan, now: Timestamp) -> Vec<String> {
+fn of_partitions(plan: &Plan, access: &Access, now: Timestamp) -> Vec<String> {
     let mut warnings = vec![];
     let some = |wanted: &dyn Fn(&PartitionStatus) -> bool| -> Vec<TopicPartition> {
         let wanted = plan.partitions.iter().filter(|planned| wanted(planned));
@@ -71,10 +71,18 @@ fn of_partitions(plan: &Plan, now: Timestamp) -> Vec<String> {
             name_partitions(&future)
         ));
     }
-    let without = some(&|planned| planned.before.is_none());
-    if !without.is_empty() {
+    let removed = some(&|planned| planned.is_removal() && planned.outcome == PartitionOutcome::Planned);
+    if !removed.is_empty() {
         warnings.push(format!(
-            "{} {} no committed offset, so undo cannot restore one",
+            "the committed offset of {} is removed: consumers that subscribe to the topic start there as their auto.offset.reset says, at \
+             the start of the log or at its end",
+            name_partitions(&removed)
+        ));
+    }
+    let without = some(&|planned| planned.before.is_none() && planned.outcome == PartitionOutcome::Planned);
+    if !without.is_empty() && access.group_delete == Some(false) {
+        warnings.push(format!(
+            "{} {} no committed offset, and an undo could not remove the new one: the broker does not allow it (Delete on the group)",
             name_partitions(&without),
             verb(&without, "has", "have")
         ));
@@ -124,7 +132,7 @@ fn is_close_to_the_start(planned: &PartitionStatus) -> bool {
     let length = planned.log_end.saturating_sub(planned.log_start);
     planned.outcome == PartitionOutcome::Planned
         && planned.log_start > 0
-        && planned.target_offset < planned.log_end
+        && planned.target_offset.is_some_and(|target| target < planned.log_end)
         && planned.headroom.saturating_mul(CLOSE) < length
 }
 

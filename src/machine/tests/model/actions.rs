@@ -5,7 +5,7 @@ use super::{
     memory::Id,
     passes::{Hearing, acts, asks, begins, cares, cares_on, goes_on, notes, writes},
     properties,
-    world::{Care, Deed, FRESH, IDLE, LOG_END, Object, Pass, RESETS, State, USUAL, Workload},
+    world::{Care, Deed, FRESH, IDLE, LOG_END, NO_OFFSET, Object, Pass, RESETS, State, USUAL, Workload},
 };
 
 /// One thing that happens.
@@ -229,9 +229,11 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.groups[group].stranger = true;
         }
         StrangerLeaves(group) => next.groups[group].stranger = false,
-        Consumes(group) if !next.groups[group].is_empty() && next.groups[group].offset < LOG_END => {
+        Consumes(group) if !next.groups[group].is_empty() && next.groups[group].offset != LOG_END => {
             next.budget.records -= 1;
-            next.groups[group].offset = next.groups[group].offset.max(next.log_start) + 1;
+            // Without an offset from the start of the log.
+            let from = Some(next.groups[group].offset).filter(|offset| *offset != NO_OFFSET).unwrap_or_default();
+            next.groups[group].offset = from.max(next.log_start) + 1;
             next.groups[group].marker = 0;
         }
         Scales(replicas) if next.workload.replicas != replicas => {

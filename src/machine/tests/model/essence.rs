@@ -6,11 +6,12 @@
 //! that condition. That is what keeps the number of states finite and small; a field that a
 //! decision comes to depend on must be taken out of [`essence`].
 
+use super::world::NO_OFFSET;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use crate::{
-    api::{ConditionType, OffsetResetStatus, PartitionOutcome, Phase, Reason, Restored},
+    api::{ConditionType, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Reason, Restored},
     machine::{
         self,
         tests::{at, micro},
@@ -45,6 +46,7 @@ pub struct Facts {
     pub partition_outcome: Option<PartitionOutcome>,
     pub target: u8,
     pub after: Option<u8>,
+    pub removes: bool,
     pub plan_is_final: bool,
     pub read_back_by_offset: bool,
 }
@@ -153,8 +155,11 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         stopped: target.is_some_and(|target| target.stopped || target.scaled_up_by_others > 0),
         restored: target.and_then(|target| target.restored),
         partition_outcome: partition.map(|partition| partition.outcome),
-        target: partition.map_or(0, |partition| u8::try_from(partition.target_offset).unwrap_or(u8::MAX)),
+        target: partition.map_or(0, |partition| {
+            partition.target_offset.map_or(NO_OFFSET, |target| u8::try_from(target).unwrap_or(u8::MAX - 1))
+        }),
         after: partition.and_then(|partition| partition.after).map(|after| u8::try_from(after).unwrap_or(u8::MAX)),
+        removes: partition.is_some_and(PartitionStatus::is_removal),
         plan_is_final: status.final_plan_time.is_some(),
         read_back_by_offset: partition.is_some_and(|partition| partition.metadata_not_stored),
     }

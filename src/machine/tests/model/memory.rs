@@ -13,7 +13,7 @@ use super::{
         DRAIN_TIMEOUT, HOLD_TIMEOUT, SPEC, answer_of, code_of, committed, described, effect_of, hold_of, key_of, looked, name_of,
         namespace_of, one, plan_seen, request_of, uid_of, workload_of,
     },
-    world::{Decided, Deed, Kafka, LOG_END, Lease, Look, Object, RESETS, Receipt, Reply, View, Workload, code},
+    world::{Decided, Deed, Kafka, LOG_END, Lease, Look, NO_OFFSET, Object, RESETS, Receipt, Reply, View, Workload, code},
 };
 use crate::{
     api::{ActionKind, FINALIZER, OffsetReset, OffsetResetStatus, Phase},
@@ -143,7 +143,7 @@ impl Memory {
             }
             Effect::Claim { hold, .. } => Deed::Claim { lease: lease_of(hold), new: hold.version.is_empty() },
             Effect::Release { hold, .. } => Deed::Release { lease: lease_of(hold) },
-            Effect::Commit(offsets) => {
+            Effect::Commit(_) | Effect::RemoveOffsets(_) => {
                 let target = self.facts(view.object.status).target_uid;
                 let gone = match view.workload {
                     Look::Known(workload) => workload.uid == target && workload.replicas == 0 && workload.pods == 0,
@@ -151,13 +151,14 @@ impl Memory {
                     Look::Unknown | Look::Missing => false,
                 };
                 let Kafka::Seen { group, log_start } = view.kafka else { unreachable!("a commit needs a look at Kafka") };
-                let [(_, committed)] = &offsets[..] else { unreachable!("there is one partition") };
-                Deed::Commit {
-                    offset: u8::try_from(committed.offset).unwrap_or(u8::MAX),
-                    gone,
-                    free: group.is_empty(),
-                    log_start,
-                }
+                let offset = match effect {
+                    Effect::Commit(offsets) => {
+                        let [(_, committed)] = &offsets[..] else { unreachable!("there is one partition") };
+                        u8::try_from(committed.offset).unwrap()
+                    }
+                    _ => NO_OFFSET,
+                };
+                Deed::Commit { offset, gone, free: group.is_empty(), log_start }
             }
             Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
             Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),
@@ -244,7 +245,7 @@ impl Memory {
             (Kafka::Seen { group, log_start }, Some(Phase::Resetting)) => KafkaSeen::ForCommit(CommitSeen {
                 bounds: one(Bounds { start: log_start.into(), end: LOG_END.into() }),
                 stable_ends: PerPartition::new(),
-                committed: one(Some(committed(group))),
+                committed: one(committed(group)),
                 topic_ids: std::collections::BTreeMap::new(),
                 group: described(group),
             }),

@@ -6,7 +6,10 @@ use super::{
     memory::Id,
     properties,
     scenarios::Fence,
-    world::{Care, Deed, FRESH, Fresh, IDLE, Kafka, Lease, Look, Object, Pass, Receipt, Reply, Running, State, Turn, View, code},
+    world::{
+        Care, Deed, FRESH, Fresh, IDLE, Kafka, Lease, Look, NO_OFFSET, Object, Pass, Receipt, Reply, Running, State, Turn, View,
+        code,
+    },
 };
 use crate::{
     api::Phase,
@@ -281,7 +284,8 @@ fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offse
     }
     properties::committing(machine, state, reset, own, offset);
     state.groups[group].offset = offset;
-    state.groups[group].marker = code(reset, own.run);
+    // Nothing remains that could carry one.
+    state.groups[group].marker = if offset == NO_OFFSET { 0 } else { code(reset, own.run) };
     Reply::Committed
 }
 

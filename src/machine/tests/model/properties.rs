@@ -5,7 +5,7 @@ use super::{
     actions::{self, Happening},
     essence::Facts,
     scenarios::{Aim, Budget, Scenario},
-    world::{Care, Decided, Deed, Kafka, Look, Object, Pass, State, View, code},
+    world::{Care, Decided, Deed, Kafka, Look, NO_OFFSET, Object, Pass, State, View, code},
 };
 use crate::api::{PartitionOutcome, Phase, Reason};
 
@@ -89,8 +89,10 @@ pub fn stated(state: &mut State, reset: usize, object: Object, before: &Facts, a
     if reset_now || new_outcome == Some((Phase::Succeeded, Reason::Succeeded)) {
         // From the second commit on that may have landed, the offset alone has to do: some brokers drop the marker.
         let is_ours = |marker| marker == own || after.read_back_by_offset;
-        let read_back = matches!(saw, Kafka::Seen { group, .. } if group.offset == after.target && is_ours(group.marker));
-        require(state, read_back && after.after == Some(after.target), Rule::SaysWrong);
+        let read_back =
+            matches!(saw, Kafka::Seen { group, .. } if group.offset == after.target && (after.removes || is_ours(group.marker)));
+        let shown = if after.removes { None } else { Some(after.target) };
+        require(state, read_back && after.after == shown, Rule::SaysWrong);
     }
 }
 
@@ -193,6 +195,7 @@ fn aimed(scenario: &Scenario, from: u8) -> u8 {
     match scenario.aim {
         Aim::Offset(offset) => offset,
         Aim::Back(by) => from.saturating_sub(by),
+        Aim::Removal => NO_OFFSET,
     }
 }
 

@@ -8,6 +8,8 @@ use crate::{api::Phase, machine::guards::Guard};
 pub enum Aim {
     Offset(u8),
     Back(u8),
+    /// That the committed offset is removed.
+    Removal,
 }
 
 /// How often each thing may happen that is not wanted.
@@ -170,6 +172,8 @@ pub const TWO: Scenario = Scenario { name: "two resets", resets: 2, budget: AT_O
 
 const AT_ONCE: Budget = Budget { deadlines: Some(0), ..NOTHING };
 
+const REMOVAL: Scenario = Scenario { aim: Aim::Removal, ..ONE };
+
 const SHIFT: Scenario = Scenario { aim: Aim::Back(5), ..ONE };
 
 /// Explored each time.
@@ -187,6 +191,21 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "a shift: a lost answer, and a record is consumed",
         budget: Budget { losses: 1, records: 1, ..NOTHING },
         ..SHIFT
+    },
+    Scenario {
+        name: "a removal: a death, a lost answer, a deletion",
+        budget: Budget { crashes: 1, losses: 1, deletions: 1, ..NOTHING },
+        ..REMOVAL
+    },
+    Scenario {
+        name: "a removal: a stranger joins, and a record is consumed",
+        budget: Budget { joins: 1, records: 1, ..NOTHING },
+        ..REMOVAL
+    },
+    Scenario {
+        name: "a removal: deleted and created again",
+        budget: Budget { deletions: 1, recreations: 1, ..NOTHING },
+        ..REMOVAL
     },
     Scenario { name: "a death, and retention", budget: Budget { crashes: 1, retentions: 1, ..NOTHING }, ..ONE },
     Scenario { name: "a lost answer, and another workload", budget: Budget { losses: 1, replacements: 1, ..NOTHING }, ..ONE },

@@ -6,10 +6,10 @@ use jiff::SignedDuration;
 
 use super::{
     scenarios::{Aim, Scenario},
-    world::{Deed, Group, LOG_END, Lease, Look, Reply, USUAL, Workload, code, of_code},
+    world::{Deed, Group, LOG_END, Lease, Look, NO_OFFSET, Reply, USUAL, Workload, code, of_code},
 };
 use crate::{
-    api::{ActionKind, OffsetResetSpec},
+    api::{ActionKind, OffsetResetSpec, Position},
     machine::{
         self,
         decision::{Answer, Effect},
@@ -88,6 +88,7 @@ pub fn effect_of(deed: Deed) -> Effect {
         },
         Deed::Claim { lease, .. } => Effect::Claim { target: 0, hold: hold_of(lease) },
         Deed::Release { lease } => Effect::Release { target: 0, hold: hold_of(lease) },
+        Deed::Commit { offset: NO_OFFSET, .. } => Effect::RemoveOffsets(vec![tp(0)]),
         Deed::Commit { offset, .. } => Effect::Commit(vec![(tp(0), Committed { offset: offset.into(), metadata: "".into() })]),
         Deed::Settle { keep } => Effect::SettleReceipt { keep },
     }
@@ -111,9 +112,9 @@ pub fn one<T>(value: T) -> PerPartition<T> {
     [(tp(0), Ok(value))].into()
 }
 
-pub fn committed(group: Group) -> Committed {
+pub fn committed(group: Group) -> Option<Committed> {
     let metadata = if group.marker == 0 { String::new() } else { marker_of(group.marker) };
-    Committed { offset: group.offset.into(), metadata: metadata.into() }
+    (group.offset != NO_OFFSET).then(|| Committed { offset: group.offset.into(), metadata: metadata.into() })
 }
 
 pub fn described(group: Group) -> machine::facts::Group {
@@ -132,7 +133,7 @@ pub fn plan_seen(scenario: &Scenario, group: Group, log_start: u8) -> PlanSeen {
     PlanSeen {
         cluster_id: scenario.cluster_id.then(|| "cluster-1".to_owned()),
         group: described(group),
-        committed: one(Some(committed(group))),
+        committed: one(committed(group)),
         topics: [("orders".to_owned(), Ok(vec![0]))].into(),
         bounds: one(Bounds { start: log_start.into(), end: LOG_END.into() }),
         ..crate::machine::tests::plan_seen()
@@ -148,6 +149,7 @@ pub static SPEC: LazyLock<OffsetResetSpec> = LazyLock::new(|| {
 pub fn request_of(scenario: &Scenario, reset: usize, run: u8) -> Request {
     let goal = match scenario.aim {
         Aim::Offset(offset) => Goal::Offset(offset.into()),
+        Aim::Removal => Goal::Position(Position::None),
         Aim::Back(by) => Goal::ShiftBy(-i64::from(by)),
     };
     let mut request = Request {

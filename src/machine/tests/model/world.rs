@@ -22,6 +22,9 @@ pub const USUAL: u8 = 2;
 pub const FIRST_OFFSET: u8 = 50;
 pub const LOG_END: u8 = 100;
 
+/// Stands for no committed offset.
+pub const NO_OFFSET: u8 = u8::MAX;
+
 /// An OffsetReset as the API server has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Object {
@@ -167,11 +170,27 @@ pub enum Kafka {
 pub enum Deed {
     AddFinalizer,
     RemoveFinalizer,
-    Scale { replicas: u8, restore: bool },
-    Claim { lease: Lease, new: bool },
-    Release { lease: Lease },
-    Commit { offset: u8, gone: bool, free: bool, log_start: u8 },
-    Settle { keep: bool },
+    Scale {
+        replicas: u8,
+        restore: bool,
+    },
+    Claim {
+        lease: Lease,
+        new: bool,
+    },
+    Release {
+        lease: Lease,
+    },
+    /// Of [`NO_OFFSET`]: the removal of the offset.
+    Commit {
+        offset: u8,
+        gone: bool,
+        free: bool,
+        log_start: u8,
+    },
+    Settle {
+        keep: bool,
+    },
 }
 
 /// How a deed was answered.

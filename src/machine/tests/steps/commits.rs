@@ -173,11 +173,77 @@ fn what_is_in_range_is_as_requested_wherever_it_moves() {
     let current = |partition| PartitionStatus {
         requested_position: Some(Position::Current),
         outcome: PartitionOutcome::Unchanged,
-        target_offset: 50,
+        target_offset: Some(50),
         ..planned_partition(partition)
     };
     let done = run(&final_plan([current(0), current(1)]), &committed(63, "app"), 7);
     assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::NothingToChange)));
+}
+
+fn removal(partition: i32) -> PartitionStatus {
+    let requested_position = Some(Position::None);
+    PartitionStatus { requested_position, requested_offset: None, target_offset: None, ..planned_partition(partition) }
+}
+
+#[test]
+fn an_offset_is_removed_after_the_commits_and_read_back_as_none() {
+    let seen = |first: Option<Committed>, second: Option<Committed>| {
+        let mut seen = commit_seen(empty(), &Ok(None));
+        if let KafkaSeen::ForCommit(seen) = &mut seen {
+            seen.committed = [(tp(0), Ok(first)), (tp(1), Ok(second))].into();
+        }
+        crate::machine::tests::seen(gone(), seen)
+    };
+    let app = || Some(Committed { offset: 50, metadata: "app".into() });
+    let plan = final_plan([planned_partition(0), removal(1)]);
+    let first = decide(Ok(&request()), &plan, &seen(app(), app()), at(7));
+    assert_eq!(sent(&first), [marked(10)]);
+    let outcomes = |decision: &Decision| decision.status.partitions.iter().map(|p| p.outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes(&first), [PartitionOutcome::Unconfirmed, PartitionOutcome::Planned], "only what is sent");
+
+    let second = decide(Ok(&request()), &first.status, &seen(Some(marked(10)), app()), at(8));
+    assert_eq!(second.effect, Some(Effect::RemoveOffsets(vec![tp(1)])));
+    assert_eq!(outcomes(&second), [PartitionOutcome::Reset, PartitionOutcome::Unconfirmed], "recorded before it is done");
+    assert_eq!(second.status.last_action.as_ref().map(|action| action.kind), Some(crate::api::ActionKind::Commit));
+    assert_eq!(second.status.commits, 2);
+
+    // The answer is lost. The operator asks again only where an offset stands.
+    let still = decide(Ok(&request()), &second.status, &seen(Some(marked(10)), app()), at(9));
+    assert_eq!(still.effect, Some(Effect::RemoveOffsets(vec![tp(1)])));
+    let done = decide(Ok(&request()), &second.status, &seen(Some(marked(10)), None), at(9));
+    assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::Succeeded)));
+    assert_eq!((done.status.partitions[1].outcome, done.status.partitions[1].after), (PartitionOutcome::Reset, None));
+    assert_eq!(
+        done.status.outcome.as_ref().unwrap().details.as_deref(),
+        Some("Every offset was read back as planned. 1 committed offset was removed")
+    );
+    assert_eq!(
+        done.status.condition_message(crate::api::ConditionType::OffsetsReset),
+        Some("1 offset was committed and 1 committed offset was removed, as read back")
+    );
+}
+
+/// Kafka removes no offset of a topic that a member of the group subscribes.
+#[rstest]
+#[case::joined_meanwhile(KafkaErrorKind::UnknownMember, Phase::Draining, PartitionOutcome::Planned)]
+#[case::without_the_right(KafkaErrorKind::Authorization, Phase::Resetting, PartitionOutcome::Failed)]
+#[case::outcome_unknown(KafkaErrorKind::Timeout, Phase::Resetting, PartitionOutcome::Unconfirmed)]
+fn a_removal_that_is_refused_is_treated_as_a_commit_is(
+    #[case] kind: KafkaErrorKind,
+    #[case] phase: Phase,
+    #[case] expected: PartitionOutcome,
+) {
+    let first = run(&final_plan([removal(0)]), &committed(50, "app"), 7);
+    let answer = Answer::Committed([(tp(0), Err(error(kind)))].into());
+    let observed = seen(gone(), commit_seen(empty(), &committed(50, "app")));
+    let refused = after(&first.status, first.effect.as_ref().unwrap(), &answer, &observed, at(8));
+    assert_eq!((refused.status.phase, refused.status.partitions[0].outcome), (Some(phase), expected));
+    if kind == KafkaErrorKind::Timeout {
+        let failed = after(&first.status, first.effect.as_ref().unwrap(), &Answer::CommitFailed(error(kind)), &observed, at(8));
+        assert_eq!(failed.status.partitions[0].outcome, PartitionOutcome::Unconfirmed);
+        let done = run(&failed.status, &Ok(None), 9);
+        assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::Succeeded)));
+    }
 }
 
 /// A pod that has been started, and is not ready.

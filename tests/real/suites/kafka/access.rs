@@ -19,14 +19,17 @@ async fn without_an_authorizer_everything_may_be_read_that_is_there() {
     let topics_read: BTreeMap<String, Option<bool>> =
         [(first.clone(), Some(true)), (second, Some(true)), (gone.clone(), None), ("white space".to_owned(), None)].into();
     // Kafka says it also for a group that nobody has made yet, and does not make it.
-    let expected = Access { group_read: Some(true), topics_read };
+    let expected = Access { group_read: Some(true), group_delete: Some(true), topics_read };
     assert_eq!(admin.access(&group, &asked).await.unwrap(), expected);
     assert_eq!(admin.describe_group(&group).await.unwrap(), Group::NotFound);
     assert_eq!(admin.partitions(&gone).await.unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
 
     admin.commit(&group, &[(tp(&first, 0), to(0))]).await.unwrap();
     assert_eq!(admin.access(&group, &asked).await.unwrap(), expected);
-    assert_eq!(admin.access(&group, &[]).await.unwrap(), Access { group_read: Some(true), topics_read: BTreeMap::new() });
+    assert_eq!(
+        admin.access(&group, &[]).await.unwrap(),
+        Access { group_read: Some(true), group_delete: Some(true), topics_read: BTreeMap::new() }
+    );
     assert!(admin.access("", &[]).await.is_err());
 }
 

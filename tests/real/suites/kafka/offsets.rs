@@ -11,8 +11,11 @@ use rdkafka::{
 };
 use tokio::task::block_in_place;
 
-use super::{admin, to, topic, tp, wire::Wire};
-use real_tests::{delete_records, produce, unique};
+use super::{admin, group_until, is_stable, to, topic, tp, wire::Wire};
+use real_tests::{
+    consumers::{Consumed, Kind, Member},
+    delete_records, produce, unique,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds_follow_the_log() {
@@ -27,6 +30,35 @@ async fn bounds_follow_the_log() {
     assert_eq!(bounds[&asked[1]], Ok(Bounds { start: 2, end: 3 }));
     assert_eq!(bounds[&asked[2]], Ok(Bounds { start: 0, end: 0 }));
     assert_eq!(bounds[&asked[3]].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_offsets_are_removed_unless_a_member_subscribes_to_the_topic() {
+    let admin = admin().await;
+    let (name, group) = (topic("removed", 3).await, unique("removed"));
+    let at: Vec<_> = [0, 1, 2].map(|partition| tp(&name, partition)).into();
+    let none = admin.delete_offsets(&group, &at).await.unwrap();
+    assert!(none.values().all(Result::is_ok), "the group does not exist, and so has no offset: {none:?}");
+    admin.commit(&group, &[(at[0].clone(), to(0)), (at[1].clone(), to(0))]).await.unwrap();
+    let gone = tp(&unique("gone"), 0);
+    let asked = [at[0].clone(), at[2].clone(), gone.clone()];
+    let removed = admin.delete_offsets(&group, &asked).await.unwrap();
+    assert_eq!((&removed[&at[0]], &removed[&at[2]]), (&Ok(()), &Ok(())), "where there is none, that is no error");
+    assert_eq!(removed[&gone].as_ref().unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
+    let left = admin.committed(&group, &at).await.unwrap();
+    assert_eq!((&left[&at[0]], &left[&at[1]], &left[&at[2]]), (&Ok(None), &Ok(Some(to(0))), &Ok(None)));
+
+    for consumer_protocol in [false, true] {
+        let group = unique("removed");
+        let kind = Kind { consumer_protocol, ..Kind::default() };
+        let member = Member::start(&group, std::slice::from_ref(&name), &kind, 0, Consumed::default());
+        group_until(admin.as_ref(), &group, |group| is_stable(group, 1)).await;
+        let refused = admin.delete_offsets(&group, &at[..1]).await.unwrap();
+        let error = refused[&at[0]].as_ref().unwrap_err();
+        assert_eq!(error.kind, KafkaErrorKind::UnknownMember, "{error}");
+        assert!(error.message.contains("subscribed"), "{error}");
+        tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

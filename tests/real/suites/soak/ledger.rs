@@ -46,12 +46,12 @@ fn after(offsets: &Offsets, reset: &Told) -> Vec<Offsets> {
     let (mut set, mut not_set, mut is_open) = (offsets.clone(), offsets.clone(), false);
     for planned in &reset.partitions {
         let at = usize::try_from(planned.partition).unwrap();
-        let committed = Committed { offset: planned.target_offset, metadata: reset.marker.as_str().into() };
+        let committed = Committed { offset: planned.target_offset.unwrap(), metadata: reset.marker.as_str().into() };
         match planned.outcome {
             PartitionOutcome::Reset | PartitionOutcome::Unconfirmed if planned.before != Some(offsets[at].offset) => {
                 return vec![];
             }
-            PartitionOutcome::Reset if planned.after != Some(planned.target_offset) => return vec![],
+            PartitionOutcome::Reset if planned.after != planned.target_offset => return vec![],
             PartitionOutcome::Reset => {
                 set[at] = committed.clone();
                 not_set[at] = committed;

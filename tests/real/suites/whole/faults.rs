@@ -144,6 +144,10 @@ impl GroupAdmin for Client {
         self.real.all_committed(group).await
     }
 
+    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
+        self.real.delete_offsets(group, partitions).await
+    }
+
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         self.real.remove_members(group, members).await
     }

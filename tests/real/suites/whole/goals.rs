@@ -78,6 +78,43 @@ async fn each_target_takes_each_partition_where_kafka_would() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn none_removes_what_is_committed_and_an_undo_brings_it_back() {
+    in_a_shop(Kind::default(), async |shop| {
+        shop.apply("remove", json!([{"partition": 0, "position": "None"}, {"partition": 1, "offset": 50}])).await;
+        let done = wait_for_end(&shop.api, "remove").await;
+        succeeded(&done);
+        let found: Vec<_> =
+            status(&done).partitions.iter().map(|p| (p.before.is_some(), p.target_offset, p.after, p.outcome)).collect();
+        assert_eq!(
+            found[..2],
+            [(true, None, None, PartitionOutcome::Reset), (true, Some(50), Some(50), PartitionOutcome::Reset)]
+        );
+        let details = status(&done).outcome.as_ref().unwrap().details.clone().unwrap();
+        assert!(details.contains("1 committed offset was removed"), "{details}");
+        let warnings = status(&done).warnings.join("\n");
+        assert!(warnings.contains("start there as their auto.offset.reset says"), "{warnings}");
+        assert_eq!(shop.replicas().await, 2);
+    })
+    .await;
+    TestEnv::with(async |stand| {
+        let (topic, group) = (stand.topic().await, unique("none"));
+        stand.commit(&group, &topic, &[(0, 50), (1, 5)]).await;
+        succeeded(&stand.run("remove", &group, json!([{"topicPattern": ".*", "position": "None"}]), json!({})).await);
+        assert_eq!(stand.committed(&group, &topic).await, [None, None, None]);
+        // The broker has forgotten the group meanwhile, or is about to; the undone reset has known it.
+        let back = stand.run("back", &group, json!([]), json!({"undo": {"name": "remove"}})).await;
+        succeeded(&back);
+        assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(5), None]);
+        let at = tp(&topic, 0);
+        let stands = stand.admin.committed(&group, std::slice::from_ref(&at)).await.unwrap();
+        assert_eq!(stands[&at].as_ref().unwrap().as_ref().unwrap().metadata, "of the application");
+        let none = stand.run("nothing", &group, json!([{"topic": topic, "partition": 2, "position": "None"}]), json!({})).await;
+        ended(&none, Phase::Succeeded, Reason::NothingToChange);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_names_several_partitions_each_once() {
     TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("several"));
@@ -108,7 +145,7 @@ async fn current_repairs_what_is_out_of_range_and_touches_nothing_else() {
         let message = ended(&done, Phase::Succeeded, Reason::Succeeded);
         assert!(message.starts_with("1 partition reset") && message.ends_with("1 partition was left unchanged"), "{message}");
         let found: Vec<_> =
-            status(&done).partitions.iter().map(|p| (p.partition, p.target_offset, p.outcome, p.clamped)).collect();
+            status(&done).partitions.iter().map(|p| (p.partition, p.target_offset.unwrap(), p.outcome, p.clamped)).collect();
         assert_eq!(
             found,
             [(0, 20, PartitionOutcome::Reset, Some(Clamp::BelowLogStart)), (1, 5, PartitionOutcome::Unchanged, None)]

@@ -22,11 +22,13 @@ async fn an_undo_goes_back_to_what_was_before_and_can_be_undone_itself() {
         assert_eq!(stand.committed(&group, &topic).await, [Some(100), Some(10), Some(0)]);
         let done = stand.run("back", &group, json!([]), undo("mistake")).await;
         succeeded(&done);
-        assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(5), Some(0)]);
+        assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(5), None], "exactly what was there");
         let warnings = status(&done).warnings.join("\n");
-        assert!(warnings.contains(&format!("there was no committed offset for partition 2 of topic {topic}")), "{warnings}");
+        assert!(warnings.contains(&format!("the committed offset of partition 2 of topic {topic} is removed")), "{warnings}");
         assert!(!warnings.contains("has changed since"), "{warnings}");
-        assert!(status(&done).equivalent_command.as_ref().unwrap().contains("--from-file after.csv"));
+        let command = status(&done).equivalent_command.as_ref().unwrap();
+        assert!(command.contains("--from-file after.csv"), "{command}");
+        assert!(command.ends_with(&format!("--delete-offsets --topic {topic}:2")), "{command}");
 
         // The group goes on, and the log's start too: then the undo of the undo says so, and stays within the log.
         stand.commit(&group, &topic, &[(0, 60)]).await;
@@ -37,7 +39,7 @@ async fn an_undo_goes_back_to_what_was_before_and_can_be_undone_itself() {
         let warnings = status(&again).warnings.join("\n");
         assert!(warnings.contains(&format!("changed since OffsetReset back on partition 0 of topic {topic}")), "{warnings}");
         succeeded(&stand.run("clamped", &group, json!([]), undo("mistake")).await);
-        assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(8), Some(0)]);
+        assert_eq!(stand.committed(&group, &topic).await, [Some(50), Some(8), None]);
     })
     .await;
 }

@@ -1,0 +1,138 @@
+//! Commits offsets and removes them, part by part, for as long as that is allowed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::consumer::Consumer;
+
+use super::{
+    batches,
+    session::{Native, Session},
+};
+use crate::{
+    kafka::{
+        diagnostics::error_codes,
+        ffi::{self, Answers, Handle, RawError},
+        port::Allowance,
+    },
+    machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
+};
+
+/// The time limit of a request.
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+
+/// A commit is not sent when less time than this remains for it.
+const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
+
+/// librdkafka's code for a timeout.
+const TIMED_OUT: i32 = -185;
+
+/// What is missing where the broker does not let offsets be removed: committing needs only Read on the group.
+const NEEDS_DELETE: &str =
+    "to remove committed offsets the operator needs the operation Delete on the group, and Read on the topic";
+
+pub(super) fn handle(native: &Native) -> Handle {
+    Handle::new(native.client().native_ptr())
+}
+
+pub(super) fn about(group: &str) -> String {
+    format!("group {group}")
+}
+
+pub(super) fn without_coordinator_error<T>(answers: &Answers<T>) -> bool {
+    coordinator_error(answers).is_none()
+}
+
+fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
+    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|raw| error_codes::is_coordinator(raw))
+}
+
+/// Commits offsets.
+///
+/// # Errors
+/// When the first part has failed as a whole.
+pub(super) fn commit(
+    session: &Session,
+    allowance: &Allowance,
+    group: &str,
+    offsets: &[(TopicPartition, Committed)],
+) -> Result<PerPartition<()>, KafkaError> {
+    let parts = batches::commit_chunks(group, offsets);
+    in_parts(session, allowance, group, &parts, |(at, _)| at, ffi::alter)
+}
+
+/// Removes committed offsets. A group that does not exist any more has none, which is what was asked for. Any other refusal of
+/// the whole request is one of each partition, as it is for commits.
+///
+/// # Errors
+/// When the first part has failed as a whole, and it is not known that nothing was removed.
+pub(super) fn delete(
+    session: &Session,
+    allowance: &Allowance,
+    group: &str,
+    partitions: &[TopicPartition],
+) -> Result<PerPartition<()>, KafkaError> {
+    let parts: Vec<&[TopicPartition]> = partitions.chunks(batches::PARTITIONS_PER_COMMIT).collect();
+    let all = |answer: Result<(), KafkaError>| partitions.iter().map(|at| (at.clone(), answer.clone())).collect();
+    match in_parts(session, allowance, group, &parts, |at| at, ffi::delete) {
+        Ok(answers) => Ok(answers),
+        Err(error) => match error.kind {
+            KafkaErrorKind::GroupNotFound => Ok(all(Ok(()))),
+            KafkaErrorKind::Authorization => {
+                let message = format!("{}; {NEEDS_DELETE}", error.message);
+                Ok(all(Err(KafkaError::new(error.kind, message))))
+            }
+            KafkaErrorKind::UnknownMember | KafkaErrorKind::Other => Ok(all(Err(error))),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Sends a request for each part. Once a part has no answer, or the coordinator did not accept it after all attempts, the parts
+/// after it are not sent: the consumers wait at zero meanwhile.
+///
+/// Every request first checks whether it is still allowed, and for how long; that is its time
+/// limit. librdkafka uses the same clock, so a request that waits in librdkafka for a coordinator
+/// or a connection while the process is frozen times out unsent.
+fn in_parts<T>(
+    session: &Session,
+    allowance: &Allowance,
+    group: &str,
+    parts: &[&[T]],
+    at: impl Fn(&T) -> &TopicPartition,
+    send: impl Fn(Handle, &str, &[T], Duration) -> Result<Answers<()>, RawError>,
+) -> Result<PerPartition<()>, KafkaError> {
+    let mut answers: PerPartition<()> = BTreeMap::new();
+    let mut stopped_by: Option<KafkaError> = None;
+    for part in parts {
+        let asked = || part.iter().map(&at);
+        if let Some(earlier) = &stopped_by {
+            let message = format!("not sent, because an earlier part of the commit failed: {}", earlier.message);
+            let error = KafkaError::new(earlier.kind, message);
+            answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
+            continue;
+        }
+        // Sent again after a coordinator's error: writing the same offsets twice, or removing what is not there, changes nothing.
+        let ask = |native: &Native| match allowance() {
+            left if left < SHORTEST_COMMIT => Err(RawError {
+                code: TIMED_OUT,
+                text: "not sent: this operator can no longer be sure that it is the leader".into(),
+            }),
+            left => send(handle(native), group, part, left.min(REQUEST_LIMIT)),
+        };
+        match session.with_coordinator(group, ask, without_coordinator_error) {
+            Ok(found) => {
+                stopped_by = coordinator_error(&found).map(|raw| error_codes::error(raw, &about(group)));
+                answers.extend(batches::complete(asked(), found));
+            }
+            Err(raw) => {
+                let error = error_codes::error(&raw, &about(group));
+                if answers.is_empty() {
+                    return Err(error);
+                }
+                answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
+                stopped_by = error_codes::outcome_unknown(error.kind).then_some(error);
+            }
+        }
+    }
+    Ok(answers)
+}
