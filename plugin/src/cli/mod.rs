@@ -6,7 +6,7 @@ mod goal;
 mod names;
 mod words;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 pub use connection::Connection;
 pub use format::{Format, Lines};
@@ -229,16 +229,23 @@ pub struct HoldsArgs {
 /// `export`.
 #[derive(Args, Debug)]
 #[group(skip)]
+#[command(group = ArgGroup::new("file").required(true))]
 pub struct ExportArgs {
     /// The name of the OffsetReset.
     #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
     /// The offsets that were committed before the reset.
-    #[arg(long, required_unless_present = "after", conflicts_with = "after")]
+    #[arg(long, group = "file")]
     pub before: bool,
     /// The offsets that the reset has set, or would set.
-    #[arg(long)]
+    #[arg(long, group = "file")]
     pub after: bool,
+    /// The offsets that the group does not consume because of the reset, as ranges from the first to before the last column.
+    #[arg(long, group = "file")]
+    pub skipped: bool,
+    /// The offsets that the group consumes again because of the reset, as ranges from the first to before the last column.
+    #[arg(long, group = "file")]
+    pub replayed: bool,
 }
 
 /// `check`.

@@ -1,5 +1,5 @@
-//! The report of a reset: a ConfigMap that the reset owns, with every partition, and the offsets before and after it as files
-//! for `kafka-consumer-groups`.
+//! The report of a reset: a ConfigMap that the reset owns, with every partition, the offsets before and after it as files for
+//! `kafka-consumer-groups`, and the ranges of offsets that are skipped and replayed.
 
 use std::{collections::BTreeMap, io::Read, io::Write};
 
@@ -16,7 +16,7 @@ use crate::kubernetes::{
 use crate::{
     api::{FIELD_MANAGER, MAX_PARTITIONS, OffsetReset, PartitionStatus},
     machine::facts::Denial,
-    machine::plan::export::{AFTER, BEFORE, after_csv, before_csv},
+    machine::plan::export::{AFTER, BEFORE, REPLAYED, SKIPPED, after_csv, before_csv, replayed_csv, skipped_csv},
 };
 
 /// The file with every partition, in the form of `status.partitions`.
@@ -82,7 +82,13 @@ impl Files {
         if u64::try_from(json.len()).unwrap_or(u64::MAX) >= MAX_BYTES_READ {
             return Err(format!("it would have {} bytes before compression; split the reset into several", json.len()));
         }
-        let plain = [(BEFORE, before_csv(partitions)), (AFTER, after_csv(partitions)), (PARTITIONS, json)];
+        let plain = [
+            (BEFORE, before_csv(partitions)),
+            (AFTER, after_csv(partitions)),
+            (SKIPPED, skipped_csv(partitions)),
+            (REPLAYED, replayed_csv(partitions)),
+            (PARTITIONS, json),
+        ];
         if plain.iter().map(|(_, text)| text.len()).sum::<usize>() <= MAX_PLAIN_BYTES {
             let plain = plain.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
             return Ok(Self { plain, compressed: BTreeMap::new() });

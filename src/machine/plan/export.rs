@@ -15,6 +15,15 @@ pub const BEFORE: &str = "before.csv";
 /// The file with the offsets that are or were to be committed.
 pub const AFTER: &str = "after.csv";
 
+/// The file with the ranges of offsets that are not consumed.
+pub const SKIPPED: &str = "skipped.csv";
+
+/// The file with the ranges of offsets that are consumed again.
+pub const REPLAYED: &str = "replayed.csv";
+
+/// The first line of the files with ranges: they are for people and programs, and not for Kafka's tool.
+const RANGES: &str = "topic,partition,from,to";
+
 /// Commands that are longer than this are replaced by the one that reads the report.
 const LONGEST_COMMAND: usize = 2_000;
 
@@ -28,10 +37,35 @@ pub fn before_csv(partitions: &[PartitionStatus]) -> String {
 /// have their committed offset removed, have no line.
 #[must_use]
 pub fn after_csv(partitions: &[PartitionStatus]) -> String {
-    let set = |planned: &&PartitionStatus| {
-        matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset)
-    };
-    csv(partitions.iter().filter(set).filter_map(|planned| Some((planned, planned.target_offset?))))
+    csv(partitions.iter().filter(|planned| is_set(planned)).filter_map(|planned| Some((planned, planned.target_offset?))))
+}
+
+/// The offsets that the group does not consume because of the reset, as ranges: from the first one to before the last column, which is
+/// the target. The counts of the status are the lengths of these ranges. Those of a failed or untouched partition are none.
+#[must_use]
+pub fn skipped_csv(partitions: &[PartitionStatus]) -> String {
+    ranges(partitions, |planned, target| (planned.skipped > 0).then(|| (target.saturating_sub(planned.skipped), target)))
+}
+
+/// The offsets that the group consumes again because of the reset, as ranges: from the target to before the last column.
+#[must_use]
+pub fn replayed_csv(partitions: &[PartitionStatus]) -> String {
+    ranges(partitions, |planned, target| (planned.replayed > 0).then(|| (target, target.saturating_add(planned.replayed))))
+}
+
+fn ranges(partitions: &[PartitionStatus], range: impl Fn(&PartitionStatus, i64) -> Option<(i64, i64)>) -> String {
+    let set = partitions.iter().filter(|planned| is_set(planned));
+    let ranges = set.filter_map(|planned| Some((planned, range(planned, planned.target_offset?)?)));
+    ranges.fold(format!("{RANGES}\n"), |mut file, (planned, (from, to))| {
+        // Writing into a string does not fail.
+        let _ = writeln!(file, "{},{},{from},{to}", planned.topic, planned.partition);
+        file
+    })
+}
+
+/// Whether the reset sets the offset, or may have set it.
+fn is_set(planned: &PartitionStatus) -> bool {
+    matches!(planned.outcome, PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset)
 }
 
 // A topic's name has no character that CSV would quote.
@@ -271,6 +305,34 @@ mod tests {
         assert_eq!(option, expected);
         let words = shlex::split(&option).unwrap();
         assert_eq!(words.last().unwrap().trim_start_matches("--group="), group.trim_start_matches("--group="));
+    }
+
+    #[test]
+    fn the_ranges_are_those_that_the_counts_of_the_status_count() {
+        let at = |partition, before: Option<i64>, target| PartitionStatus {
+            before,
+            target_offset: Some(target),
+            replayed: 0,
+            skipped: 0,
+            ..planned_partition(partition)
+        };
+        let partitions = [
+            PartitionStatus { replayed: 40, ..at(0, Some(50), 10) },
+            PartitionStatus { skipped: 30, ..at(1, Some(50), 80) },
+            // Its commit was out of range: the records before the start of the log are gone, and were not skipped.
+            PartitionStatus { skipped: 25, log_start: 20, outcome: PartitionOutcome::Reset, ..at(2, Some(5), 45) },
+            // It had none: all before the target are skipped.
+            PartitionStatus { skipped: 100, outcome: PartitionOutcome::Unconfirmed, ..at(3, None, 100) },
+            at(4, Some(50), 50),
+            PartitionStatus { skipped: 30, outcome: PartitionOutcome::Failed, ..at(5, Some(50), 80) },
+            PartitionStatus { replayed: 1, outcome: PartitionOutcome::Skipped, ..at(6, Some(50), 49) },
+            PartitionStatus { requested_position: Some(Position::None), target_offset: None, ..at(7, Some(50), 0) },
+        ];
+        assert_eq!(replayed_csv(&partitions), "topic,partition,from,to\norders,0,10,50\n");
+        assert_eq!(
+            skipped_csv(&partitions),
+            "topic,partition,from,to\norders,1,50,80\norders,2,20,45\norders,3,0,100\n"
+        );
     }
 
     #[test]

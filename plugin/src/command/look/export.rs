@@ -19,7 +19,8 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Prints a file of the report.
 pub async fn export(cluster: &Cluster, args: &ExportArgs) -> Outcome {
     let reset = cluster.reset(&args.name).await?;
-    let name = if args.before { "before.csv" } else { "after.csv" };
+    let files = [(args.before, "before.csv"), (args.skipped, "skipped.csv"), (args.replayed, "replayed.csv")];
+    let name = files.into_iter().find(|(wanted, _)| *wanted).map_or("after.csv", |(_, name)| name);
     let Some(report) = reset.status.as_ref().and_then(|status| status.report.clone()) else {
         return Err(Failure::new(format!("OffsetReset {} has no report: no plan was made.", args.name))
             .advice(format!("To see why: kubectl offset-reset explain {}", args.name)));

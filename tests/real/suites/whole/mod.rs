@@ -39,6 +39,8 @@ fn tp(topic: &str, partition: i32) -> TopicPartition {
 struct Recorded {
     before: String,
     after: String,
+    skipped: String,
+    replayed: String,
     partitions: Vec<PartitionStatus>,
 }
 
@@ -56,5 +58,6 @@ async fn as_recorded(stand: &TestEnv, reset: &OffsetReset) -> Recorded {
         }
     };
     let partitions = serde_json::from_str(&file("partitions.json")).unwrap();
-    Recorded { before: file("before.csv"), after: file("after.csv"), partitions }
+    let (skipped, replayed) = (file("skipped.csv"), file("replayed.csv"));
+    Recorded { before: file("before.csv"), after: file("after.csv"), skipped, replayed, partitions }
 }

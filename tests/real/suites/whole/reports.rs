@@ -22,6 +22,8 @@ async fn before_and_after_are_files_that_kafkas_own_tool_reads() {
         let record = as_recorded(stand, &done).await;
         assert_eq!(record.before, format!("{topic},0,50\n{topic},1,5\n"));
         assert_eq!(record.after, format!("{topic},0,30\n{topic},1,10\n{topic},2,0\n"));
+        assert_eq!(record.skipped, format!("topic,partition,from,to\n{topic},1,5,10\n"));
+        assert_eq!(record.replayed, format!("topic,partition,from,to\n{topic},0,30,50\n"));
         assert_eq!(record.partitions, status(&done).partitions);
         assert_eq!(record.partitions[0].before_metadata.as_deref(), Some("of the application"));
 
