@@ -96,7 +96,7 @@ pub struct PartitionStatus {
     /// The metadata string to restore together with the offset, which only an undo has; it may be
     /// empty. It is committed only when targetOffset is requestedOffset, because it belongs to that
     /// offset. Every other commit carries the string offset-reset/NAMESPACE/NAME/UID of this
-    /// OffsetReset.
+    /// OffsetReset, and after a space spec.reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_metadata: Option<String>,
     /// The same in base64, when the metadata is not UTF-8. Absent otherwise.
@@ -108,6 +108,10 @@ pub struct PartitionStatus {
     /// committed and read back without it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub metadata_not_stored: bool,
+    /// True when the broker does not take metadata as long as the mark together with spec.reason: the
+    /// offset was then committed with the mark alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reason_not_stored: bool,
     /// How many records lie between the log's start and the target: retention can delete that many
     /// before the target is out of range.
     #[serde(default)]

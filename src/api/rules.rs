@@ -210,6 +210,10 @@ rules! {
     )
         => "targetRefs names the same workload twice. Name it once";
 
+    // Also the characters that begin a new line, or change the direction of the text around them.
+    REASON: r"!self.matches(r'[\p{Cc}\x{2028}\x{2029}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}]')"
+        => "reason must be one line of text without control characters. Write why the offsets are reset, such as a ticket's number";
+
     // The schema has a plain string here: as date-time the API server accepts strings that CEL
     // cannot read.
     NOT_AFTER: concat!("self.matches('", time!(), "')")

@@ -148,6 +148,15 @@ pub struct OffsetResetSpec {
     #[schemars(length(min = 1, max = 63))]
     pub run_id: Option<String>,
 
+    /// Why the offsets are reset, as one line of up to 256 characters, such as "INC-4711: replay after
+    /// the wrong tax rate". The operator does not interpret it. It is in every Event of the reset, in
+    /// the report and the receipt, and after the mark in the metadata of the commits, where the
+    /// broker's offset.metadata.max.bytes allows that length. It does not distinguish runs; see runId.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = rules::REASON)]
+    pub reason: Option<String>,
+
     /// Where position: Latest is. ReadUncommitted (the default) is the end of the log, as Kafka's
     /// own tool has it: records of a transaction that is still open are skipped. ReadCommitted is
     /// before the first record of a transaction that is still open.

@@ -21,6 +21,12 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// The longest note of an Event, in bytes (the API allows 1,024).
 const MAX_NOTE: usize = 1_000;
 
+/// The longest reason in a note, in bytes: a spec may have 256 characters of up to four.
+const MAX_REASON: usize = 500;
+
+/// What "OffsetReset NAME: " before the note on a workload may take, and the mark of a note that was cut.
+const MAX_NAME: usize = 200;
+
 /// Publishes Events.
 #[derive(Clone)]
 pub struct Announcer {
@@ -39,9 +45,11 @@ impl Announcer {
     /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too.
     pub fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
         for note in notes {
+            let note = &Note { message: with_reason(&note.message, reset.spec.reason.as_deref()), ..note.clone() };
             self.publish(note, reset.object_ref(&()));
             if let Some(target) = note.target.and_then(|index| targets.get(index)) {
-                let on_target = Note { message: format!("OffsetReset {}: {}", reset.name_any(), note.message), ..note.clone() };
+                let message = shorten(&format!("OffsetReset {}: {}", reset.name_any(), note.message));
+                let on_target = Note { message, ..note.clone() };
                 self.publish(&on_target, target_ref(reset, target));
             }
         }
@@ -107,6 +115,15 @@ impl Announcer {
     }
 }
 
+/// A note that ends with spec.reason, however long the note is.
+fn with_reason(message: &str, reason: Option<&str>) -> String {
+    let Some(reason) = reason else { return message.to_owned() };
+    let reason = format!(". spec.reason: {}", shorten_to(reason, MAX_REASON));
+    // The name of the OffsetReset comes before it on a workload.
+    let room = MAX_NOTE.saturating_sub(reason.len() + MAX_NAME);
+    format!("{}{reason}", shorten_to(message, room))
+}
+
 fn target_ref(reset: &OffsetReset, target: &TargetStatus) -> ObjectReference {
     ObjectReference {
         api_version: Some(target.api_version.clone()),
@@ -119,8 +136,26 @@ fn target_ref(reset: &OffsetReset, target: &TargetStatus) -> ObjectReference {
 }
 
 fn shorten(message: &str) -> String {
-    if message.len() <= MAX_NOTE {
+    shorten_to(message, MAX_NOTE)
+}
+
+fn shorten_to(message: &str, most: usize) -> String {
+    if message.len() <= most {
         return message.to_owned();
     }
-    format!("{}…", &message[..message.floor_char_boundary(MAX_NOTE)])
+    format!("{}…", &message[..message.floor_char_boundary(most)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_ends_with_the_reason_however_long_both_are() {
+        assert_eq!(with_reason("The plan is complete", None), "The plan is complete");
+        assert_eq!(with_reason("The plan is complete", Some("INC-1")), "The plan is complete. spec.reason: INC-1");
+        let long = with_reason(&"ж".repeat(2_000), Some(&"🦀".repeat(256)));
+        assert!(long.ends_with("🦀…") && long.starts_with('ж'), "{long}");
+        assert!(long.len() + "OffsetReset : ".len() + 150 <= MAX_NOTE);
+    }
 }

@@ -132,7 +132,18 @@ const MARK: &str = "offset-reset/";
 
 /// The OffsetReset, as namespace/name, that has set an offset with this metadata, and its UID.
 fn marked(metadata: &Metadata) -> Option<(&str, &str)> {
-    metadata.text()?.strip_prefix(MARK)?.rsplit_once('/')
+    let (name, uid) = without_reason(metadata.text()?).strip_prefix(MARK)?.rsplit_once('/')?;
+    Some((name, uid))
+}
+
+/// The mark alone: spec.reason follows after the first space, and no name or UID has one.
+pub fn without_reason(marker: &str) -> &str {
+    marker.split(' ').next().unwrap_or_default()
+}
+
+/// Whether metadata that was sent is a mark with a reason after it.
+pub fn has_reason(sent: &Metadata) -> bool {
+    sent.text().is_some_and(|text| text.starts_with(MARK) && text.contains(' '))
 }
 
 /// The OffsetReset other than the one with this UID that has set an offset, as namespace/name.
@@ -174,6 +185,17 @@ mod tests {
             let json = serde_json::to_string(&metadata).unwrap();
             prop_assert_eq!(serde_json::from_str::<Metadata>(&json).unwrap(), metadata);
         }
+    }
+
+    #[test]
+    fn the_mark_is_read_whatever_the_reason_after_it_is() {
+        let by = |text: &str| set_by(&text.into(), "own");
+        assert_eq!(by("offset-reset/shop/replay/uid").as_deref(), Some("shop/replay"));
+        assert_eq!(by("offset-reset/shop/replay/uid INC-4711: see https://wiki/a/b").as_deref(), Some("shop/replay"));
+        assert_eq!(by("offset-reset/shop/replay/own because"), None);
+        assert_eq!(by("of the application / x"), None);
+        assert!(has_reason(&"offset-reset/shop/replay/uid why".into()) && !has_reason(&"offset-reset/shop/replay/uid".into()));
+        assert!(!has_reason(&"of the application".into()));
     }
 
     #[test]

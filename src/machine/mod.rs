@@ -212,7 +212,8 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
     }
     pass.status.not_allowed_since = None;
     match (effect, answer) {
-        (Effect::Commit(_) | Effect::RemoveOffsets(_), Answer::Committed(answers)) => resetting::committed(pass, answers),
+        (Effect::Commit(offsets), Answer::Committed(answers)) => resetting::committed(pass, offsets, answers),
+        (Effect::RemoveOffsets(_), Answer::Committed(answers)) => resetting::committed(pass, &[], answers),
         (Effect::Commit(offsets), Answer::CommitFailed(error)) => {
             resetting::commit_failed(pass, offsets.iter().map(|(at, _)| at), error)
         }

@@ -106,6 +106,8 @@ pub fn accepted() -> Vec<Value> {
             "client.dns.lookup": "use_all_dns_ips", "retry.backoff.ms": "0",
         })),
         json!({"runId": "2026-11-25.1"}),
+        json!({"reason": "INC-4711: \u{201e}wrong\u{201c} tax rate / see https://wiki.example.com (\u{1f980})"}),
+        json!({"reason": "\u{00e9}".repeat(256)}),
         json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms", "resumeTimeout": "24h"}),
         // At the edges of the rules.
         one(&json!({"topic": "test", "timestamp": "2019-10-23t06:29:04z"})),
@@ -179,6 +181,13 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
             vec!["", "10", "0s", "31m", "-1s", "P1D", "1h-59m", "999999999999999999h", "1e3s", "infs", "1 m", "NaN"]
                 .into_iter()
                 .map(|text| json!({"sessionTimeout": text}))
+                .collect(),
+        ),
+        (
+            "reason must be one line",
+            ["a\nb", "a\r", "\u{0}", "\u{7f}", "\u{85}", "a\u{2028}b", "a\u{202e}b", "\u{2069}"]
+                .into_iter()
+                .map(|text| json!({"reason": text}))
                 .collect(),
         ),
         (

@@ -160,6 +160,9 @@ pub struct OutputArgs {
     /// Distinguishes this run from an earlier one with the same name and spec.
     #[arg(long, value_name = "ID")]
     pub run_id: Option<String>,
+    /// Why the offsets are reset, as one line: it is in the Events, the report and the metadata of the commits.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// How long after its end the operator deletes the OffsetReset, such as 7d.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub ttl: Option<Duration>,

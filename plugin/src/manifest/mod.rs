@@ -139,6 +139,7 @@ fn options(make: &MakeArgs, like: Option<&OffsetResetSpec>) -> Vec<(&'static str
         ("notAfter", bounds.not_after.map(|at| json!(at.to_string()))),
         ("limits", Some(Value::Object(limits)).filter(|limits| *limits != json!({}))),
         ("runId", word(output.run_id.clone())),
+        ("reason", word(output.reason.clone())),
         ("ttlSecondsAfterFinished", output.ttl.map(|ttl| json!(ttl.as_secs()))),
     ];
     let mut fields: Vec<(&str, Value)> = given.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
@@ -219,7 +220,7 @@ mod tests {
     fn every_option_has_its_field() {
         let words = "--group g --bootstrap-server k:9092 --topic t --to-latest --max-replay 10 --max-skip 5 --out-of-range fail \
             --session-timeout 45s --drain-timeout 3m --hold-timeout PT1H --resume-timeout 15m --not-after 2026-11-24T20:00:00Z \
-            --isolation-level ReadCommitted --allow-new-group --run-id 2 --ttl 7d";
+            --isolation-level ReadCommitted --allow-new-group --run-id 2 --reason INC-4711 --ttl 7d";
         let mut spec = spec(words, None, None).unwrap();
         for field in ["kafka", "group", "resets"] {
             spec.as_object_mut().unwrap().remove(field);
@@ -229,7 +230,7 @@ mod tests {
             json!({
                 "limits": {"maxReplay": 10, "maxSkip": 5}, "outOfRange": "Fail", "sessionTimeout": "45s", "drainTimeout": "3m",
                 "holdTimeout": "1h", "resumeTimeout": "15m", "notAfter": "2026-11-24T20:00:00Z", "isolationLevel": "ReadCommitted",
-                "allowNewGroup": true, "runId": "2", "ttlSecondsAfterFinished": 604_800,
+                "allowNewGroup": true, "runId": "2", "reason": "INC-4711", "ttlSecondsAfterFinished": 604_800,
             })
         );
     }

@@ -34,6 +34,7 @@ const GROUP: &str = "group.json";
 const FINAL_PLAN_TIME: &str = "finalPlanTime";
 const END_TIME: &str = "endTime";
 const MESSAGE: &str = "message";
+const REASON: &str = "reason";
 
 /// The label of receipts; its value is always "receipt".
 const LABEL: &str = "offsetreset.dev/receipt";
@@ -226,8 +227,9 @@ fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     let mut config_map = ConfigMap::default();
     config_map.metadata.name = Some(name.to_owned());
     config_map.metadata.labels = Some(labels(Some((LABEL, "receipt"))));
-    config_map.data =
-        Some(BTreeMap::from([(UID.to_owned(), reset.uid().unwrap_or_default()), (NAME.to_owned(), reset.name_any())]));
+    let mut data = BTreeMap::from([(UID.to_owned(), reset.uid().unwrap_or_default()), (NAME.to_owned(), reset.name_any())]);
+    data.extend(reset.spec.reason.clone().map(|reason| (REASON.to_owned(), reason)));
+    config_map.data = Some(data);
     config_map
 }
 

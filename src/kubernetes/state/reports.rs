@@ -22,6 +22,9 @@ use crate::{
 /// The file with every partition, in the form of `status.partitions`.
 pub(in crate::kubernetes) const PARTITIONS: &str = "partitions.json";
 
+/// The file with spec.reason, if there is one.
+const REASON: &str = "reason.txt";
+
 /// Files of more bytes than this in all are compressed.
 const MAX_PLAIN_BYTES: usize = 200_000;
 
@@ -215,7 +218,9 @@ impl Reports {
         let owner = reset.controller_owner_ref(&()).map(|owner| OwnerReference { block_owner_deletion: None, ..owner });
         config_map.metadata.owner_references = Some(owner.into_iter().collect());
         config_map.metadata.labels = Some(labels(None));
-        config_map.data = Some(files.plain).filter(|files| !files.is_empty());
+        let mut plain = files.plain;
+        plain.extend(reset.spec.reason.clone().map(|reason| (REASON.to_owned(), format!("{reason}\n"))));
+        config_map.data = Some(plain).filter(|files| !files.is_empty());
         let compressed = files.compressed.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
 
@@ -249,6 +254,7 @@ mod tests {
             target_metadata: None,
             target_metadata_base64: None,
             metadata_not_stored: false,
+            reason_not_stored: false,
             requested_position: None,
             requested_shift: None,
             requested_offset: Some(10),

@@ -152,7 +152,8 @@ fn wanted(partition: &PartitionStatus, request: &Request) -> Metadata {
     if partition.metadata_not_stored {
         return Metadata::default();
     }
-    metadata::to_restore(partition).unwrap_or_else(|| request.marker.as_str().into())
+    let marker = if partition.reason_not_stored { metadata::without_reason(&request.marker) } else { &request.marker };
+    metadata::to_restore(partition).unwrap_or_else(|| marker.into())
 }
 
 /// Why a partition cannot be committed now.

@@ -7,9 +7,10 @@ use super::read_back::{Attempts, Change, RETRY, Trouble, answered, is_read_back,
 use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
 use crate::machine::{
     decision::{Decision, Effect},
-    facts::{CommitSeen, Denial, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
+    facts::{CommitSeen, Committed, Denial, KafkaError, KafkaErrorKind, KafkaSeen, PerPartition, TopicPartition, group},
     guards::Guard,
     limits::{NOT_ALLOWED, NOT_ALLOWED_RETRY},
+    metadata,
     pass::Pass,
     plan::{self, limits},
     refusal::{Refusal, kafka_reason, kafka_summary},
@@ -318,7 +319,13 @@ fn joined(mut pass: Pass<'_>, what: &str) -> Decision {
 }
 
 /// The answers of a commit. Only errors change anything: success is what is read back.
-pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<()>) -> Decision {
+pub(in crate::machine) fn committed(
+    mut pass: Pass<'_>,
+    sent: &[(TopicPartition, Committed)],
+    answers: &PerPartition<()>,
+) -> Decision {
+    let with_reason: BTreeSet<&TopicPartition> =
+        sent.iter().filter(|(_, committed)| metadata::has_reason(&committed.metadata)).map(|(at, _)| at).collect();
     let (mut member, mut open) = (false, answers.is_empty());
     for partition in &mut pass.status.partitions {
         let at = TopicPartition::new(&partition.topic, partition.partition);
@@ -333,8 +340,13 @@ pub(in crate::machine) fn committed(mut pass: Pass<'_>, answers: &PerPartition<(
         open |= leaves_open(error.kind);
         member |= error.kind == KafkaErrorKind::UnknownMember;
         if error.kind == KafkaErrorKind::MetadataTooLarge && !partition.metadata_not_stored {
-            // No marker, and no metadata to restore, is worth the reset: committed again without.
-            partition.metadata_not_stored = true;
+            // No marker, and no metadata to restore, is worth the reset: committed again without. The
+            // mark alone may be short enough.
+            if with_reason.contains(&at) {
+                partition.reason_not_stored = true;
+            } else {
+                partition.metadata_not_stored = true;
+            }
             partition.outcome = PartitionOutcome::Planned;
             continue;
         }

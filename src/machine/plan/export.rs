@@ -329,10 +329,7 @@ mod tests {
             PartitionStatus { requested_position: Some(Position::None), target_offset: None, ..at(7, Some(50), 0) },
         ];
         assert_eq!(replayed_csv(&partitions), "topic,partition,from,to\norders,0,10,50\n");
-        assert_eq!(
-            skipped_csv(&partitions),
-            "topic,partition,from,to\norders,1,50,80\norders,2,20,45\norders,3,0,100\n"
-        );
+        assert_eq!(skipped_csv(&partitions), "topic,partition,from,to\norders,1,50,80\norders,2,20,45\norders,3,0,100\n");
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         target_metadata: None,
         target_metadata_base64: None,
         metadata_not_stored: false,
+        reason_not_stored: false,
         headroom: 0,
         replayed: 0,
         skipped: 0,

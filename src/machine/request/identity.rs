@@ -8,7 +8,7 @@ use crate::api::OffsetResetSpec;
 const DIGITS: usize = 16;
 
 /// The key of what a reset does: a hash of its spec, without the fields that only say whether it
-/// may begin, or when its object is deleted. Another `runId` gives another key.
+/// may begin, when its object is deleted, or why it was made. Another `runId` gives another key.
 ///
 /// Fields with their default value do not count, so that a field of a later version changes no key.
 #[must_use]
@@ -19,7 +19,7 @@ pub fn key(spec: &OffsetResetSpec) -> String {
     if let Value::Object(fields) = &mut value {
         fields.retain(|name, value| {
             let is_default = default.as_ref().and_then(|default| default.get(name)) == Some(value);
-            !is_default && !matches!(name.as_str(), "dryRun" | "suspend" | "ttlSecondsAfterFinished")
+            !is_default && !matches!(name.as_str(), "dryRun" | "suspend" | "ttlSecondsAfterFinished" | "reason")
         });
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, canonical(&value).as_bytes());
@@ -79,6 +79,7 @@ mod tests {
         for same in [
             json!({"suspend": true}),
             json!({"dryRun": true}),
+            json!({"reason": "INC-4711"}),
             json!({"ttlSecondsAfterFinished": 60}),
             json!({"drainTimeout": "120s"}),
             json!({"outOfRange": "Clamp"}),

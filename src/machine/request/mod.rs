@@ -72,7 +72,7 @@ pub struct Request {
     /// The name of the ConfigMap with the receipt: the same for the same name and spec.
     pub receipt: String,
     /// The metadata string of our commits, which proves in Kafka itself that this run set an
-    /// offset.
+    /// offset, and says why.
     pub marker: String,
 }
 
@@ -182,10 +182,11 @@ impl Request {
             name,
             key,
             marker: format!(
-                "offset-reset/{}/{}/{}",
+                "offset-reset/{}/{}/{}{}",
                 reset.metadata.namespace.as_deref().unwrap_or_default(),
                 reset.metadata.name.as_deref().unwrap_or_default(),
-                reset.metadata.uid.as_deref().unwrap_or_default()
+                reset.metadata.uid.as_deref().unwrap_or_default(),
+                spec.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default()
             ),
         })
     }

@@ -39,6 +39,10 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
         };
         ensure(!spec.target_refs[..index].iter().any(same), &field, rules::TARGETS_ONCE)?;
     }
+    if let Some(reason) = &spec.reason {
+        let fits = (1..=256).contains(&reason.chars().count());
+        ensure(fits && !reason.chars().any(breaks_the_line), "reason", rules::REASON)?;
+    }
     if let Some(undo) = &spec.undo {
         ensure(is_name(&undo.name), "undo.name", rules::UNDO_NAME)?;
     }
@@ -186,6 +190,12 @@ fn check_property(name: &str, value: &str) -> Result<(), CelRule> {
         _ => (false, rules::CONFIG_LISTED),
     };
     if holds { Ok(()) } else { Err(rule) }
+}
+
+/// Whether a character is a control character, begins a new line, or changes the direction of the text around it.
+fn breaks_the_line(character: char) -> bool {
+    let directs = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || directs(character)
 }
 
 /// Whether it can be the name of an object, which becomes part of an address.

@@ -266,6 +266,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         target_metadata: None,
         target_metadata_base64: None,
         metadata_not_stored: false,
+        reason_not_stored: false,
         headroom: 10,
         replayed: 40,
         skipped: 0,

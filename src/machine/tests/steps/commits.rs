@@ -180,6 +180,30 @@ fn what_is_in_range_is_as_requested_wherever_it_moves() {
     assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::NothingToChange)));
 }
 
+#[test]
+fn a_broker_that_takes_no_metadata_with_the_reason_gets_the_mark_alone_first() {
+    let marker = format!("{MARKER} INC-4711: wrong tax rate");
+    let with_reason = Request { marker: marker.clone(), ..request() };
+    let observed = |stands| seen(gone(), commit_seen(empty(), &stands));
+    let before = || committed(50, "");
+    let run = |status: &OffsetResetStatus| decide(Ok(&with_reason), status, &observed(before()), at(7));
+    let refused = |first: &Decision| {
+        let answer = Answer::Committed([(tp(0), Err(error(KafkaErrorKind::MetadataTooLarge)))].into());
+        after(&first.status, first.effect.as_ref().unwrap(), &answer, &observed(before()), at(7)).status
+    };
+    let first = run(&final_plan([planned_partition(0)]));
+    assert_eq!(sent(&first), [Committed { offset: 10, metadata: marker.as_str().into() }]);
+    let second = run(&refused(&first));
+    assert_eq!(sent(&second), [marked(10)]);
+    let third = run(&refused(&second));
+    assert_eq!(sent(&third), [Committed { offset: 10, metadata: "".into() }]);
+    // With the mark alone it counts as read back.
+    let done = decide(Ok(&with_reason), &second.status, &observed(committed(10, MARKER)), at(8));
+    assert_eq!(outcome(&done), Some((Phase::Succeeded, Reason::Succeeded)));
+    let partition = &done.status.partitions[0];
+    assert!(partition.reason_not_stored && !partition.metadata_not_stored);
+}
+
 fn removal(partition: i32) -> PartitionStatus {
     let requested_position = Some(Position::None);
     PartitionStatus { requested_position, requested_offset: None, target_offset: None, ..planned_partition(partition) }

@@ -64,6 +64,46 @@ async fn an_undo_restores_the_metadata_together_with_its_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_reason_is_where_somebody_looks_who_wonders_about_an_offset() {
+    TestEnv::with(async |stand| {
+        let (topic, group) = (stand.topic().await, unique("reason"));
+        let at = tp(&topic, 0);
+        commit(stand, &group, &at, 50, STATE).await;
+        let why = "INC-4711: replay, see https://wiki.example.com/a b";
+        let entries = json!([{"topic": topic, "partition": 0, "offset": 30}]);
+        let done = stand.run("why", &group, entries, json!({"reason": why})).await;
+        succeeded(&done);
+        let metadata = committed(stand, &group, &at).await.metadata;
+        let uid = done.metadata.uid.as_ref().unwrap();
+        assert_eq!(metadata.text().unwrap(), format!("offset-reset/{}/why/{uid} {why}", stand.namespace));
+        assert!(!status(&done).partitions[0].metadata_not_stored && !status(&done).partitions[0].reason_not_stored);
+
+        let maps = kube::Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(stand.client.clone(), &stand.namespace);
+        let file = async |name: &str, key: &str| maps.get(name).await.unwrap().data.unwrap()[key].clone();
+        let (report, receipt) = (status(&done).report.as_ref().unwrap(), status(&done).receipt.as_ref().unwrap());
+        assert_eq!(file(&report.config_map, "reason.txt").await, format!("{why}\n"));
+        assert_eq!(file(&receipt.config_map, "reason").await, why);
+        let events = kube::Api::<k8s_openapi::api::events::v1::Event>::namespaced(stand.client.clone(), &stand.namespace);
+        let ends = format!(". spec.reason: {why}");
+        let published = async {
+            loop {
+                let all = events.list(&kube::api::ListParams::default()).await.unwrap();
+                let of_it =
+                    all.items.iter().filter(|event| event.regarding.as_ref().is_some_and(|on| on.uid.as_ref() == Some(uid)));
+                let notes: Vec<_> = of_it.filter_map(|event| event.note.clone()).collect();
+                if !notes.is_empty() {
+                    return notes;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        };
+        let notes = real_tests::within(real_tests::PATIENCE, published).await.expect("its Events");
+        assert!(notes.iter().all(|note| note.ends_with(&ends)), "{notes:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_committed_already_keeps_its_metadata_and_stops_nothing() {
     TestEnv::with(async |stand| {
         let (topic, group) = (stand.topic().await, unique("unchanged"));
