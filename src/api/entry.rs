@@ -17,9 +17,10 @@ use super::{durations::perhaps_a_duration, rules, schema::own_description};
     validation = rules::ONE_WAY_TO_NAME_PARTITIONS
 )]
 pub struct ResetSpec {
-    /// The name of one topic. For several topics use topicPattern instead.
+    /// The name of one topic. For several topics use topicPattern instead; ".*" is all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 249))]
+    // Without a minimum, because the rule says what to write for all topics, as "" is in other APIs.
+    #[schemars(length(max = 249))]
     #[x_kube(validation = rules::TOPIC)]
     pub topic: Option<String>,
 
@@ -60,12 +61,16 @@ pub struct ResetSpec {
     #[x_kube(validation = rules::OFFSET)]
     pub offset: Option<i64>,
 
-    /// Target: the first record at or after this time. Unix time as a number (10 digits are
-    /// seconds, 13 are milliseconds), or RFC 3339 with a zone in quotes, such as
+    /// Target: the first record at or after this time. Unix time (10 digits are seconds, 13 are
+    /// milliseconds), as a number or in quotes, or RFC 3339 with a zone in quotes, such as
     /// "2019-10-23T13:22:24Z". A time before the earliest record becomes the earliest and one after
     /// the latest becomes the end of the log, as outOfRange says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = rules::TIMESTAMP_WITHOUT_QUOTES, validation = rules::TIMESTAMP)]
+    #[x_kube(
+        validation = rules::TIMESTAMP_OF_EARLIEST,
+        validation = rules::TIMESTAMP_OF_LATEST,
+        validation = rules::TIMESTAMP
+    )]
     pub timestamp: Option<TimestampSpec>,
 
     /// Target: a position in the log. Earliest is the first record that is kept, tiered storage
@@ -135,8 +140,9 @@ fn default_partition() -> i32 {
 pub enum TimestampSpec {
     /// Unix time: 10 digits are seconds, 13 are milliseconds.
     Unix(i64),
-    /// RFC 3339 with a zone.
-    Rfc3339(String),
+    /// RFC 3339 with a zone, or the digits of Unix time in quotes, as Terraform and templates of Helm
+    /// write numbers.
+    Text(String),
 }
 
 // By hand, because a structural schema allows "a number or a string" only as

@@ -275,10 +275,11 @@ rules! {
 
     ONE_SCOPE: "has(self.topic) != has(self.topicPattern)"
         => "each entry of resets needs either topic or topicPattern. \
-        topic is the name of one topic; topicPattern is a regular expression for several";
+        topic is the name of one topic; for all topics on which the group has committed offsets write topicPattern: \".*\"";
 
     TOPIC: "self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'"
-        => "topic must be the name of one topic: letters, digits, '.', '_' and '-'. For several topics write topicPattern";
+        => "topic must be the name of one topic: letters, digits, '.', '_' and '-'. For several topics write topicPattern; \
+        for all topics on which the group has committed offsets write topicPattern: \".*\"";
 
     // No function of CEL tells a regular expression from other text, except by an error with the
     // engine's words. The usual mistakes are found before it comes to that, where no backslash and
@@ -318,16 +319,19 @@ macro_rules! number_in_quotes {
     };
 }
 rules! {
-    TIMESTAMP_WITHOUT_QUOTES: concat!("!(type(self) in [string]) || !", number_in_quotes!())
-        => "timestamp is a number in quotes. Write the number without quotes, such as timestamp: 1571812149";
+    TIMESTAMP_OF_EARLIEST: "type(self) in [string] ? !(self in ['0', '-2']) : !(self in [0, -2])"
+        => "timestamp 0 and -2 are no times. For the first record that is kept write position: Earliest instead of timestamp";
+
+    TIMESTAMP_OF_LATEST: "type(self) in [string] ? !(self in ['-1']) : !(self in [-1])"
+        => "timestamp -1 is no time. For the end of the log write position: Latest instead of timestamp";
 
     TIMESTAMP: concat!(
-        "type(self) in [string] ? ", number_in_quotes!(),
+        "type(self) in [string] ? self in ['0', '-1', '-2'] || ", number_in_quotes!(),
         " || (self.size() >= 20 && self.size() <= 40 && self.charAt(4) in ['-'] && self.charAt(10) in ['T', 't']",
         " && (self.endsWith('Z') || self.endsWith('z')",
         " || (self.size() >= 25 && (self.endsWith(':00') || self.endsWith(':30') || self.endsWith(':45')))))",
-        " : (self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999)"
-    ) => "timestamp must be Unix time as a number, or RFC 3339 with a zone in quotes. Seconds have 10 digits and milliseconds 13: \
+        " : self in [0, -1, -2] || (self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999)"
+    ) => "timestamp must be Unix time, or RFC 3339 with a zone in quotes. Seconds have 10 digits and milliseconds 13: \
         write 1571812149, 1571812149000 or \"2019-10-23T13:22:24Z\"";
 }
 

@@ -65,6 +65,8 @@ pub fn accepted() -> Vec<Value> {
         one(&json!({"topic": "test", "partition": 0, "timestamp": 1_571_812_144})),
         one(&json!({"topic": "test", "partition": -1, "timestamp": 1_571_812_144_000i64})),
         one(&json!({"topic": "test", "timestamp": "2019-10-23T06:29:04Z"})),
+        one(&json!({"topic": "test", "timestamp": "1571812144"})),
+        one(&json!({"topic": "test", "timestamp": "1571812144000"})),
         one(&json!({"topic": "test", "timestamp": "2019-10-23T14:29:04.250+08:00"})),
         one(&json!({"topic": "test", "offset": i64::MAX})),
         one(&json!({"topic": "test", "position": "Earliest"})),
@@ -390,7 +392,7 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
         ),
         (
             "topic must be the name of one topic",
-            ["or ders", "..", ".", "a/b", "ordérs", "a\n"]
+            ["", "or ders", "..", ".", "a/b", "ordérs", "a\n"]
                 .into_iter()
                 .map(|topic| one(&json!({"topic": topic, "offset": 1})))
                 .collect(),
@@ -426,8 +428,8 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
             vec![
                 timestamp(json!(157_181_214)),
                 timestamp(json!(15_718_121_440_i64)),
-                timestamp(json!(-1)),
-                timestamp(json!(0)),
+                timestamp(json!(-3)),
+                timestamp(json!(1)),
                 timestamp(json!(1_571_812_144_000_000_000_i64)),
                 timestamp(json!("yesterday")),
                 timestamp(json!("2019-10-23T06:29:00")),
@@ -436,13 +438,15 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
                 timestamp(json!("2019-10-23")),
                 timestamp(json!("157181214")),
                 timestamp(json!("15718121440")),
-                timestamp(json!("-1")),
+                timestamp(json!("-3")),
+                timestamp(json!("00")),
                 timestamp(json!("now")),
                 timestamp(json!("a".repeat(1000))),
                 timestamp(json!(i64::MIN)),
             ],
         ),
-        ("timestamp is a number in quotes", vec![timestamp(json!("1571812149")), timestamp(json!("1571812149000"))]),
+        ("timestamp 0 and -2 are no times", [json!(0), json!(-2), json!("0"), json!("-2")].map(timestamp).into()),
+        ("timestamp -1 is no time", [json!(-1), json!("-1")].map(timestamp).into()),
         (
             "duration must be a duration",
             ["", "P1D", "0s", "-1h", "1d", "999999999999999999h", "2562048h", "99999999999s", "yesterday"]

@@ -274,7 +274,7 @@ fn parse_entry(index: usize, entry: &ResetSpec, pattern: Option<Pattern>, start:
         (Some(topic), None) => Scope::Topic(topic.clone()),
         (None, Some(pattern)) => Scope::Pattern(pattern),
         (None, None) | (Some(_), Some(_)) => {
-            return Err(InvalidSpec::new(format!("resets[{index}]"), "needs either topic or topicPattern"));
+            return Err(InvalidSpec::new(format!("resets[{index}]"), rules::ONE_SCOPE.message));
         }
     };
     Ok(Entry { scope, partitions: Partitions::parse(index, entry)?, goal: parse_goal(index, entry, start)? })
@@ -355,11 +355,11 @@ mod tests {
         Err("spec.resets[7].duration: is before 1970")
     )]
     #[case::no_topic(
-        ResetSpec { topic: None, offset: Some(1), ..entry(0) }, Err("spec.resets[7]: needs either topic or topicPattern")
+        ResetSpec { topic: None, offset: Some(1), ..entry(0) }, Err("spec.resets[7]: each entry of resets needs either topic or topicPattern")
     )]
     #[case::two_scopes(
         ResetSpec { topic_pattern: Some("t".into()), offset: Some(1), ..entry(0) },
-        Err("spec.resets[7]: needs either topic or topicPattern")
+        Err("spec.resets[7]: each entry of resets needs either topic or topicPattern")
     )]
     fn an_entry_has_one_scope_and_one_target(#[case] spec: ResetSpec, #[case] expected: Result<(Partitions, Goal), &str>) {
         let pattern = parse_patterns(std::slice::from_ref(&spec)).unwrap().pop();

@@ -34,7 +34,7 @@ fn refused() -> Vec<(Value, &'static str)> {
         oauth.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         authentication(&oauth)
     };
-    let units = "timestamp must be Unix time as a number, or RFC 3339 with a zone in quotes.";
+    let units = "timestamp must be Unix time, or RFC 3339 with a zone in quotes.";
     vec![
         (one(&json!({"topic": "orders"})), "Write one of offset, timestamp, position, shiftBy, duration and fromGroup"),
         (
@@ -45,13 +45,14 @@ fn refused() -> Vec<(Value, &'static str)> {
         (one(&json!({"topic": "orders", "offset": 1, "partition": -2})), "or -1 for all partitions"),
         (one(&json!({"topic": "or ders", "offset": 1})), "topic must be the name of one topic"),
         (one(&json!({"topic": "..", "offset": 1})), "topic must be the name of one topic"),
-        (one(&json!({"topic": "", "offset": 1})), "topic"),
-        (one(&json!({"offset": 1})), "topic"),
+        (one(&json!({"topic": "", "offset": 1})), "write topicPattern: \".*\""),
+        (one(&json!({"offset": 1})), "write topicPattern: \".*\""),
         (timestamp(json!(157_181_214)), units),
         (timestamp(json!(15_718_121_440i64)), units),
-        (timestamp(json!(-1)), units),
+        (timestamp(json!(-1)), "For the end of the log write position: Latest instead of timestamp"),
+        (timestamp(json!("0")), "For the first record that is kept write position: Earliest instead of timestamp"),
         (timestamp(json!(1_571_812_144_000_000_000i64)), units),
-        (timestamp(json!("1571812149")), "Write the number without quotes, such as timestamp: 1571812149"),
+        (timestamp(json!("157181214")), units),
         (timestamp(json!("yesterday")), units),
         (timestamp(json!("2019-10-23T06:29:00")), units),
         (timestamp(json!("2019-10-23T06:29:04.000")), units),
