@@ -197,7 +197,7 @@ rules! {
         => "remainingMembers: Remove needs a workload in targetRefs. \
         It removes the members that remain after the targets have stopped: name the workloads, or write Wait";
 
-    DRAIN_COVERS_SESSION: durations!("drainTimeout" ">=" "sessionTimeout")
+    DRAIN_COVERS_SESSION: concat!("!has(self.sessionTimeout) || ", durations!("drainTimeout" ">=" "sessionTimeout"))
         => "drainTimeout must be at least sessionTimeout. \
         For that long the broker counts a consumer as a member that did not leave the group: raise drainTimeout";
 

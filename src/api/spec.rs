@@ -175,17 +175,19 @@ pub struct OffsetResetSpec {
     #[serde(default, skip_serializing_if = "super::schema::is_false")]
     pub allow_no_members: bool,
 
-    /// The session.timeout.ms of the consumers, as a duration of up to 30m, such as 10s (the
-    /// default). For that long the broker counts a consumer as a member that did not leave the
-    /// group, and for twice as long one that died while it joined the group. It only bounds what
-    /// the reset reports: the reset continues as soon as the broker reports the group empty.
-    #[serde(default = "default_session_timeout", deserialize_with = "a_duration")]
+    /// The session.timeout.ms of the consumers (with the new protocol, KIP-848, the group's
+    /// consumer.session.timeout.ms on the broker), as a duration of up to 30m, such as 45s. For that
+    /// long the broker counts a consumer as a member that did not leave the group, and for twice as
+    /// long one that died while it joined the group. It only bounds what the reset reports: the
+    /// reset continues as soon as the broker reports the group empty. Without it the reset reports no
+    /// time of a session's end; Kafka's default is 45 seconds.
+    #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::SESSION_TIMEOUT)]
     #[schemars(length(max = 32))]
-    pub session_timeout: Duration,
+    pub session_timeout: Option<Duration>,
 
     /// How long the group may take to become empty after the last container has terminated, as a
-    /// duration of up to 24h, such as 2m (the default); at least sessionTimeout. When it expires,
+    /// duration of up to 24h, such as 2m (the default); at least sessionTimeout, if that is given. When it expires,
     /// nothing is reset and the replicas are restored. For as long, counted from when the group is
     /// empty, the reset waits for a transaction with offsets of the group that is still open.
     #[serde(default = "default_drain_timeout", deserialize_with = "a_duration")]
@@ -221,10 +223,6 @@ pub struct OffsetResetSpec {
     #[x_kube(validation = rules::RESUME_TIMEOUT)]
     #[schemars(length(max = 32))]
     pub resume_timeout: Option<Duration>,
-}
-
-fn default_session_timeout() -> Duration {
-    std::time::Duration::from_secs(10).into()
 }
 
 fn default_drain_timeout() -> Duration {

@@ -476,7 +476,7 @@ pub struct HoldStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_terminated_time: Option<MicroTime>,
     /// When the broker removes consumers that did not leave the group, if spec.sessionTimeout is
-    /// theirs: containersTerminatedTime plus spec.sessionTimeout.
+    /// theirs: containersTerminatedTime plus spec.sessionTimeout. Absent without spec.sessionTimeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_end_time: Option<MicroTime>,
     /// When the group must be empty: containersTerminatedTime plus spec.drainTimeout, or the

@@ -90,7 +90,7 @@ pub struct ConsumerArgs {
     /// How to treat members that remain after the last container has terminated: Wait (the default) or Remove.
     #[arg(long, value_name = "HOW", ignore_case = true)]
     pub remaining_members: Option<Remaining>,
-    /// The session.timeout.ms of the consumers, such as 45s; the default is 10s.
+    /// The session.timeout.ms of the consumers, such as 45s (Kafka's default); without it no time of a session's end is reported.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub session_timeout: Option<Duration>,
     /// How long the group may take to become empty; the default is 2m.

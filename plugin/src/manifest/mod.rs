@@ -108,7 +108,7 @@ pub fn undo(of: &OffsetReset, name: &str) -> Value {
 
 /// The times of a spec that are not the defaults, and how it treats members.
 fn inherited(spec: &OffsetResetSpec) -> Vec<(&'static str, Value)> {
-    let usual = json!({"sessionTimeout": "10s", "drainTimeout": "120s", "holdTimeout": "600s", "remainingMembers": "Wait"});
+    let usual = json!({"drainTimeout": "120s", "holdTimeout": "600s", "remainingMembers": "Wait"});
     let all = serde_json::to_value(spec).unwrap_or_default();
     ["sessionTimeout", "drainTimeout", "holdTimeout", "resumeTimeout", "remainingMembers"]
         .into_iter()

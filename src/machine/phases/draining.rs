@@ -9,6 +9,7 @@ use crate::machine::{
     decision::{Decision, Effect},
     facts::{Group, GroupType, KafkaSeen, group},
     pass::Pass,
+    plan::membership::DEFAULT_SESSION,
     refusal::Refusal,
     request::Request,
     text::{Message, count},
@@ -102,17 +103,28 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
         message.detail(format!("Its remaining members: {members}"))
     };
     let (what, kept) = kept_for(request, seen);
-    let (session, drain) = (request.session_timeout.as_secs(), request.drain_timeout.as_secs());
+    let drain = request.drain_timeout.as_secs();
+    let by_default = match request.session_timeout {
+        Some(_) => String::new(),
+        None => format!(", and a session timeout is {} s by Kafka's default", DEFAULT_SESSION.as_secs()),
+    };
     let gone = if request.drain_timeout <= kept {
-        format!("raise drainTimeout above {} s: the broker keeps a consumer that is gone for {what}", kept.as_secs())
+        format!("raise drainTimeout above {} s: the broker keeps a consumer that is gone for {what}{by_default}", kept.as_secs())
     } else if is_of_new_protocol(seen) {
         format!(
             "the group's consumer.session.timeout.ms on the broker is longer than drainTimeout ({drain} s): raise drainTimeout above it"
         )
+    } else if let Some(session) = request.session_timeout {
+        format!(
+            "their session.timeout.ms is longer than sessionTimeout ({} s), because drainTimeout ({drain} s) is longer than {what}: \
+             set sessionTimeout to theirs, and drainTimeout to more than twice that",
+            session.as_secs()
+        )
     } else {
         format!(
-            "their session.timeout.ms is longer than sessionTimeout ({session} s), because drainTimeout ({drain} s) is longer than {what}: \
-             set sessionTimeout to theirs, and drainTimeout to more than twice that"
+            "their session.timeout.ms is longer than Kafka's default ({} s), because drainTimeout ({drain} s) is longer than {what}: \
+             set sessionTimeout to theirs, and drainTimeout to more than twice that",
+            DEFAULT_SESSION.as_secs()
         )
     };
     let advice = if members.is_empty() {
@@ -137,14 +149,14 @@ fn none_listed(seen: &Group) -> &'static str {
 /// and the time that the broker gives a new member to join.
 const REBALANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// For how long the broker keeps consumers that are gone, at most, if sessionTimeout is theirs.
+/// For how long the broker keeps consumers that are gone, at most, if sessionTimeout or Kafka's default is theirs.
 ///
 /// A classic member that was stable is removed one session timeout after its last heartbeat. One
 /// that died while it joined is kept until the rebalance is over, and for a session timeout from
 /// then on; the rebalance is over when the other members have joined or were removed, and so as a
 /// rule after a session timeout. Members of the new protocol do not join together.
 fn kept_for(request: &Request, seen: &Group) -> (&'static str, SignedDuration) {
-    let session = request.session_timeout;
+    let session = request.session_timeout.unwrap_or(DEFAULT_SESSION);
     if is_of_new_protocol(seen) {
         ("one session timeout", session)
     } else if group::is_rebalancing(seen) {
@@ -205,16 +217,40 @@ fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, member
         message.detail(format!("Remaining members: {members}"))
     };
     let Some(hold) = &pass.status.hold else { return message };
-    let session = hold.session_end_time.as_ref().map(|end| kept_until(pass, request, seen, end)).unwrap_or_default();
+    let session = match (&hold.session_end_time, request.session_timeout) {
+        (Some(end), Some(session)) => kept_until(pass, session, request, seen, end),
+        (Some(_), None) | (None, _) => kept_by_default(seen),
+    };
     let deadline = hold.drain_deadline.as_ref().map(clock).unwrap_or_default();
     message.detail(session).detail(format!("The consumers are at zero, and the reset waits until {deadline} at most"))
 }
 
+/// How long the broker keeps members that are gone, where the spec does not say how long their sessions are: no time of day, because
+/// one by Kafka's default would not hold for consumers that have another session timeout.
+fn kept_by_default(seen: &Group) -> String {
+    let default = DEFAULT_SESSION.as_secs();
+    if is_of_new_protocol(seen) {
+        return format!(
+            "Members that did not leave are removed by the broker when their session expires, after the group's \
+             consumer.session.timeout.ms on the broker ({default} s by Kafka's default)"
+        );
+    }
+    let joining = if group::is_rebalancing(seen) {
+        "one that died while it joined the group is kept for max.poll.interval.ms (5 minutes by default) and one session timeout"
+    } else {
+        "one that died while it joined the group is kept for two session timeouts"
+    };
+    format!(
+        "Members that did not leave are removed by the broker when their session expires, after their session.timeout.ms ({default} s by \
+         Kafka's default; spec.sessionTimeout is not set); {joining}"
+    )
+}
+
 /// Until when the broker keeps members that are gone; `session_end` is one session timeout after
 /// the last container has terminated.
-fn kept_until(pass: &Pass<'_>, request: &Request, seen: &Group, session_end: &MicroTime) -> String {
+fn kept_until(pass: &Pass<'_>, session: SignedDuration, request: &Request, seen: &Group, session_end: &MicroTime) -> String {
     let (what, kept) = kept_for(request, seen);
-    let last = MicroTime(later(session_end.0, kept.saturating_sub(request.session_timeout)));
+    let last = MicroTime(later(session_end.0, kept.saturating_sub(session)));
     let (by_session, by_last) = (clock(session_end), clock(&last));
     if pass.now < session_end.0 {
         let removed = format!(

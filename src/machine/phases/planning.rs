@@ -73,8 +73,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         *drift = drift::compare(drift, &pass.status.partitions, &plan.partitions);
     }
     let group = group::status(&seen.group, None, &pass.pods());
-    let expected =
-        Membership::of(&seen.group, &pass.seen.targets).expected(&pass.seen.targets, request.session_timeout, pass.now);
+    let expected = Membership::of(&seen.group, &pass.seen.targets).expected(&pass.seen.targets, request.settling(), pass.now);
     let expected = i32::try_from(expected).unwrap_or(i32::MAX);
     let replicas = targets.iter().map(|target| target.original_replicas).fold(0, i32::saturating_add);
     pass.status.group = Some(GroupStatus {

@@ -255,10 +255,10 @@ fn since_the_first_stop(pass: &mut Pass<'_>, first: Timestamp) {
 fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
     let now = pass.now;
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
-    let session_end = MicroTime(later(now, request.session_timeout));
+    let session_end = request.session_timeout.map(|session| MicroTime(later(now, session)));
     let drain_deadline = MicroTime(later(now, request.drain_timeout).min(hold.deadline.0));
     hold.containers_terminated_time = Some(MicroTime(now));
-    hold.session_end_time = Some(session_end);
+    hold.session_end_time = session_end;
     hold.drain_deadline = Some(drain_deadline);
     let message = if pass.status.targets.is_empty() {
         "There are no targets to stop"

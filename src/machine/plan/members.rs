@@ -36,11 +36,11 @@ impl<'a> Membership<'a> {
 
     /// How many members are expected after the restore: those that run in pods of the targets, as far as the pods are that will
     /// be restored. Members whose pods are gone do not count, and those of pods beyond the replica count (the surge of a rollout)
-    /// in proportion. A pod that has not been ready for longer than the session timeout counts with one member: the others at its
+    /// in proportion. A pod that has not been ready for longer than `settling` counts with one member: the others at its
     /// address may be those of containers that crashed in it. Where no address matches (NAT, a service mesh), members are not
     /// told apart.
-    pub fn expected(&self, workloads: &[Seen<Workload>], session_timeout: SignedDuration, now: Timestamp) -> usize {
-        let settled = |pod: &Pod| pod.was_ready_for(session_timeout, now);
+    pub fn expected(&self, workloads: &[Seen<Workload>], settling: SignedDuration, now: Timestamp) -> usize {
+        let settled = |pod: &Pod| pod.was_ready_for(settling, now);
         let in_proportion = |members: usize, pods: usize, replicas: usize| match pods {
             0 => 0,
             pods => members * replicas.min(pods) / pods,

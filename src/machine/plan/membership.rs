@@ -19,7 +19,7 @@ use crate::{
 
 /// Kafka's default for session.timeout.ms since 3.0 (KIP-735): a member of a killed pod may stay as long even where spec.sessionTimeout
 /// is shorter. The consumers run meanwhile, so a longer wait harms none of them.
-const DEFAULT_SESSION: SignedDuration = SignedDuration::from_secs(45);
+pub(in crate::machine) const DEFAULT_SESSION: SignedDuration = SignedDuration::from_secs(45);
 
 /// How long a member without a pod is waited for beyond its session timeout, for the broker looks at sessions only now and then.
 const LATE: SignedDuration = SignedDuration::from_secs(5);
@@ -81,7 +81,7 @@ impl<'a> Others<'a> {
     ///
     /// Where the spec lets members be removed, only the certain ones are refused: removed, they would join again at once.
     fn shared(&self, request: &Request, membership: &Membership<'_>, now: Timestamp) -> Option<Refusal> {
-        let session = request.session_timeout.max(DEFAULT_SESSION);
+        let session = request.session_timeout.unwrap_or_default().max(DEFAULT_SESSION);
         let is_certain = |pod: &&ForeignPod| pod.running_since.is_some_and(|since| now.duration_since(since) > session);
         let certain: Vec<&ForeignPod> = self.members.iter().filter_map(|(_, pod)| *pod).filter(is_certain).collect();
         if !certain.is_empty() {
@@ -164,7 +164,7 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
         return None;
     }
     let pods: Vec<&Pod> = known(workloads).flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).collect();
-    let settled = |pod: &&Pod| pod.deletion.is_none() && pod.was_ready_for(request.session_timeout, now);
+    let settled = |pod: &&Pod| pod.deletion.is_none() && pod.was_ready_for(request.settling(), now);
     let ready = !pods.is_empty() && pods.iter().all(settled);
     (!Guard::HasMembers.allows(!ready)).then(|| describe(request, workloads))
 }
@@ -309,7 +309,7 @@ pub(super) mod tests {
         #[case] session: i64,
         #[case] expected: &str,
     ) {
-        let request = Request { session_timeout: SignedDuration::from_secs(session), ..request() };
+        let request = Request { session_timeout: Some(SignedDuration::from_secs(session)), ..request() };
         let group = members(&["10.0.0.1", "10.0.0.9"]);
         let found = refusals(&request, &group, &at_addresses(&["10.0.0.1"], &[]), foreign_pods, at(100));
         assert_eq!(said(&found).as_deref(), Some(expected), "{found:?}");

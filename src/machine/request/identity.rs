@@ -19,7 +19,9 @@ pub fn key(spec: &OffsetResetSpec) -> String {
     if let Value::Object(fields) = &mut value {
         fields.retain(|name, value| {
             let is_default = default.as_ref().and_then(|default| default.get(name)) == Some(value);
-            !is_default && !matches!(name.as_str(), "dryRun" | "suspend" | "ttlSecondsAfterFinished" | "reason")
+            // It was the default once, which the API server has stored in objects that name none.
+            let was_default = name == "sessionTimeout" && value == "10s";
+            !is_default && !was_default && !matches!(name.as_str(), "dryRun" | "suspend" | "ttlSecondsAfterFinished" | "reason")
         });
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, canonical(&value).as_bytes());
@@ -82,6 +84,7 @@ mod tests {
             json!({"reason": "INC-4711"}),
             json!({"ttlSecondsAfterFinished": 60}),
             json!({"drainTimeout": "120s"}),
+            json!({"sessionTimeout": "10s"}),
             json!({"outOfRange": "Clamp"}),
             json!({"targetRefs": [{"name": "consumer", "kind": "Deployment", "apiVersion": "apps/v1"}]}),
         ] {

@@ -61,8 +61,8 @@ pub struct Request {
     pub allow_no_members: bool,
     /// How to treat members that remain when no container runs any more.
     pub remaining_members: RemainingMembers,
-    /// The consumers' session timeout, as the user declares it.
-    pub session_timeout: SignedDuration,
+    /// The consumers' session timeout, if the user declares it.
+    pub session_timeout: Option<SignedDuration>,
     /// How long the group may take to become empty.
     pub drain_timeout: SignedDuration,
     /// How long the consumers may be held.
@@ -75,6 +75,10 @@ pub struct Request {
     /// offset, and says why.
     pub marker: String,
 }
+
+/// See [`Request::settling`], where the session timeout is not declared. Less than Kafka's default for it, because consumers in a crash
+/// loop must not be waited for.
+const SETTLING: SignedDuration = SignedDuration::from_secs(10);
 
 /// The partitions to reset, and their goals.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,7 +178,7 @@ impl Request {
             allow_new_group: spec.allow_new_group,
             allow_no_members: spec.allow_no_members,
             remaining_members: spec.remaining_members,
-            session_timeout: duration("sessionTimeout", spec.session_timeout)?,
+            session_timeout: spec.session_timeout.map(|value| duration("sessionTimeout", value)).transpose()?,
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,
             resume_timeout: spec.resume_timeout.map(|value| duration("resumeTimeout", value)).transpose()?,
@@ -209,6 +213,13 @@ impl Request {
             InvalidSpec::new("resetsFrom", format!("key {} of ConfigMap {} cannot be used: {why}", file.key, file.name))
         })?;
         Ok(Self { work: Work::Entries(entries), lines, ..self.clone() })
+    }
+
+    /// For how long a pod must have been ready until its consumers count as members of the group that stay: those of a container that
+    /// has just crashed at the same address are members too, until their session ends.
+    #[must_use]
+    pub fn settling(&self) -> SignedDuration {
+        self.session_timeout.unwrap_or(SETTLING)
     }
 
     /// Whether an entry removes committed offsets. An undo removes them only where that is allowed.

@@ -62,13 +62,14 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     }
     let not_after = spec.not_after.as_ref().map(|at| at.0.as_second());
     ensure(not_after.is_none_or(|at| NOT_AFTER.contains(&at)), "notAfter", rules::NOT_AFTER)?;
-    let session = bounded("sessionTimeout", spec.session_timeout, DAY / 48, rules::SESSION_TIMEOUT)?;
+    let session = spec.session_timeout;
+    let session = session.map(|session| bounded("sessionTimeout", session, DAY / 48, rules::SESSION_TIMEOUT)).transpose()?;
     let drain = bounded("drainTimeout", spec.drain_timeout, DAY, rules::DRAIN_TIMEOUT)?;
     let hold = bounded("holdTimeout", spec.hold_timeout, DAY, rules::HOLD_TIMEOUT)?;
     if let Some(resume) = spec.resume_timeout {
         bounded("resumeTimeout", resume, DAY, rules::RESUME_TIMEOUT)?;
     }
-    ensure(drain >= session, "drainTimeout", rules::DRAIN_COVERS_SESSION)?;
+    ensure(session.is_none_or(|session| drain >= session), "drainTimeout", rules::DRAIN_COVERS_SESSION)?;
     ensure(hold > drain, "holdTimeout", rules::HOLD_COVERS_DRAIN)
 }
 

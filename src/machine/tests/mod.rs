@@ -70,7 +70,7 @@ pub(super) fn request() -> Request {
         allow_new_group: false,
         allow_no_members: false,
         remaining_members: crate::api::RemainingMembers::Wait,
-        session_timeout: SignedDuration::from_secs(10),
+        session_timeout: Some(SignedDuration::from_secs(10)),
         drain_timeout: SignedDuration::from_secs(120),
         hold_timeout: SignedDuration::from_secs(600),
         resume_timeout: None,

@@ -75,6 +75,52 @@ fn a_wait_states_a_bound_that_holds(
     assert!(said.contains("Remaining members: consumer at 10.0.0.0"), "{said}");
 }
 
+/// Without spec.sessionTimeout only Kafka's default is known, and real consumers may have another: no time of day is promised.
+#[rstest]
+#[case::stable(
+    GroupState::Stable,
+    GroupType::Classic,
+    "after their session.timeout.ms (45 s by Kafka's default; spec.sessionTimeout is not set); one that died while it joined the group is \
+     kept for two session timeouts. The consumers"
+)]
+#[case::rebalancing(
+    GroupState::PreparingRebalance,
+    GroupType::Classic,
+    "is kept for max.poll.interval.ms (5 minutes by default) and one session timeout. The consumers"
+)]
+#[case::of_the_new_protocol(
+    GroupState::Stable,
+    GroupType::Consumer,
+    "after the group's consumer.session.timeout.ms on the broker (45 s by Kafka's default). The consumers"
+)]
+fn no_time_is_promised_that_nobody_knows(#[case] state: GroupState, #[case] group_type: GroupType, #[case] words: &str) {
+    let request = Request { session_timeout: None, ..request() };
+    let mut status = status_in(Phase::Draining);
+    status.hold.as_mut().unwrap().session_end_time = None;
+    for now in [6, 16, 60] {
+        let observed = seen(gone(), KafkaSeen::Group(in_group(state, 3, group_type)));
+        let said = decide(Ok(&request), &status, &observed, at(now)).status.explanation();
+        assert!(said.contains(words), "{said}");
+        assert_eq!(said.matches("2027-01-15T").count(), 1, "only the end of drainTimeout: {said}");
+    }
+}
+
+#[rstest]
+#[case::too_short(
+    80,
+    "raise drainTimeout above 90 s: the broker keeps a consumer that is gone for two session timeouts, and a session timeout is 45 s by Kafka's default"
+)]
+#[case::long_enough(
+    120,
+    "their session.timeout.ms is longer than Kafka's default (45 s), because drainTimeout (120 s) is longer than two session timeouts"
+)]
+fn the_advice_names_kafkas_default_where_nothing_else_is_known(#[case] drain: i64, #[case] words: &str) {
+    let request = Request { session_timeout: None, drain_timeout: SignedDuration::from_secs(drain), ..request() };
+    let observed = seen(gone(), KafkaSeen::Group(group_in(GroupState::Stable, 3)));
+    let outcome = decide(Ok(&request), &status_in(Phase::Draining), &observed, at(125)).status.outcome.unwrap();
+    assert!(outcome.explanation().contains(words), "{}", outcome.explanation());
+}
+
 /// drainTimeout has expired.
 #[rstest]
 #[case::too_short(
