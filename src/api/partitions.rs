@@ -167,10 +167,12 @@ pub struct OverwrittenStatus {
     pub offset: Option<i64>,
     /// Why it is not what consumers have committed. BelowTarget: consumers do not go back.
     /// BeyondLogEnd: it was beyond the end of the log. WithoutMembers: no consumer had been a member
-    /// of the group since the restore. Deleted: there is no committed offset any more.
+    /// of the group since the restore. Deleted: there is no committed offset any more. ByOffsetReset:
+    /// the OffsetReset in offsetReset has set it.
     #[schemars(transform = own_description)]
     pub evidence: OverwriteEvidence,
-    /// The OffsetReset that has set it, as namespace/name, when the offset has its mark.
+    /// The OffsetReset that has set it, as namespace/name: the offset has its mark, or it undoes this
+    /// reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_reset: Option<String>,
     /// When the operator found it.
@@ -188,6 +190,8 @@ pub enum OverwriteEvidence {
     WithoutMembers,
     /// The committed offset was deleted.
     Deleted,
+    /// Another OffsetReset has set it.
+    ByOffsetReset,
     /// Evidence that another version of the operator has found and this one does not know.
     #[serde(other)]
     Unknown,

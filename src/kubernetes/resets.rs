@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{FIELD_MANAGER, FINALIZER, OffsetReset, OffsetResetStatus},
-    machine::facts::PeerReset,
+    machine::facts::{PeerReset, UndoSeen},
 };
 
 /// Reads and writes `OffsetReset`s.
@@ -118,6 +118,13 @@ impl Resets {
     #[must_use]
     pub fn watched<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a str>) -> Option<Vec<PeerReset>> {
         self.watches.named(namespace, names)
+    }
+
+    /// The reset that undoes another one, as a watch has it. It may be behind: it tells who has set an offset, and nothing is done
+    /// because of it.
+    #[must_use]
+    pub fn undo_of(&self, namespace: &str, name: &str) -> Option<UndoSeen> {
+        self.watches.undo_of(namespace, name)
     }
 
     async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {

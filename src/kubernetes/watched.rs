@@ -15,7 +15,10 @@ use kube::{
 };
 use parking_lot::Mutex;
 
-use crate::{api::OffsetReset, machine::facts::PeerReset};
+use crate::{
+    api::OffsetReset,
+    machine::facts::{PeerReset, UndoSeen},
+};
 
 /// The namespace and the name of an object.
 pub type Name = (String, String);
@@ -89,6 +92,16 @@ impl Watched<DeserializeGuard<OffsetReset>> {
         let store = self.covering(namespace)?;
         let found = |name: &str| store.get(&ObjectRef::new(name).within(namespace));
         Some(names.filter_map(found).filter_map(|guard| guard.0.as_ref().ok().map(PeerReset::from)).collect())
+    }
+
+    /// The undo of a reset, as the watches have it: to name it, and nothing else.
+    pub(super) fn undo_of(&self, namespace: &str, name: &str) -> Option<UndoSeen> {
+        let store = self.covering(namespace)?;
+        let undoes = |reset: &OffsetReset| UndoSeen::of(reset, namespace, name);
+        let all = store.state();
+        let found = all.iter().filter_map(|guard| guard.0.as_ref().ok()).filter_map(undoes);
+        // One that has set offsets says more than one that has begun.
+        found.max_by_key(|undo| undo.committed)
     }
 
     /// The names of the resets for which `wanted` gives a sort key, in the order of those keys. `None` until the watch of

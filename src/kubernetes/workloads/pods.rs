@@ -238,6 +238,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         waits == Some("CrashLoopBackOff")
             || (container.restart_count > 0 && state.is_some_and(|state| state.terminated.is_some()))
     });
+    let restarted = status.container_statuses.iter().flatten().any(|container| container.restart_count > 0);
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
@@ -249,6 +250,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         ready: became_ready.is_some(),
         ready_since,
         crashed,
+        restarted,
         grace: SignedDuration::from_secs(grace),
     }
 }
@@ -370,6 +372,7 @@ mod tests {
             {"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 2, "state": state},
         ]});
         let found: CorePod = serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap();
-        assert_eq!(pod(found).crashed, crashed);
+        let found = pod(found);
+        assert_eq!((found.crashed, found.restarted), (crashed, true));
     }
 }

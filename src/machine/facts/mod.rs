@@ -21,7 +21,7 @@ pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
     PerPartition, TimestampMatch, TopicPartition,
 };
-pub use observed::{AfterResetSeen, CommitSeen, KafkaSeen, Observed, PlanSeen, Undone};
+pub use observed::{AfterResetSeen, CommitSeen, KafkaSeen, Observed, PlanSeen, UndoSeen, Undone};
 pub use peer::{Blocker, PeerReset, brokers};
 pub use receipt::{Receipt, RunState};
 pub use rollout::{Blocked, Rollout};

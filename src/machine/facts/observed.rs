@@ -14,7 +14,7 @@ use super::{
     seen::Seen,
     workload::{ForeignPod, Unscalable, Workload},
 };
-use crate::api::PartitionStatus;
+use crate::api::{OffsetReset, PartitionStatus, Phase};
 
 /// What one pass has seen; it reads only what its phase needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +56,35 @@ pub struct Observed {
     /// Pods of the namespace at the addresses of members that run outside the target pods. Read in
     /// Planning only, and only where another member runs in one.
     pub foreign_pods: Vec<ForeignPod>,
+    /// The reset that undoes this one. Read after the end only, while the offsets are watched.
+    pub undo: Option<UndoSeen>,
+}
+
+/// The reset that undoes this one, once it does more than plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndoSeen {
+    /// Its namespace and name.
+    pub name: String,
+    /// Whether it has set offsets.
+    pub committed: bool,
+}
+
+impl UndoSeen {
+    /// What another reset is to the one with this namespace and name.
+    #[must_use]
+    pub fn of(other: &OffsetReset, namespace: &str, name: &str) -> Option<Self> {
+        let is_undo = other.spec.undo.as_ref().is_some_and(|undo| undo.name == name);
+        if !is_undo || other.spec.dry_run || other.metadata.namespace.as_deref() != Some(namespace) {
+            return None;
+        }
+        let status = other.status.as_ref().filter(|status| !status.dry_run)?;
+        let totals = status.totals.unwrap_or_default();
+        let committed = totals.reset > 0 || totals.unconfirmed > 0;
+        let phase = status.phase?;
+        let is_under_way = phase.may_hold() && phase != Phase::Restoring;
+        let other = other.metadata.name.as_deref().unwrap_or_default();
+        (committed || is_under_way).then(|| Self { name: format!("{namespace}/{other}"), committed })
+    }
 }
 
 /// What was seen of Kafka.

@@ -149,6 +149,8 @@ pub struct Pod {
     pub ready_since: Option<Timestamp>,
     /// A container of it has terminated and waits to be started again.
     pub crashed: bool,
+    /// A container of it was started again, at least once.
+    pub restarted: bool,
     /// How long its containers may take to terminate.
     pub grace: SignedDuration,
 }

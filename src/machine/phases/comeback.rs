@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::{ConditionType, HoldStatus, Reason, Restored, TargetStatus};
 use crate::machine::{
-    facts::{KafkaSeen, Seen, Workload, group},
+    facts::{KafkaSeen, Pod, Seen, Workload, group},
     pass::Pass,
     plan::replica_owners,
     request::Request,
@@ -63,6 +63,10 @@ pub(in crate::machine) fn begin(pass: &mut Pass<'_>, request: Option<&Request>) 
     }
 }
 
+/// How long a pod has to be ready of which a container was started again: one that crashes in a loop is
+/// ready for a moment each time.
+const STEADY: SignedDuration = SignedDuration::from_mins(1);
+
 /// What is seen of the consumers.
 #[derive(Debug, Default)]
 struct Comeback {
@@ -74,14 +78,16 @@ struct Comeback {
     wanted: i64,
 }
 
-/// Looks at the consumers, and returns whether they have resumed.
+/// Looks at the consumers, and returns whether they have resumed. They may crash after that: while the
+/// operator looks at all, it takes that back.
 ///
 /// `late`: they should have by now. `over`: the operator looks for the last time.
-pub(super) fn look(pass: &mut Pass<'_>, late: bool, over: bool) -> bool {
-    if is_true(pass) {
+pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, over: bool) -> bool {
+    if is_true(pass) && !restored(pass).any(|(_, workload)| crashing(workload).next().is_some()) {
         return true;
     }
-    let Comeback { missing, scaled, wanted } = comeback(pass);
+    let may_have_no_members = request.is_none_or(|request| request.allow_no_members);
+    let Comeback { missing, scaled, wanted } = comeback(pass, may_have_no_members);
     if missing.is_empty() {
         let (reason, message) = if wanted == 0 {
             (Reason::NoConsumersExpected, vec!["No consumers are expected".to_owned()])
@@ -137,7 +143,24 @@ fn since_the_restore(pass: &Pass<'_>) -> Option<String> {
     Some(roughly(pass.now.duration_since(end)))
 }
 
-fn comeback(pass: &mut Pass<'_>) -> Comeback {
+/// The targets that were restored from zero, as they are seen now.
+fn restored<'a>(pass: &'a Pass<'_>) -> impl Iterator<Item = (&'a TargetStatus, &'a Workload)> {
+    pass.status.targets.iter().zip(&pass.seen.targets).filter_map(|(target, seen)| match seen {
+        Seen::Known(workload) if workload.uid == target.uid && is_back(target) => Some((target, workload)),
+        Seen::Known(_) | Seen::Missing | Seen::Unknown(_) => None,
+    })
+}
+
+fn is_back(target: &TargetStatus) -> bool {
+    target.restored == Some(Restored::Original) && target.original_replicas > 0
+}
+
+/// The pods of which a container has terminated again and again.
+fn crashing(workload: &Workload) -> impl Iterator<Item = &Pod> {
+    workload.pods.iter().filter(|pod| pod.crashed && pod.deletion.is_none())
+}
+
+fn comeback(pass: &mut Pass<'_>, may_have_no_members: bool) -> Comeback {
     let mut found = Comeback::default();
     // The members that are expected are those of all pods before: of those that are wanted now, so
     // many in proportion.
@@ -151,7 +174,7 @@ fn comeback(pass: &mut Pass<'_>) -> Comeback {
         let is_gone = workload.is_none() && matches!(pass.seen.targets.get(index), Some(Seen::Known(_) | Seen::Missing));
         before += original;
         now += workload.map_or(if is_gone { 0 } else { original }, |workload| i64::from(workload.replicas));
-        if pass.status.targets[index].restored == Some(Restored::Original) && original > 0 {
+        if is_back(&pass.status.targets[index]) {
             of_one(pass, index, workload, is_gone, &mut found);
         }
     }
@@ -160,6 +183,8 @@ fn comeback(pass: &mut Pass<'_>) -> Comeback {
     // An autoscaler may have scaled the targets between the plan and the stop.
     let before = group.and_then(|group| group.expected_of_replicas).map_or(before, i64::from);
     let expected = if before > 0 { i64::from(expected) * now / before } else { i64::from(expected) };
+    // Consumers that crashed before the reset were no members of the group, and should be now.
+    let expected = if may_have_no_members { expected } else { expected.max(1) };
     // Nothing is to be waited for where no pod is wanted.
     let expected = if found.missing.is_empty() && found.wanted == 0 { 0 } else { expected };
     let described = match &pass.seen.kafka {
@@ -189,7 +214,11 @@ fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gon
         found.missing.push(if is_gone { format!("{name} is gone") } else { format!("{name} could not be read") });
         return;
     };
-    let ready = workload.pods.iter().filter(|pod| pod.ready && pod.deletion.is_none()).count();
+    let now = pass.now;
+    let is_steady = |pod: &&Pod| !pod.restarted || pod.was_ready_for(STEADY, now);
+    let ready: Vec<&Pod> = workload.pods.iter().filter(|pod| pod.ready && pod.deletion.is_none()).collect();
+    let unsteady = ready.iter().filter(|pod| !is_steady(pod)).count();
+    let ready = ready.len();
     let ready = i32::try_from(ready).unwrap_or(i32::MAX);
     target.ready_pods = Some(ready);
     let wanted = workload.replicas;
@@ -217,5 +246,13 @@ fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gon
     }
     if ready < wanted {
         found.missing.push(format!("{ready} of {wanted} pods of {name} are ready"));
+    } else if unsteady > 0 {
+        let pods = count(unsteady, "pod", "pods");
+        found.missing.push(format!("containers in {pods} of {name} were started again less than a minute ago"));
+    }
+    let crashing: Vec<&str> = crashing(workload).map(|pod| pod.name.as_str()).collect();
+    if let Some(first) = crashing.first() {
+        let pods = if crashing.len() == 1 { "pod".to_owned() } else { format!("{} pods, such as", crashing.len()) };
+        found.missing.push(format!("containers crash again and again in {pods} {first}"));
     }
 }

@@ -14,7 +14,7 @@ use crate::api::{
     Phase, Reason, Restored,
 };
 use crate::machine::{
-    facts::{AfterResetSeen, Bounds, KafkaSeen, Seen, TopicPartition, group},
+    facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Observed, Seen, TopicPartition, UndoSeen, group},
     metadata,
     pass::Pass,
     request::Request,
@@ -69,7 +69,7 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
     let counts = pass.status.consumption.clone().unwrap_or_default();
     if counts.overwritten > 0 {
         if counts.overwritten != overwritten_before {
-            let message = overwritten(&pass.status);
+            let message = overwritten(&pass.status, pass.seen.undo.as_ref());
             pass.condition(ConditionType::ConsumptionProven, Some(false), Reason::OffsetsOverwritten, message.full());
             pass.note(true, Reason::OffsetsOverwritten, message.full(), None);
         }
@@ -150,7 +150,9 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
         let at = TopicPartition::new(&partition.topic, partition.partition);
         let committed = seen.committed.get(&at).and_then(|answer| answer.as_ref().ok()).map(Option::as_ref);
         let bounds = seen.bounds.get(&at).and_then(|answer| answer.as_ref().ok());
+        let by = committed.and_then(|found| set_by(partition, found, pass.seen));
         let standing = match committed {
+            Some(_) if by.is_some() && partition.overwritten.is_none() => Standing::Overwritten(OverwriteEvidence::ByOffsetReset),
             Some(found) => judge(partition, found.map(|found| found.offset), bounds, may_have_run),
             None => partition.overwritten.as_ref().map_or(Standing::Waiting, |found| Standing::Overwritten(found.evidence)),
         };
@@ -167,7 +169,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
                 partition.overwritten.get_or_insert(OverwrittenStatus {
                     offset: found.map(|found| found.offset),
                     evidence,
-                    offset_reset: found.and_then(|found| metadata::set_by(&found.metadata, &pass.seen.uid)),
+                    offset_reset: by,
                     time: now.clone(),
                 });
             }
@@ -175,6 +177,18 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
     }
     pass.status.consumption = Some(counts);
     waiting
+}
+
+/// The OffsetReset that has set or removed an offset: another one, whose mark it has, or the undo, which
+/// restores what stood there before, and has no mark then.
+fn set_by(partition: &PartitionStatus, found: Option<&Committed>, seen: &Observed) -> Option<String> {
+    let offset = found.map(|found| found.offset);
+    let undone = seen.undo.as_ref().filter(|undo| {
+        let is_before = offset == partition.before && found.is_none_or(|found| found.metadata == metadata::before(partition));
+        offset != partition.target_offset && (is_before || undo.committed)
+    });
+    let marked = found.and_then(|found| metadata::set_by(&found.metadata, &seen.uid));
+    marked.or_else(|| undone.map(|undo| undo.name.clone()))
 }
 
 /// What the committed offset proves; `offset` is `None` when there is none. `may_have_run`: consumers
@@ -216,7 +230,7 @@ fn consumers_may_have_run(pass: &Pass<'_>, request: Option<&Request>) -> bool {
 }
 
 /// The offsets that were overwritten, what that means, and what to do.
-fn overwritten(status: &OffsetResetStatus) -> Message {
+fn overwritten(status: &OffsetResetStatus, undo: Option<&UndoSeen>) -> Message {
     let all: Vec<(&PartitionStatus, &OverwrittenStatus)> =
         status.partitions.iter().filter_map(|partition| Some((partition, partition.overwritten.as_ref()?))).collect();
     let at: Vec<TopicPartition> =
@@ -227,7 +241,10 @@ fn overwritten(status: &OffsetResetStatus) -> Message {
     let resets = list(&others.iter().map(|other| (*other).to_owned()).collect::<Vec<_>>());
     let only_resets = all.iter().all(|(_, found)| found.offset_reset.is_some());
     let partitions = count(at.len(), "partition", "partitions");
-    let message = if only_resets {
+    let only_undo = undo.is_some_and(|undo| others == [undo.name.as_str()]);
+    let message = if only_resets && only_undo {
+        Message::naming([&resets], |[resets]| format!("OffsetReset {resets} has undone this reset on {partitions}"))
+    } else if only_resets {
         Message::naming([&resets], |[resets]| format!("OffsetReset {resets} has set the offset again on {partitions}"))
     } else {
         Message::new(format!("Another client has committed over the offset of the reset on {partitions}"))
@@ -256,7 +273,7 @@ fn describe(partition: &PartitionStatus, found: &OverwrittenStatus) -> String {
         (None, OverwriteEvidence::BeyondLogEnd) => "beyond the end of the log".to_owned(),
         (None, OverwriteEvidence::WithoutMembers) => "set while the group had no member".to_owned(),
         (None, OverwriteEvidence::Deleted) => "deleted".to_owned(),
-        (None, OverwriteEvidence::Unknown) => "set by another client".to_owned(),
+        (None, OverwriteEvidence::ByOffsetReset | OverwriteEvidence::Unknown) => "set by another client".to_owned(),
     };
     let offset = found.offset.map_or_else(|| "no committed offset".to_owned(), |offset| offset.to_string());
     format!("{topic}-{number} has {offset} instead of {target}, {before}{how}")

@@ -49,7 +49,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     };
     let deadline = pass.status.hold.as_ref().and_then(|hold| hold.resume_deadline.as_ref()).map_or(until.0, |at| at.0);
     let (late, over) = (pass.now >= deadline, pass.now >= until.0);
-    let resumed = comeback::look(&mut pass, late, over);
+    let resumed = comeback::look(&mut pass, request, late, over);
     let known = consumption::look(&mut pass, request, late, over);
     if over || (resumed && known) {
         if let Some(hold) = &mut pass.status.hold {

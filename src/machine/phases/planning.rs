@@ -255,7 +255,8 @@ fn refuse(mut pass: Pass<'_>, refusals: &[Refusal], advice: Option<String>) -> D
 fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> Message {
     let totals = totals(&pass.status.partitions);
     let planned = count(totals.partitions - totals.left_alone, "partition", "partitions");
-    let message = Message::new(format!("{planned}: {} records to replay, {} to skip", totals.replayed, totals.skipped));
+    let replayed = count(totals.replayed, "record", "records");
+    let message = Message::new(format!("{planned}: {replayed} to replay, {} to skip", totals.skipped));
     let clamped = count(totals.clamped, "target offset was moved", "target offsets were moved");
     let message = if totals.clamped > 0 { message.detail(format!("{clamped} into the log's range")) } else { message };
     let left_alone = count(totals.left_alone, "partition is", "partitions are");

@@ -256,7 +256,8 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
         let reset = count(totals.reset, "partition reset", "partitions reset");
         let clamped = count(totals.clamped, "target offset was moved", "target offsets were moved");
         let clamped = if totals.clamped > 0 { format!("{clamped} into the log's range") } else { String::new() };
-        let message = Message::new(format!("{reset}: {} records to replay, {} to skip", totals.replayed, totals.skipped))
+        let replayed = count(totals.replayed, "record", "records");
+        let message = Message::new(format!("{reset}: {replayed} to replay, {} to skip", totals.skipped))
             .detail("Every offset was read back as planned")
             .detail(removed)
             .detail(clamped)

@@ -128,6 +128,7 @@ pub(super) fn pod(name: &str, terminated: bool) -> Pod {
         terminated,
         ready: !terminated,
         crashed: false,
+        restarted: false,
         ready_since: None,
         grace: jiff::SignedDuration::from_secs(30),
     }
@@ -206,6 +207,7 @@ pub(super) fn seen(target: Seen<Workload>, kafka: KafkaSeen) -> Observed {
         autoscalers: vec![],
         kafka,
         foreign_pods: vec![],
+        undo: None,
     }
 }
 

@@ -137,6 +137,7 @@ pub(super) async fn observe(
     }
     if phase.is_terminal() {
         Box::pin(read_scaled(context, reset, status, &mut seen)).await;
+        seen.undo = context.resets.undo_of(&reset.namespace().unwrap_or_default(), &reset.name_any());
     }
     if let Some(why) = no_file {
         seen.kafka = KafkaSeen::Failed(why);
@@ -172,6 +173,7 @@ fn nothing_read(context: &Context, reset: &OffsetReset, stored: &StoredState) ->
         autoscalers: vec![],
         kafka: KafkaSeen::NotAsked,
         foreign_pods: vec![],
+        undo: None,
     }
 }
 

@@ -320,6 +320,7 @@ async fn run(admin: &dyn GroupAdmin, mut reset: OffsetReset) -> OffsetResetStatu
         }
         let kafka = query_kafka(admin, phase, &request, &status, None, now).await.unwrap_or_else(KafkaSeen::Failed);
         let seen = Observed {
+            undo: None,
             uid: "uid".into(),
             group: request.group.clone(),
             deleting: false,

@@ -261,6 +261,7 @@ impl Memory {
             machine::facts::Receipt { uid: uid_of(code), state }
         });
         Observed {
+            undo: None,
             uid: uid_of(code(reset, view.object.run)),
             group: format!("g{}", scenario.group_of(reset)),
             deleting: view.object.deleting,

@@ -1,4 +1,4 @@
-//! What comes after the restore: a slow comeback, and a count that is set after it.
+//! What comes after the restore: a slow comeback, and a count that is set after it. Pods do not run here, so no consumer joins the group.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -45,7 +45,7 @@ async fn wait_for_reason(stand: &Stand, name: &str, reason: Reason) -> OffsetRes
 async fn a_comeback_that_is_late_is_told_and_recorded_when_it_comes() {
     Stand::with(async |stand| {
         stand.create(workload("Deployment", "orders", 2)).await;
-        stand.apply("replay", json!([{"name": "orders"}]), json!({"resumeTimeout": "1s"})).await;
+        stand.apply("replay", json!([{"name": "orders"}]), json!({"resumeTimeout": "1s", "allowNoMembers": true})).await;
         let missed = wait_for_reason(stand, "replay", Reason::ConsumersNotReady).await;
         assert_eq!(condition(&missed, "ConsumersResumed").0, "False");
         let message = said(&missed, "ConsumersResumed");
@@ -82,7 +82,8 @@ async fn a_count_that_an_autoscaler_sets_after_the_restore_is_the_one_that_is_wa
     Stand::with(async |stand| {
         stand.create(workload("Deployment", "orders", 3)).await;
         stand.create(autoscaler("orders", 1)).await;
-        let done = stand.run("replay", json!([{"name": "orders"}])).await;
+        stand.apply("replay", json!([{"name": "orders"}]), json!({"allowNoMembers": true})).await;
+        let done = wait_for_end(&stand.api, "replay").await;
         succeeded(&done);
         // The API server records no client for a write through scale, once there was one from zero: only the autoscaler tells.
         stand.scale_as("load-scaler", "apps/v1", "Deployment", "orders", 1).await;
@@ -121,7 +122,8 @@ async fn where_the_count_was_set_to_zero_no_consumers_are_expected() {
 async fn the_hold_of_the_next_reset_is_not_taken_for_an_autoscalers_zero() {
     Stand::with(async |stand| {
         stand.create(workload("Deployment", "orders", 2)).await;
-        succeeded(&stand.run("first", json!([{"name": "orders"}])).await);
+        stand.apply("first", json!([{"name": "orders"}]), json!({"allowNoMembers": true})).await;
+        succeeded(&wait_for_end(&stand.api, "first").await);
         let member = stand.member().await;
         stand.apply("second", json!([{"name": "orders"}]), json!({"runId": "2"})).await;
         wait_for_phase(&stand.api, "second", Phase::Draining).await;

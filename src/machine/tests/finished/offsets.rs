@@ -1,0 +1,208 @@
+//! Whether the consumers consume from the offsets of the reset.
+
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+
+/// The targets are 10, and before it was 50; the logs end at 100.
+#[rstest]
+#[case::nothing_consumed_yet(empty(), committed(10, MARKER), ("Unknown", "WaitingForConsumption"))]
+#[case::members_that_have_not_consumed_yet(stable(), committed(10, ""), ("Unknown", "WaitingForConsumption"))]
+#[case::consumed(stable(), committed(11, ""), ("True", "ConsumptionContinued"))]
+#[case::consumed_to_the_end(stable(), committed(100, ""), ("True", "ConsumptionContinued"))]
+#[case::consumed_as_far_as_before(stable(), committed(50, ""), ("True", "ConsumptionContinued"))]
+#[case::below_the_target(stable(), committed(9, ""), ("False", "OffsetsOverwritten"))]
+#[case::beyond_the_end(stable(), committed(101, ""), ("False", "OffsetsOverwritten"))]
+#[case::deleted(stable(), Ok(None), ("False", "OffsetsOverwritten"))]
+#[case::moved_without_a_member(empty(), committed(100, ""), ("False", "OffsetsOverwritten"))]
+#[case::back_without_a_member(empty(), committed(50, ""), ("False", "OffsetsOverwritten"))]
+#[case::not_known(stable(), Err(error(KafkaErrorKind::UnstableOffset)), ("Unknown", "WaitingForConsumption"))]
+fn the_offset_after_the_restore_tells_whether_it_stood(
+    #[case] group: Group,
+    #[case] stands: Result<Option<Committed>, KafkaError>,
+    #[case] expected: (&str, &str),
+) {
+    let decision = run(&reset(), &look(running(), after_reset(group, &stands)), 31);
+    assert_eq!(proven(&decision.status), expected, "{}", said(&decision.status, ConditionType::ConsumptionProven).2);
+    assert_eq!(needs_offsets(&decision.status), decision.requeue.is_some() && expected.0 != "True");
+}
+
+#[test]
+fn what_was_overwritten_is_named_and_remembered() {
+    let jumped = look(workload(3, vec![]), after_reset(empty(), &committed(50, "")));
+    let found = run(&reset(), &jumped, 33).status;
+    let message = said(&found, ConditionType::ConsumptionProven).2;
+    assert!(
+        message.starts_with(
+            "Another client has committed over the offset of the reset on 2 partitions. It was partitions 0-1 of topic orders: \
+                             orders-0 has 50 instead of 10, the offset from before the reset, set while the group had no member; orders-1 has 50"
+        ),
+        "{message}"
+    );
+    assert!(message.contains("MirrorMaker 2"), "{message}");
+    let overwritten =
+        OverwrittenStatus { offset: Some(50), evidence: OverwriteEvidence::WithoutMembers, offset_reset: None, time: micro(33) };
+    assert!(found.partitions.iter().all(|partition| partition.overwritten.as_ref() == Some(&overwritten)));
+    assert!(
+        found.partitions.iter().all(|partition| partition.outcome == PartitionOutcome::Reset),
+        "that it was reset stays true"
+    );
+    // The consumers continue from there.
+    let back = run(&found, &look(running(), after_reset(stable(), &committed(60, ""))), 40);
+    assert_eq!((proven(&back.status), resumed(&back.status).0), (("False", "OffsetsOverwritten"), "True"));
+    assert_eq!(back.status.consumption.as_ref().map(|counts| counts.overwritten), Some(2));
+    assert!(back.notes.iter().all(|note| !note.warning), "told once");
+    assert!(!needs_a_look(&back.status));
+}
+
+#[test]
+fn another_reset_of_the_group_is_named_and_nothing_has_to_be_done() {
+    let undone = look(running(), after_reset(empty(), &committed(50, "offset-reset/shop/undo/uid-9")));
+    let status = run(&reset(), &undone, 33).status;
+    let (_, reason, message) = said(&status, ConditionType::ConsumptionProven);
+    assert_eq!(reason, "OffsetsOverwritten");
+    assert!(message.starts_with("OffsetReset shop/undo has set the offset again on 2 partitions"), "{message}");
+    assert!(!message.contains("Stop that client"), "{message}");
+}
+
+/// An undo restores the metadata from before, so that its commit has no mark of ours.
+#[rstest]
+#[case::without_members(empty(), 50, true)]
+#[case::with_the_consumers_back(stable(), 50, true)]
+#[case::its_status_is_not_known_yet(stable(), 50, false)]
+#[case::consumed_since(stable(), 55, true)]
+fn the_undo_is_named_and_no_other_client(#[case] group: Group, #[case] offset: i64, #[case] committed_by_it: bool) {
+    let undo = UndoSeen { name: "shop/undo-r".into(), committed: committed_by_it };
+    let undone = Observed { undo: Some(undo), ..look(running(), after_reset(group, &committed(offset, ""))) };
+    let status = run(&reset(), &undone, 33).status;
+    let (_, reason, message) = said(&status, ConditionType::ConsumptionProven);
+    assert_eq!(reason, "OffsetsOverwritten", "{message}");
+    assert!(message.starts_with("OffsetReset shop/undo-r has undone this reset on 2 partitions"), "{message}");
+    assert!(!message.contains("client"), "{message}");
+    let found = status.partitions[0].overwritten.as_ref().unwrap();
+    assert_eq!((found.evidence, found.offset_reset.as_deref()), (OverwriteEvidence::ByOffsetReset, Some("shop/undo-r")));
+}
+
+/// It waits for the group, and has set nothing; the offsets are those of the reset or of consumers.
+#[rstest]
+#[case::stands(10, ("Unknown", "WaitingForConsumption"))]
+#[case::consumed(60, ("True", "ConsumptionContinued"))]
+fn an_undo_that_has_not_committed_is_not_named(#[case] offset: i64, #[case] expected: (&str, &str)) {
+    let undo = UndoSeen { name: "shop/undo-r".into(), committed: false };
+    let observed = Observed { undo: Some(undo), ..look(running(), after_reset(stable(), &committed(offset, ""))) };
+    assert_eq!(proven(&run(&reset(), &observed, 33).status), expected);
+}
+
+#[rstest]
+#[case::has_set_offsets(json!({"phase": "Succeeded", "totals": totals(2)}), json!({}), Some(true))]
+#[case::at_it(json!({"phase": "Draining"}), json!({}), Some(false))]
+#[case::planned(json!({"phase": "Planned", "dryRun": true}), json!({"dryRun": true}), None)]
+#[case::told_to_run(json!({"phase": "Planned", "dryRun": true}), json!({}), None)]
+#[case::failed_before(json!({"phase": "Failed", "totals": totals(0)}), json!({}), None)]
+#[case::of_another(json!({"phase": "Draining"}), json!({"undo": {"name": "other"}}), None)]
+fn an_undo_is_one_that_runs_or_has_set_offsets(
+    #[case] status: serde_json::Value,
+    #[case] more: serde_json::Value,
+    #[case] expected: Option<bool>,
+) {
+    let mut object = json!({
+        "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "undo-r", "namespace": "shop"},
+        "spec": {"kafka": {}, "group": "g", "undo": {"name": "r"}}, "status": status,
+    });
+    object["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let found = UndoSeen::of(&serde_json::from_value(object).unwrap(), "shop", "r");
+    assert_eq!(found, expected.map(|committed| UndoSeen { name: "shop/undo-r".into(), committed }));
+}
+
+fn totals(reset: i64) -> serde_json::Value {
+    json!({"partitions": 2, "reset": reset, "failed": 0, "clamped": 0, "replayed": 0, "skipped": 0})
+}
+
+/// An offset past the target without a member proves nothing when consumers may have come and gone.
+#[rstest]
+#[case::a_container_crashed(workload(3, vec![Pod { crashed: true, ..pod("a", false) }]), request(), 31)]
+#[case::scaled_to_zero_meanwhile(workload(0, vec![]), request(), 31)]
+#[case::consumers_use_assign(running(), Request { allow_no_members: true, ..request() }, 31)]
+#[case::looked_at_rarely(running(), request(), 331)]
+fn consumers_that_may_have_run_are_not_taken_for_another_client(
+    #[case] target: Seen<Workload>,
+    #[case] request: Request,
+    #[case] now: i64,
+) {
+    let observed = look(target, after_reset(empty(), &committed(100, "")));
+    let decision = decide(Ok(&request), &reset(), &observed, at(now));
+    assert_eq!(proven(&decision.status), ("True", "ConsumptionContinued"));
+}
+
+fn one_of_two(first: i64, end: i64) -> KafkaSeen {
+    let KafkaSeen::AfterReset(mut seen) = after_reset(stable(), &committed(first, "")) else { unreachable!() };
+    seen.committed.insert(tp(1), committed(10, MARKER));
+    seen.bounds.insert(tp(1), Ok(Bounds { start: 0, end }));
+    KafkaSeen::AfterReset(seen)
+}
+
+#[test]
+fn a_partition_without_records_does_not_count_as_missing() {
+    let decision = run(&reset(), &look(running(), one_of_two(11, 10)), 31);
+    let (status, reason, message) = said(&decision.status, ConditionType::ConsumptionProven);
+    assert_eq!((status, reason), ("True", "ConsumptionContinued"));
+    assert!(message.ends_with("past the target on 1 partition; 1 partition has no record from the target on"), "{message}");
+    let waits = run(&reset(), &look(running(), one_of_two(11, 100)), 31);
+    let (status, _, message) = said(&waits.status, ConditionType::ConsumptionProven);
+    assert_eq!((status, waits.requeue), ("Unknown", Some(SignedDuration::from_secs(5))), "the consumers are back");
+    assert!(message.contains("on partition 1 of topic orders, which has records to consume"), "{message}");
+}
+
+#[test]
+fn without_any_record_it_is_proven_when_the_consumers_are_back() {
+    let at_the_end = |group: Group| {
+        let KafkaSeen::AfterReset(seen) = after_reset(group, &committed(10, MARKER)) else { unreachable!() };
+        KafkaSeen::AfterReset(AfterResetSeen { bounds: per_partition(&Ok(Bounds { start: 0, end: 10 })), ..seen })
+    };
+    let waits = run(&reset(), &look(running(), at_the_end(empty())), 31);
+    assert_eq!(proven(&waits.status), ("Unknown", "WaitingForConsumption"), "another client may still come first");
+    let back = run(&waits.status, &look(running(), at_the_end(stable())), 32);
+    assert_eq!(proven(&back.status), ("True", "NothingToConsume"));
+    assert!(!needs_a_look(&back.status));
+}
+
+/// Nothing is restored, and offsets can be overwritten all the same: looked at until resumeTimeout.
+#[test]
+fn a_reset_without_targets_is_watched_too() {
+    let request = Request { targets: vec![], ..request() };
+    let mut status = status_in(Phase::Restoring);
+    status.targets.clear();
+    all_reset(&mut status);
+    let nothing = |kafka| Observed { targets: vec![], holds: vec![], ..look(gone(), kafka) };
+    let status = decide(Ok(&request), &status, &nothing(KafkaSeen::NotAsked), at(30)).status;
+    assert_eq!(resumed(&status), ("True", "NoConsumersExpected"));
+    assert_eq!(status.hold.as_ref().unwrap().watched_until, Some(micro(330)));
+    let stands = nothing(after_reset(empty(), &committed(10, MARKER)));
+    let decision = decide(Ok(&request), &status, &stands, at(31));
+    assert_eq!((proven(&decision.status).0, decision.requeue), ("Unknown", Some(SignedDuration::from_secs(5))));
+    let over = decide(Ok(&request), &decision.status, &stands, at(330));
+    let (state, reason, message) = said(&over.status, ConditionType::ConsumptionProven);
+    assert_eq!((state, reason, needs_a_look(&over.status), over.requeue), ("Unknown", "NothingConsumedYet", false, None));
+    assert!(message.ends_with("The operator no longer reads them"), "{message}");
+    let jumped = decide(Ok(&request), &status, &nothing(after_reset(empty(), &committed(100, ""))), at(40));
+    assert_eq!(proven(&jumped.status), ("False", "OffsetsOverwritten"));
+    assert!(!needs_a_look(&jumped.status));
+}
+
+#[test]
+fn offsets_that_cannot_be_read_keep_nothing_from_being_known_of_the_consumers() {
+    let decision = run(&reset(), &look(running(), KafkaSeen::Group(stable())), 31);
+    assert_eq!((resumed(&decision.status).0, proven(&decision.status).0), ("True", "Unknown"));
+    let over = run(&decision.status, &look(running(), KafkaSeen::Group(stable())), 30 + 60 * MINUTE);
+    let (status, reason, message) = said(&over.status, ConditionType::ConsumptionProven);
+    assert_eq!((status, reason, needs_a_look(&over.status)), ("Unknown", "NothingConsumedYet", false));
+    assert!(message.starts_with("The offsets could not be read again"), "{message}");
+}
+
+#[test]
+fn a_reset_that_set_no_offset_has_nothing_to_prove() {
+    let status = finished();
+    assert!(status.conditions.iter().all(|condition| condition.type_ != ConditionType::ConsumptionProven.as_str()));
+    assert!(!needs_offsets(&status));
+}
