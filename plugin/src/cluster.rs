@@ -1,24 +1,40 @@
 //! The cluster: which one, as whom, and the objects in it.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures::future::BoxFuture;
+use http::Request;
 use kube::{
     Api, Client, Config, ResourceExt,
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use offset_reset_operator::{
     api::{OffsetReset, PartitionStatus},
     kubernetes::{ReportRead, Reports, chain},
 };
+use tower::{Service, layer::layer_fn};
 
 use crate::{
     cli::Connection,
     exit::{Failure, Outcome},
     print::errln,
-    view::Line,
+    view::{Line, WARN},
 };
 
+/// How long the API server may take to answer before a line says that it has not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The cluster that the commands speak to.
+#[derive(Clone)]
 pub struct Cluster {
     /// The client.
     pub client: Client,
@@ -37,7 +53,7 @@ impl Cluster {
             config.auth_info.impersonate_groups = Some(options.as_group.clone());
         }
         let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| {
+        let client = client(config).map_err(|error| {
             Failure::new(format!("cannot use the context {context}: {}", chain(&error)))
                 .advice("Check that kubectl itself works with it: kubectl version")
         })?;
@@ -74,6 +90,54 @@ impl Cluster {
                 Ok(status.partitions.clone())
             }
         }
+    }
+}
+
+/// A client that says so when the API server does not answer.
+fn client(config: Config) -> Result<Client, kube::Error> {
+    let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+    let is_said = Arc::new(AtomicBool::new(false));
+    let patient = layer_fn(move |service| Patient { service, host: host.clone(), is_said: Arc::clone(&is_said) });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&patient).build())
+}
+
+/// Says once that an answer takes long.
+struct Patient<S> {
+    service: S,
+    host: String,
+    is_said: Arc<AtomicBool>,
+}
+
+impl<B, S: Service<Request<B>, Future: Send + 'static>> Service<Request<B>> for Patient<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // A watch of a kind that was asked for the first time may begin late.
+        let is_watch = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+        let (mut answer, host, is_said) = (Box::pin(self.service.call(request)), self.host.clone(), Arc::clone(&self.is_said));
+        Box::pin(async move {
+            if let Ok(answer) = tokio::time::timeout(PATIENCE, answer.as_mut()).await {
+                return answer;
+            }
+            if !is_watch && !is_said.swap(true, Ordering::Relaxed) {
+                unanswered(&host);
+            }
+            answer.await
+        })
+    }
+}
+
+fn unanswered(host: &str) {
+    // The live screen says itself what is wrong.
+    if !crate::interrupt::has_live_screen() {
+        let words = format!("the API server at {host} has not answered for {} s; waiting. Ctrl-C ends it.", PATIENCE.as_secs());
+        errln(&Line::styled(WARN, "⚠ ").and(words));
     }
 }
 

@@ -112,6 +112,9 @@ impl Failure {
                     "The operator's CRD is not installed in this cluster. To see what is missing: kubectl offset-reset check",
                 )
             }
+            404 if status.message.starts_with("namespaces ") => {
+                failure.advice("Is it the right context and namespace? To see those that exist: kubectl get namespaces")
+            }
             404 => {
                 failure.advice("To see all of the namespace: kubectl offset-reset list. Is it the right context and namespace?")
             }
@@ -177,6 +180,7 @@ mod tests {
     #[case::no_crd_said_by_an_api_server(404, "404 page not found", "kubectl offset-reset check")]
     #[case::changed(409, "Operation cannot be fulfilled: the object has been modified", "try again")]
     #[case::missing(404, "offsetresets.offsetreset.dev \"r\" not found", "kubectl offset-reset list")]
+    #[case::no_namespace(404, "namespaces \"shp\" not found", "kubectl get namespaces")]
     #[case::there_is_one(409, "offsetresets.offsetreset.dev \"r\" already exists", "another name")]
     fn the_api_servers_words_are_shown_as_they_are_with_what_to_do(
         #[case] code: u16,

@@ -4,6 +4,7 @@ mod cli;
 mod cluster;
 mod command;
 mod exit;
+mod interrupt;
 mod manifest;
 mod print;
 mod view;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
+    interrupt::listen();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

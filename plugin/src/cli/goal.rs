@@ -6,8 +6,8 @@ use clap::{ArgGroup, Args, ValueEnum};
 
 use super::{
     format::Format,
-    names::resets,
-    words::{Target, TopicPartitions, deadline, duration, target, timestamp, topic},
+    names::{groups, resets, topics, workloads},
+    words::{Target, TopicPartitions, deadline, duration, offset, target, timestamp, topic},
 };
 
 /// The options that make an OffsetReset.
@@ -37,10 +37,10 @@ pub struct MakeArgs {
 #[command(group = ArgGroup::new("goal").required(true))]
 pub struct GoalArgs {
     /// The consumer group. Required unless --like has one.
-    #[arg(long, value_name = "GROUP", required_unless_present = "like")]
+    #[arg(long, value_name = "GROUP", required_unless_present = "like", add = groups())]
     pub group: Option<String>,
     /// A topic, or some of its partitions, such as orders:0,3-5; repeat it for several topics.
-    #[arg(long = "topic", value_name = "TOPIC[:PARTITIONS]", value_parser = topic, required_unless_present_any = ["all_topics", "from_file"], conflicts_with_all = ["all_topics", "from_file"])]
+    #[arg(long = "topic", value_name = "TOPIC[:PARTITIONS]", value_parser = topic, add = topics(), required_unless_present_any = ["all_topics", "from_file"], conflicts_with_all = ["all_topics", "from_file"])]
     pub topics: Vec<TopicPartitions>,
     /// All partitions on which the group has committed offsets.
     #[arg(long, conflicts_with = "from_file")]
@@ -58,7 +58,7 @@ pub struct GoalArgs {
     #[arg(long, group = "goal")]
     pub delete_offsets: bool,
     /// To this offset.
-    #[arg(long, group = "goal", value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, group = "goal", value_name = "OFFSET", allow_negative_numbers = true, value_parser = offset)]
     pub to_offset: Option<i64>,
     /// To the first record at or after this time, such as 2026-11-24T18:00:00Z, or Unix time. Without a zone it is UTC, as in Kafka's
     /// own tool.
@@ -71,7 +71,7 @@ pub struct GoalArgs {
     #[arg(long, group = "goal", value_name = "N", allow_negative_numbers = true)]
     pub shift_by: Option<i64>,
     /// To the offsets that this other group has committed.
-    #[arg(long, group = "goal", value_name = "GROUP")]
+    #[arg(long, group = "goal", value_name = "GROUP", add = groups())]
     pub from_group: Option<String>,
     /// To the offsets in this CSV file, as --export of Kafka's tool writes it: topic,partition,offset. - is the standard input.
     #[arg(long, group = "goal", value_name = "FILE")]
@@ -85,7 +85,7 @@ pub struct ConsumerArgs {
     /// The workload whose pods are the consumers, which is stopped for the reset: orders, statefulset/orders,
     /// rollouts.argoproj.io/orders; by default a Deployment. Repeat it for several. Without it nothing is stopped, and the group must
     /// be empty.
-    #[arg(long = "target", value_name = "[KIND/]NAME", value_parser = target)]
+    #[arg(long = "target", value_name = "[KIND/]NAME", value_parser = target, add = workloads())]
     pub targets: Vec<Target>,
     /// How to treat members that remain after the last container has terminated: Wait (the default) or Remove.
     #[arg(long, value_name = "HOW", ignore_case = true)]

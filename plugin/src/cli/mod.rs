@@ -1,6 +1,7 @@
 //! The words of the command line. Its help is the page docs/cli.md.
 
 mod connection;
+mod examples;
 mod format;
 mod goal;
 mod names;
@@ -11,6 +12,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 pub use connection::Connection;
 pub use format::{Format, Lines};
 pub use goal::{GoalArgs, KafkaArgs, MakeArgs, RunArgs, Where, Which};
+pub use names::option as workload;
 use names::{explainable, resets};
 use words::reset_name;
 pub use words::{Target, go_duration};
@@ -46,42 +48,60 @@ pub enum Command {
     ///
     /// It creates an OffsetReset with dryRun: true, which `run` carries out later.
     /// Exit codes: 0 the plan stands, 2 the plan was refused, 4 timeout.
-    #[command(override_usage = MAKE.replace("NAME --group", "plan --group"))]
+    #[command(override_usage = MAKE.replace("NAME --group", "plan --group"), after_help = examples::PLAN)]
     Plan(PlanArgs),
     /// Makes a plan, asks for confirmation, carries it out and watches it.
-    #[command(override_usage = MAKE.replace("NAME --group", "create --group"))]
+    #[command(override_usage = MAKE.replace("NAME --group", "create --group"), after_help = examples::CREATE)]
     Create(CreateArgs),
     /// Carries out a plan, after confirmation.
+    #[command(after_help = examples::RUN)]
     Run(RunNameArgs),
     /// Follows a reset until it ends; Ctrl-C leaves it running.
+    #[command(after_help = examples::WATCH)]
     Watch(WatchArgs),
     /// Shows a reset once.
+    #[command(after_help = examples::STATUS)]
     Status(StatusArgs),
     /// Explains how a reset stands and what to do, or what a reason means.
     ///
     /// A reason, such as GroupNotEmpty, is explained without a cluster.
+    #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
     /// Restores the offsets that another reset found: plan, confirmation, run.
+    #[command(after_help = examples::UNDO)]
     Undo(UndoArgs),
     /// Cancels a reset that has not ended, and waits until its workloads are restored.
+    ///
+    /// It deletes the OffsetReset, and with it its report. To keep those, before: `export NAME --before` has the offsets, and
+    /// `report NAME` has all. Offsets that were changed cannot be undone once the OffsetReset is gone.
+    #[command(after_help = examples::CANCEL)]
     Cancel(CancelArgs),
     /// Keeps resets from beginning.
+    #[command(after_help = examples::SUSPEND)]
     Suspend(NamesArgs),
     /// Lets suspended resets begin.
+    #[command(after_help = examples::RESUME)]
     Resume(NamesArgs),
     /// Lists resets.
+    #[command(after_help = examples::LIST)]
     List(ListArgs),
     /// Lists the workloads that are held at zero: for which reset, and until when.
+    #[command(after_help = examples::HOLDS)]
     Holds(HoldsArgs),
     /// Prints the offsets before or after a reset, as CSV for --from-file of Kafka's tool and of `plan`.
+    #[command(override_usage = "kubectl offset-reset export [OPTIONS] <--before|--after> <NAME>", after_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Checks the install, and what the current user may do.
+    #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
     /// Collects all about a reset for a bug report; Secrets are never read.
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
     /// Deletes resets that ended long ago, with their reports.
+    #[command(after_help = examples::PRUNE)]
     Prune(PruneArgs),
     /// Prints the script with which kubectl completes this plugin's words.
+    #[command(after_help = examples::COMPLETION)]
     Completion,
     /// Prints the version.
     Version,
@@ -188,6 +208,9 @@ pub struct CancelArgs {
     /// The name of the OffsetReset.
     #[arg(add = resets(), value_parser = reset_name)]
     pub name: String,
+    /// Does not ask, even when offsets were changed already.
+    #[arg(short, long)]
+    pub yes: bool,
     /// How long to wait for the workloads at most; then the exit code is 4.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = words::duration)]
     pub timeout: std::time::Duration,

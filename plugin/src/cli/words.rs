@@ -47,6 +47,20 @@ pub fn topic(text: &str) -> Result<TopicPartitions, String> {
     }
 }
 
+/// An offset, which is never negative.
+pub fn offset(text: &str) -> Result<i64, String> {
+    match text.parse::<i64>() {
+        Ok(offset) if offset < 0 => {
+            Err(format!("no offset is negative; to go back by {} records: --shift-by {offset}", offset.unsigned_abs()))
+        }
+        Ok(offset) => Ok(offset),
+        Err(_) if text.starts_with('+') || text.contains(['.', ',', '_']) => {
+            Err("an offset has digits only; to go forward by a number of records: --shift-by N".to_owned())
+        }
+        Err(_) => Err("an offset is a number from 0, such as 1204881".to_owned()),
+    }
+}
+
 /// `orders` or `KIND/orders`.
 pub fn target(text: &str) -> Result<Target, String> {
     let (kind, name) = text.split_once('/').map_or((None, text), |(kind, name)| (Some(kind.to_owned()), name));
@@ -135,6 +149,19 @@ mod tests {
             (Ok(found), Ok((topic, partitions))) => assert_eq!((found.topic.as_str(), found.partitions), (topic, partitions)),
             (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
             (found, _) => panic!("{found:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case("0", Ok(0))]
+    #[case("1204881", Ok(1_204_881))]
+    #[case("-3", Err("--shift-by -3"))]
+    #[case("1,204", Err("digits only"))]
+    #[case("latest", Err("is a number from 0"))]
+    fn an_offset_is_not_negative(#[case] text: &str, #[case] expected: Result<i64, &str>) {
+        match (offset(text), expected) {
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            (found, expected) => assert_eq!(found.ok(), expected.ok()),
         }
     }
 

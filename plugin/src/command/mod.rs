@@ -4,5 +4,6 @@ pub mod act;
 pub mod check;
 pub mod complete;
 pub mod look;
+mod pods;
 pub mod report;
 pub mod watch;

@@ -10,6 +10,7 @@ use super::{
     end::hint,
     line::{BOLD, DIM, Line},
     progress::Look,
+    trouble::trouble,
     words::{full, many},
 };
 use crate::exit::may_have_changed;
@@ -22,12 +23,14 @@ pub fn reason(reason: Reason) -> Vec<Line> {
 }
 
 /// How a reset stands, why, what that means, and what to do.
-pub fn explained(look: &Look<'_>) -> Vec<Line> {
+pub fn explained(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     let (reset, status) = (look.reset, look.status());
     let ended = machine::has_ended(&status, reset.spec.dry_run);
     let at = status.completion_time.as_ref().filter(|_| ended).map(|at| at.0).or(status.phase_start_time.as_ref().map(|at| at.0));
     let mut title = look.title();
-    if let Some(reason) = status.reason {
+    // The reason of a good end has the name of its phase.
+    let phase = status.phase.map_or("", Phase::as_str);
+    if let Some(reason) = status.reason.filter(|reason| reason.as_str() != phase) {
         title = title.and("  ").with(BOLD, reason.as_str());
     }
     if let Some(at) = at {
@@ -51,9 +54,13 @@ pub fn explained(look: &Look<'_>) -> Vec<Line> {
     };
     say(if ended { "What happened" } else { "What happens" }, happened);
     say("Now", now(look).join("\n"));
+    let wrong: Vec<String> = trouble(look, unread).iter().map(Line::text).collect();
+    say("Not well", wrong.join("\n"));
     let advice = outcome.and_then(|outcome| outcome.advice.clone());
     say("To do", advice.unwrap_or_default());
-    if let Some(reason) = status.reason {
+    // What a good end says of itself is about the reset only.
+    let is_well = wrong.is_empty() || status.phase != Some(Phase::Succeeded);
+    if let Some(reason) = status.reason.filter(|_| is_well) {
         say(&format!("About {reason}"), reason.paragraphs().join("\n"));
     }
     let name = reset.name_any();

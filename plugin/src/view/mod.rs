@@ -3,16 +3,20 @@
 mod end;
 mod explain;
 mod line;
+mod options;
 mod plan;
 mod progress;
 mod screen;
 mod table;
+mod trouble;
 pub mod words;
 
 pub use end::{ended, hint};
 pub use explain::{explained, reason};
 pub use line::{BAD, BOLD, DIM, GOOD, Line, WARN};
+pub use options::options;
 pub use plan::{plan, undo};
 pub use progress::{Look, PodState};
 pub use screen::{fitted, screen};
 pub use table::Table;
+pub use trouble::trouble;

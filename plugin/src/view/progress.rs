@@ -37,9 +37,14 @@ pub struct PodState {
     pub node: Option<String>,
     /// Until when its containers may take to terminate.
     pub grace_until: Option<Timestamp>,
+    /// That a container of it was started again, how often, and how it ended.
+    pub crash: Option<String>,
 }
 
 const COLUMN: usize = 20;
+
+/// A terminal of fewer columns has no room for words beside a milestone.
+const NARROW: usize = 60;
 
 /// The milestones in their order, each with the phase that works on it.
 const MILESTONES: [(ConditionType, Option<Phase>); 7] = [
@@ -63,6 +68,29 @@ impl Look<'_> {
 
     /// Which reset, its phase, and how long it has taken.
     pub(super) fn title(&self) -> Line {
+        let line = self.name().and("  ").join(self.phase());
+        match times(&self.status(), self.now) {
+            Some(times) => line.and(format!("  {times}")),
+            None => line,
+        }
+    }
+
+    /// The same for a terminal that is too narrow for one line: what changes comes first.
+    pub(super) fn narrow_title(&self) -> [Line; 2] {
+        let phase = match times(&self.status(), self.now) {
+            Some(times) => self.phase().and(format!("  {times}")),
+            None => self.phase(),
+        };
+        [phase, self.name()]
+    }
+
+    fn name(&self) -> Line {
+        let namespace = self.reset.namespace().unwrap_or_default();
+        let line = Line::styled(BOLD, format!("{namespace}/{}", self.reset.name_any()));
+        line.and(format!("  group {}", self.reset.spec.group))
+    }
+
+    fn phase(&self) -> Line {
         let status = self.status();
         let phase = status.phase.map_or("New", Phase::as_str);
         let style = match status.phase {
@@ -71,19 +99,13 @@ impl Look<'_> {
             Some(Phase::Cancelled) => WARN,
             _ => BOLD,
         };
-        let namespace = self.reset.namespace().unwrap_or_default();
-        let line = Line::styled(BOLD, format!("{namespace}/{}", self.reset.name_any()));
         let dry = if self.reset.spec.dry_run { " (dry run)" } else { "" };
-        let line = line.and(format!("  group {}  ", self.reset.spec.group)).with(style, format!("{phase}{dry}"));
-        match times(&status, self.now) {
-            Some(times) => line.and(format!("  {times}")),
-            None => line,
-        }
+        Line::styled(style, format!("{phase}{dry}"))
     }
 
     /// A line for each milestone, with what belongs to the current one. Lines of rank 0 stay in any case; the higher the rank, the
     /// sooner a line gives way.
-    pub(super) fn milestones(&self) -> Vec<(u8, Line)> {
+    pub(super) fn milestones(&self, columns: usize) -> Vec<(u8, Line)> {
         let status = self.status();
         let mut lines = vec![];
         for (kind, phase) in MILESTONES {
@@ -92,15 +114,33 @@ impl Look<'_> {
             }
             let found = status.conditions.iter().find(|condition| condition.type_ == kind.as_str());
             let is_current = phase.is_some() && phase == status.phase;
-            lines.push((0, self.milestone(&status, kind, found, is_current)));
-            if is_current {
+            let rank = match (is_current, found) {
+                (true, _) => 0,
+                (false, Some(_)) => 2,
+                (false, None) => 3,
+            };
+            if columns >= NARROW {
+                lines.push((rank, self.milestone(&status, kind, found, is_current, true)));
+            } else {
+                lines.push((rank, self.milestone(&status, kind, found, is_current, false)));
+                let said = status.message.iter().filter(|_| is_current);
+                lines.extend(said.flat_map(|said| Line::plain(format!("  {said}")).wrap(columns)).map(|line| (1, line)));
+            }
+            if is_current && columns >= NARROW {
                 lines.extend(self.beside(&status, kind));
             }
         }
         lines
     }
 
-    fn milestone(&self, status: &OffsetResetStatus, kind: ConditionType, found: Option<&Condition>, is_current: bool) -> Line {
+    fn milestone(
+        &self,
+        status: &OffsetResetStatus,
+        kind: ConditionType,
+        found: Option<&Condition>,
+        is_current: bool,
+        with_words: bool,
+    ) -> Line {
         let is_after = matches!(kind, ConditionType::ConsumersResumed | ConditionType::ConsumptionProven);
         let watched = is_after && status.hold.as_ref().is_some_and(|hold| hold.watched_until.is_some());
         let (style, sign) = match found.map(|condition| condition.status.as_str()) {
@@ -115,6 +155,9 @@ impl Look<'_> {
             Some(condition) => line.at_column(COLUMN).and(self.clock(condition.last_transition_time.0)),
             None => line,
         };
+        if !with_words {
+            return line;
+        }
         let said = if is_current { status.message.clone() } else { found.map(|condition| condition.message.clone()) };
         match (said, &status.hold) {
             (Some(said), _) => line.at_column(COLUMN + 10).and(said),
@@ -142,7 +185,7 @@ impl Look<'_> {
             if !times.is_empty() {
                 lines.push((1, Line::plain(format!("{indent}{}", times.join("; ")))));
             }
-            lines.extend(members(group).into_iter().map(|member| (3, Line::plain(format!("{indent}{member}")))));
+            lines.extend(members(group).into_iter().map(|member| (4, Line::plain(format!("{indent}{member}")))));
         }
         if kind == ConditionType::OffsetsReset
             && let Some(bar) = status.progress.as_deref().and_then(bar)
@@ -163,12 +206,13 @@ impl Look<'_> {
                 Some(words) => line.with(DIM, format!("; {words}")),
                 None => line,
             };
-            lines.push((2, line));
+            lines.push((1, line));
             for pod in self.pods.iter().filter(|pod| pod.workload == name) {
                 let mut words = vec![pod.state.clone()];
                 words.extend(pod.node.as_ref().map(|node| format!("node {node}")));
+                words.extend(pod.crash.clone());
                 words.extend(pod.grace_until.map(|at| format!("grace until {}", self.clock(at))));
-                lines.push((4, Line::plain(format!("  └ {}  {}", pod.name, words.join(", ")))));
+                lines.push((5, Line::plain(format!("  └ {}  {}", pod.name, words.join(", ")))));
             }
         }
         lines

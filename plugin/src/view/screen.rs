@@ -8,9 +8,15 @@ use super::{
 };
 
 /// The picture of a reset: lines, each with a rank; the higher the rank, the sooner it gives way.
-pub fn screen(look: &Look<'_>) -> Vec<(u8, Line)> {
+pub fn screen(look: &Look<'_>, columns: usize) -> Vec<(u8, Line)> {
     let status = look.status();
-    let mut lines = vec![(0, look.title())];
+    let title = look.title();
+    let mut lines = if title.width() <= columns {
+        vec![(0, title)]
+    } else {
+        let [phase, name] = look.narrow_title();
+        vec![(0, phase), (1, name)]
+    };
     let ended = machine::has_ended(&status, look.reset.spec.dry_run);
     let current_is_shown = status.phase.is_some_and(|phase| {
         use offset_reset_operator::api::Phase;
@@ -20,12 +26,12 @@ pub fn screen(look: &Look<'_>) -> Vec<(u8, Line)> {
         let said = if status.phase.is_none() { "The operator has not seen it yet".to_owned() } else { status.explanation() };
         lines.push((0, Line::plain(said)));
     }
-    lines.extend(look.milestones());
+    lines.extend(look.milestones(columns));
     lines.extend(look.targets());
     if !status.warnings.is_empty() {
         let many = super::words::many(i64::try_from(status.warnings.len()).unwrap_or(i64::MAX), "warning");
         let name = look.reset.metadata.name.as_deref().unwrap_or_default();
-        lines.push((2, Line::styled(WARN, format!("⚠ {many}")).with(DIM, format!("  kubectl offset-reset status {name} -v"))));
+        lines.push((3, Line::styled(WARN, format!("⚠ {many}")).with(DIM, format!("  kubectl offset-reset status {name} -v"))));
     }
     lines
 }
@@ -104,9 +110,10 @@ mod tests {
             state: "Terminating".into(),
             node: Some("n1".into()),
             grace_until: "2026-11-26T21:57:34Z".parse().ok(),
+            crash: None,
         }];
         let look = Look { reset: &reset, pods: &pods, now: "2026-11-26T21:57:07Z".parse().unwrap(), zone: &TimeZone::UTC };
-        let text: Vec<String> = screen(&look).iter().map(|(_, line)| line.text()).collect();
+        let text: Vec<String> = screen(&look, 100).iter().map(|(_, line)| line.text()).collect();
         assert_eq!(
             text,
             [
@@ -124,6 +131,19 @@ mod tests {
                 "⧉ Deployment/orders  at zero, 3 to restore; ScaledObject/orders paused",
                 "  └ orders-2xk  Terminating, node n1, grace until 21:57:34",
                 "⚠ 1 warning  kubectl offset-reset status r -v",
+            ]
+        );
+        let small: Vec<String> = fitted(&screen(&look, 40), 40, 7).iter().map(Line::text).collect();
+        assert_eq!(
+            small,
+            [
+                "Draining  3s at zero, at most 10m",
+                "shop/r  group orders",
+                "✔ Planned           21:57:06",
+                "● GroupEmpty",
+                "  Waiting until the group is empty",
+                "⧉ Deployment/orders  at zero, 3 to rest…",
+                "… 7 more lines",
             ]
         );
     }

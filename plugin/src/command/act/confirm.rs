@@ -1,6 +1,6 @@
 //! The question before consumers are stopped: in which cluster, what stops and until when, and what it does to records.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use offset_reset_operator::api::OffsetReset;
@@ -9,6 +9,7 @@ use crate::{
     cli::RunArgs,
     cluster::Cluster,
     exit::{Exit, Failure, Outcome},
+    interrupt,
     print::errln,
     view::{
         BOLD, Line, WARN,
@@ -42,10 +43,7 @@ pub(super) fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, n
         return Err(Failure::new("there is no terminal to ask in, so nothing was stopped.")
             .advice(format!("To run it without a question: kubectl offset-reset run {name} --yes")));
     }
-    let group = &reset.spec.group;
-    let asked =
-        dialoguer::Input::<String>::new().with_prompt("Type the name of the group to go on").allow_empty(true).interact_text();
-    let is_right = asked.is_ok_and(|answer| answer.trim() == group.trim());
+    let is_right = is_typed(&reset.spec.group);
     if !is_right {
         errln(
             &Line::styled(WARN, "Not confirmed")
@@ -55,6 +53,59 @@ pub(super) fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, n
         errln(&Line::plain(format!("To delete it:     kubectl offset-reset cancel {name}")));
     }
     Ok(is_right)
+}
+
+/// How often the group's name may be typed wrong.
+const TRIES: usize = 3;
+
+/// Asks for the group's name. The terminal itself edits the line: in its raw mode, key by key, a pasted line with its line break would
+/// be an answer and an empty one.
+fn is_typed(group: &str) -> bool {
+    errln(&Line::plain("Type the name of the group to go on; an empty line ends it."));
+    for left in (0..TRIES).rev() {
+        match judged(&line("Group: "), group) {
+            Typed::Right => return true,
+            Typed::Nothing => return false,
+            Typed::Wrong(words) => {
+                let again = if left > 0 { " Try again." } else { "" };
+                errln(&Line::styled(WARN, "⚠ ").and(format!("{words}.{again}")));
+            }
+        }
+    }
+    false
+}
+
+/// A line of the terminal; empty at the end of the input.
+fn line(prompt: &str) -> String {
+    let mut answer = String::new();
+    let _ = write!(std::io::stderr(), "{prompt}").and_then(|()| std::io::stderr().flush());
+    let _ = std::io::stdin().read_line(&mut answer);
+    answer
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Typed {
+    Right,
+    Nothing,
+    Wrong(String),
+}
+
+fn judged(answer: &str, group: &str) -> Typed {
+    match answer.trim() {
+        answer if answer == group.trim() => Typed::Right,
+        "" => Typed::Nothing,
+        answer => Typed::Wrong(format!("{answer:?} differs from the group's name, {group:?}")),
+    }
+}
+
+/// An answer; none when there is no more input.
+fn answered<T>(asked: dialoguer::Result<T>) -> Option<T> {
+    match asked {
+        Ok(answer) => Some(answer),
+        // Ctrl-C in a terminal that reads single keys.
+        Err(dialoguer::Error::IO(error)) if error.kind() == std::io::ErrorKind::Interrupted => interrupt::end(),
+        Err(_) => None,
+    }
 }
 
 /// What is about to happen.
@@ -106,7 +157,7 @@ pub(super) fn agreed(what: &str, yes: bool) -> Outcome<bool> {
             Failure::new("there is no terminal to ask in, so nothing was done.").advice("To do it without a question: --yes")
         );
     }
-    Ok(dialoguer::Confirm::new().with_prompt(what).default(false).interact().unwrap_or(false))
+    Ok(answered(dialoguer::Confirm::new().with_prompt(what).default(false).interact()).unwrap_or(false))
 }
 
 /// What a question that was not answered with yes ends with.
@@ -114,9 +165,21 @@ pub(super) const NOT_CONFIRMED: Exit = Exit::Cancelled;
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
+
+    #[rstest]
+    #[case::as_it_is("orders", "orders", Typed::Right)]
+    #[case::with_a_line_break("orders\r\n", "orders", Typed::Right)]
+    #[case::with_spaces(" orders ", "orders", Typed::Right)]
+    #[case::nothing("", "orders", Typed::Nothing)]
+    #[case::another("order", "orders", Typed::Wrong(r#""order" differs from the group's name, "orders""#.into()))]
+    #[case::in_capitals("Orders", "orders", Typed::Wrong(r#""Orders" differs from the group's name, "orders""#.into()))]
+    fn only_the_groups_own_name_confirms(#[case] answer: &str, #[case] group: &str, #[case] expected: Typed) {
+        assert_eq!(judged(answer, group), expected);
+    }
 
     #[test]
     fn the_question_says_where_what_until_when_and_how_many_records() {

@@ -1,5 +1,7 @@
 //! `cancel`, `suspend`, `resume` and `prune`.
 
+use std::io::IsTerminal;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt,
@@ -17,6 +19,7 @@ use crate::{
     cluster::Cluster,
     command::look::listed,
     exit::{Exit, Failure, Outcome, has_ended, may_have_changed},
+    interrupt::{Left, leaves},
     print::{errln, outln},
     view::{
         DIM, GOOD, Line, Table, WARN, hint,
@@ -38,10 +41,18 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
         return Err(Failure::new(format!("OffsetReset {name} has ended already: {phase}. There is nothing to cancel."))
             .advice(format!("To take its offsets back: kubectl offset-reset undo {name}\nTo delete it with its report: kubectl delete offsetreset {name}")));
     }
+    before_deletion(&reset).iter().for_each(errln);
+    // An undo needs the object. Without a terminal nothing is asked: a script has decided.
+    let is_asked = reset.status.as_ref().is_some_and(may_have_changed) && std::io::stdin().is_terminal();
+    if is_asked && !agreed("Delete it? The offsets that it has set cannot be undone after that", args.yes)? {
+        errln(&Line::plain(format!("OffsetReset {name} goes on.")));
+        return Ok(NOT_CONFIRMED);
+    }
     let began = Timestamp::now();
     // From before the deletion on, so that the last state is seen.
     let changes = kube::runtime::WatchStreamExt::default_backoff(watcher::watch_object(api.clone(), name));
     let mut changes = std::pin::pin!(changes);
+    leaves(Left::Cancelled(name.clone()));
     let deleted = api.delete(name, &this_one(&reset)).await;
     deleted.map_err(|error| Failure::request(&format!("delete OffsetReset {}/{name}", cluster.namespace), &error))?;
     errln(&Line::styled(DIM, format!("► deleting {}/{name}{}", cluster.namespace, waits_for(&reset))));
@@ -58,11 +69,6 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
     };
     tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => {
-            errln(&Line::plain("It is being cancelled without this command, too."));
-            errln(&hint("Look:", "holds"));
-            return Ok(Exit::Interrupted);
-        }
         () = gone => {}
         () = tokio::time::sleep(args.timeout) => {
             errln(&Line::styled(WARN, "⚠ ").and("The workloads are not restored yet; the operator goes on trying."));
@@ -75,6 +81,21 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
         outln(&line);
     }
     Ok(Exit::Done)
+}
+
+/// What `cancel` deletes, and how to keep what is in it.
+fn before_deletion(reset: &OffsetReset) -> Vec<Line> {
+    let name = reset.name_any();
+    let Some(report) = reset.status.as_ref().and_then(|status| status.report.as_ref()) else {
+        return vec![Line::styled(DIM, format!("To cancel it, OffsetReset {name} is deleted; it has no report yet."))];
+    };
+    let words = format!("To cancel it, OffsetReset {name} is deleted, and with it its report (ConfigMap {}).", report.config_map);
+    vec![
+        Line::plain(words),
+        Line::styled(DIM, "To keep them, before:"),
+        hint("Offsets:", &format!("export {name} --before > {name}.csv")),
+        hint("All:", &format!("report {name}")),
+    ]
 }
 
 fn waits_for(reset: &OffsetReset) -> String {
@@ -113,6 +134,7 @@ fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
 /// `suspend` and `resume`.
 pub async fn suspend(cluster: &Cluster, args: &NamesArgs, suspend: bool) -> Outcome {
     let mut exit = Exit::Done;
+    leaves(Left::Printed);
     for name in &args.names {
         let reset = cluster.reset(name).await?;
         let phase = reset.status.as_ref().and_then(|status| status.phase);
@@ -179,6 +201,7 @@ pub async fn prune(cluster: &Cluster, args: &PruneArgs) -> Outcome {
         return Ok(NOT_CONFIRMED);
     }
     let mut exit = Exit::Done;
+    leaves(Left::Printed);
     for (reset, _) in &old {
         let (namespace, name) = (reset.namespace().unwrap_or_default(), reset.name_any());
         let api = kube::Api::<OffsetReset>::namespaced(cluster.client.clone(), &namespace);

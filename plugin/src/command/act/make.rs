@@ -13,10 +13,11 @@ use super::{
 use crate::{
     cli::{CreateArgs, Format, MakeArgs, PlanArgs, RunArgs, RunNameArgs, Where},
     cluster::Cluster,
+    command::check::trouble,
     exit::{Exit, Failure, Outcome},
     manifest::{Manifest, made},
     print::{errln, object, outln, raw},
-    view::{DIM, Line, hint, words::ago},
+    view::{DIM, Line, WARN, hint, words::ago},
 };
 
 /// `plan`: a dry run, shown.
@@ -39,7 +40,7 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Outcome {
             outln(&hint("Run:", &format!("run {name}")));
             outln(&hint("Delete:", &format!("cancel {name}")));
         } else {
-            outln(&hint("Explain:", &format!("explain {name}")));
+            steps::refused(&reset);
         }
     }
     Ok(exit)
@@ -55,7 +56,7 @@ pub async fn create(cluster: &Cluster, args: &CreateArgs) -> Outcome {
     let manifest = made(cluster, &args.make, true).await?;
     let (reset, exit) = new_plan(cluster, &args.make, &manifest).await?;
     if exit != Exit::Done {
-        outln(&hint("Explain:", &format!("explain {}", reset.name_any())));
+        steps::refused(&reset);
         return Ok(exit);
     }
     go_on(cluster, &reset, &args.run, args.make.output.timeout).await
@@ -80,7 +81,7 @@ pub async fn run(cluster: &Cluster, args: &RunNameArgs) -> Outcome {
     let (reset, exit) = steps::planned(cluster, &args.name, args.timeout).await?;
     steps::show(cluster, &reset, None, None).await?;
     if exit != Exit::Done {
-        outln(&hint("Explain:", &format!("explain {}", args.name)));
+        steps::refused(&reset);
         return Ok(exit);
     }
     if let Some(at) = reset.status.as_ref().and_then(|status| status.plan_time.as_ref()) {
@@ -91,6 +92,9 @@ pub async fn run(cluster: &Cluster, args: &RunNameArgs) -> Outcome {
 
 /// Question, run, watch.
 pub(super) async fn go_on(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, timeout: Option<Duration>) -> Outcome {
+    if let Some((what, advice)) = trouble(cluster).await {
+        errln(&Line::styled(WARN, "⚠ ").and(format!("{what}. It runs once that is mended. {advice}")));
+    }
     if confirmed(cluster, reset, run, Timestamp::now())? {
         steps::let_run(cluster, reset, run, timeout).await
     } else {

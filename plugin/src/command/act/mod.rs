@@ -3,6 +3,7 @@
 mod confirm;
 mod end;
 mod make;
+mod others;
 mod owners;
 mod steps;
 mod undo;

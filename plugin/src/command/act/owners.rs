@@ -32,7 +32,7 @@ pub(super) async fn hint(cluster: &Cluster, reset: &OffsetReset) -> Vec<Line> {
 }
 
 fn option(kind: &str, name: &str) -> String {
-    if kind == "Deployment" { format!("--target {name}") } else { format!("--target {}/{name}", kind.to_lowercase()) }
+    format!("--target {}", crate::cli::workload(kind, name))
 }
 
 /// Without the right to see pods there are none.

@@ -11,15 +11,20 @@ use kube::{
 use offset_reset_operator::api::OffsetReset;
 use serde_json::{Value, json};
 
-use super::owners::hint as hint_targets;
+use super::{others, owners::hint as hint_targets};
 use crate::{
     cli::{Format, RunArgs, Which},
     cluster::Cluster,
-    command::watch::{End, Options, follow, until_end},
+    command::{
+        check::trouble,
+        look::listed,
+        watch::{End, Options, follow, until_end},
+    },
     exit::{Exit, Failure, Outcome},
+    interrupt::{Left, leaves},
     manifest::Manifest,
     print::{errln, object, outln},
-    view::{Line, WARN, hint, plan, undo},
+    view::{Line, WARN, hint, options, plan, undo},
 };
 
 /// How long the operator may take to see a new object before a line says that it has not.
@@ -67,19 +72,22 @@ pub(super) async fn post(cluster: &Cluster, manifest: &Value, params: &PostParam
     let resource = kube::api::ApiResource::erase::<OffsetReset>(&());
     let api = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
     let object: DynamicObject = serde_json::from_value(manifest.clone()).map_err(wrong)?;
+    if !params.dry_run {
+        leaves(Left::MaybePlan(name.to_owned()));
+    }
     let created = api.create(params, &object).await.map_err(|error| Failure::request(&doing, &error))?;
     serde_json::to_value(&created).and_then(serde_json::from_value).map_err(wrong)
 }
 
 /// Waits until the plan is made, or refused.
 pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Duration>) -> Outcome<(OffsetReset, Exit)> {
+    leaves(Left::Plan(name.to_owned()));
     let options = Options { timeout, quiet: true, ..Options::default() };
     let unseen = async {
         tokio::time::sleep(UNSEEN).await;
-        if cluster.reset(name).await.is_ok_and(|reset| reset.status.is_none_or(|status| status.phase.is_none())) {
-            errln(
-                &Line::styled(WARN, "⚠ ").and("The operator has not seen it for 10 s. Is it running? kubectl offset-reset check"),
-            );
+        // What is known was said already.
+        if is_unseen(cluster, name).await && trouble(cluster).await.is_none() {
+            errln(&Line::styled(WARN, "⚠ ").and(NOT_SEEN));
         }
         std::future::pending::<()>().await;
     };
@@ -92,20 +100,37 @@ pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Durat
         End::Gone(_) => {
             Err(Failure { exit: Exit::Cancelled, ..Failure::new(format!("OffsetReset {name} was deleted meanwhile.")) })
         }
-        End::Timeout => {
-            let failure = Failure::new(format!("the plan of {name} is not made yet, and the timeout is over."));
-            Err(Failure {
-                exit: Exit::Timeout,
-                ..failure.advice(format!("Nothing is stopped. kubectl offset-reset status {name}"))
-            })
+        End::Timeout(no_operator) => {
+            let why = why_no_plan(cluster, name, no_operator).await;
+            let failure = Failure::new(format!("{why}\nThe plan of {name} is not made yet, and the timeout is over."));
+            let advice = format!(
+                "Nothing is stopped, and the plan is made once that is possible.\nLook:    kubectl offset-reset status {name}\n\
+                 Delete:  kubectl offset-reset cancel {name}"
+            );
+            Err(Failure { exit: Exit::Timeout, ..failure.advice(advice) })
         }
-        End::Interrupted => {
-            let failure = Failure::new(format!("interrupted; nothing was stopped, and the plan {name} stays."));
-            Err(Failure {
-                exit: Exit::Interrupted,
-                ..failure.advice(format!("To delete it: kubectl offset-reset cancel {name}"))
-            })
+    }
+}
+
+const NOT_SEEN: &str = "No operator has seen it for 10 s. Is one running? kubectl offset-reset check";
+
+async fn is_unseen(cluster: &Cluster, name: &str) -> bool {
+    cluster.reset(name).await.is_ok_and(|reset| reset.status.is_none_or(|status| status.phase.is_none()))
+}
+
+/// Why there is no plan: no operator works, or what the operator has reported.
+async fn why_no_plan(cluster: &Cluster, name: &str, no_operator: Option<Line>) -> String {
+    if let Some(line) = no_operator {
+        return line.text().trim_start_matches("⚠ ").to_owned();
+    }
+    let look = tokio::time::timeout(Duration::from_secs(2), cluster.reset(name)).await;
+    match look.ok().and_then(Result::ok).map(|reset| reset.status.unwrap_or_default()) {
+        Some(status) if status.phase.is_some() => {
+            let reason = status.reason.map(|reason| format!("{reason}: ")).unwrap_or_default();
+            format!("{reason}{}", status.explanation())
         }
+        Some(_) => "no operator has seen it. Is one running? kubectl offset-reset check".to_owned(),
+        None => "the API server does not answer.".to_owned(),
     }
 }
 
@@ -120,7 +145,24 @@ pub(super) async fn show(cluster: &Cluster, reset: &OffsetReset, which: Option<W
         if reset.spec.undo.is_some() { undo(reset, &partitions, which, &zone) } else { plan(reset, &partitions, which, &zone) };
     lines.iter().for_each(outln);
     hint_targets(cluster, reset).await.iter().for_each(outln);
+    // Without the right to list them there are none to name.
+    others::in_the_way(&others(cluster).await.unwrap_or_default(), reset).iter().for_each(outln);
     Ok(())
+}
+
+/// The resets of the namespace, as far as this version can read them.
+pub(super) async fn others(cluster: &Cluster) -> Outcome<Vec<OffsetReset>> {
+    Ok(listed(cluster, false).await?.into_iter().filter_map(|(_, reset)| reset).collect())
+}
+
+/// What to do about a plan that was refused.
+pub(super) fn refused(reset: &OffsetReset) {
+    let (name, status) = (reset.name_any(), reset.status.clone().unwrap_or_default());
+    if let Some(words) = options(&status.explanation()) {
+        outln(&Line::plain(words));
+    }
+    outln(&hint("Explain:", &format!("explain {name}")));
+    outln(&hint("Delete:", &format!("cancel {name}")));
 }
 
 /// Lets a planned reset run, and watches it.
@@ -128,9 +170,11 @@ pub(super) async fn let_run(cluster: &Cluster, reset: &OffsetReset, run: &RunArg
     let name = reset.name_any();
     // Only the object whose plan was confirmed.
     let patch = Patch::Merge(json!({"metadata": {"uid": reset.uid()}, "spec": {"dryRun": false}}));
+    leaves(Left::MaybeRuns(name.clone()));
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patched = cluster.resets().patch(&name, &params, &patch).await;
     patched.map_err(|error| Failure::request(&format!("let OffsetReset {name} run"), &error))?;
+    leaves(Left::Runs(name.clone()));
     if run.no_watch {
         outln(&Line::plain(format!("OffsetReset {name} runs.")));
         outln(&hint("Watch:", &format!("watch {name}")));

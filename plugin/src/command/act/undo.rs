@@ -1,15 +1,21 @@
 //! `undo`: back to the offsets that a reset found.
 
+use jiff::{Timestamp, tz::TimeZone};
 use kube::{ResourceExt, api::PostParams};
 
-use super::{confirm::right_context, make::go_on, steps};
+use super::{
+    confirm::{NOT_CONFIRMED, agreed, right_context},
+    make::go_on,
+    others::{self, Undone},
+    steps,
+};
 use crate::{
     cli::UndoArgs,
     cluster::Cluster,
     exit::{Exit, Failure, Outcome, may_have_changed},
     manifest,
-    print::{errln, outln},
-    view::{DIM, Line, hint},
+    print::errln,
+    view::{DIM, Line},
 };
 
 /// Plans the undo, shows it, asks, and runs it.
@@ -26,6 +32,21 @@ pub async fn undo(cluster: &Cluster, args: &UndoArgs) -> Outcome {
             failure.advice(format!("To end it: kubectl offset-reset cancel {}", args.name))
         });
     }
+    let all = steps::others(cluster).await.unwrap_or_default();
+    match others::undone(&all, &args.name) {
+        None => {}
+        Some(Undone::Now(by)) => {
+            let by = by.name_any();
+            return Err(Failure::new(format!("OffsetReset {} is being undone already, by {by}.", args.name))
+                .advice(format!("To follow it: kubectl offset-reset watch {by}")));
+        }
+        Some(Undone::Before(by)) => {
+            others::undone_before(&args.name, by, Timestamp::now(), &TimeZone::system()).iter().for_each(errln);
+            if !agreed("Plan another undo?", args.run.yes)? {
+                return Ok(NOT_CONFIRMED);
+            }
+        }
+    }
     let name = match &args.new_name {
         Some(name) => name.clone(),
         None => free_name(cluster, &args.name).await?,
@@ -35,7 +56,7 @@ pub async fn undo(cluster: &Cluster, args: &UndoArgs) -> Outcome {
     let (reset, exit) = steps::planned(cluster, &name, args.timeout).await?;
     steps::show(cluster, &reset, None, None).await?;
     if exit != Exit::Done {
-        outln(&hint("Explain:", &format!("explain {}", reset.name_any())));
+        steps::refused(&reset);
         return Ok(exit);
     }
     go_on(cluster, &reset, &args.run, args.timeout).await

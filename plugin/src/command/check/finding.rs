@@ -32,6 +32,11 @@ impl Finding {
         Self { advice: Some(advice.into()), ..self }
     }
 
+    /// What was found, and what to do.
+    pub(super) fn into_words(self) -> (String, String) {
+        (self.what, self.advice.unwrap_or_default())
+    }
+
     /// Its lines.
     pub fn lines(&self) -> Vec<Line> {
         let sign = match self.state {

@@ -2,7 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::{apps::v1::Deployment, coordination::v1::Lease, rbac::v1::ClusterRole},
+    api::{
+        apps::v1::Deployment,
+        coordination::v1::Lease,
+        rbac::v1::{ClusterRole, Role},
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, ResourceExt, api::ListParams};
@@ -111,11 +115,31 @@ pub(super) async fn policies(cluster: &Cluster) -> Vec<Finding> {
     findings
 }
 
+async fn deployments(cluster: &Cluster) -> Result<Vec<Deployment>, kube::Error> {
+    let deployments = Api::<Deployment>::all(cluster.client.clone());
+    Ok(deployments.list(&ListParams::default().labels(OPERATOR)).await?.items)
+}
+
+/// Why no operator works on any OffsetReset, when that is known: where no Deployment may be seen it is not.
+pub(super) async fn trouble(cluster: &Cluster) -> Option<Finding> {
+    let (mut first, mut is_wanted) = (None, false);
+    for deployment in deployments(cluster).await.ok()? {
+        // One that works is enough: in namespaced installs there are several.
+        let bad = one(cluster, &deployment).await.into_iter().find(|finding| finding.state == State::Bad)?;
+        first.get_or_insert(bad);
+        is_wanted |= deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
+    }
+    // Without a policy its pods do not become ready.
+    if is_wanted && let Some(policy) = policies(cluster).await.into_iter().find(|finding| finding.state == State::Bad) {
+        return Some(policy);
+    }
+    first
+}
+
 /// The operator runs, and one of its pods leads.
 pub(super) async fn operator(cluster: &Cluster) -> Vec<Finding> {
-    let deployments = Api::<Deployment>::all(cluster.client.clone());
-    let found = match deployments.list(&ListParams::default().labels(OPERATOR)).await {
-        Ok(found) => found.items,
+    let found = match deployments(cluster).await {
+        Ok(found) => found,
         Err(error) => return vec![unknown("the operator's Deployment", &error)],
     };
     if found.is_empty() {
@@ -126,27 +150,43 @@ pub(super) async fn operator(cluster: &Cluster) -> Vec<Finding> {
     }
     let mut findings = vec![];
     for deployment in found {
-        let namespace = deployment.namespace().unwrap_or_default();
-        let status = deployment.status.clone().unwrap_or_default();
-        let (ready, wanted) =
-            (status.ready_replicas.unwrap_or(0), deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
-        let containers = deployment.spec.iter().flat_map(|spec| spec.template.spec.iter().flat_map(|pod| &pod.containers));
-        let images: Vec<String> = containers.filter_map(|container| container.image.clone()).collect();
-        let what = format!(
-            "operator {namespace}/{}: {ready} of {wanted} pods ready, image {}",
-            deployment.name_any(),
-            images.join(", ")
-        );
-        findings.push(match ready {
-            0 => Finding::new(State::Bad, what).advice(format!("kubectl -n {namespace} describe pods -l {OPERATOR}")),
-            ready if ready < wanted => {
-                Finding::new(State::Attention, what).advice(format!("kubectl -n {namespace} get pods -l {OPERATOR}"))
-            }
-            _ => Finding::new(State::Good, what),
-        });
-        findings.extend(leader(cluster, &namespace).await);
+        findings.extend(one(cluster, &deployment).await);
     }
     findings
+}
+
+/// One Deployment of the operator, and which of its pods leads.
+async fn one(cluster: &Cluster, deployment: &Deployment) -> Vec<Finding> {
+    let mut findings = vec![pods(deployment)];
+    if deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0) {
+        findings.extend(leader(cluster, &deployment.namespace().unwrap_or_default()).await);
+    }
+    findings
+}
+
+/// PURE.
+fn pods(deployment: &Deployment) -> Finding {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let status = deployment.status.clone().unwrap_or_default();
+    let (ready, wanted) =
+        (status.ready_replicas.unwrap_or(0), deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
+    let name = deployment.name_any();
+    if wanted == 0 {
+        let what = format!("the operator {namespace}/{name} is scaled to 0 replicas, so nothing works on OffsetResets");
+        return Finding::new(State::Bad, what).advice(format!(
+                "Workloads that are held at zero stay there until it runs again: kubectl -n {namespace} scale deployment {name} --replicas 1"
+            ));
+    }
+    let containers = deployment.spec.iter().flat_map(|spec| spec.template.spec.iter().flat_map(|pod| &pod.containers));
+    let images: Vec<String> = containers.filter_map(|container| container.image.clone()).collect();
+    let what = format!("operator {namespace}/{name}: {ready} of {wanted} pods ready, image {}", images.join(", "));
+    match ready {
+        0 => Finding::new(State::Bad, what).advice(format!("kubectl -n {namespace} describe pods -l {OPERATOR}")),
+        ready if ready < wanted => {
+            Finding::new(State::Attention, what).advice(format!("kubectl -n {namespace} get pods -l {OPERATOR}"))
+        }
+        _ => Finding::new(State::Good, what),
+    }
 }
 
 async fn leader(cluster: &Cluster, namespace: &str) -> Option<Finding> {
@@ -171,15 +211,63 @@ async fn leader(cluster: &Cluster, namespace: &str) -> Option<Finding> {
     })
 }
 
+/// The name of the operator's role for ScaledObjects.
+const KEDA_ROLE: &str = "offset-reset-operator-keda";
+
 /// Where KEDA is installed, the operator has rights for its ScaledObjects.
 pub(super) async fn keda(cluster: &Cluster) -> Option<Finding> {
     let groups = cluster.client.list_api_groups().await.ok()?;
     groups.groups.iter().find(|group| group.name == "keda.sh")?;
     let roles = Api::<ClusterRole>::all(cluster.client.clone());
-    Some(match roles.get_opt("offset-reset-operator-keda").await {
-        Ok(Some(_)) => Finding::new(State::Good, "KEDA is installed, and the operator has the rights to pause ScaledObjects"),
+    let has_them = "KEDA is installed, and the operator has the rights to pause ScaledObjects";
+    Some(match roles.get_opt(KEDA_ROLE).await {
+        Ok(Some(_)) => Finding::new(State::Good, has_them),
+        // An operator that watches some namespaces has a Role in each of them.
+        Ok(None) if in_this_namespace(cluster).await => {
+            Finding::new(State::Good, format!("{has_them} in namespace {}", cluster.namespace))
+        }
         Ok(None) => Finding::new(State::Attention, "KEDA is installed, and the operator has no rights to pause ScaledObjects")
-            .advice("Workloads that KEDA scales are refused. Grant them: kubectl apply -k deploy/keda"),
+            .advice(
+                "Workloads that KEDA scales are refused. Grant them: kubectl apply -k deploy/keda, or keda.enabled of the Helm chart",
+            ),
         Err(error) => unknown("the operator's rights for KEDA", &error),
     })
+}
+
+async fn in_this_namespace(cluster: &Cluster) -> bool {
+    let roles = Api::<Role>::namespaced(cluster.client.clone(), &cluster.namespace);
+    roles.get_opt(KEDA_ROLE).await.is_ok_and(|found| found.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::all_ready(2, 2, "✔ operator system/o: 2 of 2 pods ready", "")]
+    #[case::some_ready(1, 2, "⚠ operator system/o: 1 of 2", "get pods")]
+    #[case::none_ready(0, 2, "✗ operator system/o: 0 of 2", "describe pods")]
+    #[case::scaled_to_zero(
+        0,
+        0,
+        "✗ the operator system/o is scaled to 0 replicas",
+        "kubectl -n system scale deployment o --replicas 1"
+    )]
+    fn an_operator_without_pods_is_scaled_up_again(
+        #[case] ready: i32,
+        #[case] wanted: i32,
+        #[case] what: &str,
+        #[case] advice: &str,
+    ) {
+        let deployment = json!({
+            "metadata": {"name": "o", "namespace": "system"}, "status": {"readyReplicas": ready},
+            "spec": {"replicas": wanted, "selector": {}, "template": {"spec": {"containers": [{"name": "o", "image": "i"}]}}},
+        });
+        let lines: Vec<String> =
+            pods(&serde_json::from_value(deployment).unwrap()).lines().iter().map(crate::view::Line::text).collect();
+        assert!(lines[0].starts_with(what) && lines.concat().contains(advice), "{lines:?}");
+    }
 }

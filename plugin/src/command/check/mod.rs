@@ -51,6 +51,11 @@ pub async fn findings(cluster: &Cluster) -> Vec<Finding> {
     findings
 }
 
+/// Why no operator works on any OffsetReset, and what to do; nothing when one does, or when that is not known.
+pub async fn trouble(cluster: &Cluster) -> Option<(String, String)> {
+    install::trouble(cluster).await.map(Finding::into_words)
+}
+
 /// Whether the operator can be uninstalled now.
 async fn before_uninstall(cluster: &Cluster) -> Outcome<Vec<Finding>> {
     let held = leases(cluster, true).await?;

@@ -6,21 +6,22 @@ use offset_reset_operator::api::Reason;
 use crate::{
     cli::{Connection, ExplainArgs},
     cluster::Cluster,
+    command::pods::pods,
     exit::{Exit, Outcome},
     print::outln,
     view::{Look, explained, reason},
 };
 
-/// A reason needs no cluster. Names of objects have no capitals, and reasons begin with one.
+/// A reason needs no cluster. Names of objects have no capitals, and reasons begin with one; in small letters a reason is meant where
+/// no object has that name.
 pub async fn explain(connection: &Connection, args: &ExplainArgs) -> Outcome {
-    let named = Reason::ALL
-        .iter()
-        .find(|reason| reason.as_str().eq_ignore_ascii_case(&args.name) && args.name.chars().any(char::is_uppercase));
-    if let Some(found) = named {
+    let named = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&args.name));
+    let is_upper = args.name.chars().any(char::is_uppercase);
+    if let Some(found) = named.filter(|_| is_upper) {
         reason(*found).iter().for_each(outln);
         return Ok(Exit::Done);
     }
-    if args.name.starts_with(char::is_uppercase) {
+    if is_upper {
         let near: Vec<&str> =
             Reason::ALL.iter().map(|reason| reason.as_str()).filter(|reason| is_near(reason, &args.name)).collect();
         let failure = crate::exit::Failure::new(format!("{} is not a reason of this version.", args.name));
@@ -29,10 +30,21 @@ pub async fn explain(connection: &Connection, args: &ExplainArgs) -> Outcome {
             near => failure.advice(format!("Did you mean {}?", near.join(" or "))),
         });
     }
-    let cluster = Cluster::connect(connection).await?;
-    let reset = cluster.reset(&args.name).await?;
+    let found = async {
+        let cluster = Cluster::connect(connection).await?;
+        cluster.reset(&args.name).await.map(|reset| (cluster, reset))
+    };
+    let (cluster, reset) = match (found.await, named) {
+        (Err(_), Some(named)) => {
+            reason(*named).iter().for_each(outln);
+            return Ok(Exit::Done);
+        }
+        (found, _) => found?,
+    };
     let zone = TimeZone::system();
-    explained(&Look { reset: &reset, pods: &[], now: Timestamp::now(), zone: &zone }).iter().for_each(outln);
+    let (pods, unread) = pods(&cluster, &reset).await;
+    let look = Look { reset: &reset, pods: &pods, now: Timestamp::now(), zone: &zone };
+    explained(&look, &unread).iter().for_each(outln);
     Ok(Exit::Done)
 }
 

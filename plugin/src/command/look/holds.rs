@@ -8,7 +8,7 @@ use offset_reset_operator::{
     kubernetes::hold_in,
 };
 
-use super::list::listed;
+use super::list::{listed, namespace_exists};
 use crate::{
     cli::HoldsArgs,
     cluster::Cluster,
@@ -27,6 +27,9 @@ pub async fn holds(cluster: &Cluster, args: &HoldsArgs) -> Outcome {
         Err(failure) => return by_status(cluster, args, &failure).await,
     };
     if leases.is_empty() {
+        if !args.all_namespaces {
+            namespace_exists(cluster).await?;
+        }
         let place = if args.all_namespaces { "the cluster".to_owned() } else { format!("namespace {}", cluster.namespace) };
         outln(&Line::plain(format!("No workload is held at zero in {place}.")));
         return Ok(Exit::Done);

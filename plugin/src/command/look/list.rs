@@ -1,6 +1,7 @@
 //! `list`: the resets of a namespace or of all.
 
 use jiff::{Timestamp, tz::TimeZone};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
@@ -31,6 +32,9 @@ pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
         return print_items(&items, format);
     }
     if kept.is_empty() {
+        if !args.all_namespaces {
+            namespace_exists(cluster).await?;
+        }
         let what = if args.active { "no OffsetReset under way" } else { "no OffsetReset" };
         let place = if args.all_namespaces { "in the cluster".to_owned() } else { format!("in namespace {}", cluster.namespace) };
         outln(&Line::plain(format!("There is {what} {place}.")));
@@ -64,6 +68,16 @@ pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
     let columns = columns();
     table.lines().iter().for_each(|line| outln(&columns.map_or(line.clone(), |columns| line.fit(columns))));
     Ok(Exit::Done)
+}
+
+/// An empty list may be that of a namespace that does not exist. Without the right to see it, it may.
+pub(super) async fn namespace_exists(cluster: &Cluster) -> Outcome<()> {
+    let found = Api::<Namespace>::all(cluster.client.clone()).get_metadata_opt(&cluster.namespace).await;
+    if matches!(found, Ok(None)) {
+        return Err(Failure::new(format!("namespace {} does not exist in context {}.", cluster.namespace, cluster.context))
+            .advice("To see those that do: kubectl get namespaces. To look in all of them: -A"));
+    }
+    Ok(())
 }
 
 fn print_items(items: &[&DynamicObject], format: Format) -> Outcome {

@@ -7,9 +7,10 @@ use offset_reset_operator::machine;
 use crate::{
     cli::StatusArgs,
     cluster::Cluster,
+    command::pods::pods,
     exit::{self, Exit, Outcome},
     print::{columns, object, outln},
-    view::{DIM, Line, Look, ended, hint, plan, screen},
+    view::{DIM, Line, Look, ended, hint, plan, screen, trouble},
 };
 
 /// Shows a reset; the exit code is that of `watch`, and 0 while it runs.
@@ -21,9 +22,10 @@ pub async fn status(cluster: &Cluster, args: &StatusArgs) -> Outcome {
         return Ok(exit);
     }
     let zone = TimeZone::system();
-    let look = Look { reset: &reset, pods: &[], now: Timestamp::now(), zone: &zone };
+    let (pods, unread) = pods(cluster, &reset).await;
+    let look = Look { reset: &reset, pods: &pods, now: Timestamp::now(), zone: &zone };
     let columns = columns().filter(|_| !args.verbose);
-    for (_, line) in screen(&look) {
+    for (_, line) in screen(&look, columns.unwrap_or(usize::MAX)) {
         outln(&columns.map_or(line.clone(), |columns| line.fit(columns)));
     }
     let state = reset.status.clone().unwrap_or_default();
@@ -39,6 +41,7 @@ pub async fn status(cluster: &Cluster, args: &StatusArgs) -> Outcome {
     }
     if machine::has_ended(&state, reset.spec.dry_run) {
         ended(&reset).iter().for_each(outln);
+        trouble(&look, &unread).iter().for_each(outln);
     } else {
         outln(&hint("Watch:", &format!("watch {}", reset.name_any())));
     }

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use offset_reset_operator::api::OffsetReset;
 
 use crate::{
+    interrupt::is_live,
     print::colored,
     view::{DIM, Line, Look, PodState, fitted, screen},
 };
@@ -29,6 +30,7 @@ impl Live {
     /// Takes the terminal.
     pub fn open() -> Self {
         let mut out = io::stdout();
+        is_live(true);
         let _ = queue!(out, EnterAlternateScreen, Hide).and_then(|()| out.flush());
         Self { zone: TimeZone::system(), shown: vec![], size: (0, 0) }
     }
@@ -39,10 +41,12 @@ impl Live {
         let size = size().ok().filter(|(columns, rows)| *columns > 0 && *rows > 0).unwrap_or((80, 24));
         let (columns, rows) = (usize::from(size.0), usize::from(size.1));
         let name = reset.name_any();
-        let mut below = vec![Line::styled(DIM, format!("Ctrl-C leaves it running. Cancel: kubectl offset-reset cancel {name}"))];
+        let long = format!("Ctrl-C leaves it running. Cancel: kubectl offset-reset cancel {name}");
+        let words = if long.chars().count() <= columns { long } else { "Ctrl-C leaves it running.".to_owned() };
+        let mut below = vec![Line::styled(DIM, words)];
         below.extend(trouble.cloned());
         let look = Look { reset, pods, now: Timestamp::now(), zone: &self.zone };
-        let mut lines = fitted(&screen(&look), columns, rows.saturating_sub(below.len()));
+        let mut lines = fitted(&screen(&look, columns), columns, rows.saturating_sub(below.len()));
         lines.extend(below.iter().map(|line| line.fit(columns)));
         lines.truncate(rows);
         let is_colored = colored(&io::stdout());
@@ -78,5 +82,6 @@ impl Drop for Live {
     fn drop(&mut self) {
         let mut out = io::stdout();
         let _ = queue!(out, Show, LeaveAlternateScreen).and_then(|()| out.flush());
+        is_live(false);
     }
 }

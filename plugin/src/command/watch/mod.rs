@@ -1,6 +1,7 @@
 //! Follows a reset until it ends.
 
 mod live;
+mod operator;
 mod pods;
 mod transitions;
 
@@ -18,11 +19,12 @@ use crate::{
     cli::{Lines, WatchArgs},
     cluster::Cluster,
     exit::{self, Exit, Outcome},
+    interrupt::{Left, leaves},
     print::{errln, outln},
     view::{BAD, Line, WARN, ended, hint},
 };
 use live::Live;
-use transitions::Transitions;
+use transitions::{Obstacles, Transitions};
 
 /// How to watch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +35,7 @@ pub struct Options {
     pub lines: Option<Lines>,
     /// Never the live screen.
     pub plain: bool,
-    /// Only the end, in no words: another command prints it.
+    /// Only what keeps the plan from being made: another command prints the end.
     pub quiet: bool,
 }
 
@@ -43,10 +45,8 @@ pub enum End {
     Ended(Box<OffsetReset>, Exit),
     /// It was deleted; its last state.
     Gone(Box<OffsetReset>),
-    /// The time is over.
-    Timeout,
-    /// Ctrl-C.
-    Interrupted,
+    /// The time is over; why no operator works on the reset, when that is known.
+    Timeout(Option<Line>),
 }
 
 /// `watch`.
@@ -57,6 +57,7 @@ pub async fn run(cluster: &Cluster, args: &WatchArgs) -> Outcome {
 
 /// Watches to the end, and prints that.
 pub async fn follow(cluster: &Cluster, name: &str, options: Options) -> Outcome {
+    leaves(Left::Runs(name.to_owned()));
     let end = until_end(cluster, name, options).await?;
     let json = options.lines == Some(Lines::Json);
     Ok(match end {
@@ -77,22 +78,19 @@ pub async fn follow(cluster: &Cluster, name: &str, options: Options) -> Outcome 
             }
             Exit::Cancelled
         }
-        End::Timeout => {
-            errln(&Line::styled(WARN, "The timeout is over").and("; the reset goes on."));
-            on_its_own(name);
+        End::Timeout(trouble) => {
+            match trouble {
+                Some(trouble) => {
+                    errln(&Line::styled(WARN, "The timeout is over").and("; the reset goes on once the operator runs."));
+                    errln(&trouble);
+                }
+                None => errln(&Line::styled(WARN, "The timeout is over").and("; the reset goes on.")),
+            }
+            errln(&hint("Watch:", &format!("watch {name}")));
+            errln(&hint("Cancel:", &format!("cancel {name}")));
             Exit::Timeout
         }
-        End::Interrupted => {
-            errln(&Line::plain("The reset goes on without this command."));
-            on_its_own(name);
-            Exit::Interrupted
-        }
     })
-}
-
-fn on_its_own(name: &str) {
-    errln(&hint("Watch:", &format!("watch {name}")));
-    errln(&hint("Cancel:", &format!("cancel {name}")));
 }
 
 /// Watches until a reset has ended.
@@ -106,16 +104,26 @@ pub async fn until_end(cluster: &Cluster, name: &str, options: Options) -> Outco
             None => std::future::pending().await,
         }
     };
+    let mut operator = operator::follow(cluster, (!options.quiet).then(|| name.to_owned()));
     let watched = async {
-        if is_live { Box::pin(live(cluster, first, changes)).await } else { Box::pin(printed(first, changes, options)).await }
+        if is_live {
+            Box::pin(live(cluster, first, changes, &operator)).await
+        } else {
+            Box::pin(printed(first, changes, options, &mut operator)).await
+        }
     };
-    tokio::select! {
-        // First, so that Ctrl-C is heard from before the first line on.
-        biased;
-        _ = tokio::signal::ctrl_c() => Ok(End::Interrupted),
-        () = limit => Ok(End::Timeout),
-        end = watched => Ok(end),
-    }
+    let end = tokio::select! {
+        () = limit => None,
+        end = watched => Some(end),
+    };
+    Ok(match end {
+        Some(end) => end,
+        // A short timeout may be over before the operator was looked for.
+        None => End::Timeout(match operator.trouble() {
+            Some(trouble) => Some(trouble),
+            None => operator::look(cluster).await,
+        }),
+    })
 }
 
 type Change = Result<Option<OffsetReset>, watcher::Error>;
@@ -132,26 +140,39 @@ fn judged(last: &OffsetReset, change: Option<OffsetReset>) -> Result<OffsetReset
     }
 }
 
-async fn printed(first: OffsetReset, changes: impl Stream<Item = Change>, options: Options) -> End {
+async fn printed(
+    first: OffsetReset,
+    changes: impl Stream<Item = Change>,
+    options: Options,
+    operator: &mut operator::Operator,
+) -> End {
     let mut changes = std::pin::pin!(changes);
-    let mut transitions = Transitions::default();
-    let say = |lines: Vec<String>| {
-        if !options.quiet {
-            for line in lines {
-                outln(&Line::plain(line));
-            }
+    let (mut transitions, mut errors) = (Transitions::default(), Obstacles::default());
+    let mut print = |reset: &OffsetReset| {
+        if options.quiet {
+            errors.next(reset).iter().for_each(errln);
+        } else {
+            transitions.next(reset, options.lines, Timestamp::now()).into_iter().for_each(|line| outln(&Line::plain(line)));
         }
     };
-    let mut print = |reset: &OffsetReset| say(transitions.next(reset, options.lines, Timestamp::now()));
     print(&first);
     let mut last = match judged(&first, Some(first.clone())) {
         Ok(reset) => reset,
         Err(end) => return end,
     };
     let mut trouble = String::new();
-    while let Some(change) = changes.next().await {
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            news = operator.news() => {
+                news.iter().for_each(errln);
+                continue;
+            }
+        };
+        let Some(change) = change else { return End::Gone(Box::new(last)) };
         match change {
             Ok(change) => {
+                operator.works();
                 if let Some(reset) = change.as_ref().filter(|reset| reset.uid() == last.uid()) {
                     print(reset);
                 }
@@ -169,10 +190,9 @@ async fn printed(first: OffsetReset, changes: impl Stream<Item = Change>, option
             }
         }
     }
-    End::Gone(Box::new(last))
 }
 
-async fn live(cluster: &Cluster, first: OffsetReset, changes: impl Stream<Item = Change>) -> End {
+async fn live(cluster: &Cluster, first: OffsetReset, changes: impl Stream<Item = Change>, operator: &operator::Operator) -> End {
     let mut last = match judged(&first, Some(first.clone())) {
         Ok(reset) => reset,
         Err(end) => return end,
@@ -184,11 +204,13 @@ async fn live(cluster: &Cluster, first: OffsetReset, changes: impl Stream<Item =
     let mut trouble = None;
     loop {
         pods.look_at(&last);
-        screen.draw(&last, &pods.found(), trouble.as_ref());
+        let no_operator = operator.trouble();
+        screen.draw(&last, &pods.found(), trouble.as_ref().or(no_operator.as_ref()));
         tokio::select! {
             change = changes.next() => match change {
                 Some(Ok(change)) => {
                     trouble = None;
+                    operator.works();
                     match judged(&last, change) {
                         Ok(reset) => last = reset,
                         Err(end) => return end,

@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams},
-    core::GroupVersionKind,
-};
+use kube::ResourceExt;
 use offset_reset_operator::api::{OffsetReset, Phase, TargetRef};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{cluster::Cluster, view::PodState};
+use crate::{cluster::Cluster, command::pods::pods_of, view::PodState};
 
 /// The pods are looked up until this is dropped.
 pub struct Pods {
@@ -64,66 +59,5 @@ impl Pods {
     /// The pods, as they were a moment ago.
     pub fn found(&self) -> Vec<PodState> {
         self.found.borrow().clone()
-    }
-}
-
-async fn pods_of(client: &Client, namespace: &str, target: &TargetRef) -> Option<Vec<PodState>> {
-    let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
-    let kind = GroupVersionKind::gvk(group, version, &target.kind);
-    let resource = ApiResource::from_gvk_with_plural(&kind, &target.checked_resource());
-    let workloads = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
-    let selector = workloads.get_scale(&target.name).await.ok()?.status?.selector.filter(|selector| !selector.is_empty())?;
-    let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&ListParams::default().labels(&selector)).await.ok()?;
-    let name = format!("{}/{}", target.kind, target.name);
-    Some(pods.items.iter().filter_map(|pod| state(pod, &name)).collect())
-}
-
-/// The state of a pod that stops or starts; a pod that is ready is no news.
-fn state(pod: &Pod, workload: &str) -> Option<PodState> {
-    let status = pod.status.clone().unwrap_or_default();
-    let is_ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let ends = pod.metadata.deletion_timestamp.as_ref().map(|at| at.0);
-    if is_ready && ends.is_none() {
-        return None;
-    }
-    let waiting = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    let state = match ends {
-        Some(_) => "Terminating".to_owned(),
-        None => waiting.or(status.phase).unwrap_or_else(|| "Pending".to_owned()),
-    };
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    Some(PodState { workload: workload.to_owned(), name: pod.name_any(), state, node, grace_until: ends })
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[rstest]
-    #[case::ready(json!({}), json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}), None)]
-    #[case::ends(json!({"deletionTimestamp": "2026-11-26T21:57:34Z"}), json!({"phase": "Running"}), Some("Terminating"))]
-    #[case::starts(json!({}), json!({"phase": "Pending"}), Some("Pending"))]
-    #[case::cannot_start(
-        json!({}),
-        json!({"phase": "Pending", "containerStatuses": [{
-            "name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}},
-        }]}),
-        Some("ImagePullBackOff")
-    )]
-    fn only_pods_that_stop_or_start_are_shown(
-        #[case] mut metadata: Value,
-        #[case] status: Value,
-        #[case] expected: Option<&str>,
-    ) {
-        metadata["name"] = json!("p");
-        let pod = serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap();
-        assert_eq!(state(&pod, "Deployment/c").map(|pod| pod.state).as_deref(), expected);
     }
 }

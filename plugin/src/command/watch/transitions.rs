@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use offset_reset_operator::api::{OffsetReset, Phase};
+use offset_reset_operator::api::{OffsetReset, Phase, Reason};
 use serde_json::json;
 
-use crate::{cli::Lines, exit::Exit, view::Line};
+use crate::{
+    cli::Lines,
+    exit::{Exit, has_ended},
+    view::{Line, WARN},
+};
 
 /// Conditions that say the same as the phase.
 const SAID_BY_THE_PHASE: [&str; 5] = ["Ready", "Reconciling", "Stalled", "Complete", "Failed"];
@@ -67,6 +71,24 @@ impl Transitions {
     }
 }
 
+/// What keeps a plan from being made, each said once.
+#[derive(Default)]
+pub struct Obstacles {
+    last: Option<Reason>,
+}
+
+impl Obstacles {
+    /// The line for one that is new.
+    pub fn next(&mut self, reset: &OffsetReset) -> Option<Line> {
+        let status = reset.status.as_ref().filter(|_| !has_ended(reset))?;
+        let reason = status.reason.filter(|reason| !matches!(reason, Reason::Planning | Reason::DryRun));
+        let is_new = self.last != reason;
+        self.last = reason;
+        let reason = reason.filter(|_| is_new)?;
+        Some(Line::styled(WARN, "⚠ ").and(format!("{reason}: {}", status.explanation())))
+    }
+}
+
 /// The last line of `-o json`.
 pub fn end(reset: &OffsetReset, exit: Exit) -> Line {
     let status = reset.status.clone().unwrap_or_default();
@@ -118,6 +140,21 @@ mod tests {
         let mut waits = draining.clone();
         waits.status.as_mut().unwrap().reason = Some(offset_reset_operator::api::Reason::KafkaError);
         assert_eq!(transitions.next(&waits, None, now), ["2026-11-26T22:00:00Z Draining KafkaError 1 member is left"]);
+    }
+
+    #[test]
+    fn what_keeps_a_plan_from_being_made_is_said_once() {
+        let with = |reason: &str| {
+            let mut reset = reset(&json!({"phase": "Planning", "reason": reason, "message": "so it is"}));
+            reset.spec.dry_run = true;
+            reset
+        };
+        let mut obstacles = Obstacles::default();
+        let mut next = |reason: &str| obstacles.next(&with(reason)).map(|line| line.text());
+        assert_eq!(next("Planning"), None);
+        assert_eq!(next("BrokerUnreachable").as_deref(), Some("⚠ BrokerUnreachable: so it is"));
+        assert_eq!(next("BrokerUnreachable"), None);
+        assert_eq!((next("Planning"), next("BrokerUnreachable").is_some()), (None, true));
     }
 
     #[test]

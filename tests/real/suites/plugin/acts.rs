@@ -49,11 +49,24 @@ async fn a_hold_is_listed_and_cancelled_once_the_replicas_are_back() {
         let printed = plugin.run(&["check", "--before-uninstall"]).await;
         assert!(printed.code == Some(1) && printed.out.contains("✗ workloads are held at zero: "), "{printed:?}");
 
+        // A plan for the same group is told of the one that runs.
+        let brokers = real_tests::brokers();
+        let words = ["plan", "--group", &shop.group, "--topic", &shop.topic, "--to-latest", "--bootstrap-server", &brokers];
+        let text = plugin.ends(0, &[&words[..], &["--keep", "false"]].concat()).await;
+        let expected = format!("OffsetReset held (Draining) works on group {}: a run of this one waits", shop.group);
+        assert!(text.contains(&expected), "{text}");
+        assert!(plugin.completes(&["plan", "--group", ""]).await.contains(&shop.group));
+        assert!(plugin.completes(&["plan", "--topic", ""]).await.contains(&shop.topic));
+        assert!(plugin.completes(&["plan", "--target", "c"]).await.contains("consumer\tDeployment"));
+
         let mut watching = plugin.start(&["watch", "held"]);
         watching.prints("Draining").await;
         let printed = plugin.run(&["cancel", "held"]).await;
         assert_eq!(printed.code, Some(0), "{printed:?}");
         assert!(printed.err.contains("waiting for Deployment/consumer"), "{printed:?}");
+        for words in ["OffsetReset held is deleted, and with it its report (ConfigMap ", "export held --before", "report held"] {
+            assert!(printed.err.contains(words), "{words}: {printed:?}");
+        }
         for words in ["✔ Deployment/consumer restored to 2 replicas after ", "✔ cancelled; no offset of group"] {
             assert!(printed.out.contains(words), "{words}: {printed:?}");
         }

@@ -70,6 +70,14 @@ async fn what_is_not_there_is_said_with_what_to_do() {
         assert_eq!(plugin.ends(0, &["list"]).await, format!("There is no OffsetReset in namespace {namespace}.\n"));
         assert_eq!(plugin.ends(0, &["holds"]).await, format!("No workload is held at zero in namespace {namespace}.\n"));
         assert_eq!(plugin.run(&["watch", "missing"]).await.code, Some(1));
+        // A reason in small letters, where no OffsetReset has that name.
+        assert!(plugin.ends(0, &["explain", "groupnotempty"]).await.starts_with("GroupNotEmpty\n"));
+        let nowhere = Plugin::new("no-such-namespace");
+        for command in ["list", "holds"] {
+            let printed = nowhere.run(&[command]).await;
+            assert_eq!(printed.code, Some(1), "{printed:?}");
+            assert!(printed.err.contains("namespace no-such-namespace does not exist in context"), "{printed:?}");
+        }
         // Wrong words are no failed reset.
         assert_eq!(plugin.run(&["status"]).await.code, Some(1));
     })

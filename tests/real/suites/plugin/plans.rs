@@ -11,7 +11,7 @@ use real_tests::{
     env::TestEnv,
     plugin::Plugin,
     shop::{Shop, in_a_shop, status, succeeded},
-    unique, with_namespace,
+    unique, wait_for, with_namespace,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +69,24 @@ async fn a_plan_is_shown_and_run_and_undone() {
         let text = plugin.ends(0, &["undo", "p", "--yes"]).await;
         assert!(text.contains("Undo of p: COMMITTED is now, TARGET is what p found"), "{text}");
         assert_eq!(env.committed(&group, &topic).await, [Some(50), Some(5), Some(0)]);
+        // The undone reset names its undo, and no other client: what an undo restores has no mark.
+        let of_the_undo = |reset: &OffsetReset| {
+            let partitions = &status(reset).partitions;
+            partitions
+                .iter()
+                .filter_map(|partition| partition.overwritten.as_ref())
+                .any(|found| found.offset_reset.as_deref() == Some(format!("{}/undo-p", env.namespace).as_str()))
+        };
+        let undone = wait_for(&env.api, "p", "undone by undo-p", of_the_undo).await;
+        let text = plugin.ends(0, &["explain", "p"]).await;
+        assert!(text.contains("has undone this reset on") && !text.contains("MirrorMaker"), "{text}: {undone:?}");
+        let printed = plugin.run(&["undo", "p"]).await;
+        assert_eq!(printed.code, Some(1), "{printed:?}");
+        for words in ["p was undone already by undo-p at 20", "A second undo sets the offsets again", "no terminal to ask in"] {
+            assert!(printed.err.contains(words), "{words}: {printed:?}");
+        }
+        assert_eq!(env.api.list(&kube::api::ListParams::default()).await.unwrap().items.len(), 2, "nothing was created");
+
         let printed = plugin.run(&["undo", "undo-p", "--yes", "--name", "again"]).await;
         assert_eq!((printed.code, env.committed(&group, &topic).await), (Some(0), [Some(25), Some(10), Some(0)]), "{printed:?}");
 
@@ -97,6 +115,13 @@ async fn a_plan_that_is_refused_says_why_and_ends_with_2() {
         let limited = ["plan", "--max-replay", "10", "--keep", "false"];
         let text = plugin.ends(2, &[&limited, &words[..]].concat()).await;
         assert!(text.contains("✗ LimitExceeded: "), "{text}");
+        let text = plugin.ends(2, &[&["plan", "--max-replay", "10", "--name", "l"], &words[..]].concat()).await;
+        for words in
+            ["As options: --max-replay for limits.maxReplay", "kubectl offset-reset explain l", "kubectl offset-reset cancel l"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        plugin.ends(0, &["cancel", "l"]).await;
         assert_eq!(env.api.list(&kube::api::ListParams::default()).await.unwrap().items.len(), 2, "--keep=false deletes it");
     })
     .await;
@@ -201,8 +226,14 @@ async fn in_a_terminal_the_name_of_the_group_confirms_and_the_live_screen_follow
         let expected = "members run in pods of Deployment/consumer, and the reset stops nothing: add --target consumer";
         assert!(text.contains(expected), "{text}");
 
-        let printed = plugin.in_terminal(&[&words[..], &["--name", "no"]].concat(), "Type the name of the group", "orders").await;
+        let printed =
+            plugin.in_terminal(&[&words[..], &["--name", "no"]].concat(), "Type the name of the group", "orders\r").await;
         assert_eq!(printed.code, Some(5), "{}", printed.out);
+        assert!(
+            printed.out.contains("\"orders\" differs from the group's name") && printed.out.contains("Try again"),
+            "{}",
+            printed.out
+        );
         assert!(printed.out.contains("Not confirmed") && printed.out.contains("kubectl offset-reset run no"), "{}", printed.out);
         assert_eq!(shop.changes().await, 0, "nothing was stopped");
 

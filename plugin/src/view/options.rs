@@ -1,0 +1,82 @@
+//! The options of this plugin for fields of the spec that a message names.
+
+/// A field as messages have it, and how to set it here.
+const OPTIONS: [(&str, &str); 20] = [
+    ("targetRefs", "--target"),
+    ("bootstrapServers", "--bootstrap-server"),
+    ("resets", "--topic"),
+    ("topicPattern", "--all-topics"),
+    ("partition", "--topic TOPIC:PARTITIONS"),
+    ("timestamp", "--to-datetime"),
+    ("shiftBy", "--shift-by"),
+    ("fromGroup", "--from-group"),
+    ("limits.maxReplay", "--max-replay"),
+    ("limits.maxSkip", "--max-skip"),
+    ("outOfRange", "--out-of-range"),
+    ("isolationLevel", "--isolation-level"),
+    ("notAfter", "--not-after"),
+    ("allowNewGroup", "--allow-new-group"),
+    ("allowNoMembers", "--allow-no-members"),
+    ("remainingMembers", "--remaining-members"),
+    ("sessionTimeout", "--session-timeout"),
+    ("drainTimeout", "--drain-timeout"),
+    ("holdTimeout", "--hold-timeout"),
+    ("runId", "--run-id"),
+];
+
+/// Those that only a manifest has.
+const MANIFEST_ONLY: [&str; 3] = ["acceptRevisionChange", "resetsFrom", "authentication"];
+
+/// What to write on the command line for the fields that a text names; nothing when it names none.
+pub fn options(text: &str) -> Option<String> {
+    let words: Vec<&str> = text
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '.'))
+        .map(|word| word.trim_matches('.'))
+        .collect();
+    let is_named = |field: &str| {
+        words.iter().any(|word| {
+            let word = word.strip_prefix("spec.").unwrap_or(word);
+            // A field of one lowercase word is also a word of its own.
+            word == field && (field.chars().any(char::is_uppercase) || text.contains(&format!("spec.{field}")))
+        })
+    };
+    let mut said: Vec<String> =
+        OPTIONS.iter().filter(|(field, _)| is_named(field)).map(|(field, option)| format!("{option} for {field}")).collect();
+    let only = MANIFEST_ONLY.iter().filter(|field| is_named(field));
+    said.extend(only.map(|field| format!("{field} only in a manifest (create --dry-run=client -o yaml)")));
+    (!said.is_empty()).then(|| format!("As options: {}", said.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("raise holdTimeout, and create it again", Some("As options: --hold-timeout for holdTimeout"))]
+    #[case("limits.maxReplay is 10.", Some("As options: --max-replay for limits.maxReplay"))]
+    #[case("set allowNewGroup: true", Some("As options: --allow-new-group for allowNewGroup"))]
+    #[case(
+        "Name them in spec.targetRefs, or set allowNoMembers: true",
+        Some("As options: --target for targetRefs; --allow-no-members for allowNoMembers")
+    )]
+    #[case(
+        "set acceptRevisionChange: true on its targetRef",
+        Some("As options: acceptRevisionChange only in a manifest (create --dry-run=client -o yaml)")
+    )]
+    #[case("the group resets its partition", None)]
+    #[case("the broker is unreachable", None)]
+    fn fields_are_named_as_options(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(options(text).as_deref(), expected);
+    }
+
+    #[test]
+    fn every_option_is_one() {
+        let page = include_str!("../../../docs/cli.md");
+        for (field, option) in OPTIONS {
+            let name = option.split(' ').next().unwrap();
+            assert!(page.contains(&format!("`{name}")), "{field}: {option}");
+        }
+    }
+}
