@@ -10,7 +10,7 @@ mod left;
 mod metadata;
 mod oauth;
 mod planted;
-mod stand;
+pub(crate) mod stand;
 mod tls;
 mod tokens;
 mod unreachable;

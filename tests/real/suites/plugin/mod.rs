@@ -3,4 +3,5 @@
 mod acts;
 mod looks;
 mod plans;
+mod strimzi;
 mod watches;

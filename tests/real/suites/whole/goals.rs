@@ -323,6 +323,15 @@ async fn a_topic_that_is_deleted_after_the_plan_fails_only_its_own_partitions() 
         let found: Vec<_> = status(&done).partitions.iter().map(|p| (p.topic == doomed, p.outcome)).collect();
         assert_eq!(found.iter().filter(|(_, outcome)| *outcome == PartitionOutcome::Reset).count(), 3);
         assert!(found.contains(&(true, PartitionOutcome::Failed)));
+        // A script is told that offsets were changed.
+        let plugin = real_tests::plugin::Plugin::new(&stand.namespace);
+        for command in ["watch", "status"] {
+            let text = plugin.ends(3, &[command, "doomed"]).await;
+            for words in ["✗ Failed", "PartiallyReset", "offsets were or may have been changed: 3 of 4 partitions", "undo doomed"]
+            {
+                assert!(text.contains(words), "{words}: {text}");
+            }
+        }
         assert_eq!(stand.committed(&group, &topic).await, [Some(20), Some(7), Some(0)]);
     })
     .await;
