@@ -18,7 +18,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How a request begins, how often it is answered, and with what.
 type Answer = (&'static str, usize, Value);

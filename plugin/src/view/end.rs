@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use offset_reset_operator::api::{ConditionType, OffsetReset, Phase};
 
 use super::{
-    line::{BAD, DIM, GOOD, Line, WARN},
+    line::{BAD, BOLD, DIM, GOOD, Line, WARN},
     progress::took,
     words::count,
 };
@@ -21,6 +21,12 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
         Some(Phase::Succeeded) => {
             let said = status.condition_message(ConditionType::Complete).or(status.message.as_deref()).unwrap_or_default();
             lines.push(Line::styled(GOOD, "✔ Succeeded").and(format!("{in_time}: {said}")));
+            // The reset is over; that its consumers are back is another matter.
+            let resumed = status.conditions.iter().find(|condition| condition.type_ == ConditionType::ConsumersResumed.as_str());
+            if let Some(resumed) = resumed.filter(|condition| condition.status == "Unknown") {
+                lines.push(Line::styled(BOLD, "● Consumers").and(format!(": {}", resumed.message)));
+                lines.push(hint("Look:", &format!("status {name}")));
+            }
             if totals.reset > 0 {
                 lines.push(hint("Undo:", &format!("undo {name}")));
             }
@@ -51,4 +57,28 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
 /// A command to go on with.
 pub fn hint(what: &str, command: &str) -> Line {
     Line::styled(DIM, format!("{what:<9}")).and(format!("kubectl offset-reset {command}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::start("Unknown", true)]
+    #[case::are_back("True", false)]
+    fn that_the_consumers_are_not_back_yet_is_said(#[case] resumed: &str, #[case] expected: bool) {
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r"}, "spec": {"kafka": {}, "group": "g"},
+            "status": {"phase": "Succeeded", "message": "done", "conditions": [{
+                "type": "ConsumersResumed", "status": resumed, "reason": "R", "message": "they should be back by 22:07",
+                "lastTransitionTime": "2026-11-26T21:57:06Z",
+            }]},
+        }))
+        .unwrap();
+        let text: Vec<String> = ended(&reset).iter().map(Line::text).collect();
+        assert_eq!(text.contains(&"● Consumers: they should be back by 22:07".to_owned()), expected, "{text:?}");
+    }
 }

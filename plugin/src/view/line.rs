@@ -73,7 +73,7 @@ impl Line {
             self.spans.iter().flat_map(|(style, text)| text.chars().map(|letter| (*style, letter))).collect();
         let text = self.text();
         let spaces = text.chars().take_while(|letter| *letter == ' ').count();
-        let has_sign = text.trim_start().starts_with(['✔', '✗', '⚠', '►', '?']);
+        let has_sign = text.trim_start().starts_with(['✔', '✗', '⚠', '►', '●', '?']);
         let indent = (if has_sign { spaces + 2 } else { spaces }).min(columns / 2);
         let (mut lines, mut rest) = (vec![], letters.as_slice());
         loop {

@@ -129,6 +129,7 @@ pub struct ForeignPod {
 
 /// A pod of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct Pod {
     /// Its name.
     pub name: String,

@@ -156,7 +156,7 @@ mod tests {
         let own = reset("own", &json!({"dryRun": true}), &json!({"phase": "Planned", "dryRun": true}));
         let all = [own.clone(), reset("other", &spec, &status)];
         let lines = in_the_way(&all, &own);
-        assert_eq!(lines.first().is_some(), expected.is_some(), "{lines:?}");
+        assert_eq!(!lines.is_empty(), expected.is_some(), "{lines:?}");
         for line in lines {
             assert!(line.text().contains(expected.unwrap()) && line.text().contains("watch other"), "{}", line.text());
         }

@@ -83,16 +83,17 @@ pub(super) async fn post(cluster: &Cluster, manifest: &Value, params: &PostParam
 pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Duration>) -> Outcome<(OffsetReset, Exit)> {
     leaves(Left::Plan(name.to_owned()));
     let options = Options { timeout, quiet: true, ..Options::default() };
-    let unseen = async {
+    // On the heap, because the futures of requests are large.
+    let unseen = Box::pin(async {
         tokio::time::sleep(UNSEEN).await;
         // What is known was said already.
         if is_unseen(cluster, name).await && trouble(cluster).await.is_none() {
             errln(&Line::styled(WARN, "⚠ ").and(NOT_SEEN));
         }
         std::future::pending::<()>().await;
-    };
+    });
     let end = tokio::select! {
-        end = until_end(cluster, name, options) => end?,
+        end = Box::pin(until_end(cluster, name, options)) => end?,
         () = unseen => unreachable!("it never ends"),
     };
     match end {
@@ -101,7 +102,7 @@ pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Durat
             Err(Failure { exit: Exit::Cancelled, ..Failure::new(format!("OffsetReset {name} was deleted meanwhile.")) })
         }
         End::Timeout(no_operator) => {
-            let why = why_no_plan(cluster, name, no_operator).await;
+            let why = Box::pin(why_no_plan(cluster, name, no_operator)).await;
             let failure = Failure::new(format!("{why}\nThe plan of {name} is not made yet, and the timeout is over."));
             let advice = format!(
                 "Nothing is stopped, and the plan is made once that is possible.\nLook:    kubectl offset-reset status {name}\n\

@@ -32,12 +32,12 @@ impl Drop for Operator {
 
 /// Starts to look. `runs` is the reset that goes on without this command, when it has been told to run.
 pub fn follow(cluster: &Cluster, runs: Option<String>) -> Operator {
-    let (changed, mut changes) = watch::channel(());
+    let (changed, mut news) = watch::channel(());
     let (tell, found) = watch::channel(None);
     let cluster = cluster.clone();
     let task = tokio::spawn(async move {
         loop {
-            let is_quiet = tokio::time::timeout(QUIET, changes.changed()).await.is_err();
+            let is_quiet = tokio::time::timeout(QUIET, news.changed()).await.is_err();
             let why = if is_quiet { trouble(&cluster).await } else { None };
             if let Some(name) = &runs {
                 leaves(match &why {

@@ -86,7 +86,7 @@ async fn the_plugin_connects_as_a_user_of_strimzi() {
             let text = plugin.ends(0, &[&words[..], &["--name", user, "--yes"]].concat()).await;
             assert!(text.contains("✔ Succeeded in"), "{text}");
             let made = resets(&client, &namespace).get(user).await.unwrap();
-            let servers = made.spec.kafka.bootstrap_servers.map(|servers| servers.to_string());
+            let servers = made.spec.kafka.bootstrap_servers;
             assert_eq!(servers.as_deref(), Some(if user == "orders" { PASSWORDS } else { MUTUAL }));
             let at = offset_reset_operator::machine::facts::TopicPartition::new(&topic, 0);
             let admin = Broker::new(crate::connections::stand::CLEAR).group_admin().await;
