@@ -95,6 +95,10 @@ impl<L: Layer> GroupAdmin for Client<L> {
         self.ask("commit", self.real.commit(group, offsets)).await
     }
 
+    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
+        self.ask("delete_offsets", self.real.delete_offsets(group, partitions)).await
+    }
+
     async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
         self.ask("evict", self.real.remove_members(group, members)).await
     }
