@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help release-dry-run lint-workflows demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests cli-docs plugin-release image clean-sandbox
+.PHONY: help release-dry-run lint-workflows demo test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests pages cli-docs docs-site plugin-release image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -76,9 +76,19 @@ manifests: ## generates the chart's templates and README, and install.yaml, from
 	WRITE_MANIFESTS=1 cargo test --quiet --test offline -- manifests::written
 	cargo test --quiet --test offline -- manifests::
 
+pages: ## generates docs/api.md, docs/start/phases.md and its picture from the CRD and the machine's table of phases
+	WRITE_PAGES=1 cargo test --quiet --test offline -- pages::written
+	cargo test --quiet --test offline -- pages::
+
 cli-docs: ## generates docs/cli.md from the help of the kubectl plugin
 	cargo run --quiet -p kubectl-offset-reset -- docs > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
+
+# mdBook renders Markdown as the repository's pages do, is one program without anything from elsewhere on its pages, and is built
+# from crates.io in this version.
+docs-site: ## builds the docs site into target/docs-site/html, and checks every link in it
+	@INSTALL_OPTIONS="--no-default-features --features search" .ci/tool mdbook 0.5.4 --version
+	@site/build.py $${CARGO_TARGET_DIR:-target}/docs-site .ci/tool mdbook 0.5.4
 
 # Small rather than fast: it waits for the API server. For a static program: make plugin-release TARGET=x86_64-unknown-linux-musl
 plugin-release: ## builds the kubectl plugin for a release, stripped; TARGET is a target of rustc

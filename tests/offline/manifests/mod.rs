@@ -82,8 +82,9 @@ fn the_chart_has_the_version_of_the_operator() {
     assert_eq!((&chart["version"], &chart["appVersion"]), (&version.into(), &version.into()));
     let images = chart["annotations"]["artifacthub.io/images"].as_str().unwrap();
     assert!(images.contains(&format!("image: {}\n", install::image())), "{images}");
-    let readme = read("README.md");
-    let minor = readme.lines().find_map(|line| line.strip_prefix("| Kubernetes | ")).and_then(|line| line.split(' ').next());
+    let compatibility = read("docs/start/compatibility.md");
+    let minor =
+        compatibility.lines().find_map(|line| line.strip_prefix("| Kubernetes | ")).and_then(|line| line.split(' ').next());
     assert_eq!(chart["kubeVersion"], format!(">={}.0-0", minor.unwrap()));
 }
 
