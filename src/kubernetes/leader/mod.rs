@@ -48,6 +48,9 @@ use crate::api::FIELD_MANAGER;
 pub use leadership::Leadership;
 pub use protocol::{Lost, Terms};
 
+/// How long the release of the lease takes at most: the restore before a removal and this end within the pod's grace period.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+
 /// A unique identity for this process, which begins with its pod's name.
 #[must_use]
 pub fn identity(instance: &str) -> String {
@@ -270,10 +273,11 @@ impl Held {
     }
 
     /// Releases the lease, so that another instance need not wait for it to expire. Only after all work has ended. A slow API server
-    /// gets as long for it as for a renewal: to give up sooner would cost the others the rest of the lease.
+    /// gets as long for it as for a renewal, but no longer than the pod may take to terminate: to give up sooner would cost the others
+    /// the rest of the lease.
     pub async fn release(mut self) {
         self.leadership.end();
-        let limit = self.candidate.terms.renew_deadline();
+        let limit = self.candidate.terms.renew_deadline().min(RELEASE_LIMIT);
         let lease = self.candidate.lease.clone();
         match within(limit, self.write(released_spec)).await {
             Ok(Renewal::Done) => tracing::info!(lease, "released leader lease"),

@@ -31,6 +31,7 @@ use real_tests::{
     PATIENCE,
     broker::Broker,
     deployment,
+    layer::{self, Layer},
     generators::random::Random,
     process::{Process, clients, clients_with, configured, free_address},
     replicas, reset, resets,
@@ -431,6 +432,45 @@ async fn in_somebody_elses_process_a_lost_lease_is_an_error_and_ends_nothing_els
         let config = self::config(&namespace, &contradiction);
         let refused = run::operate(client.clone(), config, CancellationToken::new()).await.unwrap_err();
         assert!(run::chain(&refused).contains("must be shorter than the lease duration"), "{refused}");
+    })
+    .await;
+}
+
+/// Delays writes of Leases from a moment on, as a busy API server does.
+#[derive(Default)]
+struct SlowWrites(AtomicBool);
+
+impl Layer for SlowWrites {
+    async fn around<T: Send, E: Send>(
+        &self,
+        kind: &str,
+        request: impl Future<Output = Result<T, E>> + Send,
+        _: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        if self.0.load(Ordering::SeqCst) && kind == "update leases" {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        request.await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_released_when_the_api_server_takes_longer_than_a_retry_period() {
+    with_namespace(async |client, namespace| {
+        let (slow, stop) = (Arc::new(SlowWrites::default()), CancellationToken::new());
+        let layered = layer::kubernetes::client(&client, Arc::clone(&slow));
+        let operator = tokio::spawn(run::operate(layered, config(&namespace, &ENDLESS), stop.clone()));
+        let leases = leases(&client, &namespace);
+        let held = async {
+            while leases.get_opt("offset-reset-operator").await.unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(PATIENCE, held).await.expect("it leads");
+        slow.0.store(true, Ordering::SeqCst);
+        stop.cancel();
+        within(PATIENCE, operator).await.expect("it ends").unwrap().unwrap();
+        assert_eq!(holder(&client, &namespace).await.0, "", "after four retry periods");
     })
     .await;
 }
