@@ -191,8 +191,9 @@ mod tests {
         let mut poor = vec![];
         for (path, part) in all_parts() {
             // Those of a condition are Kubernetes' own, and kubectl shows no description of an item
-            // of a list of strings.
-            if path.starts_with(".status.conditions[]") || (path.ends_with("[]") && part["type"] == "string") {
+            // of a list of strings or numbers.
+            let is_scalar = part["type"] == "string" || part["type"] == "integer";
+            if path.starts_with(".status.conditions[]") || (path.ends_with("[]") && is_scalar) {
                 continue;
             }
             let description = part["description"].as_str().unwrap_or_default();

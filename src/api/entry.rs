@@ -45,14 +45,15 @@ pub struct ResetSpec {
     /// The numbers of several partitions, such as [0, 3], each once. They may stand together with
     /// partitionRanges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1000), inner(range(min = 0, max = 2_147_483_647)))]
+    // Not nullable: null is left out then, and a rule that reads it never fails.
+    #[schemars(with = "Vec<i32>", length(min = 1, max = 1000), inner(range(min = 0, max = 2_147_483_647)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub partitions: Option<Vec<i32>>,
 
     /// Ranges of partitions, such as {from: 5, to: 9}, which must not overlap. Each partition in a
     /// range has to exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(with = "Vec<PartitionRange>", length(min = 1, max = 100))]
     pub partition_ranges: Option<Vec<PartitionRange>>,
 
     /// Target: this offset. One below the smallest becomes the smallest and one above the largest

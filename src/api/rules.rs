@@ -193,6 +193,11 @@ rules! {
         => "fromGroup must name another group than spec.group. \
         To move the group's own offsets into range, write position: Current";
 
+    NAMED_PARTITIONS: "self.resets.map(r, (has(r.partitions) ? r.partitions.size() : 0) \
+        + (has(r.partitionRanges) ? r.partitionRanges.size() : 0)).sum() <= 2000"
+        => "the entries of resets have more than 2,000 partitions and partitionRanges in all. \
+        Write ranges, or a file for resetsFrom, which may have 20,000 partitions";
+
     REMOVAL_NEEDS_TARGETS: "self.remainingMembers != 'Remove' || self.targetRefs.size() > 0"
         => "remainingMembers: Remove needs a workload in targetRefs. \
         It removes the members that remain after the targets have stopped: name the workloads, or write Wait";

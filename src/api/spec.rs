@@ -50,6 +50,7 @@ use super::{
     validation = rules::DRY_RUN,
     validation = rules::RESETS_OR_UNDO,
     validation = rules::OTHER_GROUP,
+    validation = rules::NAMED_PARTITIONS,
     validation = rules::REMOVAL_NEEDS_TARGETS,
     validation = rules::DRAIN_COVERS_SESSION,
     validation = rules::HOLD_COVERS_DRAIN
@@ -74,7 +75,8 @@ pub struct OffsetResetSpec {
     pub group: String,
 
     /// What to reset and where to, as up to 500 entries. Entries may mix topics, partitions and
-    /// kinds of target; a partition must not be in two of them. Required unless resetsFrom or
+    /// kinds of target; a partition must not be in two of them. All together may have 2,000 items in
+    /// partitions and partitionRanges. Required unless resetsFrom or
     /// undo is given.
     #[serde(default)]
     #[schemars(length(max = 500))]
@@ -183,7 +185,8 @@ pub struct OffsetResetSpec {
     /// time of a session's end; Kafka's default is 45 seconds.
     #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::SESSION_TIMEOUT)]
-    #[schemars(length(max = 32))]
+    // Not nullable: null is left out then, and a rule that reads it never fails.
+    #[schemars(with = "Duration", length(max = 32))]
     pub session_timeout: Option<Duration>,
 
     /// How long the group may take to become empty after the last container has terminated, as a

@@ -50,9 +50,13 @@ fn any_entry(random: &mut Random) -> Value {
     };
     if random.percent(30) {
         entry["partition"] = json!(random.within(0..=3));
+    } else if random.percent(20) {
+        entry["partitions"] = random.one_of(&["[0, 2]", "[1]", "[2, 9]"]).parse().unwrap();
+        let range = random.one_of(&["null", r#"[{"from": 0, "to": 0}]"#, r#"[{"from": 1, "to": 2147483647}]"#]);
+        entry["partitionRanges"] = range.parse().unwrap();
     }
     let (goal, value) = match random.within(0..=5) {
-        0 => ("position", json!(random.one_of(&["Earliest", "Latest", "Current"]))),
+        0 => ("position", json!(random.one_of(&["Earliest", "Latest", "Current", "None"]))),
         1 => ("shiftBy", json!(any_offset(random))),
         2 => ("timestamp", json!(random.one_of(&["2019-10-23T06:29:04Z", "1970-01-01T00:00:00Z"]))),
         3 => ("fromGroup", json!("others")),
@@ -138,7 +142,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
     let mut seen = PlanSeen {
         cluster_id: random.percent(50).then(|| random.one_of(&["cluster", "another"]).into()),
         group: any_group(random),
-        access: Access::default(),
+        access: Access { group_delete: random.one_of(&[Some(true), Some(false), None]), ..Access::default() },
         committed: commits(random),
         sources: BTreeMap::new(),
         undone: None,
@@ -201,6 +205,7 @@ pub fn planned(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>>
                     partition.target_offset.is_none_or(|target| within.contains(&target)) && sound && partition.skipped >= 0,
                     "{bounds:?}: {partition:?}"
                 );
+                assert_eq!(partition.target_offset.is_none(), partition.is_removal(), "{partition:?}");
                 assert!(partition.replayed == 0 || partition.skipped == 0, "{partition:?}");
                 let left = partition.outcome == PartitionOutcome::Skipped;
                 assert!(!left || request.out_of_range == OutOfRange::Skip, "{partition:?}");

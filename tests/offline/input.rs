@@ -7,7 +7,7 @@ use offset_reset_operator::{
 };
 use serde_json::{Value, json};
 
-use crate::generators::{any_plan, any_spec, random::Random, refusals};
+use crate::generators::{accepted, any_plan, any_spec, random::Random, refusals};
 
 /// How many specs go through the parser, and how many requests through the planner.
 const PARSED: usize = 50_000;
@@ -102,7 +102,7 @@ fn what_a_rule_refuses_the_parser_refuses_in_the_same_words() {
 
 #[test]
 fn what_the_rules_accept_the_parser_accepts() {
-    for change in refusals::accepted() {
+    for change in accepted::accepted() {
         let parsed = parsed(&change).unwrap_or_else(|| panic!("{change} cannot be decoded"));
         assert!(parsed.is_ok(), "{change}: {parsed:?}");
     }

@@ -34,6 +34,9 @@ const MAX_BYTES: usize = 1_000_000;
 /// The most bytes of a fresh plan's report, so that there is room for the results.
 const MAX_BYTES_OF_A_PLAN: usize = 750_000;
 
+/// The most bytes of a report that has the ranges of skipped and replayed offsets.
+const MAX_BYTES_WITH_RANGES: usize = 600_000;
+
 /// The most bytes of partitions.json after decompression: another client may have written into the report.
 const MAX_BYTES_READ: u64 = 16 << 20;
 
@@ -85,24 +88,33 @@ impl Files {
         if u64::try_from(json.len()).unwrap_or(u64::MAX) >= MAX_BYTES_READ {
             return Err(format!("it would have {} bytes before compression; split the reset into several", json.len()));
         }
-        let plain = [
-            (BEFORE, before_csv(partitions)),
-            (AFTER, after_csv(partitions)),
-            (SKIPPED, skipped_csv(partitions)),
-            (REPLAYED, replayed_csv(partitions)),
-            (PARTITIONS, json),
-        ];
-        if plain.iter().map(|(_, text)| text.len()).sum::<usize>() <= MAX_PLAIN_BYTES {
-            let plain = plain.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-            return Ok(Self { plain, compressed: BTreeMap::new() });
+        let needed = [(BEFORE, before_csv(partitions)), (AFTER, after_csv(partitions)), (PARTITIONS, json)];
+        let compressed = needed.iter().map(|(_, text)| text.len()).sum::<usize>() > MAX_PLAIN_BYTES;
+        let mut files = Self::default();
+        for (name, text) in needed {
+            files.add(name, text, compressed)?;
         }
-        let compress = |text: &str| {
+        let mut ranges = Self::default();
+        for (name, text) in [(SKIPPED, skipped_csv(partitions)), (REPLAYED, replayed_csv(partitions))] {
+            ranges.add(name, text, compressed)?;
+        }
+        // They follow from the other files, and must not keep a large plan from being stored.
+        if files.bytes() + ranges.bytes() <= MAX_BYTES_WITH_RANGES {
+            files.plain.extend(ranges.plain);
+            files.compressed.extend(ranges.compressed);
+        }
+        Ok(files)
+    }
+
+    fn add(&mut self, name: &str, text: String, compressed: bool) -> Result<(), String> {
+        if compressed {
             let mut encoder = GzEncoder::new(vec![], Compression::default());
-            encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(|error| error.to_string())
-        };
-        let compressed =
-            plain.iter().map(|(name, text)| Ok((format!("{name}.gz"), compress(text)?))).collect::<Result<_, String>>()?;
-        Ok(Self { plain: BTreeMap::new(), compressed })
+            let bytes = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(|error| error.to_string())?;
+            self.compressed.insert(format!("{name}.gz"), bytes);
+        } else {
+            self.plain.insert(name.to_owned(), text);
+        }
+        Ok(())
     }
 
     /// Whether the files are compressed.
@@ -308,6 +320,18 @@ mod tests {
             planned.before_metadata = Some(text);
         }
         assert!(Files::of(&random).unwrap().too_large(true).unwrap().contains("split the reset"));
+    }
+
+    #[test]
+    fn the_ranges_are_left_out_of_a_report_that_they_would_make_too_large() {
+        let has = |count: i32| {
+            let files = Files::of(&partitions(count, 0)).unwrap();
+            [BEFORE, AFTER, SKIPPED, REPLAYED]
+                .map(|name| files.plain.contains_key(name) || files.compressed.contains_key(&format!("{name}.gz")))
+        };
+        assert_eq!(has(3), [true; 4]);
+        assert_eq!(has(10_000), [true; 4]);
+        assert_eq!(has(i32::try_from(crate::api::MAX_PARTITIONS).unwrap()), [true, true, false, false]);
     }
 
     #[test]

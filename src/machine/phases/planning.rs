@@ -384,7 +384,7 @@ mod tests {
         let mut observed = with_a_member_elsewhere(details);
         let KafkaSeen::ForPlan(plan) = &mut observed.kafka else { unreachable!() };
         plan.committed.insert(crate::machine::tests::tp(1), Ok(None));
-        plan.access.group_read = None;
+        (plan.access.group_read, plan.access.group_delete) = (None, Some(false));
         let topic = Entry { scope: Scope::Topic("orders".into()), partitions: Partitions::All, goal: Goal::Offset(10) };
         let request = Request { dry_run: true, work: Work::Entries(vec![topic]), ..request() };
         let status = decide(Ok(&request), &status_in(Phase::Planning), &observed, at(1)).status;

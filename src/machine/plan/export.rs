@@ -104,7 +104,7 @@ pub fn equivalent_command(request: &Request, partitions: &[PartitionStatus], rep
         }
     }
     let removals = removal_commands(request, partitions);
-    if partitions.iter().all(PartitionStatus::is_removal) {
+    if !partitions.is_empty() && partitions.iter().all(PartitionStatus::is_removal) {
         return removals;
     }
     let ReportRef { namespace, config_map, compressed } = report;
@@ -236,7 +236,7 @@ mod tests {
     #[rstest]
     #[case::offset(entry(Partitions::All, Goal::Offset(10)), "--topic orders --to-offset 10 --execute")]
     #[case::several(
-        entry(Partitions::These(vec![0..=0, 3..=5]), Goal::Offset(10)), "--topic orders:0,3,4,5 --to-offset 10 --execute"
+        entry(Partitions::These(vec![0..=0, 3..=5]), Goal::Offset(10)), "--topic 'orders:0,3,4,5' --to-offset 10 --execute"
     )]
     #[case::one_partition(entry(Partitions::one(3), Goal::Offset(10)), "--topic orders:3 --to-offset 10 --execute")]
     #[case::time(
@@ -266,9 +266,9 @@ mod tests {
         };
         let both = [planned_partition(0), removal(1), removal(2)];
         let command = equivalent_command(&undo, &both, REPORT);
-        assert!(command.ends_with(&format!("--from-file after.csv --execute\n{delete} orders:1,2")), "{command}");
+        assert!(command.ends_with(&format!("--from-file after.csv --execute\n{delete} 'orders:1,2'")), "{command}");
         assert_eq!(after_csv(&both), "orders,0,10\n");
-        assert_eq!(equivalent_command(&undo, &both[1..], REPORT), format!("{delete} orders:1,2"));
+        assert_eq!(equivalent_command(&undo, &both[1..], REPORT), format!("{delete} 'orders:1,2'"));
     }
 
     #[test]

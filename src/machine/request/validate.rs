@@ -13,6 +13,9 @@ use crate::api::{
 /// What the name of a group must be.
 const GROUP_NAME: &str = "must be the name of a group, of up to 255 characters, without a NUL character";
 
+/// How many numbers and ranges of partitions a spec may have, so that it can be stored together with its status.
+const MAX_NAMED: usize = 2_000;
+
 /// What partitions must be, beside what the rules say.
 const PARTITIONS: &str =
     "partitions must have at least one number of a partition, from 0. For all partitions leave the field out";
@@ -52,6 +55,9 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
         let is_key = (1..=253).contains(&key.len()) && has_only_name_characters(key);
         ensure(is_key, "resetsFrom.configMapKeyRef.key", rules::CONFIG_MAP_KEY)?;
     }
+    let named =
+        |entry: &ResetSpec| entry.partitions.as_ref().map_or(0, Vec::len) + entry.partition_ranges.as_ref().map_or(0, Vec::len);
+    ensure(spec.resets.iter().map(named).sum::<usize>() <= MAX_NAMED, "resets", rules::NAMED_PARTITIONS)?;
     for (index, entry) in spec.resets.iter().enumerate() {
         check_entry(entry, &spec.group)
             .map_err(|(field, problem)| InvalidSpec::new(format!("resets[{index}].{field}"), problem))?;

@@ -14,7 +14,10 @@ use kube::{
 use offset_reset_operator::api::{EXAMPLE, OffsetReset};
 use real_tests::{
     PATIENCE, client, environment,
-    generators::refusals::{self, authentication, changed, config, kafka, one, tls},
+    generators::{
+        accepted,
+        refusals::{authentication, changed, config, kafka, one, tls},
+    },
     install_crd, resets, unique, with_namespace, within,
 };
 use serde_json::{Value, json};
@@ -206,7 +209,7 @@ async fn what_makes_sense_is_accepted() {
     with_namespace(async |client, namespace| {
         let resource = ApiResource::erase::<OffsetReset>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-        for change in refusals::accepted() {
+        for change in accepted::accepted() {
             if let Err(error) = create(&api, changed(&change)).await {
                 panic!("{change} was refused: {error}");
             }
@@ -310,7 +313,7 @@ async fn a_fresh_object_is_not_taken_for_done_before_the_operator_has_seen_it() 
         assert_eq!(stored.status.unwrap().observed_generation, Some(-1));
         assert_eq!(stored.spec.resets[0].partition, -1);
         assert_eq!(stored.spec.target_refs[0].kind, "Deployment");
-        assert_eq!(std::time::Duration::from(stored.spec.session_timeout).as_secs(), 10);
+        assert_eq!(stored.spec.session_timeout, None, "only consumers know it");
         assert_eq!(std::time::Duration::from(stored.spec.drain_timeout).as_secs(), 120);
         assert_eq!(std::time::Duration::from(stored.spec.hold_timeout).as_secs(), 600);
     })

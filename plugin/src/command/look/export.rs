@@ -28,8 +28,17 @@ pub async fn export(cluster: &Cluster, args: &ExportArgs) -> Outcome {
     let config_maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
     let found = config_maps.get(&report.config_map).await;
     let found = found.map_err(|error| Failure::request(&format!("read the report, ConfigMap {}", report.config_map), &error))?;
+    if (args.skipped || args.replayed) && !has(&found, name) && has(&found, "after.csv") {
+        return Err(Failure::new(format!("the report has no {name}: it has too many partitions for that file."))
+            .advice("partitions.json in the report has the same numbers."));
+    }
     file(&found, name)?.lines().for_each(raw);
     Ok(Exit::Done)
+}
+
+fn has(report: &ConfigMap, name: &str) -> bool {
+    report.data.as_ref().is_some_and(|data| data.contains_key(name))
+        || report.binary_data.as_ref().is_some_and(|data| data.contains_key(&format!("{name}.gz")))
 }
 
 /// A file of a report, plain or compressed.

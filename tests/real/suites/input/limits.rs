@@ -22,7 +22,9 @@ fn long(text: &str, most: usize) -> String {
 async fn the_largest_spec_that_is_permitted_is_stored_with_the_status_that_it_gets() {
     let entry = |index: usize| {
         let goal = long("other", 255);
-        json!({"topic": long(&format!("t{index}"), 249), "fromGroup": goal, "partition": index})
+        let ranges: Vec<_> =
+            (0..4).map(|range| 2_147_483_600 + 2 * range).map(|first| json!({"from": first, "to": first})).collect();
+        json!({"topic": long(&format!("t{index}"), 249), "fromGroup": goal, "partitionRanges": ranges})
     };
     let target = |index: usize| {
         let (kind, version) = (long("Kind", 63), format!("{}/v1", long("group", 200)));
@@ -34,7 +36,7 @@ async fn the_largest_spec_that_is_permitted_is_stored_with_the_status_that_it_ge
     }
     let spec = json!({
         "targetRefs": (0..16).map(target).collect::<Vec<_>>(), "kafka": {"bootstrapServers": servers}, "group": long("group", 255),
-        "runId": long("run", 63), "resets": (0..500).map(entry).collect::<Vec<_>>(),
+        "runId": long("run", 63), "reason": long("why", 256), "resets": (0..500).map(entry).collect::<Vec<_>>(),
     });
     with_namespace(async |client, namespace| {
         let resource = ApiResource::erase::<OffsetReset>(&());
