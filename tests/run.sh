@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
-# `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood` and `make demo` call this.
+# `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood`, `make demo` and
+# `make recording` call this.
 #
 #   CLUSTER=sandbox  (default) sandboxes of its own on this machine
 #   CLUSTER=existing your cluster and your broker: see CONTRIBUTING.md#test-on-your-own-cluster
@@ -338,6 +339,21 @@ oldest() {
   step "all tests on the oldest version of Kubernetes passed"
 }
 
+# The recording in the README, of a real run. termtosvg makes a picture of it, in a Python environment of its own.
+recording() {
+  local python=$target/recording
+  trap 'down recording' EXIT
+  prepare
+  up recording control-plane
+  step "the recording"
+  RECORDING=$(realpath "$target")/recording.cast
+  export RECORDING
+  real recording plugin::recording:: --test-threads 1
+  step "the picture"
+  [ -x "$python/bin/termtosvg" ] || { python3 -m venv "$python" && "$python/bin/pip" install --quiet termtosvg==1.1.0 'setuptools<81'; }
+  "$python/bin/termtosvg" render "$RECORDING" docs/recording.svg --template gjm8 --max-frame-duration 4000 --loop-delay 8000
+}
+
 demo() {
   prepare
   up default node
@@ -361,8 +377,9 @@ ecosystem) ecosystem ;;
 charts) charts ;;
 oldest) oldest ;;
 demo) demo ;;
+recording) recording ;;
 *)
-  echo "usage: $0 test [COMMAND...] | ecosystem | charts | oldest | soak | bench [OPTION...] | bench-flood | demo" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | charts | oldest | soak | bench [OPTION...] | bench-flood | demo | recording" >&2
   exit 1
   ;;
 esac

@@ -1,6 +1,6 @@
 //! The kubectl plugin as a process, as a person has it: without a terminal, unless a test gives it one.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -96,6 +96,47 @@ impl Plugin {
         let printed = started.ended().await;
         drop(keyboard);
         printed
+    }
+
+    /// Runs a command in a terminal of a size, types a line once it asks for it, and returns its exit code with what the
+    /// terminal showed, each part with its time since the start.
+    pub async fn recorded(
+        &self,
+        (columns, rows): (u16, u16),
+        words: &[&str],
+        question: &str,
+        answer: &str,
+    ) -> (Option<i32>, Vec<(Duration, String)>) {
+        let words = [vec![Self::binary()], self.words(words)].concat();
+        let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let line = format!("stty cols {columns} rows {rows}; {}", line.join(" "));
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
+        command.env("KUBECONFIG", environment().kubeconfig).env("TZ", "UTC").env("TERM", "xterm-256color");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let begin = std::time::Instant::now();
+        let mut child = command.spawn().unwrap();
+        let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (mut shown, mut bytes, mut is_asked) = (vec![], vec![], false);
+        let recording = async {
+            loop {
+                let mut some = [0; 4_096];
+                let count = screen.read(&mut some).await.unwrap();
+                if count == 0 {
+                    return child.wait().await.unwrap().code();
+                }
+                bytes.extend_from_slice(&some[..count]);
+                // A letter may be cut in two.
+                let whole = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+                shown.push((begin.elapsed(), String::from_utf8(bytes.drain(..whole).collect()).unwrap()));
+                if !is_asked && shown.iter().map(|(_, text)| text.as_str()).collect::<String>().contains(question) {
+                    is_asked = true;
+                    keyboard.write_all(format!("{answer}\r").as_bytes()).await.unwrap();
+                }
+            }
+        };
+        let code = within(PATIENCE, recording).await.expect("it ends");
+        (code, shown)
     }
 
     /// Runs a command that must end with this code, and returns its standard output.

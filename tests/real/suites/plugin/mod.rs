@@ -3,5 +3,6 @@
 mod acts;
 mod looks;
 mod plans;
+mod recording;
 mod strimzi;
 mod watches;
