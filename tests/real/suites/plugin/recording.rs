@@ -1,4 +1,4 @@
-//! The recording in the README: `create` up to its end, in a real terminal of 100 by 30, on a real API server and a real broker.
+//! The recording in the README: `create` up to its end, in a real terminal of 112 by 34, on a real API server and a real broker.
 //! `make recording` keeps it; otherwise this is a test of the terminal like others.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use real_tests::{brokers, consumers::Kind, plugin::Plugin, shop::in_a_shop};
 use serde_json::{Value, json};
 
 /// The terminal.
-const SIZE: (u16, u16) = (100, 30);
+const SIZE: (u16, u16) = (112, 34);
 
 /// How fast the command is typed.
 const KEY: Duration = Duration::from_millis(25);
@@ -111,7 +111,7 @@ fn cast(words: &[&str], shown: &[(Duration, String)]) -> String {
 fn a_recording_has_a_header_and_events_in_order() {
     let text = cast(&["list"], &[(Duration::from_secs(1), "one\r\n".into()), (Duration::from_secs(2), "two".into())]);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&lines[0]["version"], &lines[0]["width"]), (&json!(2), &json!(100)));
+    assert_eq!((&lines[0]["version"], &lines[0]["width"]), (&json!(2), &json!(SIZE.0)));
     let times: Vec<f64> = lines[1..].iter().map(|event| event[0].as_f64().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
     let shown: String = lines[1..].iter().map(|event| event[2].as_str().unwrap()).collect();
