@@ -61,6 +61,44 @@ async fn a_comeback_that_is_late_is_told_and_recorded_when_it_comes() {
     .await;
 }
 
+/// Makes the containers of all pods crash in a loop, as a kubelet would report it.
+async fn crash(stand: &Stand, name: &str) {
+    let api = Api::<Pod>::namespaced(stand.client.clone(), &stand.namespace);
+    for pod in api.list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap() {
+        let container = json!({
+            "name": pod.spec.as_ref().unwrap().containers[0].name, "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 7}},
+        });
+        let conditions = json!([{"type": "Ready", "status": "False"}]);
+        let patch = json!({"status": {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}});
+        api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(&patch)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comeback_is_taken_back_when_the_consumers_crash() {
+    Stand::with(async |stand| {
+        stand.create(workload("Deployment", "orders", 2)).await;
+        stand.apply("replay", json!([{"name": "orders"}]), json!({"allowNoMembers": true})).await;
+        succeeded(&wait_for_end(&stand.api, "replay").await);
+        ready(stand, "orders", 2).await;
+        wait_for_reason(stand, "replay", Reason::ConsumersReady).await;
+        // Nothing was consumed, so the operator still looks.
+        crash(stand, "orders").await;
+        let crashed = wait_for_reason(stand, "replay", Reason::WaitingForConsumers).await;
+        let message = said(&crashed, "ConsumersResumed");
+        assert!(message.contains("containers crash again and again in 2 pods, such as orders-"), "{message}");
+        let plugin = real_tests::plugin::Plugin::new(&stand.namespace);
+        for command in ["explain", "status"] {
+            let text = plugin.ends(0, &[command, "replay"]).await;
+            let words = "of Deployment/orders crashes: CrashLoopBackOff, restarted 3 times, ended with exit code 7";
+            assert!(text.contains(words) && text.contains("--previous"), "{command}: {text}");
+            assert!(!text.contains("Nothing has to be done"), "{command}: {text}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_that_start_one_after_the_other_get_more_time() {
     Stand::with(async |stand| {
