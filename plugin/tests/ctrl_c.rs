@@ -6,6 +6,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -42,6 +43,16 @@ impl Server {
             }
         });
         Self { address, hangs }
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("kubeconfig-{}", self.address.replace(':', "-")))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.kubeconfig());
     }
 }
 
@@ -85,7 +96,7 @@ fn start(server: &Server, words: &[&str]) -> Child {
         "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", server.address)}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}], "users": [{"name": "u", "user": {}}],
     });
-    let path = std::env::temp_dir().join(format!("kubeconfig-{}", server.address.replace(':', "-")));
+    let path = server.kubeconfig();
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-offset_reset"));
     command.args(words).env("KUBECONFIG", &path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
