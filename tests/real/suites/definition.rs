@@ -240,6 +240,7 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("dryRun", json!(true)),
             ("notAfter", json!("2019-10-23T06:29:04Z")),
             ("runId", json!("2")),
+            ("reason", json!("INC-4711")),
             ("isolationLevel", json!("ReadCommitted")),
             ("allowNewGroup", json!(true)),
             ("allowNoMembers", json!(true)),
