@@ -251,6 +251,7 @@ pub struct HoldsArgs {
 
 /// `export`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[group(skip)]
 #[command(group = ArgGroup::new("file").required(true))]
 pub struct ExportArgs {

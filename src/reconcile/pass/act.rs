@@ -102,24 +102,26 @@ pub(super) async fn act(
         }
         Effect::Commit(_) | Effect::RemoveOffsets(_) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
-            let admin = match connect(context, request, reset.status.as_ref()).await {
-                Ok(admin) => admin,
-                Err(error) => return Ok(Answer::CommitFailed(error)),
-            };
-            // Connecting may have taken long. The client checks again before each commit request, see `kafka::Allowance`.
-            context.require_leadership()?;
-            // Awaited to its end: a commit must not land after the restore.
-            let answers = match effect {
-                Effect::RemoveOffsets(removed) => admin.delete_offsets(&request.group, removed).await,
-                Effect::Commit(offsets) => admin.commit(&request.group, offsets).await,
-                _ => return Ok(Answer::Stale),
-            };
-            match answers {
-                Ok(answers) => Ok(Answer::Committed(answers)),
-                Err(error) => Ok(Answer::CommitFailed(error)),
-            }
+            commit(context, reset, request, effect).await
         }
     }
+}
+
+/// Commits offsets, or removes them.
+async fn commit(context: &Context, reset: &OffsetReset, request: &Request, effect: &Effect) -> Result<Answer, Error> {
+    let admin = match connect(context, request, reset.status.as_ref()).await {
+        Ok(admin) => admin,
+        Err(error) => return Ok(Answer::CommitFailed(error)),
+    };
+    // Connecting may have taken long. The client checks again before each commit request, see `kafka::Allowance`.
+    context.require_leadership()?;
+    // Awaited to its end: a commit must not land after the restore.
+    let answers = match effect {
+        Effect::RemoveOffsets(removed) => admin.delete_offsets(&request.group, removed).await,
+        Effect::Commit(offsets) => admin.commit(&request.group, offsets).await,
+        _ => return Ok(Answer::Stale),
+    };
+    Ok(answers.map_or_else(Answer::CommitFailed, Answer::Committed))
 }
 
 fn answer(outcome: WriteOutcome<()>) -> Answer {
