@@ -1,7 +1,7 @@
 //! PURE: decides what to do next, from the spec, the recorded status, what was seen and the time.
 //! No client, no clock, no async.
 //!
-//! [`decide`] is the whole machine; each phase has its file in `phases`:
+//! [`decide`] is the whole machine; each phase has its file in `phases`, and [`TRANSITIONS`] has every change of phase:
 //!
 //! | phase | file | leaves when |
 //! |---|---|---|
@@ -34,6 +34,7 @@ pub mod text;
 mod time;
 mod topic_id;
 pub mod totals;
+mod transitions;
 
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub use phases::{
     read_back::{MAX_COMMITS, is_read_back, stands},
 };
 pub use plan::replica_owners::{SCALERS, scaled_up_by};
+pub use transitions::{TRANSITIONS, Transition};
 
 /// Decides what to do next.
 ///

@@ -48,10 +48,10 @@ impl<'a> Pass<'a> {
         self.status.phase.unwrap_or(Phase::Pending)
     }
 
-    /// A dry run is to run now: it begins again, and remembers the dry run's plan to tell how the
-    /// new one differs.
+    /// A dry run is to run now: it begins again, and remembers the old plan to tell the difference.
     pub fn begin_again(mut self) -> Decision {
         let old = std::mem::take(&mut self.status);
+        super::transitions::made(old.phase, Phase::Pending);
         self.status.drift = old.plan_time.zip(old.totals).map(|(first_plan_time, first_totals)| DriftStatus {
             first_plan_time,
             first_totals,
@@ -72,6 +72,7 @@ impl<'a> Pass<'a> {
 
     pub fn enter(&mut self, phase: Phase) {
         if self.status.phase != Some(phase) {
+            super::transitions::made(self.status.phase, phase);
             self.status.phase = Some(phase);
             self.status.phase_start_time = Some(self.instant());
             if phase == Phase::Planning {

@@ -11,5 +11,6 @@ mod input;
 mod kafka_faults;
 mod layout;
 mod manifests;
+mod pages;
 mod plugin;
 mod workflows;

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-fn other(uid: &str, phase: Option<Phase>) -> PeerReset {
+pub(super) fn other(uid: &str, phase: Option<Phase>) -> PeerReset {
     PeerReset {
         uid: uid.into(),
         namespace: "shop".into(),
@@ -51,7 +51,7 @@ fn claimed_by(uids: &[&str]) -> Seen<Hold> {
 }
 
 /// With the id of its cluster known.
-fn with_cluster(status: OffsetResetStatus) -> OffsetResetStatus {
+pub(super) fn with_cluster(status: OffsetResetStatus) -> OffsetResetStatus {
     let group = GroupStatus {
         cluster_id: Some("cluster-1".into()),
         ..crate::machine::facts::group::status(&group_in(GroupState::Stable, 1), None, &[])

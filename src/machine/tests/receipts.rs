@@ -13,20 +13,20 @@ use crate::{
     },
 };
 
-fn over(phase: Phase) -> RunState {
+pub(super) fn over(phase: Phase) -> RunState {
     RunState::Over { phase, at: at(-50), message: "2 partitions reset".into() }
 }
 
-fn committing() -> RunState {
+pub(super) fn committing() -> RunState {
     RunState::Committing { final_plan_time: at(-50), partitions: vec![planned_partition(0), planned_partition(1)], group: None }
 }
 
-fn pending(receipt: Seen<Receipt>, target: Seen<Workload>, hold: Seen<Hold>) -> Decision {
+pub(super) fn pending(receipt: Seen<Receipt>, target: Seen<Workload>, hold: Seen<Hold>) -> Decision {
     let observed = Observed { receipt: Some(receipt), holds: vec![hold], finalizer: false, ..seen(target, KafkaSeen::NotAsked) };
     decide(Ok(&request()), &OffsetResetStatus::default(), &observed, at(0))
 }
 
-fn of(uid: &str, state: RunState) -> Seen<Receipt> {
+pub(super) fn of(uid: &str, state: RunState) -> Seen<Receipt> {
     Seen::Known(Receipt { uid: uid.into(), state })
 }
 

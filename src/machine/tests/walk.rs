@@ -15,7 +15,7 @@ use crate::{
 /// A world of one Deployment, one group and one object, as small as the machine's questions allow.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
-struct World {
+pub(super) struct World {
     replicas: i32,
     version: u32,
     pods: i32,
@@ -43,7 +43,7 @@ struct World {
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
-enum Turn {
+pub(super) enum Turn {
     /// A pass of the operator that runs through.
     Pass,
     /// A pass that dies after writing the intent, before acting.
@@ -68,7 +68,7 @@ enum Turn {
     Keda,
 }
 
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
+pub(super) fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn = prop_oneof![
         8 => Just(Turn::Pass),
         2 => Just(Turn::DiesBeforeActing),
@@ -86,7 +86,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 impl World {
-    fn new(goal: Goal, autoscaled: bool) -> Self {
+    pub(super) fn new(goal: Goal, autoscaled: bool) -> Self {
         Self {
             goal,
             expected: None,
@@ -261,7 +261,7 @@ impl World {
         self.stored.phase.is_some_and(Phase::is_terminal) && !self.finalizer && !crate::machine::needs_a_look(&self.stored)
     }
 
-    fn turn(&mut self, turn: Turn) {
+    pub(super) fn turn(&mut self, turn: Turn) {
         match turn {
             Turn::Pass => self.pass(None),
             Turn::DiesBeforeActing | Turn::DiesAfterActing => self.pass(Some(turn)),

@@ -6,4 +6,5 @@ mod draining;
 mod expiry;
 mod large;
 mod refusals;
+mod transitions;
 mod versions;
