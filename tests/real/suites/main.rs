@@ -27,6 +27,7 @@ mod logs;
 mod monitoring;
 mod namespaced;
 mod outages;
+mod pages;
 mod plugin;
 mod process;
 mod resets;
