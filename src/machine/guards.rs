@@ -129,6 +129,12 @@ thread_local! {
     static AWAY: std::cell::Cell<Option<Guard>> = const { std::cell::Cell::new(None) };
 }
 
+/// Whether no guard is taken away in this thread.
+#[cfg(test)]
+pub fn all_stand() -> bool {
+    AWAY.with(|away| away.get().is_none())
+}
+
 /// Does something without a guard, in this thread.
 #[cfg(test)]
 pub fn without<T>(guard: Option<Guard>, act: impl FnOnce() -> T) -> T {

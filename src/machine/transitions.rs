@@ -62,10 +62,10 @@ pub const TRANSITIONS: [Transition; 28] = [
     transition(Phase::Unknown, Phase::Restoring, "another version had left it in a phase that this one does not know"),
 ];
 
-/// Records a change of phase, which must be listed.
+/// Records a change of phase. It must be listed, unless a guard is taken away.
 #[cfg(test)]
 pub fn made(from: Option<Phase>, to: Phase) {
-    if from == Some(to) {
+    if from == Some(to) || !super::guards::all_stand() {
         return;
     }
     let listed = TRANSITIONS.iter().any(|listed| (listed.from, listed.to) == (from, to));

@@ -5,7 +5,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 
-use super::super::{
+use crate::machine::tests::{
     holds, receipts,
     walk::{self, Turn, World},
     *,
