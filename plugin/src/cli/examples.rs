@@ -1,4 +1,4 @@
-//! Examples below the help of each command. Four spaces make them code in docs/cli.md, too.
+//! Examples below the help of each command, indented by four spaces, which docs/cli.md shows as code.
 
 pub(super) const PLAN: &str = "Examples:
 

@@ -35,6 +35,5 @@ mod rights;
 mod soak;
 mod starved;
 mod targets;
-mod traces;
 mod whole;
 mod years;

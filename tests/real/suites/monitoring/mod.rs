@@ -1,6 +1,7 @@
 //! The metrics of a real operator, as they are served.
 
 mod prometheus;
+mod traces;
 
 use kube::{Api, Client, api::PostParams};
 use offset_reset_operator::{
