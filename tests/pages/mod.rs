@@ -29,8 +29,12 @@ impl Block {
 
     /// The name of the file that the block is, when its first line says so: `# reset.yaml`.
     pub fn file(&self) -> Option<&str> {
-        self.text.lines().next()?.strip_prefix("# ").filter(|name| name.ends_with(".yaml") && !name.contains(' '))
+        self.text.lines().next()?.strip_prefix("# ").filter(|name| has_extension(name, "yaml") && !name.contains(' '))
     }
+}
+
+fn has_extension(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
 /// All pages of the site that are written by hand or generated from code: README.md and docs, by their paths from the root.
@@ -47,7 +51,7 @@ fn collect(root: &Path, folder: &str, found: &mut Vec<String>) {
         let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
             collect(root, &path, found);
-        } else if path.ends_with(".md") {
+        } else if has_extension(&path, "md") {
             found.push(path);
         }
     }

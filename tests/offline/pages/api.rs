@@ -48,9 +48,9 @@ fn section(page: &mut String, path: &str, schema: &Value) {
         schema["x-kubernetes-validations"].as_array().into_iter().flatten().filter_map(|rule| rule["message"].as_str()).collect();
     if !rules.is_empty() {
         *page += "\nRules that the API server checks:\n\n";
-        rules.iter().for_each(|rule| {
+        for rule in &rules {
             let _ = writeln!(page, "- {rule}");
-        });
+        }
     }
     for (name, field) in fields {
         if let Some((path, schema)) = nested(path, name, field) {

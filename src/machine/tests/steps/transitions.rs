@@ -53,7 +53,9 @@ fn walked() {
     for _ in 0..100 {
         let turns = walk::turns().new_tree(&mut runner).unwrap().current();
         let mut world = World::new(Goal::Offset(10), false);
-        turns.into_iter().for_each(|turn| world.turn(turn));
+        for turn in turns {
+            world.turn(turn);
+        }
         for turn in [Turn::Pass, Turn::Kubelet, Turn::Session, Turn::Time(1)].into_iter().cycle().take(200) {
             world.turn(turn);
         }
