@@ -1,5 +1,4 @@
-//! One step of a pass over one object: the status that is being written, and the ways in which a
-//! step can end.
+//! One step of a pass over one object: the status that it writes, and the ways in which it can end.
 
 use super::{
     decision::{Decision, Effect, Note},
