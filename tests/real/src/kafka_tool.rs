@@ -167,8 +167,14 @@ impl KafkaTool {
 
     /// `kafka-consumer-groups` against the broker of its line.
     pub async fn consumer_groups(&mut self, arguments: &[&str]) -> (i32, String) {
-        // Of its own accord it gives up after 5 s, which a busy machine needs at times.
-        self.at_broker("kafka-consumer-groups", &[arguments, &["--timeout", "60000"]].concat()).await
+        // On a busy machine it may find no broker within the 5 s that it allows itself; then it has sent nothing.
+        for _ in 0..5 {
+            let answer = self.at_broker("kafka-consumer-groups", arguments).await;
+            if !answer.1.contains("Timed out waiting for a node assignment") {
+                return answer;
+            }
+        }
+        self.at_broker("kafka-consumer-groups", arguments).await
     }
 }
 
