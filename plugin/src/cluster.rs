@@ -93,7 +93,7 @@ impl Cluster {
     }
 }
 
-/// A client that says so when the API server does not answer.
+/// A client that prints a line when the API server does not answer.
 fn client(config: Config) -> Result<Client, kube::Error> {
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
     let is_said = Arc::new(AtomicBool::new(false));
@@ -101,7 +101,7 @@ fn client(config: Config) -> Result<Client, kube::Error> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&patient).build())
 }
 
-/// Says once that an answer takes long.
+/// Prints once that an answer takes long.
 struct Patient<S> {
     service: S,
     host: String,
@@ -118,7 +118,7 @@ impl<B, S: Service<Request<B>, Future: Send + 'static>> Service<Request<B>> for 
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // A watch of a kind that was asked for the first time may begin late.
+        // The first watch of a kind may begin late.
         let is_watch = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
         let (mut answer, host, is_said) = (Box::pin(self.service.call(request)), self.host.clone(), Arc::clone(&self.is_said));
         Box::pin(async move {
@@ -134,7 +134,7 @@ impl<B, S: Service<Request<B>, Future: Send + 'static>> Service<Request<B>> for 
 }
 
 fn unanswered(host: &str) {
-    // The live screen says itself what is wrong.
+    // The live screen shows errors itself.
     if !crate::interrupt::has_live_screen() {
         let words = format!("the API server at {host} has not answered for {} s; waiting. Ctrl-C ends it.", PATIENCE.as_secs());
         errln(&Line::styled(WARN, "⚠ ").and(words));

@@ -1,4 +1,4 @@
-//! Ctrl-C ends the command at once, wherever it is, and says what goes on without it.
+//! Ctrl-C ends the command at once, at any point, and prints which work goes on without the command.
 
 use std::{
     io::{IsTerminal, Write},
@@ -20,24 +20,24 @@ use crate::{
     view::{DIM, Line, hint},
 };
 
-/// What there is in the cluster when a command ends before its time.
+/// The state of the cluster when Ctrl-C ends a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// Nothing was asked for yet.
+    /// The command has requested no change yet.
     Nothing,
-    /// An object may have been created, which stops nothing.
+    /// The command may have created an object, which stops nothing.
     MaybePlan(String),
     /// A plan, which stops nothing.
     Plan(String),
-    /// A plan that may have been told to run.
+    /// A plan for which `dryRun` may have been set to false.
     MaybeRuns(String),
     /// A reset that runs.
     Runs(String),
-    /// A reset that runs once the operator does: why it does not.
+    /// A reset that waits for the operator, and why no operator works.
     Waits(String, String),
     /// A reset that is being cancelled.
     Cancelled(String),
-    /// Some of several changes; those that are done were printed.
+    /// Some of several changes; the completed ones were printed.
     Printed,
 }
 
@@ -46,12 +46,12 @@ static LEFT: Mutex<Left> = Mutex::new(Left::Nothing);
 /// Whether the live screen has the terminal.
 static IS_LIVE: AtomicBool = AtomicBool::new(false);
 
-/// Says what would be left from now on.
+/// Sets the state that Ctrl-C would leave from now on.
 pub fn leaves(left: Left) {
     *LEFT.lock().unwrap_or_else(PoisonError::into_inner) = left;
 }
 
-/// Says whether the live screen has the terminal.
+/// Sets whether the live screen has the terminal.
 pub fn is_live(is_live: bool) {
     IS_LIVE.store(is_live, Ordering::Relaxed);
 }
@@ -61,7 +61,7 @@ pub fn has_live_screen() -> bool {
     IS_LIVE.load(Ordering::Relaxed)
 }
 
-/// Listens from now on, in a thread of its own: the command may wait for the cluster, for a file or for an answer meanwhile.
+/// Listens for Ctrl-C from now on, in a thread of its own, because the command may block on the cluster, a file or an answer.
 pub fn listen() {
     std::thread::spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
@@ -71,9 +71,9 @@ pub fn listen() {
     });
 }
 
-/// Ends the process, with what is left as its last words.
+/// Prints the state that remains, and ends the process.
 pub fn end() -> ! {
-    // Held to the end, so that nothing is drawn any more.
+    // The lock is held to the end, so that the live screen draws nothing more.
     let mut out = std::io::stdout().lock();
     if has_live_screen() {
         let _ = queue!(out, EndSynchronizedUpdate, Show, LeaveAlternateScreen).and_then(|()| out.flush());
@@ -86,7 +86,7 @@ pub fn end() -> ! {
     std::process::exit(Exit::Interrupted as i32)
 }
 
-/// What is left, and what to do about it.
+/// The state that remains, and the commands for it.
 fn said(left: &Left) -> Vec<Line> {
     let lines = |words: String, hints: &[(&str, &str)], name: &str| {
         let mut lines = vec![Line::plain(words)];

@@ -24,7 +24,7 @@ const MAX_NOTE: usize = 1_000;
 /// The longest reason in a note, in bytes: a spec may have 256 characters of up to four.
 const MAX_REASON: usize = 500;
 
-/// What "OffsetReset NAME: " before the note on a workload may take, and the mark of a note that was cut.
+/// The most bytes of "OffsetReset NAME: " before a note on a workload, and of the mark of a note that was cut.
 const MAX_NAME: usize = 200;
 
 /// Publishes Events.

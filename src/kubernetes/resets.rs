@@ -120,8 +120,8 @@ impl Resets {
         self.watches.named(namespace, names)
     }
 
-    /// The reset that undoes another one, as a watch has it. It may be behind: it tells who has set an offset, and nothing is done
-    /// because of it.
+    /// The reset that undoes another one, from the store of a watch. The store may be behind: it only serves to name the reset that has
+    /// set an offset, and no decision depends on it.
     #[must_use]
     pub fn undo_of(&self, namespace: &str, name: &str) -> Option<UndoSeen> {
         self.watches.undo_of(namespace, name)

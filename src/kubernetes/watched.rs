@@ -94,13 +94,13 @@ impl Watched<DeserializeGuard<OffsetReset>> {
         Some(names.filter_map(found).filter_map(|guard| guard.0.as_ref().ok().map(PeerReset::from)).collect())
     }
 
-    /// The undo of a reset, as the watches have it: to name it, and nothing else.
+    /// The undo of a reset, from the stores of the watches. It only serves to name the undo.
     pub(super) fn undo_of(&self, namespace: &str, name: &str) -> Option<UndoSeen> {
         let store = self.covering(namespace)?;
         let undoes = |reset: &OffsetReset| UndoSeen::of(reset, namespace, name);
         let all = store.state();
         let found = all.iter().filter_map(|guard| guard.0.as_ref().ok()).filter_map(undoes);
-        // One that has set offsets says more than one that has begun.
+        // An undo that has set offsets goes before one that has only begun.
         found.max_by_key(|undo| undo.committed)
     }
 

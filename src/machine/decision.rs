@@ -96,7 +96,7 @@ pub enum Effect {
     RemoveMembers(Vec<GroupMember>),
     /// Commit these offsets, each with its metadata: usually the marker of this run.
     Commit(Vec<(TopicPartition, Committed)>),
-    /// Remove the committed offsets of these partitions: a commit of nothing, with all that holds for a commit.
+    /// Remove the committed offsets of these partitions. All rules for a commit apply.
     RemoveOffsets(Vec<TopicPartition>),
     /// Write the outcome into the receipt, or delete the receipt.
     SettleReceipt {

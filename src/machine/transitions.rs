@@ -78,6 +78,6 @@ pub const fn made(_: Option<Phase>, _: Phase) {}
 
 #[cfg(test)]
 thread_local! {
-    /// What this thread has seen.
+    /// The changes of phase that this thread has made.
     pub static SEEN: std::cell::RefCell<std::collections::HashSet<(Option<Phase>, Phase)>> = std::cell::RefCell::default();
 }

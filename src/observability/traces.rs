@@ -1,7 +1,7 @@
 //! Traces by OTLP: each reset is one trace, whose phases, steps and requests are spans.
 //!
 //! The trace ID of a reset is its UID, and the IDs of its phases follow from it, so that passes of several operators, one after
-//! the other, write one trace. A phase is written once it is over, and the reset once it has ended.
+//! the other, write one trace. The span of a phase is written when the phase is over, and that of the reset when it has ended.
 
 use std::{
     env,
@@ -57,12 +57,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last spans may take at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// The log's words when the collector does not take spans.
+/// The log message when the collector does not accept spans.
 const DROPPED: &str = "traces cannot be sent and are dropped; check OTEL_EXPORTER_OTLP_ENDPOINT. The resets go on";
 
 static TRACES: OnceLock<Traces> = OnceLock::new();
 
-/// The way of all spans to the collector.
+/// The pipeline of all spans to the collector.
 struct Traces {
     processor: Shared,
     provider: SdkTracerProvider,
@@ -87,8 +87,8 @@ impl TracedPhase {
     }
 }
 
-/// Starts tracing where a collector is configured: the layer that takes the spans. Requests to the collector run on the current
-/// runtime.
+/// Starts tracing where a collector is configured, and returns the layer that records the spans. Requests to the collector run on the
+/// current runtime.
 ///
 /// # Errors
 /// When the endpoint, the protocol or the headers are invalid.
@@ -130,7 +130,7 @@ where
     spans(tracer)
 }
 
-/// Takes the operator's own spans, and of the requests to the API server those that are sent in one of them.
+/// Records the operator's own spans, and those of requests to the API server that are sent within one of them.
 fn spans<S>(tracer: SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -168,7 +168,7 @@ pub fn step(reset: &OffsetReset, status: &OffsetResetStatus) -> tracing::Span {
     span
 }
 
-/// Runs a call to Kafka in a span of its own, if it is of a step.
+/// Runs a call to Kafka in a span of its own, if the call is part of a step.
 ///
 /// # Errors
 /// Those of the call.
@@ -214,7 +214,7 @@ pub fn reset_is_over(reset: &OffsetReset, (start, end): (Timestamp, Timestamp), 
     export(reset, name, (span_id(reset, None), SpanId::INVALID), (start, end), attributes, status);
 }
 
-/// Sends what is not sent yet. It blocks for two seconds at most.
+/// Sends the spans that were not sent yet. It blocks for two seconds at most.
 pub fn flush() {
     if let Some(traces) = TRACES.get() {
         let _ = traces.provider.force_flush();

@@ -14,7 +14,7 @@ use crate::{
     view::{PodState, words::ago},
 };
 
-/// The pods of all targets of a reset that are news, and the workloads whose pods could not be read.
+/// The pods of a reset's targets that stop, start or crash, and the workloads whose pods could not be read.
 pub async fn pods(cluster: &Cluster, reset: &OffsetReset) -> (Vec<PodState>, Vec<String>) {
     let (mut found, mut unread) = (vec![], vec![]);
     let namespace = reset.namespace().unwrap_or_default();
@@ -27,7 +27,7 @@ pub async fn pods(cluster: &Cluster, reset: &OffsetReset) -> (Vec<PodState>, Vec
     (found, unread)
 }
 
-/// The pods of a workload that are news: they stop, start or crash. None without the right to see them.
+/// The pods of a workload that stop, start or crash. None without the right to list pods.
 pub async fn pods_of(client: &Client, namespace: &str, target: &TargetRef) -> Option<Vec<PodState>> {
     let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
     let kind = GroupVersionKind::gvk(group, version, &target.kind);
@@ -39,10 +39,10 @@ pub async fn pods_of(client: &Client, namespace: &str, target: &TargetRef) -> Op
     Some(pods.items.iter().filter_map(|pod| state(pod, &name, Timestamp::now())).collect())
 }
 
-/// How long a crash is news in a pod that is ready again.
+/// How long a crash is shown for a pod that is ready again.
 const RECENT: SignedDuration = SignedDuration::from_mins(10);
 
-/// The state of a pod that stops, starts or crashes; one that is ready, and was all the time, is no news.
+/// The state of a pod that stops, starts or crashes; `None` for a pod that was ready all the time.
 fn state(pod: &Pod, workload: &str, now: Timestamp) -> Option<PodState> {
     let status = pod.status.clone().unwrap_or_default();
     let is_ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
@@ -64,7 +64,7 @@ fn state(pod: &Pod, workload: &str, now: Timestamp) -> Option<PodState> {
     Some(PodState { workload: workload.to_owned(), name: pod.name_any(), state, node, grace_until: ends, crash })
 }
 
-/// A container that has ended and was started again, or waits for that.
+/// A container that has terminated, and was restarted or waits for its restart.
 fn crash(container: &ContainerStatus, now: Timestamp) -> Option<String> {
     let state = container.state.as_ref();
     let waits = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.as_deref());

@@ -21,7 +21,7 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
         Some(Phase::Succeeded) => {
             let said = status.condition_message(ConditionType::Complete).or(status.message.as_deref()).unwrap_or_default();
             lines.push(Line::styled(GOOD, "✔ Succeeded").and(format!("{in_time}: {said}")));
-            // The reset is over; that its consumers are back is another matter.
+            // The reset has ended; whether its consumers have resumed is another question.
             let resumed = status.conditions.iter().find(|condition| condition.type_ == ConditionType::ConsumersResumed.as_str());
             if let Some(resumed) = resumed.filter(|condition| condition.status == "Unknown") {
                 lines.push(Line::styled(BOLD, "● Consumers").and(format!(": {}", resumed.message)));

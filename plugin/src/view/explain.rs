@@ -28,7 +28,7 @@ pub fn explained(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     let ended = machine::has_ended(&status, reset.spec.dry_run);
     let at = status.completion_time.as_ref().filter(|_| ended).map(|at| at.0).or(status.phase_start_time.as_ref().map(|at| at.0));
     let mut title = look.title();
-    // The reason of a good end has the name of its phase.
+    // The reason of a reset that has succeeded has the name of its phase.
     let phase = status.phase.map_or("", Phase::as_str);
     if let Some(reason) = status.reason.filter(|reason| reason.as_str() != phase) {
         title = title.and("  ").with(BOLD, reason.as_str());
@@ -58,7 +58,7 @@ pub fn explained(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     say("Not well", wrong.join("\n"));
     let advice = outcome.and_then(|outcome| outcome.advice.clone());
     say("To do", advice.unwrap_or_default());
-    // What a good end says of itself is about the reset only.
+    // The message of a reset that has succeeded is about the reset only, and not about its consumers.
     let is_well = wrong.is_empty() || status.phase != Some(Phase::Succeeded);
     if let Some(reason) = status.reason.filter(|_| is_well) {
         say(&format!("About {reason}"), reason.paragraphs().join("\n"));

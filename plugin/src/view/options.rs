@@ -1,6 +1,6 @@
 //! The options of this plugin for fields of the spec that a message names.
 
-/// A field as messages have it, and how to set it here.
+/// A field as messages name it, and the option that sets it.
 const OPTIONS: [(&str, &str); 20] = [
     ("targetRefs", "--target"),
     ("bootstrapServers", "--bootstrap-server"),
@@ -24,10 +24,10 @@ const OPTIONS: [(&str, &str); 20] = [
     ("runId", "--run-id"),
 ];
 
-/// Those that only a manifest has.
+/// The fields that only a manifest can set.
 const MANIFEST_ONLY: [&str; 3] = ["acceptRevisionChange", "resetsFrom", "authentication"];
 
-/// What to write on the command line for the fields that a text names; nothing when it names none.
+/// The options for the fields that a text names; `None` when it names none.
 pub fn options(text: &str) -> Option<String> {
     let words: Vec<&str> = text
         .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '.'))

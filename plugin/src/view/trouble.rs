@@ -1,4 +1,4 @@
-//! What is not well after a good end: consumers that crash, do not resume, or do not continue from the offsets.
+//! Problems after a reset has succeeded: consumers that crash, do not resume, or do not continue from the offsets.
 
 use kube::ResourceExt;
 use offset_reset_operator::api::{ConditionType, Phase};
@@ -8,8 +8,7 @@ use super::{
     progress::Look,
 };
 
-/// What is not well, and where to look; nothing when nothing is known to be wrong. `unread` are the workloads whose pods could not be
-/// read.
+/// The problems, and where to look; empty when no problem is known. `unread` are the workloads whose pods could not be read.
 pub fn trouble(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     let (status, namespace) = (look.status(), look.reset.namespace().unwrap_or_default());
     let mut lines = vec![];

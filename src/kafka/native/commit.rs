@@ -26,7 +26,7 @@ const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
 /// librdkafka's code for a timeout.
 const TIMED_OUT: i32 = -185;
 
-/// What is missing where the broker does not let offsets be removed: committing needs only Read on the group.
+/// The rights that a refused removal of offsets needs: a commit needs only Read on the group.
 const NEEDS_DELETE: &str =
     "to remove committed offsets the operator needs the operation Delete on the group, and Read on the topic";
 
@@ -60,7 +60,7 @@ pub(super) fn commit(
     in_parts(session, allowance, group, &parts, |(at, _)| at, ffi::alter)
 }
 
-/// Removes committed offsets. A group that does not exist any more has none, which is what was asked for. Any other refusal of
+/// Removes committed offsets. A group that no longer exists has none, so the removal has succeeded. Any other refusal of
 /// the whole request is one of each partition, as it is for commits.
 ///
 /// # Errors
@@ -111,7 +111,7 @@ fn in_parts<T>(
             answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
             continue;
         }
-        // Sent again after a coordinator's error: writing the same offsets twice, or removing what is not there, changes nothing.
+        // Sent again after a coordinator's error: to write the same offsets twice, or to remove offsets that do not exist, changes nothing.
         let ask = |native: &Native| match allowance() {
             left if left < SHORTEST_COMMIT => Err(RawError {
                 code: TIMED_OUT,

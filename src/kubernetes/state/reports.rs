@@ -98,7 +98,7 @@ impl Files {
         for (name, text) in [(SKIPPED, skipped_csv(partitions)), (REPLAYED, replayed_csv(partitions))] {
             ranges.add(name, text, compressed)?;
         }
-        // They follow from the other files, and must not keep a large plan from being stored.
+        // The other files contain the same facts, so these must not prevent a large plan from being stored.
         if files.bytes() + ranges.bytes() <= MAX_BYTES_WITH_RANGES {
             files.plain.extend(ranges.plain);
             files.compressed.extend(ranges.compressed);

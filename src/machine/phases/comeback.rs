@@ -63,8 +63,8 @@ pub(in crate::machine) fn begin(pass: &mut Pass<'_>, request: Option<&Request>) 
     }
 }
 
-/// How long a pod has to be ready of which a container was started again: one that crashes in a loop is
-/// ready for a moment each time.
+/// How long a pod with a restarted container has to be ready before it counts: a container that crashes
+/// in a loop is ready for a moment each time.
 const STEADY: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is seen of the consumers.
@@ -79,7 +79,7 @@ struct Comeback {
 }
 
 /// Looks at the consumers, and returns whether they have resumed. They may crash after that: while the
-/// operator looks at all, it takes that back.
+/// operator still watches, the condition then stops being True.
 ///
 /// `late`: they should have by now. `over`: the operator looks for the last time.
 pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, over: bool) -> bool {
@@ -155,7 +155,7 @@ fn is_back(target: &TargetStatus) -> bool {
     target.restored == Some(Restored::Original) && target.original_replicas > 0
 }
 
-/// The pods of which a container has terminated again and again.
+/// The pods with a container that has terminated again and again.
 fn crashing(workload: &Workload) -> impl Iterator<Item = &Pod> {
     workload.pods.iter().filter(|pod| pod.crashed && pod.deletion.is_none())
 }

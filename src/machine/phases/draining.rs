@@ -149,7 +149,7 @@ fn none_listed(seen: &Group) -> &'static str {
 /// and the time that the broker gives a new member to join.
 const REBALANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// For how long the broker keeps consumers that are gone, at most, if sessionTimeout or Kafka's default is theirs.
+/// How long at most the broker keeps consumers that are gone, if their session timeout is sessionTimeout or Kafka's default.
 ///
 /// A classic member that was stable is removed one session timeout after its last heartbeat. One
 /// that died while it joined is kept until the rebalance is over, and for a session timeout from

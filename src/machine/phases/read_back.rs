@@ -37,7 +37,7 @@ pub(super) struct Attempts {
     pub may_have_landed: i32,
 }
 
-/// What is to be done to the committed offset of a partition.
+/// The change that the committed offset of a partition still needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Commit this.
@@ -51,8 +51,8 @@ pub(super) enum Change {
 ///
 /// A commit carries the marker of this run, which proves in Kafka that the run has set the offset;
 /// or, for an undo, the metadata that is restored. Then offset and metadata as wanted are the proof.
-/// Where the offset is removed, nothing remains that could carry a marker: that there is none is the
-/// proof.
+/// A removed offset leaves nothing that could carry a marker: the proof is that the partition has no
+/// committed offset.
 pub(super) fn read_back<'a>(
     partition: &mut PartitionStatus,
     at: &TopicPartition,

@@ -40,14 +40,14 @@ pub fn after_csv(partitions: &[PartitionStatus]) -> String {
     csv(partitions.iter().filter(|planned| is_set(planned)).filter_map(|planned| Some((planned, planned.target_offset?))))
 }
 
-/// The offsets that the group does not consume because of the reset, as ranges: from the first one to before the last column, which is
-/// the target. The counts of the status are the lengths of these ranges. Those of a failed or untouched partition are none.
+/// The offsets that the group does not consume because of the reset, as ranges: the column `to` is the target, and not part of the
+/// range. The counts of the status are the lengths of these ranges. A failed or untouched partition has none.
 #[must_use]
 pub fn skipped_csv(partitions: &[PartitionStatus]) -> String {
     ranges(partitions, |planned, target| (planned.skipped > 0).then(|| (target.saturating_sub(planned.skipped), target)))
 }
 
-/// The offsets that the group consumes again because of the reset, as ranges: from the target to before the last column.
+/// The offsets that the group consumes again because of the reset, as ranges from the target on; the column `to` is not part of the range.
 #[must_use]
 pub fn replayed_csv(partitions: &[PartitionStatus]) -> String {
     ranges(partitions, |planned, target| (planned.replayed > 0).then(|| (target, target.saturating_add(planned.replayed))))

@@ -50,7 +50,7 @@ pub struct Plan {
 /// All reasons against a plan, at least one.
 pub fn plan(request: &Request, seen: &PlanSeen) -> Result<Plan, Vec<Refusal>> {
     let has_commits = seen.committed.values().any(|committed| !matches!(committed, Ok(None)));
-    // The broker forgets a group whose last offset was removed; the reset to undo has known it.
+    // The broker forgets a group whose last offset was removed; the status of the reset to undo proves that it existed.
     let may_be_new = request.allow_new_group || matches!(request.work, Work::Undo(_));
     if !may_be_new && !group::is_known(&seen.group, has_commits) {
         let message = Message::naming([&request.group], |[group]| format!("The broker does not know group {group}"))

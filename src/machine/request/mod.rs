@@ -215,8 +215,8 @@ impl Request {
         Ok(Self { work: Work::Entries(entries), lines, ..self.clone() })
     }
 
-    /// For how long a pod must have been ready until its consumers count as members of the group that stay: those of a container that
-    /// has just crashed at the same address are members too, until their session ends.
+    /// How long a pod must have been ready until the members at its address count as its consumers: the consumers of a container that
+    /// crashed at the same address remain members until their session ends.
     #[must_use]
     pub fn settling(&self) -> SignedDuration {
         self.session_timeout.unwrap_or(SETTLING)

@@ -1,17 +1,17 @@
-//! The partitions that an entry means, as numbers and ranges. A range may have two thousand million of them, so it is never
-//! written out: only what a topic has is.
+//! The partitions that an entry selects, as numbers and ranges. A range may have two thousand million partitions, so the code expands
+//! only the part that exists in the topic.
 
 use std::ops::RangeInclusive;
 
 use super::InvalidSpec;
 use crate::api::{ResetSpec, rules};
 
-/// The partitions of a topic that an entry means.
+/// The partitions of a topic that an entry selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Partitions {
-    /// All that there are.
+    /// All partitions of the topic.
     All,
-    /// Those in these ranges, which do not overlap, in ascending order.
+    /// The partitions in these ranges, which do not overlap, in ascending order.
     These(Vec<RangeInclusive<i32>>),
 }
 
@@ -22,7 +22,7 @@ impl Partitions {
         Self::These(vec![partition..=partition])
     }
 
-    /// Those of an entry of the spec.
+    /// The partitions that an entry of the spec selects.
     ///
     /// # Errors
     /// When the entry names a number that no partition has, or a partition twice.
@@ -58,7 +58,7 @@ impl Partitions {
         *self == Self::All
     }
 
-    /// Those of them that are among these, which are in ascending order.
+    /// The selected partitions among the existing ones, which are in ascending order.
     #[must_use]
     pub fn among(&self, existing: &[i32]) -> Vec<i32> {
         match self {
@@ -67,14 +67,14 @@ impl Partitions {
         }
     }
 
-    /// Those of them that are not among these, as ranges; each begins with a missing partition and ends where the entry's does.
+    /// The selected partitions that do not exist, as ranges: each begins with a missing partition and ends where the entry's range ends.
     #[must_use]
     pub fn missing(&self, existing: &[i32]) -> Vec<RangeInclusive<i32>> {
         let Self::These(ranges) = self else { return vec![] };
         let rest = |range: &RangeInclusive<i32>| {
             let found = within(existing, range);
             let first = range.clone().zip(found).find(|(number, found)| number != *found).map(|(number, _)| number);
-            // Behind those that are there one after the other; past the range's end nothing is missing.
+            // After the partitions that exist without a gap; past the range's end no partition is missing.
             let behind = i32::try_from(found.len()).ok().and_then(|found| range.start().checked_add(found));
             let first = first.or(behind)?;
             (first <= *range.end()).then(|| first..=*range.end())
@@ -82,7 +82,7 @@ impl Partitions {
         ranges.iter().filter_map(rest).collect()
     }
 
-    /// Their numbers; `None` when that is all of them, or more than `most`.
+    /// The numbers of the partitions; `None` for all partitions of the topic, or when there are more than `most`.
     #[must_use]
     pub fn numbers(&self, most: usize) -> Option<Vec<i32>> {
         let Self::These(ranges) = self else { return None };

@@ -55,11 +55,11 @@ pub(super) fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, n
     Ok(is_right)
 }
 
-/// How often the group's name may be typed wrong.
+/// How many attempts the user has to type the group's name.
 const TRIES: usize = 3;
 
-/// Asks for the group's name. The terminal itself edits the line: in its raw mode, key by key, a pasted line with its line break would
-/// be an answer and an empty one.
+/// Asks for the group's name. The terminal edits the line: in raw mode a pasted line with its line break would count as one answer and
+/// then an empty one.
 fn is_typed(group: &str) -> bool {
     errln(&Line::plain("Type the name of the group to go on; an empty line ends it."));
     for left in (0..TRIES).rev() {
@@ -98,7 +98,7 @@ fn judged(answer: &str, group: &str) -> Typed {
     }
 }
 
-/// An answer; none when there is no more input.
+/// The answer; `None` at the end of the input.
 fn answered<T>(asked: dialoguer::Result<T>) -> Option<T> {
     match asked {
         Ok(answer) => Some(answer),

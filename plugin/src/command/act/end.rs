@@ -42,7 +42,7 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
             .advice(format!("To take its offsets back: kubectl offset-reset undo {name}\nTo delete it with its report: kubectl delete offsetreset {name}")));
     }
     before_deletion(&reset).iter().for_each(errln);
-    // An undo needs the object. Without a terminal nothing is asked: a script has decided.
+    // An undo needs the object. Without a terminal the command does not ask: a script has decided.
     let is_asked = reset.status.as_ref().is_some_and(may_have_changed) && std::io::stdin().is_terminal();
     if is_asked && !agreed("Delete it? The offsets that it has set cannot be undone after that", args.yes)? {
         errln(&Line::plain(format!("OffsetReset {name} goes on.")));
@@ -83,7 +83,7 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// What `cancel` deletes, and how to keep what is in it.
+/// The objects that `cancel` deletes, and the commands to save their content.
 fn before_deletion(reset: &OffsetReset) -> Vec<Line> {
     let name = reset.name_any();
     let Some(report) = reset.status.as_ref().and_then(|status| status.report.as_ref()) else {

@@ -16,7 +16,7 @@ fn has_changed(reset: &OffsetReset) -> bool {
     reset.status.as_ref().is_some_and(may_have_changed)
 }
 
-/// Runs now, or is about to: it is neither a plan nor over.
+/// Whether a reset runs or will run: it is not a dry run, and has not ended.
 fn is_under_way(reset: &OffsetReset) -> bool {
     !reset.spec.dry_run && !has_ended(reset)
 }
@@ -25,16 +25,16 @@ fn undoes(reset: &OffsetReset, name: &str) -> bool {
     reset.spec.undo.as_ref().is_some_and(|undo| undo.name == name)
 }
 
-/// What has been done already about the undo of a reset.
+/// An undo of a reset that exists already.
 #[derive(Debug)]
 pub(super) enum Undone<'a> {
-    /// This one undoes it now.
+    /// This OffsetReset undoes it now.
     Now(&'a OffsetReset),
-    /// This one has undone it, or some of it.
+    /// This OffsetReset has undone it, or some of its partitions.
     Before(&'a OffsetReset),
 }
 
-/// The latest undo of a reset; none when that was undone itself, so that the reset's offsets stand again.
+/// The latest undo of a reset; none when that undo was itself undone, because the reset's offsets are committed again then.
 pub(super) fn undone<'a>(all: &'a [OffsetReset], name: &str) -> Option<Undone<'a>> {
     let undos = || all.iter().filter(|reset| undoes(reset, name) && !reset.spec.dry_run);
     if let Some(now) = undos().find(|reset| is_under_way(reset) && !reset.spec.suspend) {

@@ -86,7 +86,7 @@ pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Durat
     // On the heap, because the futures of requests are large.
     let unseen = Box::pin(async {
         tokio::time::sleep(UNSEEN).await;
-        // What is known was said already.
+        // The known cause was printed already.
         if is_unseen(cluster, name).await && trouble(cluster).await.is_none() {
             errln(&Line::styled(WARN, "⚠ ").and(NOT_SEEN));
         }
@@ -146,7 +146,7 @@ pub(super) async fn show(cluster: &Cluster, reset: &OffsetReset, which: Option<W
         if reset.spec.undo.is_some() { undo(reset, &partitions, which, &zone) } else { plan(reset, &partitions, which, &zone) };
     lines.iter().for_each(outln);
     hint_targets(cluster, reset).await.iter().for_each(outln);
-    // Without the right to list them there are none to name.
+    // Without the right to list them the plugin names none.
     others::in_the_way(&others(cluster).await.unwrap_or_default(), reset).iter().for_each(outln);
     Ok(())
 }

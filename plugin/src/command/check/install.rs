@@ -120,11 +120,11 @@ async fn deployments(cluster: &Cluster) -> Result<Vec<Deployment>, kube::Error> 
     Ok(deployments.list(&ListParams::default().labels(OPERATOR)).await?.items)
 }
 
-/// Why no operator works on any OffsetReset, when that is known: where no Deployment may be seen it is not.
+/// Why no operator works on any OffsetReset. Without the right to list Deployments the cause is not known.
 pub(super) async fn trouble(cluster: &Cluster) -> Option<Finding> {
     let (mut first, mut is_wanted) = (None, false);
     for deployment in deployments(cluster).await.ok()? {
-        // One that works is enough: in namespaced installs there are several.
+        // One operator that works is enough: namespaced installs have several.
         let bad = one(cluster, &deployment).await.into_iter().find(|finding| finding.state == State::Bad)?;
         first.get_or_insert(bad);
         is_wanted |= deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);

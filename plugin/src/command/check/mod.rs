@@ -51,7 +51,7 @@ pub async fn findings(cluster: &Cluster) -> Vec<Finding> {
     findings
 }
 
-/// Why no operator works on any OffsetReset, and what to do; nothing when one does, or when that is not known.
+/// Why no operator works on any OffsetReset, and the advice; `None` when one works, or when the cause is not known.
 pub async fn trouble(cluster: &Cluster) -> Option<(String, String)> {
     install::trouble(cluster).await.map(Finding::into_words)
 }

@@ -12,8 +12,8 @@ use crate::{
     view::{Look, explained, reason},
 };
 
-/// A reason needs no cluster. Names of objects have no capitals, and reasons begin with one; in small letters a reason is meant where
-/// no object has that name.
+/// Explains a reason without a cluster. Reasons begin with a capital letter, which names of objects cannot have; a name in lowercase is
+/// taken for a reason when no object has it.
 pub async fn explain(connection: &Connection, args: &ExplainArgs) -> Outcome {
     let named = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&args.name));
     let is_upper = args.name.chars().any(char::is_uppercase);

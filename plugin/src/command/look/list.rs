@@ -70,7 +70,7 @@ pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// An empty list may be that of a namespace that does not exist. Without the right to see it, it may.
+/// A list is empty too when its namespace does not exist. A user without the right to get the namespace sees the empty list.
 pub(super) async fn namespace_exists(cluster: &Cluster) -> Outcome<()> {
     let found = Api::<Namespace>::all(cluster.client.clone()).get_metadata_opt(&cluster.namespace).await;
     if matches!(found, Ok(None)) {

@@ -35,7 +35,7 @@ pub struct Options {
     pub lines: Option<Lines>,
     /// Never the live screen.
     pub plain: bool,
-    /// Only what keeps the plan from being made: another command prints the end.
+    /// Prints only the obstacles to the plan: another command prints the end.
     pub quiet: bool,
 }
 
@@ -45,7 +45,7 @@ pub enum End {
     Ended(Box<OffsetReset>, Exit),
     /// It was deleted; its last state.
     Gone(Box<OffsetReset>),
-    /// The time is over; why no operator works on the reset, when that is known.
+    /// The timeout has expired; why no operator works on the reset, when that is known.
     Timeout(Option<Line>),
 }
 
@@ -118,7 +118,7 @@ pub async fn until_end(cluster: &Cluster, name: &str, options: Options) -> Outco
     };
     Ok(match end {
         Some(end) => end,
-        // A short timeout may be over before the operator was looked for.
+        // A short timeout may expire before the plugin has looked for the operator.
         None => End::Timeout(match operator.trouble() {
             Some(trouble) => Some(trouble),
             None => operator::look(cluster).await,

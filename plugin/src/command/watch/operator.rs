@@ -1,4 +1,4 @@
-//! Whether an operator works on the reset: asked beside the watch, once nothing has changed for a while.
+//! Whether an operator works on the reset: a task beside the watch looks for it when nothing has changed for a while.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::{
     view::{Line, WARN},
 };
 
-/// How long nothing changes before the operator is looked for.
+/// How long nothing changes before the plugin looks for the operator.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// How long a last look may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The operator is looked for until this is dropped.
+/// The search for the operator; it ends when this is dropped.
 pub struct Operator {
     changed: watch::Sender<()>,
     found: watch::Receiver<Option<Line>>,
@@ -30,7 +30,7 @@ impl Drop for Operator {
     }
 }
 
-/// Starts to look. `runs` is the reset that goes on without this command, when it has been told to run.
+/// Starts to look for the operator. `runs` is the reset that goes on without this command, if it runs.
 pub fn follow(cluster: &Cluster, runs: Option<String>) -> Operator {
     let (changed, mut news) = watch::channel(());
     let (tell, found) = watch::channel(None);
@@ -71,7 +71,7 @@ impl Operator {
         let _ = self.changed.send(());
     }
 
-    /// Why none works on it, as far as that is known.
+    /// Why no operator works on the reset, as far as that is known.
     pub fn trouble(&self) -> Option<Line> {
         self.found.borrow().clone()
     }

@@ -71,14 +71,14 @@ impl Transitions {
     }
 }
 
-/// What keeps a plan from being made, each said once.
+/// The obstacles to a plan, each printed once.
 #[derive(Default)]
 pub struct Obstacles {
     last: Option<Reason>,
 }
 
 impl Obstacles {
-    /// The line for one that is new.
+    /// The line for an obstacle that is new.
     pub fn next(&mut self, reset: &OffsetReset) -> Option<Line> {
         let status = reset.status.as_ref().filter(|_| !has_ended(reset))?;
         let reason = status.reason.filter(|reason| !matches!(reason, Reason::Planning | Reason::DryRun));
