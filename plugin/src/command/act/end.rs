@@ -45,7 +45,7 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
     // An undo needs the object. Without a terminal the command does not ask: a script has decided.
     let is_asked = reset.status.as_ref().is_some_and(may_have_changed) && std::io::stdin().is_terminal();
     if is_asked && !agreed("Delete it? The offsets that it has set cannot be undone after that", args.yes)? {
-        errln(&Line::plain(format!("OffsetReset {name} goes on.")));
+        errln(&Line::plain(format!("OffsetReset {name} was not deleted, and goes on.")));
         return Ok(NOT_CONFIRMED);
     }
     let began = Timestamp::now();

@@ -103,7 +103,7 @@ pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Durat
         }
         End::Timeout(no_operator) => {
             let why = Box::pin(why_no_plan(cluster, name, no_operator)).await;
-            let failure = Failure::new(format!("{why}\nThe plan of {name} is not made yet, and the timeout is over."));
+            let failure = Failure::new(format!("{why}\nThe timeout is over, and the plan of {name} is not made yet."));
             let advice = format!(
                 "Nothing is stopped, and the plan is made once that is possible.\nLook:    kubectl offset-reset status {name}\n\
                  Delete:  kubectl offset-reset cancel {name}"

@@ -75,7 +75,7 @@ pub(super) async fn namespace_exists(cluster: &Cluster) -> Outcome<()> {
     let found = Api::<Namespace>::all(cluster.client.clone()).get_metadata_opt(&cluster.namespace).await;
     if matches!(found, Ok(None)) {
         return Err(Failure::new(format!("namespace {} does not exist in context {}.", cluster.namespace, cluster.context))
-            .advice("To see those that do: kubectl get namespaces. To look in all of them: -A"));
+            .advice("To list the namespaces: kubectl get namespaces. To look in all of them: -A"));
     }
     Ok(())
 }
