@@ -6,6 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use crossterm::{
@@ -73,6 +74,11 @@ pub fn listen() {
 
 /// Prints the state that remains, and ends the process.
 pub fn end() -> ! {
+    // The terminal, or the program that reads the output, may have stopped to read: nothing is written then.
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(1));
+        std::process::exit(Exit::Interrupted as i32);
+    });
     // The lock is held to the end, so that the live screen draws nothing more.
     let mut out = std::io::stdout().lock();
     if has_live_screen() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
@@ -123,8 +124,8 @@ impl Resets {
     /// The reset that undoes another one, from the store of a watch. The store may be behind: it only serves to name the reset that has
     /// set an offset, and no decision depends on it.
     #[must_use]
-    pub fn undo_of(&self, namespace: &str, name: &str) -> Option<UndoSeen> {
-        self.watches.undo_of(namespace, name)
+    pub fn undo_of(&self, namespace: &str, name: &str, ended: Option<Timestamp>) -> Option<UndoSeen> {
+        self.watches.undo_of(namespace, name, ended)
     }
 
     async fn listed(&self, scopes: &[Option<String>], tolerant: bool) -> Result<Vec<PeerReset>, kube::Error> {

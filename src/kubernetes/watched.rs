@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,
     core::DeserializeGuard,
@@ -95,9 +96,9 @@ impl Watched<DeserializeGuard<OffsetReset>> {
     }
 
     /// The undo of a reset, from the stores of the watches. It only serves to name the undo.
-    pub(super) fn undo_of(&self, namespace: &str, name: &str) -> Option<UndoSeen> {
+    pub(super) fn undo_of(&self, namespace: &str, name: &str, ended: Option<Timestamp>) -> Option<UndoSeen> {
         let store = self.covering(namespace)?;
-        let undoes = |reset: &OffsetReset| UndoSeen::of(reset, namespace, name);
+        let undoes = |reset: &OffsetReset| UndoSeen::of(reset, namespace, name, ended);
         let all = store.state();
         let found = all.iter().filter_map(|guard| guard.0.as_ref().ok()).filter_map(undoes);
         // An undo that has set offsets goes before one that has only begun.

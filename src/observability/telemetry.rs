@@ -35,7 +35,8 @@ pub enum LogTo {
 /// `info,librdkafka=debug`. It is called in a runtime.
 ///
 /// # Errors
-/// When the filter cannot be parsed, tracing is configured wrongly, or logging has started already.
+/// When the filter cannot be parsed, or logging has started already. When tracing is configured wrongly, the log says so, and nothing
+/// is traced: consumers may be held at zero, and the operator has to run.
 pub fn init(format: LogFormat, filter: &str, to: LogTo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(filter)?.and(filter_fn(|metadata| !traces::is_only_traced(metadata)));
     let (writer, is_terminal) = match to {
@@ -48,7 +49,13 @@ pub fn init(format: LogFormat, filter: &str, to: LogTo) -> Result<(), Box<dyn st
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     // A Kafka client process sends nothing: its calls are spans of the operator.
-    let traces = if to == LogTo::Output { traces::layer()? } else { None };
+    let (traces, wrong) = match if to == LogTo::Output { traces::layer() } else { Ok(None) } {
+        Ok(layer) => (layer, None),
+        Err(error) => (None, Some(error)),
+    };
     tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).try_init()?;
+    if let Some(error) = wrong {
+        tracing::warn!(error = error.as_ref() as &dyn std::error::Error, "nothing is traced");
+    }
     Ok(())
 }

@@ -217,7 +217,6 @@ pub fn reset_is_over(reset: &OffsetReset, (start, end): (Timestamp, Timestamp), 
 /// Sends the spans that were not sent yet. It blocks for two seconds at most.
 pub fn flush() {
     if let Some(traces) = TRACES.get() {
-        let _ = traces.provider.force_flush();
         let _ = traces.provider.shutdown_with_timeout(FLUSH_LIMIT);
     }
 }

@@ -74,7 +74,13 @@ pub(super) fn delete(
     let parts: Vec<&[TopicPartition]> = partitions.chunks(batches::PARTITIONS_PER_COMMIT).collect();
     let all = |answer: Result<(), KafkaError>| partitions.iter().map(|at| (at.clone(), answer.clone())).collect();
     match in_parts(session, allowance, group, &parts, |at| at, ffi::delete) {
-        Ok(answers) => Ok(answers),
+        Ok(mut answers) => {
+            // The group of a part that was sent twice, or of the parts after another client has deleted it.
+            let is_gone =
+                |answer: &Result<(), KafkaError>| matches!(answer, Err(error) if error.kind == KafkaErrorKind::GroupNotFound);
+            answers.values_mut().filter(|answer| is_gone(answer)).for_each(|answer| *answer = Ok(()));
+            Ok(answers)
+        }
         Err(error) => match error.kind {
             KafkaErrorKind::GroupNotFound => Ok(all(Ok(()))),
             KafkaErrorKind::Authorization => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     denial::Denial,
@@ -65,25 +65,31 @@ pub struct Observed {
 pub struct UndoSeen {
     /// Its namespace and name.
     pub name: String,
-    /// Whether it has set offsets.
+    /// Whether it has set every offset of its plan.
     pub committed: bool,
 }
 
 impl UndoSeen {
-    /// What another reset is to the one with this namespace and name.
+    /// What another reset is to the one with this namespace and name, which ended at a time. An undo that was planned before undid
+    /// an earlier object of that name.
     #[must_use]
-    pub fn of(other: &OffsetReset, namespace: &str, name: &str) -> Option<Self> {
+    pub fn of(other: &OffsetReset, namespace: &str, name: &str, ended: Option<Timestamp>) -> Option<Self> {
         let is_undo = other.spec.undo.as_ref().is_some_and(|undo| undo.name == name);
         if !is_undo || other.spec.dry_run || other.metadata.namespace.as_deref() != Some(namespace) {
             return None;
         }
         let status = other.status.as_ref().filter(|status| !status.dry_run)?;
+        let is_earlier = status.planning_start_time.as_ref().zip(ended).is_some_and(|(planned, ended)| planned.0 < ended);
+        if is_earlier {
+            return None;
+        }
         let totals = status.totals.unwrap_or_default();
-        let committed = totals.reset > 0 || totals.unconfirmed > 0;
+        let set = totals.reset + totals.unconfirmed;
+        let committed = set > 0 && set >= totals.partitions;
         let phase = status.phase?;
         let is_under_way = phase.may_hold() && phase != Phase::Restoring;
         let other = other.metadata.name.as_deref().unwrap_or_default();
-        (committed || is_under_way).then(|| Self { name: format!("{namespace}/{other}"), committed })
+        (set > 0 || is_under_way).then(|| Self { name: format!("{namespace}/{other}"), committed })
     }
 }
 

@@ -155,9 +155,10 @@ fn is_back(target: &TargetStatus) -> bool {
     target.restored == Some(Restored::Original) && target.original_replicas > 0
 }
 
-/// The pods with a container that has terminated again and again.
+/// The pods with a container that has terminated again and again. One that has ended, such as a pod that was evicted, starts no
+/// container any more, and its workload has another one in its place.
 fn crashing(workload: &Workload) -> impl Iterator<Item = &Pod> {
-    workload.pods.iter().filter(|pod| pod.crashed && pod.deletion.is_none())
+    workload.pods.iter().filter(|pod| pod.crashed && !pod.terminated && pod.deletion.is_none())
 }
 
 fn comeback(pass: &mut Pass<'_>, may_have_no_members: bool) -> Comeback {

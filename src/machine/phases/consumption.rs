@@ -187,7 +187,10 @@ fn set_by(partition: &PartitionStatus, found: Option<&Committed>, seen: &Observe
         let is_before = offset == partition.before && found.is_none_or(|found| found.metadata == metadata::before(partition));
         offset != partition.target_offset && (is_before || undo.committed)
     });
-    let marked = found.and_then(|found| metadata::set_by(&found.metadata, &seen.uid));
+    // An undo restores the metadata from before, which may be the marker of another reset.
+    let is_restored = offset == partition.target_offset
+        && found.is_some_and(|found| metadata::to_restore(partition).as_ref() == Some(&found.metadata));
+    let marked = found.filter(|_| !is_restored).and_then(|found| metadata::set_by(&found.metadata, &seen.uid));
     marked.or_else(|| undone.map(|undo| undo.name.clone()))
 }
 

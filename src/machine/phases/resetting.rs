@@ -343,7 +343,7 @@ pub(in crate::machine) fn committed(
         if error.kind == KafkaErrorKind::MetadataTooLarge && !partition.metadata_not_stored {
             // No marker, and no metadata to restore, is worth the reset: committed again without. The
             // mark alone may be short enough.
-            if with_reason.contains(&at) {
+            if with_reason.contains(&at) && !partition.reason_not_stored && metadata::to_restore(partition).is_none() {
                 partition.reason_not_stored = true;
             } else {
                 partition.metadata_not_stored = true;

@@ -137,7 +137,8 @@ pub(super) async fn observe(
     }
     if phase.is_terminal() {
         Box::pin(read_scaled(context, reset, status, &mut seen)).await;
-        seen.undo = context.resets.undo_of(&reset.namespace().unwrap_or_default(), &reset.name_any());
+        let ended = status.completion_time.as_ref().map(|time| time.0);
+        seen.undo = context.resets.undo_of(&reset.namespace().unwrap_or_default(), &reset.name_any(), ended);
     }
     if let Some(why) = no_file {
         seen.kafka = KafkaSeen::Failed(why);

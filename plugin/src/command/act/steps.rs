@@ -41,6 +41,9 @@ pub(super) async fn create(cluster: &Cluster, manifest: &Manifest, dry_run: bool
         let name = manifest.config_map();
         let config_map = json!({"metadata": {"name": name}, "data": {"offsets.csv": file}});
         let config_map: ConfigMap = serde_json::from_value(config_map).map_err(|error| Failure::new(error.to_string()))?;
+        if !dry_run {
+            leaves(Left::MaybePlan(manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_owned()));
+        }
         let created = config_maps.create(&params, &config_map).await;
         created.map_err(|error| Failure::request(&format!("create ConfigMap {name} with the file"), &error))?;
     }
@@ -76,7 +79,30 @@ pub(super) async fn post(cluster: &Cluster, manifest: &Value, params: &PostParam
         leaves(Left::MaybePlan(name.to_owned()));
     }
     let created = api.create(params, &object).await.map_err(|error| Failure::request(&doing, &error))?;
+    if !is_kept(&manifest["spec"], &created.data["spec"]) {
+        if !params.dry_run {
+            let _ = api.delete(name, &kube::api::DeleteParams::default()).await;
+        }
+        return Err(Failure::new(
+            "the CRD in the cluster is older than this plugin and has dropped fields of the spec. Nothing was stopped. \
+             Upgrade the operator with its CRD, or use the plugin of its version",
+        ));
+    }
     serde_json::to_value(&created).and_then(serde_json::from_value).map_err(wrong)
+}
+
+/// Whether each field that was sent is stored: an API server whose CRD does not know a field drops it, and what is left may mean more.
+fn is_kept(sent: &Value, kept: &Value) -> bool {
+    match (sent, kept) {
+        (Value::Object(sent), Value::Object(kept)) => {
+            sent.iter().all(|(field, value)| kept.get(field).is_some_and(|kept| is_kept(value, kept)))
+        }
+        (Value::Array(sent), Value::Array(kept)) => {
+            sent.len() == kept.len() && sent.iter().zip(kept).all(|(sent, kept)| is_kept(sent, kept))
+        }
+        (Value::Null, _) => true,
+        _ => sent.is_object() == kept.is_object() && sent.is_array() == kept.is_array(),
+    }
 }
 
 /// Waits until the plan is made, or refused.
@@ -183,4 +209,18 @@ pub(super) async fn let_run(cluster: &Cluster, reset: &OffsetReset, run: &RunArg
         return Ok(Exit::Done);
     }
     follow(cluster, &name, Options { timeout, ..Options::default() }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_the_api_server_drops_is_noticed() {
+        let sent = json!({"group": "g", "resets": [{"topic": "t", "partitions": [0, 2]}]});
+        let mut kept = json!({"group": "g", "suspend": false, "resets": [{"topic": "t", "partition": -1, "partitions": [0, 2]}]});
+        assert!(is_kept(&sent, &kept));
+        kept["resets"][0].as_object_mut().unwrap().remove("partitions");
+        assert!(!is_kept(&sent, &kept));
+    }
 }

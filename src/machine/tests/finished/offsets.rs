@@ -96,6 +96,9 @@ fn an_undo_that_has_not_committed_is_not_named(#[case] offset: i64, #[case] expe
 
 #[rstest]
 #[case::has_set_offsets(json!({"phase": "Succeeded", "totals": totals(2)}), json!({}), Some(true))]
+#[case::has_set_some_of_them(json!({"phase": "Failed", "totals": totals(1)}), json!({}), Some(false))]
+#[case::of_this_object(json!({"phase": "Succeeded", "totals": totals(2), "planningStartTime": "2026-11-24T12:00:00.000000Z"}), json!({}), Some(true))]
+#[case::of_an_earlier_object(json!({"phase": "Succeeded", "totals": totals(2), "planningStartTime": "2026-11-24T11:59:59.000000Z"}), json!({}), None)]
 #[case::at_it(json!({"phase": "Draining"}), json!({}), Some(false))]
 #[case::planned(json!({"phase": "Planned", "dryRun": true}), json!({"dryRun": true}), None)]
 #[case::told_to_run(json!({"phase": "Planned", "dryRun": true}), json!({}), None)]
@@ -111,7 +114,8 @@ fn an_undo_is_one_that_runs_or_has_set_offsets(
         "spec": {"kafka": {}, "group": "g", "undo": {"name": "r"}}, "status": status,
     });
     object["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let found = UndoSeen::of(&serde_json::from_value(object).unwrap(), "shop", "r");
+    let found =
+        UndoSeen::of(&serde_json::from_value(object).unwrap(), "shop", "r", Some("2026-11-24T12:00:00Z".parse().unwrap()));
     assert_eq!(found, expected.map(|committed| UndoSeen { name: "shop/undo-r".into(), committed }));
 }
 
