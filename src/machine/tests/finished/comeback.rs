@@ -79,6 +79,15 @@ fn consumers_that_crash_in_a_loop_have_not_resumed(
     assert_eq!(resumed(&late.status).0, if expected.contains("minute") { "True" } else { "False" });
 }
 
+/// A node has evicted it, and the ReplicaSet does not count it: it stays as it is also while the workload is at zero.
+#[test]
+fn a_pod_that_ended_before_crashes_no_more() {
+    let evicted = Pod { terminated: true, ..crashes("evicted") };
+    let pods = vec![pod("a", false), pod("b", false), pod("c", false), evicted];
+    let back = run(&reset(), &look(workload(3, pods), after_reset(stable(), &committed(10, MARKER))), 40);
+    assert_eq!(resumed(&back.status).0, "True", "{}", said(&back.status, ConditionType::ConsumersResumed).2);
+}
+
 /// They were ready for a moment, and members, before the first crash.
 #[test]
 fn that_the_consumers_resumed_is_taken_back_when_they_crash() {

@@ -66,6 +66,20 @@ fn another_reset_of_the_group_is_named_and_nothing_has_to_be_done() {
     assert!(!message.contains("Stop that client"), "{message}");
 }
 
+/// It is not the other reset that has set the offset: the undo of an undo gives the first marker back.
+#[test]
+fn a_marker_of_another_reset_that_an_undo_restores_is_its_own() {
+    let mark = "offset-reset/shop/replay/uid-9";
+    let mut undo = reset();
+    for partition in &mut undo.partitions {
+        (partition.requested_offset, partition.target_metadata) = (partition.target_offset, Some(mark.into()));
+    }
+    let stands = look(running(), after_reset(stable(), &committed(10, mark)));
+    assert_eq!(proven(&run(&undo, &stands, 31).status), ("Unknown", "WaitingForConsumption"));
+    let set_again = look(running(), after_reset(stable(), &committed(50, mark)));
+    assert_eq!(proven(&run(&undo, &set_again, 31).status), ("False", "OffsetsOverwritten"));
+}
+
 /// An undo restores the metadata from before, so that its commit has no mark of ours.
 #[rstest]
 #[case::without_members(empty(), 50, true)]
