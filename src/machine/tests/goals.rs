@@ -182,18 +182,18 @@ fn an_undo_goes_to_what_was_recorded_before() {
     let found = plan(&request, &seen).unwrap();
     assert_eq!(targets(&found), [(0, 70, None, P), (1, NO_OFFSET, None, P)]);
     assert!(found.partitions[1].is_removal() && found.left_out.is_empty());
-    // Where the broker does not allow that, the rest is undone all the same.
-    let mut denied = seen;
-    denied.access.group_delete = Some(false);
-    let found = plan(&request, &denied).unwrap();
-    assert_eq!(targets(&found), [(0, 70, None, P)]);
-    assert_eq!(
-        found.left_out,
-        [
-            "before OffsetReset replay there was no committed offset for partition 1 of topic orders, and the broker does not allow removing \
-          the new one (Delete on group g), so it is left as it is"
-        ]
-    );
+    // Where the broker does not allow that, or does not tell, the rest is undone all the same.
+    for (delete, words) in [(Some(false), "does not allow"), (None, "does not tell whether it allows")] {
+        let mut denied = seen.clone();
+        denied.access.group_delete = delete;
+        let found = plan(&request, &denied).unwrap();
+        assert_eq!(targets(&found), [(0, 70, None, P)]);
+        let left_out = format!(
+            "before OffsetReset replay there was no committed offset for partition 1 of topic orders, and the broker {words} removing \
+             the new one (Delete on group g), so it is left as it is"
+        );
+        assert_eq!(found.left_out, [left_out]);
+    }
 }
 
 /// What [`targets`] has for a removal.

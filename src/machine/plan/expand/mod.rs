@@ -363,7 +363,7 @@ impl<'a> Expansion<'a> {
             match self.seen.topics.get(&at.topic) {
                 Some(Ok(existing)) if existing.binary_search(&at.partition).is_ok() => match before {
                     Some(Committed { offset, metadata }) => self.mean(0, at, Goal::Recorded(offset, metadata)),
-                    None if self.seen.access.group_delete == Some(false) => without.push(at),
+                    None if self.seen.access.group_delete != Some(true) => without.push(at),
                     None => self.mean(0, at, Goal::Position(Position::None)),
                 },
                 Some(Ok(_)) => gone.push(at),
@@ -378,9 +378,13 @@ impl<'a> Expansion<'a> {
         }
         if !without.is_empty() {
             let named = name_partitions(&without);
+            // A refusal while the consumers are stopped would come too late.
+            let why = match self.seen.access.group_delete {
+                Some(_) => "the broker does not allow removing the new one",
+                None => "the broker does not tell whether it allows removing the new one",
+            };
             let message = format!(
-                "before OffsetReset {name} there was no committed offset for {named}, and the broker does not allow removing the new one \
-                 (Delete on group {group}), so {}",
+                "before OffsetReset {name} there was no committed offset for {named}, and {why} (Delete on group {group}), so {}",
                 are_left(&without)
             );
             self.scoped.left_out.push(message);

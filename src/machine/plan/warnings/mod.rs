@@ -80,9 +80,10 @@ fn of_partitions(plan: &Plan, access: &Access, now: Timestamp) -> Vec<String> {
         ));
     }
     let without = some(&|planned| planned.before.is_none() && planned.outcome == PartitionOutcome::Planned);
-    if !without.is_empty() && access.group_delete == Some(false) {
+    if !without.is_empty() && access.group_delete != Some(true) {
+        let may = if access.group_delete.is_some() { "does not allow it" } else { "does not tell whether it allows that" };
         warnings.push(format!(
-            "{} {} no committed offset, and an undo could not remove the new one: the broker does not allow it (Delete on the group)",
+            "{} {} no committed offset, and an undo could not remove the new one: the broker {may} (Delete on the group)",
             name_partitions(&without),
             verb(&without, "has", "have")
         ));
