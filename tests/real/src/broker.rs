@@ -8,7 +8,7 @@ use std::{
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::facts::{Bounds, KafkaErrorKind, TopicPartition},
+    machine::facts::{Bounds, Committed, KafkaErrorKind, TopicPartition},
 };
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -83,6 +83,16 @@ impl Broker {
         let name = unique(name);
         self.create(&name, partitions, config).await;
         name
+    }
+
+    /// A topic of one partition with ten records, and a group that has consumed them all and has no members.
+    pub async fn consumed(&self, name: &str) -> (String, String) {
+        let (topic, group) = (self.topic(name, 1).await, unique(name));
+        self.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
+        let at_the_end = [(TopicPartition::new(&topic, 0), Committed { offset: 10, metadata: "".into() })];
+        let answers = self.group_admin().await.commit(&group, &at_the_end).await.unwrap();
+        assert!(answers.values().all(Result::is_ok), "{answers:?}");
+        (topic, group)
     }
 
     /// A topic of this very name.

@@ -17,10 +17,7 @@ use kube::{
     config::{Config, KubeConfigOptions, Kubeconfig},
     core::{ApiResource, GroupVersionKind},
 };
-use offset_reset_operator::{
-    machine::facts::{Committed, TopicPartition},
-    run,
-};
+use offset_reset_operator::run;
 use real_tests::{
     broker::Broker,
     deployment,
@@ -76,13 +73,7 @@ fn it_is_the_whole_install_with_roles_in_each_namespace_instead_of_rights_in_the
 
 /// A namespace with a Deployment, a group, and a reset for both.
 async fn shop(client: &Client, namespace: &str) {
-    let broker = Broker::default();
-    let (topic, group) = (broker.topic("namespaced", 1).await, unique("namespaced"));
-    broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-    let admin = broker.group_admin().await;
-    let consumed = Committed { offset: 10, metadata: "".into() };
-    let answers = admin.commit(&group, &[(TopicPartition::new(&topic, 0), consumed)]).await.unwrap();
-    assert!(answers.values().all(Result::is_ok), "{answers:?}");
+    let (topic, group) = Broker::default().consumed("namespaced").await;
     deployment(client, namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]})).await;
     let entries = json!([{"topic": topic, "offset": 3}]);
     resets(client, namespace).create(&PostParams::default(), &reset("r", &group, &entries, &json!({}))).await.unwrap();

@@ -3,7 +3,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 
 use kube::api::PostParams;
-use offset_reset_operator::machine::facts::{Committed, TopicPartition};
 use real_tests::{
     PATIENCE,
     broker::Broker,
@@ -111,12 +110,7 @@ const UID: u32 = 1_000_680_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn it_resets_as_any_user_and_no_process_of_that_user_looks_into_it_or_its_clients() {
     with_namespace(async |admin, namespace| {
-        let broker = Broker::default();
-        let (topic, group) = (broker.topic("process", 1).await, unique("process"));
-        broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-        let consumed = Committed { offset: 10, metadata: "".into() };
-        let answers = broker.group_admin().await.commit(&group, &[(TopicPartition::new(&topic, 0), consumed)]).await.unwrap();
-        assert!(answers.values().all(Result::is_ok), "{answers:?}");
+        let (topic, group) = Broker::default().consumed("process").await;
 
         let kubeconfig = std::env::temp_dir().join(unique("kubeconfig"));
         fs::copy(real_tests::environment().kubeconfig, &kubeconfig).unwrap();

@@ -272,11 +272,7 @@ fn passwords(set: &mut impl FnMut(&str, &str)) {
 /// A topic of ten records and a group at its end, of which everybody may do everything.
 pub async fn topic_and_group() -> (String, String) {
     secured().await;
-    let broker = Broker::new(CLEAR);
-    let (topic, group) = (broker.topic(OPEN, 1).await, unique(OPEN));
-    fill(&broker, &topic).await;
-    commit(&broker, &topic, &group).await;
-    (topic, group)
+    Broker::new(CLEAR).consumed(OPEN).await
 }
 
 /// Writes ten records.

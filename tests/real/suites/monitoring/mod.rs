@@ -4,16 +4,13 @@ mod prometheus;
 mod traces;
 
 use kube::{Api, Client, api::PostParams};
-use offset_reset_operator::{
-    api::OffsetReset,
-    machine::facts::{Committed, TopicPartition},
-};
+use offset_reset_operator::api::OffsetReset;
 use real_tests::{
     broker::Broker,
     consumers::{Consumed, Kind, Member},
     deployment,
     process::Process,
-    reset, resets, unique, wait_for_end, with_namespace,
+    reset, resets, wait_for_end, with_namespace,
 };
 use serde_json::json;
 
@@ -26,7 +23,7 @@ struct Held {
 
 impl Held {
     async fn begin(admin: &Client, namespace: &str) -> Self {
-        let (topic, group) = consumed().await;
+        let (topic, group) = Broker::default().consumed("metrics").await;
         deployment(admin, namespace, "consumer", 2, json!({"containers": [{"name": "c", "image": "none"}]})).await;
         let stranger = Member::start(&group, std::slice::from_ref(&topic), &Kind::default(), 7, Consumed::default());
         let spec = json!({"sessionTimeout": "1s", "drainTimeout": "3s", "holdTimeout": "5m"});
@@ -41,17 +38,6 @@ impl Held {
         tokio::task::spawn_blocking(move || drop(self.stranger)).await.unwrap();
         done
     }
-}
-
-/// A topic with ten records, and a group that has consumed them all.
-async fn consumed() -> (String, String) {
-    let broker = Broker::default();
-    let (topic, group) = (broker.topic("metrics", 1).await, unique("metrics"));
-    broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-    let all = Committed { offset: 10, metadata: "".into() };
-    let answers = broker.group_admin().await.commit(&group, &[(TopicPartition::new(&topic, 0), all)]).await.unwrap();
-    assert!(answers.values().all(Result::is_ok), "{answers:?}");
-    (topic, group)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use std::{
 use kube::api::PostParams;
 use real_tests::{
     PATIENCE,
+    broker::Broker,
     process::{Process, free_address},
     reset, resets,
     shop::succeeded,
@@ -17,7 +18,7 @@ use real_tests::{
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use super::{Held, consumed};
+use super::Held;
 
 const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/monitoring");
 
@@ -152,7 +153,7 @@ async fn a_real_prometheus_has_an_answer_to_every_expression_of_the_dashboard_an
         // Right before a panel would be asked for it, because an `increase` needs two samples.
         prometheus.until("count_over_time(offset_reset_finished_total{reason=\"GroupNotEmpty\"}[1m]) >= 2").await;
 
-        let (topic, group) = consumed().await;
+        let (topic, group) = Broker::default().consumed("metrics").await;
         let new = reset("moved", &group, &json!([{"topic": topic, "offset": 3}]), &json!({"targetRefs": []}));
         resets(&admin, &namespace).create(&PostParams::default(), &new).await.unwrap();
         succeeded(&wait_for_end(&resets(&admin, &namespace), "moved").await);

@@ -7,7 +7,6 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use kube::api::PostParams;
-use offset_reset_operator::machine::facts::{Committed, TopicPartition};
 use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
 use prost::Message;
 use real_tests::{
@@ -16,7 +15,7 @@ use real_tests::{
     process::{Process, free_address},
     reset, resets,
     shop::succeeded,
-    unique, wait_for_end, with_namespace,
+    wait_for_end, with_namespace,
 };
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -41,17 +40,6 @@ async fn collector(received: Received) -> String {
     address
 }
 
-/// A group of which a reset moves the offset.
-async fn consumed() -> (String, String) {
-    let broker = Broker::default();
-    let (topic, group) = (broker.topic("traced", 1).await, unique("traced"));
-    broker.produce(&topic, 0, &[1_571_812_144_000; 10]).await;
-    let consumed = Committed { offset: 10, metadata: "".into() };
-    let answers = broker.group_admin().await.commit(&group, &[(TopicPartition::new(&topic, 0), consumed)]).await.unwrap();
-    assert!(answers.values().all(Result::is_ok), "{answers:?}");
-    (topic, group)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_is_one_trace_whose_phases_steps_and_requests_are_spans() {
     with_namespace(async |admin, namespace| {
@@ -59,7 +47,7 @@ async fn a_reset_is_one_trace_whose_phases_steps_and_requests_are_spans() {
         let endpoint = format!("http://{}", collector(Arc::clone(&received)).await);
         let operator = Process::start_in(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], &["--namespace", &namespace]).await;
         operator.until_ready().await;
-        let ((topic, group), resets) = (consumed().await, resets(&admin, &namespace));
+        let ((topic, group), resets) = (Broker::default().consumed("traced").await, resets(&admin, &namespace));
         let new = reset("r", &group, &json!([{"topic": topic, "offset": 3}]), &json!({"targetRefs": []}));
         let uid = resets.create(&PostParams::default(), &new).await.unwrap().metadata.uid.unwrap();
         succeeded(&wait_for_end(&resets, "r").await);
@@ -112,7 +100,7 @@ async fn a_collector_that_is_away_delays_nothing_and_is_said_in_the_log() {
         let endpoint = format!("http://{}", free_address().await);
         let operator = Process::start_in(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], &["--namespace", &namespace]).await;
         operator.until_ready().await;
-        let ((topic, group), resets) = (consumed().await, resets(&admin, &namespace));
+        let ((topic, group), resets) = (Broker::default().consumed("traced").await, resets(&admin, &namespace));
         let new = reset("r", &group, &json!([{"topic": topic, "offset": 3}]), &json!({"targetRefs": []}));
         resets.create(&PostParams::default(), &new).await.unwrap();
         succeeded(&wait_for_end(&resets, "r").await);
