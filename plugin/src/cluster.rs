@@ -27,7 +27,7 @@ use crate::{
     cli::Connection,
     exit::{Failure, Outcome},
     print::errln,
-    view::{Line, WARN},
+    view::Line,
 };
 
 /// How long the API server may take to answer before a line says that it has not.
@@ -137,7 +137,7 @@ fn unanswered(host: &str) {
     // The live screen shows errors itself.
     if !crate::interrupt::has_live_screen() {
         let words = format!("the API server at {host} has not answered for {} s; waiting. Ctrl-C ends it.", PATIENCE.as_secs());
-        errln(&Line::styled(WARN, "⚠ ").and(words));
+        errln(&Line::warning(words));
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     cluster::Cluster,
     exit::{Exit, Failure, Outcome},
     print::outln,
-    view::{GOOD, Line, WARN},
+    view::{GOOD, Line},
 };
 
 /// How many lines of each pod's log are read.
@@ -89,7 +89,7 @@ pub async fn report(cluster: &Cluster, args: &ReportArgs) -> Outcome {
     write(&path, &bundle.files).map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     outln(&Line::styled(GOOD, "✔ ").and(format!("{}: {} files, and no Secret", path.display(), bundle.files.len())));
     for missing in &bundle.missing {
-        outln(&Line::styled(WARN, "⚠ ").and(format!("not in it: {missing}")));
+        outln(&Line::warning(format!("not in it: {missing}")));
     }
     outln(&Line::plain("It has names of topics, groups, pods and workloads: look through it before it leaves your company."));
     Ok(Exit::Done)

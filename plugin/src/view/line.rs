@@ -33,6 +33,11 @@ impl Line {
         Self::default().with(style, text)
     }
 
+    /// A warning, after its sign.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self::styled(WARN, "⚠ ").and(text)
+    }
+
     /// Adds plain text.
     pub fn and(self, text: impl Into<String>) -> Self {
         self.with(Style::new(), text)
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn a_line_is_broken_at_spaces_below_its_text() {
         let broken = |line: Line, columns: usize| line.wrap(columns).iter().map(Line::text).collect::<Vec<_>>();
-        assert_eq!(broken(Line::styled(WARN, "⚠ ").and("one two three four"), 11), ["⚠ one two", "  three", "  four"]);
+        assert_eq!(broken(Line::warning("one two three four"), 11), ["⚠ one two", "  three", "  four"]);
         assert_eq!(broken("  one two three".into(), 10), ["  one two", "  three"]);
         assert_eq!(broken("abcdefghij k".into(), 4), ["abcd", "efgh", "ij k"]);
         assert_eq!(broken("fits".into(), 4), ["fits"]);

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use offset_reset_operator::api::{Clamp, ConditionType, OffsetReset, PartitionOutcome, PartitionStatus, Phase};
 
 use super::{
-    line::{BAD, BOLD, DIM, GOOD, Line, WARN},
+    line::{BAD, BOLD, DIM, GOOD, Line},
     table::Table,
     words::{count, many, or_dash, record_time},
 };
@@ -46,7 +46,7 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
     }
     lines.extend(sums(reset));
     for warning in &status.warnings {
-        lines.push(Line::styled(WARN, "⚠ ").and(warning));
+        lines.push(Line::warning(warning));
     }
     if let Some(problem) = refused(reset) {
         lines.push(problem);

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use offset_reset_operator::api::{ConditionType, Phase};
 
 use super::{
-    line::{DIM, Line, WARN},
+    line::{DIM, Line},
     progress::Look,
 };
 
@@ -15,7 +15,7 @@ pub fn trouble(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     for pod in look.pods {
         let Some(crash) = &pod.crash else { continue };
         let words = format!("{} of {} crashes: {}, {crash}", pod.name, pod.workload, pod.state);
-        lines.push(Line::styled(WARN, "⚠ ").and(words));
+        lines.push(Line::warning(words));
     }
     if let Some(pod) = look.pods.iter().find(|pod| pod.crash.is_some()) {
         lines.push(Line::styled(DIM, "  Log:     ").and(format!("kubectl -n {namespace} logs {} --previous", pod.name)));
@@ -23,7 +23,7 @@ pub fn trouble(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     for kind in [ConditionType::ConsumersResumed, ConditionType::ConsumptionProven] {
         let found = status.conditions.iter().find(|condition| condition.type_ == kind.as_str() && condition.status == "False");
         if let Some(condition) = found {
-            lines.push(Line::styled(WARN, "⚠ ").and(format!("{}: {}", condition.reason, condition.message)));
+            lines.push(Line::warning(format!("{}: {}", condition.reason, condition.message)));
         }
     }
     if !unread.is_empty() && status.phase != Some(Phase::Planned) {

@@ -68,7 +68,7 @@ fn is_typed(group: &str) -> bool {
             Typed::Nothing => return false,
             Typed::Wrong(words) => {
                 let again = if left > 0 { " Try again." } else { "" };
-                errln(&Line::styled(WARN, "⚠ ").and(format!("{words}.{again}")));
+                errln(&Line::warning(format!("{words}.{again}")));
             }
         }
     }
@@ -142,7 +142,7 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
         lines.push(line.and("; the plan is made again on the live group before anything is stopped."));
     }
     if reset.spec.suspend {
-        lines.push(Line::styled(WARN, "⚠ ").and("It is suspended: it begins once it is resumed."));
+        lines.push(Line::warning("It is suspended: it begins once it is resumed."));
     }
     lines
 }

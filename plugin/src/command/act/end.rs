@@ -22,7 +22,7 @@ use crate::{
     interrupt::{Left, leaves},
     print::{errln, outln},
     view::{
-        DIM, GOOD, Line, Table, WARN, hint,
+        DIM, GOOD, Line, Table, hint,
         words::{ago, precise},
     },
 };
@@ -71,7 +71,7 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
         biased;
         () = gone => {}
         () = tokio::time::sleep(args.timeout) => {
-            errln(&Line::styled(WARN, "⚠ ").and("The workloads are not restored yet; the operator goes on trying."));
+            errln(&Line::warning("The workloads are not restored yet; the operator goes on trying."));
             errln(&hint("Look:", "holds"));
             errln(&hint("Explain:", &format!("explain {name}")));
             return Ok(Exit::Timeout);
@@ -118,14 +118,15 @@ fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
             )),
             None if !target.stop_requested => Line::styled(GOOD, "✔ ").and(format!("{name} was not stopped")),
             Some(Restored::NotStopped) => Line::styled(GOOD, "✔ ").and(format!("{name} was not stopped")),
-            _ => Line::styled(WARN, "⚠ ")
-                .and(format!("{name}: look at its replicas; before it was stopped it had {}", target.original_replicas)),
+            _ => {
+                Line::warning(format!("{name}: look at its replicas; before it was stopped it had {}", target.original_replicas))
+            }
         });
     }
     let said = status.outcome.as_ref().map(offset_reset_operator::api::Outcome::happened);
     lines.push(match (may_have_changed(&status), said) {
-        (true, Some(said)) => Line::styled(WARN, "⚠ ").and(format!("offsets were or may have been changed. {said}")),
-        (true, None) => Line::styled(WARN, "⚠ ").and("offsets were or may have been changed"),
+        (true, Some(said)) => Line::warning(format!("offsets were or may have been changed. {said}")),
+        (true, None) => Line::warning("offsets were or may have been changed"),
         (false, _) => Line::styled(GOOD, "✔ ").and(format!("cancelled; no offset of group {} was changed", last.spec.group)),
     });
     lines
@@ -139,17 +140,12 @@ pub async fn suspend(cluster: &Cluster, args: &NamesArgs, suspend: bool) -> Outc
         let reset = cluster.reset(name).await?;
         let phase = reset.status.as_ref().and_then(|status| status.phase);
         if has_ended(&reset) && !(reset.spec.dry_run) {
-            errln(
-                &Line::styled(WARN, "⚠ ")
-                    .and(format!("{name} has ended: {}. It stays as it is.", phase.map_or("", Phase::as_str))),
-            );
+            errln(&Line::warning(format!("{name} has ended: {}. It stays as it is.", phase.map_or("", Phase::as_str))));
             exit = Exit::Error;
             continue;
         }
         if suspend && phase.is_some_and(Phase::may_hold) && !has_ended(&reset) {
-            errln(
-                &Line::styled(WARN, "⚠ ").and(format!("{name} is stopping its consumers already, so suspending has no effect.")),
-            );
+            errln(&Line::warning(format!("{name} is stopping its consumers already, so suspending has no effect.")));
             errln(&hint("Cancel:", &format!("cancel {name}")));
             exit = Exit::Error;
             continue;

@@ -17,7 +17,7 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     manifest::{Manifest, made},
     print::{errln, object, outln, raw},
-    view::{DIM, Line, WARN, hint, words::ago},
+    view::{DIM, Line, hint, words::ago},
 };
 
 /// `plan`: a dry run, shown.
@@ -93,7 +93,7 @@ pub async fn run(cluster: &Cluster, args: &RunNameArgs) -> Outcome {
 /// Question, run, watch.
 pub(super) async fn go_on(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, timeout: Option<Duration>) -> Outcome {
     if let Some((what, advice)) = trouble(cluster).await {
-        errln(&Line::styled(WARN, "⚠ ").and(format!("{what}. The reset starts once an operator works. {advice}")));
+        errln(&Line::warning(format!("{what}. The reset starts once an operator works. {advice}")));
     }
     if confirmed(cluster, reset, run, Timestamp::now())? {
         steps::let_run(cluster, reset, run, timeout).await

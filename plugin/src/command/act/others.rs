@@ -7,7 +7,7 @@ use offset_reset_operator::api::{OffsetReset, Phase};
 use crate::{
     exit::{has_ended, may_have_changed},
     view::{
-        Line, WARN,
+        Line,
         words::{ago, full},
     },
 };
@@ -64,7 +64,7 @@ pub(super) fn undone_before(name: &str, by: &OffsetReset, now: Timestamp, zone: 
         "A second undo sets the offsets again that {name} found: what the consumers have consumed since then is consumed again, and \
          what was set since then is lost. Its plan shows how much."
     );
-    vec![Line::styled(WARN, "⚠ ").and(what), Line::plain(format!("  {meaning}"))]
+    vec![Line::warning(what), Line::plain(format!("  {meaning}"))]
 }
 
 /// The resets under way that need the same group or one of the same workloads.
@@ -90,7 +90,7 @@ pub(super) fn in_the_way(all: &[OffsetReset], reset: &OffsetReset) -> Vec<Line> 
                  by then. To follow it: kubectl offset-reset watch {name}",
                 shared.join(" and ")
             );
-            Some(Line::styled(WARN, "⚠ ").and(words))
+            Some(Line::warning(words))
         })
         .collect()
 }

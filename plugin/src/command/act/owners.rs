@@ -9,10 +9,7 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt, api::ListParams};
 use offset_reset_operator::api::OffsetReset;
 
-use crate::{
-    cluster::Cluster,
-    view::{Line, WARN},
-};
+use crate::{cluster::Cluster, view::Line};
 
 /// What to add to the command; nothing when the reset has targets, or the group has no members.
 pub(super) async fn hint(cluster: &Cluster, reset: &OffsetReset) -> Vec<Line> {
@@ -21,7 +18,7 @@ pub(super) async fn hint(cluster: &Cluster, reset: &OffsetReset) -> Vec<Line> {
         return vec![];
     }
     let owners = owners(cluster, reset).await.unwrap_or_default();
-    let warn = |words: String| Line::styled(WARN, "⚠ ").and(words);
+    let warn = |words: String| Line::warning(words);
     if owners.is_empty() {
         let words = "the group has members, and the reset stops nothing: name their workload with --target, or stop it yourself";
         return vec![warn(words.to_owned())];

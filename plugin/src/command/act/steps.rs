@@ -24,7 +24,7 @@ use crate::{
     interrupt::{Left, leaves},
     manifest::Manifest,
     print::{errln, object, outln},
-    view::{Line, WARN, hint, options, plan, undo},
+    view::{Line, hint, options, plan, undo},
 };
 
 /// How long the operator may take to see a new object before a line says that it has not.
@@ -42,7 +42,7 @@ pub(super) async fn create(cluster: &Cluster, manifest: &Manifest, dry_run: bool
         let config_map = json!({"metadata": {"name": name}, "data": {"offsets.csv": file}});
         let config_map: ConfigMap = serde_json::from_value(config_map).map_err(|error| Failure::new(error.to_string()))?;
         if !dry_run {
-            leaves(Left::MaybePlan(manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_owned()));
+            leaves(Left::MaybePlan(name_of(&manifest.object).to_owned()));
         }
         let created = config_maps.create(&params, &config_map).await;
         created.map_err(|error| Failure::request(&format!("create ConfigMap {name} with the file"), &error))?;
@@ -63,13 +63,17 @@ pub(super) async fn create(cluster: &Cluster, manifest: &Manifest, dry_run: bool
     created
 }
 
+fn name_of(manifest: &Value) -> &str {
+    manifest["metadata"]["name"].as_str().unwrap_or_default()
+}
+
 fn owner(reset: &OffsetReset) -> OwnerReference {
     reset.owner_ref(&()).unwrap_or_default()
 }
 
 /// As it is written: with no more fields than the manifest has.
 pub(super) async fn post(cluster: &Cluster, manifest: &Value, params: &PostParams) -> Outcome<OffsetReset> {
-    let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+    let name = name_of(manifest);
     let doing = format!("create OffsetReset {}/{name}", cluster.namespace);
     let wrong = |error: serde_json::Error| Failure::new(format!("cannot {doing}: {error}"));
     let resource = kube::api::ApiResource::erase::<OffsetReset>(&());
@@ -114,7 +118,7 @@ pub(super) async fn planned(cluster: &Cluster, name: &str, timeout: Option<Durat
         tokio::time::sleep(UNSEEN).await;
         // The known cause was printed already.
         if is_unseen(cluster, name).await && trouble(cluster).await.is_none() {
-            errln(&Line::styled(WARN, "⚠ ").and(NOT_SEEN));
+            errln(&Line::warning(NOT_SEEN));
         }
         std::future::pending::<()>().await;
     });

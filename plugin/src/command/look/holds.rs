@@ -15,7 +15,7 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     print::outln,
     view::{
-        Line, Table, WARN,
+        Line, Table,
         words::{clock, span, until},
     },
 };
@@ -69,7 +69,7 @@ pub async fn holds(cluster: &Cluster, args: &HoldsArgs) -> Outcome {
         table.lines().iter().for_each(outln);
     }
     for words in unreadable {
-        outln(&Line::styled(WARN, "⚠ ").and(words));
+        outln(&Line::warning(words));
     }
     Ok(if args.exit_code { Exit::Held } else { Exit::Done })
 }
@@ -101,7 +101,7 @@ async fn by_status(cluster: &Cluster, args: &HoldsArgs, failure: &Failure) -> Ou
     } else {
         outln(&Line::plain("No OffsetReset holds a workload at zero."));
     }
-    outln(&Line::styled(WARN, "⚠ ").and("Only what OffsetResets report: you may not list Leases, which have the whole truth."));
+    outln(&Line::warning("Only what OffsetResets report: you may not list Leases, which have the whole truth."));
     Ok(if is_held && args.exit_code { Exit::Held } else { Exit::Done })
 }
 

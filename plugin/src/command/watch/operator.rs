@@ -8,7 +8,7 @@ use crate::{
     cluster::Cluster,
     command::check::trouble,
     interrupt::{Left, leaves},
-    view::{Line, WARN},
+    view::Line,
 };
 
 /// How long nothing changes before the plugin looks for the operator.
@@ -57,7 +57,7 @@ pub fn follow(cluster: &Cluster, runs: Option<String>) -> Operator {
 }
 
 fn line((what, advice): (String, String)) -> Line {
-    Line::styled(WARN, "⚠ ").and(format!("{what}. {advice}"))
+    Line::warning(format!("{what}. {advice}"))
 }
 
 /// Looks once, and not for long.

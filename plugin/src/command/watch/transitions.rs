@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     cli::Lines,
     exit::{Exit, has_ended},
-    view::{Line, WARN},
+    view::Line,
 };
 
 /// Conditions that say the same as the phase.
@@ -85,7 +85,7 @@ impl Obstacles {
         let is_new = self.last != reason;
         self.last = reason;
         let reason = reason.filter(|_| is_new)?;
-        Some(Line::styled(WARN, "⚠ ").and(format!("{reason}: {}", status.explanation())))
+        Some(Line::warning(format!("{reason}: {}", status.explanation())))
     }
 }
 
