@@ -25,22 +25,14 @@ use crate::{
 pub type Name = (String, String);
 
 /// The stores of the watches of one kind. Clones share them.
-pub struct Watched<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
+pub struct Watched<K: Resource<DynamicType: Eq + Hash + Clone> + Clone + 'static> {
     watches: Arc<Mutex<Vec<Watch<K>>>>,
 }
 
 /// The namespace of a watch, or all, and its store.
 type Watch<K> = (Option<String>, Store<K>);
 
-impl<K> Watched<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
+impl<K: Resource<DynamicType: Eq + Hash + Clone> + Clone + 'static> Watched<K> {
     /// Adds the store of a watch of one namespace, or of all.
     pub fn add(&self, scope: Option<String>, store: Store<K>) {
         self.watches.lock().push((scope, store));
@@ -66,21 +58,13 @@ where
     }
 }
 
-impl<K> Default for Watched<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
+impl<K: Resource<DynamicType: Eq + Hash + Clone> + Clone + 'static> Default for Watched<K> {
     fn default() -> Self {
         Self { watches: Arc::default() }
     }
 }
 
-impl<K> Clone for Watched<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
+impl<K: Resource<DynamicType: Eq + Hash + Clone> + Clone + 'static> Clone for Watched<K> {
     fn clone(&self) -> Self {
         Self { watches: Arc::clone(&self.watches) }
     }

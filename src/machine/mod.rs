@@ -54,8 +54,8 @@ use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
 pub use decision::{Answer, Decision, Effect, Note};
 pub use limits::MAX_REHOLDS;
-pub(crate) use phases::consumption::is_looked_at;
 pub use phases::{
+    consumption::is_looked_at,
     draining::pause,
     finished::{expiry, needs_a_look, needs_offsets, until_expiry},
     planning::PLANNING_TIMEOUT,

@@ -78,6 +78,24 @@ impl Client {
 }
 
 impl Client {
+    /// Sends a change of a group's offsets, a commit or a removal; nothing without entries.
+    async fn changed<T: Send + 'static>(
+        &self,
+        group: &str,
+        entries: Vec<T>,
+        send: impl FnOnce(&Session, &Allowance, &str, &[T]) -> Result<PerPartition<()>, KafkaError> + Send + 'static,
+    ) -> Result<PerPartition<()>, KafkaError> {
+        if entries.is_empty() {
+            return Ok(PerPartition::new());
+        }
+        let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
+        self.blocking(move |session| {
+            batches::possible_group(&group).map_err(|raw| error_codes::error(&raw, &about(&group)))?;
+            send(session, &allowance, &group, &entries)
+        })
+        .await
+    }
+
     async fn described(&self, group: &str) -> Result<Described, KafkaError> {
         let group = group.to_owned();
         self.blocking(move |session| {
@@ -271,29 +289,15 @@ impl GroupAdmin for Client {
         let Batch { asked, mut answered } = Batch::new(offsets.iter().cloned(), |to: &Committed| {
             (to.offset < 0).then(|| format!("{} is not an offset", to.offset))
         });
-        if asked.is_empty() {
-            return Ok(answered);
-        }
-        let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
-        let committed = self.blocking(move |session| {
-            batches::possible_group(&group).map_err(|raw| error_codes::error(&raw, &about(&group)))?;
-            commit(session, &allowance, &group, &asked.into_iter().collect::<Vec<_>>())
-        });
-        answered.extend(committed.await?);
+        let offsets: Vec<_> = asked.into_iter().collect();
+        answered.extend(self.changed(group, offsets, commit).await?);
         Ok(answered)
     }
 
     async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
         let Batch { asked, mut answered } = Batch::new(partitions.iter().map(|at| (at.clone(), ())), |()| None);
-        if asked.is_empty() {
-            return Ok(answered);
-        }
-        let (group, allowance) = (group.to_owned(), Arc::clone(&self.allowance));
-        let deleted = self.blocking(move |session| {
-            batches::possible_group(&group).map_err(|raw| error_codes::error(&raw, &about(&group)))?;
-            delete(session, &allowance, &group, &asked.into_keys().collect::<Vec<_>>())
-        });
-        answered.extend(deleted.await?);
+        let partitions: Vec<_> = asked.into_keys().collect();
+        answered.extend(self.changed(group, partitions, delete).await?);
         Ok(answered)
     }
 

@@ -41,7 +41,8 @@ pub(super) fn begin(pass: &mut Pass<'_>, deadline: Timestamp) -> bool {
 
 /// Whether the offset of a partition shows that the group consumes from it. A partition whose offset was removed needs no proof: most
 /// likely the group has left the topic.
-pub(crate) fn is_looked_at(partition: &PartitionStatus) -> bool {
+#[must_use]
+pub fn is_looked_at(partition: &PartitionStatus) -> bool {
     partition.outcome == PartitionOutcome::Reset && partition.target_offset.is_some()
 }
 

@@ -1,7 +1,7 @@
 //! One file for each phase: what a pass in that phase decides.
 
 pub(in crate::machine) mod comeback;
-pub(crate) mod consumption;
+pub mod consumption;
 pub mod draining;
 pub mod finished;
 pub mod pending;

@@ -188,12 +188,7 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
         return pass.act(Effect::Commit(offsets));
     }
     if !removed.is_empty() {
-        let sent: BTreeSet<(&str, i32)> = removed.iter().map(|at| (at.topic.as_str(), at.partition)).collect();
-        for partition in &mut pass.status.partitions {
-            if sent.contains(&(partition.topic.as_str(), partition.partition)) {
-                partition.outcome = PartitionOutcome::Unconfirmed;
-            }
-        }
+        set_outcome(&mut pass, removed.iter(), PartitionOutcome::Unconfirmed);
         pass.status.commits += 1;
         return pass.act(Effect::RemoveOffsets(removed));
     }
@@ -375,12 +370,7 @@ pub(in crate::machine) fn commit_failed<'a>(
 ) -> Decision {
     if Guard::RefusedForSure.allows(!leaves_open(error.kind)) {
         pass.status.commits_refused += 1;
-        let refused: BTreeSet<(&str, i32)> = partitions.map(|at| (at.topic.as_str(), at.partition)).collect();
-        for partition in &mut pass.status.partitions {
-            if refused.contains(&(partition.topic.as_str(), partition.partition)) {
-                partition.outcome = PartitionOutcome::Planned;
-            }
-        }
+        set_outcome(&mut pass, partitions, PartitionOutcome::Planned);
     }
     if error.kind == KafkaErrorKind::UnknownMember {
         return joined(pass, REFUSED);
@@ -389,6 +379,16 @@ pub(in crate::machine) fn commit_failed<'a>(
         .detail(format!("{}: {}", kafka_summary(error.kind), error.message))
         .detail("The consumers are at zero");
     pass.wait(kafka_reason(error.kind), message, RETRY)
+}
+
+/// Sets the outcome of these partitions.
+fn set_outcome<'a>(pass: &mut Pass<'_>, partitions: impl Iterator<Item = &'a TopicPartition>, outcome: PartitionOutcome) {
+    let these: BTreeSet<(&str, i32)> = partitions.map(|at| (at.topic.as_str(), at.partition)).collect();
+    for partition in &mut pass.status.partitions {
+        if these.contains(&(partition.topic.as_str(), partition.partition)) {
+            partition.outcome = outcome;
+        }
+    }
 }
 
 /// Whether a commit with this answer may have been carried out all the same. A coordinator answers
