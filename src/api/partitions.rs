@@ -108,8 +108,8 @@ pub struct PartitionStatus {
     /// committed and read back without it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub metadata_not_stored: bool,
-    /// True when the broker does not take metadata as long as the mark together with spec.reason: the
-    /// offset was then committed with the mark alone.
+    /// True when the broker does not take metadata as long as the marker together with spec.reason:
+    /// the offset was then committed with the marker alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reason_not_stored: bool,
     /// How many records lie between the log's start and the target: retention can delete that many
@@ -171,8 +171,8 @@ pub struct OverwrittenStatus {
     /// the OffsetReset in offsetReset has set it.
     #[schemars(transform = own_description)]
     pub evidence: OverwriteEvidence,
-    /// The OffsetReset that has set it, as namespace/name: the offset has its mark, or it undoes this
-    /// reset.
+    /// The OffsetReset that has set it, as namespace/name: the offset has its marker, or it undoes
+    /// this reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_reset: Option<String>,
     /// When the operator found it.

@@ -253,9 +253,9 @@ reasons! {
         /// All pods of the targets are ready and the group has as many members as these pods had
         /// before the reset.
         ///
-        /// A pod whose containers were started again counts after a minute, and while the operator
-        /// still looks, containers that crash in a loop take the condition back. Condition
-        /// `ConsumptionProven` tells whether they consume from the new offsets. When a
+        /// A pod with a restarted container counts once it was ready for a minute. While the operator
+        /// still watches, containers that crash in a loop make the condition Unknown or False again.
+        /// Condition `ConsumptionProven` tells whether they consume from the new offsets. When a
         /// target was scaled to another count after the restore, that count is the expected one, and
         /// the message says so. Nothing has to be done.
         ConsumersReady,

@@ -152,8 +152,9 @@ pub struct OffsetResetSpec {
 
     /// Why the offsets are reset, as one line of up to 256 characters, such as "INC-4711: replay after
     /// the wrong tax rate". The operator does not interpret it. It is in every Event of the reset, in
-    /// the report and the receipt, and after the mark in the metadata of the commits, where the
-    /// broker's offset.metadata.max.bytes allows that length. It does not distinguish runs; see runId.
+    /// the report and the receipt, and after the marker in the metadata of the commits, where the
+    /// broker's offset.metadata.max.bytes allows that length; an undo restores the metadata from before
+    /// instead. It does not distinguish runs; see runId.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::REASON)]
@@ -180,9 +181,10 @@ pub struct OffsetResetSpec {
     /// The session.timeout.ms of the consumers (with the new protocol, KIP-848, the group's
     /// consumer.session.timeout.ms on the broker), as a duration of up to 30m, such as 45s. For that
     /// long the broker counts a consumer as a member that did not leave the group, and for twice as
-    /// long one that died while it joined the group. It only bounds what the reset reports: the
-    /// reset continues as soon as the broker reports the group empty. Without it the reset reports no
-    /// time of a session's end; Kafka's default is 45 seconds.
+    /// long one that died while it joined the group. The reset reports that time and never waits for
+    /// it: it continues as soon as the broker reports the group empty. Planning waits that long, and
+    /// at least 45 seconds, for members outside the target pods to leave. Without it the reset reports
+    /// no time of a session's end; Kafka's default is 45 seconds.
     #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::SESSION_TIMEOUT)]
     // Not nullable: null is left out then, and a rule that reads it never fails.
@@ -190,9 +192,9 @@ pub struct OffsetResetSpec {
     pub session_timeout: Option<Duration>,
 
     /// How long the group may take to become empty after the last container has terminated, as a
-    /// duration of up to 24h, such as 2m (the default); at least sessionTimeout, if that is given. When it expires,
-    /// nothing is reset and the replicas are restored. For as long, counted from when the group is
-    /// empty, the reset waits for a transaction with offsets of the group that is still open.
+    /// duration of up to 24h, such as 2m (the default); at least sessionTimeout, if that is given. When
+    /// it expires, nothing is reset and the replicas are restored. For as long, counted from when the
+    /// group is empty, the reset waits for a transaction with offsets of the group that is still open.
     #[serde(default = "default_drain_timeout", deserialize_with = "a_duration")]
     #[x_kube(validation = rules::DRAIN_TIMEOUT)]
     #[schemars(length(max = 32))]

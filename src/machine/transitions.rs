@@ -25,7 +25,7 @@ pub const TRANSITIONS: [Transition; 28] = [
     transition(
         Phase::Pending,
         Phase::Stopping,
-        "an earlier run of the same reset was interrupted, and its consumers are held ever since",
+        "an earlier run of the same reset was interrupted, and its consumers have been held since",
     ),
     transition(Phase::Pending, Phase::Succeeded, "the same reset has succeeded before: nothing is done again"),
     transition(
@@ -57,9 +57,13 @@ pub const TRANSITIONS: [Transition; 28] = [
     transition(
         Phase::Unknown,
         Phase::Failed,
-        "another version had left it in a phase that this one does not know, and nothing is held",
+        "another version of the operator left it in a phase that this version does not know, and nothing is held",
     ),
-    transition(Phase::Unknown, Phase::Restoring, "another version had left it in a phase that this one does not know"),
+    transition(
+        Phase::Unknown,
+        Phase::Restoring,
+        "another version of the operator left it in a phase that this version does not know",
+    ),
 ];
 
 /// Records a change of phase. It must be listed, unless a guard is taken away.

@@ -51,7 +51,7 @@ pub struct GoalArgs {
     /// To the end, so that only new records are consumed.
     #[arg(long, group = "goal")]
     pub to_latest: bool,
-    /// To where the group is, so that only offsets that are out of range change.
+    /// To the group's committed offsets: only offsets that are out of range change.
     #[arg(long, group = "goal")]
     pub to_current: bool,
     /// To no offset: the committed offsets are removed, and consumers start where their auto.offset.reset says.
@@ -90,7 +90,7 @@ pub struct ConsumerArgs {
     /// How to treat members that remain after the last container has terminated: Wait (the default) or Remove.
     #[arg(long, value_name = "HOW", ignore_case = true)]
     pub remaining_members: Option<Remaining>,
-    /// The session.timeout.ms of the consumers, such as 45s (Kafka's default); without it no time of a session's end is reported.
+    /// The session.timeout.ms of the consumers, such as 45s (Kafka's default); without it the reset does not report when a session ends.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub session_timeout: Option<Duration>,
     /// How long the group may take to become empty; the default is 2m.

@@ -72,8 +72,8 @@ pub enum Command {
     Undo(UndoArgs),
     /// Cancels a reset that has not ended, and waits until its workloads are restored.
     ///
-    /// It deletes the OffsetReset, and with it its report. To keep those, before: `export NAME --before` has the offsets, and
-    /// `report NAME` has all. Offsets that were changed cannot be undone once the OffsetReset is gone.
+    /// It deletes the OffsetReset, and with it its report. To keep them, first run `export NAME --before` for the offsets, or
+    /// `report NAME` for everything. Offsets that were changed cannot be undone once the OffsetReset is gone.
     #[command(after_help = examples::CANCEL)]
     Cancel(CancelArgs),
     /// Keeps resets from beginning.
