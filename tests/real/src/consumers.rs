@@ -19,6 +19,8 @@ use offset_reset_operator::{
 use rdkafka::{
     ClientConfig, Message,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 
 use super::{PATIENCE, brokers, within};
@@ -47,6 +49,8 @@ pub type Consumed = Arc<Mutex<Vec<(String, i32, i64)>>>;
 /// One consumer on a thread of its own.
 pub struct Member {
     stop: Arc<AtomicBool>,
+    /// It has ended by itself, without ever having had a partition, because it found no broker.
+    failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,16 +79,31 @@ impl Member {
         let native: BaseConsumer = config.create().unwrap();
         native.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let failed = Arc::new(AtomicBool::new(false));
+        let (stopped, fails) = (Arc::clone(&stop), Arc::clone(&failed));
         let thread = std::thread::spawn(move || {
+            let mut had_partitions = false;
             while !stopped.load(Ordering::Relaxed) {
-                if let Some(Ok(message)) = native.poll(Duration::from_millis(50)) {
-                    consumed.lock().unwrap().push((message.topic().to_owned(), message.partition(), message.offset()));
+                match native.poll(Duration::from_millis(50)) {
+                    Some(Ok(message)) => {
+                        had_partitions = true;
+                        consumed.lock().unwrap().push((message.topic().to_owned(), message.partition(), message.offset()));
+                    }
+                    // As applications do that end at an error, and are started again by their kubelet: a consumer of librdkafka
+                    // 2.12.1 that was started while its only broker was frozen did not always join when the broker went on.
+                    Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))) => {
+                        had_partitions |= native.assignment().is_ok_and(|found| found.count() > 0);
+                        if !had_partitions {
+                            fails.store(true, Ordering::Relaxed);
+                            return;
+                        }
+                    }
+                    Some(Err(_)) | None => {}
                 }
             }
             // Dropped here: commits, and leaves the group unless it is a static member.
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, failed, thread: Some(thread) }
     }
 }
 
@@ -112,6 +131,14 @@ impl Follower {
             let mut members: Vec<Member> = vec![];
             loop {
                 let wanted = wanted(&client, &namespace, &deployment).await.unwrap_or(members.len());
+                for (index, member) in members.iter_mut().enumerate() {
+                    if member.failed.load(Ordering::Relaxed) {
+                        let started = Member::start(&group, &topics, &kind, index, Arc::clone(&into));
+                        let ended = std::mem::replace(member, started);
+                        // Its end may wait for a broker that is silent.
+                        tokio::task::spawn_blocking(move || drop(ended));
+                    }
+                }
                 while members.len() < wanted {
                     members.push(Member::start(&group, &topics, &kind, members.len(), Arc::clone(&into)));
                 }
