@@ -18,6 +18,7 @@
 //! the caller writes that status before it acts; [`after`] then decides what the effect's answer
 //! means.
 
+mod carried;
 pub mod coordination;
 mod decision;
 pub mod facts;
@@ -52,14 +53,16 @@ use self::{
 };
 use crate::api::{ActionKind, OffsetResetStatus, Phase, Reason};
 
+pub use carried::Carried;
 pub use decision::{Answer, Decision, Effect, Note};
 pub use limits::MAX_REHOLDS;
 pub use phases::{
     consumption::is_looked_at,
     draining::pause,
-    finished::{expiry, needs_a_look, needs_offsets, until_expiry},
+    finished::{expiry, first_look, needs_a_look, needs_offsets, until_expiry},
     planning::PLANNING_TIMEOUT,
     read_back::{MAX_COMMITS, is_read_back, stands},
+    stopping::awaited_pods,
 };
 pub use plan::replica_owners::{SCALERS, scaled_up_by};
 pub use transitions::{TRANSITIONS, Transition};

@@ -189,7 +189,8 @@ async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: Cancella
         move |(namespace, touched): About| {
             let all = touched_by(&store, namespace.as_deref(), &touched);
             for reset in &all {
-                context.visits.touch(&ObjectRef::new(&reset.name).within(reset.namespace.as_deref().unwrap_or_default()));
+                let reset = ObjectRef::new(&reset.name).within(reset.namespace.as_deref().unwrap_or_default());
+                context.visits.touch(&reset, touched.pod_over());
             }
             stream::iter(all)
         }

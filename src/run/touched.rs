@@ -29,8 +29,8 @@ pub(super) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed
 pub(super) enum Touched {
     /// A workload; and whether its spec has changed, or it is gone.
     Workload { kind: &'static str, name: String, spec: bool },
-    /// A pod: its controller's kind and name, if it has one; and whether it has terminated, or is gone.
-    Pod { controller: Option<(String, String)>, is_over: bool },
+    /// A pod: its name; its controller's kind and name, if it has one; and whether it has terminated, or is gone.
+    Pod { name: String, controller: Option<(String, String)>, is_over: bool },
 }
 
 /// The namespace of an object, and what its event is about.
@@ -63,7 +63,15 @@ impl Touched {
         let (pod, is_over) = object(event)?;
         let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let controller = controller.map(|owner| (owner.kind.clone(), owner.name.clone()));
-        Some((pod.namespace(), Self::Pod { controller, is_over }))
+        Some((pod.namespace(), Self::Pod { name: pod.name_any(), controller, is_over }))
+    }
+
+    /// The pod that has terminated, or is gone.
+    pub fn pod_over(&self) -> Option<&str> {
+        match self {
+            Self::Pod { name, is_over: true, .. } => Some(name),
+            Self::Pod { .. } | Self::Workload { .. } => None,
+        }
     }
 
     /// Whether it may matter while nothing of the targets is to run: then only a pod that has terminated and a change of a spec do.
@@ -173,7 +181,7 @@ mod tests {
     #[case::of_another_stateful_set("StatefulSet", "web", pod("StatefulSet", "db"), false)]
     #[case::of_a_job("Deployment", "web", pod("Job", "web-1"), false)]
     #[case::of_a_bare_replica_set("ReplicaSet", "web-5d9c", pod("ReplicaSet", "web-5d9c"), true)]
-    #[case::without_a_controller("Deployment", "web", Touched::Pod { controller: None, is_over: false }, false)]
+    #[case::without_a_controller("Deployment", "web", Touched::Pod { name: "p".into(), controller: None, is_over: false }, false)]
     #[case::of_a_kind_that_is_not_watched("Rollout", "web", pod("ReplicaSet", "web-5d9c"), true)]
     #[case::of_the_target_itself("StrimziPodSet", "web", pod("StrimziPodSet", "web"), true)]
     #[case::the_deployment("Deployment", "web", deployment("web"), true)]
@@ -190,8 +198,8 @@ mod tests {
         assert!(!waits_for(&reset("Succeeded", kind, name), &touched), "it is over");
     }
     #[rstest]
-    #[case::a_pod_that_still_runs(Touched::Pod { controller: None, is_over: false }, false)]
-    #[case::a_pod_that_has_terminated(Touched::Pod { controller: None, is_over: true }, true)]
+    #[case::a_pod_that_still_runs(Touched::Pod { name: "p".into(), controller: None, is_over: false }, false)]
+    #[case::a_pod_that_has_terminated(Touched::Pod { name: "p".into(), controller: None, is_over: true }, true)]
     #[case::a_status(Touched::Workload { kind: "Widget", name: "web".into(), spec: false }, false)]
     #[case::a_spec(Touched::Workload { kind: "Widget", name: "web".into(), spec: true }, true)]
     fn once_the_targets_are_at_zero_only_what_ends_the_wait_wakes_a_reset(#[case] touched: Touched, #[case] wakes: bool) {

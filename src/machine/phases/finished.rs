@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{comeback, consumption};
-use crate::api::{MAX_LISTED_PARTITIONS, OffsetResetStatus, Phase};
+use crate::api::{ConditionType, MAX_LISTED_PARTITIONS, OffsetResetStatus, Phase, Reason};
 use crate::machine::{
     decision::{Decision, Effect},
     pass::Pass,
@@ -47,6 +47,11 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     let Some(until) = watched_until.filter(|_| !pass.seen.deleting && needs_a_look(&pass.status)) else {
         return wait_for_expiry(pass, expires);
     };
+    // The look was left out a moment before it was due.
+    let is_read = pass.seen.targets.len() == pass.status.targets.len();
+    if let Some(left) = first_look(&pass.status, pass.now).or((!is_read).then_some(SignedDuration::ZERO)) {
+        return pass.look_again(left);
+    }
     let deadline = pass.status.hold.as_ref().and_then(|hold| hold.resume_deadline.as_ref()).map_or(until.0, |at| at.0);
     let (late, over) = (pass.now >= deadline, pass.now >= until.0);
     let resumed = comeback::look(&mut pass, request, late, over);
@@ -68,6 +73,16 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     };
     let left = expires.map_or(soon, |at| until_expiry(at, pass.now));
     pass.look_again(soon.min(left))
+}
+
+/// How long it is until the first look at consumers that were just restored, if that is not now: until then they cannot be back.
+/// Where none are expected to come back, the first look is due at once.
+#[must_use]
+pub fn first_look(status: &OffsetResetStatus, now: Timestamp) -> Option<SignedDuration> {
+    let end = status.hold.as_ref().filter(|_| needs_a_look(status))?.end_time.as_ref()?.0;
+    let starts = status.is_condition(ConditionType::ConsumersResumed, Reason::WaitingForConsumers);
+    let left = later(end, OFTEN).duration_since(now);
+    (starts && left.is_positive()).then_some(left)
 }
 
 /// Waits until the object expires, or for a change when it is to be kept.

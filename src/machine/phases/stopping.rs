@@ -1,11 +1,11 @@
 //! Stopping: the original replicas are recorded first (status and Lease) and the ScaledObjects
 //! paused, then every target is scaled to zero, and then the reset waits for the last container.
 
-use crate::api::{ActionKind, ConditionType, Phase, Reason};
+use crate::api::{ActionKind, ConditionType, OffsetResetStatus, Phase, Reason};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::{Decision, Effect},
-    facts::{Claim, Hold, Pod, Rollout, Seen, Workload},
+    facts::{Claim, Hold, Observed, Pod, Rollout, Seen, Workload},
     guards::Guard,
     limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
@@ -287,6 +287,17 @@ pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> De
         .detail(pass.offsets_changed())
         .advice("Remove what refuses the request, and create the reset under a new name");
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
+}
+
+/// The pods of targets that are all stopped, of which a container still runs, by name: until the last of them has terminated, nothing
+/// changes.
+#[must_use]
+pub fn awaited_pods(status: &OffsetResetStatus, seen: &Observed) -> Vec<String> {
+    if status.phase != Some(Phase::Stopping) || !status.targets.iter().all(|target| target.stopped) {
+        return vec![];
+    }
+    let known = seen.targets.iter().filter_map(|seen| if let Seen::Known(workload) = seen { Some(workload) } else { None });
+    known.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).map(|pod| pod.name.clone()).collect()
 }
 
 /// The API server has stored zero replicas: any other count found from here on was set afterwards.

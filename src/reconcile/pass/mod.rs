@@ -34,12 +34,12 @@ use super::{
     error::Error,
     object::{expiry, has_finalizer, is_done, is_only_watched, key_of, may_hold, phase_of},
     requests,
-    scheduler::{Lock, Need, Rank, Slot},
+    scheduler::{Left, Lock, Need, Rank, Slot},
 };
 use crate::{
     api::{FINALIZER, OffsetReset, OffsetResetStatus, Phase},
     kubernetes::{WriteOutcome, may_be_claimed_by},
-    machine::{self, Answer, Decision, Effect, Note, facts::Observed, request::Request},
+    machine::{self, Answer, Carried, Decision, Effect, Note, facts::Observed, request::Request},
     observability::traces,
 };
 use std::time::Duration;
@@ -67,6 +67,8 @@ struct Course {
     written: OffsetResetStatus,
     /// The status that the steps have come to, and the report.
     state: StoredState,
+    /// What the last step has read, where this one need not read it again.
+    carried: Option<Carried>,
     /// The Events of the steps that are not recorded.
     notes: Vec<Note>,
     /// The phases that were entered and are not recorded.
@@ -77,8 +79,8 @@ struct Course {
 enum Next {
     /// Another step.
     Step(Box<Course>),
-    /// The end of the pass, when the next one is due, and the versions of the object.
-    End(Option<Duration>, Vec<String>),
+    /// The end of the pass, and what it leaves.
+    End(Left),
     /// The object has changed: the pass ends, and another one reads it.
     Conflict,
 }
@@ -129,14 +131,24 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
         }
     };
     let (state, versions) = (StoredState::of(&reset), reset.resource_version().into_iter().collect());
-    let course = Course { reset, versions, confirmed, written: state.status.clone(), state, notes: vec![], entered: vec![] };
+    let course = Course {
+        reset,
+        versions,
+        confirmed,
+        written: state.status.clone(),
+        state,
+        carried: None,
+        notes: vec![],
+        entered: vec![],
+    };
     let mut next = traced_step(context, &key, &mut slot, lock, course, true).await?;
     let mut steps = 1;
     loop {
         let course = match next {
             Next::Step(course) => course,
-            Next::End(next, versions) => {
-                context.visits.end(&key, versions, next);
+            Next::End(left) => {
+                let next = left.next;
+                context.visits.end(&key, left);
                 pass.completed();
                 return Ok(next.map_or_else(Action::await_change, Action::requeue));
             }
@@ -185,13 +197,14 @@ async fn step(
     let parsed = context.requests.parse(&course.reset, may_hold(&course.reset, phase)).await;
     let (planned, no_file) = requests::with_file(&context.config_maps, &parsed, phase).await;
     let (request, planned) = (parsed.as_ref(), planned.as_ref());
+    let carried = course.carried.take();
     // From before the reads that a commit relies on until it has landed.
     let _commit = (phase == Some(Phase::Resetting)).then(|| {
         let targets = course.state.status.targets.iter();
         context.commits_in_flight.begin(targets.map(|target| target.uid.clone()).collect())
     });
     let (seen, lock_of_seen) =
-        Box::pin(observe::observe(context, &course.reset, &course.state, planned.as_ref(), no_file, slot)).await?;
+        Box::pin(observe::observe(context, &course.reset, &course.state, planned.as_ref(), no_file, carried, slot)).await?;
     let decision = if phase == Some(Phase::Planning) {
         // A plan takes as long as the user's patterns and the broker's answers are large.
         aside(has_finalizer(&course.reset), || machine::decide(planned.as_ref(), &course.state.status, &seen, (context.clock)()))
@@ -206,9 +219,12 @@ async fn step(
         context.slots.remember(key, rank);
         return Ok(Next::Step(Box::new(course.ahead(decision, (context.clock)()))));
     }
-    let Some((course, decision)) = Box::pin(record(context, course, request.as_ref().ok(), decision, &seen)).await? else {
-        return Ok(Next::Conflict);
+    let recorded = if course.confirmed && decision.needs_no_record(&course.written) {
+        Some((course.ahead(decision.clone(), (context.clock)()), decision))
+    } else {
+        Box::pin(record(context, course, request.as_ref().ok(), decision, &seen)).await?
     };
+    let Some((course, decision)) = recorded else { return Ok(Next::Conflict) };
     // Before the locks are released: other passes rely on it, see `observe::may_matter`.
     context.slots.remember(key, rank);
     drop(lock_of_seen);
@@ -220,7 +236,8 @@ async fn step(
         if may_go_on && changed && decision.goes_on(phase) {
             return Ok(Next::Step(Box::new(course)));
         }
-        return Ok(course.end(requeue(&decision, changed)));
+        let awaited = machine::awaited_pods(&course.state.status, &seen);
+        return Ok(course.end(requeue(&decision, changed), awaited));
     };
 
     let mut course = course;
@@ -234,12 +251,13 @@ async fn step(
     // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
     if may_go_on && !reread && after.goes_on_unwritten(course.state.status.phase) {
+        course.carried = Carried::after(effect, &answer, seen);
         return Ok(Next::Step(Box::new(course.ahead(after, (context.clock)()))));
     }
     let recorded = Box::pin(record(context, course, request.as_ref().ok(), after, &seen)).await?;
     drop(lock);
     let Some((course, after)) = recorded else { return Ok(Next::Conflict) };
-    Ok(course.end(requeue(&after, true)))
+    Ok(course.end(requeue(&after, true), vec![]))
 }
 
 /// The rank of a pass before it begins. The cached object may be stale; only the order of passes relies on it.
@@ -275,8 +293,8 @@ impl Course {
     }
 
     /// Ends the pass.
-    fn end(self, next: Option<Duration>) -> Next {
-        Next::End(next, self.versions)
+    fn end(self, next: Option<Duration>, awaited: Vec<String>) -> Next {
+        Next::End(Left { versions: self.versions, next, awaited })
     }
 
     /// Records the version of the object as it is stored now.
@@ -333,7 +351,7 @@ async fn record(
     decision: Decision,
     seen: &Observed,
 ) -> Result<Option<(Course, Decision)>, Error> {
-    let Course { reset, versions, mut confirmed, written: old, state, mut notes, entered: mut phases } = course;
+    let Course { reset, versions, mut confirmed, written: old, state, mut notes, entered: mut phases, carried: _ } = course;
     let read_version = reset.resource_version();
     let nothing_committed = old.commits == 0 && decision.status.outcome.is_none();
     let (outcome, decision) = match Box::pin(persist::persist(context, reset.clone(), request, &old, &state, &decision)).await? {
@@ -367,8 +385,16 @@ async fn record(
         context.announcer.announce(&reset, &stored.status.targets, &notes);
     }
     confirmed |= reset.resource_version() != read_version;
-    let mut course =
-        Course { reset, versions, confirmed, written: stored.status.clone(), state: stored, notes: vec![], entered: vec![] };
+    let mut course = Course {
+        reset,
+        versions,
+        confirmed,
+        written: stored.status.clone(),
+        state: stored,
+        carried: None,
+        notes: vec![],
+        entered: vec![],
+    };
     course.saw_version();
     Ok(Some((course, decision)))
 }

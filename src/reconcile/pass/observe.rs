@@ -24,7 +24,7 @@ use crate::{
     api::{OffsetReset, OffsetResetStatus, Phase},
     kubernetes::{ReportRead, report_name},
     machine::{
-        self,
+        self, Carried,
         coordination::queue,
         facts::{Hold, KafkaError, KafkaErrorKind, KafkaSeen, Observed, PeerReset, Receipt, RunState, Seen, Undone, brokers},
         plan,
@@ -57,6 +57,7 @@ pub(super) async fn observe(
     stored: &StoredState,
     request: Result<&Request, &InvalidSpec>,
     no_file: Option<KafkaError>,
+    carried: Option<Carried>,
     slot: &mut Slot<'_>,
 ) -> Result<(Observed, Option<Lock>), Error> {
     let status = &stored.status;
@@ -94,8 +95,9 @@ pub(super) async fn observe(
         return Ok((seen, None));
     }
     let expired = machine::expiry(status, seen.time_to_live).is_some_and(|at| at <= (context.clock)());
-    // At the end the finalizer goes first.
-    if phase.is_terminal() && (seen.finalizer || seen.deleting || expired || !machine::needs_a_look(status)) {
+    // At the end the finalizer goes first, and right after it there is nothing to see.
+    let looks = machine::needs_a_look(status) && machine::first_look(status, (context.clock)()).is_none();
+    if phase.is_terminal() && (seen.finalizer || seen.deleting || expired || !looks) {
         return Ok((seen, None));
     }
     if phase == Phase::Stopping && !seen.finalizer {
@@ -104,10 +106,16 @@ pub(super) async fn observe(
         return Ok((seen, None));
     }
     if matches!(phase, Phase::Draining | Phase::Resetting | Phase::Restoring) {
-        Box::pin(read_at_zero(context, reset, status, request, slot, &mut seen)).await?;
+        Box::pin(read_at_zero(context, reset, status, request, carried, slot, &mut seen)).await?;
         return Ok((seen, None));
     }
-    seen.targets = read_targets(context, reset, status, request.ok(), phase).await;
+    let carried_holds = if let Some(carried) = carried.filter(|_| phase == Phase::Stopping) {
+        seen.targets = carried.targets;
+        Some(carried.holds)
+    } else {
+        seen.targets = read_targets(context, reset, status, request.ok(), phase).await;
+        None
+    };
     if let (Phase::Planning, Ok(request)) = (phase, &request) {
         let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
         seen.unscalable = checked
@@ -124,10 +132,10 @@ pub(super) async fn observe(
     }
     if matches!(phase, Phase::Planning | Phase::Stopping) {
         let namespace = reset.namespace().unwrap_or_default();
-        seen.holds = if phase == Phase::Stopping {
-            read_holds_to_stop(context, reset, status, &seen.targets).await
-        } else {
-            read_holds(context, &namespace, status, &seen.targets).await
+        seen.holds = match carried_holds {
+            Some(holds) => holds,
+            None if phase == Phase::Stopping => read_holds_to_stop(context, reset, status, &seen.targets).await,
+            None => read_holds(context, &namespace, status, &seen.targets).await,
         };
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {
@@ -184,6 +192,7 @@ async fn read_at_zero(
     reset: &OffsetReset,
     status: &OffsetResetStatus,
     request: Result<&Request, &InvalidSpec>,
+    carried: Option<Carried>,
     slot: &mut Slot<'_>,
     seen: &mut Observed,
 ) -> Result<(), Error> {
@@ -191,11 +200,16 @@ async fn read_at_zero(
     let targets = read_targets(context, reset, status, request.ok(), phase);
     if phase == Phase::Restoring {
         let (references, namespace) = (targets_of(status, request.ok()), reset.namespace().unwrap_or_default());
-        (seen.targets, seen.unscalable, seen.holds, seen.autoscalers) = tokio::join!(
-            targets,
+        let targets_and_holds = async {
+            match carried {
+                Some(carried) => (carried.targets, carried.holds),
+                // The holds of the recorded workloads.
+                None => tokio::join!(targets, read_holds(context, &namespace, status, &[])),
+            }
+        };
+        ((seen.targets, seen.holds), seen.unscalable, seen.autoscalers) = tokio::join!(
+            targets_and_holds,
             join_all(references.iter().map(|target| context.targets.unscalable(target))),
-            // The holds of the recorded workloads.
-            read_holds(context, &namespace, status, &[]),
             read_scaled_objects(context, &namespace, status)
         );
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;

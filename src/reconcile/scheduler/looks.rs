@@ -16,6 +16,9 @@ type Object = ObjectRef<OffsetReset>;
 /// An event brings a look forward by so much at most: to a third of the planned wait.
 const FORWARD: u32 = 3;
 
+/// And it brings no look forward to less than this after the one before: consumers that start have many events.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// When each finished reset may be looked at again.
 #[derive(Default)]
 pub struct Looks {
@@ -39,7 +42,7 @@ impl Looks {
     }
 
     fn looked_at(&self, object: &Object, next: Duration, now: Instant) {
-        self.not_before.lock().insert(object.clone(), now + next / FORWARD);
+        self.not_before.lock().insert(object.clone(), now + (next / FORWARD).max(next.min(LEAST)));
     }
 
     /// Drops what is kept of a reset that is gone, or not watched any more.
@@ -60,6 +63,10 @@ mod tests {
         looks.looked_at(&object, 30 * second, now);
         assert_eq!(looks.wait_at(&object, now + second), Some(9 * second));
         assert_eq!(looks.wait_at(&object, now + 10 * second), None);
+        looks.looked_at(&object, second, now);
+        assert_eq!(looks.wait_at(&object, now + second / 2), Some(second / 2), "not more than once a second");
+        looks.looked_at(&object, Duration::ZERO, now);
+        assert_eq!(looks.wait_at(&object, now), None, "it is due at once");
         looks.forget(&object);
         assert_eq!(looks.wait_at(&object, now + second), None);
         assert!(looks.not_before.lock().is_empty());

@@ -2,7 +2,7 @@
 //! comes back as an event of the watch.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,19 @@ struct Visit {
     due: Option<Instant>,
     /// Its workloads or their pods have changed since it began.
     touched: bool,
+    /// The pods that the reset waits for, by name: as long as one of them runs, the end of another one changes nothing.
+    awaited: HashSet<String>,
+}
+
+/// What a pass that has ended leaves.
+#[derive(Default)]
+pub(in crate::reconcile) struct Left {
+    /// The versions of the object that it has read or written, the latest last.
+    pub versions: Vec<String>,
+    /// When the next pass is due without an event; `None` when none is.
+    pub next: Option<Duration>,
+    /// The pods without whose end the next pass would find what this one has found, by name; none when any event may matter.
+    pub awaited: Vec<String>,
 }
 
 /// Whether a pass is needed.
@@ -42,10 +55,11 @@ pub(in crate::reconcile) enum Need {
 }
 
 impl Visits {
-    /// Records a change of a workload of this reset, or of its pods.
-    pub fn touch(&self, object: &Object) {
+    /// Records a change of a workload of this reset, or of its pods: of this one, when it has terminated or is gone.
+    pub fn touch(&self, object: &Object, pod_over: Option<&str>) {
         if let Some(visit) = self.last.lock().get_mut(object) {
-            visit.touched = true;
+            let was_awaited = pod_over.is_some_and(|pod| visit.awaited.remove(pod));
+            visit.touched |= !was_awaited || visit.awaited.is_empty();
         }
     }
 
@@ -72,15 +86,16 @@ impl Visits {
         self.last.lock().insert(object.clone(), Visit::default());
     }
 
-    /// A pass has ended, with these versions of the object. One that failed, or met a conflict, is not recorded.
-    pub(in crate::reconcile) fn end(&self, object: &Object, versions: Vec<String>, next: Option<Duration>) {
-        self.end_at(object, versions, next, Instant::now());
+    /// A pass has ended. One that failed, or met a conflict, is not recorded.
+    pub(in crate::reconcile) fn end(&self, object: &Object, left: Left) {
+        self.end_at(object, left, Instant::now());
     }
 
-    fn end_at(&self, object: &Object, versions: Vec<String>, next: Option<Duration>, now: Instant) {
+    fn end_at(&self, object: &Object, left: Left, now: Instant) {
         if let Some(visit) = self.last.lock().get_mut(object) {
-            visit.versions = versions;
-            visit.due = next.map(|next| now + next);
+            visit.versions = left.versions;
+            visit.due = left.next.map(|next| now + next);
+            visit.awaited = left.awaited.into_iter().collect();
         }
     }
 
@@ -94,6 +109,10 @@ impl Visits {
 mod tests {
     use super::*;
 
+    fn left(versions: &[&str], next: Option<Duration>) -> Left {
+        Left { versions: versions.iter().map(|version| (*version).to_owned()).collect(), next, awaited: vec![] }
+    }
+
     #[test]
     fn an_event_that_tells_nothing_new_needs_no_pass() {
         let (visits, now, second) = (Visits::default(), Instant::now(), Duration::from_secs(1));
@@ -102,14 +121,14 @@ mod tests {
         assert_eq!(need("1", now), Need::Object, "there was no pass");
         visits.begin(&object);
         assert_eq!(need("1", now), Need::Object, "it has not ended");
-        visits.end_at(&object, vec!["1".into(), "2".into()], Some(2 * second), now);
+        visits.end_at(&object, left(&["1", "2"], Some(2 * second)), now);
         assert_eq!(need("2", now + second), Need::Nothing(Some(second)));
         assert_eq!(need("1", now + second), Need::Nothing(Some(second)), "the watch is behind");
         assert_eq!(need("3", now + second), Need::Object, "another client has changed it");
         assert_eq!(need("2", now + 2 * second), Need::SameObject, "it is due");
         assert_eq!(need("1", now + 2 * second), Need::Object, "it is due, and the watch is behind");
         visits.begin(&object);
-        visits.end_at(&object, vec!["2".into()], None, now);
+        visits.end_at(&object, left(&["2"], None), now);
         assert_eq!(need("2", now + 9 * second), Need::Nothing(None));
         visits.forget(&object);
         assert_eq!(need("2", now), Need::Object);
@@ -120,16 +139,43 @@ mod tests {
     fn a_change_of_a_workload_needs_a_pass_even_when_it_came_during_the_last_one() {
         let (visits, now) = (Visits::default(), Instant::now());
         let object = ObjectRef::new("a").within("b");
-        visits.touch(&object);
+        visits.touch(&object, None);
         assert!(visits.last.lock().is_empty(), "the first pass looks at everything");
         visits.begin(&object);
-        visits.touch(&object);
-        visits.end_at(&object, vec!["1".into()], Some(Duration::from_secs(9)), now);
+        visits.touch(&object, None);
+        visits.end_at(&object, left(&["1"], Some(Duration::from_secs(9))), now);
         assert_eq!(visits.need_at(&object, Some("1"), now), Need::SameObject);
         visits.begin(&object);
-        visits.end_at(&object, vec!["1".into()], Some(Duration::from_secs(9)), now);
+        visits.end_at(&object, left(&["1"], Some(Duration::from_secs(9))), now);
         assert_eq!(visits.need_at(&object, Some("1"), now), Need::Nothing(Some(Duration::from_secs(9))));
-        visits.touch(&object);
+        visits.touch(&object, None);
         assert_eq!(visits.need_at(&object, Some("1"), now), Need::SameObject);
+    }
+
+    #[test]
+    fn of_the_pods_that_are_awaited_only_the_last_one_needs_a_pass() {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        let awaits = |pods: &[&str]| {
+            visits.begin(&object);
+            let awaited = pods.iter().map(|pod| (*pod).to_owned()).collect();
+            visits.end_at(&object, Left { awaited, ..left(&["1"], None) }, now);
+        };
+        let need = || visits.need_at(&object, Some("1"), now);
+        awaits(&["one", "two"]);
+        visits.touch(&object, Some("one"));
+        visits.touch(&object, Some("one"));
+        assert_eq!(need(), Need::SameObject, "an event that was not awaited");
+        awaits(&["one", "two"]);
+        visits.touch(&object, Some("one"));
+        assert_eq!(need(), Need::Nothing(None), "the other one runs");
+        visits.touch(&object, Some("two"));
+        assert_eq!(need(), Need::SameObject, "all are over");
+        awaits(&["one", "two"]);
+        visits.touch(&object, None);
+        assert_eq!(need(), Need::SameObject, "the workload has changed");
+        awaits(&["one"]);
+        visits.touch(&object, Some("other"));
+        assert_eq!(need(), Need::SameObject, "a pod that the pass had not seen");
     }
 }

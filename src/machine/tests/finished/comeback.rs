@@ -277,3 +277,18 @@ fn a_change_of_the_spec_after_the_end_is_observed_and_changes_nothing_else(#[cas
     assert_eq!((was.0, is.0, is.1), (Some(1), Some(2), true));
     assert_eq!(was.2, is.2);
 }
+
+/// Consumers cannot be back in the moment in which they are restored.
+#[test]
+fn the_first_look_at_restored_consumers_is_a_second_after_the_restore() {
+    let status = finished();
+    assert_eq!(first_look(&status, at(30)), Some(SignedDuration::from_secs(1)));
+    assert_eq!(first_look(&status, at(31)), None);
+    let early = run(&status, &Observed { targets: vec![], ..look(running(), KafkaSeen::NotAsked) }, 30);
+    assert_eq!((early.status.conditions.clone(), early.requeue), (status.conditions.clone(), Some(SignedDuration::from_secs(1))));
+    // The look was left out, and it is due meanwhile.
+    let late = run(&status, &Observed { targets: vec![], ..look(running(), KafkaSeen::NotAsked) }, 31);
+    assert_eq!((late.status.conditions, late.requeue), (status.conditions.clone(), Some(SignedDuration::ZERO)));
+    let none_come_back = finished_with(&request(), |status| status.targets[0].original_replicas = 0);
+    assert_eq!(first_look(&none_come_back, at(30)), None, "their offsets are looked at, at once");
+}

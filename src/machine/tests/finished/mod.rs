@@ -11,7 +11,7 @@ use crate::{
         decide,
         decision::{Decision, Effect},
         facts::{FieldOwner, Hpa, UndoSeen},
-        needs_a_look, needs_offsets,
+        first_look, needs_a_look, needs_offsets,
     },
 };
 

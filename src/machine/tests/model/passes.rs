@@ -8,7 +8,7 @@ use super::{
     scenarios::Fence,
     world::{
         Care, Deed, FRESH, Fresh, IDLE, Kafka, Lease, Look, NO_OFFSET, Object, Pass, Receipt, Reply, Running, State, Turn, View,
-        code,
+        Workload, code,
     },
 };
 use crate::{
@@ -27,7 +27,7 @@ pub fn begins(machine: &Machine, state: &mut State, reset: usize, blind: bool) -
     if !state.is_free(turn) && machine.scenario.has(Fence::Turns) {
         return None;
     }
-    let running = Running { object: Some(object), written: object.status, pass: Pass::Idle, turn, fresh: FRESH };
+    let running = Running { object: Some(object), written: object.status, pass: Pass::Idle, turn, fresh: FRESH, carried: None };
     looks(machine, state, reset, running, blind)
 }
 
@@ -39,7 +39,10 @@ pub fn goes_on(machine: &Machine, state: &mut State, reset: usize, blind: bool) 
     if !state.is_free(turn) && machine.scenario.has(Fence::Turns) {
         return None;
     }
-    let fresh = Fresh { object: running.fresh.object, ..FRESH };
+    let fresh = match running.carried {
+        Some(_) => running.fresh,
+        None => Fresh { object: running.fresh.object, ..FRESH },
+    };
     if looks(machine, state, reset, Running { turn, fresh, ..running }, blind).is_none() {
         state.running[reset] = IDLE;
     }
@@ -49,7 +52,11 @@ pub fn goes_on(machine: &Machine, state: &mut State, reset: usize, blind: bool) 
 fn looks(machine: &Machine, state: &mut State, reset: usize, running: Running, blind: bool) -> Option<()> {
     let object = running.object?;
     let facts = *machine.memory().facts(object.status);
-    let view = look(machine, state, object, &facts, reset, blind);
+    let mut view = look(machine, state, object, &facts, reset, blind);
+    if let Some((workload, lease)) = running.carried.filter(|_| view.workload != Look::Not) {
+        (view.workload, view.lease) = (workload, lease);
+    }
+    let running = Running { carried: None, ..running };
     let asks = matches!(view.kafka, Kafka::Seen { .. });
     state.running[reset] = Running { pass: Pass::Looked(View { kafka: Kafka::NotAsked, ..view }), ..running };
     if !asks {
@@ -144,6 +151,9 @@ fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Op
     if !outcome.writes && outcome.deed.is_none() && state.witness.broken.is_none() {
         return None;
     }
+    let is_carried =
+        matches!(outcome.deed, Some(Deed::Claim { .. } | Deed::Release { .. } | Deed::Settle { .. } | Deed::Scale { .. }));
+    state.running[reset].carried = is_carried.then_some((view.workload, view.lease));
     state.running[reset].pass = match outcome.deed {
         // Nothing to write before that.
         Some(deed) if !outcome.writes && !outcome.opens => Pass::Recorded { deed },
@@ -239,6 +249,7 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, hearing: Hearing
         Deed::Settle { keep } => settle(machine, state, reset, own, keep),
     };
     let reply = if hearing == Hearing::Nothing { Reply::Timeout } else { reply };
+    state.running[reset].carried = carried(state.running[reset].carried, deed, reply);
     let (next, goes_on) = machine.memory().after(&machine.scenario, reset, own.status, deed, reply, state.now);
     if goes_on && reply != Reply::Stale && deed != Deed::RemoveFinalizer {
         let running = &mut state.running[reset];
@@ -251,6 +262,24 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, hearing: Hearing
         state.running[reset].pass = Pass::Answered { deed, reply };
     } else {
         state.running[reset] = IDLE;
+    }
+}
+
+/// As `reconcile::Carried` does it.
+fn carried(looked: Option<(Look<Workload>, Look<Lease>)>, deed: Deed, reply: Reply) -> Option<(Look<Workload>, Look<Lease>)> {
+    let (workload, lease) = looked?;
+    match (deed, reply, workload) {
+        (Deed::Claim { lease, .. }, Reply::Done, Look::Known(Workload { replicas: 1.., .. })) => {
+            Some((workload, Look::Known(lease)))
+        }
+        (Deed::Release { lease }, Reply::Done, _) => {
+            Some((workload, if lease.claims == 0 { Look::Missing } else { Look::Known(lease) }))
+        }
+        (Deed::Scale { replicas, restore }, Reply::Done, Look::Known(found)) if restore || found.pods > 0 => {
+            Some((Look::Known(Workload { replicas, ..found }), lease))
+        }
+        (Deed::Settle { .. }, Reply::Done | Reply::Refused, _) => Some((workload, lease)),
+        _ => None,
     }
 }
 

@@ -267,6 +267,8 @@ pub struct Running {
     pub pass: Pass,
     pub turn: Turn,
     pub fresh: Fresh,
+    /// The workload and the Lease as the pass has looked at them, where its next step does not look again.
+    pub carried: Option<(Look<Workload>, Look<Lease>)>,
 }
 
 /// What the model remembers in order to judge; the machine does not see it.
@@ -320,7 +322,8 @@ pub struct State {
     pub witness: Witness,
 }
 
-pub const IDLE: Running = Running { object: None, written: Id::NONE, pass: Pass::Idle, turn: Turn::None, fresh: FRESH };
+pub const IDLE: Running =
+    Running { object: None, written: Id::NONE, pass: Pass::Idle, turn: Turn::None, fresh: FRESH, carried: None };
 
 impl State {
     pub fn first(scenario: &Scenario) -> Self {

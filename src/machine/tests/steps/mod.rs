@@ -1,5 +1,6 @@
 //! The steps of a reset, each by itself: what it does, what it waits for, and what it says.
 
+mod carried;
 mod commits;
 mod denied;
 mod draining;

@@ -1,0 +1,48 @@
+//! What a step knows without reading it again: what the step before has read, and what its own write was answered.
+
+use super::{
+    decision::{Answer, Effect},
+    facts::{Hold, Observed, Seen, Workload},
+};
+use crate::api::ActionKind;
+
+/// What a step has read, with the answer to its effect, for the next step of the same phase, which reads nothing again. Whatever
+/// that step writes is bound to the versions that were read, so it fails when another client has changed them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    /// The workload of each target.
+    pub targets: Vec<Seen<Workload>>,
+    /// The Lease of each target.
+    pub holds: Vec<Seen<Hold>>,
+}
+
+impl Carried {
+    /// What an effect of the phases Stopping and Restoring leaves; `None` when the next step has to read. It has to before the
+    /// consumers count as stopped: only a look after the stop proves that.
+    #[must_use]
+    pub fn after(effect: &Effect, answer: &Answer, seen: Observed) -> Option<Self> {
+        let Observed { mut targets, mut holds, .. } = seen;
+        match (effect, answer) {
+            (Effect::Claim { target, hold }, Answer::Done) => {
+                let Seen::Known(workload) = targets.get(*target)? else { return None };
+                if workload.replicas == 0 {
+                    return None;
+                }
+                *holds.get_mut(*target)? = Seen::Known(hold.clone());
+            }
+            (Effect::Release { target, hold }, Answer::Done) => {
+                *holds.get_mut(*target)? = if hold.claims.is_empty() { Seen::Missing } else { Seen::Known(hold.clone()) };
+            }
+            (Effect::Scale { target, replicas, kind, .. }, Answer::Done) => {
+                let Seen::Known(workload) = targets.get_mut(*target)? else { return None };
+                if *kind == ActionKind::Stop && workload.pods.iter().all(|pod| pod.terminated) {
+                    return None;
+                }
+                workload.replicas = *replicas;
+            }
+            (Effect::SettleReceipt { .. }, Answer::Done | Answer::Refused(_)) => {}
+            _ => return None,
+        }
+        Some(Self { targets, holds })
+    }
+}
