@@ -33,6 +33,12 @@ use crate::{
 /// How long the API server may take to answer before a line says that it has not.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The label of the OffsetResets of a batch: its name.
+pub const BATCH: &str = "offsetreset.dev/batch";
+
+/// The annotation of a workload, or of its pods' template, that names its consumer group.
+pub const GROUP: &str = "offsetreset.dev/group";
+
 /// The cluster that the commands speak to.
 #[derive(Clone)]
 pub struct Cluster {

@@ -38,6 +38,12 @@ pub enum Left {
     Waits(String, String),
     /// A reset that is being cancelled.
     Cancelled(String),
+    /// The plans of a batch, some of which may not be created yet.
+    BatchPlans(String),
+    /// A batch that runs: its name, the resets that run, and the plans that were not started.
+    Batch(String, Vec<String>, Vec<String>),
+    /// A batch that is being cancelled.
+    BatchCancelled(String),
     /// Some of several changes; the completed ones were printed.
     Printed,
 }
@@ -124,8 +130,42 @@ fn said(left: &Left) -> Vec<Line> {
             said
         }
         Left::Cancelled(_) => lines("It is being cancelled without this command, too.".to_owned(), &[("Look:", "holds")], ""),
+        Left::BatchPlans(batch) => lines(
+            format!(
+                "Interrupted. Nothing was stopped, and no offset was changed. Some plans of batch {batch} may have been created; the \
+                 same command again creates the others."
+            ),
+            &[("Look:", "list --batch"), ("Delete:", "cancel --batch")],
+            batch,
+        ),
+        Left::Batch(batch, runs, waits) => of_batch(batch, runs, waits),
+        Left::BatchCancelled(batch) => lines(
+            format!(
+                "Interrupted. Some OffsetResets of batch {batch} are being cancelled without this command, and others may not be."
+            ),
+            &[("Look:", "list --batch"), ("Go on:", "cancel --batch")],
+            batch,
+        ),
         Left::Printed => vec![Line::plain("Interrupted. What is printed above was done, and the next step may have been.")],
     }
+}
+
+/// Which resets of a batch go on without the command, and which were not started.
+fn of_batch(batch: &str, runs: &[String], waits: &[String]) -> Vec<Line> {
+    let names = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let mut lines = vec![
+        Line::plain("Interrupted. What runs goes on without this command, which starts nothing more."),
+        Line::plain(format!("Running:      {}", names(runs))),
+        Line::plain(format!("Not started:  {}", names(waits))),
+    ];
+    if !runs.is_empty() {
+        lines.push(hint("Watch:", &format!("watch --batch {batch}")));
+    }
+    if !waits.is_empty() {
+        lines.push(hint("Go on:", &format!("run --batch {batch}")));
+    }
+    lines.push(hint("Cancel:", &format!("cancel --batch {batch}")));
+    lines
 }
 
 #[cfg(test)]
@@ -142,6 +182,13 @@ mod tests {
     #[case::running(Left::Runs("r".into()), &["goes on without this command", "watch r", "cancel r"])]
     #[case::no_operator(Left::Waits("r".into(), "It has 0 replicas.".into()), &["once the operator runs", "It has 0 replicas.", "check"])]
     #[case::cancelled(Left::Cancelled("r".into()), &["being cancelled", "kubectl offset-reset holds"])]
+    #[case::plans_of_a_batch(Left::BatchPlans("b".into()), &["Nothing was stopped", "may have been created", "list --batch b", "cancel --batch b"])]
+    #[case::a_batch(
+        Left::Batch("b".into(), vec!["r".into()], vec!["s".into(), "t".into()]),
+        &["Running:      r\n", "Not started:  s, t\n", "watch --batch b", "run --batch b", "cancel --batch b"]
+    )]
+    #[case::a_batch_that_has_not_begun(Left::Batch("b".into(), vec![], vec!["s".into()]), &["Running:      none\n", "run --batch b"])]
+    #[case::a_batch_cancelled(Left::BatchCancelled("b".into()), &["being cancelled", "cancel --batch b"])]
     #[case::some(Left::Printed, &["What is printed above was done"])]
     fn ctrl_c_says_what_goes_on_and_what_to_do(#[case] left: Left, #[case] expected: &[&str]) {
         let text: String = said(&left).iter().map(|line| line.text() + "\n").collect();

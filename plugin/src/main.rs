@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Named};
 use cluster::Cluster;
-use command::{act, check, complete, look, report, watch};
+use command::{act, batch, check, complete, look, report, watch};
 use exit::{Exit, Outcome};
 use view::{BAD, Line};
 
@@ -77,16 +77,31 @@ async fn run(cli: &Cli) -> Outcome {
     }
     let cluster = Cluster::connect(connection).await?;
     match &cli.command {
-        Command::Watch(args) => watch::run(&cluster, args).await,
+        Command::Watch(args) => match args.of.named() {
+            Named::One(name) => watch::run(&cluster, name, args).await,
+            Named::Batch(name) => Box::pin(batch::watch(&cluster, name, args)).await,
+        },
         Command::Status(args) => look::status(&cluster, args).await,
         Command::List(args) => look::list(&cluster, args).await,
         Command::Holds(args) => look::holds(&cluster, args).await,
         Command::Export(args) => look::export(&cluster, args).await,
-        Command::Plan(args) => Box::pin(act::plan(&cluster, args)).await,
+        Command::Plan(args) => match &args.many.batch {
+            None => Box::pin(act::plan(&cluster, args)).await,
+            Some(name) => Box::pin(batch::plan(&cluster, name, args)).await,
+        },
         Command::Create(args) => Box::pin(act::create(&cluster, args)).await,
-        Command::Run(args) => Box::pin(act::run(&cluster, args)).await,
-        Command::Undo(args) => Box::pin(act::undo(&cluster, args)).await,
-        Command::Cancel(args) => Box::pin(act::cancel(&cluster, args)).await,
+        Command::Run(args) => match args.of.named() {
+            Named::One(name) => Box::pin(act::run(&cluster, name, args)).await,
+            Named::Batch(name) => Box::pin(batch::run(&cluster, name, args)).await,
+        },
+        Command::Undo(args) => match args.of.named() {
+            Named::One(name) => Box::pin(act::undo(&cluster, name, args)).await,
+            Named::Batch(name) => Box::pin(batch::undo(&cluster, name, args)).await,
+        },
+        Command::Cancel(args) => match args.of.named() {
+            Named::One(name) => Box::pin(act::cancel(&cluster, name, args)).await,
+            Named::Batch(name) => Box::pin(batch::cancel(&cluster, name, args)).await,
+        },
         Command::Suspend(args) => act::suspend(&cluster, args, true).await,
         Command::Resume(args) => act::suspend(&cluster, args, false).await,
         Command::Prune(args) => Box::pin(act::prune(&cluster, args)).await,

@@ -5,7 +5,9 @@ pub(super) const PLAN: &str = "Examples:
     kubectl offset-reset plan --group orders --topic orders --to-datetime 2026-11-24T18:00:00Z \\
       --target orders --bootstrap-server kafka:9092
     kubectl offset-reset plan --like orders-x7c2m --topic orders:0,3-5 --shift-by -100
-    kubectl offset-reset plan --group orders --from-file offsets.csv --target orders --strimzi-user orders\n";
+    kubectl offset-reset plan --group orders --from-file offsets.csv --target orders --strimzi-user orders
+    kubectl offset-reset plan -l part-of=shop --batch failover-1 --all-topics --to-datetime 2026-11-24T18:00:00Z \\
+      --strimzi-user resets\n";
 
 pub(super) const CREATE: &str = "Examples:
 
@@ -17,12 +19,14 @@ pub(super) const CREATE: &str = "Examples:
 pub(super) const RUN: &str = "Examples:
 
     kubectl offset-reset run orders-x7c2m
-    kubectl offset-reset run orders-x7c2m --yes --confirm-context staging --timeout 15m\n";
+    kubectl offset-reset run orders-x7c2m --yes --confirm-context staging --timeout 15m
+    kubectl offset-reset run --batch failover-1 --max-at-zero 5\n";
 
 pub(super) const WATCH: &str = "Examples:
 
     kubectl offset-reset watch orders-x7c2m
-    kubectl offset-reset watch orders-x7c2m -o json --timeout 15m\n";
+    kubectl offset-reset watch orders-x7c2m -o json --timeout 15m
+    kubectl offset-reset watch --batch failover-1\n";
 
 pub(super) const STATUS: &str = "Examples:
 
@@ -37,12 +41,14 @@ pub(super) const EXPLAIN: &str = "Examples:
 pub(super) const UNDO: &str = "Examples:
 
     kubectl offset-reset undo orders-x7c2m
-    kubectl offset-reset undo orders-x7c2m --name back --yes\n";
+    kubectl offset-reset undo orders-x7c2m --name back --yes
+    kubectl offset-reset undo --batch failover-1\n";
 
 pub(super) const CANCEL: &str = "Examples:
 
     kubectl offset-reset export orders-x7c2m --before > orders.csv
-    kubectl offset-reset cancel orders-x7c2m\n";
+    kubectl offset-reset cancel orders-x7c2m
+    kubectl offset-reset cancel --batch failover-1\n";
 
 pub(super) const SUSPEND: &str = "Examples:
 
@@ -55,7 +61,8 @@ pub(super) const RESUME: &str = "Examples:
 pub(super) const LIST: &str = "Examples:
 
     kubectl offset-reset list
-    kubectl offset-reset list -A --active\n";
+    kubectl offset-reset list -A --active
+    kubectl offset-reset list --batch failover-1\n";
 
 pub(super) const HOLDS: &str = "Examples:
 

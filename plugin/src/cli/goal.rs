@@ -35,9 +35,10 @@ pub struct MakeArgs {
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(next_help_heading = "What to reset")]
 #[command(group = ArgGroup::new("goal").required(true))]
+#[command(group = ArgGroup::new("whose").required(true).multiple(true))]
 pub struct GoalArgs {
     /// The consumer group. Required unless --like has one.
-    #[arg(long, value_name = "GROUP", required_unless_present = "like", add = groups())]
+    #[arg(long, value_name = "GROUP", group = "whose", add = groups())]
     pub group: Option<String>,
     /// A topic, or some of its partitions, such as orders:0,3-5; repeat it for several topics.
     #[arg(long = "topic", value_name = "TOPIC[:PARTITIONS]", value_parser = topic, add = topics(), required_unless_present_any = ["all_topics", "from_file"], conflicts_with_all = ["all_topics", "from_file"])]
@@ -122,7 +123,7 @@ pub struct KafkaArgs {
     #[arg(long, group = "connection", value_name = "SECRET")]
     pub binding: Option<String>,
     /// As another OffsetReset: its connection, and unless they are given its group, targets and timeouts.
-    #[arg(long, group = "connection", value_name = "OFFSETRESET", add = resets())]
+    #[arg(long, groups = ["connection", "whose"], value_name = "OFFSETRESET", add = resets())]
     pub like: Option<String>,
 }
 

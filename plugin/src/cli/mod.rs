@@ -1,5 +1,6 @@
 //! The words of the command line. Its help is the page docs/cli.md.
 
+mod batch;
 mod connection;
 mod examples;
 mod format;
@@ -9,13 +10,14 @@ mod words;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+pub use batch::{ManyArgs, Named, Of, PaceArgs};
 pub use connection::Connection;
 pub use format::{Format, Lines};
 pub use goal::{GoalArgs, KafkaArgs, MakeArgs, RunArgs, Where, Which};
 pub use names::option as workload;
 use names::{explainable, resets};
 use words::reset_name;
-pub use words::{Target, go_duration};
+pub use words::{MAX_BATCH, Target, go_duration};
 
 /// Plans, runs, watches and undoes resets of Kafka consumer groups.
 ///
@@ -46,14 +48,18 @@ const MAKE: &str = "kubectl offset-reset NAME --group GROUP {--topic T[:0,1]|--a
 pub enum Command {
     /// Makes a plan and shows it; nothing is stopped and no offset is changed.
     ///
-    /// It creates an OffsetReset with dryRun: true, which `run` carries out later.
+    /// It creates an OffsetReset with dryRun: true, which `run` carries out later; with --selector and --batch one for each group
+    /// whose workloads have these labels.
     /// Exit codes: 0 the plan stands, 2 the plan was refused, 4 timeout.
-    #[command(override_usage = MAKE.replace("NAME --group", "plan --group"), after_help = examples::PLAN)]
+    #[command(override_usage = MAKE.replace("NAME --group GROUP", "plan {--group GROUP|-l LABELS --batch B}"), after_help = examples::PLAN)]
     Plan(PlanArgs),
     /// Makes a plan, asks for confirmation, carries it out and watches it.
     #[command(override_usage = MAKE.replace("NAME --group", "create --group"), after_help = examples::CREATE)]
     Create(CreateArgs),
-    /// Carries out a plan, after confirmation.
+    /// Carries out a plan, after confirmation, or all plans of a batch.
+    ///
+    /// Of a batch one reset runs after another, or --max-at-zero at the same time. After the first failure nothing more is started,
+    /// and what runs goes on to its end.
     #[command(after_help = examples::RUN)]
     Run(RunNameArgs),
     /// Follows a reset until it ends; Ctrl-C leaves it running.
@@ -116,6 +122,9 @@ pub struct PlanArgs {
     /// What to make.
     #[command(flatten)]
     pub make: MakeArgs,
+    /// For which workloads.
+    #[command(flatten)]
+    pub many: ManyArgs,
     /// Whether the planned OffsetReset stays; false deletes it after it was shown.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Object and output")]
     pub keep: bool,
@@ -135,9 +144,12 @@ pub struct CreateArgs {
 /// `run`.
 #[derive(Args, Debug)]
 pub struct RunNameArgs {
-    /// The name of the OffsetReset with the plan.
-    #[arg(add = resets(), value_parser = reset_name)]
-    pub name: String,
+    /// Which.
+    #[command(flatten)]
+    pub of: Of,
+    /// How many at once.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// How to run it.
     #[command(flatten)]
     pub run: RunArgs,
@@ -149,9 +161,9 @@ pub struct RunNameArgs {
 /// `watch`.
 #[derive(Args, Debug)]
 pub struct WatchArgs {
-    /// The name of the OffsetReset.
-    #[arg(add = resets(), value_parser = reset_name)]
-    pub name: String,
+    /// Which.
+    #[command(flatten)]
+    pub of: Of,
     /// How long to watch at most, such as 90s or 15m; then the exit code is 4 and the reset goes on. By default there is no limit.
     #[arg(long, value_name = "DURATION", value_parser = words::duration)]
     pub timeout: Option<std::time::Duration>,
@@ -188,12 +200,15 @@ pub struct ExplainArgs {
 /// `undo`.
 #[derive(Args, Debug)]
 pub struct UndoArgs {
-    /// The name of the OffsetReset to undo.
-    #[arg(add = resets(), value_parser = reset_name)]
-    pub name: String,
+    /// Which.
+    #[command(flatten)]
+    pub of: Of,
     /// The name of the new OffsetReset; by default undo-NAME.
-    #[arg(long = "name", value_name = "NAME", id = "new_name")]
+    #[arg(long = "name", value_name = "NAME", id = "new_name", conflicts_with = "batch")]
     pub new_name: Option<String>,
+    /// How many at once.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// How to run it.
     #[command(flatten)]
     pub run: RunArgs,
@@ -205,9 +220,9 @@ pub struct UndoArgs {
 /// `cancel`.
 #[derive(Args, Debug)]
 pub struct CancelArgs {
-    /// The name of the OffsetReset.
-    #[arg(add = resets(), value_parser = reset_name)]
-    pub name: String,
+    /// Which.
+    #[command(flatten)]
+    pub of: Of,
     /// Does not ask, even when offsets were changed already.
     #[arg(short, long)]
     pub yes: bool,
@@ -233,6 +248,9 @@ pub struct ListArgs {
     /// Only those that have not ended.
     #[arg(long)]
     pub active: bool,
+    /// Only those of this batch.
+    #[arg(long, value_name = "NAME", add = names::batches(), value_parser = words::batch_name)]
+    pub batch: Option<String>,
     /// As JSON or YAML.
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Format>,

@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 use offset_reset_operator::api::{OffsetReset, Reason};
 
 use super::connection::Connection;
-use crate::cluster::Cluster;
+use crate::cluster::{BATCH, Cluster};
 
 /// How long a key press may wait for the cluster.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,7 +22,15 @@ pub(super) fn resets() -> ArgValueCandidates {
     ArgValueCandidates::new(|| listed().iter().map(candidate).collect())
 }
 
-/// The same, and reasons.
+/// The batches of the namespace's OffsetResets.
+pub(super) fn batches() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let found: BTreeSet<String> = listed().iter().filter_map(|reset| reset.labels().get(BATCH).cloned()).collect();
+        found.into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
+/// The names of OffsetResets, and reasons.
 pub(super) fn explainable() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let reasons = Reason::ALL.iter().map(|reason| CompletionCandidate::new(reason.as_str()));

@@ -127,6 +127,21 @@ pub fn reset_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// How long the name of a batch may be, so that it fits a label and the names of its objects.
+pub const MAX_BATCH: usize = 40;
+
+/// The name of a batch: part of names (RFC 1123) and the value of a label.
+pub fn batch_name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let are_allowed = text.chars().all(|letter| is_plain(letter) || letter == '-');
+    if !are_allowed || text.len() > MAX_BATCH || !text.starts_with(is_plain) || !text.ends_with(is_plain) {
+        return Err(format!(
+            "the name of a batch has 1 to {MAX_BATCH} lowercase letters, digits and -, and begins and ends with a letter or digit"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -163,6 +178,20 @@ mod tests {
             (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
             (found, expected) => assert_eq!(found.ok(), expected.ok()),
         }
+    }
+
+    #[rstest]
+    #[case("failover-1", true)]
+    #[case("undo-failover-1", true)]
+    #[case("", false)]
+    #[case("Failover", false)]
+    #[case("a.b", false)]
+    #[case("-a", false)]
+    #[case("a-", false)]
+    #[case("a,b=c", false)]
+    #[case("a23456789-123456789-123456789-123456789-1", false)]
+    fn a_batch_has_a_name_that_a_label_may_have(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(batch_name(text).is_ok(), expected);
     }
 
     #[rstest]

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub mod act;
+pub mod batch;
 pub mod check;
 pub mod complete;
 pub mod look;

@@ -4,13 +4,15 @@ mod connection;
 mod goal;
 mod targets;
 
+pub use targets::{kinds, target_ref};
+
 use kube::ResourceExt;
 use offset_reset_operator::api::{OffsetReset, OffsetResetSpec};
 use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{MakeArgs, go_duration},
-    cluster::Cluster,
+    cluster::{BATCH, Cluster},
     exit::{Failure, Outcome},
 };
 
@@ -37,14 +39,50 @@ impl Manifest {
 
 /// Out of the options; the cluster is asked only for what they refer to.
 pub async fn made(cluster: &Cluster, make: &MakeArgs, dry_run: bool) -> Outcome<Manifest> {
-    let like = match &make.kafka.like {
-        Some(name) => Some(cluster.reset(name).await?),
-        None => None,
-    };
-    let kafka = connection::kafka(cluster, &make.kafka, like.as_ref()).await?;
+    let Common { kafka, like } = Common::read(cluster, make).await?;
     let targets = targets::refs(cluster, &make.consumers.targets).await?;
     let file = make.goal.from_file.as_deref().map(goal::read).transpose()?;
     built(make, &Parts { namespace: &cluster.namespace, kafka, targets, like: like.as_ref(), file: file.as_deref(), dry_run })
+}
+
+/// What the OffsetResets of a batch have in common.
+pub struct Common {
+    kafka: Value,
+    like: Option<OffsetReset>,
+}
+
+impl Common {
+    /// The cluster is asked only for what the options refer to.
+    pub async fn read(cluster: &Cluster, make: &MakeArgs) -> Outcome<Self> {
+        let like = match &make.kafka.like {
+            Some(name) => Some(cluster.reset(name).await?),
+            None => None,
+        };
+        Ok(Self { kafka: connection::kafka(cluster, &make.kafka, like.as_ref()).await?, like })
+    }
+
+    /// The dry run for one group and its workloads.
+    pub fn plan(&self, make: &MakeArgs, namespace: &str, batch: &str, one: &One) -> Outcome<Manifest> {
+        let mut make = make.clone();
+        make.goal.group = Some(one.group.clone());
+        make.output.name = Some(one.name.clone());
+        let (kafka, targets) = (self.kafka.clone(), one.targets.clone());
+        let parts = Parts { namespace, kafka, targets, like: self.like.as_ref(), file: None, dry_run: true };
+        let mut manifest = built(&make, &parts)?;
+        manifest.object["metadata"]["labels"] = json!({BATCH: batch});
+        Ok(manifest)
+    }
+}
+
+/// One OffsetReset of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct One {
+    /// Its name.
+    pub name: String,
+    /// The consumer group.
+    pub group: String,
+    /// The workloads, as the spec has them.
+    pub targets: Vec<Value>,
 }
 
 /// What the cluster and files have said.

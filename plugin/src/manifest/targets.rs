@@ -1,5 +1,6 @@
 //! The workloads to stop: the kind of each, as a person writes it, becomes that of its manifest.
 
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{
     api::ApiResource,
     discovery::{Discovery, verbs},
@@ -28,23 +29,48 @@ pub(super) async fn refs(cluster: &Cluster, targets: &[Target]) -> Outcome<Vec<V
         if kinds.is_none() {
             kinds = Some(served(cluster).await?);
         }
-        let found: Vec<&ApiResource> = kinds.iter().flatten().filter(|resource| is_called(resource, kind)).collect();
-        match found.as_slice() {
-            [one] => refs.push(reference(one, &target.name)),
-            [] => {
-                return Err(Failure::new(format!("the cluster has no kind {kind}.")).advice(
-                    "Write it as kubectl api-resources shows it under NAME or KIND, such as rollouts.argoproj.io/orders.",
-                ));
-            }
-            several => {
-                let names: Vec<String> =
-                    several.iter().map(|resource| format!("{}.{}", resource.plural, resource.group)).collect();
-                return Err(Failure::new(format!("the cluster has several kinds {kind}: {}.", names.join(", ")))
-                    .advice("Write it with its group."));
+        refs.push(reference(called(kinds.as_deref().unwrap_or_default(), kind)?, &target.name));
+    }
+    Ok(refs)
+}
+
+/// Deployments, StatefulSets, and these kinds.
+pub async fn kinds(cluster: &Cluster, others: &[String]) -> Outcome<Vec<ApiResource>> {
+    let mut found = vec![ApiResource::erase::<Deployment>(&()), ApiResource::erase::<StatefulSet>(&())];
+    let others: Vec<&String> = others.iter().filter(|kind| known(kind).is_none()).collect();
+    if !others.is_empty() {
+        let served = served(cluster).await?;
+        for kind in others {
+            let resource = called(&served, kind)?;
+            if !found.contains(resource) {
+                found.push(resource.clone());
             }
         }
     }
-    Ok(refs)
+    Ok(found)
+}
+
+/// The reference of a workload, with no more fields than it needs.
+pub fn target_ref(resource: &ApiResource, name: &str) -> Value {
+    match (resource.group.as_str(), resource.kind.as_str()) {
+        ("apps", "Deployment") => json!({"name": name}),
+        ("apps", kind @ "StatefulSet") => json!({"kind": kind, "name": name}),
+        _ => reference(resource, name),
+    }
+}
+
+fn called<'a>(served: &'a [ApiResource], kind: &str) -> Outcome<&'a ApiResource> {
+    let found: Vec<&ApiResource> = served.iter().filter(|resource| is_called(resource, kind)).collect();
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Failure::new(format!("the cluster has no kind {kind}."))
+            .advice("Write it as kubectl api-resources shows it under NAME or KIND, such as rollouts.argoproj.io/orders.")),
+        several => {
+            let names: Vec<String> = several.iter().map(|resource| format!("{}.{}", resource.plural, resource.group)).collect();
+            Err(Failure::new(format!("the cluster has several kinds {kind}: {}.", names.join(", ")))
+                .advice("Write it with its group."))
+        }
+    }
 }
 
 fn known(kind: &str) -> Option<&'static str> {
@@ -109,7 +135,9 @@ mod tests {
     #[test]
     fn a_plural_that_is_no_s_is_said() {
         let proxies = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("x.io", "v1", "Proxy"), "proxies");
-        assert_eq!(reference(&proxies, "p")["resource"], "proxies");
+        assert_eq!(target_ref(&proxies, "p")["resource"], "proxies");
+        assert_eq!(target_ref(&ApiResource::erase::<Deployment>(&()), "c"), json!({"name": "c"}));
+        assert_eq!(target_ref(&ApiResource::erase::<StatefulSet>(&()), "c"), json!({"kind": "StatefulSet", "name": "c"}));
         assert_eq!((known("sts"), known("deployments.apps"), known("rollout")), (Some("StatefulSet"), Some("Deployment"), None));
     }
 }

@@ -1,5 +1,6 @@
 //! PURE: objects as text, for people. Nothing in here reads a clock, a cluster or a terminal.
 
+mod batch;
 mod end;
 mod explain;
 mod line;
@@ -11,6 +12,7 @@ mod table;
 mod trouble;
 pub mod words;
 
+pub use batch::{batch, sums, workloads};
 pub use end::{ended, hint};
 pub use explain::{explained, reason};
 pub use line::{BAD, BOLD, DIM, GOOD, Line, WARN};

@@ -1,12 +1,14 @@
 //! The options of this plugin for fields of the spec that a message names.
 
 /// A field as messages name it, and the option that sets it.
-const OPTIONS: [(&str, &str); 20] = [
+const OPTIONS: [(&str, &str); 22] = [
     ("targetRefs", "--target"),
     ("bootstrapServers", "--bootstrap-server"),
     ("resets", "--topic"),
     ("topicPattern", "--all-topics"),
     ("partition", "--topic TOPIC:PARTITIONS"),
+    ("partitions", "--topic TOPIC:PARTITIONS"),
+    ("partitionRanges", "--topic TOPIC:PARTITIONS"),
     ("timestamp", "--to-datetime"),
     ("shiftBy", "--shift-by"),
     ("fromGroup", "--from-group"),
@@ -65,7 +67,10 @@ mod tests {
         "set acceptRevisionChange: true on its targetRef",
         Some("As options: acceptRevisionChange only in a manifest (create --dry-run=client -o yaml)")
     )]
+    #[case("write partitionRanges: [{from: 0, to: 3}]", Some("As options: --topic TOPIC:PARTITIONS for partitionRanges"))]
+    #[case("spec.partitions has 3 twice", Some("As options: --topic TOPIC:PARTITIONS for partitions"))]
     #[case("the group resets its partition", None)]
+    #[case("3 partitions have no commit", None)]
     #[case("the broker is unreachable", None)]
     fn fields_are_named_as_options(#[case] text: &str, #[case] expected: Option<&str>) {
         assert_eq!(options(text).as_deref(), expected);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Whether this is the context that was meant.
-pub(super) fn right_context(cluster: &Cluster, run: &RunArgs) -> Outcome<()> {
+pub fn right_context(cluster: &Cluster, run: &RunArgs) -> Outcome<()> {
     match &run.confirm_context {
         Some(meant) if *meant != cluster.context => Err(Failure::new(format!(
             "the context is {}, and --confirm-context says {meant}. Nothing was done.",
@@ -30,20 +30,13 @@ pub(super) fn right_context(cluster: &Cluster, run: &RunArgs) -> Outcome<()> {
 }
 
 /// Asks for the group's name; with `--yes` it only says what happens.
-pub(super) fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, now: Timestamp) -> Outcome<bool> {
+pub fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, now: Timestamp) -> Outcome<bool> {
     right_context(cluster, run)?;
     let name = reset.metadata.name.clone().unwrap_or_default();
     for line in question(&cluster.context, &cluster.namespace, reset, now, &TimeZone::system()) {
         errln(&line);
     }
-    if run.yes {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Failure::new("there is no terminal to ask in, so nothing was stopped.")
-            .advice(format!("To run it without a question: kubectl offset-reset run {name} --yes")));
-    }
-    let is_right = is_typed(&reset.spec.group);
+    let is_right = asked("group", &reset.spec.group, run.yes, &format!("run {name}"))?;
     if !is_right {
         errln(
             &Line::styled(WARN, "Not confirmed")
@@ -55,15 +48,28 @@ pub(super) fn confirmed(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, n
     Ok(is_right)
 }
 
+/// Whether the user has typed this name of a group or a batch; with `yes` nothing is asked. `command` is the one to run later.
+pub fn asked(what: &str, name: &str, yes: bool, command: &str) -> Outcome<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::new("there is no terminal to ask in, so nothing was stopped.")
+            .advice(format!("To run it without a question: kubectl offset-reset {command} --yes")));
+    }
+    Ok(is_typed(what, name))
+}
+
 /// How many attempts the user has to type the group's name.
 const TRIES: usize = 3;
 
-/// Asks for the group's name. The terminal edits the line: in raw mode a pasted line with its line break would count as one answer and
+/// Asks for the name. The terminal edits the line: in raw mode a pasted line with its line break would count as one answer and
 /// then an empty one.
-fn is_typed(group: &str) -> bool {
-    errln(&Line::plain("Type the name of the group to go on; an empty line ends it."));
+fn is_typed(what: &str, name: &str) -> bool {
+    errln(&Line::plain(format!("Type the name of the {what} to go on; an empty line ends it.")));
+    let prompt = if what == "group" { "Group: " } else { "Batch: " };
     for left in (0..TRIES).rev() {
-        match judged(&line("Group: "), group) {
+        match judged(&line(prompt), what, name) {
             Typed::Right => return true,
             Typed::Nothing => return false,
             Typed::Wrong(words) => {
@@ -90,11 +96,11 @@ enum Typed {
     Wrong(String),
 }
 
-fn judged(answer: &str, group: &str) -> Typed {
+fn judged(answer: &str, what: &str, name: &str) -> Typed {
     match answer.trim() {
-        answer if answer == group.trim() => Typed::Right,
+        answer if answer == name.trim() => Typed::Right,
         "" => Typed::Nothing,
-        answer => Typed::Wrong(format!("{answer:?} differs from the group's name, {group:?}")),
+        answer => Typed::Wrong(format!("{answer:?} differs from the {what}'s name, {name:?}")),
     }
 }
 
@@ -148,7 +154,7 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
 }
 
 /// A question with yes and no.
-pub(super) fn agreed(what: &str, yes: bool) -> Outcome<bool> {
+pub fn agreed(what: &str, yes: bool) -> Outcome<bool> {
     if yes {
         return Ok(true);
     }
@@ -161,7 +167,7 @@ pub(super) fn agreed(what: &str, yes: bool) -> Outcome<bool> {
 }
 
 /// What a question that was not answered with yes ends with.
-pub(super) const NOT_CONFIRMED: Exit = Exit::Cancelled;
+pub const NOT_CONFIRMED: Exit = Exit::Cancelled;
 
 #[cfg(test)]
 mod tests {
@@ -178,7 +184,7 @@ mod tests {
     #[case::another("order", "orders", Typed::Wrong(r#""order" differs from the group's name, "orders""#.into()))]
     #[case::in_capitals("Orders", "orders", Typed::Wrong(r#""Orders" differs from the group's name, "orders""#.into()))]
     fn only_the_groups_own_name_confirms(#[case] answer: &str, #[case] group: &str, #[case] expected: Typed) {
-        assert_eq!(judged(answer, group), expected);
+        assert_eq!(judged(answer, "group", group), expected);
     }
 
     #[test]

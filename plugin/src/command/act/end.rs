@@ -28,13 +28,13 @@ use crate::{
 };
 
 /// Only the object that was looked at.
-fn this_one(reset: &OffsetReset) -> DeleteParams {
+pub fn this_one(reset: &OffsetReset) -> DeleteParams {
     DeleteParams::default().preconditions(Preconditions { uid: reset.uid(), resource_version: None })
 }
 
 /// `cancel`: deletes the reset, and waits until its finalizer has restored the workloads.
-pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
-    let (name, api) = (&args.name, cluster.resets());
+pub async fn cancel(cluster: &Cluster, name: &str, args: &CancelArgs) -> Outcome {
+    let api = cluster.resets();
     let reset = cluster.reset(name).await?;
     if has_ended(&reset) && reset.status.as_ref().is_some_and(|status| status.phase != Some(Phase::Planned) && !status.dry_run) {
         let phase = reset.status.as_ref().and_then(|status| status.phase).map_or("ended", Phase::as_str);
@@ -52,7 +52,7 @@ pub async fn cancel(cluster: &Cluster, args: &CancelArgs) -> Outcome {
     // From before the deletion on, so that the last state is seen.
     let changes = kube::runtime::WatchStreamExt::default_backoff(watcher::watch_object(api.clone(), name));
     let mut changes = std::pin::pin!(changes);
-    leaves(Left::Cancelled(name.clone()));
+    leaves(Left::Cancelled(name.to_owned()));
     let deleted = api.delete(name, &this_one(&reset)).await;
     deleted.map_err(|error| Failure::request(&format!("delete OffsetReset {}/{name}", cluster.namespace), &error))?;
     errln(&Line::styled(DIM, format!("► deleting {}/{name}{}", cluster.namespace, waits_for(&reset))));
@@ -105,7 +105,7 @@ fn waits_for(reset: &OffsetReset) -> String {
 }
 
 /// What became of the workloads and of the offsets.
-fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
+pub fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
     let status = last.status.clone().unwrap_or_default();
     let mut lines = vec![];
     for target in &status.targets {

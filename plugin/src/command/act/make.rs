@@ -63,12 +63,11 @@ pub async fn create(cluster: &Cluster, args: &CreateArgs) -> Outcome {
 }
 
 /// `run NAME`.
-pub async fn run(cluster: &Cluster, args: &RunNameArgs) -> Outcome {
+pub async fn run(cluster: &Cluster, name: &str, args: &RunNameArgs) -> Outcome {
     right_context(cluster, &args.run)?;
-    let reset = cluster.reset(&args.name).await?;
+    let reset = cluster.reset(name).await?;
     let status = reset.status.clone().unwrap_or_default();
     if !reset.spec.dry_run {
-        let name = &args.name;
         return Err(if machine::has_ended(&status, false) {
             let phase = status.phase.map_or("ended", offset_reset_operator::api::Phase::as_str);
             Failure::new(format!("OffsetReset {name} has run already: {phase}. A reset runs once."))
@@ -78,7 +77,7 @@ pub async fn run(cluster: &Cluster, args: &RunNameArgs) -> Outcome {
                 .advice(format!("To follow it: kubectl offset-reset watch {name}"))
         });
     }
-    let (reset, exit) = steps::planned(cluster, &args.name, args.timeout).await?;
+    let (reset, exit) = steps::planned(cluster, name, args.timeout).await?;
     steps::show(cluster, &reset, None, None).await?;
     if exit != Exit::Done {
         steps::refused(&reset);

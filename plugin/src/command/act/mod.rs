@@ -1,11 +1,11 @@
 //! Commands that change something.
 
-mod confirm;
-mod end;
+pub(super) mod confirm;
+pub(super) mod end;
 mod make;
-mod others;
+pub(super) mod others;
 mod owners;
-mod steps;
+pub(super) mod steps;
 mod undo;
 
 pub use end::{cancel, prune, suspend};

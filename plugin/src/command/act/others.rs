@@ -2,7 +2,10 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use kube::ResourceExt;
-use offset_reset_operator::api::{OffsetReset, Phase};
+use offset_reset_operator::{
+    api::{OffsetReset, Phase},
+    machine::facts::UndoSeen,
+};
 
 use crate::{
     exit::{has_ended, may_have_changed},
@@ -21,13 +24,9 @@ fn is_under_way(reset: &OffsetReset) -> bool {
     !reset.spec.dry_run && !has_ended(reset)
 }
 
-fn undoes(reset: &OffsetReset, name: &str) -> bool {
-    reset.spec.undo.as_ref().is_some_and(|undo| undo.name == name)
-}
-
 /// An undo of a reset that exists already.
 #[derive(Debug)]
-pub(super) enum Undone<'a> {
+pub enum Undone<'a> {
     /// This OffsetReset undoes it now.
     Now(&'a OffsetReset),
     /// This OffsetReset has undone it, or some of its partitions.
@@ -35,14 +34,23 @@ pub(super) enum Undone<'a> {
 }
 
 /// The latest undo of a reset; none when that undo was itself undone, because the reset's offsets are committed again then.
-pub(super) fn undone<'a>(all: &'a [OffsetReset], name: &str) -> Option<Undone<'a>> {
-    let undos = || all.iter().filter(|reset| undoes(reset, name) && !reset.spec.dry_run);
-    if let Some(now) = undos().find(|reset| is_under_way(reset) && !reset.spec.suspend) {
+pub fn undone<'a>(all: &'a [OffsetReset], of: &OffsetReset) -> Option<Undone<'a>> {
+    let is_now = |reset: &&OffsetReset| undoes(reset, of) && is_under_way(reset) && !reset.spec.suspend;
+    if let Some(now) = all.iter().find(is_now) {
         return Some(Undone::Now(now));
     }
-    let last = undos().filter(|reset| has_changed(reset)).max_by_key(|reset| ended(reset))?;
-    let is_undone = all.iter().any(|reset| undoes(reset, &last.name_any()) && has_changed(reset));
-    (!is_undone).then_some(Undone::Before(last))
+    let last = all.iter().filter(|reset| has_undone(reset, of)).max_by_key(|reset| ended(reset))?;
+    (!all.iter().any(|reset| has_undone(reset, last))).then_some(Undone::Before(last))
+}
+
+fn undoes(reset: &OffsetReset, of: &OffsetReset) -> bool {
+    reset.spec.undo.as_ref().is_some_and(|undo| undo.name == of.name_any())
+}
+
+/// By the operator's rule: an undo from before the reset's end has undone an earlier object of the same name.
+fn has_undone(reset: &OffsetReset, of: &OffsetReset) -> bool {
+    let namespace = of.namespace().unwrap_or_default();
+    has_changed(reset) && UndoSeen::of(reset, &namespace, &of.name_any(), ended(of)).is_some()
 }
 
 fn ended(reset: &OffsetReset) -> Option<Timestamp> {
@@ -50,7 +58,7 @@ fn ended(reset: &OffsetReset) -> Option<Timestamp> {
 }
 
 /// What an earlier undo means for another one.
-pub(super) fn undone_before(name: &str, by: &OffsetReset, now: Timestamp, zone: &TimeZone) -> Vec<Line> {
+pub fn undone_before(name: &str, by: &OffsetReset, now: Timestamp, zone: &TimeZone) -> Vec<Line> {
     let status = by.status.clone().unwrap_or_default();
     let when = ended(by).map(|at| format!(" at {} ({})", full(at, zone), ago(at, now))).unwrap_or_default();
     let totals = status.totals.unwrap_or_default();
@@ -68,7 +76,7 @@ pub(super) fn undone_before(name: &str, by: &OffsetReset, now: Timestamp, zone: 
 }
 
 /// The resets under way that need the same group or one of the same workloads.
-pub(super) fn in_the_way(all: &[OffsetReset], reset: &OffsetReset) -> Vec<Line> {
+pub fn in_the_way(all: &[OffsetReset], reset: &OffsetReset) -> Vec<Line> {
     let target = |reset: &OffsetReset| -> Vec<String> {
         reset.spec.target_refs.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect()
     };
@@ -119,24 +127,38 @@ mod tests {
     #[test]
     fn an_undo_that_was_made_before_is_named_unless_it_was_undone_itself() {
         let of = |name: &str| json!({"undo": {"name": name}});
+        let r = reset("r", &json!({}), &done(3, "2026-11-24T17:00:00Z"));
         let first = reset("undo-r", &of("r"), &done(3, "2026-11-24T18:00:00Z"));
         let failed = reset("failed", &of("r"), &done(0, "2026-11-24T19:00:00Z"));
         let plan = reset("plan", &json!({"undo": {"name": "r"}, "dryRun": true}), &json!({"phase": "Planned", "dryRun": true}));
         let other = reset("other", &of("s"), &done(3, "2026-11-24T20:00:00Z"));
         let mut all = vec![first, failed, plan, other];
-        let Some(Undone::Before(by)) = undone(&all, "r") else { panic!() };
+        let Some(Undone::Before(by)) = undone(&all, &r) else { panic!() };
         let now = "2026-11-24T18:05:00Z".parse().unwrap();
         let text: Vec<String> = undone_before("r", by, now, &TimeZone::UTC).iter().map(Line::text).collect();
         assert_eq!(text[0], "⚠ r was undone already by undo-r at 2026-11-24 18:00:00+00:00 (5m ago).");
         assert!(text[1].contains("consumed again"), "{text:?}");
         all.push(reset("now", &of("r"), &json!({"phase": "Draining"})));
-        assert!(matches!(undone(&all, "r"), Some(Undone::Now(by)) if by.name_any() == "now"));
+        assert!(matches!(undone(&all, &r), Some(Undone::Now(by)) if by.name_any() == "now"));
         all.pop();
         all.push(reset("back", &of("undo-r"), &done(3, "2026-11-24T18:02:00Z")));
-        assert!(undone(&all, "r").is_none());
+        assert!(undone(&all, &r).is_none());
         let partly = [reset("undo-r", &of("r"), &done(2, "2026-11-24T18:00:00Z"))];
-        let Some(Undone::Before(by)) = undone(&partly, "r") else { panic!() };
+        let Some(Undone::Before(by)) = undone(&partly, &r) else { panic!() };
         assert!(undone_before("r", by, now, &TimeZone::UTC)[0].text().ends_with("on 2 of 3 partitions."));
+    }
+
+    /// A name may be taken again, once the first object of that name was deleted.
+    #[test]
+    fn an_undo_of_an_earlier_object_of_the_name_is_none_of_this_one() {
+        let planned = |at: &str| {
+            let mut status = done(3, at);
+            status["planningStartTime"] = json!(at);
+            reset("undo-r", &json!({"undo": {"name": "r"}}), &status)
+        };
+        let again = reset("r", &json!({}), &done(3, "2026-11-24T19:00:00Z"));
+        assert!(undone(&[planned("2026-11-24T18:00:00Z")], &again).is_none());
+        assert!(matches!(undone(&[planned("2026-11-24T20:00:00Z")], &again), Some(Undone::Before(_))));
     }
 
     #[rstest]

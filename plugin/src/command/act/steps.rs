@@ -71,17 +71,22 @@ fn owner(reset: &OffsetReset) -> OwnerReference {
     reset.owner_ref(&()).unwrap_or_default()
 }
 
-/// As it is written: with no more fields than the manifest has.
+/// As [`posted`]; Ctrl-C says that the plan may exist.
 pub(super) async fn post(cluster: &Cluster, manifest: &Value, params: &PostParams) -> Outcome<OffsetReset> {
+    if !params.dry_run {
+        leaves(Left::MaybePlan(name_of(manifest).to_owned()));
+    }
+    posted(cluster, manifest, params).await
+}
+
+/// Creates an object as it is written: with no more fields than the manifest has.
+pub async fn posted(cluster: &Cluster, manifest: &Value, params: &PostParams) -> Outcome<OffsetReset> {
     let name = name_of(manifest);
     let doing = format!("create OffsetReset {}/{name}", cluster.namespace);
     let wrong = |error: serde_json::Error| Failure::new(format!("cannot {doing}: {error}"));
     let resource = kube::api::ApiResource::erase::<OffsetReset>(&());
     let api = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
     let object: DynamicObject = serde_json::from_value(manifest.clone()).map_err(wrong)?;
-    if !params.dry_run {
-        leaves(Left::MaybePlan(name.to_owned()));
-    }
     let created = api.create(params, &object).await.map_err(|error| Failure::request(&doing, &error))?;
     if !is_kept(&manifest["spec"], &created.data["spec"]) {
         if !params.dry_run {
@@ -182,7 +187,7 @@ pub(super) async fn show(cluster: &Cluster, reset: &OffsetReset, which: Option<W
 }
 
 /// The resets of the namespace, as far as this version can read them.
-pub(super) async fn others(cluster: &Cluster) -> Outcome<Vec<OffsetReset>> {
+pub async fn others(cluster: &Cluster) -> Outcome<Vec<OffsetReset>> {
     Ok(listed(cluster, false).await?.into_iter().filter_map(|(_, reset)| reset).collect())
 }
 
@@ -196,15 +201,20 @@ pub(super) fn refused(reset: &OffsetReset) {
     outln(&hint("Delete:", &format!("cancel {name}")));
 }
 
+/// Lets a planned reset run: only the object whose plan was confirmed.
+pub async fn told_to_run(cluster: &Cluster, name: &str, uid: Option<String>) -> Outcome<()> {
+    let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "spec": {"dryRun": false}}));
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = cluster.resets().patch(name, &params, &patch).await;
+    patched.map_err(|error| Failure::request(&format!("let OffsetReset {name} run"), &error))?;
+    Ok(())
+}
+
 /// Lets a planned reset run, and watches it.
 pub(super) async fn let_run(cluster: &Cluster, reset: &OffsetReset, run: &RunArgs, timeout: Option<Duration>) -> Outcome {
     let name = reset.name_any();
-    // Only the object whose plan was confirmed.
-    let patch = Patch::Merge(json!({"metadata": {"uid": reset.uid()}, "spec": {"dryRun": false}}));
     leaves(Left::MaybeRuns(name.clone()));
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let patched = cluster.resets().patch(&name, &params, &patch).await;
-    patched.map_err(|error| Failure::request(&format!("let OffsetReset {name} run"), &error))?;
+    told_to_run(cluster, &name, reset.uid()).await?;
     leaves(Left::Runs(name.clone()));
     if run.no_watch {
         outln(&Line::plain(format!("OffsetReset {name} runs.")));

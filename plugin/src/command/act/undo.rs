@@ -19,41 +19,37 @@ use crate::{
 };
 
 /// Plans the undo, shows it, asks, and runs it.
-pub async fn undo(cluster: &Cluster, args: &UndoArgs) -> Outcome {
+pub async fn undo(cluster: &Cluster, name: &str, args: &UndoArgs) -> Outcome {
     right_context(cluster, &args.run)?;
-    let of = cluster.reset(&args.name).await?;
+    let of = cluster.reset(name).await?;
     let status = of.status.clone().unwrap_or_default();
     if !may_have_changed(&status) {
         let ended = offset_reset_operator::machine::has_ended(&status, of.spec.dry_run);
-        let failure = Failure::new(format!("OffsetReset {} has changed no offset: there is nothing to undo.", args.name));
-        return Err(if ended {
-            failure
-        } else {
-            failure.advice(format!("To end it: kubectl offset-reset cancel {}", args.name))
-        });
+        let failure = Failure::new(format!("OffsetReset {name} has changed no offset: there is nothing to undo."));
+        return Err(if ended { failure } else { failure.advice(format!("To end it: kubectl offset-reset cancel {name}")) });
     }
     let all = steps::others(cluster).await.unwrap_or_default();
-    match others::undone(&all, &args.name) {
+    match others::undone(&all, &of) {
         None => {}
         Some(Undone::Now(by)) => {
             let by = by.name_any();
-            return Err(Failure::new(format!("OffsetReset {} is being undone already, by {by}.", args.name))
+            return Err(Failure::new(format!("OffsetReset {name} is being undone already, by {by}."))
                 .advice(format!("To follow it: kubectl offset-reset watch {by}")));
         }
         Some(Undone::Before(by)) => {
-            others::undone_before(&args.name, by, Timestamp::now(), &TimeZone::system()).iter().for_each(errln);
+            others::undone_before(name, by, Timestamp::now(), &TimeZone::system()).iter().for_each(errln);
             if !agreed("Plan another undo?", args.run.yes)? {
                 return Ok(NOT_CONFIRMED);
             }
         }
     }
-    let name = match &args.new_name {
-        Some(name) => name.clone(),
-        None => free_name(cluster, &args.name).await?,
+    let new = match &args.new_name {
+        Some(new) => new.clone(),
+        None => free_name(cluster, name).await?,
     };
-    errln(&Line::styled(DIM, format!("► creating {}/{name} (dry run)", cluster.namespace)));
-    steps::post(cluster, &manifest::undo(&of, &name), &PostParams::default()).await?;
-    let (reset, exit) = steps::planned(cluster, &name, args.timeout).await?;
+    errln(&Line::styled(DIM, format!("► creating {}/{new} (dry run)", cluster.namespace)));
+    steps::post(cluster, &manifest::undo(&of, &new), &PostParams::default()).await?;
+    let (reset, exit) = steps::planned(cluster, &new, args.timeout).await?;
     steps::show(cluster, &reset, None, None).await?;
     if exit != Exit::Done {
         steps::refused(&reset);

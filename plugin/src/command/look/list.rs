@@ -10,11 +10,11 @@ use offset_reset_operator::api::{OffsetReset, Phase};
 
 use crate::{
     cli::{Format, ListArgs},
-    cluster::Cluster,
+    cluster::{BATCH, Cluster},
     exit::{Exit, Failure, Outcome, has_ended},
     print::{columns, object, outln, raw},
     view::{
-        Line, Table,
+        Line, Table, sums,
         words::{clock, span},
     },
 };
@@ -24,7 +24,8 @@ const PAGE: u32 = 500;
 
 /// Lists resets, also those that another version has written and this one cannot read.
 pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
-    let all = listed(cluster, args.all_namespaces).await?;
+    let labels = args.batch.as_ref().map(|batch| format!("{BATCH}={batch}"));
+    let all = labelled(cluster, args.all_namespaces, labels.as_deref()).await?;
     let kept: Vec<&(DynamicObject, Option<OffsetReset>)> =
         all.iter().filter(|(_, reset)| !args.active || reset.as_ref().is_none_or(|reset| !has_ended(reset))).collect();
     if let Some(format) = args.output {
@@ -37,7 +38,8 @@ pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
         }
         let what = if args.active { "no OffsetReset under way" } else { "no OffsetReset" };
         let place = if args.all_namespaces { "in the cluster".to_owned() } else { format!("in namespace {}", cluster.namespace) };
-        outln(&Line::plain(format!("There is {what} {place}.")));
+        let of = args.batch.as_ref().map(|batch| format!(" of batch {batch}")).unwrap_or_default();
+        outln(&Line::plain(format!("There is {what}{of} {place}.")));
         return Ok(Exit::Done);
     }
     let (now, zone) = (Timestamp::now(), TimeZone::system());
@@ -67,6 +69,10 @@ pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
     }
     let columns = columns();
     table.lines().iter().for_each(|line| outln(&columns.map_or(line.clone(), |columns| line.fit(columns))));
+    if args.batch.is_some() {
+        let resets: Vec<&OffsetReset> = kept.iter().filter_map(|(_, reset)| reset.as_ref()).collect();
+        outln(&sums(&resets));
+    }
     Ok(Exit::Done)
 }
 
@@ -91,6 +97,15 @@ fn print_items(items: &[&DynamicObject], format: Format) -> Outcome {
 
 /// All resets, each as it is and, where it can be, as it is read; the oldest first.
 pub async fn listed(cluster: &Cluster, all_namespaces: bool) -> Outcome<Vec<(DynamicObject, Option<OffsetReset>)>> {
+    labelled(cluster, all_namespaces, None).await
+}
+
+/// The same for those with some labels.
+pub async fn labelled(
+    cluster: &Cluster,
+    all_namespaces: bool,
+    labels: Option<&str>,
+) -> Outcome<Vec<(DynamicObject, Option<OffsetReset>)>> {
     let resource = ApiResource::erase::<OffsetReset>(&());
     let api: Api<DynamicObject> = if all_namespaces {
         Api::all_with(cluster.client.clone(), &resource)
@@ -98,6 +113,7 @@ pub async fn listed(cluster: &Cluster, all_namespaces: bool) -> Outcome<Vec<(Dyn
         Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
     };
     let (mut found, mut params) = (vec![], ListParams::default().limit(PAGE));
+    params.label_selector = labels.map(str::to_owned);
     loop {
         let page = api.list(&params).await.map_err(|error| Failure::request("list OffsetResets", &error))?;
         let next = page.metadata.continue_.clone().filter(|next| !next.is_empty());

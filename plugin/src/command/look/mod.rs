@@ -9,5 +9,5 @@ mod status;
 pub use explain::explain;
 pub use export::export;
 pub use holds::{holds, leases};
-pub use list::{list, listed};
+pub use list::{labelled, list, listed};
 pub use status::status;

@@ -24,7 +24,9 @@ use crate::{
     view::{BAD, Line, WARN, ended, hint},
 };
 use live::Live;
-use transitions::{Obstacles, Transitions};
+pub use operator::Operator;
+use transitions::Obstacles;
+pub use transitions::{Transitions, end as json_end};
 
 /// How to watch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,10 +51,15 @@ pub enum End {
     Timeout(Option<Line>),
 }
 
+/// Starts to look for an operator, beside a watch of many resets.
+pub fn operator(cluster: &Cluster) -> Operator {
+    operator::follow(cluster, None)
+}
+
 /// `watch`.
-pub async fn run(cluster: &Cluster, args: &WatchArgs) -> Outcome {
+pub async fn run(cluster: &Cluster, name: &str, args: &WatchArgs) -> Outcome {
     let options = Options { timeout: args.timeout, lines: args.output, plain: args.plain, quiet: false };
-    follow(cluster, &args.name, options).await
+    follow(cluster, name, options).await
 }
 
 /// Watches to the end, and prints that.
