@@ -139,7 +139,7 @@ fn question(cluster: &Cluster, batch: &str, seen: &Seen, limit: usize) -> Vec<Li
     let mut stop: Vec<String> =
         planned.iter().filter(|reset| !reset.spec.target_refs.is_empty()).map(|reset| workloads(reset)).collect();
     let resets = i64::try_from(planned.len()).unwrap_or(i64::MAX);
-    let others = if left > 0 { format!("; the other {left} of the batch stay as they are") } else { String::new() };
+    let others = if left > 0 { format!("; {left} of the batch will not") } else { String::new() };
     lines.push(Line::plain(format!("{} will run, at most {limit} at the same time{others}.", words::many(resets, "reset"))));
     if stop.is_empty() {
         lines.push(Line::plain("Nothing is stopped: the resets have no targets."));

@@ -32,7 +32,9 @@ impl Told {
                 continue;
             }
             let phase = reset.status.as_ref().and_then(|status| status.phase);
-            if self.phases.insert(name.clone(), phase) != Some(phase) && of_reset(reset).is_none() {
+            // One that was told to run is Planned until the operator has seen that.
+            let is_told = phase != Some(Phase::Planned);
+            if self.phases.insert(name.clone(), phase) != Some(phase) && is_told && of_reset(reset).is_none() {
                 outln(&line(reset, now, &TimeZone::system()));
             }
         }
