@@ -43,7 +43,8 @@ impl Of {
 #[command(next_help_heading = "Many at once")]
 pub struct ManyArgs {
     /// Plan for each workload with these labels, in place of --group and --target. Its group is that of its annotation
-    /// offsetreset.dev/group, or else that of the namespace's earlier OffsetResets for it. Workloads of one group share an OffsetReset.
+    /// offsetreset.dev/group. Without one the namespace's OffsetResets tell it: those for the workload, and plans without targets that
+    /// found members in its pods. Workloads of one group share an OffsetReset.
     #[arg(short = 'l', long, value_name = "LABELS", requires = "batch", group = "whose",
         conflicts_with_all = ["group", "targets", "name", "from_file", "keep"])]
     pub selector: Option<String>,

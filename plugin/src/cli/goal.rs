@@ -37,7 +37,7 @@ pub struct MakeArgs {
 #[command(group = ArgGroup::new("goal").required(true))]
 #[command(group = ArgGroup::new("whose").required(true).multiple(true))]
 pub struct GoalArgs {
-    /// The consumer group. Required unless --like has one.
+    /// The consumer group. Required unless --like has one, or --selector is given.
     #[arg(long, value_name = "GROUP", group = "whose", add = groups())]
     pub group: Option<String>,
     /// A topic, or some of its partitions, such as orders:0,3-5; repeat it for several topics.

@@ -4,7 +4,7 @@ pub(super) mod confirm;
 pub(super) mod end;
 mod make;
 pub(super) mod others;
-mod owners;
+pub(super) mod owners;
 pub(super) mod steps;
 mod undo;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{apps::v1::ReplicaSet, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -17,7 +18,8 @@ pub(super) async fn hint(cluster: &Cluster, reset: &OffsetReset) -> Vec<Line> {
     if !reset.spec.target_refs.is_empty() || members == 0 {
         return vec![];
     }
-    let owners = owners(cluster, reset).await.unwrap_or_default();
+    let pods = pods(cluster).await.unwrap_or_default();
+    let owners = owners(cluster, &pods.iter().collect::<Vec<_>>(), reset).await;
     let warn = |words: String| Line::warning(words);
     if owners.is_empty() {
         let words = "the group has members, and the reset stops nothing: name their workload with --target, or stop it yourself";
@@ -32,13 +34,45 @@ fn option(kind: &str, name: &str) -> String {
     format!("--target {}", crate::cli::workload(kind, name))
 }
 
+/// The groups whose members run in the pods of a workload, by its kind and name: as the plans of resets without targets found them.
 /// Without the right to see pods there are none.
-async fn owners(cluster: &Cluster, reset: &OffsetReset) -> Option<BTreeSet<(String, String)>> {
-    let group = reset.status.as_ref()?.group.as_ref()?;
-    let hosts: BTreeSet<&str> = group.member_details.iter().map(|member| member.host.trim_start_matches('/')).collect();
+pub async fn of_members(cluster: &Cluster, resets: &[OffsetReset]) -> Vec<(String, String, String)> {
+    let has_members = |reset: &&OffsetReset| reset.spec.target_refs.is_empty() && !hosts(reset).is_empty();
+    let resets: Vec<&OffsetReset> = resets.iter().filter(has_members).collect();
+    if resets.is_empty() {
+        return vec![];
+    }
+    let Some(pods) = pods(cluster).await else { return vec![] };
+    let mut found = vec![];
+    for reset in resets {
+        // An address may have belonged to another pod before: only pods that existed when the plan was made.
+        let planned = reset.status.as_ref().and_then(|status| status.plan_time.as_ref()).map(|at| at.0);
+        let then: Vec<&Pod> = pods.iter().filter(|pod| existed(pod, planned)).collect();
+        let owners = owners(cluster, &then, reset).await;
+        found.extend(owners.into_iter().map(|(kind, name)| (kind, name, reset.spec.group.clone())));
+    }
+    found
+}
+
+/// Whether a pod is older than a time.
+fn existed(pod: &Pod, at: Option<Timestamp>) -> bool {
+    pod.metadata.creation_timestamp.as_ref().zip(at).is_some_and(|(created, at)| created.0 <= at)
+}
+
+async fn pods(cluster: &Cluster) -> Option<Vec<Pod>> {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), &cluster.namespace).list(&ListParams::default()).await.ok()?;
+    Some(pods.items)
+}
+
+fn hosts(reset: &OffsetReset) -> BTreeSet<&str> {
+    let group = reset.status.as_ref().and_then(|status| status.group.as_ref());
+    group.iter().flat_map(|group| &group.member_details).map(|member| member.host.trim_start_matches('/')).collect()
+}
+
+async fn owners(cluster: &Cluster, pods: &[&Pod], reset: &OffsetReset) -> BTreeSet<(String, String)> {
+    let hosts = hosts(reset);
     let mut found = BTreeSet::new();
-    for owner in pods.items.iter().filter(|pod| has_address(pod, &hosts)).filter_map(controller) {
+    for owner in pods.iter().filter(|pod| has_address(pod, &hosts)).filter_map(|pod| controller(pod)) {
         if owner.kind != "ReplicaSet" {
             found.insert((owner.kind, owner.name));
             continue;
@@ -49,7 +83,7 @@ async fn owners(cluster: &Cluster, reset: &OffsetReset) -> Option<BTreeSet<(Stri
         let owner = above.unwrap_or(owner);
         found.insert((owner.kind, owner.name));
     }
-    Some(found)
+    found
 }
 
 fn controller(pod: &Pod) -> Option<OwnerReference> {
@@ -69,6 +103,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[rstest]
+    #[case::older("2026-11-24T17:59:59Z", true)]
+    #[case::younger("2026-11-24T18:00:01Z", false)]
+    fn only_a_pod_that_existed_at_the_plan_had_its_address_then(#[case] created: &str, #[case] expected: bool) {
+        let pod = serde_json::from_value(json!({"metadata": {"name": "p", "creationTimestamp": created}})).unwrap();
+        assert_eq!(existed(&pod, Some("2026-11-24T18:00:00Z".parse().unwrap())), expected);
+        assert!(!existed(&pod, None));
+    }
 
     #[rstest]
     #[case::its_address(json!({"containers": []}), "10.1.2.3", true)]

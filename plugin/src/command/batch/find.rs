@@ -40,6 +40,11 @@ impl Workload {
         Self { resource: resource.clone(), name: object.name_any(), annotated }
     }
 
+    /// Whether it has no annotation.
+    pub fn is_unnamed(&self) -> bool {
+        self.annotated.is_none()
+    }
+
     /// As messages name it.
     fn shown(&self) -> String {
         format!("{}/{}", self.resource.kind, self.name)
@@ -113,8 +118,17 @@ async fn of_kind(cluster: &Cluster, kind: &ApiResource, selector: &str) -> kube:
     }
 }
 
+/// What the namespace's OffsetResets tell of groups.
+#[derive(Clone, Copy, Default)]
+pub struct Earlier<'a> {
+    /// All of them.
+    pub resets: &'a [OffsetReset],
+    /// Kinds and names of workloads in whose pods members ran, and their groups.
+    pub members: &'a [(String, String, String)],
+}
+
 /// PURE: an OffsetReset for each group, with all workloads of the group, because it is empty only once all of them are stopped.
-pub fn grouped(batch: &str, workloads: &[Workload], earlier: &[OffsetReset]) -> (Vec<One>, Vec<Skipped>) {
+pub fn grouped(batch: &str, workloads: &[Workload], earlier: Earlier<'_>) -> (Vec<One>, Vec<Skipped>) {
     let mut sorted: Vec<&Workload> = workloads.iter().collect();
     sorted.sort_by_key(|workload| (&workload.resource.kind, &workload.name));
     let (mut ones, mut skipped): (Vec<One>, Vec<Skipped>) = (vec![], vec![]);
@@ -142,19 +156,21 @@ pub fn grouped(batch: &str, workloads: &[Workload], earlier: &[OffsetReset]) -> 
     (ones, skipped)
 }
 
-/// That of the annotation; else the only one that earlier resets have for the workload.
-fn group(workload: &Workload, earlier: &[OffsetReset]) -> Result<String, String> {
+/// That of the annotation; else the only one that earlier resets tell.
+fn group(workload: &Workload, earlier: Earlier<'_>) -> Result<String, String> {
     if let Some(group) = &workload.annotated {
         return Ok(group.trim().to_owned());
     }
-    let groups: BTreeSet<&str> =
-        earlier.iter().filter(|reset| workload.is_target_of(reset)).map(|reset| reset.spec.group.as_str()).collect();
+    let targeted = earlier.resets.iter().filter(|reset| workload.is_target_of(reset)).map(|reset| reset.spec.group.as_str());
+    let is_own = |(kind, name, _): &&(String, String, String)| *kind == workload.resource.kind && *name == workload.name;
+    let joined = earlier.members.iter().filter(is_own).map(|(.., group)| group.as_str());
+    let groups: BTreeSet<&str> = targeted.chain(joined).collect();
     match groups.iter().collect::<Vec<_>>().as_slice() {
         [group] => Ok((**group).to_owned()),
-        [] => Err(format!("it has no annotation {GROUP}, and no earlier OffsetReset for it")),
+        [] => Err(format!("it has no annotation {GROUP}, and no OffsetReset tells its group")),
         several => {
             let names: Vec<&str> = several.iter().map(|group| **group).collect();
-            Err(format!("it has no annotation {GROUP}, and its earlier OffsetResets have several groups: {}", names.join(", ")))
+            Err(format!("it has no annotation {GROUP}, and OffsetResets tell several groups for it: {}", names.join(", ")))
         }
     }
 }
@@ -193,19 +209,27 @@ mod tests {
             workload::<Deployment>("p", &of_pods),
             annotated("a", " Orders.v2 "),
             workload::<Deployment>("e", &json!({})),
+            workload::<Deployment>("m", &json!({})),
         ];
+        let member = |kind: &str, name: &str| (kind.to_owned(), name.to_owned(), "of-members".to_owned());
+        let members = [member("Deployment", "m"), member("Deployment", "s")];
         let earlier = [reset("early", "Deployment", "e"), reset("early", "Deployment", "e"), reset("other", "Deployment", "s")];
-        let (ones, skipped) = grouped("b", &all, &earlier);
+        let (ones, skipped) = grouped("b", &all, Earlier { resets: &earlier, members: &members });
         let found: Vec<(&str, &Value)> = ones.iter().map(|one| (one.group.as_str(), &one.targets[0])).collect();
         assert_eq!(
             found,
-            [("Orders.v2", &json!({"name": "a"})), ("early", &json!({"name": "e"})), ("of-pods", &json!({"name": "p"}))]
+            [
+                ("Orders.v2", &json!({"name": "a"})),
+                ("early", &json!({"name": "e"})),
+                ("of-members", &json!({"name": "m"})),
+                ("of-pods", &json!({"name": "p"})),
+            ]
         );
         let text: Vec<String> = skipped.iter().flat_map(Skipped::lines).map(|line| line.text()).collect();
         assert_eq!(
             text,
             [
-                "⚠ StatefulSet/s is skipped: it has no annotation offsetreset.dev/group, and no earlier OffsetReset for it.",
+                "⚠ StatefulSet/s is skipped: it has no annotation offsetreset.dev/group, and no OffsetReset tells its group.",
                 "  To name its group:  kubectl annotate statefulsets/s offsetreset.dev/group=GROUP",
             ]
         );
@@ -214,13 +238,14 @@ mod tests {
     #[test]
     fn workloads_of_one_group_are_stopped_together_and_several_groups_are_no_group() {
         let set = workload::<StatefulSet>("z", &json!({"metadata": {"name": "z", "annotations": {GROUP: "g"}}}));
-        let (ones, skipped) = grouped("b", &[annotated("y", "g"), set, annotated("x", "g")], &[]);
+        let (ones, skipped) = grouped("b", &[annotated("y", "g"), set, annotated("x", "g")], Earlier::default());
         assert!(skipped.is_empty() && ones.len() == 1, "{ones:?}");
         assert_eq!(ones[0].targets, [json!({"name": "x"}), json!({"name": "y"}), json!({"kind": "StatefulSet", "name": "z"})]);
         assert!(ones[0].name.starts_with("b-x-"), "{ones:?}");
 
         let earlier = [reset("a", "Deployment", "w"), reset("b", "Deployment", "w")];
-        let (ones, skipped) = grouped("b", &[workload::<Deployment>("w", &json!({}))], &earlier);
-        assert!(ones.is_empty() && skipped[0].why.ends_with("have several groups: a, b"), "{skipped:?}");
+        let (ones, skipped) =
+            grouped("b", &[workload::<Deployment>("w", &json!({}))], Earlier { resets: &earlier, members: &[] });
+        assert!(ones.is_empty() && skipped[0].why.ends_with("tell several groups for it: a, b"), "{skipped:?}");
     }
 }

@@ -8,13 +8,13 @@ use offset_reset_operator::api::OffsetReset;
 use serde_json::{Value, json};
 
 use super::{
-    find::{Skipped, grouped, workloads},
+    find::{Earlier, Skipped, Workload, grouped, workloads},
     follow::{Followed, Seen},
 };
 use crate::{
     cli::{Format, PlanArgs, Where},
     cluster::{BATCH, Cluster},
-    command::act::steps,
+    command::act::{owners, steps},
     exit::{Exit, Failure, Outcome, has_ended, of_reset},
     interrupt::{Left, leaves},
     manifest::{Common, Manifest, kinds},
@@ -35,13 +35,14 @@ pub async fn plan(cluster: &Cluster, batch: &str, args: &PlanArgs) -> Outcome {
             .advice(format!("To look: kubectl get deployments,statefulsets -l '{selector}'. Other kinds: --kind KIND")));
     }
     let all = steps::others(cluster).await?;
-    let (ones, skipped) = grouped(batch, &found, &all);
+    let members = if found.iter().any(Workload::is_unnamed) { owners::of_members(cluster, &all).await } else { vec![] };
+    let (ones, skipped) = grouped(batch, &found, Earlier { resets: &all, members: &members });
     skipped.iter().flat_map(Skipped::lines).for_each(|line| errln(&line));
     if ones.is_empty() {
         return Err(Failure::new("none of these workloads has a known group, so there is nothing to plan."));
     }
-    let made = |one| common.plan(make, &cluster.namespace, batch, one);
-    let manifests: Vec<Manifest> = ones.iter().map(made).collect::<Outcome<_>>()?;
+    let plan_of = |one| common.plan(make, &cluster.namespace, batch, one);
+    let manifests: Vec<Manifest> = ones.iter().map(plan_of).collect::<Outcome<_>>()?;
     if let Some(place) = make.output.dry_run {
         return only_shown(cluster, &manifests, place, make.output.output.unwrap_or(Format::Yaml)).await;
     }

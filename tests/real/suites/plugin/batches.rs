@@ -9,13 +9,24 @@ use std::{
 };
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use offset_reset_operator::{
     api::{OffsetReset, Phase},
-    machine,
+    machine::{self, facts::Group},
 };
-use real_tests::{brokers, env::TestEnv, people::Person, plugin::Plugin, replicas, shop::status, unique, with_namespace};
+use real_tests::{
+    brokers,
+    consumers::Kind,
+    env::TestEnv,
+    people::Person,
+    plugin::Plugin,
+    replicas,
+    shop::{in_a_shop, status},
+    unique, with_namespace,
+};
 use serde_json::{Value, json};
+
+use super::plans::pod_of_the_consumer;
 
 /// A Deployment of one replica with the label `part-of=shop`, whose pods are never started.
 async fn workload(env: &TestEnv, name: &str, group: Option<&str>) {
@@ -225,6 +236,27 @@ async fn ctrl_c_says_what_runs_and_what_was_not_started_and_cancel_restores_it()
         assert!(of_batch(&env, "x").await.is_empty());
         assert_eq!(replicas(&env.client, &env.namespace, "b").await, 1);
         assert_eq!(env.committed(&groups[1], &topic).await, [Some(50), None, None]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_of_a_workload_is_the_one_whose_members_run_in_its_pods() {
+    in_a_shop(Kind::default(), async |shop| {
+        let labels = Patch::Merge(json!({"metadata": {"labels": {"part-of": "shop"}}}));
+        shop.deployments().patch("consumer", &PatchParams::default(), &labels).await.unwrap();
+        let plugin = Plugin::new(&shop.namespace);
+        let plan = planning("members", &shop.topic, &["--to-earliest"]);
+        let printed = plugin.run(&text(&plan)).await;
+        assert!(printed.code == Some(1) && printed.err.contains("Deployment/consumer is skipped"), "{printed:?}");
+
+        let Group::Found(found) = shop.admin.describe_group(&shop.group).await.unwrap() else { panic!("there is no group") };
+        pod_of_the_consumer(shop, found.members[0].host.trim_start_matches('/')).await;
+        let (brokers, group) = (brokers(), shop.group.as_str());
+        let one = ["plan", "--group", group, "--topic", &shop.topic, "--to-current", "--bootstrap-server", &brokers];
+        plugin.run(&one).await;
+        let text = plugin.ends(0, &text(&plan)).await;
+        assert!(text.contains(&format!("Deployment/consumer  {group}  Planned")), "{text}");
     })
     .await;
 }

@@ -262,7 +262,7 @@ async fn in_a_terminal_the_name_of_the_group_confirms_and_the_live_screen_follow
 }
 
 /// A pod with this address, as its kubelet would report it.
-async fn pod_of_the_consumer(shop: &Shop, address: &str) {
+pub(super) async fn pod_of_the_consumer(shop: &Shop, address: &str) {
     let pods = kube::Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
     let uid = shop.deployments().get("consumer").await.unwrap().metadata.uid;
     let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "consumer", "uid": uid, "controller": true});
