@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     find::{Earlier, Skipped, Workload, grouped, workloads},
     follow::{Followed, Seen},
+    tell::Hindrances,
 };
 use crate::{
     cli::{Format, PlanArgs, Where},
@@ -127,7 +128,9 @@ async fn planned(
     timeout: Option<std::time::Duration>,
 ) -> (Seen, bool) {
     let mut followed = Followed::start(cluster, batch).await;
+    let mut hindrances = Hindrances::default();
     let is_made = |seen: &Seen| {
+        hindrances.next(seen);
         let mut own = seen.values().filter(|reset| groups.contains(reset.spec.group.as_str()));
         own.clone().count() >= expected && own.all(|reset| !reset.spec.dry_run || has_ended(reset))
     };

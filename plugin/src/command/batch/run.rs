@@ -9,7 +9,7 @@ use offset_reset_operator::api::OffsetReset;
 use super::{
     course::{Course, News, is_planned, is_refused, is_under_way},
     follow::{Followed, Seen},
-    tell::{Told, end},
+    tell::{Hindrances, Told, end},
 };
 use crate::{
     cli::{PaceArgs, RunArgs, RunNameArgs, WatchArgs},
@@ -31,7 +31,12 @@ use crate::{
 pub async fn run(cluster: &Cluster, batch: &str, args: &RunNameArgs) -> Outcome {
     may_run(cluster, &args.run)?;
     let mut followed = followed(cluster, batch).await?;
-    if !followed.until(args.timeout, |seen| !seen.values().any(is_unplanned)).await {
+    let mut hindrances = Hindrances::default();
+    let are_made = |seen: &Seen| {
+        hindrances.next(seen);
+        !seen.values().any(is_unplanned)
+    };
+    if !followed.until(args.timeout, are_made).await {
         errln(&Line::warning("The timeout is over, and not every plan is made yet. Nothing was started."));
         return Ok(Exit::Timeout);
     }

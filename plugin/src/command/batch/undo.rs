@@ -9,6 +9,7 @@ use super::{
     follow::{Followed, Seen, now},
     names,
     run::{carry_out, may_run, missing},
+    tell::Hindrances,
 };
 use crate::{
     cli::UndoArgs,
@@ -43,7 +44,9 @@ pub async fn undo(cluster: &Cluster, batch: &str, args: &UndoArgs) -> Outcome {
     let expected: Vec<String> =
         to_make.iter().filter_map(|manifest| manifest["metadata"]["name"].as_str().map(str::to_owned)).collect();
     let mut followed = Followed::start(cluster, &undos).await;
+    let mut hindrances = Hindrances::default();
     let is_made = |seen: &Seen| {
+        hindrances.next(seen);
         let are_there = expected.iter().all(|name| seen.contains_key(name));
         are_there && seen.values().all(|reset| !reset.spec.dry_run || has_ended(reset))
     };

@@ -25,8 +25,7 @@ use crate::{
 };
 use live::Live;
 pub use operator::Operator;
-use transitions::Obstacles;
-pub use transitions::{Transitions, end as json_end};
+pub use transitions::{Obstacles, Transitions, end as json_end};
 
 /// How to watch.
 #[derive(Clone, Copy, Debug, Default)]

@@ -170,6 +170,10 @@ async fn a_batch_stops_at_its_first_failure_and_goes_on_and_is_undone() {
         let watched = plugin.ends(3, &["watch", "--batch", "failover"]).await;
         assert!(watched.contains("4 OffsetResets (2 Succeeded, 1 Failed, 1 Refused)"), "{watched}");
 
+        let json = plugin.ends(3, &["watch", "--batch", "failover", "-o", "json"]).await;
+        let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.iter().filter(|line| line["exitCode"].is_number()).count(), 3, "an end for each that ran: {json}");
+
         let printed = plugin.run(&["undo", "--batch", "failover", "--yes", "--max-at-zero", "2"]).await;
         assert_eq!(printed.code, Some(0), "{printed:?}");
         assert!(printed.out.contains("✔ batch undo-failover: 2 succeeded, and none failed"), "{printed:?}");
@@ -324,6 +328,9 @@ async fn sixty_workloads_run_ten_at_a_time() {
         assert_eq!(printed.code, Some(0), "{printed:?}");
         assert!(printed.out.contains("✔ batch many: 60 succeeded, and none failed"), "{printed:?}");
         let most = most.load(Ordering::Relaxed);
+        let hold = |reset: &OffsetReset| status(reset).hold.as_ref().and_then(|hold| hold.downtime.clone());
+        let downtimes: Vec<String> = of_batch(env, "many").await.iter().filter_map(hold).collect();
+        eprintln!("at zero: {}", downtimes.join(", "));
         eprintln!("{MANY} runs took {:.1?}, {most} at the same time at most", began.elapsed());
         assert!((2..=10).contains(&most), "{most} at the same time");
         for reset in of_batch(env, "many").await {
