@@ -8,8 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
 use offset_reset_operator::{
     api::{OffsetReset, Phase},
     machine::{self, facts::Group},
@@ -30,7 +33,12 @@ use super::plans::pod_of_the_consumer;
 
 /// A Deployment of one replica with the label `part-of=shop`, whose pods are never started.
 async fn workload(env: &TestEnv, name: &str, group: Option<&str>) {
-    let mut deployment = json!({
+    let deployment: Deployment = serde_json::from_value(object(name, group)).unwrap();
+    env.deployments().create(&PostParams::default(), &deployment).await.unwrap();
+}
+
+fn object(name: &str, group: Option<&str>) -> Value {
+    let mut object = json!({
         "metadata": {"name": name, "labels": {"part-of": "shop"}},
         "spec": {
             "replicas": 1, "selector": {"matchLabels": {"app": name}},
@@ -41,10 +49,9 @@ async fn workload(env: &TestEnv, name: &str, group: Option<&str>) {
         },
     });
     if let Some(group) = group {
-        deployment["metadata"]["annotations"] = json!({"offsetreset.dev/group": group});
+        object["metadata"]["annotations"] = json!({"offsetreset.dev/group": group});
     }
-    let deployment: Deployment = serde_json::from_value(deployment).unwrap();
-    env.deployments().create(&PostParams::default(), &deployment).await.unwrap();
+    object
 }
 
 /// The words of a plan of the workloads with the label `part-of=shop`.
@@ -200,15 +207,21 @@ async fn ctrl_c_says_what_runs_and_what_was_not_started_and_cancel_restores_it()
         let env = TestEnv::open(client, namespace).await;
         let topic = env.topic().await;
         let groups = ["a", "b"].map(|name| unique(&format!("batch-{name}")));
-        for (name, group) in ["a", "b"].into_iter().zip(&groups) {
+        for group in &groups {
             env.commit(group, &topic, &[(0, 50)]).await;
-            workload(&env, name, Some(group)).await;
         }
+        workload(&env, "a", Some(&groups[0])).await;
+        let sets = Api::<StatefulSet>::namespaced(env.client.clone(), &env.namespace);
+        let mut set = object("b", Some(&groups[1]));
+        set["spec"]["serviceName"] = json!("b");
+        sets.create(&PostParams::default(), &serde_json::from_value(set).unwrap()).await.unwrap();
         let plugin = Plugin::new(&env.namespace);
         let plan = planning("x", &topic, &["--to-earliest"]);
         env.operated(async || _ = plugin.ends(0, &text(&plan)).await).await;
         // Without an operator the first of them stays as it is.
         let planned = of_batch(&env, "x").await;
+        let of_the_set = planned.iter().find(|reset| reset.spec.group == groups[1]).unwrap();
+        assert_eq!(of_the_set.spec.target_refs[0].kind, "StatefulSet");
         let mut running = plugin.start(&["run", "--batch", "x", "--yes"]);
         running.prints("(1 of 2)").await;
         let first = named(&planned, &groups[0]);
@@ -238,7 +251,8 @@ async fn ctrl_c_says_what_runs_and_what_was_not_started_and_cancel_restores_it()
         })
         .await;
         assert!(of_batch(&env, "x").await.is_empty());
-        assert_eq!(replicas(&env.client, &env.namespace, "b").await, 1);
+        assert_eq!(replicas(&env.client, &env.namespace, "a").await, 1);
+        assert_eq!(sets.get("b").await.unwrap().spec.unwrap().replicas, Some(1));
         assert_eq!(env.committed(&groups[1], &topic).await, [Some(50), None, None]);
     })
     .await;
