@@ -4,10 +4,11 @@
 #
 # compiles inside. With --build-arg BINARY=prebuilt the binary is taken from the build context instead:
 # the file offset-reset-operator at its top, built for the base's glibc.
-ARG BASE=gcr.io/distroless/cc-debian13:nonroot
+# Both images are pinned by the digest of their tag. Renovate proposes newer ones.
+ARG BASE=gcr.io/distroless/cc-debian13:nonroot@sha256:54df941ed0d06a1bd95ef5e0ce391fd8d9f94b64782dc9a60062727849ee3f97
 ARG BINARY=compile
 
-FROM docker.io/library/rust:1.95.0-trixie AS compile
+FROM docker.io/library/rust:1.95.0-trixie@sha256:0861191076afc8e2dfcf0bec6ad6c2dec8494b3a1e9249729e1989690afed5ec AS compile
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bin offset-reset-operator && cp target/release/offset-reset-operator /offset-reset-operator

@@ -1,4 +1,4 @@
-//! The workflows run nothing that can change under its name, with no more rights than they need.
+//! The workflows run nothing that can change under its name, with no more rights than they need, and the image is built of nothing else.
 
 use std::{fs, path::Path};
 
@@ -34,5 +34,27 @@ fn a_workflow_has_no_rights_but_those_that_each_job_names() {
         assert_eq!(jobs, rights, "{name}: each job names its rights");
         let (checkouts, kept) = (text.matches("actions/checkout@").count(), text.matches("persist-credentials: false").count());
         assert_eq!(checkouts, kept, "{name}: no token stays in the checkout");
+    }
+}
+
+#[test]
+fn every_image_that_the_operators_image_is_built_of_is_pinned_by_its_digest() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile")).unwrap();
+    let pinned = Regex::new(r"^[a-z0-9.-]+\.[a-z]+/[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}$").unwrap();
+    // The stages of the Dockerfile itself, which arguments choose, and nothing.
+    let own = ["scratch", "compile", "prebuilt", "binary", "${BINARY}", "${BASE}"];
+    let named = text.lines().filter_map(|line| {
+        let image = line.strip_prefix("FROM ").or_else(|| {
+            line.strip_prefix("ARG ")?
+                .split_once('=')
+                .filter(|(name, _)| ["BASE", "BINARY"].contains(name))
+                .map(|(_, image)| image)
+        })?;
+        image.split(' ').next()
+    });
+    let images: Vec<&str> = named.filter(|image| !own.contains(image)).collect();
+    assert_eq!(images.len(), 2, "{images:?}");
+    for image in images {
+        assert!(pinned.is_match(image), "{image}");
     }
 }
