@@ -146,6 +146,103 @@ async fn an_upgrade_and_a_rollback_during_a_hold_go_on_with_it() {
     uninstall(&admin).await;
 }
 
+/// The Roles of the release in other namespaces than its own.
+async fn roles() -> Vec<String> {
+    let all = succeeds(
+        "kubectl",
+        &[
+            "get",
+            "roles",
+            "-A",
+            "-l",
+            "app.kubernetes.io/instance=offset-reset-operator",
+            "--field-selector",
+            "metadata.name=offset-reset-operator",
+            "-o",
+            "jsonpath={.items[*].metadata.namespace}",
+        ],
+    )
+    .await;
+    sorted(all.split_whitespace())
+}
+
+fn sorted<T: ToString>(names: impl IntoIterator<Item = T>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_hold_the_watched_namespaces_change_only_where_nothing_is_held() {
+    let _alone = INSTALL.lock().await;
+    let admin = real_tests::client().await;
+    let [first, other, third] = ["a", "b", "c"].map(|name| real_tests::unique(&format!("watched-{name}")));
+    for name in [&first, &other, &third] {
+        succeeds("kubectl", &["create", "namespace", name]).await;
+    }
+    let watch = |names: &[&String]| {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        format!("watch.namespaces={{{}}}", names.join(","))
+    };
+    install().await;
+    let upgrade = async |watched: &str| {
+        let arguments = [
+            &["upgrade", RELEASE, CHART, "--namespace", NAMESPACE, "--wait", "--timeout", "150s"][..],
+            &IMAGE,
+            &["--set", watched],
+        ];
+        command("helm", &arguments.concat()).await
+    };
+    let upgraded = async |watched: &str| {
+        let output = upgrade(watched).await;
+        assert!(output.status.success(), "{watched}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    upgraded(&watch(&[&first, &other])).await;
+    let held = Held::begin(admin.clone(), first.clone(), long()).await;
+    let before = leader().await;
+
+    let output = upgrade(&watch(&[&other])).await;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it should be refused");
+    println!("{errors}");
+    for words in [
+        format!("consumers are held at zero in these namespaces: {first}. With this change the operator would no longer watch"),
+        format!("would go from {first},{other} to {other}. Wait until"),
+    ] {
+        assert!(errors.contains(&words), "{words} in {errors}");
+    }
+    // Nothing of it has happened: the same operator goes on, with its rights.
+    assert_eq!((leader().await, roles().await), (before, sorted([&first, &other])));
+    held.is_held().await;
+    let states: Vec<String> = history().await.into_iter().map(|(_, state)| state).collect();
+    assert_eq!(states, ["superseded", "deployed", "failed"]);
+
+    // Where nothing is held may be watched no more, and a namespace may be added.
+    upgraded(&watch(&[&first, &third])).await;
+    assert_eq!(roles().await, sorted([&first, &third]));
+    held.is_held().await;
+
+    // All namespaces instead of some: it happens, and the old rights where consumers are held stay until nothing is held.
+    let output = upgrade("watch.namespaces=null").await;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && errors.contains("repeat the command"), "{errors}");
+    assert!(roles().await.contains(&first));
+    held.is_held().await;
+
+    let env = held.end().await;
+    let ended = wait_for_end(&env.api, "replay").await;
+    assert_eq!(status(&ended).phase, Some(Phase::Succeeded), "{}", status(&ended).explanation());
+    assert_eq!(env.replicas().await, 2);
+    env.no_leases().await;
+    until("in use no more", async || !is_in_use(&admin).await).await;
+    upgraded("watch.namespaces=null").await;
+    assert_eq!(roles().await, [""; 0]);
+    uninstall(&admin).await;
+    for name in [&first, &other, &third] {
+        succeeds("kubectl", &["delete", "namespace", name, "--wait=false"]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uninstall_during_a_hold_is_refused_and_restores_everything_and_then_succeeds() {
     let _alone = INSTALL.lock().await;
