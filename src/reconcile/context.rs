@@ -8,6 +8,7 @@ use super::{
     backoff::Backoff,
     error::Error,
     install::Install,
+    refused::RefusedOrphans,
     requests::Requests,
     scheduler::{CommitsInFlight, Locks, Looks, Slots, Visits},
     unserved::Unserved,
@@ -70,6 +71,8 @@ pub struct Context {
     pub install: Install,
     /// Since when the API server has not served OffsetResets.
     pub unserved: Unserved,
+    /// The orphaned holds that cannot be ended.
+    pub refused_orphans: RefusedOrphans,
 }
 
 impl Context {

@@ -32,6 +32,7 @@ pub async fn reconcile_hold(lease: Arc<Lease>, context: Arc<Context>) -> Result<
     let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
     if let Some(left) = in_use_until(&context, &namespace, &lease, (context.clock)()) {
         context.backoff.reset(&lease_key(&lease));
+        context.refused_orphans.set(&lease, false);
         return Ok(Action::requeue(left));
     }
     // No other pass stops or restores this workload meanwhile. What was read before the lock may be stale, except for the
@@ -39,7 +40,7 @@ pub async fn reconcile_hold(lease: Arc<Lease>, context: Arc<Context>) -> Result<
     let targets: Vec<TargetRef> = hold_in(&lease).map(|(target, _)| target).into_iter().collect();
     let _lock = context.locks.holds_of(&namespace, &targets).await;
     let _under_way = context.liveness.pass(format!("Lease {namespace}/{name}"));
-    let action = pass(&context, &namespace, &name, &targets).await?;
+    let action = pass(&context, &lease, &targets).await?;
     context.backoff.reset(&lease_key(&lease));
     Ok(action)
 }
@@ -59,8 +60,10 @@ fn until_over(hold: &Hold, now: Timestamp) -> Duration {
     Duration::try_from(left).unwrap_or(RETRY)
 }
 
-async fn pass(context: &Context, namespace: &str, name: &str, locked: &[TargetRef]) -> Result<Action, Error> {
+async fn pass(context: &Context, watched: &Lease, locked: &[TargetRef]) -> Result<Action, Error> {
+    let (namespace, name) = (&*watched.namespace().unwrap_or_default(), &*watched.name_any());
     let Some(lease) = context.claims.get(namespace, name).await.map_err(Error::ReadClaim)? else {
+        context.refused_orphans.set(watched, false);
         return Ok(Action::await_change());
     };
     let (target, hold) = match hold_in(&lease) {
@@ -99,12 +102,19 @@ async fn pass(context: &Context, namespace: &str, name: &str, locked: &[TargetRe
         }
         action => action,
     };
+    if !matches!(action, HoldAction::Restore { .. } | HoldAction::Unseen(_)) {
+        context.refused_orphans.set(&lease, false);
+    }
     match action {
         HoldAction::Keep => Ok(Action::requeue(until_over(&hold, now))),
         HoldAction::Keeping(claims) => write(context, namespace, &target, Hold { claims, ..hold }).await,
         // A commit of the deleted reset must not land after the restore.
         HoldAction::Restore { .. } if context.commits_in_flight.any_for(&hold.uid) => Ok(Action::requeue(RETRY)),
-        HoldAction::Restore { resource_version } => restore(context, namespace, &target, &hold, &resource_version).await,
+        HoldAction::Restore { resource_version } => {
+            let (action, refused) = restore(context, namespace, &target, &hold, &resource_version).await?;
+            context.refused_orphans.set(&lease, refused);
+            Ok(action)
+        }
         HoldAction::Forget(message) => {
             if let Some(action) = resume(context, namespace, &target, &hold).await? {
                 return Ok(action);
@@ -143,13 +153,14 @@ async fn all_resets(context: &Context, namespace: &str, now: Timestamp) -> Resul
     }
 }
 
+/// The next look, and whether the API server refused to restore the workload.
 async fn restore(
     context: &Context,
     namespace: &str,
     target: &TargetRef,
     hold: &Hold,
     resource_version: &str,
-) -> Result<Action, Error> {
+) -> Result<(Action, bool), Error> {
     context.require_leadership()?;
     match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
         WriteOutcome::Done(_) => {
@@ -163,9 +174,9 @@ async fn restore(
                 context.metrics.orphan_restored();
             }
             report(context, namespace, target, hold, "restored a workload that its OffsetReset had not restored", &message);
-            Ok(Action::requeue(Duration::ZERO))
+            Ok((Action::requeue(Duration::ZERO), false))
         }
-        WriteOutcome::Stale => Ok(Action::requeue(RETRY)),
+        WriteOutcome::Stale => Ok((Action::requeue(RETRY), false)),
         WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             let message = format!(
                 "is still at zero for OffsetReset {}, {}: it could not be restored to {} replicas: {why}. \
@@ -184,7 +195,7 @@ async fn restore(
                 "failed to restore a workload that its OffsetReset had not restored",
                 &message,
             );
-            Ok(Action::requeue(RETRY))
+            Ok((Action::requeue(RETRY), true))
         }
     }
 }

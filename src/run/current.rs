@@ -8,13 +8,14 @@ use crate::{
     api::{OffsetReset, Phase},
     kubernetes::hold_in,
     observability::{Current, Metrics},
-    reconcile::Context,
+    reconcile::{Context, RefusedOrphans},
 };
 
 /// Shows in the metrics what the watches have, until the returned guard is dropped.
 pub(super) fn shown(context: &Context) -> Shown {
     let (resets, leases) = (context.resets.watches.clone(), context.claims.watches.clone());
-    let read = move || current(resets.all().iter().map(AsRef::as_ref), leases.all().iter().map(AsRef::as_ref));
+    let refused = context.refused_orphans.clone();
+    let read = move || current(resets.all().iter().map(AsRef::as_ref), leases.all().iter().map(AsRef::as_ref), &refused);
     context.metrics.watch(Some(Box::new(read)));
     Shown(context.metrics.clone())
 }
@@ -29,8 +30,12 @@ impl Drop for Shown {
 }
 
 /// Counts OffsetResets and holds by namespace. An OffsetReset that the operator has not seen yet counts as Pending, and one that
-/// cannot be decoded as Unknown.
-fn current<'a>(resets: impl Iterator<Item = &'a Guarded>, leases: impl Iterator<Item = &'a Lease>) -> Current {
+/// cannot be decoded as Unknown and by itself.
+fn current<'a>(
+    resets: impl Iterator<Item = &'a Guarded>,
+    leases: impl Iterator<Item = &'a Lease>,
+    refused_orphans: &RefusedOrphans,
+) -> Current {
     let mut current = Current::default();
     for guard in resets {
         let namespace = guard.namespace().unwrap_or_default();
@@ -42,6 +47,9 @@ fn current<'a>(resets: impl Iterator<Item = &'a Guarded>, leases: impl Iterator<
         if !phase.is_terminal() {
             *current.resets.entry((namespace.clone(), phase.as_str())).or_default() += 1;
         }
+        if guard.0.is_err() {
+            *current.undecodable.entry(namespace.clone()).or_default() += 1;
+        }
         let refused = guard.0.as_ref().map_or(0, refused);
         if refused > 0 {
             *current.refused.entry(namespace).or_default() += refused;
@@ -52,6 +60,9 @@ fn current<'a>(resets: impl Iterator<Item = &'a Guarded>, leases: impl Iterator<
         let namespace = lease.namespace().unwrap_or_default();
         current.namespaces.insert(namespace.clone());
         *current.held.entry(namespace.clone()).or_default() += 1;
+        if refused_orphans.contains(lease) {
+            *current.refused.entry(namespace.clone()).or_default() += 1;
+        }
         let until = hold.until.as_duration().as_secs_f64();
         let earliest = current.deadlines.entry(namespace).or_insert(until);
         *earliest = earliest.min(until);
@@ -109,12 +120,13 @@ mod tests {
             reset("idle", &json!({"phase": "Failed", "targets": [target(3, None)]})),
             undecodable,
         ];
-        let current = current(resets.iter(), std::iter::empty());
+        let current = current(resets.iter(), std::iter::empty(), &RefusedOrphans::default());
         assert_eq!(current.namespaces, ["idle", "odd", "shop"].map(str::to_owned).into());
         let counts = [(("odd", "Unknown"), 1), (("shop", "Draining"), 2), (("shop", "Pending"), 1), (("shop", "Restoring"), 1)];
         let counts = counts.map(|((namespace, phase), count)| ((namespace.to_owned(), phase), count));
         assert_eq!(current.resets, counts.into());
         assert_eq!(current.refused, [("shop".to_owned(), 2)].into());
+        assert_eq!(current.undecodable, [("odd".to_owned(), 1)].into());
         assert!(current.held.is_empty() && current.deadlines.is_empty());
     }
 }

@@ -42,7 +42,9 @@ use crate::{
     },
     machine,
     observability::{Liveness, Metrics, Readiness, serve},
-    reconcile::{Backoff, CommitsInFlight, Context, Install, Locks, Looks, Requests, Slots, Unserved, Visits, keep_install},
+    reconcile::{
+        Backoff, CommitsInFlight, Context, Install, Locks, Looks, RefusedOrphans, Requests, Slots, Unserved, Visits, keep_install,
+    },
 };
 
 pub use crate::kubernetes::chain;
@@ -330,6 +332,7 @@ pub fn context(client: &Client, config: &Config, kafka: Arc<dyn Connector>, metr
         // An operator for some namespaces relies on nothing outside of them.
         install: Install::new(in_use(client, config), config.namespaces.is_empty().then(|| Policies::new(client.clone()))),
         unserved: Unserved::default(),
+        refused_orphans: RefusedOrphans::default(),
     }
 }
 

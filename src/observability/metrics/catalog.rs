@@ -53,12 +53,14 @@ catalog! {
         "1 when the API server enforces the admission policy, 0 when it does not; absent when that is unknown";
     RESETS: Gauge "offset_reset_resets" ["namespace", "phase"]
         "OffsetResets that have not finished, by phase; only the leader has this, for each namespace with an OffsetReset";
+    UNDECODABLE: Gauge "offset_reset_undecodable_resets" ["namespace"]
+        "OffsetResets that the operator cannot decode, and so neither runs nor writes a status for; only the leader has this, as offset_reset_resets";
     HELD_WORKLOADS: Gauge "offset_reset_held_workloads" ["namespace"]
         "Workloads that are held at zero, counted by their Leases; only the leader has this, for each namespace with an OffsetReset or a hold";
     HOLD_DEADLINE: Gauge "offset_reset_hold_deadline_timestamp_seconds" ["namespace"]
         "The earliest time at which a hold in the namespace must be over, in Unix time; absent when nothing is held";
     RESTORES_REFUSED: Gauge "offset_reset_restores_refused" ["namespace"]
-        "Workloads still at zero because the API server refuses to restore their replicas; only the leader has this, as offset_reset_resets";
+        "Workloads still at zero because the API server refuses to restore their replicas, also those whose OffsetReset is gone; only the leader has this, as offset_reset_resets";
     UNWATCHED_HOLDS: Gauge "offset_reset_unwatched_holds" []
         "Workloads held at zero in namespaces that are no longer watched, or that may no longer be read";
     FINISHED: Counter "offset_reset_finished" ["phase", "reason"] "Finished OffsetResets by phase and reason, without dry runs";

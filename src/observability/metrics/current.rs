@@ -24,6 +24,8 @@ pub struct Current {
     pub namespaces: BTreeSet<String>,
     /// How many OffsetResets that have not finished are in a phase.
     pub resets: BTreeMap<(String, &'static str), i64>,
+    /// How many OffsetResets cannot be decoded.
+    pub undecodable: BTreeMap<String, i64>,
     /// How many workloads are held at zero.
     pub held: BTreeMap<String, i64>,
     /// The earliest deadline of a hold, in seconds of Unix time.
@@ -96,6 +98,7 @@ fn encode_current(encoder: &mut DescriptorEncoder<'_>, current: &Current) -> fmt
         let count = |namespace: &String| counts.get(namespace).copied().unwrap_or_default();
         current.namespaces.iter().map(|namespace| ([("namespace", namespace.clone())], count(namespace))).collect::<Vec<_>>()
     };
+    family(encoder, &catalog::UNDECODABLE, in_each(&current.undecodable))?;
     family(encoder, &catalog::HELD_WORKLOADS, in_each(&current.held))?;
     let deadlines = current.deadlines.iter().map(|(namespace, deadline)| ([("namespace", namespace.clone())], *deadline));
     family(encoder, &catalog::HOLD_DEADLINE, deadlines)?;

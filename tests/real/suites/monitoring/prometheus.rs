@@ -76,20 +76,21 @@ async fn each_alert_fires_when_it_should_and_only_then() {
     fs::remove_dir_all(dir).unwrap();
 }
 
-/// A Prometheus that scrapes one operator every half second.
-struct Prometheus {
-    _server: Child,
+/// A Prometheus that scrapes operators every half second.
+pub(super) struct Prometheus {
+    server: Child,
     url: String,
     dir: PathBuf,
 }
 
 impl Prometheus {
-    async fn scraping(operator: &Process) -> Self {
+    pub(super) async fn scraping(operators: &[&Process]) -> Self {
         let (dir, address) = (rules(), free_address().await);
+        let targets: Vec<&String> = operators.iter().map(|operator| &operator.address).collect();
         let configuration = json!({
             "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
             "rule_files": ["rules.yaml"],
-            "scrape_configs": [{"job_name": "operator", "honor_labels": true, "static_configs": [{"targets": [operator.address]}]}],
+            "scrape_configs": [{"job_name": "operator", "honor_labels": true, "static_configs": [{"targets": targets}]}],
         });
         fs::write(dir.join("prometheus.yaml"), configuration.to_string()).unwrap();
         let server = Command::new(programs().join("prometheus"))
@@ -101,7 +102,7 @@ impl Prometheus {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let prometheus = Self { _server: server, url: format!("http://{address}"), dir };
+        let prometheus = Self { server, url: format!("http://{address}"), dir };
         let ready = async {
             while !real_tests::process::ask(&address, "/-/ready").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -117,7 +118,13 @@ impl Prometheus {
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{expression}: {error}: {answer}"))
     }
 
-    async fn until(&self, expression: &str) {
+    /// Ends it, and deletes its folder.
+    pub(super) async fn remove(mut self) {
+        self.server.kill().await.unwrap();
+        fs::remove_dir_all(&self.dir).unwrap();
+    }
+
+    pub(super) async fn until(&self, expression: &str) {
         let waiting = async {
             while self.query(expression).await.is_empty() {
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -148,7 +155,7 @@ async fn a_real_prometheus_has_an_answer_to_every_expression_of_the_dashboard_an
     with_namespace(async |admin, namespace| {
         let operator = Process::start(&["--namespace", &namespace]).await;
         operator.until_leads().await;
-        let prometheus = Prometheus::scraping(&operator).await;
+        let prometheus = Prometheus::scraping(&[&operator]).await;
         prometheus.until("offset_reset_leader == 1").await;
         // Right before a panel would be asked for it, because an `increase` needs two samples.
         prometheus.until("count_over_time(offset_reset_finished_total{reason=\"GroupNotEmpty\"}[1m]) >= 2").await;
@@ -157,7 +164,7 @@ async fn a_real_prometheus_has_an_answer_to_every_expression_of_the_dashboard_an
         let new = reset("moved", &group, &json!([{"topic": topic, "offset": 3}]), &json!({"targetRefs": []}));
         resets(&admin, &namespace).create(&PostParams::default(), &new).await.unwrap();
         succeeded(&wait_for_end(&resets(&admin, &namespace), "moved").await);
-        let held = Held::begin(&admin, &namespace).await;
+        let held = Held::begin(&admin, &namespace, "3s").await;
         let of_a_hold = ["Next deadline", "Unfinished OffsetResets by phase", "annotation"];
         let panels = of_the_dashboard();
         assert!(panels.len() > 20, "{panels:?}");
@@ -176,7 +183,7 @@ async fn a_real_prometheus_has_an_answer_to_every_expression_of_the_dashboard_an
         assert!(quiet.is_empty(), "{quiet:?}");
         operator.signal("TERM").await;
         assert_eq!(operator.ended().await.status.code(), Some(0));
-        fs::remove_dir_all(&prometheus.dir).unwrap();
+        prometheus.remove().await;
     })
     .await;
 }
