@@ -220,7 +220,7 @@ outages() {
   real outages outages:: --test-threads 1 --nocapture || status=$?
   alone outages || status=$?
   # Changes the CRD.
-  real outages versions:: || status=$?
+  real outages versions:: upgrade:: --test-threads 1 --nocapture || status=$?
   # Last, because it takes the CRD and the rights away that the others need.
   real outages uninstall:: --test-threads 1 --nocapture || status=$?
   down outages

@@ -36,17 +36,17 @@ use tokio::{process::Command, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 
 /// One install at a time.
-static INSTALL: Mutex<()> = Mutex::const_new(());
+pub(super) static INSTALL: Mutex<()> = Mutex::const_new(());
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
 
-async fn kubectl(arguments: &[&str]) -> Output {
+pub(super) async fn kubectl(arguments: &[&str]) -> Output {
     let mut command = Command::new("kubectl");
     command.arg("--kubeconfig").arg(environment().kubeconfig).args(arguments);
     within(PATIENCE, command.output()).await.expect("kubectl ends").unwrap()
 }
 
-async fn kubectl_succeeds(arguments: &[&str]) {
+pub(super) async fn kubectl_succeeds(arguments: &[&str]) {
     let output = kubectl(arguments).await;
     assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -62,6 +62,14 @@ pub(crate) async fn until(what: &str, mut wished: impl AsyncFnMut() -> bool) {
 
 /// Installs `deploy/`, and returns a client of the operator's account.
 async fn install(admin: &Client) -> Client {
+    installable(admin).await;
+    kubectl_succeeds(&["apply", "-k", DEPLOY]).await;
+    install_crd(admin).await;
+    account(admin).await
+}
+
+/// Waits until nothing of an earlier install is still being deleted.
+pub(super) async fn installable(admin: &Client) {
     let namespaces = Api::<Namespace>::all(admin.clone());
     // One that is still being deleted takes nothing new.
     until("without the old namespace", async || {
@@ -75,8 +83,10 @@ async fn install(admin: &Client) -> Client {
         found.stdout.is_empty()
     })
     .await;
-    kubectl_succeeds(&["apply", "-k", DEPLOY]).await;
-    install_crd(admin).await;
+}
+
+/// A client of the operator's account, once its rights count.
+pub(super) async fn account(admin: &Client) -> Client {
     let reviews = Api::<SubjectAccessReview>::all(admin.clone());
     let rights = [
         ("offsetreset.dev", "offsetresets", "list"),
@@ -114,7 +124,7 @@ async fn may_be_deleted() -> bool {
 }
 
 /// The operator as `deploy/` runs it.
-fn operator(client: Client) -> Operator {
+pub(super) fn operator(client: Client) -> Operator {
     operator_for(client, &[])
 }
 
@@ -174,7 +184,7 @@ impl Held {
     }
 }
 
-fn long() -> Value {
+pub(super) fn long() -> Value {
     json!({"drainTimeout": "10m", "holdTimeout": "20m"})
 }
 
