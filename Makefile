@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help release-dry-run lint-workflows demo recording test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests pages cli-docs docs-site plugin-release image clean-sandbox
+.PHONY: help release-dry-run lint-workflows demo recording dashboard-picture test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests pages cli-docs docs-site plugin-release image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -9,6 +9,9 @@ demo: ## shows the main job on a real cluster and a real broker
 
 recording: ## records the kubectl plugin on a sandbox for the README, and makes docs/recording.svg of it
 	@tests/run.sh recording
+
+dashboard-picture: ## runs resets for DASHBOARD_SECONDS (240) beside a real Prometheus, and draws docs/dashboard.svg from its answers
+	@tests/run.sh dashboard-picture
 
 test: ## every test, with all the set-up that they need
 	@tests/run.sh test

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
-# `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood`, `make demo` and
-# `make recording` call this.
+# `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood`, `make demo`,
+# `make recording` and `make dashboard-picture` call this.
 #
 #   CLUSTER=sandbox  (default) sandboxes of its own on this machine
 #   CLUSTER=existing your cluster and your broker: see CONTRIBUTING.md#test-on-your-own-cluster
@@ -354,6 +354,24 @@ recording() {
   "$python/bin/termtosvg" render "$RECORDING" docs/recording.svg --template gjm8 --max-frame-duration 4000 --loop-delay 8000
 }
 
+# The picture of the dashboard in docs/monitoring.md: resets for some minutes, drawn from the answers of a real Prometheus.
+dashboard_picture() {
+  if [ "$cluster" != sandbox ]; then
+    echo "the picture shows the policies and an operator with its own account, so it is made in a sandbox only: unset CLUSTER" >&2
+    exit 1
+  fi
+  trap 'down picture' EXIT
+  prepare
+  up picture control-plane
+  inside picture kubectl apply -k deploy/rights
+  PROMETHEUS=$(sandbox prometheus)
+  DASHBOARD_PICTURE=$(realpath docs)/dashboard.svg
+  DASHBOARD_SECONDS=${DASHBOARD_SECONDS:-240}
+  export PROMETHEUS DASHBOARD_PICTURE DASHBOARD_SECONDS
+  step "resets for $DASHBOARD_SECONDS s, and the picture"
+  real picture monitoring::picture:: --nocapture
+}
+
 demo() {
   prepare
   up default node
@@ -378,8 +396,9 @@ charts) charts ;;
 oldest) oldest ;;
 demo) demo ;;
 recording) recording ;;
+dashboard-picture) dashboard_picture ;;
 *)
-  echo "usage: $0 test [COMMAND...] | ecosystem | charts | oldest | soak | bench [OPTION...] | bench-flood | demo | recording" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | charts | oldest | soak | bench [OPTION...] | bench-flood | demo | recording | dashboard-picture" >&2
   exit 1
   ;;
 esac

@@ -129,6 +129,12 @@ fn named(right: &Right) -> Option<String> {
 
 /// A client of the operator's account, with the rights that `deploy/` gives it: what is missing there fails the tests that need it.
 pub async fn operators_client(admin: &Client) -> Client {
+    let kubeconfig = operators_kubeconfig(admin).await;
+    Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()).unwrap()
+}
+
+/// The same as a kubeconfig, for an operator in a process of its own.
+pub async fn operators_kubeconfig(admin: &Client) -> Kubeconfig {
     // A client's connections belong to the runtime of the test that made it, but a token may be shared.
     static TOKEN: OnceCell<String> = OnceCell::const_new();
     let token = TOKEN.get_or_init(|| install(admin)).await;
@@ -136,7 +142,7 @@ pub async fn operators_client(admin: &Client) -> Client {
     for user in &mut kubeconfig.auth_infos {
         user.auth_info = Some(serde_json::from_value(json!({ "token": token })).unwrap());
     }
-    Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()).unwrap()
+    kubeconfig
 }
 
 /// Installs the account and its rights, waits until they count, and returns a token of the account.

@@ -1,5 +1,7 @@
 //! The metrics of a real operator, as they are served.
 
+mod draw;
+mod picture;
 mod prometheus;
 mod traces;
 

@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::Held;
 
-const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/monitoring");
+pub(super) const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/monitoring");
 
 /// Debian's Prometheus: the folder of its programs.
 fn programs() -> PathBuf {
@@ -115,6 +115,15 @@ impl Prometheus {
     /// The series that an expression has now.
     async fn query(&self, expression: &str) -> Vec<Value> {
         let answer = promtool(&self.dir, &["query", "instant", "--format", "json", &self.url, expression]).await;
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{expression}: {error}: {answer}"))
+    }
+
+    /// The series of an expression between two Unix times, a value each `step` seconds.
+    pub(super) async fn range(&self, expression: &str, (begin, end): (i64, i64), step: u32) -> Vec<Value> {
+        let times = [format!("--start={begin}"), format!("--end={end}"), format!("--step={step}s")];
+        let times = times.each_ref().map(String::as_str);
+        let arguments = [&["query", "range", "--format", "json"][..], &times, &[&self.url, expression]].concat();
+        let answer = promtool(&self.dir, &arguments).await;
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{expression}: {error}: {answer}"))
     }
 
