@@ -4,7 +4,7 @@ use super::{
     decision::{Answer, Effect},
     facts::{Hold, Observed, Seen, Workload},
 };
-use crate::api::ActionKind;
+use crate::api::{ActionKind, Phase};
 
 /// What a step has read, with the answer to its effect, for the next step of the same phase, which reads nothing again. Whatever
 /// that step writes is bound to the versions that were read, so it fails when another client has changed them.
@@ -17,6 +17,14 @@ pub struct Carried {
 }
 
 impl Carried {
+    /// What a change of phase leaves: the look that has found all containers terminated is recent enough for the first question
+    /// whether the group is empty. Before the commit everything is looked at once more.
+    #[must_use]
+    pub fn into(from: Option<Phase>, to: Option<Phase>, seen: Observed) -> Option<Self> {
+        let is_stopped = from == Some(Phase::Stopping) && to == Some(Phase::Draining);
+        is_stopped.then_some(Self { targets: seen.targets, holds: seen.holds })
+    }
+
     /// What an effect of the phases Stopping and Restoring leaves; `None` when the next step has to read. It has to before the
     /// consumers count as stopped: only a look after the stop proves that.
     #[must_use]

@@ -39,7 +39,7 @@ pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
 pub use pass::query_kafka;
 pub use refused::RefusedOrphans;
 pub use requests::Requests;
-pub use scheduler::{CommitsInFlight, Locks, Looks, Slots, Visits};
+pub use scheduler::{Change, CommitsInFlight, Locks, Looks, Slots, Visits};
 pub use unserved::Unserved;
 
 /// One pass over one `OffsetReset`.

@@ -190,7 +190,7 @@ async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: Cancella
             let all = touched_by(&store, namespace.as_deref(), &touched);
             for reset in &all {
                 let reset = ObjectRef::new(&reset.name).within(reset.namespace.as_deref().unwrap_or_default());
-                context.visits.touch(&reset, touched.pod_over());
+                context.visits.touch(&reset, touched.change());
             }
             stream::iter(all)
         }

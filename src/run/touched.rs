@@ -19,6 +19,7 @@ use super::scope::Guarded;
 use crate::{
     api::{OffsetReset, Phase, TargetRef},
     machine,
+    reconcile::Change,
 };
 
 /// The pods that are watched: those that may run. One whose containers have all terminated leaves this watch as a deleted one does.
@@ -27,8 +28,8 @@ pub(super) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Touched {
-    /// A workload; and whether its spec has changed, or it is gone.
-    Workload { kind: &'static str, name: String, spec: bool },
+    /// A workload; whether its spec has changed, or it is gone; and its version while it exists.
+    Workload { kind: &'static str, name: String, spec: bool, version: Option<String> },
     /// A pod: its name; its controller's kind and name, if it has one; and whether it has terminated, or is gone.
     Pod { name: String, controller: Option<(String, String)>, is_over: bool },
 }
@@ -66,11 +67,12 @@ impl Touched {
         Some((pod.namespace(), Self::Pod { name: pod.name_any(), controller, is_over }))
     }
 
-    /// The pod that has terminated, or is gone.
-    pub fn pod_over(&self) -> Option<&str> {
+    /// What it says to the resets that it concerns.
+    pub fn change(&self) -> Change<'_> {
         match self {
-            Self::Pod { name, is_over: true, .. } => Some(name),
-            Self::Pod { .. } | Self::Workload { .. } => None,
+            Self::Pod { name, is_over: true, .. } => Change { pod_over: Some(name), version: None },
+            Self::Pod { .. } => Change::default(),
+            Self::Workload { version, .. } => Change { pod_over: None, version: version.as_deref() },
         }
     }
 
@@ -103,7 +105,8 @@ pub(super) fn of_workloads<K: ResourceExt>(kind: &'static str) -> impl FnMut(&Ev
     move |event| {
         let (workload, is_gone) = object(event)?;
         let spec = generations.changed(workload, is_gone);
-        Some((workload.namespace(), Touched::Workload { kind, name: workload.name_any(), spec }))
+        let version = workload.resource_version().filter(|_| !is_gone);
+        Some((workload.namespace(), Touched::Workload { kind, name: workload.name_any(), spec, version }))
     }
 }
 
@@ -170,7 +173,7 @@ mod tests {
     }
 
     fn deployment(name: &str) -> Touched {
-        Touched::Workload { kind: "Deployment", name: name.into(), spec: true }
+        Touched::Workload { kind: "Deployment", name: name.into(), spec: true, version: None }
     }
 
     #[rstest]
@@ -186,7 +189,7 @@ mod tests {
     #[case::of_the_target_itself("StrimziPodSet", "web", pod("StrimziPodSet", "web"), true)]
     #[case::the_deployment("Deployment", "web", deployment("web"), true)]
     #[case::another_deployment("Deployment", "web", deployment("db"), false)]
-    #[case::a_set_of_that_name("Deployment", "web", Touched::Workload { kind: "StatefulSet", name: "web".into(), spec: true }, false)]
+    #[case::a_set_of_that_name("Deployment", "web", Touched::Workload { kind: "StatefulSet", name: "web".into(), spec: true, version: None }, false)]
     fn an_event_wakes_the_resets_of_its_workload(
         #[case] kind: &str,
         #[case] name: &str,
@@ -200,8 +203,8 @@ mod tests {
     #[rstest]
     #[case::a_pod_that_still_runs(Touched::Pod { name: "p".into(), controller: None, is_over: false }, false)]
     #[case::a_pod_that_has_terminated(Touched::Pod { name: "p".into(), controller: None, is_over: true }, true)]
-    #[case::a_status(Touched::Workload { kind: "Widget", name: "web".into(), spec: false }, false)]
-    #[case::a_spec(Touched::Workload { kind: "Widget", name: "web".into(), spec: true }, true)]
+    #[case::a_status(Touched::Workload { kind: "Widget", name: "web".into(), spec: false, version: None }, false)]
+    #[case::a_spec(Touched::Workload { kind: "Widget", name: "web".into(), spec: true, version: None }, true)]
     fn once_the_targets_are_at_zero_only_what_ends_the_wait_wakes_a_reset(#[case] touched: Touched, #[case] wakes: bool) {
         let mut stopping = reset("Stopping", "Widget", "web");
         let targets = |stopped: bool| json!([{"apiVersion": "w/v1", "kind": "Widget", "name": "web", "uid": "u", "originalReplicas": 1, "stopped": stopped}]);

@@ -50,6 +50,14 @@ struct WorkloadHandle<'a> {
     target: &'a TargetRef,
 }
 
+/// What the API server stored when a workload was scaled.
+pub struct Scaled {
+    /// The replica count.
+    pub replicas: i32,
+    /// The version of the workload.
+    pub version: Option<String>,
+}
+
 impl Targets {
     /// Reads and scales through this client.
     #[must_use]
@@ -232,8 +240,8 @@ impl Targets {
     async fn try_stop(&self, handle: &WorkloadHandle<'_>, workload: &mut Workload) -> Result<(), String> {
         match replace(handle, &workload.resource_version, 0, true).await {
             // A conflict proves the permission to scale as a success does: the API server checks it after the permission.
-            Ok(WriteOutcome::Done(0) | WriteOutcome::Stale) => {}
-            Ok(WriteOutcome::Done(count)) => workload.overridden = Some(count),
+            Ok(WriteOutcome::Done(Scaled { replicas: 0, .. }) | WriteOutcome::Stale) => {}
+            Ok(WriteOutcome::Done(stored)) => workload.overridden = Some(stored.replicas),
             Ok(WriteOutcome::NotAllowed(why)) => workload.refusal = Some(Denial::NotAllowed(why)),
             Ok(WriteOutcome::Refused(why)) => workload.refusal = Some(Denial::Refused(why)),
             Err(error) => return Err(format!("the dry run of scaling it failed: {}", describe(&error))),
@@ -241,7 +249,7 @@ impl Targets {
         Ok(())
     }
 
-    /// Sets the replicas, if the workload is still at `resource_version`, and returns the count that the API server stored.
+    /// Sets the replicas, if the workload is still at `resource_version`, and returns what the API server stored.
     ///
     /// # Errors
     /// When it is unknown whether it was scaled (no answer, or an internal error of the API server): read it again.
@@ -251,7 +259,7 @@ impl Targets {
         target: &TargetRef,
         resource_version: &str,
         replicas: i32,
-    ) -> Result<WriteOutcome<i32>, kube::Error> {
+    ) -> Result<WriteOutcome<Scaled>, kube::Error> {
         match self.kinds.resolve_under_any_version(target).await? {
             Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, false).await,
             // Nothing was written; the next read returns the reason.
@@ -320,10 +328,10 @@ async fn replace(
     version: &str,
     count: i32,
     dry_run: bool,
-) -> Result<WriteOutcome<i32>, kube::Error> {
+) -> Result<WriteOutcome<Scaled>, kube::Error> {
     let scale = wanted(handle.target, version, count);
     let answer = limited(handle.api.replace_scale(&handle.target.name, &params(dry_run), &scale)).await;
-    classify(answer.map(|stored| replicas(&stored)))
+    classify(answer.map(|stored| Scaled { replicas: replicas(&stored), version: stored.metadata.resource_version }))
 }
 
 fn params(dry_run: bool) -> PostParams {

@@ -10,12 +10,14 @@ use crate::{
 };
 
 /// Carries out an effect and returns its result. The status that the effect relies on has been written, as `reset`, which
-/// becomes the changed object where the effect changes the object itself.
+/// becomes the changed object where the effect changes the object itself. The version of a workload that it scales is added to
+/// `scaled_to`.
 pub(super) async fn act(
     context: &Context,
     reset: &mut OffsetReset,
     request: Option<&Request>,
     effect: &Effect,
+    scaled_to: &mut Vec<String>,
 ) -> Result<Answer, Error> {
     context.require_leadership()?;
     let namespace = reset.namespace().unwrap_or_default();
@@ -66,8 +68,8 @@ pub(super) async fn act(
             }
             let scaled = context.targets.scale(&namespace, &TargetRef::from(target), resource_version, *replicas).await;
             Ok(match scaled.map_err(Error::Scale)? {
-                WriteOutcome::Done(stored) if stored != *replicas => Answer::Overridden(stored),
-                outcome => answer(outcome.map(drop)),
+                WriteOutcome::Done(stored) if stored.replicas != *replicas => Answer::Overridden(stored.replicas),
+                outcome => answer(outcome.map(|stored| scaled_to.extend(stored.version))),
             })
         }
         Effect::Claim { target, hold } | Effect::Release { target, hold } => {

@@ -69,6 +69,8 @@ struct Course {
     state: StoredState,
     /// What the last step has read, where this one need not read it again.
     carried: Option<Carried>,
+    /// The versions of the workloads that the pass has scaled.
+    scaled_to: Vec<String>,
     /// The Events of the steps that are not recorded.
     notes: Vec<Note>,
     /// The phases that were entered and are not recorded.
@@ -138,6 +140,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
         written: state.status.clone(),
         state,
         carried: None,
+        scaled_to: vec![],
         notes: vec![],
         entered: vec![],
     };
@@ -217,6 +220,7 @@ async fn step(
     let rank = rank_after(&course.reset, &course.state.status, &decision.status);
     if may_go_on && changed && decision.goes_on_unwritten(phase) {
         context.slots.remember(key, rank);
+        course.carried = Carried::into(phase, decision.status.phase, seen);
         return Ok(Next::Step(Box::new(course.ahead(decision, (context.clock)()))));
     }
     let recorded = if course.confirmed && decision.needs_no_record(&course.written) {
@@ -245,7 +249,7 @@ async fn step(
         // Nothing was written, so nothing tells that the object is still as the watch has it.
         return Ok(Next::Conflict);
     }
-    let answer = act::act(context, &mut course.reset, request.as_ref().ok(), effect).await?;
+    let answer = act::act(context, &mut course.reset, request.as_ref().ok(), effect, &mut course.scaled_to).await?;
     course.saw_version();
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
     // The object is not stored as it was read, so the next step would be a conflict.
@@ -294,7 +298,7 @@ impl Course {
 
     /// Ends the pass.
     fn end(self, next: Option<Duration>, awaited: Vec<String>) -> Next {
-        Next::End(Left { versions: self.versions, next, awaited })
+        Next::End(Left { versions: self.versions, next, awaited, scaled_to: self.scaled_to })
     }
 
     /// Records the version of the object as it is stored now.
@@ -351,7 +355,8 @@ async fn record(
     decision: Decision,
     seen: &Observed,
 ) -> Result<Option<(Course, Decision)>, Error> {
-    let Course { reset, versions, mut confirmed, written: old, state, mut notes, entered: mut phases, carried: _ } = course;
+    let Course { reset, versions, mut confirmed, written: old, state, carried: _, scaled_to, mut notes, entered: mut phases } =
+        course;
     let read_version = reset.resource_version();
     let nothing_committed = old.commits == 0 && decision.status.outcome.is_none();
     let (outcome, decision) = match Box::pin(persist::persist(context, reset.clone(), request, &old, &state, &decision)).await? {
@@ -392,6 +397,7 @@ async fn record(
         written: stored.status.clone(),
         state: stored,
         carried: None,
+        scaled_to,
         notes: vec![],
         entered: vec![],
     };

@@ -229,6 +229,12 @@ async fn read_at_zero(
         }
         // To commit again, everything has to be as fresh as the first time.
     }
+    let targets = async {
+        match carried.filter(|_| phase == Phase::Draining) {
+            Some(carried) => carried.targets,
+            None => targets.await,
+        }
+    };
     let both = futures::future::join(targets, queried());
     // The data for a commit must not age while the pass waits for a slot.
     (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };

@@ -11,7 +11,7 @@ pub use commits_in_flight::CommitsInFlight;
 pub use locks::Locks;
 pub use looks::Looks;
 pub use slots::Slots;
-pub use visits::Visits;
+pub use visits::{Change, Visits};
 
 pub(super) use locks::Lock;
 pub(super) use queue::Rank;

@@ -28,6 +28,10 @@ struct Visit {
     due: Option<Instant>,
     /// Its workloads or their pods have changed since it began.
     touched: bool,
+    /// The versions of workloads whose events have come since it began; before it ends it is not known which of them are its own.
+    arrived: Vec<String>,
+    /// The versions of the workloads that it has scaled: their events tell nothing new.
+    scaled_to: Vec<String>,
     /// The pods that the reset waits for, by name: as long as one of them runs, the end of another one changes nothing.
     awaited: HashSet<String>,
 }
@@ -41,6 +45,17 @@ pub(in crate::reconcile) struct Left {
     pub next: Option<Duration>,
     /// The pods without whose end the next pass would find what this one has found, by name; none when any event may matter.
     pub awaited: Vec<String>,
+    /// The versions of the workloads that it has scaled.
+    pub scaled_to: Vec<String>,
+}
+
+/// What an event of a workload or of a pod says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change<'a> {
+    /// The pod that has terminated or is gone.
+    pub pod_over: Option<&'a str>,
+    /// The version of the workload.
+    pub version: Option<&'a str>,
 }
 
 /// Whether a pass is needed.
@@ -55,12 +70,21 @@ pub(in crate::reconcile) enum Need {
 }
 
 impl Visits {
-    /// Records a change of a workload of this reset, or of its pods: of this one, when it has terminated or is gone.
-    pub fn touch(&self, object: &Object, pod_over: Option<&str>) {
-        if let Some(visit) = self.last.lock().get_mut(object) {
-            let was_awaited = pod_over.is_some_and(|pod| visit.awaited.remove(pod));
-            visit.touched |= !was_awaited || visit.awaited.is_empty();
+    /// Records a change of a workload of this reset, or of one of its pods.
+    pub fn touch(&self, object: &Object, change: Change<'_>) {
+        let mut last = self.last.lock();
+        let Some(visit) = last.get_mut(object) else { return };
+        if let Some(version) = change.version {
+            let has_ended = !visit.versions.is_empty();
+            if !has_ended {
+                visit.arrived.push(version.to_owned());
+            } else if !visit.scaled_to.iter().any(|own| own == version) {
+                visit.touched = true;
+            }
+            return;
         }
+        let was_awaited = change.pod_over.is_some_and(|pod| visit.awaited.remove(pod));
+        visit.touched |= !was_awaited || visit.awaited.is_empty();
     }
 
     /// Whether a pass is needed for an object of this version, as the watch has it.
@@ -93,6 +117,8 @@ impl Visits {
 
     fn end_at(&self, object: &Object, left: Left, now: Instant) {
         if let Some(visit) = self.last.lock().get_mut(object) {
+            visit.touched |= visit.arrived.drain(..).any(|version| !left.scaled_to.contains(&version));
+            visit.scaled_to = left.scaled_to;
             visit.versions = left.versions;
             visit.due = left.next.map(|next| now + next);
             visit.awaited = left.awaited.into_iter().collect();
@@ -109,8 +135,12 @@ impl Visits {
 mod tests {
     use super::*;
 
+    fn over(pod: &str) -> Change<'_> {
+        Change { pod_over: Some(pod), ..Change::default() }
+    }
+
     fn left(versions: &[&str], next: Option<Duration>) -> Left {
-        Left { versions: versions.iter().map(|version| (*version).to_owned()).collect(), next, awaited: vec![] }
+        Left { versions: versions.iter().map(|version| (*version).to_owned()).collect(), next, ..Left::default() }
     }
 
     #[test]
@@ -139,16 +169,16 @@ mod tests {
     fn a_change_of_a_workload_needs_a_pass_even_when_it_came_during_the_last_one() {
         let (visits, now) = (Visits::default(), Instant::now());
         let object = ObjectRef::new("a").within("b");
-        visits.touch(&object, None);
+        visits.touch(&object, Change::default());
         assert!(visits.last.lock().is_empty(), "the first pass looks at everything");
         visits.begin(&object);
-        visits.touch(&object, None);
+        visits.touch(&object, Change::default());
         visits.end_at(&object, left(&["1"], Some(Duration::from_secs(9))), now);
         assert_eq!(visits.need_at(&object, Some("1"), now), Need::SameObject);
         visits.begin(&object);
         visits.end_at(&object, left(&["1"], Some(Duration::from_secs(9))), now);
         assert_eq!(visits.need_at(&object, Some("1"), now), Need::Nothing(Some(Duration::from_secs(9))));
-        visits.touch(&object, None);
+        visits.touch(&object, Change::default());
         assert_eq!(visits.need_at(&object, Some("1"), now), Need::SameObject);
     }
 
@@ -163,19 +193,41 @@ mod tests {
         };
         let need = || visits.need_at(&object, Some("1"), now);
         awaits(&["one", "two"]);
-        visits.touch(&object, Some("one"));
-        visits.touch(&object, Some("one"));
+        visits.touch(&object, over("one"));
+        visits.touch(&object, over("one"));
         assert_eq!(need(), Need::SameObject, "an event that was not awaited");
         awaits(&["one", "two"]);
-        visits.touch(&object, Some("one"));
+        visits.touch(&object, over("one"));
         assert_eq!(need(), Need::Nothing(None), "the other one runs");
-        visits.touch(&object, Some("two"));
+        visits.touch(&object, over("two"));
         assert_eq!(need(), Need::SameObject, "all are over");
         awaits(&["one", "two"]);
-        visits.touch(&object, None);
+        visits.touch(&object, Change::default());
         assert_eq!(need(), Need::SameObject, "the workload has changed");
         awaits(&["one"]);
-        visits.touch(&object, Some("other"));
+        visits.touch(&object, over("other"));
         assert_eq!(need(), Need::SameObject, "a pod that the pass had not seen");
+    }
+
+    #[test]
+    fn an_event_of_the_operators_own_scaling_needs_no_pass_whenever_it_comes() {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        let arrives = |version: &str| visits.touch(&object, Change { version: Some(version), ..Change::default() });
+        let ends = || visits.end_at(&object, Left { scaled_to: vec!["7".into()], ..left(&["1"], None) }, now);
+        let need = || visits.need_at(&object, Some("1"), now);
+        visits.begin(&object);
+        arrives("7");
+        ends();
+        assert_eq!(need(), Need::Nothing(None), "it came before the answer");
+        arrives("7");
+        assert_eq!(need(), Need::Nothing(None), "it came after the end");
+        arrives("8");
+        assert_eq!(need(), Need::SameObject, "another client's");
+        visits.begin(&object);
+        arrives("8");
+        arrives("7");
+        ends();
+        assert_eq!(need(), Need::SameObject, "another client's during the pass");
     }
 }

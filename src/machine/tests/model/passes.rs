@@ -145,7 +145,10 @@ fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Op
     properties::decided(state, &before, &after, &outcome);
     properties::stated(state, reset, view.object, &before, &after, view.kafka);
     if outcome.ahead && state.witness.broken.is_none() {
-        goes_ahead(&mut state.running[reset], outcome.next);
+        let running = &mut state.running[reset];
+        goes_ahead(running, outcome.next);
+        let is_stopped = (before.phase, after.phase) == (Some(Phase::Stopping), Some(Phase::Draining));
+        running.carried = is_stopped.then_some((view.workload, view.lease));
         return Some(());
     }
     if !outcome.writes && outcome.deed.is_none() && state.witness.broken.is_none() {

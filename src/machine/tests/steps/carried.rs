@@ -85,3 +85,17 @@ fn the_pods_of_stopped_targets_are_awaited(#[case] phase: Phase, #[case] stopped
     let observed = seen(workload(0, vec![pod("a", false), pod("b", true), pod("c", false)]), KafkaSeen::NotAsked);
     assert_eq!(awaited_pods(&status, &observed), awaited);
 }
+
+#[rstest]
+#[case::stopped(Phase::Stopping, Phase::Draining, true)]
+#[case::empty(Phase::Draining, Phase::Resetting, false)]
+#[case::running_again(Phase::Draining, Phase::Stopping, false)]
+#[case::restoring(Phase::Resetting, Phase::Restoring, false)]
+fn only_the_first_question_to_the_broker_relies_on_the_look_before(
+    #[case] from: Phase,
+    #[case] to: Phase,
+    #[case] carried: bool,
+) {
+    let observed = seen(gone(), KafkaSeen::NotAsked);
+    assert_eq!(Carried::into(Some(from), Some(to), observed).is_some(), carried);
+}
