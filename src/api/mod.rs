@@ -25,7 +25,7 @@ pub use kafka::{
 };
 pub use partitions::{
     Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
-    ReceiptStatus, ReportStatus, Totals,
+    ReceiptStatus, ReportStatus, SlowestPartitionStatus, Totals,
 };
 pub use reason::{Reason, ReasonGroup, reasons_page};
 pub use spec::{

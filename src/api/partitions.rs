@@ -216,6 +216,36 @@ pub struct ConsumptionStatus {
     /// When the operator first saw a member in the group after the restore. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_member_time: Option<MicroTime>,
+    /// When the operator first saw that the group had committed past a target. It looks every
+    /// second to every five seconds, so the commit may be that much older. Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_commit_time: Option<MicroTime>,
+    /// The time from the restore (status.hold.endTime) to firstCommitTime, in seconds, such as 4.2s.
+    /// Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_commit: Option<String>,
+    /// The partition that was the last one to be committed past its target; while partitions wait,
+    /// one of them. Absent until a partition waits or was committed past its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest_partition: Option<SlowestPartitionStatus>,
+}
+
+/// The partition of a reset that the group takes longest to consume from.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowestPartitionStatus {
+    /// The topic of the partition.
+    pub topic: String,
+    /// The number of the partition, from 0.
+    pub partition: i32,
+    /// When the operator first saw that the group had committed past the target here. Absent while
+    /// the partition waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_time: Option<MicroTime>,
+    /// The time from the restore (status.hold.endTime) to commitTime, in seconds, such as 9.1s.
+    /// Absent while the partition waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_commit: Option<String>,
 }
 
 /// Why a target differs from what was requested.

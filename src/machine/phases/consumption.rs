@@ -6,19 +6,19 @@
 //! `sync.group.offsets.enabled` does so every 60 seconds. Nothing can hold the offset meanwhile, so
 //! the operator looks at it afterwards, whatever has delayed the restore.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::{
     ConditionType, ConsumptionStatus, OffsetResetStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
-    Phase, Reason, Restored,
+    Phase, Reason, Restored, SlowestPartitionStatus,
 };
 use crate::machine::{
     facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Observed, Seen, TopicPartition, UndoSeen, group},
     metadata,
     pass::Pass,
     request::Request,
-    text::{Message, count, list, name_partitions, verb},
+    text::{Message, count, list, name_partitions, seconds, verb},
     time::clock,
 };
 
@@ -138,15 +138,22 @@ enum Standing {
 /// partitions that wait.
 fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSeen, late: bool) -> Vec<TopicPartition> {
     let now = pass.instant();
+    let before = pass.status.consumption.take().unwrap_or_default();
     let mut counts = ConsumptionStatus {
-        first_member_time: pass.status.consumption.as_ref().and_then(|consumption| consumption.first_member_time.clone()),
-        ..ConsumptionStatus::default()
+        continued: 0,
+        overwritten: 0,
+        waiting: 0,
+        without_records: 0,
+        first_member_time: before.first_member_time,
+        first_commit_time: before.first_commit_time,
+        time_to_first_commit: before.time_to_first_commit,
+        slowest_partition: None,
     };
     if group::members(&seen.group) > 0 {
         counts.first_member_time.get_or_insert_with(|| now.clone());
     }
     let may_have_run = late || counts.first_member_time.is_some() || consumers_may_have_run(pass, request);
-    let mut waiting = vec![];
+    let (mut waiting, mut continued) = (vec![], vec![]);
     for partition in pass.status.partitions.iter_mut().filter(|partition| is_looked_at(partition)) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
         let committed = seen.committed.get(&at).and_then(|answer| answer.as_ref().ok()).map(Option::as_ref);
@@ -158,7 +165,10 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
             None => partition.overwritten.as_ref().map_or(Standing::Waiting, |found| Standing::Overwritten(found.evidence)),
         };
         match standing {
-            Standing::Continued => counts.continued += 1,
+            Standing::Continued => {
+                counts.continued += 1;
+                continued.push(at);
+            }
             Standing::WithoutRecords => counts.without_records += 1,
             Standing::Waiting => {
                 counts.waiting += 1;
@@ -176,8 +186,62 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
             }
         }
     }
+    let since = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map(|end| pass.now.duration_since(end.0));
+    if counts.continued > 0 && counts.first_commit_time.is_none() {
+        counts.first_commit_time = Some(now.clone());
+        counts.time_to_first_commit = since.map(seconds);
+    }
+    let newly = SlowestPartition { time: now, since };
+    counts.slowest_partition = newly.of(before.slowest_partition, &waiting, &continued, seen);
     pass.status.consumption = Some(counts);
     waiting
+}
+
+/// A moment at which partitions are seen to have been committed past their targets.
+struct SlowestPartition {
+    time: MicroTime,
+    /// How long after the restore that is.
+    since: Option<SignedDuration>,
+}
+
+impl SlowestPartition {
+    /// The slowest partition now. One that waited longest is remembered, so that no other partition needs a time of its own.
+    fn of(
+        self,
+        before: Option<SlowestPartitionStatus>,
+        waiting: &[TopicPartition],
+        continued: &[TopicPartition],
+        seen: &AfterResetSeen,
+    ) -> Option<SlowestPartitionStatus> {
+        let is_before = |at: &&TopicPartition| {
+            before.as_ref().is_some_and(|slow| (slow.topic.as_str(), slow.partition) == (at.topic.as_str(), at.partition))
+        };
+        if waiting.is_empty() {
+            if let Some(known) = before.as_ref().filter(|slow| slow.commit_time.is_some()) {
+                return Some(known.clone());
+            }
+            let last = continued.iter().find(is_before).or_else(|| farthest(continued, seen))?;
+            return Some(SlowestPartitionStatus {
+                topic: last.topic.clone(),
+                partition: last.partition,
+                commit_time: Some(self.time),
+                time_to_commit: self.since.map(seconds),
+            });
+        }
+        let at = waiting.iter().find(is_before).or_else(|| farthest(waiting, seen))?;
+        Some(SlowestPartitionStatus { topic: at.topic.clone(), partition: at.partition, commit_time: None, time_to_commit: None })
+    }
+}
+
+/// The partition with the most records between the committed offset and the end of the log.
+fn farthest<'a>(partitions: &'a [TopicPartition], seen: &AfterResetSeen) -> Option<&'a TopicPartition> {
+    let lag = |at: &&TopicPartition| {
+        let end = seen.bounds.get(at)?.as_ref().ok()?.end;
+        let committed = seen.committed.get(at)?.as_ref().ok()?.as_ref()?.offset;
+        Some(end.saturating_sub(committed))
+    };
+    // Of several, the first one.
+    partitions.iter().rev().max_by_key(lag)
 }
 
 /// The OffsetReset that has set or removed an offset: another one, whose mark it has, or the undo, which

@@ -17,6 +17,9 @@ use crate::machine::{
 /// for the members.
 const OFTEN: SignedDuration = SignedDuration::from_secs(1);
 
+/// For how long after the first member it looks often for the first commit: consumers commit every 5 seconds by default.
+const FIRST_COMMIT: SignedDuration = SignedDuration::from_secs(30);
+
 /// How soon it reads the offsets again of consumers that have resumed.
 const OFFSETS: SignedDuration = SignedDuration::from_secs(5);
 
@@ -66,7 +69,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         SLOWLY
     } else if consumption::needs_offsets(&pass.status) && pass.status.partitions.len() > MAX_LISTED_PARTITIONS {
         LARGE
-    } else if resumed {
+    } else if resumed && !awaits_first_commit(&pass) {
         OFFSETS
     } else {
         OFTEN
@@ -83,6 +86,13 @@ pub fn first_look(status: &OffsetResetStatus, now: Timestamp) -> Option<SignedDu
     let starts = status.is_condition(ConditionType::ConsumersResumed, Reason::WaitingForConsumers);
     let left = later(end, OFTEN).duration_since(now);
     (starts && left.is_positive()).then_some(left)
+}
+
+/// Whether consumers are members since a moment ago, and have not been seen to commit past a target yet.
+fn awaits_first_commit(pass: &Pass<'_>) -> bool {
+    let Some(consumption) = &pass.status.consumption else { return false };
+    let is_recent = consumption.first_member_time.as_ref().is_some_and(|first| pass.now.duration_since(first.0) < FIRST_COMMIT);
+    is_recent && consumption.first_commit_time.is_none() && consumption.waiting > 0
 }
 
 /// Waits until the object expires, or for a change when it is to be kept.

@@ -67,6 +67,7 @@ pub struct Metrics {
     finished: Family<Labels<2>, Counter>,
     dry_runs: Family<Labels<1>, Counter>,
     downtime: Histogram,
+    first_commit: Histogram,
     partitions: Family<Labels<1>, Counter>,
     replayed: Counter,
     skipped: Counter,
@@ -143,6 +144,7 @@ impl Metrics {
             finished: counters(ends()),
             dry_runs: one("result", &["planned", "refused"]),
             downtime: Histogram::new(PHASE_SECONDS),
+            first_commit: Histogram::new(PHASE_SECONDS),
             partitions: one("outcome", &["reset", "failed", "unconfirmed", "left_alone", "not_committed"]),
             replayed: Counter::default(),
             skipped: Counter::default(),
@@ -174,6 +176,7 @@ impl Metrics {
         register(&mut registry, &catalog::PHASE_TRANSITIONS, self.transitions.clone());
         register(&mut registry, &catalog::PHASE_DURATION, self.phase_seconds.clone());
         register(&mut registry, &catalog::DOWNTIME, self.downtime.clone());
+        register(&mut registry, &catalog::FIRST_COMMIT, self.first_commit.clone());
         register(&mut registry, &catalog::PARTITIONS, self.partitions.clone());
         register(&mut registry, &catalog::REPLAYED, self.replayed.clone());
         register(&mut registry, &catalog::SKIPPED, self.skipped.clone());
@@ -243,6 +246,11 @@ impl Metrics {
     /// Records the seconds for which consumers were held.
     pub fn downtime(&self, seconds: f64) {
         self.downtime.observe(seconds);
+    }
+
+    /// Records the seconds from a restore to the first commit past a target.
+    pub fn first_commit(&self, seconds: f64) {
+        self.first_commit.observe(seconds);
     }
 
     /// Counts a workload that another client has scaled up while it was held at zero.

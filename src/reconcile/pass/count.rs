@@ -34,6 +34,16 @@ pub(super) fn count(
     if not_resumed(new) && !not_resumed(old) {
         context.metrics.not_resumed();
     }
+    if first_commit(old).is_none()
+        && let Some(first) = first_commit(new)
+        && let Some(end) = new.hold.as_ref().and_then(|hold| hold.end_time.as_ref())
+    {
+        context.metrics.first_commit(first.duration_since(end.0).as_secs_f64());
+    }
+}
+
+fn first_commit(status: &OffsetResetStatus) -> Option<Timestamp> {
+    Some(status.consumption.as_ref()?.first_commit_time.as_ref()?.0)
 }
 
 fn count_end(context: &Context, reset: &OffsetReset, phase: Phase, status: &OffsetResetStatus) {

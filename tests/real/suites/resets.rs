@@ -105,6 +105,16 @@ async fn consumers_that_go_on_from_the_offsets_prove_it() {
         let counts = status(&done).consumption.clone().unwrap();
         assert_eq!((counts.continued, counts.overwritten, counts.waiting, counts.without_records), (2, 0, 0, 1));
         assert!(counts.first_member_time.is_some());
+        let restored = status(&done).hold.as_ref().unwrap().end_time.as_ref().unwrap().0;
+        let first = counts.first_commit_time.unwrap().0;
+        assert!(restored < first, "{restored} {first}");
+        let after = first.duration_since(restored).as_secs_f64();
+        assert_eq!(counts.time_to_first_commit, Some(format!("{after:.1}s")));
+        let slowest = counts.slowest_partition.unwrap();
+        assert_eq!(slowest.topic, shop.topic);
+        assert!([0, 1].contains(&slowest.partition), "partition 2 has no record: {slowest:?}");
+        assert!(first <= slowest.commit_time.as_ref().unwrap().0, "{slowest:?}");
+        assert!(slowest.time_to_commit.is_some());
         assert_eq!(
             condition(&done, "ConsumersResumed").0,
             "Unknown",

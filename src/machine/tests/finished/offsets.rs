@@ -172,6 +172,55 @@ fn a_partition_without_records_does_not_count_as_missing() {
     assert!(message.contains("on partition 1 of topic orders, which has records to consume"), "{message}");
 }
 
+/// Times count from the restore, at 30 s.
+#[rstest]
+#[case::both_at_once(&[(31, 10, 10), (34, 20, 20)], ("4.0s", (0, Some("4.0s"))))]
+#[case::the_second_later(&[(31, 10, 10), (34, 20, 10), (39, 20, 11)], ("4.0s", (1, Some("9.0s"))))]
+#[case::the_first_later(&[(31, 10, 10), (34, 10, 20), (39, 11, 20)], ("4.0s", (0, Some("9.0s"))))]
+#[case::one_waits(&[(31, 10, 10), (34, 20, 10), (39, 20, 10)], ("4.0s", (1, None)))]
+#[case::seen_at_the_first_look(&[(31, 40, 12)], ("1.0s", (1, Some("1.0s"))))]
+#[case::already_reported(&[(31, 10, 10), (34, 20, 20), (60, 30, 30)], ("4.0s", (0, Some("4.0s"))))]
+fn the_time_to_the_first_commit_and_the_slowest_partition_are_told(
+    #[case] looks: &[(i64, i64, i64)],
+    #[case] expected: (&str, (i32, Option<&str>)),
+) {
+    let status = looks.iter().fold(reset(), |status, (now, first, second)| {
+        let KafkaSeen::AfterReset(mut seen) = after_reset(stable(), &committed(*first, "")) else { unreachable!() };
+        seen.committed.insert(tp(1), committed(*second, ""));
+        run(&status, &look(running(), KafkaSeen::AfterReset(seen)), *now).status
+    });
+    let found = status.consumption.unwrap();
+    let slowest = found.slowest_partition.unwrap();
+    let first = found.time_to_first_commit.unwrap();
+    assert_eq!((first.as_str(), (slowest.partition, slowest.time_to_commit.as_deref())), expected);
+    let after = found.first_commit_time.unwrap().0.duration_since(at(30));
+    assert_eq!(format!("{:.1}s", after.as_secs_f64()), first);
+    assert_eq!(slowest.commit_time.is_some(), slowest.time_to_commit.is_some());
+    assert_eq!(slowest.topic, "orders");
+}
+
+#[test]
+fn without_a_commit_past_a_target_no_time_is_told() {
+    let waits = run(&reset(), &look(running(), after_reset(stable(), &committed(10, MARKER))), 31);
+    let found = waits.status.consumption.unwrap();
+    assert_eq!((found.first_commit_time, found.time_to_first_commit), (None, None));
+    assert_eq!(found.slowest_partition.map(|slowest| slowest.partition), Some(0), "of several, the first");
+    let overwritten = run(&reset(), &look(running(), after_reset(empty(), &committed(50, ""))), 31);
+    assert_eq!(overwritten.status.consumption.unwrap().first_commit_time, None, "another client's commit is none of theirs");
+}
+
+/// A commit comes every five seconds by default; the time to the first one is to be told closer than that.
+#[rstest]
+#[case::nothing_yet(31, 10, Some(1))]
+#[case::nothing_for_long(65, 10, Some(5))]
+#[case::past_the_resume_deadline(331, 10, Some(30))]
+#[case::all_committed(31, 11, None)]
+fn the_first_commit_is_looked_for_often_for_a_while(#[case] now: i64, #[case] offset: i64, #[case] expected: Option<i64>) {
+    let first = run(&reset(), &look(running(), after_reset(stable(), &committed(10, MARKER))), 31).status;
+    let next = run(&first, &look(running(), after_reset(stable(), &committed(offset, MARKER))), now);
+    assert_eq!(next.requeue, expected.map(SignedDuration::from_secs));
+}
+
 #[test]
 fn without_any_record_it_is_proven_when_the_consumers_are_back() {
     let at_the_end = |group: Group| {
