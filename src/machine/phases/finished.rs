@@ -69,10 +69,12 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         SLOWLY
     } else if consumption::needs_offsets(&pass.status) && pass.status.partitions.len() > MAX_LISTED_PARTITIONS {
         LARGE
-    } else if resumed && !awaits_first_commit(&pass) {
+    } else if awaits_first_commit(&pass) {
+        OFTEN
+    } else if resumed {
         OFFSETS
     } else {
-        OFTEN
+        pause(&pass)
     };
     let left = expires.map_or(soon, |at| until_expiry(at, pass.now));
     pass.look_again(soon.min(left))
@@ -86,6 +88,13 @@ pub fn first_look(status: &OffsetResetStatus, now: Timestamp) -> Option<SignedDu
     let starts = status.is_condition(ConditionType::ConsumersResumed, Reason::WaitingForConsumers);
     let left = later(end, OFTEN).duration_since(now);
     (starts && left.is_positive()).then_some(left)
+}
+
+/// The pause between two looks at consumers that start, by the time since the restore: an eighth of it, so that consumers that are back
+/// are seen late by that much at most. Pods that become ready bring a look forward.
+fn pause(pass: &Pass<'_>) -> SignedDuration {
+    let end = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map_or(pass.now, |end| end.0);
+    (pass.now.duration_since(end) / 8).clamp(OFTEN, LARGE)
 }
 
 /// Whether consumers are members since a moment ago, and have not been seen to commit past a target yet.

@@ -292,3 +292,14 @@ fn the_first_look_at_restored_consumers_is_a_second_after_the_restore() {
     let none_come_back = finished_with(&request(), |status| status.targets[0].original_replicas = 0);
     assert_eq!(first_look(&none_come_back, at(30)), None, "their offsets are looked at, at once");
 }
+
+/// A pod that never becomes ready costs a look every ten seconds, and not one a second until resumeTimeout.
+#[rstest]
+#[case::soon_after_the_restore(31, 1)]
+#[case::later(70, 5)]
+#[case::long_after(200, 10)]
+#[case::past_the_resume_deadline(331, 30)]
+fn consumers_that_do_not_come_back_are_looked_at_less_often(#[case] now: i64, #[case] expected: i64) {
+    let decision = run(&finished(), &look(workload(3, vec![]), KafkaSeen::Group(empty())), now);
+    assert_eq!(decision.requeue, Some(SignedDuration::from_secs(expected)));
+}
