@@ -192,7 +192,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
         counts.time_to_first_commit = since.map(seconds);
     }
     let newly = SlowestPartition { time: now, since };
-    counts.slowest_partition = newly.of(before.slowest_partition, &waiting, &continued, seen);
+    counts.slowest_partition = newly.of(before.slowest_partition.as_ref(), &waiting, &continued, seen);
     pass.status.consumption = Some(counts);
     waiting
 }
@@ -208,16 +208,16 @@ impl SlowestPartition {
     /// The slowest partition now. One that waited longest is remembered, so that no other partition needs a time of its own.
     fn of(
         self,
-        before: Option<SlowestPartitionStatus>,
+        before: Option<&SlowestPartitionStatus>,
         waiting: &[TopicPartition],
         continued: &[TopicPartition],
         seen: &AfterResetSeen,
     ) -> Option<SlowestPartitionStatus> {
         let is_before = |at: &&TopicPartition| {
-            before.as_ref().is_some_and(|slow| (slow.topic.as_str(), slow.partition) == (at.topic.as_str(), at.partition))
+            before.is_some_and(|slow| (slow.topic.as_str(), slow.partition) == (at.topic.as_str(), at.partition))
         };
         if waiting.is_empty() {
-            if let Some(known) = before.as_ref().filter(|slow| slow.commit_time.is_some()) {
+            if let Some(known) = before.filter(|slow| slow.commit_time.is_some()) {
                 return Some(known.clone());
             }
             let last = continued.iter().find(is_before).or_else(|| farthest(continued, seen))?;

@@ -201,10 +201,11 @@ async fn read_at_zero(
     if phase == Phase::Restoring {
         let (references, namespace) = (targets_of(status, request.ok()), reset.namespace().unwrap_or_default());
         let targets_and_holds = async {
-            match carried {
-                Some(carried) => (carried.targets, carried.holds),
+            if let Some(carried) = carried {
+                (carried.targets, carried.holds)
+            } else {
                 // The holds of the recorded workloads.
-                None => tokio::join!(targets, read_holds(context, &namespace, status, &[])),
+                tokio::join!(targets, read_holds(context, &namespace, status, &[]))
             }
         };
         ((seen.targets, seen.holds), seen.unscalable, seen.autoscalers) = tokio::join!(
