@@ -4,6 +4,7 @@ mod kinds;
 mod owners;
 mod pods;
 mod rollouts;
+mod scale;
 mod scaled_objects;
 mod selectors;
 mod targets;

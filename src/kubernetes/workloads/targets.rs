@@ -6,15 +6,11 @@ use std::net::IpAddr;
 use futures::future::join_all;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    autoscaling::{
-        v1::{Scale, ScaleSpec},
-        v2::HorizontalPodAutoscaler,
-    },
+    autoscaling::{v1::Scale, v2::HorizontalPodAutoscaler},
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DynamicObject, ListParams, PostParams},
-    core::response::Status,
+    api::{DynamicObject, ListParams},
     discovery::ApiResource,
 };
 
@@ -23,6 +19,7 @@ use super::{
     owners,
     pods::{Matching, Pods, Selectors},
     rollouts::{self, RolloutKind},
+    scale::{Scaled, params, replicas, replicas_are_unset, wanted},
     selectors,
 };
 use crate::kubernetes::{
@@ -31,7 +28,7 @@ use crate::kubernetes::{
     write::{WriteOutcome, classify},
 };
 use crate::{
-    api::{FIELD_MANAGER, TargetRef},
+    api::TargetRef,
     machine::facts::{Denial, ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails},
 };
 
@@ -48,14 +45,6 @@ struct WorkloadHandle<'a> {
     api: Api<DynamicObject>,
     resource: ApiResource,
     target: &'a TargetRef,
-}
-
-/// What the API server stored when a workload was scaled.
-pub struct Scaled {
-    /// The replica count.
-    pub replicas: i32,
-    /// The version of the workload.
-    pub version: Option<String>,
 }
 
 impl Targets {
@@ -334,28 +323,6 @@ async fn replace(
     classify(answer.map(|stored| Scaled { replicas: replicas(&stored), version: stored.metadata.resource_version }))
 }
 
-fn params(dry_run: bool) -> PostParams {
-    PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) }
-}
-
-fn wanted(target: &TargetRef, version: &str, replicas: i32) -> Scale {
-    let mut scale = Scale { spec: Some(ScaleSpec { replicas: Some(replicas) }), ..Scale::default() };
-    scale.metadata.name = Some(target.name.clone());
-    scale.metadata.resource_version = Some(version.to_owned());
-    scale
-}
-
-/// The API server omits a zero.
-fn replicas(scale: &Scale) -> i32 {
-    scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0)
-}
-
-/// Whether this is the API server's answer for a custom resource whose replicas field is unset. For every other internal error
-/// the operator does not guess.
-fn replicas_are_unset(status: &Status) -> bool {
-    status.code == 500 && status.message.contains("the spec replicas field") && status.message.contains("does not exist")
-}
-
 fn rollout_kind(handle: &WorkloadHandle<'_>) -> RolloutKind {
     match (handle.resource.group.as_str(), handle.resource.kind.as_str()) {
         ("apps", "Deployment") => RolloutKind::Deployment,
@@ -399,27 +366,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    #[rstest]
-    #[case::zero_is_left_out(json!({"spec": {}}), 0)]
-    #[case::no_spec(json!({}), 0)]
-    #[case::three(json!({"spec": {"replicas": 3}}), 3)]
-    fn a_scale_without_replicas_has_zero(#[case] scale: Value, #[case] expected: i32) {
-        assert_eq!(replicas(&serde_json::from_value(scale).unwrap()), expected);
-    }
-
-    #[rstest]
-    #[case::unset(500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist", true)]
-    #[case::another_internal_error(500, "Internal error occurred: etcdserver: request timed out", false)]
-    #[case::not_there(404, "workers.example.com \"w\" not found", false)]
-    fn only_the_api_servers_exact_message_means_that_replicas_are_unset(
-        #[case] code: u16,
-        #[case] message: &str,
-        #[case] expected: bool,
-    ) {
-        let status = Status::failure(message, "InternalError").with_code(code);
-        assert_eq!(replicas_are_unset(&status), expected);
-    }
 
     #[rstest]
     #[case::deleted_when_scaled(json!({"whenScaled": "Delete", "whenDeleted": "Retain"}), true, true)]

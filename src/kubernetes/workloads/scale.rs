@@ -1,0 +1,65 @@
+//! The `scale` subresource: what is written, and what the API server answers.
+
+use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
+use kube::{api::PostParams, core::response::Status};
+
+use crate::api::{FIELD_MANAGER, TargetRef};
+
+/// What the API server stored when a workload was scaled.
+pub struct Scaled {
+    /// The replica count.
+    pub replicas: i32,
+    /// The version of the workload.
+    pub version: Option<String>,
+}
+
+pub(super) fn params(dry_run: bool) -> PostParams {
+    PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) }
+}
+
+pub(super) fn wanted(target: &TargetRef, version: &str, replicas: i32) -> Scale {
+    let mut scale = Scale { spec: Some(ScaleSpec { replicas: Some(replicas) }), ..Scale::default() };
+    scale.metadata.name = Some(target.name.clone());
+    scale.metadata.resource_version = Some(version.to_owned());
+    scale
+}
+
+/// The API server omits a zero.
+pub(super) fn replicas(scale: &Scale) -> i32 {
+    scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0)
+}
+
+/// Whether this is the API server's answer for a custom resource whose replicas field is unset. For every other internal error
+/// the operator does not guess.
+pub(super) fn replicas_are_unset(status: &Status) -> bool {
+    status.code == 500 && status.message.contains("the spec replicas field") && status.message.contains("does not exist")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::zero_is_left_out(json!({"spec": {}}), 0)]
+    #[case::no_spec(json!({}), 0)]
+    #[case::three(json!({"spec": {"replicas": 3}}), 3)]
+    fn a_scale_without_replicas_has_zero(#[case] scale: Value, #[case] expected: i32) {
+        assert_eq!(replicas(&serde_json::from_value(scale).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::unset(500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist", true)]
+    #[case::another_internal_error(500, "Internal error occurred: etcdserver: request timed out", false)]
+    #[case::not_there(404, "workers.example.com \"w\" not found", false)]
+    fn only_the_api_servers_exact_message_means_that_replicas_are_unset(
+        #[case] code: u16,
+        #[case] message: &str,
+        #[case] expected: bool,
+    ) {
+        let status = Status::failure(message, "InternalError").with_code(code);
+        assert_eq!(replicas_are_unset(&status), expected);
+    }
+}
