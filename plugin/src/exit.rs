@@ -57,6 +57,23 @@ pub fn may_have_changed(status: &OffsetResetStatus) -> bool {
     !status.dry_run && (totals.reset > 0 || totals.unconfirmed > 0)
 }
 
+/// Whether any of these resets changed offsets, or may have.
+pub fn any_changed<'a>(mut resets: impl Iterator<Item = &'a OffsetReset>) -> bool {
+    resets.any(|reset| reset.status.as_ref().is_some_and(may_have_changed))
+}
+
+/// How several resets ended: 2 only when none of them has changed an offset.
+pub fn of_batch(ends: impl Iterator<Item = Exit>, has_changed: bool) -> Exit {
+    let failures: Vec<Exit> = ends.filter(|exit| *exit != Exit::Done).collect();
+    match failures.first() {
+        None => Exit::Done,
+        Some(_) if failures.contains(&Exit::Partly) => Exit::Partly,
+        Some(_) if failures.contains(&Exit::Unchanged) && has_changed => Exit::Partly,
+        Some(_) if failures.contains(&Exit::Unchanged) => Exit::Unchanged,
+        Some(first) => *first,
+    }
+}
+
 /// Why a command could not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -162,6 +179,19 @@ mod tests {
             "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
         });
         assert_eq!(of_reset(&serde_json::from_value(reset).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::all(&[Exit::Done, Exit::Done], true, Exit::Done)]
+    #[case::none_changed(&[Exit::Unchanged], false, Exit::Unchanged)]
+    #[case::another_changed(&[Exit::Done, Exit::Unchanged], true, Exit::Partly)]
+    #[case::partly(&[Exit::Unchanged, Exit::Partly], true, Exit::Partly)]
+    #[case::cancelled(&[Exit::Done, Exit::Cancelled], true, Exit::Cancelled)]
+    #[case::cancelled_and_failed(&[Exit::Cancelled, Exit::Unchanged], true, Exit::Partly)]
+    #[case::cancelled_and_failed_before(&[Exit::Cancelled, Exit::Unchanged], false, Exit::Unchanged)]
+    #[case::not_told(&[Exit::Error], false, Exit::Error)]
+    fn a_batch_has_one_exit_code(#[case] ends: &[Exit], #[case] has_changed: bool, #[case] expected: Exit) {
+        assert_eq!(of_batch(ends.iter().copied(), has_changed), expected);
     }
 
     #[rstest]

@@ -99,7 +99,7 @@ fn said(batch: &str, plans: &[&OffsetReset], running: &[&OffsetReset], all: usiz
     }
     let stay = all - plans.len() - running.len();
     let stay = if stay == 0 { String::new() } else { format!(" {}.", are(stay, "has ended and stays", "have ended and stay")) };
-    format!("To cancel batch {batch}, {}, each with its report.{stay}", parts.join(", and "))
+    format!("To cancel batch {batch}, {}, with their reports.{stay}", parts.join(", and "))
 }
 
 async fn delete(cluster: &Cluster, resets: &[&OffsetReset]) -> Outcome<()> {
@@ -153,7 +153,7 @@ mod tests {
         let (plans, running) = to_delete(&seen);
         assert_eq!(
             said("b", &plans, &running, seen.len()),
-            "To cancel batch b, 2 plans are deleted, and 2 resets that run or wait are deleted (runs, waits), each with its report. 1 \
+            "To cancel batch b, 2 plans are deleted, and 2 resets that run or wait are deleted (runs, waits), with their reports. 1 \
              has ended and stays."
         );
     }

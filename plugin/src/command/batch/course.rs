@@ -7,7 +7,7 @@ use offset_reset_operator::api::OffsetReset;
 
 use super::follow::Seen;
 use crate::{
-    exit::{Exit, may_have_changed, of_reset},
+    exit::{Exit, any_changed, may_have_changed, of_batch, of_reset},
     view::{BAD, GOOD, Line, WARN, hint},
 };
 
@@ -65,7 +65,8 @@ impl Course {
     pub fn new(seen: &Seen, limit: usize) -> Self {
         let waiting = seen.values().filter(|reset| is_planned(reset)).map(id).collect();
         let running = seen.values().filter(|reset| is_under_way(reset)).map(id).collect();
-        Self { limit, waiting, running, ended: vec![], has_changed: false, failed: None }
+        let has_changed = any_changed(seen.values());
+        Self { limit, waiting, running, ended: vec![], has_changed, failed: None }
     }
 
     /// Takes a newer state.
@@ -144,15 +145,9 @@ impl Course {
         self.waiting.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// As of one reset: 2 only when no offset of any reset was changed.
+    /// How those that have ended did.
     pub fn exit(&self) -> Exit {
-        let failures = || self.ended.iter().map(|(_, exit)| *exit).filter(|exit| *exit != Exit::Done);
-        match failures().next() {
-            None => Exit::Done,
-            Some(_) if failures().any(|exit| exit == Exit::Partly) => Exit::Partly,
-            Some(Exit::Unchanged) if self.has_changed => Exit::Partly,
-            Some(first) => first,
-        }
+        of_batch(self.ended.iter().map(|(_, exit)| *exit), self.has_changed)
     }
 
     /// What has happened, what is left, and the next commands.

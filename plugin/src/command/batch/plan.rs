@@ -93,11 +93,12 @@ fn known(batch: &str, manifests: &[Manifest], all: &[OffsetReset]) -> Outcome<BT
     if others.is_empty() {
         return Ok(known);
     }
-    let words =
-        format!("{} of batch {batch} exist already with other offsets or workloads. Nothing was created.", others.join(", "));
-    Err(Failure::new(words).advice(format!(
-        "Choose another name with --batch, or delete those that have not run: kubectl offset-reset cancel --batch {batch}"
-    )))
+    let names = others.join(", ");
+    let words = format!("batch {batch} has other plans already: {names}. Nothing was created.");
+    Err(Failure::new(words).advice(
+        "They differ in offsets, workloads or the connection to Kafka. Choose another name with --batch, or delete a plan that has not \
+         run: kubectl offset-reset cancel NAME",
+    ))
 }
 
 /// Whether both reset the same offsets of the same consumers.
@@ -226,7 +227,7 @@ mod tests {
         let found = known("b", &[manifest(&json!({}))], &[stored(&spec, batch)]);
         assert_eq!(found.as_ref().ok().map(BTreeSet::len), expected, "{found:?}");
         if let Err(failure) = found {
-            assert!(failure.to_string().contains("b-c-xxxxx of batch b exist already"), "{failure}");
+            assert!(failure.to_string().contains("batch b has other plans already: b-c-xxxxx"), "{failure}");
         }
     }
 }

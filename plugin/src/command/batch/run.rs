@@ -21,7 +21,7 @@ use crate::{
         },
         check::trouble,
     },
-    exit::{Exit, Failure, Outcome, has_ended, may_have_changed, of_reset},
+    exit::{Exit, Failure, Outcome, any_changed, has_ended, of_batch, of_reset},
     interrupt::{Left, leaves},
     print::{errln, outln},
     view::{BAD, BOLD, DIM, Line, WARN, batch as table, hint, words, workloads},
@@ -242,29 +242,15 @@ fn after(batch: &str, seen: &Seen) -> Vec<Line> {
     if seen.values().any(is_planned) {
         lines.push(hint("Run:", &format!("run --batch {batch}")));
     }
-    if has_changed(seen) {
+    if any_changed(seen.values()) {
         lines.push(hint("Undo:", &format!("undo --batch {batch}")));
     }
     lines
 }
 
-fn has_changed(seen: &Seen) -> bool {
-    seen.values().filter_map(|reset| reset.status.as_ref()).any(may_have_changed)
-}
-
-/// PURE: how a batch stands: as the reset that is worst off, by the rule of [`Course::exit`].
+/// PURE: how a batch stands: as the resets that were told to run, or else as the plans.
 fn exit(seen: &Seen) -> Exit {
-    let all: Vec<Exit> = seen.values().filter_map(of_reset).filter(|exit| *exit != Exit::Done).collect();
-    match all.first() {
-        None => Exit::Done,
-        Some(_) if all.contains(&Exit::Partly) => Exit::Partly,
-        Some(_) if all.contains(&Exit::Unchanged) => {
-            if has_changed(seen) {
-                Exit::Partly
-            } else {
-                Exit::Unchanged
-            }
-        }
-        Some(first) => *first,
-    }
+    let has_run = seen.values().any(|reset| !reset.spec.dry_run);
+    let counted = seen.values().filter(|reset| reset.spec.dry_run != has_run);
+    of_batch(counted.filter_map(of_reset), any_changed(seen.values()))
 }

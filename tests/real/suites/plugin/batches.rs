@@ -133,7 +133,7 @@ async fn a_batch_stops_at_its_first_failure_and_goes_on_and_is_undone() {
         let printed = plugin.run(&text(&to_earliest)).await;
         assert!(printed.code == Some(2) && printed.err.contains("creating 0 dry runs of batch failover"), "{printed:?}");
         let printed = plugin.run(&text(&planning("failover", &topic, &["--to-latest"]))).await;
-        assert!(printed.code == Some(1) && printed.err.contains("exist already with other offsets"), "{printed:?}");
+        assert!(printed.code == Some(1) && printed.err.contains("has other plans already"), "{printed:?}");
         assert_eq!(of_batch(env, "failover").await.len(), 4);
         let listed = plugin.ends(0, &["list", "--batch", "failover"]).await;
         assert!(listed.contains("4 OffsetResets (3 Planned, 1 Refused)"), "{listed}");
