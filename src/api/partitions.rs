@@ -216,8 +216,9 @@ pub struct ConsumptionStatus {
     /// When the operator first saw a member in the group after the restore. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_member_time: Option<MicroTime>,
-    /// When the operator first saw that the group had committed past a target. It looks every
-    /// second to every five seconds, so the commit may be that much older. Absent until then.
+    /// When the operator first saw that the group had committed past a target. It looks every 1 to
+    /// 10 seconds, and every 30 seconds past status.hold.resumeDeadline, so the commit may be older
+    /// by that much. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_commit_time: Option<MicroTime>,
     /// The time from the restore (status.hold.endTime) to firstCommitTime, in seconds, such as 4.2s.
@@ -239,11 +240,11 @@ pub struct SlowestPartitionStatus {
     /// The number of the partition, from 0.
     pub partition: i32,
     /// When the operator first saw that the group had committed past the target here. Absent while
-    /// the partition waits.
+    /// the partition waits, and when it did not come to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit_time: Option<MicroTime>,
     /// The time from the restore (status.hold.endTime) to commitTime, in seconds, such as 9.1s.
-    /// Absent while the partition waits.
+    /// Absent without that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_commit: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What a step knows without reading it again: what the step before has read, and what its own write was answered.
+//! What a step knows without reading it again: what the step before has read, and the answer to its write.
 
 use super::{
     decision::{Answer, Effect},
@@ -6,8 +6,8 @@ use super::{
 };
 use crate::api::{ActionKind, Phase};
 
-/// What a step has read, with the answer to its effect, for the next step of the same phase, which reads nothing again. Whatever
-/// that step writes is bound to the versions that were read, so it fails when another client has changed them.
+/// What a step has read, with the answer to its effect. The next step of the pass uses it and does not read again. Each write of that
+/// step is bound to the version that was read, so it fails when another client has changed the object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carried {
     /// The workload of each target.
@@ -17,7 +17,7 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// What a change of phase leaves: the look that has found all containers terminated is recent enough for the first question
+    /// What the next phase takes over: the look that has found all containers terminated is recent enough for the first question
     /// whether the group is empty. Before the commit everything is looked at once more.
     #[must_use]
     pub fn into(from: Option<Phase>, to: Option<Phase>, seen: Observed) -> Option<Self> {
@@ -25,7 +25,7 @@ impl Carried {
         is_stopped.then_some(Self { targets: seen.targets, holds: seen.holds })
     }
 
-    /// What an effect of the phases Stopping and Restoring leaves; `None` when the next step has to read. It has to before the
+    /// What the next step takes over after an effect; `None` when it has to read. It has to before the
     /// consumers count as stopped: only a look after the stop proves that.
     #[must_use]
     pub fn after(effect: &Effect, answer: &Answer, seen: Observed) -> Option<Self> {
@@ -51,6 +51,12 @@ impl Carried {
             (Effect::SettleReceipt { .. }, Answer::Done | Answer::Refused(_)) => {}
             _ => return None,
         }
-        Some(Self { targets, holds })
+        // What could not be read is read again.
+        let is_known = targets.iter().all(is_seen) && holds.iter().all(is_seen);
+        is_known.then_some(Self { targets, holds })
     }
+}
+
+fn is_seen<T>(seen: &Seen<T>) -> bool {
+    !matches!(seen, Seen::Unknown(_))
 }

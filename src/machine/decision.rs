@@ -35,13 +35,13 @@ impl Decision {
             && (holds(before) || !holds(after))
     }
 
-    /// Whether the effect needs no record of its own: nothing else than the last action has changed since the status was `written`, and
-    /// the effect only tidies up after a run whose outcome is recorded. It is bound to the version of the Lease, or to the receipt of
-    /// this run, so an operator with an outdated view cannot do harm by it, and to do it again after a crash changes nothing.
+    /// Whether the effect needs no record of its own: it releases a Lease, and nothing else than the last action has changed since the
+    /// status was `written`. The release is bound to the version of the Lease, so an operator with an outdated view cannot do harm by
+    /// it, and to do it again after a crash changes nothing.
     #[must_use]
     pub fn needs_no_record(&self, written: &OffsetResetStatus) -> bool {
-        let tidies = matches!(self.effect, Some(Effect::Release { .. } | Effect::SettleReceipt { .. }));
-        tidies && self.status == OffsetResetStatus { last_action: self.status.last_action.clone(), ..written.clone() }
+        let releases = matches!(self.effect, Some(Effect::Release { .. }));
+        releases && self.status == OffsetResetStatus { last_action: self.status.last_action.clone(), ..written.clone() }
     }
 
     /// As [`Decision::goes_on`], with a status that may be written later: to lose it is the same as a crash before the

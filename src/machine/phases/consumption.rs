@@ -187,26 +187,27 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
         }
     }
     let since = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map(|end| pass.now.duration_since(end.0));
-    if counts.continued > 0 && counts.first_commit_time.is_none() {
+    // Where it continued already and no time is known, another version of the operator has seen it first.
+    if counts.continued > 0 && counts.first_commit_time.is_none() && before.continued == 0 {
         counts.first_commit_time = Some(now.clone());
         counts.time_to_first_commit = since.map(seconds);
     }
-    let newly = SlowestPartition { time: now, since };
-    counts.slowest_partition = newly.of(before.slowest_partition.as_ref(), &waiting, &continued, seen);
+    let look = Look { time: now, since };
+    counts.slowest_partition = look.slowest(before.slowest_partition.as_ref(), &waiting, &continued, seen);
     pass.status.consumption = Some(counts);
     waiting
 }
 
-/// A moment at which partitions are seen to have been committed past their targets.
-struct SlowestPartition {
+/// A look at the offsets.
+struct Look {
     time: MicroTime,
     /// How long after the restore that is.
     since: Option<SignedDuration>,
 }
 
-impl SlowestPartition {
-    /// The slowest partition now. One that waited longest is remembered, so that no other partition needs a time of its own.
-    fn of(
+impl Look {
+    /// The slowest partition. One stays it while it waits, so that no other partition needs a time of its own.
+    fn slowest(
         self,
         before: Option<&SlowestPartitionStatus>,
         waiting: &[TopicPartition],
@@ -217,10 +218,13 @@ impl SlowestPartition {
             before.is_some_and(|slow| (slow.topic.as_str(), slow.partition) == (at.topic.as_str(), at.partition))
         };
         if waiting.is_empty() {
-            if let Some(known) = before.filter(|slow| slow.commit_time.is_some()) {
-                return Some(known.clone());
-            }
-            let last = continued.iter().find(is_before).or_else(|| farthest(continued, seen))?;
+            let last = match (before, continued.iter().find(is_before)) {
+                (Some(known), _) if known.commit_time.is_some() => return Some(known.clone()),
+                (Some(_), Some(last)) => last,
+                // It was overwritten, or has no records any more: when another partition was the last is not known.
+                (Some(known), None) => return Some(known.clone()),
+                (None, _) => farthest(continued, seen)?,
+            };
             return Some(SlowestPartitionStatus {
                 topic: last.topic.clone(),
                 partition: last.partition,
@@ -293,7 +297,7 @@ fn consumers_may_have_run(pass: &Pass<'_>, request: Option<&Request>) -> bool {
     });
     request.is_none_or(|request| request.allow_no_members)
         || at_zero_again
-        || pass.pods().iter().any(|pod| pod.crashed || pod.terminated)
+        || pass.pods().iter().any(|pod| pod.crashed || pod.restarted || pod.terminated)
         || pass.status.targets.iter().any(|target| target.restored == Some(Restored::LeftAsScaledByOthers))
 }
 

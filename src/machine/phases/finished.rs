@@ -50,7 +50,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     let Some(until) = watched_until.filter(|_| !pass.seen.deleting && needs_a_look(&pass.status)) else {
         return wait_for_expiry(pass, expires);
     };
-    // The look was left out a moment before it was due.
+    // Nothing was read, because the look was not due yet; it is due now.
     let is_read = pass.seen.targets.len() == pass.status.targets.len();
     if let Some(left) = first_look(&pass.status, pass.now).or((!is_read).then_some(SignedDuration::ZERO)) {
         return pass.look_again(left);
@@ -87,17 +87,21 @@ pub fn first_look(status: &OffsetResetStatus, now: Timestamp) -> Option<SignedDu
     let end = status.hold.as_ref().filter(|_| needs_a_look(status))?.end_time.as_ref()?.0;
     let starts = status.is_condition(ConditionType::ConsumersResumed, Reason::WaitingForConsumers);
     let left = later(end, OFTEN).duration_since(now);
-    (starts && left.is_positive()).then_some(left)
+    // A clock that was set back delays no look.
+    (starts && left.is_positive() && left <= OFTEN).then_some(left)
 }
 
-/// The pause between two looks at consumers that start, by the time since the restore: an eighth of it, so that consumers that are back
-/// are seen late by that much at most. Pods that become ready bring a look forward.
+/// The pause between two looks at consumers that start. Without a ready pod it is an eighth of the time since the restore: pods that
+/// become ready bring a look forward. Ready pods may join, commit and leave at any moment.
 fn pause(pass: &Pass<'_>) -> SignedDuration {
+    if pass.status.targets.iter().any(|target| target.ready_pods.is_some_and(|ready| ready > 0)) {
+        return OFTEN;
+    }
     let end = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map_or(pass.now, |end| end.0);
     (pass.now.duration_since(end) / 8).clamp(OFTEN, LARGE)
 }
 
-/// Whether consumers are members since a moment ago, and have not been seen to commit past a target yet.
+/// Whether consumers joined less than 30 seconds ago, and have not been seen to commit past a target yet.
 fn awaits_first_commit(pass: &Pass<'_>) -> bool {
     let Some(consumption) = &pass.status.consumption else { return false };
     let is_recent = consumption.first_member_time.as_ref().is_some_and(|first| pass.now.duration_since(first.0) < FIRST_COMMIT);

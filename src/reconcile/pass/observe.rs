@@ -95,7 +95,7 @@ pub(super) async fn observe(
         return Ok((seen, None));
     }
     let expired = machine::expiry(status, seen.time_to_live).is_some_and(|at| at <= (context.clock)());
-    // At the end the finalizer goes first, and right after it there is nothing to see.
+    // After the end the finalizer is removed first. In the first second after the restore there is nothing to read.
     let looks = machine::needs_a_look(status) && machine::first_look(status, (context.clock)()).is_none();
     if phase.is_terminal() && (seen.finalizer || seen.deleting || expired || !looks) {
         return Ok((seen, None));

@@ -284,6 +284,7 @@ fn the_first_look_at_restored_consumers_is_a_second_after_the_restore() {
     let status = finished();
     assert_eq!(first_look(&status, at(30)), Some(SignedDuration::from_secs(1)));
     assert_eq!(first_look(&status, at(31)), None);
+    assert_eq!(first_look(&status, at(-60)), None, "the clock was set back");
     let early = run(&status, &Observed { targets: vec![], ..look(running(), KafkaSeen::NotAsked) }, 30);
     assert_eq!((early.status.conditions.clone(), early.requeue), (status.conditions.clone(), Some(SignedDuration::from_secs(1))));
     // The look was left out, and it is due meanwhile.

@@ -199,6 +199,28 @@ fn the_time_to_the_first_commit_and_the_slowest_partition_are_told(
     assert_eq!(slowest.topic, "orders");
 }
 
+/// The partition that waited was overwritten: when the other one was committed is not known any more, and no time is made up.
+#[test]
+fn no_time_is_made_up_for_another_partition_when_the_slowest_is_overwritten() {
+    let status = [(34, 20, 10), (300, 30, 5), (310, 40, 5)].into_iter().fold(reset(), |status, (now, first, second)| {
+        let KafkaSeen::AfterReset(mut seen) = after_reset(stable(), &committed(first, "")) else { unreachable!() };
+        seen.committed.insert(tp(1), committed(second, ""));
+        run(&status, &look(running(), KafkaSeen::AfterReset(seen)), now).status
+    });
+    let found = status.consumption.unwrap();
+    let slowest = found.slowest_partition.unwrap();
+    assert_eq!((found.overwritten, slowest.partition, slowest.time_to_commit), (1, 1, None));
+}
+
+/// An operator that did not write the time has seen the commits first.
+#[test]
+fn a_commit_that_another_version_has_seen_first_has_no_time() {
+    let mut status = reset();
+    status.consumption = Some(crate::api::ConsumptionStatus { continued: 1, ..Default::default() });
+    let next = run(&status, &look(running(), after_reset(stable(), &committed(20, ""))), 90).status;
+    assert_eq!(next.consumption.unwrap().first_commit_time, None);
+}
+
 #[test]
 fn without_a_commit_past_a_target_no_time_is_told() {
     let waits = run(&reset(), &look(running(), after_reset(stable(), &committed(10, MARKER))), 31);

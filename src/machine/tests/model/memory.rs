@@ -104,8 +104,8 @@ impl Memory {
         let sleeps = decision.requeue.is_none();
         let goes_on = decision.goes_on_unwritten(status.phase);
         let next = self.keep(decision.status);
-        // The last action alone is not written before an effect that only tidies up, see `Decision::needs_no_record`.
-        let said = deed.is_some_and(|deed| matches!(deed, Deed::Scale { .. } | Deed::Claim { .. } | Deed::Commit { .. }));
+        // The last action alone is not written before a release, see `Decision::needs_no_record`.
+        let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer | Deed::Release { .. }));
         let outcome = Decided {
             next,
             deed,

@@ -57,6 +57,15 @@ fn the_answer_to_a_write_is_not_read_again(
     assert_eq!(carried, expected);
 }
 
+/// Of several targets, one could not be read.
+#[rstest]
+#[case::target(Seen::Unknown("too many requests".into()), held())]
+#[case::hold(running(), Seen::Unknown("too many requests".into()))]
+fn what_could_not_be_read_is_read_again(#[case] other: Seen<Workload>, #[case] other_hold: Seen<Hold>) {
+    let before = Observed { targets: vec![gone(), other], holds: vec![held(), other_hold], ..seen(gone(), KafkaSeen::NotAsked) };
+    assert_eq!(Carried::after(&scale(3, ActionKind::Restore), &Answer::Done, before), None);
+}
+
 /// It would be written for nothing but the time of the last action.
 #[test]
 fn an_effect_that_only_tidies_up_is_recorded_only_with_what_else_has_changed() {
