@@ -135,12 +135,7 @@ async fn an_upgrade_and_a_rollback_during_a_hold_go_on_with_it() {
         assert_eq!(history().await, expected);
         held.is_held().await;
 
-        // The group becomes empty, and the reset ends as it would have without all that.
-        let env = held.end().await;
-        let ended = wait_for_end(&env.api, "replay").await;
-        assert_eq!(status(&ended).phase, Some(Phase::Succeeded), "{}", status(&ended).explanation());
-        assert_eq!(env.replicas().await, 2);
-        env.no_leases().await;
+        held.succeeds().await;
     })
     .await;
     uninstall(&admin).await;
@@ -229,11 +224,7 @@ async fn during_a_hold_the_watched_namespaces_change_only_where_nothing_is_held(
     assert!(roles().await.contains(&first));
     held.is_held().await;
 
-    let env = held.end().await;
-    let ended = wait_for_end(&env.api, "replay").await;
-    assert_eq!(status(&ended).phase, Some(Phase::Succeeded), "{}", status(&ended).explanation());
-    assert_eq!(env.replicas().await, 2);
-    env.no_leases().await;
+    held.succeeds().await;
     until("in use no more", async || !is_in_use(&admin).await).await;
     upgraded("watch.namespaces=null").await;
     assert_eq!(roles().await, [""; 0]);
@@ -341,9 +332,7 @@ async fn what_deploy_has_installed_a_release_takes_over_during_a_hold() {
         helm("install", &[&[CHART][..], &take, &IMAGE].concat()).await;
         wait_for_phase(&held.env.api, "replay", Phase::Draining).await;
         held.is_held().await;
-        let env = held.end().await;
-        let ended = wait_for_end(&env.api, "replay").await;
-        assert_eq!(status(&ended).phase, Some(Phase::Succeeded), "{}", status(&ended).explanation());
+        held.succeeds().await;
     })
     .await;
     uninstall(&admin).await;

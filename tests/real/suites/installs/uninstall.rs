@@ -176,6 +176,16 @@ impl Held {
         assert_eq!(self.env.replicas().await, 0);
     }
 
+    /// The group becomes empty, and the reset ends as if nothing had happened meanwhile.
+    pub(crate) async fn succeeds(self) -> TestEnv {
+        let env = self.end().await;
+        let ended = wait_for_end(&env.api, "replay").await;
+        assert_eq!(status(&ended).phase, Some(Phase::Succeeded), "{}", status(&ended).explanation());
+        assert_eq!(env.replicas().await, 2);
+        env.no_leases().await;
+        env
+    }
+
     /// Ends the member that keeps the group from becoming empty.
     pub(crate) async fn end(self) -> TestEnv {
         let Self { env, member } = self;

@@ -10,10 +10,7 @@ use std::{
 
 use kube::Client;
 use offset_reset_operator::api::Phase;
-use real_tests::{
-    shop::{status, succeeded},
-    unique, wait_for_end, with_namespace,
-};
+use real_tests::{shop::status, unique, with_namespace};
 use serde_json::Value;
 
 use super::uninstall::{Held, INSTALL, account, installable, is_in_use, kubectl, kubectl_succeeds, long, operator, until};
@@ -127,10 +124,7 @@ async fn upgrade(admin: Client, namespace: String, old: &str, new: &str) {
         (&leases[0].metadata.uid, &leases[0].metadata.annotations)
     );
 
-    let env = held.end().await;
-    succeeded(&wait_for_end(&env.api, "replay").await);
-    assert_eq!(env.replicas().await, 2);
-    env.no_leases().await;
+    held.succeeds().await;
     until("in use no more", async || !is_in_use(&admin).await).await;
     second.end().await;
 }
