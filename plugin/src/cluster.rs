@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use http::Request;
 use kube::{
     Api, Client, Config, ResourceExt,
+    api::{DynamicObject, ListParams},
     client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
@@ -35,6 +36,36 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The label of the OffsetResets of a batch: its name.
 pub const BATCH: &str = "offsetreset.dev/batch";
+
+/// The label selector of a batch.
+pub fn selector_of(batch: &str) -> String {
+    format!("{BATCH}={batch}")
+}
+
+/// Whether an OffsetReset belongs to a batch.
+pub fn is_of_batch(reset: &OffsetReset, batch: &str) -> bool {
+    reset.labels().get(BATCH).is_some_and(|of| of == batch)
+}
+
+/// How many objects of a batch are created or deleted at the same time.
+pub const AT_ONCE: usize = 8;
+
+/// How many objects one request lists.
+const PAGE: u32 = 500;
+
+/// Lists all objects of one kind, page by page.
+pub async fn list_all(api: &Api<DynamicObject>, labels: Option<&str>) -> kube::Result<Vec<DynamicObject>> {
+    let (mut found, mut params) = (vec![], ListParams::default().limit(PAGE));
+    params.label_selector = labels.map(str::to_owned);
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items);
+        match page.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => params = params.continue_token(&next),
+            None => return Ok(found),
+        }
+    }
+}
 
 /// The annotation of a workload, or of its pods' template, that names its consumer group.
 pub const GROUP: &str = "offsetreset.dev/group";

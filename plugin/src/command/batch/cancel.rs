@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cli::CancelArgs,
-    cluster::Cluster,
+    cluster::{AT_ONCE, Cluster},
     command::act::{
         confirm::{NOT_CONFIRMED, agreed},
         end::{cancelled, this_one},
@@ -23,9 +23,6 @@ use crate::{
     print::{errln, outln},
     view::{DIM, GOOD, Line, hint},
 };
-
-/// How many objects are deleted at the same time.
-const AT_ONCE: usize = 8;
 
 /// Deletes the plans, and what runs.
 pub async fn cancel(cluster: &Cluster, batch: &str, args: &CancelArgs) -> Outcome {

@@ -4,21 +4,18 @@ use std::collections::BTreeSet;
 
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject},
 };
 use offset_reset_operator::api::OffsetReset;
 
 use super::names;
 use crate::{
-    cluster::{Cluster, GROUP},
+    cluster::{Cluster, GROUP, list_all},
     exit::{Failure, Outcome},
     manifest::{One, target_ref},
     print::errln,
     view::Line,
 };
-
-/// How many workloads one request asks for.
-const PAGE: u32 = 500;
 
 /// A workload that matches.
 #[derive(Clone, Debug)]
@@ -107,15 +104,8 @@ pub async fn workloads(cluster: &Cluster, kinds: &[ApiResource], selector: &str)
 
 async fn of_kind(cluster: &Cluster, kind: &ApiResource, selector: &str) -> kube::Result<Vec<Workload>> {
     let api = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), &cluster.namespace, kind);
-    let (mut found, mut params) = (vec![], ListParams::default().labels(selector).limit(PAGE));
-    loop {
-        let page = api.list(&params).await?;
-        found.extend(page.items.iter().map(|object| Workload::read(kind, object)));
-        match page.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => params = params.continue_token(&next),
-            None => return Ok(found),
-        }
-    }
+    let found = list_all(&api, Some(selector)).await?;
+    Ok(found.iter().map(|object| Workload::read(kind, object)).collect())
 }
 
 /// What the namespace's OffsetResets tell of groups.

@@ -13,17 +13,12 @@ use kube::{
 use offset_reset_operator::{api::OffsetReset, kubernetes::chain};
 
 use crate::{
-    cluster::{BATCH, Cluster},
+    cluster::{Cluster, selector_of},
     command::watch::{Operator, operator},
     exit::Outcome,
     print::errln,
     view::{Line, WARN},
 };
-
-/// The selector of a batch.
-pub fn selector(batch: &str) -> String {
-    format!("{BATCH}={batch}")
-}
 
 /// The OffsetResets of a batch by their names.
 pub type Seen = BTreeMap<String, OffsetReset>;
@@ -40,7 +35,7 @@ pub struct Followed {
 impl Followed {
     /// Begins to watch, and waits for the first whole list.
     pub async fn start(cluster: &Cluster, batch: &str) -> Self {
-        let config = Config::default().labels(&selector(batch));
+        let config = Config::default().labels(&selector_of(batch));
         let changes = Box::pin(watcher::watcher(cluster.resets(), config).default_backoff());
         let operator = operator(cluster);
         let (next, seen) = (Seen::new(), Seen::new());
@@ -127,6 +122,6 @@ impl Followed {
 
 /// The OffsetResets of a batch now.
 pub async fn now(cluster: &Cluster, batch: &str) -> Outcome<Seen> {
-    let found = crate::command::look::labelled(cluster, false, Some(&selector(batch))).await?;
+    let found = crate::command::look::labelled(cluster, false, Some(&selector_of(batch))).await?;
     Ok(found.into_iter().filter_map(|(_, reset)| reset).map(|reset| (reset.name_any(), reset)).collect())
 }

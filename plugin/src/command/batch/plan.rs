@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cli::{Format, PlanArgs, Where},
-    cluster::{BATCH, Cluster},
+    cluster::{AT_ONCE, Cluster, is_of_batch},
     command::act::{owners, steps},
     exit::{Exit, Failure, Outcome, has_ended, of_reset},
     interrupt::{Left, leaves},
@@ -22,9 +22,6 @@ use crate::{
     print::{errln, object, outln, raw},
     view::{BAD, DIM, Line, batch as table, hint},
 };
-
-/// How many objects are created at the same time.
-const AT_ONCE: usize = 8;
 
 /// Makes the plans that do not exist yet, and shows all.
 pub async fn plan(cluster: &Cluster, batch: &str, args: &PlanArgs) -> Outcome {
@@ -80,7 +77,7 @@ fn group(manifest: &Manifest) -> &str {
 
 /// PURE: the groups of the batch's resets that exist already. Those that would do something else are no part of this plan.
 fn known(batch: &str, manifests: &[Manifest], all: &[OffsetReset]) -> Outcome<BTreeSet<String>> {
-    let own = |reset: &&OffsetReset| reset.labels().get(BATCH).map(String::as_str) == Some(batch);
+    let own = |reset: &&OffsetReset| is_of_batch(reset, batch);
     let (mut known, mut others) = (BTreeSet::new(), vec![]);
     for manifest in manifests {
         if let Some(reset) = all.iter().filter(own).find(|reset| reset.spec.group == group(manifest)) {
@@ -197,6 +194,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::cluster::BATCH;
 
     fn manifest(spec: &Value) -> Manifest {
         let mut object = json!({

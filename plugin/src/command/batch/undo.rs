@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cli::UndoArgs,
-    cluster::{BATCH, Cluster},
+    cluster::{BATCH, Cluster, is_of_batch},
     command::act::{
         others::{Undone, undone},
         steps,
@@ -72,7 +72,7 @@ fn to_make(batch: &str, undos: &str, seen: &Seen, all: &[OffsetReset]) -> Outcom
     if changed.is_empty() {
         return Err(Failure::new(format!("no OffsetReset of batch {batch} has changed an offset: there is nothing to undo.")));
     }
-    let is_of_the_batch = |reset: &OffsetReset| reset.labels().get(BATCH).map(String::as_str) == Some(undos);
+    let is_of_the_batch = |reset: &OffsetReset| is_of_batch(reset, undos);
     let (mut to_make, mut said) = (vec![], vec![]);
     for of in changed {
         let (name, new) = (of.name_any(), names::undo(&of.name_any()));

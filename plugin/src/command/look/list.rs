@@ -4,13 +4,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject},
 };
 use offset_reset_operator::api::{OffsetReset, Phase};
 
 use crate::{
     cli::{Format, ListArgs},
-    cluster::{BATCH, Cluster},
+    cluster::{Cluster, list_all, selector_of},
     exit::{Exit, Failure, Outcome, has_ended},
     print::{columns, object, outln, raw},
     view::{
@@ -19,12 +19,9 @@ use crate::{
     },
 };
 
-/// How many resets one request asks for.
-const PAGE: u32 = 500;
-
 /// Lists resets, also those that another version has written and this one cannot read.
 pub async fn list(cluster: &Cluster, args: &ListArgs) -> Outcome {
-    let labels = args.batch.as_ref().map(|batch| format!("{BATCH}={batch}"));
+    let labels = args.batch.as_deref().map(selector_of);
     let all = labelled(cluster, args.all_namespaces, labels.as_deref()).await?;
     let kept: Vec<&(DynamicObject, Option<OffsetReset>)> =
         all.iter().filter(|(_, reset)| !args.active || reset.as_ref().is_none_or(|reset| !has_ended(reset))).collect();
@@ -112,20 +109,12 @@ pub async fn labelled(
     } else {
         Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
     };
-    let (mut found, mut params) = (vec![], ListParams::default().limit(PAGE));
-    params.label_selector = labels.map(str::to_owned);
-    loop {
-        let page = api.list(&params).await.map_err(|error| Failure::request("list OffsetResets", &error))?;
-        let next = page.metadata.continue_.clone().filter(|next| !next.is_empty());
-        found.extend(page.items.into_iter().map(|object| {
-            let read = serde_json::to_value(&object).ok().and_then(|value| serde_json::from_value(value).ok());
-            (object, read)
-        }));
-        match next {
-            Some(next) => params = params.continue_token(&next),
-            None => break,
-        }
-    }
+    let found = list_all(&api, labels).await.map_err(|error| Failure::request("list OffsetResets", &error))?;
+    let read = |object: DynamicObject| {
+        let read = serde_json::to_value(&object).ok().and_then(|value| serde_json::from_value(value).ok());
+        (object, read)
+    };
+    let mut found: Vec<_> = found.into_iter().map(read).collect();
     found.sort_by_key(|(object, _)| (object.metadata.creation_timestamp.as_ref().map(|at| at.0), object.name_any()));
     Ok(found)
 }
