@@ -77,10 +77,9 @@ pub struct ResetSpec {
     /// Target: a position in the log. Earliest is the first record that is kept, tiered storage
     /// included. Latest is the end, so that only new records are consumed; see isolationLevel.
     /// Current is where the group is, so that only an offset that is out of range changes, after a
-    /// topic was recreated or records have expired. None removes the
-    /// committed offset, so that consumers that subscribe to the topic start where their auto.offset.reset
-    /// says, and lag is no longer reported for a topic that the group has left. It needs the
-    /// operation Delete on the group.
+    /// topic was recreated or records have expired. None removes the committed offset, so that
+    /// consumers that subscribe to the topic start where their auto.offset.reset says, and lag is no
+    /// longer reported for a topic that the group has left. It needs the operation Delete on the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = own_description)]
     pub position: Option<Position>,

@@ -1,6 +1,7 @@
 //! The status: all that a cluster admin has to read, and all that the operator remembers of a
 //! reset.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -279,6 +280,12 @@ impl OffsetResetStatus {
     #[must_use]
     pub fn ended_elsewhere(&self) -> bool {
         self.phase == Some(Phase::Unknown) && self.completion_time.is_some()
+    }
+
+    /// When the replicas were restored; none while they are held, or when nothing was.
+    #[must_use]
+    pub fn restored_at(&self) -> Option<Timestamp> {
+        Some(self.hold.as_ref()?.end_time.as_ref()?.0)
     }
 }
 

@@ -139,8 +139,7 @@ fn is_true(pass: &Pass<'_>) -> bool {
 }
 
 fn since_the_restore(pass: &Pass<'_>) -> Option<String> {
-    let end = pass.status.hold.as_ref()?.end_time.as_ref()?.0;
-    Some(roughly(pass.now.duration_since(end)))
+    Some(roughly(pass.now.duration_since(pass.status.restored_at()?)))
 }
 
 /// The targets that were restored from zero, as they are seen now.
@@ -209,6 +208,7 @@ fn comeback(pass: &mut Pass<'_>, may_have_no_members: bool) -> Comeback {
 
 /// One target that was restored.
 fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gone: bool, found: &mut Comeback) {
+    let since = pass.status.restored_at().unwrap_or(pass.now);
     let target = &mut pass.status.targets[index];
     let name = name(target);
     let Some(workload) = workload else {
@@ -238,7 +238,6 @@ fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gon
     }
     found.wanted += i64::from(wanted);
     if wanted != target.original_replicas {
-        let since = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map_or(pass.now, |end| end.0);
         let mut by = vec![format!("by {}", replica_owners::responsible(&workload.details, since).who)];
         by.extend(target.autoscaler.as_ref().map(|own| format!("KEDA scales it by {} {}", own.kind, own.name)));
         by.extend(workload.details.autoscalers.iter().map(|hpa| format!("HorizontalPodAutoscaler {} scales it", hpa.name)));

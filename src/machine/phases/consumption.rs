@@ -140,14 +140,10 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
     let now = pass.instant();
     let before = pass.status.consumption.take().unwrap_or_default();
     let mut counts = ConsumptionStatus {
-        continued: 0,
-        overwritten: 0,
-        waiting: 0,
-        without_records: 0,
         first_member_time: before.first_member_time,
         first_commit_time: before.first_commit_time,
         time_to_first_commit: before.time_to_first_commit,
-        slowest_partition: None,
+        ..ConsumptionStatus::default()
     };
     if group::members(&seen.group) > 0 {
         counts.first_member_time.get_or_insert_with(|| now.clone());
@@ -186,7 +182,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
             }
         }
     }
-    let since = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map(|end| pass.now.duration_since(end.0));
+    let since = pass.status.restored_at().map(|end| pass.now.duration_since(end));
     // Where it continued already and no time is known, another version of the operator has seen it first.
     if counts.continued > 0 && counts.first_commit_time.is_none() && before.continued == 0 {
         counts.first_commit_time = Some(now.clone());

@@ -84,7 +84,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
 /// Where none are expected to come back, the first look is due at once.
 #[must_use]
 pub fn first_look(status: &OffsetResetStatus, now: Timestamp) -> Option<SignedDuration> {
-    let end = status.hold.as_ref().filter(|_| needs_a_look(status))?.end_time.as_ref()?.0;
+    let end = status.restored_at().filter(|_| needs_a_look(status))?;
     let starts = status.is_condition(ConditionType::ConsumersResumed, Reason::WaitingForConsumers);
     let left = later(end, OFTEN).duration_since(now);
     // A clock that was set back delays no look.
@@ -97,8 +97,8 @@ fn pause(pass: &Pass<'_>) -> SignedDuration {
     if pass.status.targets.iter().any(|target| target.ready_pods.is_some_and(|ready| ready > 0)) {
         return OFTEN;
     }
-    let end = pass.status.hold.as_ref().and_then(|hold| hold.end_time.as_ref()).map_or(pass.now, |end| end.0);
-    (pass.now.duration_since(end) / 8).clamp(OFTEN, LARGE)
+    let since = pass.now.duration_since(pass.status.restored_at().unwrap_or(pass.now));
+    (since / 8).clamp(OFTEN, LARGE)
 }
 
 /// Whether consumers joined less than 30 seconds ago, and have not been seen to commit past a target yet.

@@ -133,17 +133,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
         }
     };
     let (state, versions) = (StoredState::of(&reset), reset.resource_version().into_iter().collect());
-    let course = Course {
-        reset,
-        versions,
-        confirmed,
-        written: state.status.clone(),
-        state,
-        carried: None,
-        scaled_to: vec![],
-        notes: vec![],
-        entered: vec![],
-    };
+    let course = Course::new(reset, versions, confirmed, state);
     let mut next = traced_step(context, &key, &mut slot, lock, course, true).await?;
     let mut steps = 1;
     loop {
@@ -288,6 +278,21 @@ fn rank_after(reset: &OffsetReset, old: &OffsetResetStatus, status: &OffsetReset
 }
 
 impl Course {
+    /// With the state that is stored, and nothing done yet.
+    fn new(reset: OffsetReset, versions: Vec<String>, confirmed: bool, state: StoredState) -> Self {
+        Self {
+            reset,
+            versions,
+            confirmed,
+            written: state.status.clone(),
+            state,
+            carried: None,
+            scaled_to: vec![],
+            notes: vec![],
+            entered: vec![],
+        }
+    }
+
     /// Goes on with a decision's status, which is not written yet.
     fn ahead(mut self, decision: Decision, now: Timestamp) -> Self {
         self.entered.extend(entered(&self.state.status, &decision.status, now));
@@ -390,17 +395,7 @@ async fn record(
         context.announcer.announce(&reset, &stored.status.targets, &notes);
     }
     confirmed |= reset.resource_version() != read_version;
-    let mut course = Course {
-        reset,
-        versions,
-        confirmed,
-        written: stored.status.clone(),
-        state: stored,
-        carried: None,
-        scaled_to,
-        notes: vec![],
-        entered: vec![],
-    };
+    let mut course = Course { scaled_to, ..Course::new(reset, versions, confirmed, stored) };
     course.saw_version();
     Ok(Some((course, decision)))
 }
