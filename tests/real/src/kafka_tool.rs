@@ -165,16 +165,11 @@ impl KafkaTool {
         self.run(class_or_tool, &[&first[..], arguments].concat()).await
     }
 
-    /// `kafka-consumer-groups` against the broker of its line.
+    /// `kafka-consumer-groups` against the broker of its line. Unless the arguments say otherwise, each of its requests may take a
+    /// minute, not the 5 s of its default: a busy machine needs longer, and a reset that the tool began would be none, or half of one.
     pub async fn consumer_groups(&mut self, arguments: &[&str]) -> (i32, String) {
-        // On a busy machine it may find no broker within the 5 s that it allows itself; then it has sent nothing.
-        for _ in 0..5 {
-            let answer = self.at_broker("kafka-consumer-groups", arguments).await;
-            if !answer.1.contains("Timed out waiting for a node assignment") {
-                return answer;
-            }
-        }
-        self.at_broker("kafka-consumer-groups", arguments).await
+        let patient: &[&str] = if arguments.contains(&"--timeout") { &[] } else { &["--timeout", "60000"] };
+        self.at_broker("kafka-consumer-groups", &[patient, arguments].concat()).await
     }
 }
 

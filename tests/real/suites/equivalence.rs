@@ -436,14 +436,31 @@ async fn hold_against(tool: &mut KafkaTool, admin: &dyn GroupAdmin, line: Line, 
 
     let (their_offsets, our_offsets) = (committed(admin, &theirs).await, committed(admin, &own).await);
     let refused = exit != 0 || output.contains("Error: ");
+    let expected = case.expected_of_ours(&their_offsets);
+    // First what differs: runners of tests shorten long messages.
     let said = || {
+        let all: BTreeSet<_> = our_offsets.keys().chain(expected.keys()).collect();
+        let different = all.into_iter().filter(|at| our_offsets.get(*at) != expected.get(*at));
+        let rows = different.map(|at| {
+            let bounds = case.bounds.get(at);
+            format!(
+                "{at:?}: ours {:?}, expected {:?}, before {:?}, log {bounds:?}\n",
+                our_offsets.get(at),
+                expected.get(at),
+                case.before.get(at)
+            )
+        });
         format!(
-            "{case:#?}\nKafka's tool (exit {exit}):\n{output}\nthe reset: {:?} {:?} {:?}\nbefore {:?}",
-            status.phase, status.reason, status.message, case.before
+            "{} {:?}\n{}Kafka's tool (exit {exit}):\n{output}\nthe reset: {:?} {:?} {:?}\n{case:?}",
+            case.kind,
+            case.tool,
+            rows.collect::<String>(),
+            status.phase,
+            status.reason,
+            status.message
         )
     };
-    let expected = case.expected_of_ours(&their_offsets);
-    assert_eq!(our_offsets, expected, "{}", said());
+    assert!(our_offsets == expected, "{}", said());
     if refused {
         assert_eq!(status.phase, Some(Phase::Failed), "{}", said());
         assert_eq!(our_offsets, case.before, "a refusal changes nothing: {}", said());
