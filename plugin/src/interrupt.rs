@@ -154,7 +154,7 @@ fn said(left: &Left) -> Vec<Line> {
 fn of_batch(batch: &str, runs: &[String], waits: &[String]) -> Vec<Line> {
     let names = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut lines = vec![
-        Line::plain("Interrupted. What runs goes on without this command, which starts nothing more."),
+        Line::plain("Interrupted. Running resets continue without this command, and no other is started."),
         Line::plain(format!("Running:      {}", names(runs))),
         Line::plain(format!("Not started:  {}", names(waits))),
     ];

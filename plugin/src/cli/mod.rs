@@ -59,7 +59,7 @@ pub enum Command {
     /// Carries out a plan, after confirmation, or all plans of a batch.
     ///
     /// Of a batch one reset runs after another, or --max-at-zero at the same time. After the first failure nothing more is started,
-    /// and what runs goes on to its end.
+    /// and running resets continue to their end.
     #[command(after_help = examples::RUN)]
     Run(RunNameArgs),
     /// Follows a reset until it ends; Ctrl-C leaves it running.

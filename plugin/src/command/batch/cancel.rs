@@ -1,4 +1,4 @@
-//! `cancel --batch`: deletes what has not ended, and waits until the workloads are restored.
+//! `cancel --batch`: deletes the plans and the resets that have not ended, and waits until the workloads are restored.
 
 use std::io::IsTerminal;
 
@@ -24,7 +24,7 @@ use crate::{
     view::{DIM, GOOD, Line, hint},
 };
 
-/// Deletes the plans, and what runs.
+/// Deletes the plans and the resets that have not ended.
 pub async fn cancel(cluster: &Cluster, batch: &str, args: &CancelArgs) -> Outcome {
     let seen = now(cluster, batch).await?;
     if seen.is_empty() {
@@ -41,7 +41,7 @@ pub async fn cancel(cluster: &Cluster, batch: &str, args: &CancelArgs) -> Outcom
     if changed > 0 && std::io::stdin().is_terminal() {
         let what = format!("Delete them? {changed} have set offsets already, which cannot be undone after that");
         if !agreed(&what, args.yes)? {
-            errln(&Line::plain("None was deleted, and what runs goes on."));
+            errln(&Line::plain("Nothing was deleted. Running resets continue."));
             return Ok(NOT_CONFIRMED);
         }
     }
@@ -77,7 +77,7 @@ pub async fn cancel(cluster: &Cluster, batch: &str, args: &CancelArgs) -> Outcom
     Ok(Exit::Done)
 }
 
-/// PURE: the plans, and what runs. What has ended stays, with its report.
+/// PURE: the plans, and the resets that have not ended. Ended resets stay, with their reports.
 fn to_delete(seen: &Seen) -> (Vec<&OffsetReset>, Vec<&OffsetReset>) {
     let some = seen.values().filter(|reset| reset.spec.dry_run || !has_ended(reset));
     some.partition(|reset| reset.spec.dry_run)

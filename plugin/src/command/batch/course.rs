@@ -150,7 +150,7 @@ impl Course {
         of_batch(self.ended.iter().map(|(_, exit)| *exit), self.has_changed)
     }
 
-    /// What has happened, what is left, and the next commands.
+    /// The results, the resets that have not ended, and the next commands.
     pub fn summary(&self, batch: &str) -> Vec<Line> {
         let done = self.ended.iter().filter(|(_, exit)| *exit == Exit::Done).count();
         let failed: Vec<&str> =
@@ -162,7 +162,7 @@ impl Course {
             }
             None => lines.push(
                 Line::styled(WARN, "The timeout is over")
-                    .and(": nothing more is started, and what runs goes on without this command."),
+                    .and(": nothing more is started. Running resets continue without this command."),
             ),
             Some(first) => {
                 let words = format!(": nothing was started after {first}, the first failure.");

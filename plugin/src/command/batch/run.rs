@@ -227,7 +227,7 @@ pub async fn watch(cluster: &Cluster, batch: &str, args: &WatchArgs) -> Outcome 
         after(batch, seen).iter().for_each(outln);
     }
     if !is_in_time {
-        errln(&Line::styled(WARN, "The timeout is over").and("; what runs goes on."));
+        errln(&Line::styled(WARN, "The timeout is over").and(". Running resets continue."));
         return Ok(Exit::Timeout);
     }
     Ok(exit(seen))
