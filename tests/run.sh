@@ -25,11 +25,17 @@ prepare() {
   mkdir -p "$target"
   cargo build --workspace --all-targets --message-format json >"$target/built.json"
   real=$(built | grep '/real-[0-9a-f]*$')
-  case $cluster in
-  sandbox)
+  if [ "$cluster" = sandbox ]; then
     step "the sandbox: parts that are built once"
     sandbox build
-    ;;
+  fi
+  check_cluster
+}
+
+# Checks that CLUSTER is one of the two, and makes an existing cluster ready.
+check_cluster() {
+  case $cluster in
+  sandbox) ;;
   existing)
     : "${KUBECONFIG:?with CLUSTER=existing, KUBECONFIG must say which cluster}"
     : "${KAFKA_BOOTSTRAP_SERVERS:?with CLUSTER=existing, KAFKA_BOOTSTRAP_SERVERS must say which broker}"
@@ -243,6 +249,7 @@ e2e() {
   up e2e node || return
   images e2e || return
   real e2e e2e:: --test-threads 2 || status=$?
+  if [ "$cluster" = sandbox ]; then demo_on e2e || status=$?; fi
   keep_audit_log e2e || status=$?
   down e2e
   return "$status"
@@ -372,16 +379,24 @@ dashboard_picture() {
   real picture monitoring::picture:: --nocapture
 }
 
+# Not `prepare`, because a first look should neither wait for the tests to be compiled nor for their tools.
 demo() {
-  prepare
-  up default node
+  step "building"
+  cargo build --workspace --bins
+  check_cluster
+  up default node --cluster-only
   images default
-  inside default kubectl apply -k deploy/
+  demo_on default
+}
+
+# The demo on a sandbox that has the images: its name.
+demo_on() {
+  inside "$1" kubectl apply -k deploy/ || return
   # The image may be newer than the one that runs under the same name.
-  inside default kubectl -n offset-reset-system rollout restart deployment/offset-reset-operator
-  inside default kubectl -n offset-reset-system rollout status deployment/offset-reset-operator --timeout=120s
+  inside "$1" kubectl -n offset-reset-system rollout restart deployment/offset-reset-operator || return
+  inside "$1" kubectl -n offset-reset-system rollout status deployment/offset-reset-operator --timeout=120s || return
   step "the demo"
-  inside default tests/demo/run.sh
+  inside "$1" tests/demo/run.sh
 }
 
 command=${1:-}

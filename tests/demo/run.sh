@@ -76,13 +76,14 @@ kill "$watch" 2>/dev/null || true
 say "5. What the status says now"
 k get ofr replay-orders -o wide
 echo
-k get ofr replay-orders -o 'go-template={{range .status.partitions}}partition {{.partition}}: before {{.before}}, {{if .requestedTimestamp}}requested the time {{.requestedTimestamp}}{{else}}requested {{.requestedOffset}}{{end}}, after {{.after}}{{if .clamped}}, clamped: {{.clamped}}{{end}} ({{.outcome}}){{"\n"}}{{end}}{{"\n"}}{{range .status.conditions}}{{.type}}={{.status}} ({{.reason}}): {{.message}}{{"\n"}}{{end}}'
+k get ofr replay-orders -o 'go-template={{range .status.partitions}}partition {{.partition}}: before {{.before}}, {{if .requestedTimestamp}}requested the time {{.requestedTimestamp}}{{else}}requested {{.requestedOffset}}{{end}}, target {{.targetOffset}}{{if .clamped}} (clamped: {{.clamped}}){{end}}, {{.outcome}}{{"\n"}}{{end}}{{"\n"}}{{range .status.conditions}}{{.type}}={{.status}} ({{.reason}}): {{.message}}{{"\n"}}{{end}}'
 
 say "6. Did it hold?"
 check() { if [ "$2" = "$3" ]; then echo "yes: $1 ($2)"; else fail "$1: $2 instead of $3"; fi; }
 check "the reset succeeded" "$(k get ofr replay-orders -o 'jsonpath={.status.phase}')" Succeeded
 check "the Deployment has its three replicas back" "$(k get deployment orders-consumer -o 'jsonpath={.spec.replicas}')" 3
-check "partition 1 was clamped to its end" "$(k get ofr replay-orders -o 'jsonpath={.status.partitions[1].after} {.status.partitions[1].clamped}')" "100 AboveLogEnd"
+check "partition 1 was clamped to its end, where it is" "$(k get ofr replay-orders -o 'jsonpath={.status.partitions[1].targetOffset} {.status.partitions[1].clamped} {.status.partitions[1].outcome}')" "100 AboveLogEnd Unchanged"
+check "the offset of partition 0 that was read back" "$(k get ofr replay-orders -o 'jsonpath={.status.partitions[0].after} {.status.partitions[0].outcome}')" "60 Reset"
 until_true "the lag is not zero again" no_lag
 consumed >"$work/consumed"
 check "records of partition 0 from offset 60 on were consumed again, by the consumers' own output" "$(grep -c '^Partition:0' "$work/consumed")" 40

@@ -182,10 +182,15 @@ impl Cache {
 
     /// Builds everything that is missing.
     pub fn ensure(&self) -> Result<()> {
+        self.ensure_cluster()?;
+        self.ensure_kafka_3()?;
+        self.ensure_manifest_tools()
+    }
+
+    /// Builds what a cluster with a broker consists of, if it is missing.
+    pub fn ensure_cluster(&self) -> Result<()> {
         packages::ensure()?;
         self.ensure_kafka()?;
-        self.ensure_kafka_3()?;
-        self.ensure_manifest_tools()?;
         let build_runtime = |into: &Path, work: &Path| {
             let mut go = go_build(into, work);
             run(

@@ -110,9 +110,9 @@ impl Sandbox {
         &self.dir
     }
 
-    /// Starts it, building what is missing. One that runs already with at least these parts is left as it is;
-    /// one with fewer parts, or of which a part has ended, is replaced.
-    pub fn up(&self, makeup: Makeup) -> Result<()> {
+    /// Starts it, building what is missing; with `cluster_only` neither Helm nor the other tools of the tests. One that runs already
+    /// with at least these parts is left as it is; one with fewer parts, or of which a part has ended, is replaced.
+    pub fn up(&self, makeup: Makeup, cluster_only: bool) -> Result<()> {
         packages::check_machine()?;
         let _lock = self.lock_start()?;
         if let (Some(_), Some(running)) = (self.init(), self.makeup()) {
@@ -129,7 +129,11 @@ impl Sandbox {
         }
         self.down()?;
         let cache = Cache::locate();
-        cache.ensure()?;
+        if cluster_only {
+            cache.ensure_cluster()?;
+        } else {
+            cache.ensure()?;
+        }
         if makeup.ecosystem {
             Ecosystem::locate().ensure()?;
         }

@@ -40,6 +40,9 @@ enum Verb {
     Up {
         #[command(flatten)]
         makeup: Makeup,
+        /// Builds only the parts of the cluster: neither Helm nor the other tools of the tests.
+        #[arg(long, conflicts_with = "also_kafka_3")]
+        cluster_only: bool,
     },
     /// Prints the folder of Debian's Prometheus and promtool, for the tests of the alerts and the dashboard.
     Prometheus,
@@ -151,7 +154,7 @@ fn run() -> Result<()> {
             println!("{}:{}", cache.helm.display(), cache.gitops.display());
             Ok(())
         }
-        Verb::Up { makeup } => sandbox.up(makeup),
+        Verb::Up { makeup, cluster_only } => sandbox.up(makeup, cluster_only),
         Verb::Exec { command } => sandbox.exec(&command),
         Verb::Status => sandbox.status(),
         Verb::Logs { part } => {
