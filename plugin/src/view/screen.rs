@@ -1,6 +1,7 @@
 //! The whole picture of a reset, and what fits of it.
 
-use offset_reset_operator::machine;
+use kube::ResourceExt;
+use offset_reset_operator::{api::OffsetReset, machine};
 
 use super::{
     line::{DIM, Line, WARN},
@@ -17,6 +18,7 @@ pub fn screen(look: &Look<'_>, columns: usize) -> Vec<(u8, Line)> {
         let [phase, name] = look.narrow_title();
         vec![(0, phase), (1, name)]
     };
+    lines.extend(users(look.reset).map(|line| (3, line)));
     let ended = machine::has_ended(&status, look.reset.spec.dry_run);
     let current_is_shown = status.phase.is_some_and(|phase| {
         use offset_reset_operator::api::Phase;
@@ -34,6 +36,15 @@ pub fn screen(look: &Look<'_>, columns: usize) -> Vec<(u8, Line)> {
         lines.push((3, Line::styled(WARN, format!("⚠ {many}")).with(DIM, format!("  kubectl offset-reset status {name} -v"))));
     }
     lines
+}
+
+/// Who created a reset and who let it run, where deploy/record-users is applied.
+fn users(reset: &OffsetReset) -> Option<Line> {
+    let of = |key: &str| reset.annotations().get(&format!("offsetreset.dev/{key}"));
+    let created = of("created-by").map(|user| format!("created by {user}"));
+    let run = of("run-by").map(|user| format!("run by {user}"));
+    let both: Vec<String> = created.into_iter().chain(run).collect();
+    (!both.is_empty()).then(|| Line::styled(DIM, both.join(", ")))
 }
 
 /// The lines that fit into a terminal. Those of the highest ranks give way first, the last ones before the first, and a line says how
@@ -72,6 +83,22 @@ mod tests {
         let lines = [(0, "a"), (1, "b"), (4, "c"), (4, "d"), (0, "e")].map(|(rank, text)| (rank, Line::plain(text)));
         let shown: Vec<String> = fitted(&lines, 80, rows).iter().map(Line::text).collect();
         assert_eq!(shown, expected);
+    }
+
+    #[rstest]
+    #[case::none(serde_json::json!({}), None)]
+    #[case::both(
+        serde_json::json!({"offsetreset.dev/created-by": "ann", "offsetreset.dev/run-by": "bob"}),
+        Some("created by ann, run by bob")
+    )]
+    #[case::a_plan(serde_json::json!({"offsetreset.dev/created-by": "ann"}), Some("created by ann"))]
+    fn the_users_are_named_where_they_are_recorded(#[case] annotations: serde_json::Value, #[case] expected: Option<&str>) {
+        let reset = serde_json::from_value(serde_json::json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r", "annotations": annotations},
+            "spec": {"kafka": {}, "group": "orders"},
+        }))
+        .unwrap();
+        assert_eq!(users(&reset).map(|line| line.text()).as_deref(), expected);
     }
 
     #[test]

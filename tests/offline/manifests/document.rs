@@ -46,6 +46,8 @@ impl Document {
             | "CustomResourceDefinition"
             | "ClusterRole"
             | "ClusterRoleBinding"
+            | "MutatingAdmissionPolicy"
+            | "MutatingAdmissionPolicyBinding"
             | "ValidatingAdmissionPolicy"
             | "ValidatingAdmissionPolicyBinding" => false,
             kind => panic!("is a {kind} in a namespace? {}", self.text),

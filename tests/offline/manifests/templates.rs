@@ -33,6 +33,12 @@ pub fn generated() -> Vec<(&'static str, String)> {
             "four-eyes.yaml",
             file(&["deploy/four-eyes/policy.yaml", "deploy/four-eyes/roles.yaml"], |it| guarded("$.Values.fourEyes.enabled", it)),
         ),
+        (
+            "record-users.yaml",
+            file(&["deploy/record-users/mutating.yaml", "deploy/record-users/validating.yaml"], |it| {
+                guarded("$.Values.recordUsers.enabled", it)
+            }),
+        ),
     ]
 }
 

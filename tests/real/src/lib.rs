@@ -28,6 +28,8 @@ use kube::{
     Api, Client, Config, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
+    core::{ApiResource, GroupVersionKind},
+    discovery::pinned_kind,
 };
 use offset_reset_operator::api::{OffsetReset, Phase};
 use sandbox::Environment;
@@ -52,6 +54,17 @@ pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let millis = jiff::Timestamp::now().as_millisecond() % 1_000_000_000;
     format!("{prefix}-{millis}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A kind of admission policy, in the newest version that the API server has.
+pub async fn admission_kind(client: &Client, kind: &str) -> ApiResource {
+    for version in ["v1", "v1beta1", "v1alpha1"] {
+        let gvk = GroupVersionKind::gvk("admissionregistration.k8s.io", version, kind);
+        if let Ok((resource, _)) = pinned_kind(client, &gvk).await {
+            return resource;
+        }
+    }
+    panic!("this API server has no {kind}")
 }
 
 /// An admin of the cluster.

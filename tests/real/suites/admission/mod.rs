@@ -7,6 +7,7 @@ mod memory;
 mod names;
 mod operator;
 mod plugin;
+mod record_users;
 mod secrets;
 mod stopping;
 mod theft;
@@ -35,14 +36,20 @@ const GUARDED: &str = "tests.offsetreset.dev/guarded";
 /// What makes a namespace one in which a reset runs only for whoever has the verb `run`.
 const FOUR_EYES: &str = "tests.offsetreset.dev/four-eyes";
 
+/// What makes a namespace one in which the annotations that name users are checked.
+const CHECKED: &str = "tests.offsetreset.dev/users-checked";
+
+/// What makes a namespace one in which they are set.
+const RECORDED: &str = "tests.offsetreset.dev/users-recorded";
+
 /// The group of a kind that stands in for KEDA's, which is not installed here.
 const STAND_IN: &str = "keda.tests.offsetreset.dev";
 
 /// What a user needs to create OffsetResets at all, and to change and look at them.
 const RESETS: &str = "create,get,patch,delete offsetresets.offsetreset.dev";
 
-/// The policies of `deploy/` and their bindings, those that are applied on their own included.
-fn policies() -> Vec<Value> {
+/// The policies of a kind in `deploy/` and their bindings, those that are applied on their own included.
+fn policies(kind: &str) -> Vec<Value> {
     let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")];
     let mut found = vec![];
     while let Some(directory) = directories.pop() {
@@ -52,7 +59,7 @@ fn policies() -> Vec<Value> {
                 directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "yaml") {
                 let documents: Vec<Value> = serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
-                let is_policy = |document: &Value| text(&document["kind"]).starts_with("ValidatingAdmissionPolicy");
+                let is_policy = |document: &Value| text(&document["kind"]).starts_with(kind);
                 found.extend(documents.into_iter().filter(is_policy));
             }
         }
@@ -70,7 +77,7 @@ async fn installed(admin: &Client) {
     INSTALLED
         .get_or_init(|| async {
             let (params, mut count) = (PatchParams::apply("tests").force(), 0);
-            for mut document in policies() {
+            for mut document in policies("ValidatingAdmissionPolicy") {
                 let name = format!("tests-{}", document["metadata"]["name"].as_str().unwrap());
                 document["metadata"]["name"] = json!(name);
                 if document["kind"] == "ValidatingAdmissionPolicy" {
@@ -84,13 +91,17 @@ async fn installed(admin: &Client) {
                     api.patch(&name, &params, &Patch::Apply(&document)).await.unwrap();
                 } else {
                     document["spec"]["policyName"] = json!(name);
-                    let label = if name.ends_with("four-eyes") { FOUR_EYES } else { GUARDED };
+                    let label = match name.as_str() {
+                        "tests-offset-reset-four-eyes" => FOUR_EYES,
+                        "tests-offset-reset-users" => CHECKED,
+                        _ => GUARDED,
+                    };
                     document["spec"]["matchResources"]["namespaceSelector"]["matchLabels"] = json!({label: "true"});
                     let api = Api::<ValidatingAdmissionPolicyBinding>::all(admin.clone());
                     api.patch(&name, &params, &Patch::Apply(&document)).await.unwrap();
                 }
             }
-            assert_eq!(count, 7, "the policies of deploy/");
+            assert_eq!(count, 8, "the policies of deploy/");
             real_tests::install_crd(admin).await;
             let name = guarded_namespace(admin).await;
             let nobody = Person::new("nobody").await.may(admin, &name, &["create configmaps", RESETS]).await;

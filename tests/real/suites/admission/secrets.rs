@@ -48,7 +48,10 @@ async fn stand_in(admin: &Client, namespace: &str) {
         let name = format!("offsetresets.{ANYTHING}");
         crds.patch(&name, &params, &Patch::Apply(&definition)).await.unwrap();
         await_condition(crds, &name, conditions::is_crd_established()).await.unwrap();
-        for mut document in policies().into_iter().filter(|document| document["metadata"]["name"] == "offset-reset-secrets") {
+        for mut document in policies("ValidatingAdmissionPolicy")
+            .into_iter()
+            .filter(|document| document["metadata"]["name"] == "offset-reset-secrets")
+        {
             document["metadata"]["name"] = json!("anything-offset-reset-secrets");
             if document["kind"] == "ValidatingAdmissionPolicy" {
                 document["spec"]["matchConstraints"]["resourceRules"][0]["apiGroups"] = json!([ANYTHING]);

@@ -87,6 +87,7 @@ fn owned((kind, namespace, name): (&str, &str, &str)) -> (String, String, String
 #[case::keda_where_the_cluster_has_it(&["deploy", "deploy/keda"], &["--api-versions", "keda.sh/v1alpha1"])]
 #[case::network_policy(&["deploy", "deploy/network-policy"], &["--set", "networkPolicy.enabled=true"])]
 #[case::four_eyes(&["deploy", "deploy/four-eyes"], &["--set", "fourEyes.enabled=true"])]
+#[case::record_users(&["deploy", "deploy/record-users"], &["--set", "recordUsers.enabled=true"])]
 #[case::monitoring(
     &["deploy", "deploy/monitoring"],
     &["--set", "metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"]
@@ -122,8 +123,11 @@ async fn the_one_file_is_deploy_with_the_image_of_the_chart() {
 
 #[tokio::test]
 async fn in_another_namespace_nothing_names_the_one_of_deploy() {
-    let rendered =
-        succeeds("helm", &["template", "any", CHART, "--namespace", "elsewhere", "--set", "fourEyes.enabled=true"]).await;
+    let rendered = succeeds(
+        "helm",
+        &["template", "any", CHART, "--namespace", "elsewhere", "--set", "fourEyes.enabled=true,recordUsers.enabled=true"],
+    )
+    .await;
     let left: Vec<&str> = rendered.lines().filter(|line| !line.trim_start().starts_with('#') && line.contains(SYSTEM)).collect();
     assert_eq!(left, Vec::<&str>::new());
 }

@@ -49,6 +49,16 @@ async fn every_manifest_is_accepted(#[case] arguments: &[&str], #[case] least: u
     assert!(objects >= least, "only {objects} objects");
 }
 
+/// Before Kubernetes 1.36 the API server accepts the half that the page says to apply there.
+#[tokio::test]
+async fn the_policies_that_record_users_are_accepted() {
+    let client = prepared().await;
+    let is_whole = real_tests::admission_kind(&client, "MutatingAdmissionPolicy").await.version == "v1";
+    let (arguments, objects) =
+        if is_whole { (["-k", "deploy/record-users"], 4) } else { (["-f", "deploy/record-users/validating.yaml"], 2) };
+    assert_eq!(accepted(&arguments).await, objects);
+}
+
 #[rstest]
 #[case::default("replicaCount=2")]
 #[case::all_at_once("keda.enabled=true,networkPolicy.enabled=true,fourEyes.enabled=true,commonLabels.team=data")]

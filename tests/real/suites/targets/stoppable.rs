@@ -4,6 +4,8 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, api::DeleteParams};
 
+use real_tests::admission_kind;
+
 use super::*;
 
 /// Waits until the workload's controller has created as many pods as wanted, which nobody runs.
@@ -134,7 +136,7 @@ async fn an_admission_policy_that_turns_zero_into_one_is_seen_while_planning() {
         stand.create(workload("Deployment", "kept", 3)).await;
         has_pods(stand, "kept", 3).await;
         let name = format!("never-zero-{}", stand.namespace);
-        let version = format!("admissionregistration.k8s.io/{}", version_of_policies(stand).await);
+        let version = admission_kind(&stand.client, "MutatingAdmissionPolicy").await.api_version;
         let policy = json!({
             "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
             "spec": {
@@ -181,17 +183,6 @@ async fn an_admission_policy_that_turns_zero_into_one_is_seen_while_planning() {
         assert_eq!(stand.replicas("apps/v1", "Deployment", "kept").await, 3);
     })
     .await;
-}
-
-/// The newest version in which the API server has policies that change objects.
-async fn version_of_policies(stand: &Stand) -> &'static str {
-    for version in ["v1", "v1beta1", "v1alpha1"] {
-        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", version, "MutatingAdmissionPolicy");
-        if pinned_kind(&stand.client, &kind).await.is_ok() {
-            return version;
-        }
-    }
-    panic!("this API server has no MutatingAdmissionPolicies");
 }
 
 fn parsed(object: &Value) -> DynamicObject {
