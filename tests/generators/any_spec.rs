@@ -44,6 +44,7 @@ const PLACES: [&str; 44] = [
     "/undo",
     "/limits",
     "/limits/maxReplay",
+    "/limits/maxCatchUp",
     "/notAfter",
     "/runId",
     "/sessionTimeout",
