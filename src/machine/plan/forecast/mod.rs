@@ -26,7 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use self::rates::{CatchUp, Rate, catch_up, produced, speed};
 use crate::api::{Clamp, ForecastOf, ForecastStatus, ForecastUnknown, PartitionOutcome, PartitionStatus};
 use crate::machine::{
-    facts::{ForecastSeen, Group, GroupState, KafkaErrorKind, PlanSeen, TopicConfig, TopicPartition},
+    facts::{ForecastSeen, Group, GroupState, KafkaError, KafkaErrorKind, PlanSeen, TopicConfig, TopicPartition},
     refusal::Refusal,
     request::Request,
     text::name_partitions,
@@ -197,7 +197,8 @@ fn time_at_the_target(planned: &PartitionStatus) -> Option<Timestamp> {
 
 /// The topics whose configuration may not be read.
 fn unreadable(read: &ForecastSeen) -> Vec<&str> {
-    let denied = |config: &Result<TopicConfig, _>| matches!(config, Err(error) if error.kind == KafkaErrorKind::Authorization);
+    let denied =
+        |config: &Result<TopicConfig, KafkaError>| matches!(config, Err(error) if error.kind == KafkaErrorKind::Authorization);
     read.configs.iter().filter(|(_, config)| denied(config)).map(|(topic, _)| topic.as_str()).collect()
 }
 

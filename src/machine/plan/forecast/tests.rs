@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::api::Reason;
 use crate::machine::{
-    facts::{Bounds, KafkaError, PerPartition, Progress, TimestampMatch},
+    facts::{Bounds, PerPartition, Progress, TimestampMatch},
     plan::plan,
     tests::{at, error, group_in, per_partition, plan_seen, request, tp},
 };
