@@ -633,7 +633,7 @@ pub struct ReportStatus {
 pub struct ForecastStatus {
     /// When the rates were read.
     pub time: MicroTime,
-    /// The whole plan.
+    /// The forecast for the whole plan.
     pub total: ForecastOf,
     /// Each topic of the plan, up to 50; the one that takes longest comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
