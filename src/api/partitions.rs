@@ -262,7 +262,8 @@ pub struct CatchUpStatus {
     pub produced_per_minute: Option<i64>,
     /// How long the group takes at least from `time` on until it has caught up, if both rates stay as
     /// they are, such as 1h50m: lag divided by their difference. A single partition may take longer.
-    /// Absent until ten seconds were measured, and where the group consumes no faster than is produced.
+    /// Absent until ten seconds were measured, where nothing is left, and where the group consumes no
+    /// faster than is produced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at_least: Option<String>,
     /// How the measurement ended; absent while it goes on. CaughtUp: the group has consumed all records

@@ -116,7 +116,7 @@ fn measure(known: &mut CatchUpStatus) {
     known.consumed_per_minute = Some(per_minute(consumed));
     known.produced_per_minute = Some(per_minute(produced));
     let gained = i128::from(consumed) - i128::from(produced.max(0));
-    let left = (gained > 0).then(|| i128::from(known.lag) * millis / gained / 1_000);
+    let left = (gained > 0 && known.lag > 0).then(|| i128::from(known.lag) * millis / gained / 1_000);
     let left = left.and_then(|seconds| i64::try_from(seconds).ok()).map(SignedDuration::from_secs);
     known.left_at_least = left.map(as_in_spec);
 }
