@@ -203,7 +203,8 @@ shared_suites() {
   export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
   real "$1" admission:: charts::rendered:: charts::valid:: connections:: definition:: equivalence:: gitops:: input:: kafka:: \
-    kafka_tool:: leader:: logs:: monitoring:: namespaced:: pages:: plugin:: process:: resets:: starved:: targets:: whole:: years:: \
+    forecast:: kafka_tool:: leader:: logs:: monitoring:: namespaced:: pages:: plugin:: process:: resets:: starved:: targets:: \
+    whole:: years:: \
     --test-threads 6 --skip ten_thousand
 }
 

@@ -24,8 +24,8 @@ pub use kafka::{
     KafkaSpec, PasswordSecret, SecretKey, TlsSpec,
 };
 pub use partitions::{
-    Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
-    ReceiptStatus, ReportStatus, SlowestPartitionStatus, Totals,
+    CatchUpResult, CatchUpStatus, Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome,
+    PartitionStatus, SlowestPartitionStatus, Totals,
 };
 pub use reason::{Reason, ReasonGroup, reasons_page};
 pub use spec::{
@@ -33,8 +33,8 @@ pub use spec::{
     UndoSpec,
 };
 pub use status::{
-    Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase,
-    RefusalStatus, Restored, TargetStatus,
+    Action, ActionKind, AutoscalerStatus, ForecastOf, ForecastStatus, ForecastUnknown, GroupStatus, HoldStatus, MemberStatus,
+    OffsetResetStatus, Outcome, Phase, ReceiptStatus, RefusalStatus, ReportStatus, Restored, TargetStatus,
 };
 pub use target::TargetRef;
 

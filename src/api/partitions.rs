@@ -229,6 +229,61 @@ pub struct ConsumptionStatus {
     /// one of them. Absent until a partition waits or was committed past its target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowest_partition: Option<SlowestPartitionStatus>,
+    /// How fast the group catches up, measured from its first commit past a target until it has caught
+    /// up, or until five minutes after the restore. Absent until that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUpStatus>,
+}
+
+/// How fast the group catches up after the reset, over the partitions with outcome Reset. Records are
+/// counted as differences of offsets.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CatchUpStatus {
+    /// When the measurement began.
+    pub start_time: MicroTime,
+    /// How many records from the targets on the group had consumed at startTime.
+    pub consumed_at_start: i64,
+    /// How many records the group still had to consume at startTime.
+    pub lag_at_start: i64,
+    /// When the operator last looked.
+    pub time: MicroTime,
+    /// How many records from the targets on the group had consumed by then.
+    pub consumed: i64,
+    /// How many records the group still had to consume then.
+    pub lag: i64,
+    /// How many records the group consumed in a minute since startTime. Absent until ten seconds were
+    /// measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed_per_minute: Option<i64>,
+    /// How many records were produced in a minute since startTime. Absent until ten seconds were
+    /// measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub produced_per_minute: Option<i64>,
+    /// How long the group takes at least from `time` on until it has caught up, if both rates stay as
+    /// they are, such as 1h50m: lag divided by their difference. A single partition may take longer.
+    /// Absent until ten seconds were measured, where nothing is left, and where the group consumes no
+    /// faster than is produced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at_least: Option<String>,
+    /// How the measurement ended; absent while it goes on. CaughtUp: the group has consumed all records
+    /// that were there at the look before. TimeOver: it had not within five minutes, or before the
+    /// operator stopped looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
+    pub result: Option<CatchUpResult>,
+}
+
+/// How the measurement of a catch-up ended.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum CatchUpResult {
+    /// The group has consumed all records that were there at the look before.
+    CaughtUp,
+    /// The group had not caught up when the measurement ended.
+    TimeOver,
+    /// A result that another version of the operator has written and this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The partition of a reset that the group takes longest to consume from.
@@ -308,27 +363,4 @@ pub struct DriftStatus {
     /// How many partitions of the first plan are not in this one.
     #[serde(default)]
     pub removed: i64,
-}
-
-/// The receipt, in a ConfigMap.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReceiptStatus {
-    /// The name of the ConfigMap, in this namespace. It has no owner and remains when the
-    /// OffsetReset is deleted.
-    pub config_map: String,
-    /// Whether the receipt already has the outcome of the run.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub settled: bool,
-}
-
-/// The report, in a ConfigMap.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReportStatus {
-    /// The name of the ConfigMap, in this namespace. It is deleted together with the OffsetReset.
-    pub config_map: String,
-    /// Whether the files are compressed: their names then end in .gz, and they are in binaryData.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub compressed: bool,
 }

@@ -530,12 +530,21 @@ reasons! {
         /// Look at the plan with `dryRun: true`, then correct the target or allow `Clamp` or
         /// `Skip`.
         OutOfRange,
-        /// The plan replays or skips more records than `limits` allows.
+        /// The plan replays or skips more records than `limits` allows, or the group would take longer
+        /// to catch up.
         ///
         /// No offset was changed; when this shows only after the stop, the replicas are restored.
-        /// Look at the plan with `dryRun: true`, then correct the targets or raise `maxReplay` or
-        /// `maxSkip`. Records that the group has never consumed count as skipped.
+        /// Look at the plan with `dryRun: true`, then correct the targets or raise `maxReplay`,
+        /// `maxSkip` or `maxCatchUp`. Records that the group has never consumed count as skipped.
         LimitExceeded,
+        /// The reset has `limits.maxCatchUp`, and nothing can be said about how long the group takes to
+        /// catch up.
+        ///
+        /// Nothing was stopped and no offset was changed. The message has the cause, most often that
+        /// the group had consumed everything, so its consumers were not seen at full speed. Leave
+        /// `maxCatchUp` out, limit the records with `maxReplay` instead, and create the reset under a
+        /// new name. See docs/how-to/forecast-a-replay.md.
+        CatchUpUnknown,
         /// The OffsetReset in `undo` does not exist, is about another group, has committed nothing,
         /// or cannot be read.
         ///

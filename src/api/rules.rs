@@ -270,6 +270,8 @@ rules! {
     MAX_REPLAY: "self >= 0" => "maxReplay must be 0 or more";
 
     MAX_SKIP: "self >= 0" => "maxSkip must be 0 or more";
+
+    MAX_CATCH_UP: duration_up_to!("8760h") => "maxCatchUp must be a duration of up to 8760h, such as 2h";
 }
 
 // One entry of `resets`.

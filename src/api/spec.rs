@@ -103,9 +103,9 @@ pub struct OffsetResetSpec {
     #[serde(default)]
     pub out_of_range: OutOfRange,
 
-    /// How many records the reset may replay and skip at most, counted as differences of offsets. A
-    /// plan that exceeds a limit is refused before anything is stopped. Without limits any plan is
-    /// carried out.
+    /// How many records the reset may replay and skip at most, counted as differences of offsets, and
+    /// how long the group may take to catch up. A plan that exceeds a limit is refused before anything
+    /// is stopped. Without limits any plan is carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
 
@@ -306,7 +306,7 @@ pub enum IsolationLevel {
     ReadCommitted,
 }
 
-/// Limits of a reset, in records over all partitions, counted as differences of offsets. On a
+/// Limits of a reset. Records are counted over all partitions, as differences of offsets. On a
 /// partition without a committed offset the group has consumed nothing yet, whatever its consumers'
 /// auto.offset.reset is: the records from the start of the log to the target are skipped, and none
 /// is replayed.
@@ -324,4 +324,13 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::MAX_SKIP)]
     pub max_skip: Option<i64>,
+    /// How long the group may take to catch up after the restore, as a duration of up to 8760h, such as
+    /// 2h. It is compared with status.forecast.total.catchUpAtLeast, which is a lower bound: a plan that
+    /// is carried out may still take longer. A plan is refused when the bound exceeds the limit (reason
+    /// LimitExceeded), and when nothing can be said (CatchUpUnknown), as for a group that has consumed
+    /// everything. Planning takes up to 12 seconds more for it. Without it there is no limit.
+    #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::MAX_CATCH_UP)]
+    #[schemars(length(max = 32))]
+    pub max_catch_up: Option<Duration>,
 }

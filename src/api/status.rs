@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    partitions::{ConsumptionStatus, DriftStatus, PartitionStatus, ReceiptStatus, ReportStatus, Totals},
+    partitions::{ConsumptionStatus, DriftStatus, PartitionStatus, Totals},
     reason::Reason,
-    schema::{is_false, is_zero, own_description},
+    schema::{is_false, is_none_of_them, is_zero, own_description},
     target::TargetRef,
 };
 
@@ -112,6 +112,12 @@ pub struct OffsetResetStatus {
     /// Counts of partitions and records over the whole plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
+
+    /// What can be said in advance about the replay, from rates that are measured while the consumers
+    /// run. After the end status.consumption.catchUp has what is measured then. Absent when nothing was
+    /// read for it; a run without limits.maxCatchUp keeps the forecast of its dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastStatus>,
 
     /// What became of the offsets that were reset, as the operator last saw them after the run.
     /// Absent when no offset was reset, and until the operator has read the offsets again.
@@ -593,6 +599,114 @@ pub enum ActionKind {
     /// Write into the receipt how the run ended, or delete the receipt when nothing was committed.
     Settle,
     /// An action of another version of the operator, which this one does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The receipt, in a ConfigMap.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptStatus {
+    /// The name of the ConfigMap, in this namespace. It has no owner and remains when the
+    /// OffsetReset is deleted.
+    pub config_map: String,
+    /// Whether the receipt already has the outcome of the run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub settled: bool,
+}
+
+/// The report, in a ConfigMap.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportStatus {
+    /// The name of the ConfigMap, in this namespace. It is deleted together with the OffsetReset.
+    pub config_map: String,
+    /// Whether the files are compressed: their names then end in .gz, and they are in binaryData.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub compressed: bool,
+}
+
+/// What can be said in advance about the replay: how long the group takes at least to catch up, and
+/// which records may expire before the consumers reach them.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastStatus {
+    /// When the rates were read.
+    pub time: MicroTime,
+    /// The forecast for the whole plan.
+    pub total: ForecastOf,
+    /// Each topic of the plan, up to 50; the one that takes longest comes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub topics: Vec<ForecastOf>,
+    /// How many topics of the plan are not in `topics`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub topics_omitted: i32,
+}
+
+/// The forecast for a topic, or for the whole plan. Records are counted as differences of offsets.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastOf {
+    /// The topic. Absent in the sum over the whole plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// How many records lie between the targets and the ends of the logs: those to replay, and those
+    /// that the group has not consumed yet.
+    #[serde(default)]
+    pub backlog: i64,
+    /// How many records were produced in a minute, over the last ten minutes. Absent when it was not
+    /// read: only a dry run and a reset with limits.maxCatchUp read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub produced_per_minute: Option<i64>,
+    /// How many records the group consumed in a minute, over the partitions on which it had a backlog
+    /// while that was measured. Absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed_per_minute: Option<i64>,
+    /// How long the group takes at least to catch up after the restore, such as 1h50m, on the
+    /// partition that takes longest. A lower bound on a condition: consumers do not consume faster,
+    /// and producers do not produce less, than while the rates were measured. Absent when nothing can
+    /// be said; see unknown and neverCatchesUp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up_at_least: Option<String>,
+    /// True when at least as much is produced on a partition as the group consumes there: at these
+    /// rates it never catches up.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub never_catches_up: bool,
+    /// Why nothing can be said about how long the group takes, at least on some partitions. NoMembers:
+    /// the group has none, or is rebalancing. NoBacklog: the group had consumed everything, or never
+    /// committed, so its consumers were not seen at full speed. FewCommits: it committed less than
+    /// twice within 12 seconds. Compacted: offsets do not tell how many records a compacted topic
+    /// still has. NotMeasured: only a dry run and a reset with limits.maxCatchUp measure. Absent when
+    /// it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = own_description)]
+    pub unknown: Option<ForecastUnknown>,
+    /// How many records from the targets on may be deleted by retention.ms before the consumers reach
+    /// them: it is over for them already, or will be within holdTimeout.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub expiring: i64,
+    /// When retention.ms is over for the first record at a target: from then on the broker may delete
+    /// it. Known for targets that are found by time; absent otherwise, and where retention.ms is
+    /// unlimited or may not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_expiry_time: Option<MicroTime>,
+}
+
+/// Why nothing can be said about how long the group takes to catch up.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+pub enum ForecastUnknown {
+    /// The group has no members, or is rebalancing.
+    NoMembers,
+    /// The group had no backlog.
+    NoBacklog,
+    /// The group committed too rarely.
+    FewCommits,
+    /// The topic is compacted.
+    Compacted,
+    /// It was not measured.
+    NotMeasured,
+    /// Something that another version of the operator has written and this one does not know.
     #[serde(other)]
     Unknown,
 }

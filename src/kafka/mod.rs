@@ -21,5 +21,5 @@ mod subprocess;
 
 pub use connection::{Authentication, ClientCredentials, Connection, Mechanism, Secret, Tls, pem};
 pub use pool::Pool;
-pub use port::{Allowance, Connector, GroupAdmin};
+pub use port::{Allowance, Connector, GroupAdmin, TopicConfigs};
 pub use subprocess::{limit_stacks, serve};

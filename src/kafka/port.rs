@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::connection::Connection;
 use crate::machine::facts::{
-    Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+    Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicConfig,
+    TopicPartition,
 };
 
 /// What a reset needs of a Kafka cluster. One client serves every group of the cluster.
@@ -130,7 +131,17 @@ pub trait GroupAdmin: Send + Sync {
     /// # Errors
     /// When no broker answered; a refusal is an answer.
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError>;
+
+    /// How long each topic keeps its records. Needs `DescribeConfigs` on the topics. A topic without
+    /// an answer is left out.
+    ///
+    /// # Errors
+    /// When no broker answered; a refusal is the topic's own error.
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError>;
 }
+
+/// An answer for each topic.
+pub type TopicConfigs = BTreeMap<String, Result<TopicConfig, KafkaError>>;
 
 /// The error of a topic without an answer.
 pub(super) fn unanswered(topic: &str) -> KafkaError {

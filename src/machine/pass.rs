@@ -62,7 +62,7 @@ impl<'a> Pass<'a> {
         // The report of the dry run's plan stays until the new one is made.
         self.status.partitions = old.partitions;
         self.status.partitions_omitted = old.partitions_omitted;
-        self.status.report = old.report;
+        (self.status.report, self.status.forecast) = (old.report, old.forecast);
         self.begin(false);
         let message =
             Message::new("The plan is made again, because dryRun was set to false").detail("The consumers keep running");

@@ -32,3 +32,29 @@ pub(in crate::machine) fn roughly(duration: SignedDuration) -> String {
 pub(in crate::machine) fn clock(at: &MicroTime) -> String {
     jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at.0).unwrap_or_else(|_| at.0.to_string())
 }
+
+/// A duration as a spec has it, in whole seconds: 1h50m.
+pub(in crate::machine) fn as_in_spec(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let some: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if some.is_empty() { "0s".to_owned() } else { some.concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(0, "0s")]
+    #[case(59, "59s")]
+    #[case(60, "1m")]
+    #[case(6_600, "1h50m")]
+    #[case(360_001, "100h1s")]
+    #[case(-5, "0s")]
+    fn a_duration_is_written_as_a_spec_has_it(#[case] seconds: i64, #[case] expected: &str) {
+        assert_eq!(as_in_spec(SignedDuration::from_secs(seconds)), expected);
+    }
+}

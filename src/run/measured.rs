@@ -15,13 +15,13 @@ use kube::client::Body;
 use tower::{Layer, Service};
 
 use crate::{
-    kafka::{Connection, Connector, GroupAdmin},
+    kafka::{Connection, Connector, GroupAdmin, TopicConfigs},
     machine::facts::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
     observability::{Metrics, traces},
 };
 
 /// The names of the calls to Kafka.
-pub(super) const KAFKA_CALLS: [&str; 12] = [
+pub(super) const KAFKA_CALLS: [&str; 13] = [
     "connect",
     "cluster_id",
     "describe_group",
@@ -34,6 +34,7 @@ pub(super) const KAFKA_CALLS: [&str; 12] = [
     "remove_members",
     "access",
     "topic_ids",
+    "topic_configs",
 ];
 
 /// A connector whose clients are measured.
@@ -121,6 +122,10 @@ impl GroupAdmin for MeasuredClient {
 
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
         measured(&self.metrics, "topic_ids", self.client.topic_ids(topics)).await
+    }
+
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
+        measured(&self.metrics, "topic_configs", self.client.topic_configs(topics)).await
     }
 }
 

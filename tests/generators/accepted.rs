@@ -35,7 +35,7 @@ pub fn accepted() -> Vec<Value> {
         one(&json!({"topicPattern": "orders\\..*", "fromGroup": "other"})),
         json!({"resets": null, "undo": {"name": "replay"}}),
         json!({"resets": null, "resetsFrom": {"configMapKeyRef": {"name": "orders.offsets-1", "key": "offsets_1.csv"}}}),
-        json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10}, "isolationLevel": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
+        json!({"outOfRange": "Skip", "limits": {"maxReplay": 0, "maxSkip": 10, "maxCatchUp": "8760h"}, "isolationLevel": "ReadCommitted", "allowNewGroup": true, "suspend": true, "notAfter": "2026-11-24T18:00:00Z"}),
         json!({"ttlSecondsAfterFinished": 0}),
         json!({"ttlSecondsAfterFinished": 2_147_483_647}),
         json!({"kafka": {"bootstrapServers": "a.b.c:9092,10.0.0.1:9093"}}),

@@ -6,8 +6,8 @@ use offset_reset_operator::{
     api::{MAX_PARTITIONS, OutOfRange, PartitionOutcome},
     machine::{
         facts::{
-            Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,
-            PerPartition, PlanSeen, Seen, TimestampMatch, TopicPartition, Undone,
+            Access, Bounds, Committed, ForecastSeen, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError,
+            KafkaErrorKind, PerPartition, PlanSeen, Seen, TimestampMatch, TopicPartition, Undone,
         },
         plan::{Plan, expand, plan},
         refusal::Refusal,
@@ -151,6 +151,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
         bounds: PerPartition::new(),
         stable_ends: PerPartition::new(),
         times: PerPartition::new(),
+        forecast: ForecastSeen::default(),
     };
     for source in request.entries().iter().filter_map(|entry| entry.goal.source_group()) {
         let answer = if random.percent(95) { Ok(commits(random)) } else { Err(any_error(random)) };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{any_plan, random::Random, refusals};
 
 /// Where something is put, as a JSON pointer into a spec.
-const PLACES: [&str; 44] = [
+const PLACES: [&str; 45] = [
     "",
     "/targetRefs",
     "/targetRefs/0",
@@ -44,6 +44,7 @@ const PLACES: [&str; 44] = [
     "/undo",
     "/limits",
     "/limits/maxReplay",
+    "/limits/maxCatchUp",
     "/notAfter",
     "/runId",
     "/sessionTimeout",

@@ -279,6 +279,10 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
         ("maxReplay must be", vec![json!({"limits": {"maxReplay": -1}})]),
         ("maxSkip must be", vec![json!({"limits": {"maxSkip": -1}})]),
         (
+            "maxCatchUp must be",
+            ["0s", "8761h", "-1h", "soon"].into_iter().map(|text| json!({"limits": {"maxCatchUp": text}})).collect(),
+        ),
+        (
             "notAfter must be",
             [
                 "1969-12-31T23:59:59Z",

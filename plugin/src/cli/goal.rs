@@ -137,6 +137,9 @@ pub struct BoundArgs {
     /// Refuse a plan that skips more records than this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     pub max_skip: Option<i64>,
+    /// Refuse a plan after which the group takes longer to catch up, or of which that is not known.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub max_catch_up: Option<Duration>,
     /// How to treat targets out of the log's range: Clamp (the default), Fail or Skip.
     #[arg(long, value_name = "HOW", ignore_case = true)]
     pub out_of_range: Option<OutOfRange>,

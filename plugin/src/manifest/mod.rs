@@ -160,10 +160,13 @@ fn options(make: &MakeArgs, like: Option<&OffsetResetSpec>) -> Vec<(&'static str
     let (consumers, bounds, output) = (&make.consumers, &make.bounds, &make.output);
     let length = |length: Option<std::time::Duration>| length.map(|length| json!(go_duration(length)));
     let word = |word: Option<String>| word.map(Value::String);
-    let limits: Map<String, Value> = [("maxReplay", bounds.max_replay), ("maxSkip", bounds.max_skip)]
-        .into_iter()
-        .filter_map(|(field, limit)| Some((field.to_owned(), json!(limit?))))
-        .collect();
+    let records = |limit: Option<i64>| limit.map(|limit| json!(limit));
+    let limits = [
+        ("maxReplay", records(bounds.max_replay)),
+        ("maxSkip", records(bounds.max_skip)),
+        ("maxCatchUp", length(bounds.max_catch_up)),
+    ];
+    let limits: Map<String, Value> = limits.into_iter().filter_map(|(field, limit)| Some((field.to_owned(), limit?))).collect();
     let given = [
         ("remainingMembers", word(consumers.remaining_members.map(|how| format!("{how:?}")))),
         ("sessionTimeout", length(consumers.session_timeout)),
@@ -256,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_option_has_its_field() {
-        let words = "--group g --bootstrap-server k:9092 --topic t --to-latest --max-replay 10 --max-skip 5 --out-of-range fail \
+        let words = "--group g --bootstrap-server k:9092 --topic t --to-latest --max-replay 10 --max-skip 5 --max-catch-up 90m --out-of-range fail \
             --session-timeout 45s --drain-timeout 3m --hold-timeout PT1H --resume-timeout 15m --not-after 2026-11-24T20:00:00Z \
             --isolation-level ReadCommitted --allow-new-group --run-id 2 --reason INC-4711 --ttl 7d";
         let mut spec = spec(words, None, None).unwrap();
@@ -266,7 +269,7 @@ mod tests {
         assert_eq!(
             spec,
             json!({
-                "limits": {"maxReplay": 10, "maxSkip": 5}, "outOfRange": "Fail", "sessionTimeout": "45s", "drainTimeout": "3m",
+                "limits": {"maxReplay": 10, "maxSkip": 5, "maxCatchUp": "1h30m"}, "outOfRange": "Fail", "sessionTimeout": "45s", "drainTimeout": "3m",
                 "holdTimeout": "1h", "resumeTimeout": "15m", "notAfter": "2026-11-24T20:00:00Z", "isolationLevel": "ReadCommitted",
                 "allowNewGroup": true, "runId": "2", "reason": "INC-4711", "ttlSecondsAfterFinished": 604_800,
             })

@@ -1,12 +1,12 @@
 //! How a reset ended, in a few lines.
 
 use kube::ResourceExt;
-use offset_reset_operator::api::{ConditionType, OffsetReset, Phase};
+use offset_reset_operator::api::{CatchUpResult, CatchUpStatus, ConditionType, OffsetReset, Phase};
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line, WARN},
     progress::took,
-    words::count,
+    words::{count, many},
 };
 use crate::exit::may_have_changed;
 
@@ -27,6 +27,7 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
                 lines.push(Line::styled(BOLD, "● Consumers").and(format!(": {}", resumed.message)));
                 lines.push(hint("Look:", &format!("status {name}")));
             }
+            lines.extend(status.consumption.as_ref().and_then(|consumption| catch_up(consumption.catch_up.as_ref()?)));
             if totals.reset > 0 {
                 lines.push(hint("Undo:", &format!("undo {name}")));
             }
@@ -52,6 +53,17 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// How fast the group catches up.
+fn catch_up(found: &CatchUpStatus) -> Option<Line> {
+    if found.result == Some(CatchUpResult::CaughtUp) {
+        return Some(Line::styled(GOOD, "✔ Caught up").and(format!(": {} consumed since", many(found.consumed, "record"))));
+    }
+    let (consumed, produced) = (found.consumed_per_minute?, found.produced_per_minute?);
+    let left = found.left_at_least.as_ref().map_or("never at these rates".to_owned(), |left| format!("at least {left} more"));
+    let words = format!("{} to consume, {}/min consumed, {}/min produced", count(found.lag), count(consumed), count(produced));
+    Some(Line::styled(BOLD, "● Catching up").and(format!(": {left}; {words}")))
 }
 
 /// A command to go on with.
@@ -80,5 +92,24 @@ mod tests {
         .unwrap();
         let text: Vec<String> = ended(&reset).iter().map(Line::text).collect();
         assert_eq!(text.contains(&"● Consumers: they should be back by 22:07".to_owned()), expected, "{text:?}");
+    }
+
+    #[rstest]
+    #[case::caught_up(&json!({"lag": 0, "result": "CaughtUp"}), Some("✔ Caught up: 5,000 records consumed since"))]
+    #[case::too_early(&json!({"lag": 900}), None)]
+    #[case::on_the_way(
+        &json!({"lag": 900, "consumedPerMinute": 1_200, "producedPerMinute": 60, "leftAtLeast": "47s"}),
+        Some("● Catching up: at least 47s more; 900 to consume, 1,200/min consumed, 60/min produced")
+    )]
+    #[case::never(
+        &json!({"lag": 900, "consumedPerMinute": 60, "producedPerMinute": 60, "result": "TimeOver"}),
+        Some("● Catching up: never at these rates; 900 to consume, 60/min consumed, 60/min produced")
+    )]
+    fn how_fast_the_group_catches_up_is_said(#[case] rest: &serde_json::Value, #[case] expected: Option<&str>) {
+        let time = "2026-11-26T21:57:06.000000Z";
+        let mut found = json!({"startTime": time, "consumedAtStart": 0, "lagAtStart": 5_000, "time": time, "consumed": 5_000});
+        found.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        let found = serde_json::from_value(found).unwrap();
+        assert_eq!(catch_up(&found).map(|line| line.text()).as_deref(), expected);
     }
 }

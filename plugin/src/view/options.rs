@@ -1,7 +1,7 @@
 //! The options of this plugin for fields of the spec that a message names.
 
 /// A field as messages name it, and the option that sets it.
-const OPTIONS: [(&str, &str); 22] = [
+const OPTIONS: [(&str, &str); 23] = [
     ("targetRefs", "--target"),
     ("bootstrapServers", "--bootstrap-server"),
     ("resets", "--topic"),
@@ -14,6 +14,7 @@ const OPTIONS: [(&str, &str); 22] = [
     ("fromGroup", "--from-group"),
     ("limits.maxReplay", "--max-replay"),
     ("limits.maxSkip", "--max-skip"),
+    ("limits.maxCatchUp", "--max-catch-up"),
     ("outOfRange", "--out-of-range"),
     ("isolationLevel", "--isolation-level"),
     ("notAfter", "--not-after"),

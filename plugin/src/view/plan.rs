@@ -1,7 +1,9 @@
 //! The plan as a table.
 
 use jiff::tz::TimeZone;
-use offset_reset_operator::api::{Clamp, ConditionType, OffsetReset, PartitionOutcome, PartitionStatus, Phase};
+use offset_reset_operator::api::{
+    Clamp, ConditionType, ForecastOf, ForecastStatus, ForecastUnknown, OffsetReset, PartitionOutcome, PartitionStatus, Phase,
+};
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line},
@@ -45,6 +47,7 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
         }
     }
     lines.extend(sums(reset));
+    lines.extend(status.forecast.iter().flat_map(forecast));
     for warning in &status.warnings {
         lines.push(Line::warning(warning));
     }
@@ -66,6 +69,46 @@ fn refused(reset: &OffsetReset) -> Option<Line> {
     let status = reset.status.as_ref().filter(|status| status.phase == Some(Phase::Failed))?;
     let reason = status.reason.map(|reason| format!("{reason}: ")).unwrap_or_default();
     Some(Line::styled(BAD, "✗ ").and(format!("{reason}{}", status.explanation())))
+}
+
+/// The bound of the time to catch up, in sum, and for each topic where there are several.
+fn forecast(found: &ForecastStatus) -> Vec<Line> {
+    let total = &found.total;
+    // Nobody has measured, or there is nothing to consume.
+    if total.backlog == 0 || total.unknown == Some(ForecastUnknown::NotMeasured) {
+        return vec![];
+    }
+    let rates = |of: &ForecastOf| {
+        let rate = |rate: Option<i64>| rate.map_or("?".to_owned(), count);
+        format!("{}/min consumed, {}/min produced", rate(of.consumed_per_minute), rate(of.produced_per_minute))
+    };
+    let bound = |of: &ForecastOf| match (&of.catch_up_at_least, of.unknown) {
+        _ if of.never_catches_up => "never at these rates".to_owned(),
+        (Some(time), None) => format!("at least {time}"),
+        (Some(time), Some(unknown)) => format!("at least {time}, on some partitions unknown ({unknown:?})"),
+        (None, unknown) => format!("unknown ({:?})", unknown.unwrap_or(ForecastUnknown::Unknown)),
+    };
+    let mut lines = vec![Line::styled(BOLD, "CATCH-UP  ").and(format!(
+        "{}: {} to consume, {}",
+        bound(total),
+        count(total.backlog),
+        rates(total)
+    ))];
+    if found.topics.len() > 1 {
+        let mut table = Table::new(&["TOPIC", ">TO CONSUME", ">CONSUMED/MIN", ">PRODUCED/MIN", ">EXPIRING", "CATCH-UP"]);
+        for topic in &found.topics {
+            table.row([
+                topic.topic.clone().unwrap_or_default(),
+                count(topic.backlog),
+                topic.consumed_per_minute.map_or("?".to_owned(), count),
+                topic.produced_per_minute.map_or("?".to_owned(), count),
+                or_dash(topic.expiring),
+                bound(topic),
+            ]);
+        }
+        lines.extend(table.lines());
+    }
+    lines
 }
 
 /// The partitions to list.
@@ -173,6 +216,7 @@ fn sums(reset: &OffsetReset) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
@@ -236,6 +280,29 @@ mod tests {
         );
         let clamped = text(&partitions, Some(Which::Clamped));
         assert!(clamped.iter().filter(|line| line.starts_with("orders ")).count() == 1, "{clamped:?}");
+    }
+
+    #[rstest]
+    #[case::known(
+        &json!({"backlog": 4_000, "consumedPerMinute": 7_200, "producedPerMinute": 600, "catchUpAtLeast": "3m20s"}),
+        Some("CATCH-UP  at least 3m20s: 4,000 to consume, 7,200/min consumed, 600/min produced")
+    )]
+    #[case::never(
+        &json!({"backlog": 4_000, "consumedPerMinute": 60, "producedPerMinute": 600, "neverCatchesUp": true}),
+        Some("CATCH-UP  never at these rates: 4,000 to consume, 60/min consumed, 600/min produced")
+    )]
+    #[case::unknown(
+        &json!({"backlog": 4_000, "producedPerMinute": 600, "unknown": "NoBacklog"}),
+        Some("CATCH-UP  unknown (NoBacklog): 4,000 to consume, ?/min consumed, 600/min produced")
+    )]
+    #[case::nothing_to_do(&json!({"backlog": 0, "catchUpAtLeast": "0s"}), None)]
+    #[case::not_measured(&json!({"backlog": 4_000, "unknown": "NotMeasured"}), None)]
+    fn the_time_to_catch_up_is_said_as_the_bound_that_it_is(#[case] total: &Value, #[case] expected: Option<&str>) {
+        let mut reset = reset();
+        let found = json!({"time": "2026-11-26T21:57:06.000000Z", "total": total});
+        reset.status.as_mut().unwrap().forecast = Some(serde_json::from_value(found).unwrap());
+        let lines: Vec<String> = plan(&reset, &[], None, &TimeZone::UTC).iter().map(Line::text).collect();
+        assert_eq!(lines.iter().find(|line| line.starts_with("CATCH-UP")).map(String::as_str), expected, "{lines:?}");
     }
 
     #[test]

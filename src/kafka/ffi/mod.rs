@@ -7,6 +7,7 @@
 //! several steps (describing, asking leaders) goes on after its time limit.
 #![allow(unsafe_code, reason = "librdkafka's C API; everything else of the crate stays safe Rust")]
 
+mod configs;
 mod groups;
 mod handle;
 mod offsets;
@@ -16,6 +17,7 @@ mod raw_error;
 mod token;
 mod topics;
 
+pub(super) use configs::{Properties, topic_configs};
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use handle::{Answers, Handle, Operations};
 pub(super) use offsets::{Isolation, alter, delete, list_committed, list_offsets};

@@ -16,6 +16,7 @@ unsafe extern "C" {
         metadata: *mut *const sys::rd_kafka_metadata,
         millis: i32,
     ) -> i32;
+    pub fn rd_kafka_ConfigResource_error(resource: *const c_void) -> i32;
     pub fn rd_kafka_event_error(event: *mut c_void) -> i32;
     pub fn rd_kafka_ConsumerGroupDescription_state(group: *const c_void) -> i32;
     pub fn rd_kafka_ConsumerGroupDescription_type(group: *const c_void) -> i32;

@@ -14,6 +14,9 @@ use crate::{
 /// more than many small ones.
 pub(super) const PARTITIONS_PER_READ: usize = 400;
 
+/// Topics per request for their configuration, of which each answer has some three kilobytes.
+pub(super) const TOPICS_PER_READ: usize = 100;
+
 /// Partitions per commit, for the same reason. Higher, because each commit is one append on the
 /// broker.
 pub(super) const PARTITIONS_PER_COMMIT: usize = 2_000;

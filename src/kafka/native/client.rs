@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     authorized_operations::{self, DELETE, READ},
-    batches::{self, Batch, PARTITIONS_PER_READ},
+    batches::{self, Batch, PARTITIONS_PER_READ, TOPICS_PER_READ},
     commit::{REQUEST_LIMIT, about, commit, delete, handle, without_coordinator_error},
     describe_group::{self, Described},
     list_offsets::list_offsets,
@@ -23,11 +23,12 @@ use crate::{
         diagnostics::error_codes,
         ffi::{self, Isolation, RawError},
         listed_groups,
-        port::{Allowance, GroupAdmin},
+        port::{Allowance, GroupAdmin, TopicConfigs},
         remove_members,
     },
     machine::facts::{
-        Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
+        Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicConfig,
+        TopicPartition,
     },
 };
 
@@ -354,6 +355,27 @@ impl GroupAdmin for Client {
                 answers => answers?,
             };
             Ok(answers.into_iter().filter_map(|(topic, id)| Some((topic, id.ok()??))).collect())
+        })
+        .await
+    }
+
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
+        let topics: BTreeSet<String> = topics.iter().cloned().collect();
+        self.blocking(move |session| {
+            let possible = topics.iter().map(String::as_str).filter(|topic| batches::impossible_topic(topic).is_none());
+            let possible: Vec<&str> = possible.collect();
+            if possible.is_empty() {
+                return Ok(TopicConfigs::new());
+            }
+            let chunks: Vec<&[&str]> = possible.chunks(TOPICS_PER_READ).collect();
+            let ask = |native: &Native| ffi::topic_configs(handle(native), &chunks, REQUEST_LIMIT);
+            let answers = session.ask(None, ask).map_err(|raw| error_codes::error(&raw, "topics"))?;
+            let config = |(topic, answer): (String, Result<ffi::Properties, RawError>)| {
+                let config = answer.map(|found| TopicConfig::of(|name| found.get(name).map(String::as_str)));
+                let config = config.map_err(|raw| error_codes::error(&raw, &format!("topic {topic}")));
+                (topic, config)
+            };
+            Ok(answers.into_iter().map(config).collect())
         })
         .await
     }

@@ -22,7 +22,7 @@ use crate::{
         diagnostics::error_codes,
         ffi::RawError,
         native::{batches, session},
-        port::{GroupAdmin, unanswered},
+        port::{GroupAdmin, TopicConfigs, unanswered},
     },
     machine::facts::{
         Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
@@ -207,5 +207,15 @@ impl GroupAdmin for SubprocessAdmin {
         // Only the topics of the call.
         ids.retain(|topic, _| topics.contains(topic));
         Ok(ids)
+    }
+
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
+        if topics.is_empty() {
+            return Ok(TopicConfigs::new());
+        }
+        let mut found = self.ask(Call::TopicConfigs { topics: topics.to_vec() }, Reply::topic_configs).await?;
+        // Only the topics of the call.
+        found.retain(|topic, _| topics.contains(topic));
+        Ok(found)
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::codec::{Encoder, LengthDelimitedCodec};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    kafka::port::{Allowance, GroupAdmin},
+    kafka::port::{Allowance, GroupAdmin, TopicConfigs},
     machine::facts::{Access, Bounds, Committed, Group, GroupMember, KafkaError, PerPartition, TimestampMatch, TopicPartition},
 };
 
@@ -114,6 +114,7 @@ calls! {
     remove_members RemoveMembers(group: str, members: [GroupMember]) -> (), "removing members from the group";
     access Access(group: str, topics: [String]) -> Access, "reading the allowed operations";
     topic_ids TopicIds(topics: [String]) -> BTreeMap<String, String>, "reading the topics' ids";
+    topic_configs TopicConfigs(topics: [String]) -> TopicConfigs, "reading the topics' configuration";
 }
 
 impl Call {

@@ -3,6 +3,7 @@
 //! The adapters in `kafka` and `kubernetes` produce it, the other folders of `machine` consume it.
 
 mod denial;
+mod forecast;
 pub mod group;
 mod hold;
 mod kafka;
@@ -16,6 +17,7 @@ mod workload;
 
 pub use super::metadata::Metadata;
 pub use denial::Denial;
+pub use forecast::{ForecastSeen, Progress, TopicConfig};
 pub use hold::{Claim, Hold};
 pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     denial::Denial,
+    forecast::ForecastSeen,
     hold::Hold,
     kafka::{Access, Bounds, Committed, Group, KafkaError, PerPartition, TimestampMatch},
     peer::{Blocker, PeerReset},
@@ -150,6 +151,8 @@ pub struct PlanSeen {
     pub stable_ends: PerPartition<i64>,
     /// The answers by time, for the partitions whose goal is a time.
     pub times: PerPartition<Option<TimestampMatch>>,
+    /// What was read for the forecast.
+    pub forecast: ForecastSeen,
 }
 
 /// A reset to undo.

@@ -46,7 +46,7 @@ pub fn is_looked_at(partition: &PartitionStatus) -> bool {
     partition.outcome == PartitionOutcome::Reset && partition.target_offset.is_some()
 }
 
-/// Whether the offsets have to be read again.
+/// Whether the offsets have to be read again to know what became of them.
 pub(in crate::machine) fn needs_offsets(status: &OffsetResetStatus) -> bool {
     let kind = ConditionType::ConsumptionProven.as_str();
     status.conditions.iter().any(|condition| condition.type_ == kind && condition.status != "True")
@@ -143,6 +143,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
         first_member_time: before.first_member_time,
         first_commit_time: before.first_commit_time,
         time_to_first_commit: before.time_to_first_commit,
+        catch_up: before.catch_up,
         ..ConsumptionStatus::default()
     };
     if group::members(&seen.group) > 0 {

@@ -1,10 +1,10 @@
 //! After the end: nothing is stopped or committed any more. The operator only watches for a while
-//! whether the consumers resume, and whether they consume from the offsets of the reset, and
+//! whether the consumers resume, whether they consume from the offsets of the reset and how fast, and
 //! deletes the object at the end of its time to live, where the spec has one.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{comeback, consumption};
+use super::{catch_up, comeback, consumption};
 use crate::api::{ConditionType, MAX_LISTED_PARTITIONS, OffsetResetStatus, Phase, Reason};
 use crate::machine::{
     decision::{Decision, Effect},
@@ -59,7 +59,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     let (late, over) = (pass.now >= deadline, pass.now >= until.0);
     let resumed = comeback::look(&mut pass, request, late, over);
     let known = consumption::look(&mut pass, request, late, over);
-    if over || (resumed && known) {
+    let measured = catch_up::look(&mut pass, over);
+    if over || (resumed && known && measured) {
         if let Some(hold) = &mut pass.status.hold {
             hold.watched_until = None;
         }
@@ -67,6 +68,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
     }
     let soon = if late {
         SLOWLY
+    } else if resumed && known {
+        catch_up::pause(&pass)
     } else if consumption::needs_offsets(&pass.status) && pass.status.partitions.len() > MAX_LISTED_PARTITIONS {
         LARGE
     } else if awaits_first_commit(&pass) {
@@ -147,5 +150,5 @@ pub fn needs_a_look(status: &OffsetResetStatus) -> bool {
 /// Whether a finished reset is watched and its offsets have to be read for that.
 #[must_use]
 pub fn needs_offsets(status: &OffsetResetStatus) -> bool {
-    needs_a_look(status) && consumption::needs_offsets(status)
+    needs_a_look(status) && (consumption::needs_offsets(status) || catch_up::is_measured(status))
 }

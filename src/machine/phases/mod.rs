@@ -1,5 +1,6 @@
 //! One file for each phase: what a pass in that phase decides.
 
+mod catch_up;
 pub(in crate::machine) mod comeback;
 pub mod consumption;
 pub mod draining;

@@ -5,13 +5,22 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::resetting::name_receipt;
-use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Position, Reason, TargetStatus};
+use crate::api::{
+    ConditionType, ForecastStatus, ForecastUnknown, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Position, Reason,
+    TargetStatus,
+};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Pod, Seen, group},
     pass::{Pass, new_hold},
-    plan::{self, acl_hints, drift, export, members::Membership, membership, stoppable, warnings, workloads},
+    plan::{
+        self, acl_hints, drift, export, forecast,
+        members::Membership,
+        membership, stoppable,
+        warnings::{self, Findings},
+        workloads,
+    },
     refusal::Refusal,
     request::Request,
     text::{Message, count, name, name_ref},
@@ -63,7 +72,14 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         }
     };
 
-    let refusals = membership::refusals(request, &seen.group, &pass.seen.targets, &pass.seen.foreign_pods, pass.now);
+    let forecast = forecast::forecast(request, &plan.partitions, seen, pass.now);
+    // A run that does not measure keeps what its dry run has measured.
+    let is_measured = |known: &ForecastStatus| known.total.unknown != Some(ForecastUnknown::NotMeasured);
+    if forecast::measures(request) || !pass.status.forecast.as_ref().is_some_and(is_measured) {
+        pass.status.forecast = forecast.status;
+    }
+    let mut refusals = membership::refusals(request, &seen.group, &pass.seen.targets, &pass.seen.foreign_pods, pass.now);
+    refusals.extend(forecast.refusal);
     // A dry run stops nothing, so it warns of what may heal and does not wait for it.
     if refusals.iter().any(|refusal| !(request.dry_run && refusal.transient)) {
         return refuse(pass, &refusals, None);
@@ -84,11 +100,12 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     });
     pass.status.targets = targets;
     let hidden = scaled_object::warnings(&pass);
-    pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, &refusals, hidden, pass.now);
+    let findings = Findings { passing: &refusals, autoscalers: hidden, forecast: forecast.warnings };
+    pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, findings, pass.now);
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
     pass.status.plan_time = Some(Time(pass.now));
-    let message = summary(&pass, seen);
+    let message = summary(&pass, seen).detail(forecast.summary);
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned(&pass, seen));
     if request.dry_run {
         let message = Message::new(format!("Dry run: {}", message.summary()))

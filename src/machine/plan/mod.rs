@@ -6,6 +6,7 @@ pub mod clamp;
 pub mod drift;
 pub mod expand;
 pub mod export;
+pub mod forecast;
 pub mod limits;
 pub(in crate::machine) mod members;
 pub(in crate::machine) mod membership;

@@ -47,6 +47,8 @@ pub struct Request {
     pub max_replay: Option<i64>,
     /// How many records the plan may skip at most.
     pub max_skip: Option<i64>,
+    /// How long the group may take to catch up at most.
+    pub max_catch_up: Option<SignedDuration>,
     /// Plan only.
     pub dry_run: bool,
     /// It must not begin yet.
@@ -160,7 +162,7 @@ impl Request {
             return Err(InvalidSpec::new("undo.name", "an OffsetReset cannot undo itself; name another one"));
         }
         let (name, key) = (reset.metadata.name.clone().unwrap_or_default(), identity::key(spec));
-        let limits = spec.limits.clone().unwrap_or(LimitsSpec { max_replay: None, max_skip: None });
+        let limits = spec.limits.clone().unwrap_or(LimitsSpec { max_replay: None, max_skip: None, max_catch_up: None });
         Ok(Self {
             namespace: reset.metadata.namespace.clone().unwrap_or_default(),
             targets: spec.target_refs.clone(),
@@ -171,6 +173,7 @@ impl Request {
             out_of_range: spec.out_of_range,
             max_replay: limits.max_replay,
             max_skip: limits.max_skip,
+            max_catch_up: limits.max_catch_up.map(|value| duration("limits.maxCatchUp", value)).transpose()?,
             dry_run: spec.dry_run,
             suspended: spec.suspend,
             not_after: spec.not_after.as_ref().map(|at| at.0),

@@ -65,6 +65,9 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     if let Some(limits) = &spec.limits {
         ensure(limits.max_replay.is_none_or(|limit| limit >= 0), "limits.maxReplay", rules::MAX_REPLAY)?;
         ensure(limits.max_skip.is_none_or(|limit| limit >= 0), "limits.maxSkip", rules::MAX_SKIP)?;
+        if let Some(longest) = limits.max_catch_up {
+            bounded("limits.maxCatchUp", longest, DAY * 365, rules::MAX_CATCH_UP)?;
+        }
     }
     let not_after = spec.not_after.as_ref().map(|at| at.0.as_second());
     ensure(not_after.is_none_or(|at| NOT_AFTER.contains(&at)), "notAfter", rules::NOT_AFTER)?;

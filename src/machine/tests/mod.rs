@@ -23,9 +23,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use super::{
     facts::{
-        Access, AfterResetSeen, Bounds, Claim, CommitSeen, Committed, Denial, Group, GroupDescription, GroupMember, GroupState,
-        GroupType, Hold, KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod, ScaledObject,
-        ScaledObjectSeen, Seen, TopicPartition, Workload, WorkloadDetails,
+        Access, AfterResetSeen, Bounds, Claim, CommitSeen, Committed, Denial, ForecastSeen, Group, GroupDescription, GroupMember,
+        GroupState, GroupType, Hold, KafkaError, KafkaErrorKind, KafkaSeen, Metadata, Observed, PerPartition, PlanSeen, Pod,
+        ScaledObject, ScaledObjectSeen, Seen, TopicPartition, Workload, WorkloadDetails,
     },
     request::{Entry, Goal, Partitions, Request, Scope, Work},
 };
@@ -63,6 +63,7 @@ pub(super) fn request() -> Request {
         out_of_range: OutOfRange::Clamp,
         max_replay: None,
         max_skip: None,
+        max_catch_up: None,
         dry_run: false,
         suspended: false,
         not_after: None,
@@ -228,6 +229,7 @@ pub(super) fn plan_seen() -> PlanSeen {
         bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
+        forecast: ForecastSeen::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::forecast;
 use crate::reconcile::aside::aside;
 use crate::{
     api::{IsolationLevel, OffsetResetStatus, PartitionStatus, Phase, Position},
@@ -16,7 +17,8 @@ use crate::{
     machine::{
         self,
         facts::{
-            Access, AfterResetSeen, CommitSeen, Group, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition, Undone, group,
+            Access, AfterResetSeen, CommitSeen, ForecastSeen, Group, KafkaError, KafkaSeen, PlanSeen, Seen, TopicPartition,
+            Undone, group,
         },
         plan::expand,
         request::{Goal, Request},
@@ -44,7 +46,7 @@ pub async fn query_kafka(
     now: Timestamp,
 ) -> Result<KafkaSeen, KafkaError> {
     match phase {
-        Phase::Planning => Ok(KafkaSeen::ForPlan(Box::new(for_plan(admin, request, undone).await?))),
+        Phase::Planning => Ok(KafkaSeen::ForPlan(Box::new(for_plan(admin, request, undone, now).await?))),
         Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
         Phase::Draining => Ok(KafkaSeen::Group(until_empty(admin, request, status, now).await?)),
         Phase::Succeeded | Phase::Failed | Phase::Cancelled => after_reset(admin, request, status).await,
@@ -54,7 +56,12 @@ pub async fn query_kafka(
 
 /// The data for a plan. The bounds are read before the offsets of timestamps, so that the plan does not skip a record that
 /// arrives between the two queries.
-async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen<Undone>>) -> Result<PlanSeen, KafkaError> {
+async fn for_plan(
+    admin: &dyn GroupAdmin,
+    request: &Request,
+    undone: Option<Seen<Undone>>,
+    now: Timestamp,
+) -> Result<PlanSeen, KafkaError> {
     // The group first: a request about a group may replace the librdkafka client, which requests at the same time would use.
     let group = admin.describe_group(&request.group).await?;
     let (cluster_id, committed) = futures::try_join!(admin.cluster_id(), admin.all_committed(&request.group))?;
@@ -70,6 +77,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
         bounds: BTreeMap::new(),
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
+        forecast: ForecastSeen::default(),
     };
     let sources =
         request.source_groups().into_iter().map(|group| async move { (group.to_owned(), admin.all_committed(group).await) });
@@ -108,6 +116,7 @@ async fn for_plan(admin: &dyn GroupAdmin, request: &Request, undone: Option<Seen
     seen.stable_ends = admin.stable_ends(&stable).await?;
     seen.bounds = admin.bounds(&partitions).await?;
     seen.times = admin.offsets_for_times(&times).await?;
+    seen.forecast = forecast::read(admin, request, &seen, now).await;
     Ok(seen)
 }
 

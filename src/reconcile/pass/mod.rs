@@ -10,6 +10,7 @@ mod act;
 mod begin;
 mod count;
 mod entered;
+mod forecast;
 mod kafka_queries;
 mod observe;
 mod persist;

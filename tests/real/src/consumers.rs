@@ -39,6 +39,8 @@ pub struct Kind {
     pub session_timeout_ms: Option<u32>,
     /// They never commit, so that what the operator has committed stays and can be read.
     pub never_commits: bool,
+    /// How long they take for a record.
+    pub per_record: Duration,
     /// Another broker than the one that all tests use.
     pub bootstrap_servers: Option<String>,
 }
@@ -80,7 +82,7 @@ impl Member {
         native.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let failed = Arc::new(AtomicBool::new(false));
-        let (stopped, fails) = (Arc::clone(&stop), Arc::clone(&failed));
+        let (stopped, fails, per_record) = (Arc::clone(&stop), Arc::clone(&failed), kind.per_record);
         let thread = std::thread::spawn(move || {
             let mut had_partitions = false;
             while !stopped.load(Ordering::Relaxed) {
@@ -88,6 +90,7 @@ impl Member {
                     Some(Ok(message)) => {
                         had_partitions = true;
                         consumed.lock().unwrap().push((message.topic().to_owned(), message.partition(), message.offset()));
+                        std::thread::sleep(per_record);
                     }
                     // As applications do that end at an error, and are started again by their kubelet: a consumer of librdkafka
                     // 2.12.1 that was started while its only broker was frozen did not always join when the broker went on.

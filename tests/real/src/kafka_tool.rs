@@ -181,7 +181,12 @@ pub async fn deny(tool: &mut KafkaTool, resource: &[&str], operation: &str) {
         let (status, output) = tool.at_broker("kafka-acls", &[&["--add"], &rule[..], resource].concat()).await;
         assert_eq!(status, 0, "{output}");
     }
-    let denied = format!("operation={}, permissionType=DENY", operation.to_uppercase());
+    // It is listed as DESCRIBE_CONFIGS.
+    let listed = operation.char_indices().fold(String::new(), |listed, (index, letter)| {
+        let separator = if index > 0 && letter.is_uppercase() { "_" } else { "" };
+        format!("{listed}{separator}{}", letter.to_uppercase())
+    });
+    let denied = format!("operation={listed}, permissionType=DENY");
     until_the_broker_knows(tool, resource, |listed| listed.contains(&denied)).await;
 }
 

@@ -76,6 +76,7 @@ fn refused() -> Vec<(Value, &'static str)> {
         (json!({"outOfRange": "Ignore"}), "outOfRange"),
         (json!({"limits": {"maxReplay": -1}}), "maxReplay must be 0 or more"),
         (json!({"limits": {"maxSkip": -1}}), "maxSkip must be 0 or more"),
+        (json!({"limits": {"maxCatchUp": "0s"}}), "maxCatchUp must be a duration of up to 8760h, such as 2h"),
         (json!({"isolationLevel": "Serializable"}), "isolationLevel"),
         (json!({"notAfter": "tomorrow"}), "notAfter must be a time after 1970 with a zone, such as 2026-11-24T18:00:00Z"),
         (json!({"suspend": "no"}), "suspend"),

@@ -16,6 +16,7 @@ mod e2e;
 mod ecosystem;
 mod equivalence;
 mod flood;
+mod forecast;
 mod gitops;
 mod input;
 mod installs;

@@ -21,7 +21,17 @@ const CLOSE: i64 = 100;
 /// How many warnings a plan has at most: the report and the receipt may add one each.
 const MAX_PLAN_WARNINGS: usize = MAX_WARNINGS - 2;
 
-/// All warnings of a plan, bounded in number; `passing` are what a dry run does not wait for, and `autoscalers` what is said of those.
+/// What else was found, of which a plan warns.
+pub(in crate::machine) struct Findings<'a> {
+    /// What a dry run does not wait for.
+    pub passing: &'a [Refusal],
+    /// What is to be said of the targets' autoscalers.
+    pub autoscalers: Vec<String>,
+    /// What is to be said of the replay.
+    pub forecast: Vec<String>,
+}
+
+/// All warnings of a plan, bounded in number.
 ///
 /// In this order: what may keep the consumers from stopping, or from coming back as they are; what the plan does to offsets that may be
 /// unintended; what else is worth knowing.
@@ -31,18 +41,18 @@ pub(in crate::machine) fn warnings(
     plan: &Plan,
     seen: &PlanSeen,
     observed: &Observed,
-    passing: &[Refusal],
-    autoscalers: Vec<String>,
+    findings: Findings<'_>,
     now: Timestamp,
 ) -> Vec<String> {
     let mut warnings = stoppable::warnings(request, &observed.targets);
-    warnings.extend(passing.iter().map(|refusal| refusal.message.happened()));
+    warnings.extend(findings.passing.iter().map(|refusal| refusal.message.happened()));
     warnings.extend(membership::warning(request, &seen.group, &observed.targets));
     warnings.extend(workloads::warnings(&request.targets, &observed.targets));
-    warnings.extend(autoscalers);
+    warnings.extend(findings.autoscalers);
     warnings.extend(streams::warnings(request, plan, seen));
     warnings.extend(unconsumed::warning(request, seen));
     warnings.extend(moved_since(seen));
+    warnings.extend(findings.forecast);
     warnings.extend(of_partitions(plan, &seen.access, now));
     warnings.extend(of_the_broker(request, seen));
     bounded(warnings)

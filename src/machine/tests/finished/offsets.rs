@@ -25,7 +25,8 @@ fn the_offset_after_the_restore_tells_whether_it_stood(
 ) {
     let decision = run(&reset(), &look(running(), after_reset(group, &stands)), 31);
     assert_eq!(proven(&decision.status), expected, "{}", said(&decision.status, ConditionType::ConsumptionProven).2);
-    assert_eq!(needs_offsets(&decision.status), decision.requeue.is_some() && expected.0 != "True");
+    // Where the group has a backlog, they are read on to measure how fast it catches up.
+    assert_eq!(needs_offsets(&decision.status), decision.requeue.is_some());
 }
 
 #[test]
@@ -236,7 +237,8 @@ fn without_a_commit_past_a_target_no_time_is_told() {
 #[case::nothing_yet(31, 10, Some(1))]
 #[case::nothing_for_long(65, 10, Some(5))]
 #[case::past_the_resume_deadline(331, 10, Some(30))]
-#[case::all_committed(31, 11, None)]
+#[case::all_committed_with_a_backlog(31, 11, Some(5))]
+#[case::all_consumed(31, 100, None)]
 fn the_first_commit_is_looked_for_often_for_a_while(#[case] now: i64, #[case] offset: i64, #[case] expected: Option<i64>) {
     let first = run(&reset(), &look(running(), after_reset(stable(), &committed(10, MARKER))), 31).status;
     let next = run(&first, &look(running(), after_reset(stable(), &committed(offset, MARKER))), now);

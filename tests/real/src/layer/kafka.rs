@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use offset_reset_operator::{
-    kafka::{Connection, Connector, GroupAdmin, Pool},
+    kafka::{Connection, Connector, GroupAdmin, Pool, TopicConfigs},
     machine::facts::{
         Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
     },
@@ -112,5 +112,12 @@ impl<L: Layer> GroupAdmin for Client<L> {
             return self.real.topic_ids(topics).await;
         }
         self.ask("topic_ids", self.real.topic_ids(topics)).await
+    }
+
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
+        if topics.is_empty() {
+            return self.real.topic_configs(topics).await;
+        }
+        self.ask("topic_configs", self.real.topic_configs(topics)).await
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use offset_reset_operator::{
-    kafka::{Connection, Connector, GroupAdmin, Pool},
+    kafka::{Connection, Connector, GroupAdmin, Pool, TopicConfigs},
     machine::facts::{
         Access, Bounds, Committed, Group, GroupMember, GroupState, KafkaError, PerPartition, TimestampMatch, TopicPartition,
         group,
@@ -158,6 +158,10 @@ impl GroupAdmin for Client {
 
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
         self.real.topic_ids(topics).await
+    }
+
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
+        self.real.topic_configs(topics).await
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {

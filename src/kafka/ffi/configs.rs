@@ -1,0 +1,79 @@
+//! The configuration of topics.
+
+use std::{collections::HashMap, ffi::CString, time::Duration};
+
+use rdkafka_sys as sys;
+
+use super::{
+    handle::{Call, Handle, Owned, c_string, options},
+    plain,
+    raw_error::{RawError, text},
+};
+
+/// The configuration of a topic: each property with its value.
+pub(in crate::kafka) type Properties = HashMap<String, String>;
+
+/// The configuration of each topic, with the broker's defaults; each chunk of topics is a request, and all are in flight together.
+/// Needs `DescribeConfigs` on the topics. A topic without an answer is left out.
+pub(in crate::kafka) fn topic_configs(
+    handle: Handle,
+    chunks: &[&[&str]],
+    limit: Duration,
+) -> Result<Vec<(String, Result<Properties, RawError>)>, RawError> {
+    let call = Call::new(handle, limit)?;
+    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit)?;
+    for chunk in chunks {
+        let names = chunk.iter().map(|topic| c_string(topic)).collect::<Result<Vec<CString>, RawError>>()?;
+        let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        // SAFETY: the names are valid during the call, which copies them.
+        let resource = |name: &CString| unsafe {
+            Owned::new(sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()), sys::rd_kafka_ConfigResource_destroy)
+        };
+        let resources = names.iter().map(resource).collect::<Result<Vec<_>, RawError>>()?;
+        let mut pointers: Vec<_> = resources.iter().map(Owned::get).collect();
+        // SAFETY: every pointer is valid during the call, which copies what it needs; pointer and length belong together.
+        unsafe {
+            sys::rd_kafka_DescribeConfigs(handle.get(), pointers.as_mut_ptr(), pointers.len(), options.get(), call.queue());
+        }
+    }
+    let mut answers = vec![];
+    for _ in chunks {
+        let event = call.answer()?;
+        let mut count = 0;
+        // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this block.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeConfigs_result(event.get());
+            if result.is_null() {
+                return Err(RawError::invalid("the answer belongs to another request"));
+            }
+            let found = sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
+            let count = if found.is_null() { 0 } else { count };
+            answers.extend((0..count).map(|index| described(*found.add(index))));
+        }
+    }
+    Ok(answers)
+}
+
+/// The name and the properties of a topic.
+///
+/// # Safety
+/// `topic` is a valid resource that lives during the call.
+unsafe fn described(topic: *const sys::rd_kafka_ConfigResource_t) -> (String, Result<Properties, RawError>) {
+    let mut count = 0;
+    // SAFETY: by the contract of this function; the list and its length belong together, and the entries live as long as the
+    // resource.
+    unsafe {
+        let name = text(sys::rd_kafka_ConfigResource_name(topic));
+        let code = plain::rd_kafka_ConfigResource_error(topic.cast());
+        if code != 0 {
+            return (name, Err(RawError { code, text: text(sys::rd_kafka_ConfigResource_error_string(topic)) }));
+        }
+        let entries = sys::rd_kafka_ConfigResource_configs(topic, &raw mut count);
+        let count = if entries.is_null() { 0 } else { count };
+        let property = |index| {
+            let entry = *entries.add(index);
+            (text(sys::rd_kafka_ConfigEntry_name(entry)), text(sys::rd_kafka_ConfigEntry_value(entry)))
+        };
+        (name, Ok((0..count).map(property).collect()))
+    }
+}
