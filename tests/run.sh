@@ -101,6 +101,8 @@ declare -A running=()
 beside() {
   local name=$1
   shift
+  # Before the function starts: `joined` may look for it sooner.
+  : >"$target/$name.log"
   set -m
   "$@" >"$target/$name.log" 2>&1 </dev/null &
   set +m
