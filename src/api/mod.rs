@@ -25,7 +25,7 @@ pub use kafka::{
 };
 pub use partitions::{
     Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome, PartitionStatus,
-    ReceiptStatus, ReportStatus, SlowestPartitionStatus, Totals,
+    ReceiptStatus, ReportStatus, SlowestPartitionStatus, Totals, UndoneStatus,
 };
 pub use reason::{Reason, ReasonGroup, reasons_page};
 pub use spec::{
@@ -33,10 +33,10 @@ pub use spec::{
     UndoSpec,
 };
 pub use status::{
-    Action, ActionKind, AutoscalerStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase,
-    RefusalStatus, Restored, TargetStatus,
+    Action, ActionKind, AutoscalerStatus, CanaryState, CanaryStatus, GroupStatus, HoldStatus, MemberStatus, OffsetResetStatus,
+    Outcome, Phase, RefusalStatus, Restored, TargetStatus,
 };
-pub use target::TargetRef;
+pub use target::{CanarySpec, OnCanaryFailure, RestoreSpec, TargetRef};
 
 /// The API group of the resource.
 pub const GROUP: &str = "offsetreset.dev";

@@ -17,8 +17,9 @@ use super::scaled_object;
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
 use crate::machine::{
     decision::Decision,
-    facts::{Claim, Hold, Receipt, RunState, Seen, Workload},
-    pass::{Pass, UNSEEN_RETRY, new_hold},
+    facts::{Claim, Hold, Receipt, RunState, Seen, Workload, new_hold},
+    guards::Guard,
+    pass::{Pass, UNSEEN_RETRY},
     request::Request,
     text::{Message, count},
 };
@@ -168,5 +169,7 @@ fn unseen(pass: &Pass<'_>) -> Option<String> {
 /// spec when the receipt was written again by a run that resumed it.
 fn still_held(workload: &Workload, hold: &Hold, receipt: &Receipt, request: &Request) -> bool {
     let of_that_run = |claim: &Claim| claim.uid == receipt.uid || (claim.name == request.name && claim.key == request.key);
-    workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)
+    // The consumers of a canary have consumed since.
+    let no_canary = Guard::NoCanarySince.allows(hold.canary.is_none());
+    no_canary && workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)
 }

@@ -4,13 +4,13 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-use super::resetting::name_receipt;
+use super::{canary, resetting::name_receipt};
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Position, Reason, TargetStatus};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::Decision,
-    facts::{KafkaSeen, PlanSeen, Pod, Seen, group},
-    pass::{Pass, new_hold},
+    facts::{KafkaSeen, PlanSeen, Pod, Seen, group, new_hold},
+    pass::Pass,
     plan::{self, acl_hints, drift, export, members::Membership, membership, stoppable, warnings, workloads},
     refusal::Refusal,
     request::Request,
@@ -82,9 +82,11 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         expected_of_replicas: Some(replicas),
         ..group
     });
+    pass.status.canary = canary::planned(request, &targets);
     pass.status.targets = targets;
     let hidden = scaled_object::warnings(&pass);
-    pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, &refusals, hidden, pass.now);
+    let autoscalers = [hidden, warnings::canary::of_autoscalers(request, &pass.status.targets, &pass.seen.targets)].concat();
+    pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, &refusals, autoscalers, pass.now);
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
     pass.status.plan_time = Some(Time(pass.now));
@@ -268,7 +270,8 @@ fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> Message {
         0 => String::new(),
         many => format!("{} in status.warnings", count(many, "warning is", "warnings are")),
     };
-    message.detail(drift).detail(warnings)
+    let canary = pass.status.canary.as_ref().map(|canary| canary.message.clone()).unwrap_or_default();
+    message.detail(drift).detail(canary).detail(warnings)
 }
 
 /// The milestone: what was planned from.

@@ -105,6 +105,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         clamped: None,
         after: None,
         overwritten: None,
+        undone: None,
         outcome: PartitionOutcome::Planned,
         message: None,
     };
