@@ -20,6 +20,7 @@ use crate::machine::{
     facts::{Claim, Hold, Receipt, RunState, Seen, Workload, new_hold},
     guards::Guard,
     pass::{Pass, UNSEEN_RETRY},
+    plan::canary,
     request::Request,
     text::{Message, count},
 };
@@ -129,6 +130,7 @@ fn take_up(
     if let Some(decision) = scaled_object::unseen(pass) {
         return Some(decision);
     }
+    pass.status.canary = canary::planned(request, &targets);
     pass.status.targets = targets;
     pass.status.group = group.cloned();
     pass.status.partitions = partitions.to_vec();

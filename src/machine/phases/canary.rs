@@ -12,14 +12,17 @@ use super::{
     canary_undo,
     consumption::{self, Proof, is_looked_at},
 };
-use crate::api::{ActionKind, CanaryState, CanaryStatus, ConditionType, OnCanaryFailure, Phase, Reason, TargetStatus};
+use crate::api::{ActionKind, CanaryState, ConditionType, OnCanaryFailure, Phase, Reason};
 use crate::machine::{
     coordination::queue,
     decision::{Decision, Effect},
     facts::{Claim, Hold, KafkaSeen, Seen, TopicPartition, Workload},
     guards::Guard,
     pass::{Pass, UNSEEN_RETRY},
-    plan::replica_owners,
+    plan::{
+        canary::{part, planned, too_small},
+        replica_owners,
+    },
     request::{Canary, Request},
     text::{Message, count, list, name, name_partitions, some, verb},
     time::{clock, later, roughly},
@@ -30,57 +33,6 @@ const LOOK: SignedDuration = SignedDuration::from_secs(1);
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 3;
-
-/// The canary as the plan has it; `None` where the spec asks for none.
-pub(super) fn planned(request: &Request, targets: &[TargetStatus]) -> Option<CanaryStatus> {
-    let canary = request.canary?;
-    let (state, message) = match too_small(canary, targets) {
-        Some(why) => (CanaryState::NotRun, why),
-        None => (CanaryState::Planned, what_follows(canary, targets)),
-    };
-    Some(CanaryStatus {
-        state,
-        message,
-        replicas: canary.replicas,
-        start_time: None,
-        deadline: None,
-        end_time: None,
-        advanced: 0,
-        of: 0,
-        commits: 0,
-        commits_refused: 0,
-    })
-}
-
-fn what_follows(canary: Canary, targets: &[TargetStatus]) -> String {
-    let stopped = targets.iter().filter(|target| target.original_replicas > 0);
-    let parts: Vec<String> = stopped.map(|target| part(canary, target)).collect();
-    let comes = if parts.len() == 1 && canary.replicas == 1 { "comes" } else { "come" };
-    let otherwise = match canary.on_failure {
-        OnCanaryFailure::Keep => "the offsets are kept",
-        OnCanaryFailure::Undo => "the offsets from before are committed again",
-    };
-    format!(
-        "A canary follows the commit: {} {comes} back first. The others follow when it has consumed past the targets; if it does not within \
-         {}, {otherwise}, and all replicas are restored",
-        list(&parts),
-        roughly(canary.timeout)
-    )
-}
-
-fn part(canary: Canary, target: &TargetStatus) -> String {
-    let original = target.original_replicas;
-    format!("{} of {} of {}", canary.replicas.min(original), count(original, "replica", "replicas"), name(target))
-}
-
-/// Why no target has replicas that could follow a canary.
-fn too_small(canary: Canary, targets: &[TargetStatus]) -> Option<String> {
-    if targets.iter().any(|target| target.original_replicas > canary.replicas) {
-        return None;
-    }
-    let most = count(canary.replicas, "replica", "replicas");
-    Some(format!("There is no canary, because no target had more than {most}: all replicas come back at once"))
-}
 
 /// After the read-back of the reset: begins the canary, or restores all replicas where there is none.
 pub(super) fn begin(mut pass: Pass<'_>, request: &Request, message: Message) -> Decision {
@@ -133,6 +85,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
                 }
                 return pass.act(effect);
             }
+            Step::SetByOthers(why) => {
+                pass.status.targets[index].canary_replicas = None;
+                return end(pass, CanaryState::Unproven, &why);
+            }
             Step::Over(state, why) => return end(pass, state, &why),
         }
     }
@@ -146,6 +102,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
 fn interrupted(pass: &Pass<'_>) -> Option<String> {
     let why = if pass.seen.deleting {
         "The OffsetReset was deleted while its canary ran"
+    } else if !pass.seen.finalizer {
+        "The finalizer of the OffsetReset was removed by hand, which ended the canary"
     } else if pass.seen.uninstalling {
         "The operator is being uninstalled, which ended the canary"
     } else if pass.status.hold.as_ref().is_some_and(|hold| !Guard::HoldNotOver.allows(pass.now < hold.deadline.0)) {
@@ -164,6 +122,8 @@ enum Step {
     Unseen(String),
     /// Its Lease is to be written, or it is to be scaled.
     Act(Effect),
+    /// Another client has set another count, which stays.
+    SetByOthers(String),
     /// The canary ends.
     Over(CanaryState, String),
 }
@@ -183,16 +143,23 @@ fn target(pass: &Pass<'_>, request: &Request, canary: Canary, index: usize) -> S
         }
         Some(Seen::Known(workload)) => workload,
     };
-    if workload.replicas == count {
-        return Step::Up;
-    }
     let has_started = pass.status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some());
+    if workload.replicas == count {
+        // Before the Lease has this count, another client has set it.
+        match pass.seen.holds.get(index) {
+            _ if has_started => return Step::Up,
+            Some(Seen::Known(hold)) if hold.canary == Some(count) => return Step::Up,
+            Some(Seen::Missing) if target.canary_replicas.is_some() => return Step::Up,
+            Some(Seen::Unknown(why)) => return Step::Unseen(format!("the Lease of {name}: {why}")),
+            Some(Seen::Known(_) | Seen::Missing) | None => {}
+        }
+    }
     if workload.replicas != 0 || has_started {
         let since = pass.status.canary.as_ref().and_then(|canary| canary.start_time.as_ref()).map_or(pass.now, |at| at.0);
         let who = replica_owners::responsible(&workload.details, since).who;
         let replicas = workload.replicas;
-        let why = format!("{who} set {name} to {replicas} while the canary had {count}, so the canary proves nothing");
-        return Step::Over(CanaryState::Unproven, capital(&why));
+        let why = format!("{who} set {name} to {replicas} during the canary, which so proves nothing");
+        return Step::SetByOthers(capital(&why));
     }
     start(pass, request, index, workload, count)
 }

@@ -4,14 +4,14 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-use super::{canary, resetting::name_receipt};
+use super::resetting::name_receipt;
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Position, Reason, TargetStatus};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Pod, Seen, group, new_hold},
     pass::Pass,
-    plan::{self, acl_hints, drift, export, members::Membership, membership, stoppable, warnings, workloads},
+    plan::{self, acl_hints, canary, drift, export, members::Membership, membership, stoppable, warnings, workloads},
     refusal::Refusal,
     request::Request,
     text::{Message, count, name, name_ref},

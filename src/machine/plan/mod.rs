@@ -2,6 +2,7 @@
 //! or to all reasons against it.
 
 pub mod acl_hints;
+pub(in crate::machine) mod canary;
 pub mod clamp;
 pub mod drift;
 pub mod expand;

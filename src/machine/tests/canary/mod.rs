@@ -69,7 +69,7 @@ pub(super) fn runs(on_failure: OnCanaryFailure) -> OffsetResetStatus {
     for observed in [held(), Seen::Known(lease_of_canary())] {
         status = run(on_failure, &status, &Observed { holds: vec![observed], ..seen(gone(), KafkaSeen::NotAsked) }, 29).status;
     }
-    run(on_failure, &status, &seen(one(), KafkaSeen::NotAsked), 30).status
+    run(on_failure, &status, &up(), 30).status
 }
 
 /// As the canary is seen once it runs.
@@ -106,10 +106,34 @@ fn the_lease_has_the_count_before_the_canary_is_started() {
     let starts = run(OnCanaryFailure::Undo, &claims.status, &recorded, 21);
     let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 1, kind: ActionKind::Canary };
     assert_eq!(starts.effect, Some(effect));
-    let running = run(OnCanaryFailure::Undo, &starts.status, &seen(one(), KafkaSeen::NotAsked), 30);
+    let running = run(OnCanaryFailure::Undo, &starts.status, &up(), 30);
     assert_eq!((running.effect, running.requeue), (None, Some(SignedDuration::from_secs(1))));
     let canary = running.status.canary.unwrap();
     assert_eq!((canary.state, canary.start_time, canary.deadline), (CanaryState::Running, Some(micro(30)), Some(micro(210))));
+}
+
+/// The workload with its canary, as its Lease says.
+fn up() -> Observed {
+    Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(one(), KafkaSeen::NotAsked) }
+}
+
+/// Before the Lease has it, the count of the canary is that of another client, and stays.
+#[rstest]
+#[case::of_another_client(held(), CanaryState::Unproven, Some(Restored::LeftAsScaledByOthers))]
+#[case::recorded(Seen::Known(lease_of_canary()), CanaryState::Running, None)]
+#[case::the_lease_was_deleted_since(Seen::Missing, CanaryState::Running, None)]
+fn a_count_is_the_canarys_once_the_lease_has_it(
+    #[case] hold: Seen<Hold>,
+    #[case] expected: CanaryState,
+    #[case] restored: Option<Restored>,
+) {
+    let mut status = begun(OnCanaryFailure::Undo);
+    status.targets[0].canary_replicas = Some(1);
+    let observed = Observed { holds: vec![hold], ..seen(one(), KafkaSeen::NotAsked) };
+    let looked = run(OnCanaryFailure::Undo, &status, &observed, 21).status;
+    assert_eq!(state(&looked), expected);
+    let next = run(OnCanaryFailure::Undo, &looked, &observed, 22).status;
+    assert_eq!(next.targets[0].restored, restored);
 }
 
 /// The hold ends at 600 s.
@@ -117,7 +141,7 @@ fn the_lease_has_the_count_before_the_canary_is_started() {
 fn the_end_of_the_hold_is_the_end_of_the_canary() {
     let mut status = begun(OnCanaryFailure::Keep);
     status.targets[0].canary_replicas = Some(1);
-    let started = run(OnCanaryFailure::Keep, &status, &seen(one(), KafkaSeen::NotAsked), 590).status;
+    let started = run(OnCanaryFailure::Keep, &status, &up(), 590).status;
     assert_eq!(started.canary.unwrap().deadline, Some(micro(600)));
 }
 

@@ -32,7 +32,7 @@ fn an_undo_commits_what_was_there_before_and_the_reset_fails() {
         planned.before_metadata = Some("of the application".into());
     }
     status.targets[0].canary_replicas = Some(1);
-    let status = run(UNDO, &status, &seen(one(), KafkaSeen::NotAsked), 30).status;
+    let status = run(UNDO, &status, &up(), 30).status;
     let failed = run(UNDO, &status, &look(crashes(), consumed(11, 10)), 40).status;
     let targets: Vec<_> = failed.partitions.iter().map(|planned| (planned.target_offset, planned.outcome)).collect();
     assert_eq!(targets, [(Some(50), PartitionOutcome::Planned); 2]);

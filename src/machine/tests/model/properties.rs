@@ -240,11 +240,17 @@ pub fn committing(machine: &Machine, state: &mut State, reset: usize, object: Ob
     let witness = state.witness;
     require(state, state.groups[machine.scenario.group_of(reset)].is_empty(), Rule::CommitsBesideMembers);
     let twice = witness.over[reset] || (witness.committed[reset].is_some() && witness.back_since[reset]);
+    // The undo of a canary whose object has lost its finalizer and gone meanwhile: only the broker can keep it out now.
+    let canary_since = witness.canary_since[reset] || state.lease.is_some_and(|lease| lease.canary != 0);
+    let twice = twice && (undisturbed || !canary_since);
     require(state, !twice, Rule::MovesTwice);
     let now = state.groups[machine.scenario.group_of(reset)].offset;
     let expected = *state.witness.expected[reset].get_or_insert(aimed(&machine.scenario, now));
+    if witness.committed[reset].is_none() {
+        state.witness.before[reset].get_or_insert(now);
+    }
     // Once a canary has consumed, only what stood before may be committed.
-    let expected = if witness.canary_since[reset] { witness.before[reset].unwrap_or(NO_OFFSET) } else { expected };
+    let expected = if canary_since { witness.before[reset].unwrap_or(NO_OFFSET) } else { expected };
     let Pass::Recorded { deed: Deed::Commit { log_start, .. } } = state.running[reset].pass else { return };
     require(state, offset >= log_start, Rule::MovesOutside);
     require(state, offset == expected || (offset > expected && offset <= state.log_start), Rule::MovesElsewhere);
