@@ -561,6 +561,11 @@ pub struct CanaryStatus {
     /// the hold when that is sooner. Absent until it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<MicroTime>,
+    /// When the operator first saw that the canary had consumed past every target that has records. It
+    /// passes five seconds later, if no container of it was started again by then: a consumer that
+    /// crashes may commit on its way out. Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_time: Option<MicroTime>,
     /// When the canary ended. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<MicroTime>,

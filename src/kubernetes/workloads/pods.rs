@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         apps::v1::ReplicaSet,
-        core::v1::{Pod as CorePod, PodStatus},
+        core::v1::{ContainerStatus, Pod as CorePod, PodStatus},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -239,6 +239,8 @@ pub(super) fn pod(pod: CorePod) -> Pod {
             || (container.restart_count > 0 && state.is_some_and(|state| state.terminated.is_some()))
     });
     let restarted = status.container_statuses.iter().flatten().any(|container| container.restart_count > 0);
+    let is_over = |container: &ContainerStatus| container.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let exited = status.container_statuses.iter().flatten().any(is_over);
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
