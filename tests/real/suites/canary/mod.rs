@@ -11,7 +11,7 @@ use kube::{
 };
 use offset_reset_operator::{
     api::{CanaryState, CanaryStatus, OffsetReset, Phase, Reason, Restored},
-    kafka::{Connection, Connector, GroupAdmin, Pool},
+    kafka::{Connection, Connector, GroupAdmin, Pool, TopicConfigs},
     machine::facts::{
         Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
     },
@@ -301,6 +301,10 @@ impl GroupAdmin for SilentInCanary {
 
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
         self.0.topic_ids(topics).await
+    }
+
+    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
+        self.0.topic_configs(topics).await
     }
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
