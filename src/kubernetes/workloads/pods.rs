@@ -252,6 +252,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         crashed,
         restarted,
         grace: SignedDuration::from_secs(grace),
+        tasks: None,
     }
 }
 

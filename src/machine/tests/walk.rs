@@ -127,6 +127,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             overridden: None,
+            state: None,
             pods,
             details: WorkloadDetails::default(),
         });

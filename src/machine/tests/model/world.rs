@@ -57,6 +57,8 @@ pub struct Workload {
     pub foreign: bool,
     /// A container of its pods was started again.
     pub restarted: bool,
+    /// It is a connector: its replicas are a state, and its pods its tasks.
+    pub connector: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +67,7 @@ pub struct Lease {
     pub replicas: u8,
     /// The count of the canary, 0 for none.
     pub canary: u8,
+    pub connector: bool,
     pub since: u16,
     pub until: u16,
     /// The UIDs of those who have claims, a bit for each.
@@ -358,6 +361,7 @@ impl State {
                 rollout: false,
                 foreign: scenario.foreign,
                 restarted: false,
+                connector: scenario.connector,
             },
             lease: None,
             receipts: [None; RESETS],
