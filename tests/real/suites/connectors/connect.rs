@@ -4,7 +4,7 @@ use std::{
     env, fs,
     net::TcpListener,
     path::PathBuf,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -20,8 +20,8 @@ use real_tests::{PATIENCE, brokers, kafka_tool::Line, unique, within};
 /// The worker, by the port of its REST API.
 pub struct Connect {
     port: u16,
-    /// The worker is killed when this is closed: when the tests are over.
-    _alive: ChildStdin,
+    /// The worker is killed when the input of this is closed: when the tests are over.
+    _shell: Child,
 }
 
 impl Connect {
@@ -50,7 +50,7 @@ impl Connect {
         let log = fs::File::create(dir.join(format!("{cluster}.log"))).unwrap();
         // The shell outlives the tests by no more than the moment in which their end closes its input.
         let script = r#""$@" & worker=$!; read -r _; kill -9 "$worker""#;
-        let mut worker = Command::new("sh")
+        let shell = Command::new("sh")
             .args(["-c", script, "connect", "java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp"])
             .arg(Line::Current.libs().join("*"))
             .arg("org.apache.kafka.connect.cli.ConnectDistributed")
@@ -60,7 +60,7 @@ impl Connect {
             .stderr(log)
             .spawn()
             .expect("java, a JDK of 17 or newer, is on the PATH");
-        let connect = Self { port, _alive: worker.stdin.take().unwrap() };
+        let connect = Self { port, _shell: shell };
         let ready = async {
             while !matches!(connect.ask("GET", "/connectors", &Value::Null).await, Ok((200, _))) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
