@@ -253,6 +253,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         ready_since,
         crashed,
         restarted,
+        exited,
         grace: SignedDuration::from_secs(grace),
     }
 }
@@ -371,10 +372,10 @@ mod tests {
     #[case::has_no_image(json!({"waiting": {"reason": "ImagePullBackOff"}}), false)]
     fn a_crash_is_told_from_a_pod_that_never_started(#[case] state: serde_json::Value, #[case] crashed: bool) {
         let status = json!({"phase": "Running", "containerStatuses": [
-            {"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 2, "state": state},
+            {"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 2, "state": state.clone()},
         ]});
         let found: CorePod = serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap();
         let found = pod(found);
-        assert_eq!((found.crashed, found.restarted), (crashed, true));
+        assert_eq!((found.crashed, found.restarted, found.exited), (crashed, true, state.get("terminated").is_some()));
     }
 }

@@ -5,7 +5,7 @@
 //! The Lease of a target has the canary's count before the target is scaled to it, so that a canary
 //! whose OffsetReset is gone is told from a count that another client has set.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
@@ -30,6 +30,10 @@ use crate::machine::{
 
 /// How soon it looks again at a canary that has not passed. Events of its pods bring a look forward.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// For how long the canary has to go on without a crash once it has consumed: a consumer that crashes may commit on its way out, before
+/// its kubelet reports that.
+const STEADY: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 3;
@@ -207,7 +211,7 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
 fn started(mut pass: Pass<'_>, canary: Canary) -> Decision {
     let now = pass.instant();
     let end = pass.status.hold.as_ref().map(|hold| hold.deadline.0);
-    let deadline = end.into_iter().fold(later(pass.now, canary.timeout), jiff::Timestamp::min);
+    let deadline = end.into_iter().fold(later(pass.now, canary.timeout), Timestamp::min);
     if let Some(status) = &mut pass.status.canary {
         (status.start_time, status.deadline) = (Some(now), Some(MicroTime(deadline)));
     }
@@ -237,8 +241,15 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
     }
     let late = pass.now >= deadline;
     let next = LOOK.min(deadline.duration_since(pass.now));
+    let proven = (proof == Proof::Proven).then(|| proven_since(&mut pass));
     match proof {
+        Proof::Proven if !late && proven.is_some_and(|since| pass.now < later(since, STEADY)) => {
+            let message = waiting(&pass, canary, &[]);
+            set(&mut pass, CanaryState::Running, message.summary());
+            pass.wait(Reason::CanaryRunning, message, next)
+        }
         Proof::Proven => {
+            consumption::proven(&mut pass);
             let partitions = count(advanced, "partition", "partitions");
             let message = format!("The canary has consumed past the target on {partitions}, and no container was started again");
             end(pass, CanaryState::Passed, &message)
@@ -283,6 +294,12 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
     }
 }
 
+/// Since when the canary has consumed.
+fn proven_since(pass: &mut Pass<'_>) -> Timestamp {
+    let now = pass.instant();
+    pass.status.canary.as_mut().map_or(pass.now, |canary| canary.proven_time.get_or_insert(now).0)
+}
+
 /// What the canary is waited for; the text does not change while nothing changes.
 fn waiting(pass: &Pass<'_>, canary: Canary, partitions: &[TopicPartition]) -> Message {
     let status = pass.status.canary.as_ref();
@@ -311,7 +328,7 @@ fn crashed(pass: &Pass<'_>) -> Vec<String> {
     let taking_part = pass.status.targets.iter().zip(&pass.seen.targets).filter(|(target, _)| target.canary_replicas.is_some());
     let workloads = taking_part.filter_map(|(_, seen)| if let Seen::Known(workload) = seen { Some(workload) } else { None });
     let pods = workloads.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated && pod.deletion.is_none());
-    pods.filter(|pod| pod.crashed || pod.restarted).map(|pod| pod.name.clone()).collect()
+    pods.filter(|pod| pod.crashed || pod.restarted || pod.exited).map(|pod| pod.name.clone()).collect()
 }
 
 /// Ends the canary: all replicas are restored, and the reset ends as it was decided before.

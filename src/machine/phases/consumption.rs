@@ -122,6 +122,7 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
 }
 
 /// What the offsets tell of a canary.
+#[derive(PartialEq)]
 pub(super) enum Proof {
     /// They could not be read.
     Unread,
@@ -151,12 +152,18 @@ pub(super) fn prove(pass: &mut Pass<'_>, request: &Request) -> Proof {
     if Guard::CanaryConsumed.allows(counts.waiting == 0 && counts.continued > 0) {
         let partitions = count(counts.continued, "partition", "partitions");
         let message = format!("The canary has committed past the target on {partitions}{without}");
-        pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, message);
+        pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
         return Proof::Proven;
     }
     let message = format!("The canary has committed past the target on {} of {of} partitions{without}", counts.continued);
     pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
     if counts.waiting == 0 && counts.first_member_time.is_some() { Proof::NoRecords } else { Proof::Waiting(waiting) }
+}
+
+/// The canary has passed.
+pub(super) fn proven(pass: &mut Pass<'_>) {
+    let message = pass.status.condition_message(ConditionType::ConsumptionProven).unwrap_or_default().to_owned();
+    pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, message);
 }
 
 /// The partitions that prove nothing, as the end of a sentence.
@@ -196,6 +203,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
         counts.first_member_time.get_or_insert_with(|| now.clone());
     }
     let may_have_run = late || counts.first_member_time.is_some() || consumers_may_have_run(pass, request);
+    let is_canary = pass.status.phase == Some(Phase::Canary);
     let (mut waiting, mut continued) = (vec![], vec![]);
     for partition in pass.status.partitions.iter_mut().filter(|partition| is_looked_at(partition)) {
         let at = TopicPartition::new(&partition.topic, partition.partition);
@@ -211,7 +219,9 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
             }
             None => partition.overwritten.as_ref().map_or(Standing::Waiting, |found| Standing::Overwritten(found.evidence)),
         };
-        match standing {
+        // The consumers of a canary may crash, and commit on their way out, between two looks at its members.
+        let unseen = is_canary && standing == Standing::Overwritten(OverwriteEvidence::WithoutMembers);
+        match if unseen { Standing::Waiting } else { standing } {
             Standing::Continued => {
                 counts.continued += 1;
                 continued.push(at);

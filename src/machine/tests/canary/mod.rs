@@ -163,6 +163,11 @@ fn crashes() -> Seen<Workload> {
     workload(1, vec![Pod { restarted: true, ..pod("canary", false) }])
 }
 
+/// It has crashed just now, and was not started again yet.
+fn exited() -> Seen<Workload> {
+    workload(1, vec![Pod { exited: true, ready: false, ..pod("canary", false) }])
+}
+
 fn consumed(first: i64, second: i64) -> KafkaSeen {
     let KafkaSeen::AfterReset(mut seen) = after_reset(joined(), &committed(first, "")) else { unreachable!() };
     seen.committed.insert(tp(1), committed(second, ""));
@@ -182,7 +187,9 @@ fn without_records(end: i64, stable_end: Option<i64>) -> KafkaSeen {
 }
 
 #[rstest]
-#[case::consumed(one(), consumed(11, 12), UNDO, 40, Phase::Restoring, CanaryState::Passed, Some(SUCCESS))]
+#[case::consumed_just_now(one(), consumed(11, 12), UNDO, 40, Phase::Canary, CanaryState::Running, Some(SUCCESS))]
+#[case::committed_on_its_way_out(exited(), consumed(11, 12), UNDO, 40, Phase::Stopping, CanaryState::Undoing, None)]
+#[case::committed_by_a_member_that_was_not_seen(one(), after_reset(empty(), &committed(11, "")), UNDO, 40, Phase::Canary, CanaryState::Running, Some(SUCCESS))]
 #[case::of_one_partition_only(one(), consumed(11, 10), UNDO, 40, Phase::Canary, CanaryState::Running, Some(SUCCESS))]
 #[case::no_member_yet(one(), after_reset(empty(), &committed(10, MARKER)), UNDO, 40, Phase::Canary, CanaryState::Running, Some(SUCCESS))]
 #[case::not_in_time(one(), consumed(11, 10), KEEP, 210, Phase::Restoring, CanaryState::Failed, Some(FAILURE))]
@@ -234,6 +241,28 @@ fn a_canary_passes_fails_or_proves_nothing(
     assert_eq!(decision.requeue.is_some_and(|after| after > SignedDuration::ZERO), phase == Phase::Canary);
 }
 
+/// A consumer that crashes may commit on its way out, before its kubelet reports that.
+#[rstest]
+#[case::too_soon(44, one(), CanaryState::Running)]
+#[case::steady_for_five_seconds(45, one(), CanaryState::Passed)]
+#[case::crashed_since(44, exited(), CanaryState::Undoing)]
+fn a_canary_passes_when_it_goes_on_after_it_has_consumed(
+    #[case] now: i64,
+    #[case] target: Seen<Workload>,
+    #[case] expected: CanaryState,
+) {
+    let proven = run(UNDO, &runs(UNDO), &look(one(), consumed(11, 11)), 40).status;
+    assert_eq!(proven.canary.as_ref().unwrap().proven_time, Some(micro(40)));
+    let next = run(UNDO, &proven, &look(target, consumed(13, 12)), now).status;
+    assert_eq!(state(&next), expected);
+}
+
+/// It has consumed, and has gone on for as long as it has to.
+fn passed() -> OffsetResetStatus {
+    let proven = run(UNDO, &runs(UNDO), &look(one(), consumed(11, 11)), 35).status;
+    run(UNDO, &proven, &look(one(), consumed(11, 11)), 40).status
+}
+
 #[rstest]
 #[case::deleted(Observed { deleting: true, ..look(one(), consumed(10, 10)) })]
 #[case::uninstalled(Observed { uninstalling: true, ..look(one(), consumed(10, 10)) })]
@@ -266,7 +295,7 @@ fn after_the_canary_all_replicas_come_back(
     #[case] scaled_to: Option<i32>,
     #[case] restored: Option<Restored>,
 ) {
-    let passed = run(UNDO, &runs(UNDO), &look(one(), consumed(11, 11)), 40).status;
+    let passed = passed();
     let observed =
         Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(workload(replicas, vec![]), KafkaSeen::NotAsked) };
     let decision = run(UNDO, &passed, &observed, 41);
@@ -284,7 +313,7 @@ fn after_the_canary_all_replicas_come_back(
 /// The consumption is proven, and not asked for again after the end.
 #[test]
 fn what_the_canary_has_proven_is_not_proven_again() {
-    let passed = run(UNDO, &runs(UNDO), &look(one(), consumed(11, 11)), 40).status;
+    let passed = passed();
     let observed = Observed { holds: vec![Seen::Missing], ..seen(running(), KafkaSeen::NotAsked) };
     let done = run(UNDO, &OffsetResetStatus { receipt: None, ..passed }, &observed, 41).status;
     assert_eq!(done.phase, Some(Phase::Succeeded));
