@@ -2,6 +2,8 @@
 //! [`rules`] and the schema do not allow. That fields cannot be changed is a rule that the CRD has
 //! for all of them, made of its schema.
 
+// On the module, because a derive copies the fields into a type of its own.
+#![expect(clippy::struct_field_names, reason = "each field of the limits is a maximum, by its name in the resource")]
 #![allow(clippy::duplicated_attributes, reason = "KubeSchema takes an attribute several times, once for each rule")]
 #![allow(clippy::struct_excessive_bools, reason = "each field of the spec is a choice of its own, as the API has it")]
 

@@ -13,13 +13,12 @@ use super::{
 /// The configuration of a topic: each property with its value.
 pub(in crate::kafka) type Properties = HashMap<String, String>;
 
+/// An answer for each topic that has one.
+type Answers = Vec<(String, Result<Properties, RawError>)>;
+
 /// The configuration of each topic, with the broker's defaults; each chunk of topics is a request, and all are in flight together.
 /// Needs `DescribeConfigs` on the topics. A topic without an answer is left out.
-pub(in crate::kafka) fn topic_configs(
-    handle: Handle,
-    chunks: &[&[&str]],
-    limit: Duration,
-) -> Result<Vec<(String, Result<Properties, RawError>)>, RawError> {
+pub(in crate::kafka) fn topic_configs(handle: Handle, chunks: &[&[&str]], limit: Duration) -> Result<Answers, RawError> {
     let call = Call::new(handle, limit)?;
     let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit)?;
     for chunk in chunks {

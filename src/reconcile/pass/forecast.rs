@@ -37,7 +37,7 @@ const MOST_LOOKED_AT: usize = 400;
 /// which take seconds, only where they are measured.
 pub(super) async fn read(admin: &dyn GroupAdmin, request: &Request, seen: &PlanSeen, now: Timestamp) -> ForecastSeen {
     let measures = forecast::measures(request);
-    let planned = aside(false, || {
+    let lines = aside(false, || {
         let Ok(plan) = plan::plan(request, seen) else { return vec![] };
         let line = |planned: &&crate::api::PartitionStatus| Line {
             at: TopicPartition::new(&planned.topic, planned.partition),
@@ -46,11 +46,11 @@ pub(super) async fn read(admin: &dyn GroupAdmin, request: &Request, seen: &PlanS
         forecast::about(&plan.partitions).iter().map(line).collect::<Vec<Line>>()
     })
     .await;
-    let looked_up = timeout(LIMIT, look_up(admin, request, &planned, measures, now)).await;
+    let looked_up = timeout(LIMIT, look_up(admin, request, &lines, measures, now)).await;
     let (recent, configs, kept) = looked_up.unwrap_or_default();
-    let measured = measures && forecast::consumes(&seen.group);
-    let progress = if measured { progress(admin, &request.group, &planned).await } else { BTreeMap::new() };
-    ForecastSeen { recent, configs, kept, measured, progress }
+    let consumes = measures && forecast::consumes(&seen.group);
+    let progress = if consumes { progress(admin, &request.group, &lines).await } else { BTreeMap::new() };
+    ForecastSeen { recent, configs, kept, measured: consumes, progress }
 }
 
 /// A partition with records to consume after the reset.

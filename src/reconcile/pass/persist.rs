@@ -203,7 +203,7 @@ pub(super) async fn persist(
             WriteOutcome::Refused(why) => return Ok(WriteOutcome::Refused(format!("its receipt could not be written: {why}"))),
         }
     }
-    write_status(context, reset, next).await
+    Box::pin(write_status(context, reset, next)).await
 }
 
 /// Writes the report over the version that was read; that of a first plan is created, without a look whether there is one.
@@ -244,7 +244,7 @@ pub(super) async fn persist_without_report(
     if !status.warnings.contains(&warning) && status.warnings.len() < crate::api::MAX_WARNINGS {
         status.warnings.push(warning);
     }
-    write_status(context, reset, state.with(status)).await
+    Box::pin(write_status(context, reset, state.with(status))).await
 }
 
 async fn write_status(context: &Context, reset: OffsetReset, stored: StoredState) -> Result<WriteOutcome<Persisted>, Error> {
