@@ -7,6 +7,7 @@ use crate::api::{CatchUpResult, CatchUpStatus, OffsetResetStatus};
 use crate::machine::{
     facts::{AfterResetSeen, KafkaSeen, TopicPartition},
     pass::Pass,
+    plan::forecast::{CatchUp, Rate, catch_up},
     time::{as_in_spec, later},
 };
 
@@ -109,16 +110,15 @@ fn measure(known: &mut CatchUpStatus) {
     if time < ENOUGH {
         return;
     }
-    let millis = i128::from(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-    let per_minute = |records: i64| i64::try_from(i128::from(records.max(0)) * 60_000 / millis).unwrap_or(i64::MAX);
     let consumed = known.consumed.saturating_sub(known.consumed_at_start);
     let produced = consumed.saturating_add(known.lag).saturating_sub(known.lag_at_start);
-    known.consumed_per_minute = Some(per_minute(consumed));
-    known.produced_per_minute = Some(per_minute(produced));
-    let gained = i128::from(consumed) - i128::from(produced.max(0));
-    let left = (gained > 0 && known.lag > 0).then(|| i128::from(known.lag) * millis / gained / 1_000);
-    let left = left.and_then(|seconds| i64::try_from(seconds).ok()).map(SignedDuration::from_secs);
-    known.left_at_least = left.map(as_in_spec);
+    let (consumed, produced) = (Rate::new(consumed, time), Rate::new(produced, time));
+    known.consumed_per_minute = Some(consumed.per_minute());
+    known.produced_per_minute = Some(produced.per_minute());
+    known.left_at_least = match catch_up(known.lag, consumed, Some(produced)) {
+        CatchUp::AtLeast(left) if known.lag > 0 => Some(as_in_spec(left)),
+        CatchUp::AtLeast(_) | CatchUp::Never => None,
+    };
 }
 
 #[cfg(test)]

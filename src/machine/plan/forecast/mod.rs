@@ -17,13 +17,14 @@ mod rates;
 mod words;
 
 pub use rates::PRODUCED_OVER;
+pub(in crate::machine) use rates::{CatchUp, Rate, catch_up};
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use self::rates::{CatchUp, Rate, catch_up, produced, speed};
+use self::rates::{produced, speed};
 use crate::api::{Clamp, ForecastOf, ForecastStatus, ForecastUnknown, PartitionOutcome, PartitionStatus};
 use crate::machine::{
     facts::{ForecastSeen, Group, GroupState, KafkaError, KafkaErrorKind, PlanSeen, TopicConfig, TopicPartition},

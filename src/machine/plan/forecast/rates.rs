@@ -15,7 +15,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(1_000_000);
 
 /// So many records in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
+pub(in crate::machine) struct Rate {
     records: i64,
     millis: i64,
 }
@@ -47,7 +47,7 @@ impl Rate {
 
 /// How long it takes until a backlog is gone; "never" is the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum CatchUp {
+pub(in crate::machine) enum CatchUp {
     /// At least so long.
     AtLeast(SignedDuration),
     /// At least as much is produced as is consumed.
@@ -55,7 +55,7 @@ pub(super) enum CatchUp {
 }
 
 /// How long a backlog takes at least, in whole seconds, if nobody consumes faster and at least as much is produced.
-pub(super) fn catch_up(backlog: i64, consumed: Rate, produced: Option<Rate>) -> CatchUp {
+pub(in crate::machine) fn catch_up(backlog: i64, consumed: Rate, produced: Option<Rate>) -> CatchUp {
     if backlog <= 0 {
         return CatchUp::AtLeast(SignedDuration::ZERO);
     }
