@@ -150,6 +150,16 @@ impl KafkaTool {
         Self { bootstrap_servers: line.bootstrap_servers(), jvm: Jvm::start(line, &source).await }
     }
 
+    /// Starts it where a test may change the ACLs of the broker; elsewhere says that it does not run. A cluster of somebody's own may
+    /// have no authorizer, or ACLs that matter.
+    pub async fn for_acls() -> Option<Self> {
+        if environment().existing {
+            eprintln!("not tested: needs a broker with an authorizer that the test may use");
+            return None;
+        }
+        Some(Self::start(Line::Current).await)
+    }
+
     /// Runs a tool, by its command's name or its class, with these arguments and no others: the exit status, and all that it wrote.
     pub async fn run(&mut self, class_or_tool: &str, arguments: &[&str]) -> (i32, String) {
         let answer = self.jvm.ask(&json!({"classes": classes(class_or_tool), "args": arguments})).await;

@@ -11,8 +11,7 @@ use real_tests::{
     PATIENCE,
     consumers::{Follower, Kind},
     env::TestEnv,
-    environment,
-    kafka_tool::{KafkaTool, Line, allow_again, deny},
+    kafka_tool::{KafkaTool, allow_again, deny},
     reset,
     shop::{T0, ended, in_a_shop, status, succeeded},
     unique, wait_for, wait_for_end, within,
@@ -192,12 +191,7 @@ async fn records_that_retention_may_take_before_the_consumers_are_back_are_warne
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_may_not_be_read_keeps_no_reset_and_the_right_is_named() {
-    // Whoever tests on a cluster of their own may have no authorizer there, or ACLs that matter.
-    if environment().existing {
-        eprintln!("not tested: needs a broker with an authorizer that the test may use");
-        return;
-    }
-    let mut tool = KafkaTool::start(Line::Current).await;
+    let Some(mut tool) = KafkaTool::for_acls().await else { return };
     TestEnv::with(async |env| {
         let (topic, group) = (env.topic().await, unique("unreadable"));
         env.commit(&group, &topic, &[(0, 50)]).await;

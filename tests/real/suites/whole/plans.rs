@@ -7,8 +7,7 @@ use super::{TestEnv, ended};
 use real_tests::{
     condition,
     consumers::Kind,
-    environment,
-    kafka_tool::{KafkaTool, Line, allow_again, deny},
+    kafka_tool::{KafkaTool, allow_again, deny},
     shop::{T0, in_a_shop, status, succeeded},
     unique, wait_for, wait_for_end,
 };
@@ -85,12 +84,7 @@ async fn a_dry_run_that_is_refused_says_why_and_may_be_run_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_would_refuse_is_seen_while_the_consumers_run() {
-    // Whoever tests on a cluster of their own may have no authorizer there, or ACLs that matter.
-    if environment().existing {
-        eprintln!("not tested: needs a broker with an authorizer that the test may use");
-        return;
-    }
-    let mut tool = KafkaTool::start(Line::Current).await;
+    let Some(mut tool) = KafkaTool::for_acls().await else { return };
     TestEnv::with(async |stand| {
         let (topic, group, hidden) = (stand.topic().await, unique("denied"), unique("hidden"));
         stand.commit(&group, &topic, &[(0, 50)]).await;
