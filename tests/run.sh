@@ -204,7 +204,7 @@ shared_suites() {
   PROMETHEUS=$(sandbox prometheus)
   export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
-  real "$1" admission:: charts::rendered:: charts::valid:: connections:: definition:: equivalence:: gitops:: input:: kafka:: \
+  real "$1" admission:: canary:: charts::rendered:: charts::valid:: connections:: definition:: equivalence:: gitops:: input:: kafka:: \
     forecast:: kafka_tool:: leader:: logs:: monitoring:: namespaced:: pages:: plugin:: process:: resets:: starved:: targets:: \
     whole:: years:: \
     --test-threads 6 --skip ten_thousand

@@ -112,6 +112,7 @@ impl OffsetResetStatus {
                 | Phase::Stopping
                 | Phase::Draining
                 | Phase::Resetting
+                | Phase::Canary
                 | Phase::Restoring
                 | Phase::Unknown,
             )

@@ -25,7 +25,7 @@ pub use kafka::{
 };
 pub use partitions::{
     CatchUpResult, CatchUpStatus, Clamp, ConsumptionStatus, DriftStatus, OverwriteEvidence, OverwrittenStatus, PartitionOutcome,
-    PartitionStatus, SlowestPartitionStatus, Totals,
+    PartitionStatus, SlowestPartitionStatus, Totals, UndoneStatus,
 };
 pub use reason::{Reason, ReasonGroup, reasons_page};
 pub use spec::{
@@ -33,10 +33,11 @@ pub use spec::{
     UndoSpec,
 };
 pub use status::{
-    Action, ActionKind, AutoscalerStatus, ForecastOf, ForecastStatus, ForecastUnknown, GroupStatus, HoldStatus, MemberStatus,
-    OffsetResetStatus, Outcome, Phase, ReceiptStatus, RefusalStatus, ReportStatus, Restored, TargetStatus,
+    Action, ActionKind, AutoscalerStatus, CanaryState, CanaryStatus, ForecastOf, ForecastStatus, ForecastUnknown, GroupStatus,
+    HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase, ReceiptStatus, RefusalStatus, ReportStatus, Restored,
+    TargetStatus,
 };
-pub use target::TargetRef;
+pub use target::{CanarySpec, OnCanaryFailure, RestoreSpec, TargetRef};
 
 /// The API group of the resource.
 pub const GROUP: &str = "offsetreset.dev";

@@ -139,6 +139,10 @@ pub struct PartitionStatus {
     /// Absent when the operator saw none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwritten: Option<OverwrittenStatus>,
+    /// What was undone here because the canary had failed: targetOffset is then the offset from before
+    /// the reset. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<UndoneStatus>,
     /// The result for this partition. Planned: not committed. Unconfirmed: a commit was sent and
     /// its result not read back, so the offset is either before or targetOffset. Reset: committed,
     /// or removed, and read back. Failed: not reset, for the reason in message. Skipped: left as it was,
@@ -154,8 +158,18 @@ impl PartitionStatus {
     /// Whether the committed offset is to be removed.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.requested_position == Some(Position::None)
+        if self.undone.is_some() { self.before.is_none() } else { self.requested_position == Some(Position::None) }
     }
+}
+
+/// The offset of the reset that an undo after a failed canary replaces.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoneStatus {
+    /// The offset that the reset had committed and the canary has consumed from. Absent when the reset
+    /// had removed the committed offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_offset: Option<i64>,
 }
 
 /// A commit over the offset of a reset that consumption from that offset does not explain.
@@ -221,7 +235,8 @@ pub struct ConsumptionStatus {
     /// by that much. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_commit_time: Option<MicroTime>,
-    /// The time from the restore (status.hold.endTime) to firstCommitTime, in seconds, such as 4.2s.
+    /// The time from the restore (status.hold.endTime), or from the start of a canary that has consumed
+    /// (status.canary.startTime), to firstCommitTime, in seconds, such as 4.2s.
     /// Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_commit: Option<String>,
@@ -298,7 +313,7 @@ pub struct SlowestPartitionStatus {
     /// the partition waits, and when it did not come to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit_time: Option<MicroTime>,
-    /// The time from the restore (status.hold.endTime) to commitTime, in seconds, such as 9.1s.
+    /// The time to commitTime, counted as timeToFirstCommit, in seconds, such as 9.1s.
     /// Absent without that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_commit: Option<String>,

@@ -190,6 +190,18 @@ reasons! {
         /// The consumers stay at zero, the containers have terminated and the group is empty.
         /// Nothing has to be done.
         Committing,
+        /// A canary runs: a few replicas are back, as `restore.canary` asks.
+        ///
+        /// The offsets are committed and read back. The other replicas stay at zero until these have
+        /// consumed past the targets. Nothing has to be done: `status.canary` has the time until when
+        /// it has to pass. To end it and restore all replicas, delete the OffsetReset.
+        CanaryRunning,
+        /// The canary has failed, and the offsets from before the reset are being committed, as
+        /// `restore.canary.onFailure: Undo` asks.
+        ///
+        /// The canary is stopped, and the consumers stay at zero until the offsets are read back or
+        /// `holdTimeout` expires. Nothing has to be done; `status.canary.message` says why it failed.
+        CanaryUndoing,
         /// The operator is restoring the replicas of the targets.
         ///
         /// The outcome of the reset is already decided and is part of the message. Nothing has to
@@ -221,6 +233,16 @@ reasons! {
         ///
         /// The replicas are restored next. Nothing has to be done.
         OffsetsVerified,
+        /// The canary has consumed past the targets, and none of its containers was started again.
+        ///
+        /// All replicas are restored. Nothing has to be done.
+        CanaryPassed,
+        /// There was no canary, or it ended before it was known whether its consumers consume.
+        ///
+        /// All replicas are restored with the offsets of the reset. The message says why nothing was
+        /// proven, such as no record to consume, a broker that did not answer, or another client that
+        /// scaled a target. Look at conditions `ConsumersResumed` and `ConsumptionProven`.
+        CanaryUnproven,
         /// The API server accepted the original replica count of every target that was stopped.
         ///
         /// The consumers are starting; condition `ConsumersResumed` reports when they are ready.
@@ -627,6 +649,21 @@ reasons! {
         /// message says whether offsets were changed. Create the reset again under a new name for
         /// the workload that exists now.
         TargetReplaced,
+        /// The canary has failed: one of its containers was started again, or it has not consumed past
+        /// every target in time.
+        ///
+        /// All replicas are restored, and the offsets of the reset are kept; with `onFailure: Undo` this
+        /// is so where those from before could not all be committed again, as the message says. Look at
+        /// the logs of the consumers. To return to the offsets from before, create an OffsetReset with
+        /// `undo.name`.
+        CanaryFailed,
+        /// The canary has failed, and the offsets from before the reset are committed again, as
+        /// `restore.canary.onFailure: Undo` asks.
+        ///
+        /// All replicas are restored, and the consumers continue from the offsets from before the
+        /// reset. What the canary has done with the records that it consumed stays done. Look at its
+        /// logs, correct the cause, and create the reset again under a new name.
+        CanaryUndone,
         /// Some partitions were reset and verified, others failed.
         ///
         /// The replicas are restored, so the consumers continue from a mixture of new and old

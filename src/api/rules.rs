@@ -209,6 +209,16 @@ rules! {
     HOLD_COVERS_DRAIN: durations!("holdTimeout" ">" "drainTimeout")
         => "holdTimeout must be longer than drainTimeout. It limits the whole time at zero, the drain included: raise holdTimeout";
 
+    // Each of the two durations is positive, so that their difference does not overflow.
+    HOLD_COVERS_CANARY: concat!(
+        "!has(self.restore) || !has(self.restore.canary) || !self.restore.canary.timeout.matches('", duration!(), "') || ",
+        durations!("holdTimeout" "-" "drainTimeout"), " > duration(self.restore.canary.timeout)"
+    )
+        => "restore.canary.timeout and drainTimeout must together be less than holdTimeout. It limits both: raise holdTimeout";
+
+    CANARY_NEEDS_TARGETS: "!has(self.restore) || !has(self.restore.canary) || self.targetRefs.size() > 0"
+        => "restore.canary needs a workload in targetRefs. The canary is a part of its replicas: name the workloads, or leave it out";
+
     TARGETS_ONCE: concat!(
         "self.all(t, self.exists_one(u, u.name == t.name && ",
         same_or_default!("kind", "Deployment"), " && ", same_or_default!("apiVersion", "apps/v1"), "))"
@@ -257,6 +267,10 @@ rules! {
 
     TARGET_NAME: concat!("self.matches('", object_name!(), "')")
         => "name must be the workload's metadata.name. It has lowercase letters, digits, '-' and '.'";
+
+    CANARY_REPLICAS: "self >= 1 && self <= 2147483647" => "replicas of a canary must be 1 or more";
+
+    CANARY_TIMEOUT: duration_up_to!("24h") => "timeout of a canary must be a duration of up to 24h, such as 3m";
 
     UNDO_NAME: concat!("self.matches('", object_name!(), "')")
         => "undo.name must be the metadata.name of an OffsetReset in this namespace";

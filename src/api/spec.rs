@@ -18,7 +18,7 @@ use super::{
     kafka::KafkaSpec,
     rules,
     status::OffsetResetStatus,
-    target::TargetRef,
+    target::{RestoreSpec, TargetRef},
 };
 
 /// What to reset, and how. Of the spec only suspend and ttlSecondsAfterFinished can be changed, and
@@ -55,7 +55,9 @@ use super::{
     validation = rules::NAMED_PARTITIONS,
     validation = rules::REMOVAL_NEEDS_TARGETS,
     validation = rules::DRAIN_COVERS_SESSION,
-    validation = rules::HOLD_COVERS_DRAIN
+    validation = rules::HOLD_COVERS_DRAIN,
+    validation = rules::HOLD_COVERS_CANARY,
+    validation = rules::CANARY_NEEDS_TARGETS
 )]
 pub struct OffsetResetSpec {
     /// The workloads whose pods are the group's consumers, in this namespace: Deployments,
@@ -230,6 +232,11 @@ pub struct OffsetResetSpec {
     #[x_kube(validation = rules::RESUME_TIMEOUT)]
     #[schemars(length(max = 32))]
     pub resume_timeout: Option<Duration>,
+
+    /// How the targets are restored after the offsets were committed and read back. By default all
+    /// replicas come back at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreSpec>,
 }
 
 fn default_drain_timeout() -> Duration {

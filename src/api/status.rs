@@ -24,8 +24,8 @@ pub struct OffsetResetStatus {
 
     /// The phase of the reset. Pending waits its turn. Planning makes the plan while the consumers
     /// run. Stopping scales the targets to zero, Draining waits until the group is empty, Resetting
-    /// commits the offsets, and Restoring restores the replicas. Succeeded, Failed, Cancelled and
-    /// Planned (a dry run) are final.
+    /// commits the offsets, Canary runs a few replicas where spec.restore.canary asks for that, and
+    /// Restoring restores the replicas. Succeeded, Failed, Cancelled and Planned (a dry run) are final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = own_description)]
     pub phase: Option<Phase>,
@@ -81,7 +81,8 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_allowed_since: Option<MicroTime>,
 
-    /// The result of the run. It is decided before the replicas are restored, and final.
+    /// The result of the run. It is decided before the replicas are restored, and final, unless a
+    /// canary fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 
@@ -104,6 +105,10 @@ pub struct OffsetResetStatus {
     /// stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
+
+    /// The canary: the replicas that come back first. Absent without spec.restore.canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
 
     /// The consumer group, as the broker last described it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,6 +210,8 @@ pub enum Phase {
     Draining,
     /// The offsets are being committed and read back.
     Resetting,
+    /// A few replicas are back, and have to consume past the targets before the others follow.
+    Canary,
     /// The replicas are being restored.
     Restoring,
     /// The offsets were read back as planned, and the API server accepted the replica counts.
@@ -223,13 +230,14 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Pending,
         Self::Planning,
         Self::Planned,
         Self::Stopping,
         Self::Draining,
         Self::Resetting,
+        Self::Canary,
         Self::Restoring,
         Self::Succeeded,
         Self::Failed,
@@ -247,6 +255,7 @@ impl Phase {
             | Self::Stopping
             | Self::Draining
             | Self::Resetting
+            | Self::Canary
             | Self::Restoring
             | Self::Unknown => false,
         }
@@ -256,7 +265,7 @@ impl Phase {
     #[must_use]
     pub fn may_hold(self) -> bool {
         match self {
-            Self::Stopping | Self::Draining | Self::Resetting | Self::Restoring | Self::Unknown => true,
+            Self::Stopping | Self::Draining | Self::Resetting | Self::Canary | Self::Restoring | Self::Unknown => true,
             Self::Pending | Self::Planning | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Planned => false,
         }
     }
@@ -270,6 +279,7 @@ impl Phase {
             Self::Stopping => "Stopping",
             Self::Draining => "Draining",
             Self::Resetting => "Resetting",
+            Self::Canary => "Canary",
             Self::Restoring => "Restoring",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
@@ -286,6 +296,20 @@ impl OffsetResetStatus {
     #[must_use]
     pub fn ended_elsewhere(&self) -> bool {
         self.phase == Some(Phase::Unknown) && self.completion_time.is_some()
+    }
+
+    /// Whether the offsets from before the reset are being committed, because the canary has failed.
+    #[must_use]
+    pub fn is_undoing(&self) -> bool {
+        self.canary.as_ref().is_some_and(|canary| canary.state == CanaryState::Undoing)
+    }
+
+    /// Since when consumers run again: since the start of the canary that runs or has passed, or else since the restore.
+    #[must_use]
+    pub fn consumes_since(&self) -> Option<Timestamp> {
+        let consumes = |canary: &&CanaryStatus| matches!(canary.state, CanaryState::Running | CanaryState::Passed);
+        let canary = self.canary.as_ref().filter(consumes);
+        canary.and_then(|canary| canary.start_time.as_ref()).map(|at| at.0).or_else(|| self.restored_at())
     }
 
     /// When the replicas were restored; none while they are held, or when nothing was.
@@ -338,6 +362,10 @@ pub struct TargetStatus {
     /// zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overridden_replicas: Option<i32>,
+    /// The replica count that the operator sets for the canary. Absent before the canary, and once the
+    /// workload was at zero again or its original replica count was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_replicas: Option<i32>,
     /// How many times the operator scaled the workload down again because another controller or a
     /// user had scaled it up.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -394,6 +422,7 @@ impl TargetStatus {
             stop_requested: false,
             stopped: false,
             overridden_replicas: None,
+            canary_replicas: None,
             scaled_up_by_others: 0,
             restored: None,
             refusals: 0,
@@ -516,6 +545,69 @@ pub struct HoldStatus {
     pub watched_until: Option<MicroTime>,
 }
 
+/// The canary.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryStatus {
+    /// How far the canary is. Planned: it follows once the offsets were committed and read back. NotRun:
+    /// there is none. Running: it has to consume past the targets. Passed: it has. Failed: a container
+    /// of it was started again, or it did not consume past every target in time. Unproven: it ended
+    /// before that was known. Undoing and Undone: it failed, and the offsets from before the reset are
+    /// being committed, or are committed again.
+    #[schemars(transform = own_description)]
+    pub state: CanaryState,
+    /// Why the canary is in that state, in one or two sentences.
+    pub message: String,
+    /// How many replicas of each target come back first; a target that had fewer gets all of them.
+    pub replicas: i32,
+    /// When the API server had accepted the replica counts of the canary. Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<MicroTime>,
+    /// When the canary must have passed: startTime plus spec.restore.canary.timeout, or the deadline of
+    /// the hold when that is sooner. Absent until it has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<MicroTime>,
+    /// When the canary ended. Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<MicroTime>,
+    /// On how many partitions the canary has committed past the target.
+    #[serde(default)]
+    pub advanced: i64,
+    /// On how many partitions there are records for it to consume. The others prove nothing.
+    #[serde(default)]
+    pub of: i64,
+    /// How many commits the operator had sent when the undo began; status.commits counts on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commits: i32,
+    /// How many of these the broker had refused for every partition.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commits_refused: i32,
+}
+
+/// How far the canary is.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema)]
+pub enum CanaryState {
+    /// It follows once the offsets were committed and read back.
+    Planned,
+    /// There is no canary.
+    NotRun,
+    /// It has to consume past the targets.
+    Running,
+    /// It has consumed past the targets, and no container of it was started again.
+    Passed,
+    /// A container of it was started again, or it did not consume past every target in time.
+    Failed,
+    /// It ended before it was known whether it consumes.
+    Unproven,
+    /// It failed, and the offsets from before the reset are being committed.
+    Undoing,
+    /// It failed, and the offsets from before the reset are committed again.
+    Undone,
+    /// A state that another version of the operator has written and this one does not know.
+    #[serde(other)]
+    Unknown,
+}
+
 /// The consumer group.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -567,7 +659,7 @@ pub struct MemberStatus {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
-    /// The kind of action: Stop, RemoveMembers, Commit, Restore, Claim and Release (of the
+    /// The kind of action: Stop, RemoveMembers, Commit, Canary, Restore, Claim and Release (of the
     /// workload's Lease), Pause and Resume (of its ScaledObject), or Settle (the receipt).
     #[serde(rename = "type")]
     pub kind: ActionKind,
@@ -586,6 +678,8 @@ pub enum ActionKind {
     RemoveMembers,
     /// Commit offsets.
     Commit,
+    /// Scale a workload to the replica count of the canary.
+    Canary,
     /// Restore the replicas of a workload.
     Restore,
     /// Write into the workload's Lease that the workload is held, and its original replica count.

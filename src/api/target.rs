@@ -1,9 +1,10 @@
-//! A target: a workload to stop.
+//! The targets, which are workloads to stop, and how they are restored.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Duration};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{rules, schema::is_false};
+use super::{durations::a_duration, rules, schema::is_false};
 
 /// One workload in the OffsetReset's namespace: a Deployment, a StatefulSet, or another kind with a
 /// scale subresource.
@@ -77,4 +78,66 @@ fn default_api_version() -> String {
 
 fn default_kind() -> String {
     "Deployment".into()
+}
+
+/// How the targets are restored.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreSpec {
+    /// A few replicas that come back first. The others follow when these have consumed past the
+    /// targets. Without it all replicas come back at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanarySpec>,
+}
+
+/// A few replicas of the targets that come back first, once every offset was read back. Each target
+/// gets so many replicas, or its original count where that is less. The canary passes when the group
+/// has committed past the target on every partition that has records to consume, and no container of
+/// it was started again; then all replicas are restored. It fails when a container was started again,
+/// and when it has not passed within timeout. Where nothing can be proven, all replicas are restored:
+/// there is no record to consume, the broker does not answer, another client has scaled a target or
+/// committed over an offset, or holdTimeout expires. Without a target that had more replicas than the
+/// canary there is no canary, and status.canary says so.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CanarySpec {
+    /// How many replicas of each target come back first; the default is 1. They are assigned all
+    /// partitions of the group until the others follow.
+    #[serde(default = "default_canary_replicas")]
+    #[x_kube(validation = rules::CANARY_REPLICAS)]
+    pub replicas: i32,
+
+    /// How long the canary may take to pass, from when its replica counts were accepted, as a duration
+    /// of up to 24h, such as 3m (the default). It has to cover the start of a pod, the start of the
+    /// consumer and its first commit (auto.commit.interval.ms is 5s by default). Together with
+    /// drainTimeout it must be less than holdTimeout, which also limits the canary.
+    #[serde(default = "default_canary_timeout", deserialize_with = "a_duration")]
+    #[x_kube(validation = rules::CANARY_TIMEOUT)]
+    #[schemars(length(max = 32))]
+    pub timeout: Duration,
+
+    /// What follows when the canary fails. Keep (the default) keeps the offsets of the reset and
+    /// restores all replicas. Undo stops the canary, commits the offsets from before the reset on the
+    /// partitions that it has set, and then restores all replicas. Either way the reset ends as Failed.
+    /// Undo takes nothing back that the canary's consumers have done with the records.
+    #[serde(default)]
+    pub on_failure: OnCanaryFailure,
+}
+
+/// What follows when the canary fails.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum OnCanaryFailure {
+    /// The offsets of the reset stay, and all replicas are restored.
+    #[default]
+    Keep,
+    /// The offsets from before the reset are committed, and then all replicas are restored.
+    Undo,
+}
+
+fn default_canary_replicas() -> i32 {
+    1
+}
+
+fn default_canary_timeout() -> Duration {
+    std::time::Duration::from_mins(3).into()
 }

@@ -41,6 +41,7 @@ impl Carried {
             (Effect::Release { target, hold }, Answer::Done) => {
                 *holds.get_mut(*target)? = if hold.claims.is_empty() { Seen::Missing } else { Seen::Known(hold.clone()) };
             }
+            (Effect::Scale { kind: ActionKind::Canary, .. }, Answer::Done) => return None,
             (Effect::Scale { target, replicas, kind, .. }, Answer::Done) => {
                 let Seen::Known(workload) = targets.get_mut(*target)? else { return None };
                 if *kind == ActionKind::Stop && workload.pods.iter().all(|pod| pod.terminated) {

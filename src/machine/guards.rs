@@ -68,12 +68,24 @@ pub enum Guard {
     NothingCommitted,
     /// The broker itself refused a commit, before that commit counts as not carried out.
     RefusedForSure,
+    /// Before a canary is started, the workload's Lease has its replica count.
+    CanaryRecorded,
+    /// The count at which a workload is left as set by others is not that of a canary.
+    NoCanaryCount,
+    /// The count to restore is not taken from a workload that runs a canary.
+    NotFromCanary,
+    /// The canary has consumed past the targets before it passes.
+    CanaryConsumed,
+    /// No container of the canary was started again before it passes.
+    CanarySteady,
+    /// An interrupted run is not resumed once a canary has consumed.
+    NoCanarySince,
 }
 
 #[cfg(test)]
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 34] = [
         Self::AtZero,
         Self::ContainersTerminated,
         Self::GroupEmpty,
@@ -102,6 +114,12 @@ impl Guard {
         Self::SetByOthers,
         Self::NothingCommitted,
         Self::RefusedForSure,
+        Self::CanaryRecorded,
+        Self::NoCanaryCount,
+        Self::NotFromCanary,
+        Self::CanaryConsumed,
+        Self::CanarySteady,
+        Self::NoCanarySince,
     ];
 }
 

@@ -118,7 +118,8 @@ pub fn record_target(planned: &mut PartitionStatus, metadata: &Metadata) {
 /// The metadata to restore, if any: the target may have been moved away from its offset.
 pub fn to_restore(planned: &PartitionStatus) -> Option<Metadata> {
     let metadata = of_fields(planned.target_metadata.as_ref(), planned.target_metadata_base64.as_ref());
-    metadata.filter(|_| planned.requested_offset == planned.target_offset)
+    let own = if planned.undone.is_some() { planned.before } else { planned.requested_offset };
+    metadata.filter(|_| own == planned.target_offset)
 }
 
 /// Whether the metadata that is to be restored stays behind, because its offset is out of range.

@@ -10,6 +10,7 @@
 //! | Stopping | `stopping` | every target is at zero and no container runs |
 //! | Draining | `draining` | the broker reports the group as empty, or the time is over |
 //! | Resetting | `resetting` | every partition was read back as planned, or failed |
+//! | Canary | `canary` (and `canary_undo`, through Stopping to Resetting) | a few replicas have consumed past the targets, or have failed |
 //! | Restoring | `restoring` | every target has its replicas again, or must be left alone |
 //! | Succeeded, Failed, Cancelled | `finished` | – (it still watches whether the consumers resume: `comeback`, `consumption`; and it deletes the object at the end of its time to live) |
 //! | Planned (a dry run) | – | dryRun is set to false: then it begins again |
@@ -47,7 +48,7 @@ use self::{
     facts::Observed,
     guards::Guard,
     pass::Pass,
-    phases::{draining, finished, pending, planning, resetting, restoring, stopping},
+    phases::{canary, draining, finished, pending, planning, resetting, restoring, stopping},
     request::{InvalidSpec, Request},
     text::Message,
 };
@@ -90,6 +91,10 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
     }
     if phase == Phase::Restoring {
         return restoring::decide(pass, request.ok());
+    }
+    // Whatever ends a canary, the offsets are committed, and all replicas are restored.
+    if phase == Phase::Canary {
+        return canary::decide(pass, request.ok());
     }
     if seen.deleting {
         let message = Message::new("The OffsetReset was deleted before it was done")
@@ -138,9 +143,13 @@ pub fn decide(request: Result<&Request, &InvalidSpec>, status: &OffsetResetStatu
         Phase::Stopping => stopping::decide(pass, request),
         Phase::Draining => draining::decide(pass, request),
         Phase::Resetting => resetting::decide(pass, request),
-        Phase::Restoring | Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned | Phase::Unknown => {
-            pass.wait_for_change()
-        }
+        Phase::Canary
+        | Phase::Restoring
+        | Phase::Succeeded
+        | Phase::Failed
+        | Phase::Cancelled
+        | Phase::Planned
+        | Phase::Unknown => pass.wait_for_change(),
     }
 }
 
@@ -225,6 +234,7 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::RemoveOffsets(removed), Answer::CommitFailed(error)) => resetting::commit_failed(pass, removed.iter(), error),
         (Effect::Scale { target, kind, .. }, Answer::Refused(why)) => match kind {
             ActionKind::Restore => restoring::refused(pass, *target, why),
+            ActionKind::Canary => canary::refused(pass, *target, None, why),
             ActionKind::Stop
             | ActionKind::RemoveMembers
             | ActionKind::Commit
@@ -243,6 +253,13 @@ pub fn after(status: &OffsetResetStatus, effect: &Effect, answer: &Answer, seen:
         (Effect::Scale { target, kind: ActionKind::Restore, replicas, .. }, Answer::Overridden(count)) => {
             let why = format!("an admission policy or a webhook changed the {replicas} replicas to {count}");
             restoring::refused(pass, *target, &why)
+        }
+        (Effect::Scale { target, kind: ActionKind::Canary, replicas, .. }, Answer::Overridden(count)) => {
+            let why = format!("an admission policy or a webhook changed the {replicas} replicas to {count}");
+            canary::refused(pass, *target, Some(*count), &why)
+        }
+        (Effect::Claim { target, .. }, Answer::Refused(why)) if status.phase == Some(Phase::Canary) => {
+            canary::refused(pass, *target, None, why)
         }
         (Effect::Claim { target, .. }, Answer::Refused(why)) => stopping::claim_refused(pass, *target, why),
         (Effect::Release { target, .. }, Answer::Refused(why)) => restoring::release_refused(pass, *target, why),

@@ -6,11 +6,10 @@ use super::{
     guards::Guard,
     limits::NOT_ALLOWED_RETRY,
     text::{Message, name, seconds, sentences},
-    time::later,
     totals::totals,
 };
 use crate::api::{
-    Action, ActionKind, ConditionType, DriftStatus, HoldStatus, OffsetResetStatus, Outcome, Phase, Reason, TargetStatus, Totals,
+    Action, ActionKind, ConditionType, DriftStatus, OffsetResetStatus, Outcome, Phase, Reason, TargetStatus, Totals,
     set_condition,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -139,6 +138,11 @@ impl<'a> Pass<'a> {
             (Some(receipt), true) => format!("ConfigMap {} keeps the offsets from before", receipt.config_map),
             (_, _) => "An OffsetReset with undo restores the offsets from before".to_owned(),
         };
+        if self.status.is_undoing() {
+            let all = self.status.partitions.iter().filter(|partition| partition.undone.is_some()).count();
+            let again = format!("{} of the {all} offsets from before were committed again and read back", totals.reset);
+            return format!("The offsets of the reset were committed, and the canary has failed: {again}. {back}");
+        }
         match (totals.reset, totals.unconfirmed) {
             (0, 0) if !self.may_have_committed() => "No offset was changed".to_owned(),
             (0, 0) => format!("Offsets were committed, but all have since been overwritten by another client. {back}"),
@@ -286,13 +290,7 @@ impl<'a> Pass<'a> {
     /// run is over.
     pub fn finish(mut self, phase: Phase, reason: Reason, message: impl Into<Message>) -> Decision {
         let message = message.into();
-        self.status.outcome = Some(Outcome {
-            phase,
-            reason,
-            message: message.summary().to_owned(),
-            details: message.details(),
-            advice: message.what_to_do(),
-        });
+        self.decide_outcome(phase, reason, &message);
         if Guard::RestoredFirst.allows(self.status.hold.is_none()) {
             return self.complete();
         }
@@ -302,6 +300,17 @@ impl<'a> Pass<'a> {
             message.full()
         ));
         self.go_on(Phase::Restoring, Reason::Restoring, restoring)
+    }
+
+    /// Records how the run ends once the replicas are restored.
+    pub fn decide_outcome(&mut self, phase: Phase, reason: Reason, message: &Message) {
+        self.status.outcome = Some(Outcome {
+            phase,
+            reason,
+            message: message.summary().to_owned(),
+            details: message.details(),
+            advice: message.what_to_do(),
+        });
     }
 
     /// The run is over: the replicas are restored, or no target was stopped.
@@ -400,6 +409,7 @@ impl<'a> Pass<'a> {
             | Phase::Stopping
             | Phase::Draining
             | Phase::Resetting
+            | Phase::Canary
             | Phase::Restoring
             | Phase::Unknown => (false, false),
         };
@@ -430,21 +440,5 @@ impl<'a> Pass<'a> {
             _ => "Read what happened in condition Failed, correct it, and create the reset under a new name",
         };
         self.condition(ConditionType::Stalled, Some(stalled), reason, advice.unwrap_or_else(|| nothing.to_owned()));
-    }
-}
-
-/// A hold that begins now.
-pub(in crate::machine) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStatus {
-    HoldStatus {
-        start_time: MicroTime(now),
-        deadline: MicroTime(later(now, hold_timeout)),
-        containers_terminated_time: None,
-        session_end_time: None,
-        drain_deadline: None,
-        group_empty_time: None,
-        end_time: None,
-        downtime: None,
-        resume_deadline: None,
-        watched_until: None,
     }
 }

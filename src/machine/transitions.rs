@@ -19,7 +19,7 @@ const fn transition(from: Phase, to: Phase, when: &'static str) -> Transition {
 }
 
 /// Every change of phase that this version makes.
-pub const TRANSITIONS: [Transition; 28] = [
+pub const TRANSITIONS: [Transition; 31] = [
     Transition { from: None, to: Phase::Pending, when: "the OffsetReset is created" },
     transition(Phase::Pending, Phase::Planning, "its turn has come, and it is not suspended"),
     transition(
@@ -51,6 +51,13 @@ pub const TRANSITIONS: [Transition; 28] = [
     transition(Phase::Resetting, Phase::Stopping, "consumers run again, so they are stopped again"),
     transition(Phase::Resetting, Phase::Draining, "the group has members again"),
     transition(Phase::Resetting, Phase::Restoring, "every offset was read back, or the commit failed or was cancelled"),
+    transition(Phase::Resetting, Phase::Canary, "every offset was read back, and `restore.canary` asks for a canary"),
+    transition(
+        Phase::Canary,
+        Phase::Restoring,
+        "the canary has passed, has failed with `onFailure: Keep`, or ends without a proof",
+    ),
+    transition(Phase::Canary, Phase::Stopping, "the canary has failed with `onFailure: Undo`"),
     transition(Phase::Restoring, Phase::Succeeded, "the replicas are restored, and the offsets were reset"),
     transition(Phase::Restoring, Phase::Failed, "the replicas are restored, and the reset had failed"),
     transition(Phase::Restoring, Phase::Cancelled, "the replicas are restored, and the OffsetReset was deleted"),

@@ -136,7 +136,7 @@ fn waits_for(reset: &OffsetReset, touched: &Touched) -> bool {
     let waits = match status.phase {
         // The pods go one after the other, and the workload's status follows each of them.
         Some(Phase::Stopping) => !are_stopped || touched.matters_at_zero(),
-        Some(Phase::Draining | Phase::Resetting | Phase::Restoring | Phase::Unknown) => true,
+        Some(Phase::Draining | Phase::Resetting | Phase::Canary | Phase::Restoring | Phase::Unknown) => true,
         Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
         Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,
     };

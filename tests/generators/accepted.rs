@@ -67,7 +67,12 @@ pub fn accepted() -> Vec<Value> {
         json!({"reason": "INC-4711: \u{201e}wrong\u{201c} tax rate / see https://wiki.example.com (\u{1f980})"}),
         json!({"reason": "\u{00e9}".repeat(256)}),
         json!({"sessionTimeout": "1m30s", "drainTimeout": "1h", "holdTimeout": "1h1ms", "resumeTimeout": "24h"}),
+        json!({"restore": {}}),
+        json!({"restore": {"canary": {}}}),
+        json!({"restore": {"canary": {"replicas": 2, "timeout": "90s", "onFailure": "Undo"}}}),
+        json!({"restore": {}, "targetRefs": []}),
         // At the edges of the rules.
+        json!({"restore": {"canary": {"replicas": i32::MAX, "timeout": "7m59.999s"}}}),
         one(&json!({"topic": "test", "timestamp": "2019-10-23t06:29:04z"})),
         one(&json!({"topic": "test", "timestamp": 9_999_999_999_999_i64})),
         one(&json!({"topic": "test", "duration": "300000h"})),

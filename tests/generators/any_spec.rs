@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{any_plan, random::Random, refusals};
 
 /// Where something is put, as a JSON pointer into a spec.
-const PLACES: [&str; 45] = [
+const PLACES: [&str; 49] = [
     "",
     "/targetRefs",
     "/targetRefs/0",
@@ -52,6 +52,10 @@ const PLACES: [&str; 45] = [
     "/holdTimeout",
     "/resumeTimeout",
     "/dryRun",
+    "/restore",
+    "/restore/canary",
+    "/restore/canary/replicas",
+    "/restore/canary/timeout",
 ];
 
 /// What is put there: what fits somewhere and is at some edge, and what fits nowhere.
@@ -115,7 +119,7 @@ fn thing(random: &mut Random) -> Value {
         42,
     ];
     // Some fit, so that what is inside of them is reached.
-    const JSON: [&str; 19] = [
+    const JSON: [&str; 20] = [
         "[]",
         "{}",
         "[{}]",
@@ -131,6 +135,7 @@ fn thing(random: &mut Random) -> Value {
         r#"{"type": "plain", "username": "u", "passwordSecret": {"secretName": "s", "password": "p"}}"#,
         r#"{"type": "tls", "certificateAndKey": {"secretName": "s", "certificate": "c", "key": "k"}}"#,
         r#"{"type": "oauth", "tokenEndpointUri": "https://a/b", "clientId": "c", "clientSecret": {"secretName": "s", "key": "k"}}"#,
+        r#"{"canary": {"replicas": 1}}"#,
         r#"{"client.id": "c"}"#,
         r#"{"ssl.ca.location": "/etc/passwd"}"#,
         r#"{"request.timeout.ms": "1000"}"#,

@@ -134,6 +134,32 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
                 .collect(),
         ),
         (
+            "replicas of a canary must be 1 or more",
+            [0, -1, i64::from(i32::MIN)]
+                .into_iter()
+                .map(|replicas| json!({"restore": {"canary": {"replicas": replicas}}}))
+                .collect(),
+        ),
+        (
+            "timeout of a canary must be a duration",
+            ["", "0s", "3", "25h", "-3m", "forever", "9999999999999999s"]
+                .into_iter()
+                .map(|timeout| json!({"restore": {"canary": {"timeout": timeout}}}))
+                .collect(),
+        ),
+        (
+            "restore.canary.timeout and drainTimeout must together",
+            vec![
+                json!({"restore": {"canary": {"timeout": "8m"}}}),
+                json!({"restore": {"canary": {}}, "holdTimeout": "5m"}),
+                json!({"restore": {"canary": {"timeout": "24h"}}, "drainTimeout": "1s", "holdTimeout": "24h"}),
+            ],
+        ),
+        (
+            "restore.canary needs a workload in targetRefs",
+            vec![json!({"restore": {"canary": {}}, "targetRefs": []}), json!({"restore": {"canary": {}}, "targetRefs": null})],
+        ),
+        (
             "of apps/v1, only a Deployment",
             vec![target(json!({"kind": "DaemonSet", "name": "a"})), target(json!({"kind": "Rollout", "name": "a"}))],
         ),

@@ -103,6 +103,15 @@ pub struct ConsumerArgs {
     /// How long the consumers may take to resume before a condition says what is missing; the default is 5m.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub resume_timeout: Option<Duration>,
+    /// Let this many replicas of each target come back first; the others follow when these have consumed past the targets.
+    #[arg(long, value_name = "REPLICAS", value_parser = clap::value_parser!(i32).range(1..))]
+    pub canary: Option<i32>,
+    /// How long the canary may take to consume past the targets; the default is 3m.
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "canary")]
+    pub canary_timeout: Option<Duration>,
+    /// What follows when the canary crashes or does not consume: Keep the offsets of the reset (the default), or Undo them.
+    #[arg(long, value_name = "HOW", ignore_case = true, requires = "canary")]
+    pub canary_on_failure: Option<OnCanaryFailure>,
     /// Stop the targets even when the group has no members, as of consumers that use assign().
     #[arg(long)]
     pub allow_no_members: bool,
@@ -241,6 +250,16 @@ pub enum Remaining {
     Wait,
     /// Remove them from the group.
     Remove,
+}
+
+/// As in the spec.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "PascalCase")]
+pub enum OnCanaryFailure {
+    /// The offsets of the reset stay.
+    Keep,
+    /// The offsets from before are committed again.
+    Undo,
 }
 
 /// As in the spec.

@@ -155,6 +155,17 @@ fn inherited(spec: &OffsetResetSpec) -> Vec<(&'static str, Value)> {
         .collect()
 }
 
+/// The replicas that come back first.
+fn canary(make: &MakeArgs) -> Option<Map<String, Value>> {
+    let consumers = &make.consumers;
+    let given = [
+        ("replicas", Some(json!(consumers.canary?))),
+        ("timeout", consumers.canary_timeout.map(|timeout| json!(go_duration(timeout)))),
+        ("onFailure", consumers.canary_on_failure.map(|how| json!(format!("{how:?}")))),
+    ];
+    Some(given.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect())
+}
+
 /// The fields of the spec that options have said; the rest as in the reset that it is like.
 fn options(make: &MakeArgs, like: Option<&OffsetResetSpec>) -> Vec<(&'static str, Value)> {
     let (consumers, bounds, output) = (&make.consumers, &make.bounds, &make.output);
@@ -173,6 +184,7 @@ fn options(make: &MakeArgs, like: Option<&OffsetResetSpec>) -> Vec<(&'static str
         ("drainTimeout", length(consumers.drain_timeout)),
         ("holdTimeout", length(consumers.hold_timeout)),
         ("resumeTimeout", length(consumers.resume_timeout)),
+        ("restore", canary(make).map(|canary| json!({"canary": canary}))),
         ("allowNoMembers", consumers.allow_no_members.then_some(json!(true))),
         ("allowNewGroup", bounds.allow_new_group.then_some(json!(true))),
         ("outOfRange", word(bounds.out_of_range.map(|how| format!("{how:?}")))),
@@ -276,6 +288,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_canary_has_its_replicas_and_what_else_is_given() {
+        let canary = |words: &str| canary(&made(&format!("--group g --bootstrap-server k:9092 --topic t --to-latest {words}")));
+        assert_eq!(canary(""), None);
+        assert_eq!(canary("--canary 1").map(Value::Object), Some(json!({"replicas": 1})));
+        let all = canary("--canary 2 --canary-timeout 90s --canary-on-failure undo").map(Value::Object);
+        assert_eq!(all, Some(json!({"replicas": 2, "timeout": "1m30s", "onFailure": "Undo"})));
+    }
+
+    /// The options of `create`.
+    fn made(words: &str) -> MakeArgs {
+        let all = format!("x create --name r {words}");
+        let Command::Create(args) = Cli::try_parse_from(shlex::split(&all).unwrap()).unwrap().command else {
+            panic!("not create")
+        };
+        args.make
+    }
+
     fn like() -> OffsetReset {
         serde_json::from_value(json!({
             "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "old", "namespace": "shop"},
@@ -328,6 +358,8 @@ mod tests {
     #[case::no_topics("--group g --to-latest --bootstrap-server k:9092")]
     #[case::no_connection("--group g --topic t --to-latest")]
     #[case::no_group("--topic t --to-latest --bootstrap-server k:9092")]
+    #[case::no_replica_in_a_canary("--group g --topic t --to-latest --bootstrap-server k:9092 --canary 0")]
+    #[case::a_timeout_without_a_canary("--group g --topic t --to-latest --bootstrap-server k:9092 --canary-timeout 1m")]
     #[case::file_and_topic("--group g --topic t --from-file f --bootstrap-server k:9092")]
     fn words_that_do_not_fit_are_refused(#[case] words: &str) {
         let all = format!("x plan {words}");

@@ -2,7 +2,8 @@
 
 use jiff::tz::TimeZone;
 use offset_reset_operator::api::{
-    Clamp, ConditionType, ForecastOf, ForecastStatus, ForecastUnknown, OffsetReset, PartitionOutcome, PartitionStatus, Phase,
+    CanaryState, Clamp, ConditionType, ForecastOf, ForecastStatus, ForecastUnknown, OffsetReset, PartitionOutcome,
+    PartitionStatus, Phase,
 };
 
 use super::{
@@ -31,12 +32,16 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
     for target in &status.targets {
         let replicas = target.original_replicas;
         let line = Line::styled(BOLD, format!("{would}  ")).and(format!("{}/{}", target.kind, target.name));
-        let line = if replicas > 0 { line.and(format!("  {replicas} → 0 → {replicas}")) } else { line };
+        let canary = status.canary.as_ref().filter(|canary| canary.state != CanaryState::NotRun);
+        let first = canary.map(|canary| canary.replicas).filter(|first| *first < replicas);
+        let first = first.map(|first| format!("{first} → ")).unwrap_or_default();
+        let line = if replicas > 0 { line.and(format!("  {replicas} → 0 → {first}{replicas}")) } else { line };
         lines.push(match &target.autoscaler {
             Some(scaler) => line.and(format!("    and pause {}/{}", scaler.kind, scaler.name)),
             None => line,
         });
     }
+    lines.extend(status.canary.as_ref().map(|canary| Line::plain(&canary.message)));
     let shown = chosen(partitions, which);
     if !shown.is_empty() {
         lines.push(Line::default());

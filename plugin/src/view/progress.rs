@@ -54,7 +54,8 @@ const MILESTONES: [(ConditionType, Option<Phase>); 7] = [
     (ConditionType::OffsetsReset, Some(Phase::Resetting)),
     (ConditionType::ConsumersRestored, Some(Phase::Restoring)),
     (ConditionType::ConsumersResumed, None),
-    (ConditionType::ConsumptionProven, None),
+    // Before the replicas are restored, a canary has to prove it.
+    (ConditionType::ConsumptionProven, Some(Phase::Canary)),
 ];
 
 impl Look<'_> {
@@ -187,6 +188,15 @@ impl Look<'_> {
             }
             lines.extend(members(group).into_iter().map(|member| (4, Line::plain(format!("{indent}{member}")))));
         }
+        if kind == ConditionType::ConsumptionProven
+            && let Some(canary) = &status.canary
+            && let Some(deadline) = &canary.deadline
+        {
+            let advanced =
+                if canary.of > 0 { format!("{} of {} partitions; ", canary.advanced, canary.of) } else { String::new() };
+            let time = format!("{advanced}given up {} ({})", self.clock(deadline.0), until(deadline.0, self.now));
+            lines.push((1, Line::plain(format!("{indent}{time}"))));
+        }
         if kind == ConditionType::OffsetsReset
             && let Some(bar) = status.progress.as_deref().and_then(bar)
         {
@@ -223,8 +233,9 @@ impl Look<'_> {
 fn times(status: &OffsetResetStatus, now: Timestamp) -> Option<String> {
     match (&status.hold, &status.completion_time) {
         (Some(HoldStatus { end_time: None, start_time, deadline, .. }), _) => Some(format!(
-            "{} at zero, at most {}",
+            "{} {}, at most {}",
             span(now.duration_since(start_time.0)),
+            if status.phase == Some(Phase::Canary) { "held" } else { "at zero" },
             span(deadline.0.duration_since(start_time.0))
         )),
         (_, Some(end)) => Some(format!("ended {} ago", span(now.duration_since(end.0)))),
@@ -274,6 +285,10 @@ fn replicas(target: &TargetStatus) -> Line {
         Some(Restored::Unknown) => Line::plain("restored by another version of the operator"),
         None => {
             let line = match (target.stop_requested, target.stopped) {
+                _ if target.canary_replicas.is_some() => {
+                    let canary = target.canary_replicas.unwrap_or_default();
+                    Line::styled(BOLD, format!("a canary of {canary}")).and(format!(", {many} to restore"))
+                }
                 (_, true) => Line::styled(BOLD, "at zero").and(format!(", {many} to restore")),
                 (true, false) => Line::styled(BOLD, "stopping").and(format!(", {many} to restore")),
                 (false, false) if many > 0 => Line::plain(format!("{many} replicas")),

@@ -22,7 +22,7 @@ pub fn screen(look: &Look<'_>, columns: usize) -> Vec<(u8, Line)> {
     let ended = machine::has_ended(&status, look.reset.spec.dry_run);
     let current_is_shown = status.phase.is_some_and(|phase| {
         use offset_reset_operator::api::Phase;
-        matches!(phase, Phase::Planning | Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring)
+        phase == Phase::Planning || (phase.may_hold() && phase != Phase::Unknown)
     });
     if !ended && !current_is_shown {
         let said = if status.phase.is_none() { "The operator has not seen it yet".to_owned() } else { status.explanation() };
@@ -99,6 +99,54 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(users(&reset).map(|line| line.text()).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_canary_shows_how_far_it_is_and_until_when_it_may_run() {
+        use jiff::tz::TimeZone;
+        use serde_json::json;
+
+        use crate::view::Look;
+
+        let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-11-26T21:57:06Z"});
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"namespace": "shop", "name": "r"},
+            "spec": {"kafka": {}, "group": "orders"},
+            "status": {
+                "phase": "Canary", "message": "A canary runs",
+                "conditions": [
+                    condition("OffsetsReset", "True", "12 offsets"), condition("ConsumersRestored", "False", "After the canary"),
+                    condition("ConsumptionProven", "Unknown", "11 of 12"),
+                ],
+                "hold": {"startTime": "2026-11-26T21:57:04.000000Z", "deadline": "2026-11-26T22:07:04.000000Z"},
+                "canary": {
+                    "state": "Running", "message": "A canary runs", "replicas": 1, "advanced": 11, "of": 12,
+                    "startTime": "2026-11-26T21:57:06.000000Z", "deadline": "2026-11-26T22:00:06.000000Z",
+                },
+                "targets": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": "orders", "uid": "u", "originalReplicas": 3,
+                    "stopRequested": true, "stopped": true, "canaryReplicas": 1,
+                }],
+            },
+        }))
+        .unwrap();
+        let look = Look { reset: &reset, pods: &[], now: "2026-11-26T21:57:09Z".parse().unwrap(), zone: &TimeZone::UTC };
+        let text: Vec<String> = screen(&look, 100).iter().map(|(_, line)| line.text()).collect();
+        assert_eq!(
+            text,
+            [
+                "shop/r  group orders  Canary  5s held, at most 10m",
+                "○ Planned",
+                "○ ConsumersStopped",
+                "○ GroupEmpty",
+                "✔ OffsetsReset      21:57:06  12 offsets",
+                "✗ ConsumersRestored           After the canary",
+                "○ ConsumersResumed",
+                "● ConsumptionProven           A canary runs",
+                "                              11 of 12 partitions; given up 22:00:06 (in 2m57s)",
+                "⧉ Deployment/orders  a canary of 1, 3 to restore",
+            ]
+        );
     }
 
     #[test]

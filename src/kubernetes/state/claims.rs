@@ -1,7 +1,7 @@
 //! The Leases that record which resets hold a workload at zero, and the replicas to restore: one Lease for each held workload,
 //! in its namespace. The workload owns it, so it is deleted with the workload; no `OffsetReset` owns it, so it outlives them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -29,6 +29,9 @@ use crate::{
 
 /// The annotation with the replicas to restore.
 const REPLICAS: &str = "offsetreset.dev/replicas";
+
+/// The annotation with the replicas of a canary; absent without one.
+const CANARY: &str = "offsetreset.dev/canary-replicas";
 
 /// The annotation with the claims, as JSON.
 const CLAIMS: &str = "offsetreset.dev/claims";
@@ -73,6 +76,11 @@ pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
     if replicas < 1 {
         return Err(format!("its annotation {REPLICAS} is {replicas}, but a workload without replicas is never held"));
     }
+    let canary: Option<i32> = match lease.annotations().get(CANARY).map(|count| count.parse()) {
+        None => None,
+        Some(Ok(count @ 1..)) => Some(count),
+        Some(Ok(_) | Err(_)) => return Err(format!("its annotation {CANARY} is not a number from 1")),
+    };
     let claims: Vec<ClaimEntry> =
         serde_json::from_str(annotation(CLAIMS)?).map_err(|error| format!("its annotation {CLAIMS} cannot be read: {error}"))?;
     if claims.is_empty() {
@@ -91,6 +99,7 @@ pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
         workload: format!("{}/{}", owner.kind, owner.name),
         uid: owner.uid.clone(),
         replicas,
+        canary,
         since,
         until,
         claims: claims.into_iter().map(|ClaimEntry { uid, name, key }| Claim { uid, name, key }).collect(),
@@ -116,10 +125,12 @@ fn lease_for(workload: &TargetRef, hold: &Hold) -> Lease {
         .iter()
         .map(|claim| ClaimEntry { uid: claim.uid.clone(), name: claim.name.clone(), key: claim.key.clone() })
         .collect();
-    lease.metadata.annotations = Some(BTreeMap::from([
+    let canary = hold.canary.map(|count| (CANARY.to_owned(), count.to_string()));
+    let always = [
         (REPLICAS.to_owned(), hold.replicas.to_string()),
         (CLAIMS.to_owned(), serde_json::to_string(&written).unwrap_or_default()),
-    ]));
+    ];
+    lease.metadata.annotations = Some(always.into_iter().chain(canary).collect());
     let seconds = hold.until.duration_since(hold.since).as_secs().clamp(1, i32::MAX.into());
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(hold.others("")),
@@ -226,6 +237,7 @@ mod tests {
             workload: "StatefulSet/consumer".into(),
             uid: "w-1".into(),
             replicas: 3,
+            canary: None,
             since,
             until,
             claims: vec![claim(1), claim(2)],
@@ -235,11 +247,20 @@ mod tests {
         assert_eq!(hold_in(&lease).unwrap(), (workload.clone(), hold.clone()));
         assert_eq!(lease.spec.clone().unwrap().holder_identity.as_deref(), Some("replay-1, replay-2"));
 
+        assert!(!lease.annotations().contains_key(CANARY), "a hold without a canary is written as it always was");
+        let with_canary = Hold { canary: Some(1), ..hold.clone() };
+        assert_eq!(hold_in(&lease_for(&workload, &with_canary)).unwrap().1, with_canary);
+
         let mut broken = lease.clone();
         broken.annotations_mut().insert(REPLICAS.into(), "three".into());
         assert_eq!(hold_in(&broken).unwrap_err(), "its annotation offsetreset.dev/replicas is not a number");
         broken.annotations_mut().insert(REPLICAS.into(), "0".into());
         assert!(hold_in(&broken).unwrap_err().contains("is 0"), "zero replicas are never saved");
+        broken.annotations_mut().insert(REPLICAS.into(), "3".into());
+        for count in ["0", "-1", "one"] {
+            broken.annotations_mut().insert(CANARY.into(), count.into());
+            assert_eq!(hold_in(&broken).unwrap_err(), "its annotation offsetreset.dev/canary-replicas is not a number from 1");
+        }
         let renamed = Lease { metadata: ObjectMeta { name: Some("other".into()), ..lease.metadata.clone() }, ..lease.clone() };
         assert_eq!(hold_in(&renamed).unwrap_err(), "the Lease of that workload would have the name offset-reset-w-1");
         let without_claims = lease_for(&workload, &Hold { claims: vec![], ..hold.clone() });

@@ -281,6 +281,7 @@ mod tests {
             clamped: None,
             after: None,
             overwritten: None,
+            undone: None,
             outcome: PartitionOutcome::Planned,
             message: None,
         };

@@ -57,10 +57,13 @@ pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset],
         Seen::Missing => HoldAction::Forget(None),
         Seen::Known(found) if found.uid != hold.uid => HoldAction::Forget(None),
         Seen::Known(_) if hold.was_restored(resets) => HoldAction::Forget(None),
-        Seen::Known(found) if found.replicas == 0 && hold.replicas > 0 => {
+        Seen::Known(found) if found.replicas == hold.replicas => HoldAction::Forget(None),
+        Seen::Known(found)
+            if hold.replicas > 0
+                && (found.replicas == 0 || !Guard::NoCanaryCount.allows(Some(found.replicas) != hold.canary)) =>
+        {
             HoldAction::Restore { resource_version: found.resource_version.clone() }
         }
-        Seen::Known(found) if found.replicas == hold.replicas => HoldAction::Forget(None),
         Seen::Known(found) => HoldAction::Forget(Some(format!(
             "was left at {} replicas, which somebody else had set meanwhile; before it was stopped it had {}",
             found.replicas, hold.replicas

@@ -112,7 +112,7 @@ pub(in crate::machine) fn still_needed_by<'a>(
 ) -> Option<&'a PeerReset> {
     others
         .iter()
-        .filter(|other| other.uid != own_uid && other.phase != Some(Phase::Restoring))
+        .filter(|other| other.uid != own_uid && !matches!(other.phase, Some(Phase::Canary | Phase::Restoring)))
         .find(|other| !Guard::NeededByNoOther.allows(other.holds(workload_uid).is_none()))
 }
 

@@ -17,8 +17,10 @@ use super::scaled_object;
 use crate::api::{ConditionType, GroupStatus, PartitionOutcome, PartitionStatus, Phase, Reason, ReceiptStatus, TargetStatus};
 use crate::machine::{
     decision::Decision,
-    facts::{Claim, Hold, Receipt, RunState, Seen, Workload},
-    pass::{Pass, UNSEEN_RETRY, new_hold},
+    facts::{Claim, Hold, Receipt, RunState, Seen, Workload, new_hold},
+    guards::Guard,
+    pass::{Pass, UNSEEN_RETRY},
+    plan::canary,
     request::Request,
     text::{Message, count},
 };
@@ -128,6 +130,7 @@ fn take_up(
     if let Some(decision) = scaled_object::unseen(pass) {
         return Some(decision);
     }
+    pass.status.canary = canary::planned(request, &targets);
     pass.status.targets = targets;
     pass.status.group = group.cloned();
     pass.status.partitions = partitions.to_vec();
@@ -168,5 +171,7 @@ fn unseen(pass: &Pass<'_>) -> Option<String> {
 /// spec when the receipt was written again by a run that resumed it.
 fn still_held(workload: &Workload, hold: &Hold, receipt: &Receipt, request: &Request) -> bool {
     let of_that_run = |claim: &Claim| claim.uid == receipt.uid || (claim.name == request.name && claim.key == request.key);
-    workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)
+    // The consumers of a canary have consumed since.
+    let no_canary = Guard::NoCanarySince.allows(hold.canary.is_none());
+    no_canary && workload.replicas == 0 && workload.uid == hold.uid && hold.claims.iter().any(of_that_run)
 }

@@ -4,9 +4,13 @@
 //! Each held workload has one [`Hold`] (a Lease), created before the first stop and deleted after
 //! the restore. Every reset that needs the workload at zero has a claim in it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use crate::api::TargetStatus;
+use crate::{
+    api::{HoldStatus, TargetStatus},
+    machine::time::later,
+};
 
 /// The record of a workload that is held at zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,9 @@ pub struct Hold {
     pub uid: String,
     /// The replica count right before the first stop, which is restored. Never 0.
     pub replicas: i32,
+    /// The replica count of a canary that may run, or has run since the first stop. The consumers have
+    /// consumed since, and the workload at this count is still held.
+    pub canary: Option<i32>,
     /// When it was first stopped.
     pub since: Timestamp,
     /// Until when it may be held at the latest.
@@ -64,5 +71,21 @@ impl TargetStatus {
     /// The count that a workload was found with, while no reset holds it.
     pub(in crate::machine) fn found_with(&mut self, replicas: i32) {
         self.original_replicas = replicas;
+    }
+}
+
+/// A hold that begins now.
+pub(in crate::machine) fn new_hold(now: Timestamp, hold_timeout: SignedDuration) -> HoldStatus {
+    HoldStatus {
+        start_time: MicroTime(now),
+        deadline: MicroTime(later(now, hold_timeout)),
+        containers_terminated_time: None,
+        session_end_time: None,
+        drain_deadline: None,
+        group_empty_time: None,
+        end_time: None,
+        downtime: None,
+        resume_deadline: None,
+        watched_until: None,
     }
 }

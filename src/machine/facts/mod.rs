@@ -18,6 +18,7 @@ mod workload;
 pub use super::metadata::Metadata;
 pub use denial::Denial;
 pub use forecast::{ForecastSeen, Progress, TopicConfig};
+pub(in crate::machine) use hold::new_hold;
 pub use hold::{Claim, Hold};
 pub use kafka::{
     Access, Bounds, Committed, Group, GroupDescription, GroupMember, GroupState, GroupType, KafkaError, KafkaErrorKind,

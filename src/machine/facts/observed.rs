@@ -88,7 +88,7 @@ impl UndoSeen {
         let set = totals.reset + totals.unconfirmed;
         let committed = set > 0 && set >= totals.partitions;
         let phase = status.phase?;
-        let is_under_way = phase.may_hold() && phase != Phase::Restoring;
+        let is_under_way = phase.may_hold() && !matches!(phase, Phase::Canary | Phase::Restoring);
         let other = other.metadata.name.as_deref().unwrap_or_default();
         (set > 0 || is_under_way).then(|| Self { name: format!("{namespace}/{other}"), committed })
     }
@@ -107,11 +107,11 @@ pub enum KafkaSeen {
     Group(Group),
     /// The answers that a commit is decided on.
     ForCommit(CommitSeen),
-    /// The answers about the group and its offsets after the run.
+    /// The answers about the group and its offsets while a canary runs, and after the run.
     AfterReset(AfterResetSeen),
 }
 
-/// What is read after the run, in this order. The offsets come before the bounds, so that a record
+/// What is read while a canary runs and after the run, in this order. The offsets come before the bounds, so that a record
 /// that arrives between the two queries makes no offset look as if it were beyond the log's end; and
 /// before the group, so that a consumer that commits has been a member by then.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +120,9 @@ pub struct AfterResetSeen {
     pub committed: PerPartition<Option<Committed>>,
     /// The bounds.
     pub bounds: PerPartition<Bounds>,
+    /// Where the first transaction that is still open begins; read while a canary runs only. Records
+    /// from there on prove nothing, because consumers that read committed records do not get them yet.
+    pub stable_ends: PerPartition<i64>,
     /// The group.
     pub group: Group,
 }

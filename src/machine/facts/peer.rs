@@ -141,12 +141,12 @@ impl PeerReset {
         !self.dry_run && !self.suspended && self.phase.is_none_or(|phase| phase == Phase::Pending)
     }
 
-    /// Whether a reset cannot join another's stop: the other one is restoring, or would be over
-    /// before the own group is empty. However many resets join one after the other, the consumers
+    /// Whether a reset cannot join another's stop: the other one is restoring or runs its canary, or
+    /// would be over before the own group is empty. However many resets join one after the other, the consumers
     /// are restored after the longest of their hold timeouts.
     pub(in crate::machine) fn is_too_late_for(&self, holder: &Self, now: Timestamp) -> bool {
         let own_end = |start| later(start, self.hold_timeout);
-        holder.phase == Some(Phase::Restoring)
+        matches!(holder.phase, Some(Phase::Canary | Phase::Restoring))
             || holder.hold_start.is_some_and(|start| later(now, self.drain_timeout) > own_end(start))
     }
 

@@ -15,6 +15,7 @@ use crate::api::{
 };
 use crate::machine::{
     facts::{AfterResetSeen, Bounds, Committed, KafkaSeen, Observed, Seen, TopicPartition, UndoSeen, group},
+    guards::Guard,
     metadata,
     pass::Pass,
     request::Request,
@@ -27,6 +28,10 @@ const NAMED: usize = 5;
 
 /// Begins to look at the offsets, when any was reset. Returns whether it does.
 pub(super) fn begin(pass: &mut Pass<'_>, deadline: Timestamp) -> bool {
+    // The canary has proven it.
+    if pass.status.is_condition(ConditionType::ConsumptionProven, Reason::ConsumptionContinued) {
+        return false;
+    }
     let cancelled = pass.status.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Cancelled);
     let status = &pass.status;
     // The report of a large plan can be lost.
@@ -84,12 +89,7 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
     } else {
         String::new()
     };
-    let without = if counts.without_records > 0 {
-        let partitions = count(counts.without_records, "partition has", "partitions have");
-        format!("; {partitions} no record from the target on")
-    } else {
-        String::new()
-    };
+    let without = without_records(&counts);
     if read && counts.waiting == 0 && counts.continued > 0 {
         let partitions = count(counts.continued, "partition", "partitions");
         let message = format!("The group has committed past the target on {partitions}{without}{listed}");
@@ -119,6 +119,53 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
         if over { "The operator no longer reads them".to_owned() } else { format!("The operator reads them until {until}") };
     pass.condition(ConditionType::ConsumptionProven, None, reason, format!("{still}. {next}"));
     false
+}
+
+/// What the offsets tell of a canary.
+pub(super) enum Proof {
+    /// They could not be read.
+    Unread,
+    /// Another client has committed over one.
+    Overwritten,
+    /// A consumer is there, and there is no record to consume on any partition.
+    NoRecords,
+    /// The group has committed past the target on every partition with records.
+    Proven,
+    /// It has not on these partitions, which have records; without any, no consumer has joined yet.
+    Waiting(Vec<TopicPartition>),
+}
+
+/// Looks at the offsets while a canary runs.
+pub(super) fn prove(pass: &mut Pass<'_>, request: &Request) -> Proof {
+    let KafkaSeen::AfterReset(seen) = &pass.seen.kafka else { return Proof::Unread };
+    let waiting = judge_all(pass, Some(request), seen, false);
+    let counts = pass.status.consumption.clone().unwrap_or_default();
+    let of = counts.continued + counts.waiting;
+    if counts.overwritten > 0 {
+        let message = overwritten(&pass.status, pass.seen.undo.as_ref());
+        pass.condition(ConditionType::ConsumptionProven, Some(false), Reason::OffsetsOverwritten, message.full());
+        pass.note(true, Reason::OffsetsOverwritten, message.full(), None);
+        return Proof::Overwritten;
+    }
+    let without = without_records(&counts);
+    if Guard::CanaryConsumed.allows(counts.waiting == 0 && counts.continued > 0) {
+        let partitions = count(counts.continued, "partition", "partitions");
+        let message = format!("The canary has committed past the target on {partitions}{without}");
+        pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, message);
+        return Proof::Proven;
+    }
+    let message = format!("The canary has committed past the target on {} of {of} partitions{without}", counts.continued);
+    pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
+    if counts.waiting == 0 && counts.first_member_time.is_some() { Proof::NoRecords } else { Proof::Waiting(waiting) }
+}
+
+/// The partitions that prove nothing, as the end of a sentence.
+fn without_records(counts: &ConsumptionStatus) -> String {
+    if counts.without_records == 0 {
+        return String::new();
+    }
+    let partitions = count(counts.without_records, "partition has", "partitions have");
+    format!("; {partitions} no record from the target on")
 }
 
 /// What became of the offset of one partition.
@@ -158,7 +205,11 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
         let by = committed.and_then(|found| set_by(partition, found, pass.seen));
         let standing = match committed {
             Some(_) if by.is_some() && partition.overwritten.is_none() => Standing::Overwritten(OverwriteEvidence::ByOffsetReset),
-            Some(found) => judge(partition, found.map(|found| found.offset), bounds, may_have_run),
+            Some(found) => {
+                let end = seen.stable_ends.get(&at).and_then(|answer| answer.as_ref().ok());
+                let bounds = bounds.map(|bounds| Bounds { end: end.map_or(bounds.end, |end| bounds.end.min(*end)), ..*bounds });
+                judge(partition, found.map(|found| found.offset), bounds.as_ref(), may_have_run)
+            }
             None => partition.overwritten.as_ref().map_or(Standing::Waiting, |found| Standing::Overwritten(found.evidence)),
         };
         match standing {
@@ -183,7 +234,7 @@ fn judge_all(pass: &mut Pass<'_>, request: Option<&Request>, seen: &AfterResetSe
             }
         }
     }
-    let since = pass.status.restored_at().map(|end| pass.now.duration_since(end));
+    let since = pass.status.consumes_since().map(|start| pass.now.duration_since(start));
     // Where it continued already and no time is known, another version of the operator has seen it first.
     if counts.continued > 0 && counts.first_commit_time.is_none() && before.continued == 0 {
         counts.first_commit_time = Some(now.clone());

@@ -147,8 +147,9 @@ pub fn needs_a_look(status: &OffsetResetStatus) -> bool {
     status.phase.is_some_and(Phase::is_terminal) && status.hold.as_ref().is_some_and(|hold| hold.watched_until.is_some())
 }
 
-/// Whether a finished reset is watched and its offsets have to be read for that.
+/// Whether the offsets have to be read: of a canary that has not passed, or of a finished reset that is watched.
 #[must_use]
 pub fn needs_offsets(status: &OffsetResetStatus) -> bool {
-    needs_a_look(status) && (consumption::needs_offsets(status) || catch_up::is_measured(status))
+    let is_looked_at = status.phase == Some(Phase::Canary) || needs_a_look(status);
+    is_looked_at && (consumption::needs_offsets(status) || catch_up::is_measured(status))
 }

@@ -1,5 +1,7 @@
 //! One file for each phase: what a pass in that phase decides.
 
+pub(in crate::machine) mod canary;
+mod canary_undo;
 mod catch_up;
 pub(in crate::machine) mod comeback;
 pub mod consumption;

@@ -12,10 +12,10 @@ use crate::api::{
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::Decision,
-    facts::{KafkaSeen, PlanSeen, Pod, Seen, group},
-    pass::{Pass, new_hold},
+    facts::{KafkaSeen, PlanSeen, Pod, Seen, group, new_hold},
+    pass::Pass,
     plan::{
-        self, acl_hints, drift, export, forecast,
+        self, acl_hints, canary, drift, export, forecast,
         members::Membership,
         membership, stoppable,
         warnings::{self, Findings},
@@ -98,9 +98,11 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         expected_of_replicas: Some(replicas),
         ..group
     });
+    pass.status.canary = canary::planned(request, &targets);
     pass.status.targets = targets;
     let hidden = scaled_object::warnings(&pass);
-    let findings = Findings { passing: &refusals, autoscalers: hidden, forecast: forecast.warnings };
+    let autoscalers = [hidden, warnings::canary::of_autoscalers(request, &pass.status.targets, &pass.seen.targets)].concat();
+    let findings = Findings { passing: &refusals, autoscalers, forecast: forecast.warnings };
     pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, findings, pass.now);
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
@@ -285,7 +287,8 @@ fn summary(pass: &Pass<'_>, seen: &PlanSeen) -> Message {
         0 => String::new(),
         many => format!("{} in status.warnings", count(many, "warning is", "warnings are")),
     };
-    message.detail(drift).detail(warnings)
+    let canary = pass.status.canary.as_ref().map(|canary| canary.message.clone()).unwrap_or_default();
+    message.detail(drift).detail(canary).detail(warnings)
 }
 
 /// The milestone: what was planned from.

@@ -105,6 +105,7 @@ pub(super) fn read_back<'a>(
     if partition.target_offset.is_some()
         && plan::keep_in_bounds(partition, *answered(&seen.bounds, at)?)
         && request.out_of_range != OutOfRange::Clamp
+        && partition.undone.is_none()
     {
         let policy = if request.out_of_range == OutOfRange::Fail { "Fail" } else { "Skip" };
         let planned = planned.unwrap_or_default();

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::read_back::{Attempts, Change, RETRY, Trouble, answered, is_read_back, read_back};
+use super::{
+    canary, canary_undo,
+    read_back::{Change, RETRY, Trouble, answered, is_read_back, read_back},
+};
 use crate::api::{ConditionType, IsolationLevel, PartitionOutcome, PartitionStatus, Phase, Position, Reason, ReceiptStatus};
 use crate::machine::{
     decision::{Decision, Effect},
@@ -160,11 +163,11 @@ fn settle<'a>(
 fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision {
     let (mut offsets, mut removed) = (vec![], vec![]);
     let mut waits_for = None;
-    let attempts = Attempts { sent: pass.status.commits, may_have_landed: pass.status.commits - pass.status.commits_refused };
+    let (attempts, undoing) = (canary_undo::attempts(&pass.status), pass.status.is_undoing());
     let is_read_back = |planned: &&mut PartitionStatus| match planned.outcome {
         PartitionOutcome::Planned | PartitionOutcome::Unconfirmed | PartitionOutcome::Reset => true,
-        // Whatever is committed in range is as requested there.
-        PartitionOutcome::Unchanged => planned.requested_position != Some(Position::Current),
+        // Whatever is committed in range is as requested there; and what the reset has not set, its undo leaves alone.
+        PartitionOutcome::Unchanged => !undoing && planned.requested_position != Some(Position::Current),
         PartitionOutcome::Failed | PartitionOutcome::Skipped => false,
     };
     for partition in pass.status.partitions.iter_mut().filter(is_read_back) {
@@ -195,11 +198,14 @@ fn commit(mut pass: Pass<'_>, request: &Request, seen: &CommitSeen) -> Decision 
     if let Some(unread) = waits_for {
         return unread.wait(pass, request, "Reading the committed offsets back");
     }
-    conclude(pass)
+    if undoing {
+        return canary_undo::conclude(pass);
+    }
+    conclude(pass, request)
 }
 
 /// Every partition is decided: the outcome of the run.
-fn conclude(mut pass: Pass<'_>) -> Decision {
+fn conclude(mut pass: Pass<'_>, request: &Request) -> Decision {
     let totals = totals(&pass.status.partitions);
     let left_alone = if totals.left_alone > 0 {
         format!("{} left unchanged", count(totals.left_alone, "partition was", "partitions were"))
@@ -258,7 +264,7 @@ fn conclude(mut pass: Pass<'_>) -> Decision {
             .detail(clamped)
             .detail(without)
             .detail(left_alone);
-        return pass.finish(Phase::Succeeded, Reason::Succeeded, message);
+        return canary::begin(pass, request, message);
     }
     let reason = if totals.reset > 0 { Reason::PartiallyReset } else { Reason::AllPartitionsFailed };
     let wanted = totals.partitions - totals.left_alone;

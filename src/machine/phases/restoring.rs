@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::comeback;
+use super::{canary_undo, comeback};
 use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, RefusalStatus, Restored, TargetStatus};
 use crate::machine::{
     coordination::{
@@ -190,7 +190,8 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
         return Step::Settled(Restored::Original);
     }
     // A count that an admission policy stored in place of our zero is nobody's decision.
-    let by_others = Guard::SetByOthers.allows(Some(workload.replicas) != target.overridden_replicas);
+    let by_others = Guard::SetByOthers.allows(Some(workload.replicas) != target.overridden_replicas)
+        && Guard::NoCanaryCount.allows(Some(workload.replicas) != target.canary_replicas);
     if !Guard::StillAtZero.allows(workload.replicas == 0 || !by_others) {
         return Step::Settled(Restored::LeftAsScaledByOthers);
     }
@@ -222,7 +223,7 @@ fn refused_wait(pass: &Pass<'_>, index: usize) -> Option<SignedDuration> {
 /// afterwards, even the one that an admission policy had stored.
 pub(in crate::machine) fn accepted(mut pass: Pass<'_>, index: usize) -> Decision {
     if let Some(target) = pass.status.targets.get_mut(index) {
-        target.overridden_replicas = None;
+        (target.overridden_replicas, target.canary_replicas) = (None, None);
         target.last_refusal = None;
     }
     pass.again()
@@ -307,6 +308,7 @@ fn done(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
         (Reason::NothingStopped, "No target was stopped, so there was nothing to restore".to_owned())
     };
     pass.condition(ConditionType::ConsumersRestored, Some(true), reason, message);
+    canary_undo::give_up(&mut pass.status);
     comeback::begin(&mut pass, request);
     pass.complete()
 }

@@ -99,11 +99,12 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     let Some(hold) = hold.filter(|hold| Guard::ClaimedFirst.allows(hold.is_claimed_by(&pass.seen.uid))) else {
         return claim(pass, request, index, workload, hold);
     };
+    let undoing = pass.status.is_undoing();
     let target = &mut pass.status.targets[index];
     target.stop_requested = true;
     target.take_from(hold);
     if workload.replicas == 0 {
-        target.stopped = true;
+        (target.stopped, target.canary_replicas) = (true, None);
         return None;
     }
     if !Guard::NotSeenAtZero.allows(!target.stopped) {
@@ -111,6 +112,7 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
             return Some(decision);
         }
     } else if Guard::NotHeldAgain.allows(target.scaled_up_by_others == 0)
+        && Guard::NotFromCanary.allows(hold.canary.is_none() && !undoing)
         && workload.replicas != hold.replicas
         && hold.claims.len() == 1
     {
@@ -132,7 +134,7 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
 /// A rollout that began after the plan was made: the target is not stopped for the first time.
 fn rollout_began(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workload) -> Option<Decision> {
     let (target, status) = (request.targets.get(index)?, pass.status.targets.get(index)?);
-    if workload.replicas == 0 || status.stopped || status.scaled_up_by_others > 0 {
+    if workload.replicas == 0 || status.stopped || status.scaled_up_by_others > 0 || pass.status.is_undoing() {
         return None;
     }
     let rollout::Verdict::Refused(refusal) = rollout::check(target, workload, false) else { return None };
@@ -181,14 +183,18 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     // The rest of a hold that is over blocks no reset: this claim is written over it.
     let left = hold.filter(|hold| hold.is_over(&pass.seen.others, pass.now));
     let (hold, version) = match left {
+        // A canary of it still runs, until its workload is restored.
+        Some(left) if left.canary == Some(workload.replicas) && !left.was_restored(&pass.seen.others) => (hold, String::new()),
         Some(left) if workload.replicas != 0 || left.was_restored(&pass.seen.others) => (None, left.version.clone()),
         Some(_) | None => (hold, String::new()),
     };
+    let undoing = pass.status.is_undoing();
+    let canary = pass.status.canary.as_ref().filter(|_| undoing).map(|canary| canary.replicas);
     let target = &mut pass.status.targets[index];
     let name = name(target);
     // Held already, with a saved count and without a Lease: it was deleted by hand, or an earlier
     // version created none.
-    let was_held = target.stopped || (target.stop_requested && workload.replicas == 0);
+    let was_held = target.stopped || (target.stop_requested && (workload.replicas == 0 || undoing));
     let saved = Some(target.original_replicas).filter(|saved| was_held && *saved > 0);
     let hold = match hold {
         // At zero before the reset: there is nothing to stop and nothing to restore.
@@ -201,13 +207,14 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             workload: name.clone(),
             uid: workload.uid.clone(),
             replicas: saved.unwrap_or(workload.replicas),
+            canary: canary.map(|count| count.min(target.original_replicas)),
             since,
             until,
             claims: vec![own],
         },
         // The other reset is just stopping it, or stops it again. It is joined at zero, where there
-        // is only one count.
-        Some(hold) if workload.replicas != 0 => {
+        // is only one count; and not while it has a canary.
+        Some(hold) if workload.replicas != 0 || hold.canary.is_some() => {
             let others = hold.others(&pass.seen.uid);
             let message =
                 Message::naming([&name, &others], |[name, others]| format!("Waiting until {name} is at zero for {others}"))

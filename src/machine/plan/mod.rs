@@ -2,6 +2,7 @@
 //! or to all reasons against it.
 
 pub mod acl_hints;
+pub(in crate::machine) mod canary;
 pub mod clamp;
 pub mod drift;
 pub mod expand;
@@ -106,6 +107,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
         clamped: None,
         after: None,
         overwritten: None,
+        undone: None,
         outcome: PartitionOutcome::Planned,
         message: None,
     };

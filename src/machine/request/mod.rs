@@ -11,8 +11,8 @@ pub(crate) mod validate;
 use self::validate::check;
 use super::time::spec_duration;
 use crate::api::{
-    ConfigMapKeyRef, IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OutOfRange, Position, RemainingMembers, ResetSpec,
-    TargetRef, rules,
+    CanarySpec, ConfigMapKeyRef, IsolationLevel, KafkaSpec, LimitsSpec, OffsetReset, OnCanaryFailure, OutOfRange, Position,
+    RemainingMembers, ResetSpec, TargetRef, rules,
 };
 use crate::machine::metadata::Metadata;
 pub use error::InvalidSpec;
@@ -71,11 +71,24 @@ pub struct Request {
     pub hold_timeout: SignedDuration,
     /// How long the consumers may take to resume; by default that depends on the targets.
     pub resume_timeout: Option<SignedDuration>,
+    /// The replicas that come back first, if any.
+    pub canary: Option<Canary>,
     /// The name of the ConfigMap with the receipt: the same for the same name and spec.
     pub receipt: String,
     /// The metadata string of our commits, which proves in Kafka itself that this run set an
     /// offset, and says why.
     pub marker: String,
+}
+
+/// A few replicas that come back first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// How many of each target, at most.
+    pub replicas: i32,
+    /// How long they may take to consume past the targets.
+    pub timeout: SignedDuration,
+    /// What follows when they fail.
+    pub on_failure: OnCanaryFailure,
 }
 
 /// See [`Request::settling`], where the session timeout is not declared. Less than Kafka's default for it, because consumers in a crash
@@ -185,6 +198,7 @@ impl Request {
             drain_timeout: duration("drainTimeout", spec.drain_timeout)?,
             hold_timeout: duration("holdTimeout", spec.hold_timeout)?,
             resume_timeout: spec.resume_timeout.map(|value| duration("resumeTimeout", value)).transpose()?,
+            canary: spec.restore.as_ref().and_then(|restore| restore.canary.as_ref()).map(parse_canary).transpose()?,
             receipt: identity::receipt_name(&name, &key),
             name,
             key,
@@ -263,6 +277,11 @@ impl Goal {
 
 fn duration(field: &str, value: kube::core::Duration) -> Result<SignedDuration, InvalidSpec> {
     spec_duration(value).map_err(|problem| InvalidSpec::new(field, problem))
+}
+
+fn parse_canary(canary: &CanarySpec) -> Result<Canary, InvalidSpec> {
+    let CanarySpec { replicas, timeout, on_failure } = *canary;
+    Ok(Canary { replicas, timeout: duration("restore.canary.timeout", timeout)?, on_failure })
 }
 
 /// Compiles the patterns of all entries that have one, in their order.

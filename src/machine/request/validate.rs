@@ -79,7 +79,12 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
         bounded("resumeTimeout", resume, DAY, rules::RESUME_TIMEOUT)?;
     }
     ensure(session.is_none_or(|session| drain >= session), "drainTimeout", rules::DRAIN_COVERS_SESSION)?;
-    ensure(hold > drain, "holdTimeout", rules::HOLD_COVERS_DRAIN)
+    ensure(hold > drain, "holdTimeout", rules::HOLD_COVERS_DRAIN)?;
+    let Some(canary) = spec.restore.as_ref().and_then(|restore| restore.canary.as_ref()) else { return Ok(()) };
+    ensure(canary.replicas >= 1, "restore.canary.replicas", rules::CANARY_REPLICAS)?;
+    ensure(!spec.target_refs.is_empty(), "restore.canary", rules::CANARY_NEEDS_TARGETS)?;
+    let timeout = bounded("restore.canary.timeout", canary.timeout, DAY, rules::CANARY_TIMEOUT)?;
+    ensure(hold - drain > timeout, "holdTimeout", rules::HOLD_COVERS_CANARY)
 }
 
 fn ensure(holds: bool, field: &str, rule: CelRule) -> Result<(), InvalidSpec> {

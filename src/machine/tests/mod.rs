@@ -1,6 +1,7 @@
 //! Tables over the whole machine, and a simulated world that it must always find its way out of.
 
 mod autoscalers;
+mod canary;
 mod edges;
 mod finished;
 mod goals;
@@ -75,6 +76,7 @@ pub(super) fn request() -> Request {
         drain_timeout: SignedDuration::from_secs(120),
         hold_timeout: SignedDuration::from_secs(600),
         resume_timeout: None,
+        canary: None,
         marker: MARKER.into(),
     }
 }
@@ -162,6 +164,7 @@ pub(super) fn lease() -> Hold {
         workload: "Deployment/consumer".into(),
         uid: "w-1".into(),
         replicas: 3,
+        canary: None,
         since: at(0),
         until: at(600),
         claims: vec![claim("uid-1")],
@@ -246,6 +249,7 @@ pub(super) fn commit_seen(group: Group, stands: &Result<Option<Committed>, Kafka
 pub(super) fn after_reset(group: Group, stands: &Result<Option<Committed>, KafkaError>) -> KafkaSeen {
     KafkaSeen::AfterReset(AfterResetSeen {
         committed: per_partition(stands),
+        stable_ends: BTreeMap::new(),
         bounds: per_partition(&Ok(Bounds { start: 0, end: 100 })),
         group,
     })
@@ -277,6 +281,7 @@ pub(super) fn planned_partition(partition: i32) -> PartitionStatus {
         clamped: None,
         after: None,
         overwritten: None,
+        undone: None,
         outcome: PartitionOutcome::Planned,
         message: None,
     }
@@ -327,6 +332,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         stop_requested: stopped,
         stopped,
         overridden_replicas: None,
+        canary_replicas: None,
         scaled_up_by_others: 0,
         restored: None::<Restored>,
         refusals: 0,

@@ -100,6 +100,7 @@ fn nothing_is_resumed_while_another_reset_works_on_the_group() {
 #[rstest]
 #[case::the_consumers_are_back(running(), held())]
 #[case::the_consumers_were_back(gone(), Seen::Missing)]
+#[case::a_canary_has_run(gone(), Seen::Known(Hold { canary: Some(1), ..lease() }))]
 #[case::another_reset_holds_them(gone(), Seen::Known(Hold { claims: vec![claim("uid-7")], ..lease() }))]
 fn what_was_being_committed_is_left_alone_when_consumers_may_have_been_back(
     #[case] target: Seen<Workload>,

@@ -120,7 +120,7 @@ impl World {
             }
             Some(Phase::Resetting) => commit_seen(described, &stands),
             Some(Phase::Draining) => KafkaSeen::Group(described),
-            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => {
+            Some(Phase::Canary | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => {
                 // Its members have consumed a record by then.
                 let consumed = group.offset + i64::from(group.members > 0);
                 after_reset(described, &committed(consumed, ""))

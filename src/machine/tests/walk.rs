@@ -138,7 +138,7 @@ impl World {
             }
             Some(Phase::Resetting) => commit_seen(self.group(), &stands),
             Some(Phase::Draining) => KafkaSeen::Group(self.group()),
-            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => after_reset(self.group(), &stands),
+            Some(Phase::Canary | Phase::Succeeded | Phase::Failed | Phase::Cancelled) => after_reset(self.group(), &stands),
             Some(Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown) | None => {
                 KafkaSeen::NotAsked
             }

@@ -70,7 +70,7 @@ catalog! {
         "How long OffsetResets were in a phase; a phase that began under another leader is not counted";
     DOWNTIME: Histogram "offset_reset_downtime_seconds" [] "Time from the first stop to the restore of the replicas";
     FIRST_COMMIT: Histogram "offset_reset_time_to_first_commit_seconds" []
-        "Time from the restore of the replicas until the group was first seen to have committed past a target; resets without such a commit are not counted";
+        "Time from the restore of the replicas, or from the start of a canary, until the group was first seen to have committed past a target; resets without such a commit are not counted";
     PARTITIONS: Counter "offset_reset_partitions" ["outcome"] "Partitions of finished OffsetResets that have committed, by outcome; not_committed when the run ended before";
     REPLAYED: Counter "offset_reset_records_replayed" [] "Records that consumers process again because of finished OffsetResets: those of the partitions that were reset";
     SKIPPED: Counter "offset_reset_records_skipped" [] "Records that consumers never process because of finished OffsetResets: those of the partitions that were reset";

@@ -63,7 +63,7 @@ pub(super) async fn act(
         Effect::Scale { target, resource_version, replicas, kind } => {
             let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };
             // The commit of another reset that shared the stop, and is gone.
-            if *kind == ActionKind::Restore && context.commits_in_flight.any_for(&target.uid) {
+            if matches!(kind, ActionKind::Canary | ActionKind::Restore) && context.commits_in_flight.any_for(&target.uid) {
                 return Err(Error::CommitInFlight);
             }
             let scaled = context.targets.scale(&namespace, &TargetRef::from(target), resource_version, *replicas).await;

@@ -36,9 +36,9 @@ pub(super) fn count(
     }
     if first_commit(old).is_none()
         && let Some(first) = first_commit(new)
-        && let Some(end) = new.restored_at()
+        && let Some(start) = new.consumes_since()
     {
-        context.metrics.first_commit(first.duration_since(end).as_secs_f64());
+        context.metrics.first_commit(first.duration_since(start).as_secs_f64());
     }
 }
 

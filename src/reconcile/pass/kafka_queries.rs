@@ -49,7 +49,7 @@ pub async fn query_kafka(
         Phase::Planning => Ok(KafkaSeen::ForPlan(Box::new(for_plan(admin, request, undone, now).await?))),
         Phase::Resetting => Ok(KafkaSeen::ForCommit(for_commit(admin, request, status).await?)),
         Phase::Draining => Ok(KafkaSeen::Group(until_empty(admin, request, status, now).await?)),
-        Phase::Succeeded | Phase::Failed | Phase::Cancelled => after_reset(admin, request, status).await,
+        Phase::Canary | Phase::Succeeded | Phase::Failed | Phase::Cancelled => after_reset(admin, request, status).await,
         Phase::Pending | Phase::Stopping | Phase::Restoring | Phase::Planned | Phase::Unknown => Ok(KafkaSeen::NotAsked),
     }
 }
@@ -189,14 +189,15 @@ fn topics_with_id(status: &OffsetResetStatus) -> Vec<String> {
     with_id.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The group after the run, and its offsets where they are still looked at. Offsets that cannot be read withhold nothing of the group.
+/// The group while a canary runs and after the run, and its offsets where they are still looked at. Offsets that cannot be read withhold nothing of the group.
 async fn after_reset(admin: &dyn GroupAdmin, request: &Request, status: &OffsetResetStatus) -> Result<KafkaSeen, KafkaError> {
     let offsets = async {
         let looked_at = status.partitions.iter().filter(|partition| machine::is_looked_at(partition));
         let partitions: Vec<TopicPartition> = looked_at.map(at).collect();
         let committed = admin.committed(&request.group, &partitions).await?;
-        let bounds = admin.bounds(&partitions).await?;
-        Ok::<_, KafkaError>((committed, bounds))
+        let stable: &[TopicPartition] = if status.phase == Some(Phase::Canary) { &partitions } else { &[] };
+        let (bounds, stable_ends) = futures::try_join!(admin.bounds(&partitions), admin.stable_ends(stable))?;
+        Ok::<_, KafkaError>((committed, bounds, stable_ends))
     };
     let offsets = if machine::needs_offsets(status) {
         tokio::time::timeout(OFFSETS_LIMIT, offsets).await.ok().and_then(Result::ok)
@@ -205,7 +206,7 @@ async fn after_reset(admin: &dyn GroupAdmin, request: &Request, status: &OffsetR
     };
     let group = admin.describe_group(&request.group).await?;
     Ok(match offsets {
-        Some((committed, bounds)) => KafkaSeen::AfterReset(AfterResetSeen { committed, bounds, group }),
+        Some((committed, bounds, stable_ends)) => KafkaSeen::AfterReset(AfterResetSeen { committed, bounds, stable_ends, group }),
         None => KafkaSeen::Group(group),
     })
 }

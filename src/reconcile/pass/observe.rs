@@ -21,7 +21,7 @@ use crate::reconcile::{
     scheduler::{Lock, Rank, Slot},
 };
 use crate::{
-    api::{OffsetReset, OffsetResetStatus, Phase},
+    api::{OffsetReset, OffsetResetStatus, Phase, TargetRef},
     kubernetes::{ReportRead, report_name},
     machine::{
         self, Carried,
@@ -107,6 +107,10 @@ pub(super) async fn observe(
     }
     if matches!(phase, Phase::Draining | Phase::Resetting | Phase::Restoring) {
         Box::pin(read_at_zero(context, reset, status, request, carried, slot, &mut seen)).await?;
+        return Ok((seen, None));
+    }
+    if phase == Phase::Canary {
+        Box::pin(read_canary(context, reset, status, request, slot, &mut seen)).await?;
         return Ok((seen, None));
     }
     let carried_holds = if let Some(carried) = carried.filter(|_| phase == Phase::Stopping) {
@@ -239,6 +243,39 @@ async fn read_at_zero(
     let both = futures::future::join(targets, queried());
     // The data for a commit must not age while the pass waits for a slot.
     (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
+    Ok(())
+}
+
+/// Reads what a canary needs: until it has started, the Leases of the targets and the other resets; from then on what its consumers
+/// have committed, and after that its pods, so that a crash that came before a commit is seen together with it.
+async fn read_canary(
+    context: &Context,
+    reset: &OffsetReset,
+    status: &OffsetResetStatus,
+    request: Result<&Request, &InvalidSpec>,
+    slot: &mut Slot<'_>,
+    seen: &mut Observed,
+) -> Result<(), Error> {
+    let namespace = reset.namespace().unwrap_or_default();
+    if status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some()) {
+        if let Ok(request) = request {
+            let queried = query_kafka_within_hold(context, reset, status, request, Phase::Canary);
+            seen.kafka = slot.released_while(queried).await;
+        }
+        seen.targets = read_targets(context, reset, status, request.ok(), Phase::Canary).await;
+    } else {
+        let targets = read_targets(context, reset, status, request.ok(), Phase::Canary);
+        (seen.targets, seen.holds) = tokio::join!(targets, read_holds(context, &namespace, status, &[]));
+        seen.others = read_others(context, reset, Phase::Canary, &seen.holds, |_| false).await?;
+    }
+    for (target, found) in status.targets.iter().zip(&mut seen.targets) {
+        if let Seen::Known(workload) = found
+            && workload.replicas != 0
+            && Some(workload.replicas) != target.canary_replicas
+        {
+            context.targets.read_scalers(&namespace, &TargetRef::from(target), workload).await;
+        }
+    }
     Ok(())
 }
 

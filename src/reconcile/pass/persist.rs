@@ -49,7 +49,7 @@ pub(super) fn needs_report(reset: &OffsetReset, status: &OffsetResetStatus, now:
     match status.phase {
         // The plan of an earlier step, or of the dry run.
         Some(Phase::Planning) => !ends && (status.report.is_some() || status.plan_time.is_some()),
-        Some(Phase::Resetting) => status.partitions_omitted > 0 && !ends,
+        Some(Phase::Resetting | Phase::Canary) => status.partitions_omitted > 0 && !ends,
         _ => status.partitions_omitted > 0 && machine::needs_offsets(status),
     }
 }
@@ -306,6 +306,7 @@ mod tests {
     #[case::a_first_plan("Planning", json!({}), false)]
     #[case::partitions_are_not_listed("Resetting", json!({"partitionsOmitted": 3}), true)]
     #[case::all_are_listed("Resetting", json!({}), false)]
+    #[case::a_canary_may_be_undone("Canary", json!({"partitionsOmitted": 3}), true)]
     #[case::a_restore_does_not_wait("Restoring", json!({"partitionsOmitted": 3}), false)]
     #[case::the_group_is_awaited("Draining", json!({"partitionsOmitted": 3}), false)]
     fn the_report_is_read_where_a_step_works_on_its_partitions(#[case] phase: &str, #[case] change: Value, #[case] needed: bool) {

@@ -33,12 +33,13 @@ pub(super) async fn read_targets(
 ) -> Vec<Seen<Workload>> {
     let namespace = reset.namespace().unwrap_or_default();
     let targets = targets_of(status, request);
-    let stopped = |index: usize| status.targets.get(index).is_some_and(|target| target.stopped);
+    // What is stopped because its canary has failed was stopped before.
+    let stopped = |index: usize| status.is_undoing() || status.targets.get(index).is_some_and(|target| target.stopped);
     let reads = targets.iter().enumerate();
     join_all(reads.map(|(index, target)| read_target(context, &namespace, target, phase, stopped(index)))).await
 }
 
-/// Reads a target as far as the phase needs it; `stopped` when it was seen at zero replicas.
+/// Reads a target as far as the phase needs it; `stopped` when it was seen at zero replicas before.
 pub(super) async fn read_target(
     context: &Context,
     namespace: &str,

@@ -29,7 +29,7 @@ impl Locks {
     ///
     /// - To begin, and to be admitted (when the finalizer is added, before anything is stopped): the lock of the group's name,
     ///   across namespaces, because Kafka groups know no namespaces.
-    /// - To stop and to restore: the locks of the targets, because several resets may share a workload, and the last one
+    /// - To stop, to start a canary and to restore: the locks of the targets, because several resets may share a workload, and the last one
     ///   restores it.
     pub(in crate::reconcile) async fn acquire(
         &self,
@@ -41,7 +41,7 @@ impl Locks {
         match phase {
             None | Some(Phase::Pending) => Some(self.of_group(group, true).await),
             Some(Phase::Stopping) if !admitted => Some(self.of_group(group, false).await),
-            Some(Phase::Stopping | Phase::Restoring) => Some(self.holds_of(namespace, targets).await),
+            Some(Phase::Stopping | Phase::Canary | Phase::Restoring) => Some(self.holds_of(namespace, targets).await),
             Some(
                 Phase::Planning
                 | Phase::Draining

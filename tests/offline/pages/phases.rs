@@ -8,20 +8,21 @@ use offset_reset_operator::{
 };
 
 /// The middle of each box. A phase that is not here is in the table only.
-const PLACES: [(Phase, i32, i32); 10] = [
+const PLACES: [(Phase, i32, i32); 11] = [
     (Phase::Pending, 300, 50),
     (Phase::Planning, 300, 150),
     (Phase::Planned, 740, 150),
     (Phase::Stopping, 300, 270),
     (Phase::Draining, 300, 360),
     (Phase::Resetting, 300, 450),
-    (Phase::Restoring, 300, 540),
-    (Phase::Succeeded, 160, 670),
-    (Phase::Failed, 300, 670),
-    (Phase::Cancelled, 440, 670),
+    (Phase::Canary, 300, 540),
+    (Phase::Restoring, 300, 630),
+    (Phase::Succeeded, 160, 760),
+    (Phase::Failed, 300, 760),
+    (Phase::Cancelled, 440, 760),
 ];
 const HALF: (i32, i32) = (55, 17);
-const SIZE: (i32, i32) = (820, 735);
+const SIZE: (i32, i32) = (820, 825);
 
 fn place(phase: Phase) -> Option<(i32, i32)> {
     PLACES.iter().find(|(of, ..)| *of == phase).map(|(_, x, y)| (*x, *y))
@@ -41,10 +42,10 @@ fn line(lanes: &mut Lanes, from: Phase, to: Phase) -> Option<(String, bool)> {
     // An end without a stop: all of them run down one line at the far left.
     if to.is_terminal() && to_y > 600 && from != Phase::Restoring {
         let end = to_x - 18;
-        return Some((format!("M{} {y} H70 V610 H{end} V{}", x - w, to_y - h), false));
+        return Some((format!("M{} {y} H70 V700 H{end} V{}", x - w, to_y - h), false));
     }
     if from.is_terminal() && to_x == x {
-        return Some((format!("M{x} {} V715 H40 V{} H{}", y + h, to_y - 9, to_x - w), true));
+        return Some((format!("M{x} {} V805 H40 V{} H{}", y + h, to_y - 9, to_x - w), true));
     }
     if from.is_terminal() {
         return Some((format!("M{x} {} V{to_y} H{}", y - h, to_x + w), true));

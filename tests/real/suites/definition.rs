@@ -250,6 +250,7 @@ async fn the_spec_of_a_one_shot_cannot_be_changed_and_its_metadata_can() {
             ("drainTimeout", json!("121s")),
             ("holdTimeout", json!("601s")),
             ("resumeTimeout", json!("10m")),
+            ("restore", json!({"canary": {"replicas": 1, "timeout": "1m"}})),
         ];
         let named: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
         let mutable = ["suspend", "ttlSecondsAfterFinished"];

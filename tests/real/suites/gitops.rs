@@ -29,12 +29,13 @@ use real_tests::{
 use serde_json::{Value, json};
 
 /// The phases that this version has.
-const PHASES: [Phase; 10] = [
+const PHASES: [Phase; 11] = [
     Phase::Pending,
     Phase::Planning,
     Phase::Stopping,
     Phase::Draining,
     Phase::Resetting,
+    Phase::Canary,
     Phase::Restoring,
     Phase::Succeeded,
     Phase::Failed,

@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod canary;
 mod charts;
 mod connections;
 mod definition;

@@ -1,5 +1,6 @@
 //! The warnings of a plan, the most important ones first. None of them keeps the reset from running.
 
+pub(in crate::machine) mod canary;
 mod streams;
 mod unconsumed;
 

@@ -5,7 +5,7 @@ use super::{
     memory::Id,
     passes::{Hearing, acts, asks, begins, cares, cares_on, goes_on, notes, writes},
     properties,
-    world::{Care, Deed, FRESH, IDLE, LOG_END, NO_OFFSET, Object, Pass, RESETS, State, USUAL, Workload},
+    world::{Care, Deed, FRESH, IDLE, LOG_END, NO_OFFSET, Object, Pass, RESETS, State, USUAL, Way, Workload},
 };
 
 /// One thing that happens.
@@ -52,6 +52,8 @@ pub enum Happening {
     StrangerLeaves(usize),
     /// A record is consumed, and committed, by a member.
     Consumes(usize),
+    /// A container of the workload's pods is started again.
+    Restarts,
     /// Another client scales the workload.
     Scales(u8),
     /// Another client changes something else of it.
@@ -97,7 +99,7 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
             Pass::Decided { .. } => into.push(Writes(reset)),
             Pass::Recorded { deed } => {
                 into.push(Acts(reset));
-                if budget.overrides > 0 && matches!(deed, Deed::Scale { restore: false, .. }) {
+                if budget.overrides > 0 && matches!(deed, Deed::Scale { way: Way::Stop, .. }) {
                     into.push(ActsOverridden(reset));
                 }
                 if budget.losses > 0 && matches!(deed, Deed::Commit { .. }) {
@@ -146,6 +148,9 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
     }
     if budget.scales > 0 {
         into.extend([Scales(0), Scales(1)]);
+        if machine.scenario.canary.is_some() {
+            into.push(Scales(USUAL + 1));
+        }
     }
     if budget.replacements > 0 {
         into.extend([Replaces(0), Replaces(USUAL)]);
@@ -155,6 +160,11 @@ pub fn all(machine: &Machine, state: &State, into: &mut Vec<Happening>) {
     }
     if budget.touches > 0 {
         into.push(Touches);
+    }
+    // Before the canary nothing looks at it.
+    let watches = |object: &Object| machine.memory().facts(object.status).canary_runs;
+    if budget.restarts > 0 && state.objects.iter().flatten().any(watches) {
+        into.push(Restarts);
     }
     if state.kafka_up && budget.outages > 0 {
         into.push(KafkaGoes);
@@ -210,6 +220,7 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
         }
         Kubelet => {
             next.workload.pods = next.workload.replicas;
+            next.workload.restarted &= next.workload.pods > 0;
             // Pods that are created anew all have the newest revision.
             next.workload.rollout &= next.workload.pods > 0;
         }
@@ -217,6 +228,10 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.budget.rollouts -= 1;
             next.workload.rollout = true;
             next.workload_changed();
+        }
+        Restarts if next.workload.pods > 0 && !next.workload.restarted => {
+            next.budget.restarts -= 1;
+            next.workload.restarted = true;
         }
         RolloutEnds if next.workload.rollout => {
             next.workload.rollout = false;
@@ -252,14 +267,15 @@ pub fn next(machine: &Machine, state: &State, happening: Happening) -> Option<St
             next.workload_changed();
             next.running.iter_mut().for_each(|running| running.fresh.undisturbed = false);
         }
-        Leave(_) | Join(_) | StrangerJoins(_) | Consumes(_) | Scales(_) | RolloutBegins | RolloutEnds => return None,
+        Leave(_) | Join(_) | StrangerJoins(_) | Consumes(_) | Scales(_) | RolloutBegins | RolloutEnds | Restarts => return None,
         Touches => {
             next.budget.touches -= 1;
             next.workload_changed();
         }
         Replaces(replicas) => {
             next.budget.replacements -= 1;
-            next.workload = Workload { uid: next.workload.uid + 1, replicas, pods: 0, rollout: false, ..next.workload };
+            next.workload =
+                Workload { uid: next.workload.uid + 1, replicas, pods: 0, rollout: false, restarted: false, ..next.workload };
             next.groups.iter_mut().for_each(|group| group.joined = false);
             // The Lease belongs to the workload, and goes with it.
             next.lease = None;
@@ -325,7 +341,10 @@ fn next_time(machine: &Machine, state: &State) -> Option<u16> {
     let memory = machine.memory();
     let times = state.objects.iter().flatten().flat_map(|object| {
         let facts = memory.facts(object.status);
-        [facts.planning_ends, facts.members_end, facts.rollout_ends, facts.hold_ends, facts.drain_ends, facts.look_ends]
+        let of_canary = [facts.canary_ends, facts.look_ends];
+        [facts.planning_ends, facts.members_end, facts.rollout_ends, facts.hold_ends, facts.drain_ends]
+            .into_iter()
+            .chain(of_canary)
     });
     let lease = state.lease.map(|lease| lease.until);
     times.chain([lease]).flatten().filter(|time| *time > state.now).min()

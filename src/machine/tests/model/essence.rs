@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use crate::{
-    api::{ConditionType, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Reason, Restored},
+    api::{CanaryState, ConditionType, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Reason, Restored},
     machine::{
         self,
         tests::{at, micro},
@@ -38,6 +38,10 @@ pub struct Facts {
     pub hold_ends: Option<u16>,
     pub drain_ends: Option<u16>,
     pub look_ends: Option<u16>,
+    pub canary: Option<CanaryState>,
+    /// The canary has its replicas.
+    pub canary_runs: bool,
+    pub canary_ends: Option<u16>,
     pub holds: bool,
     pub target_uid: u8,
     pub stop_requested: bool,
@@ -47,6 +51,7 @@ pub struct Facts {
     pub target: u8,
     pub after: Option<u8>,
     pub removes: bool,
+    pub undone: bool,
     pub plan_is_final: bool,
     pub read_back_by_offset: bool,
 }
@@ -77,11 +82,20 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     if status.phase != Some(Phase::Planning) {
         status.phase_start_time = None;
     }
-    status.conditions.retain(|condition| condition.type_ == ConditionType::ConsumersResumed.as_str());
+    let (resumed, proven) = (ConditionType::ConsumersResumed.as_str(), ConditionType::ConsumptionProven.as_str());
+    // Whether a canary has proven the consumption, and nothing else of that condition.
+    let counts = |kind: &str, state: &str| kind == resumed || (kind == proven && state == "True" && status.canary.is_some());
+    status.conditions.retain(|condition| counts(&condition.type_, &condition.status));
+    if let Some(canary) = &mut status.canary {
+        canary.message = String::new();
+        (canary.advanced, canary.of, canary.end_time) = (0, 0, None);
+        canary.start_time = canary.start_time.take().filter(|_| status.phase == Some(Phase::Canary)).map(|_| always());
+        canary.deadline = canary.deadline.take().filter(|_| status.phase == Some(Phase::Canary));
+    }
     let looks = machine::needs_a_look(&status);
     for condition in &mut status.conditions {
         condition.message = String::new();
-        condition.reason = String::new();
+        condition.reason = if condition.type_ == proven { condition.reason.clone() } else { String::new() };
         condition.last_transition_time = Time(at(0));
     }
     if let Some(outcome) = &mut status.outcome {
@@ -112,7 +126,8 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
         target.last_refusal = None;
     }
     for partition in &mut status.partitions {
-        partition.before = None;
+        // An undo after a canary goes back to it.
+        partition.before = partition.before.filter(|_| status.canary.is_some());
         partition.before_metadata = None;
         (partition.log_start, partition.log_end) = (0, 0);
         (partition.headroom, partition.replayed, partition.skipped) = (0, 0, 0);
@@ -149,6 +164,9 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         hold_ends: hold.filter(|_| live).map(|hold| at(&hold.deadline)),
         drain_ends: hold.and_then(|hold| hold.drain_deadline.as_ref()).map(at),
         look_ends: hold.and_then(|hold| hold.watched_until.as_ref()).map(at),
+        canary: status.canary.as_ref().map(|canary| canary.state),
+        canary_runs: status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some()),
+        canary_ends: status.canary.as_ref().and_then(|canary| canary.deadline.as_ref()).map(at),
         holds: hold.is_some(),
         target_uid: target.map_or(0, |target| target.uid.strip_prefix("w-").unwrap().parse().unwrap()),
         stop_requested: target.is_some_and(|target| target.stop_requested),
@@ -160,6 +178,7 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         }),
         after: partition.and_then(|partition| partition.after).map(|after| u8::try_from(after).unwrap_or(u8::MAX)),
         removes: partition.is_some_and(PartitionStatus::is_removal),
+        undone: partition.is_some_and(|partition| partition.undone.is_some()),
         plan_is_final: status.final_plan_time.is_some(),
         read_back_by_offset: partition.is_some_and(|partition| partition.metadata_not_stored),
     }

@@ -13,7 +13,7 @@ use super::{
         DRAIN_TIMEOUT, HOLD_TIMEOUT, SPEC, answer_of, code_of, committed, described, effect_of, hold_of, key_of, looked, name_of,
         namespace_of, one, plan_seen, request_of, uid_of, workload_of,
     },
-    world::{Decided, Deed, Kafka, LOG_END, Lease, Look, NO_OFFSET, Object, RESETS, Receipt, Reply, View, Workload, code},
+    world::{Decided, Deed, Kafka, LOG_END, Lease, Look, NO_OFFSET, Object, RESETS, Receipt, Reply, View, Way, Workload, code},
 };
 use crate::{
     api::{ActionKind, FINALIZER, OffsetReset, OffsetResetStatus, Phase},
@@ -21,7 +21,7 @@ use crate::{
         self,
         coordination::{hold, queue},
         decision::Effect,
-        facts::{Bounds, CommitSeen, Hold, KafkaErrorKind, KafkaSeen, Observed, PeerReset, PerPartition, Seen},
+        facts::{AfterResetSeen, Bounds, CommitSeen, Hold, KafkaErrorKind, KafkaSeen, Observed, PeerReset, PerPartition, Seen},
         guards,
         tests::{at, error},
     },
@@ -131,6 +131,7 @@ impl Memory {
         let lease_of = |hold: &Hold| Lease {
             uid: hold.uid.strip_prefix("w-").unwrap().parse().unwrap(),
             replicas: u8::try_from(hold.replicas).unwrap(),
+            canary: u8::try_from(hold.canary.unwrap_or_default()).unwrap(),
             since: seconds(hold.since),
             until: seconds(hold.until),
             claims: hold.claims.iter().map(|claim| 1 << code_of(&claim.uid)).sum(),
@@ -140,7 +141,12 @@ impl Memory {
             Effect::RemoveFinalizer => Deed::RemoveFinalizer,
             Effect::Delete => unreachable!("no reset of the model has a time to live"),
             Effect::Scale { replicas, kind, .. } => {
-                Deed::Scale { replicas: u8::try_from(*replicas).unwrap(), restore: *kind == ActionKind::Restore }
+                let way = match kind {
+                    ActionKind::Restore => Way::Restore,
+                    ActionKind::Canary => Way::Canary,
+                    _ => Way::Stop,
+                };
+                Deed::Scale { replicas: u8::try_from(*replicas).unwrap(), way }
             }
             Effect::Claim { hold, .. } => Deed::Claim { lease: lease_of(hold), new: hold.version.is_empty() },
             Effect::Release { hold, .. } => Deed::Release { lease: lease_of(hold) },
@@ -152,14 +158,14 @@ impl Memory {
                     Look::Unknown | Look::Missing => false,
                 };
                 let Kafka::Seen { group, log_start } = view.kafka else { unreachable!("a commit needs a look at Kafka") };
-                let offset = match effect {
+                let (offset, marked) = match effect {
                     Effect::Commit(offsets) => {
                         let [(_, committed)] = &offsets[..] else { unreachable!("there is one partition") };
-                        u8::try_from(committed.offset).unwrap()
+                        (u8::try_from(committed.offset).unwrap(), !committed.metadata.is_empty())
                     }
-                    _ => NO_OFFSET,
+                    _ => (NO_OFFSET, false),
                 };
-                Deed::Commit { offset, gone, free: group.is_empty(), log_start }
+                Deed::Commit { offset, marked, gone, free: group.is_empty(), log_start }
             }
             Effect::SettleReceipt { keep } => Deed::Settle { keep: *keep },
             Effect::Pause { .. } | Effect::Resume { .. } => unreachable!("nothing scales the workload by itself in here"),
@@ -248,6 +254,12 @@ impl Memory {
                 stable_ends: PerPartition::new(),
                 committed: one(committed(group)),
                 topic_ids: std::collections::BTreeMap::new(),
+                group: described(group),
+            }),
+            (Kafka::Seen { group, log_start }, Some(Phase::Canary)) => KafkaSeen::AfterReset(AfterResetSeen {
+                committed: one(committed(group)),
+                bounds: one(Bounds { start: log_start.into(), end: LOG_END.into() }),
+                stable_ends: PerPartition::new(),
                 group: described(group),
             }),
             (Kafka::Seen { group, .. }, _) => KafkaSeen::Group(described(group)),

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 
 use super::{
     Explored, explore,
-    scenarios::{Aim, Budget, Fence, NOTHING, ONE, Scenario, TWO},
+    scenarios::{Aim, Budget, CANARY, Fence, NOTHING, ONE, Scenario, TWO},
 };
-use crate::machine::guards::Guard;
+use crate::{api::OnCanaryFailure, machine::guards::Guard};
 
 /// Back by some records: an offset that is committed already would not be committed again.
 const AGAIN: Scenario = Scenario { aim: Aim::Back(5), budget: Budget { deletions: 1, recreations: 1, ..NOTHING }, ..ONE };
@@ -38,6 +38,10 @@ fn scenario_for(guard: Guard) -> Scenario {
         Guard::NoMembersElsewhere => Scenario { budget: Budget { joins: 1, ..NOTHING }, ..ONE },
         Guard::SetByOthers => Scenario { budget: Budget { overrides: 1, ..NOTHING }, ..ONE },
         Guard::NoReceipt | Guard::NothingCommitted | Guard::HasMembers => AGAIN,
+        Guard::CanaryRecorded | Guard::NotFromCanary | Guard::CanaryConsumed => CANARY,
+        Guard::NoCanaryCount => Scenario { canary: Some(OnCanaryFailure::Keep), ..ONE },
+        Guard::CanarySteady => Scenario { budget: Budget { restarts: 1, records: 1, ..NOTHING }, ..CANARY },
+        Guard::NoCanarySince => Scenario { budget: Budget { wipes: 1, ..NOTHING }, ..CANARY },
         Guard::RefusedForSure => Scenario { budget: Budget { losses: 1, deletions: 1, ..NOTHING }, ..ONE },
     }
 }

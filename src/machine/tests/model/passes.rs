@@ -8,7 +8,7 @@ use super::{
     scenarios::Fence,
     world::{
         Care, Deed, FRESH, Fresh, IDLE, Kafka, Lease, Look, NO_OFFSET, Object, Pass, Receipt, Reply, Running, State, Turn, View,
-        Workload, code,
+        Way, Workload, code,
     },
 };
 use crate::{
@@ -91,7 +91,8 @@ fn look(machine: &Machine, state: &State, object: Object, facts: &Facts, reset: 
         if ends || (phase.is_terminal() && (object.finalizer || object.deleting || !facts.needs_a_look)) {
             return view;
         }
-        if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) {
+        let starts = phase == Phase::Canary && !facts.canary_runs;
+        if matches!(phase, Phase::Planning | Phase::Stopping | Phase::Restoring) || starts {
             view.others = Some(state.objects);
             leases = true;
         }
@@ -99,7 +100,7 @@ fn look(machine: &Machine, state: &State, object: Object, facts: &Facts, reset: 
         if phase == Phase::Stopping && !object.finalizer && machine.scenario.away != Some(Guard::FinalizerFirst) {
             return view;
         }
-        if !matches!(phase, Phase::Stopping | Phase::Restoring | Phase::Planned) {
+        if !matches!(phase, Phase::Stopping | Phase::Restoring | Phase::Planned) && !starts {
             view.kafka = Kafka::Seen { group: state.groups[machine.scenario.group_of(reset)], log_start: state.log_start };
         }
     }
@@ -225,8 +226,8 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, hearing: Hearing
             state.put(reset, Object { finalizer: deed == Deed::AddFinalizer, ..own });
             Reply::Done
         }
-        Deed::Scale { replicas, restore } if fresh.workload || !machine.scenario.has(Fence::ScaleVersion) => {
-            scale(machine, state, Some(code(reset, own.run)), replicas, restore);
+        Deed::Scale { replicas, way } if fresh.workload || !machine.scenario.has(Fence::ScaleVersion) => {
+            scale(machine, state, Some(code(reset, own.run)), replicas, way);
             if hearing == Hearing::Overridden {
                 state.workload.replicas = 1;
                 state.witness.overridden = Some(1);
@@ -248,7 +249,7 @@ pub fn acts(machine: &Machine, state: &mut State, reset: usize, hearing: Hearing
         Deed::AddFinalizer | Deed::RemoveFinalizer | Deed::Scale { .. } | Deed::Claim { .. } | Deed::Release { .. } => {
             Reply::Stale
         }
-        Deed::Commit { offset, .. } => commit(machine, state, reset, own, offset),
+        Deed::Commit { offset, marked, .. } => commit(machine, state, reset, own, offset, marked),
         Deed::Settle { keep } => settle(machine, state, reset, own, keep),
     };
     let reply = if hearing == Hearing::Nothing { Reply::Timeout } else { reply };
@@ -278,7 +279,9 @@ fn carried(looked: Option<(Look<Workload>, Look<Lease>)>, deed: Deed, reply: Rep
         (Deed::Release { lease }, Reply::Done, _) => {
             Some((workload, if lease.claims == 0 { Look::Missing } else { Look::Known(lease) }))
         }
-        (Deed::Scale { replicas, restore }, Reply::Done, Look::Known(found)) if restore || found.pods > 0 => {
+        (Deed::Scale { replicas, way }, Reply::Done, Look::Known(found))
+            if way == Way::Restore || (way == Way::Stop && found.pods > 0) =>
+        {
             Some((Look::Known(Workload { replicas, ..found }), lease))
         }
         (Deed::Settle { .. }, Reply::Done | Reply::Refused, _) => Some((workload, lease)),
@@ -286,8 +289,8 @@ fn carried(looked: Option<(Look<Workload>, Look<Lease>)>, deed: Deed, reply: Rep
     }
 }
 
-fn scale(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, restore: bool) {
-    properties::scaling(machine, state, by, replicas, restore);
+fn scale(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, way: Way) {
+    properties::scaling(machine, state, by, replicas, way);
     state.workload.replicas = replicas;
     state.workload_changed();
     if by.is_none() {
@@ -306,7 +309,7 @@ fn write_lease(state: &mut State, lease: Option<Lease>) {
     }
 }
 
-fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offset: u8) -> Reply {
+fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offset: u8, marked: bool) -> Reply {
     let group = machine.scenario.group_of(reset);
     if !state.kafka_up {
         return Reply::Unreachable;
@@ -317,7 +320,7 @@ fn commit(machine: &Machine, state: &mut State, reset: usize, own: Object, offse
     properties::committing(machine, state, reset, own, offset);
     state.groups[group].offset = offset;
     // Nothing remains that could carry one.
-    state.groups[group].marker = if offset == NO_OFFSET { 0 } else { code(reset, own.run) };
+    state.groups[group].marker = if offset == NO_OFFSET || !marked { 0 } else { code(reset, own.run) };
     Reply::Committed
 }
 
@@ -376,7 +379,7 @@ pub fn cares(machine: &Machine, state: &mut State) -> Option<()> {
 pub fn cares_on(machine: &Machine, state: &mut State) {
     match state.care {
         Care::Writes(lease) if state.care_fresh.lease => write_lease(state, Some(lease).filter(|lease| lease.claims != 0)),
-        Care::Restores(replicas) if state.care_fresh.workload => scale(machine, state, None, replicas, true),
+        Care::Restores(replicas) if state.care_fresh.workload => scale(machine, state, None, replicas, Way::Restore),
         Care::Idle | Care::Writes(_) | Care::Restores(_) => {}
     }
     (state.care, state.care_fresh) = (Care::Idle, FRESH);

@@ -5,9 +5,10 @@ use super::{
     actions::{self, Happening},
     essence::Facts,
     scenarios::{Aim, Budget, Scenario},
-    world::{Care, Decided, Deed, Kafka, Look, NO_OFFSET, Object, Pass, State, View, code},
+    translate::CANARY,
+    world::{Care, Decided, Deed, Kafka, Look, NO_OFFSET, Object, Pass, State, View, Way, code},
 };
-use crate::api::{PartitionOutcome, Phase, Reason};
+use crate::api::{CanaryState, PartitionOutcome, Phase, Reason};
 
 /// A rule, by what breaking it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,10 @@ pub enum Rule {
     CommitsBesideMembers,
     /// 2: a stop that the Lease does not tell of, or with another count.
     StopsUnrecorded,
+    /// 2: a canary that the Lease does not tell of.
+    StartsUnrecorded,
+    /// A canary passes that has not consumed, or of which a container was started again.
+    PassesUnproven,
     /// 2: a stop for an object that may go away.
     StopsUnguarded,
     /// 2: another count than was found before the first stop.
@@ -72,8 +77,14 @@ pub fn decided(state: &mut State, before: &Facts, after: &Facts, outcome: &Decid
     require(state, !outcome.sleeps || over(after), Rule::Sleeps);
 }
 
-/// A plan was made, or not.
+/// A plan was made, or not; a canary has passed, or not.
 pub fn planned(state: &mut State, before: &Facts, after: &Facts, view: &View) {
+    if after.canary == Some(CanaryState::Passed) && before.canary != after.canary {
+        let consumed =
+            matches!(view.kafka, Kafka::Seen { group, .. } if group.offset > after.target && group.offset != NO_OFFSET);
+        let steady = matches!(view.workload, Look::Known(workload) if !workload.restarted);
+        require(state, consumed && steady, Rule::PassesUnproven);
+    }
     let stops = before.phase == Some(Phase::Planning) && after.phase == Some(Phase::Stopping);
     let (Kafka::Seen { group, .. }, Look::Known(workload), true) = (view.kafka, view.workload, stops) else { return };
     require(state, !(group.joined && group.stranger && workload.pods > 0), Rule::PlansBesideMembers);
@@ -88,7 +99,7 @@ pub fn stated(state: &mut State, reset: usize, object: Object, before: &Facts, a
         after.partition_outcome == Some(PartitionOutcome::Reset) && before.partition_outcome != after.partition_outcome;
     if reset_now || new_outcome == Some((Phase::Succeeded, Reason::Succeeded)) {
         // From the second commit on that may have landed, the offset alone has to do: some brokers drop the marker.
-        let is_ours = |marker| marker == own || after.read_back_by_offset;
+        let is_ours = |marker| marker == if after.undone { 0 } else { own } || after.read_back_by_offset;
         let read_back =
             matches!(saw, Kafka::Seen { group, .. } if group.offset == after.target && (after.removes || is_ours(group.marker)));
         let shown = if after.removes { None } else { Some(after.target) };
@@ -116,6 +127,12 @@ pub fn recorded(scenario: &Scenario, state: &mut State, reset: usize, object: Ob
     if after.stopped && !before.stopped {
         state.witness.seen_at_zero = true;
     }
+    if let Kafka::Seen { group, .. } = saw
+        && after.plan_is_final
+        && !before.plan_is_final
+    {
+        state.witness.before[reset].get_or_insert(group.offset);
+    }
     // A relative target counts from where the group stood at the last look before the first commit.
     if let Kafka::Seen { group, .. } = saw
         && after.plan_is_final
@@ -133,10 +150,10 @@ pub fn acting(state: &mut State, own: Object, deed: Deed) {
             require(state, gone, Rule::CommitsWhileRunning);
             require(state, free, Rule::CommitsBesideMembers);
         }
-        Deed::Claim { .. } | Deed::Scale { restore: false, .. } => {
+        Deed::Claim { .. } | Deed::Scale { way: Way::Stop | Way::Canary, .. } => {
             require(state, own.finalizer, Rule::StopsUnguarded);
         }
-        Deed::Scale { restore: true, .. }
+        Deed::Scale { way: Way::Restore, .. }
         | Deed::AddFinalizer
         | Deed::RemoveFinalizer
         | Deed::Release { .. }
@@ -145,9 +162,9 @@ pub fn acting(state: &mut State, own: Object, deed: Deed) {
 }
 
 /// The workload is scaled by us: by a reset, or by the reconciler of Leases.
-pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, restore: bool) {
+pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u8, way: Way) {
     let before = state.workload.replicas;
-    if !restore {
+    if way == Way::Stop {
         let witness = state.witness;
         let counts = witness.held.is_some() && witness.seen_at_zero;
         let lease = state.lease;
@@ -163,12 +180,35 @@ pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u
         }
         return;
     }
-    require(state, before == 0 || Some(before) == state.witness.overridden, Rule::PutsBackOverOthers);
+    // From the Lease on, the count of the canary is the hold's, as zero is.
+    let lease = state.lease.filter(|lease| lease.uid == state.workload.uid);
+    let of_canary = lease.map_or(state.witness.unleashed.is_some() && before == CANARY, |lease| lease.canary == before);
+    if way == Way::Canary {
+        let recorded = lease.is_some_and(|lease| lease.canary == replicas && by.is_some_and(|own| lease.is_claimed_by(own)));
+        require(state, recorded || state.witness.unleashed.is_some(), Rule::StartsUnrecorded);
+        require(state, before == 0, Rule::PutsBackOverOthers);
+        require(state, !is_needed(machine, state, by), Rule::TakesFromAnother);
+        for reset in 0..state.objects.len() {
+            state.witness.canary_since[reset] |= state.witness.committed[reset].is_some();
+        }
+        return;
+    }
+    require(state, before == 0 || of_canary || Some(before) == state.witness.overridden, Rule::PutsBackOverOthers);
     let Some(count) = state.witness.held else {
         require(state, false, Rule::PutsBackAnotherWorkload);
         return;
     };
     require(state, replicas == count || Some(replicas) == state.witness.changed, Rule::PutsBackAnother);
+    require(state, !is_needed(machine, state, by), Rule::TakesFromAnother);
+    state.witness.put_back = Some(replicas);
+    (state.witness.held, state.witness.changed, state.witness.seen_at_zero) = (None, None, false);
+    for reset in 0..state.objects.len() {
+        state.witness.back_since[reset] |= state.witness.committed[reset].is_some();
+    }
+}
+
+/// Whether another reset needs the workload at zero.
+fn is_needed(machine: &Machine, state: &State, by: Option<u8>) -> bool {
     let memory = machine.memory();
     let needs = |(index, object): (usize, &Option<Object>)| {
         let Some(object) = object else { return false };
@@ -181,14 +221,7 @@ pub fn scaling(machine: &Machine, state: &mut State, by: Option<u8>, replicas: u
             && facts.hold_ends.is_none_or(|end| state.now < end)
             && facts.target_uid == state.workload.uid
     };
-    let needed = state.objects.iter().enumerate().any(needs);
-    drop(memory);
-    require(state, !needed, Rule::TakesFromAnother);
-    state.witness.put_back = Some(replicas);
-    (state.witness.held, state.witness.changed, state.witness.seen_at_zero) = (None, None, false);
-    for reset in 0..state.objects.len() {
-        state.witness.back_since[reset] |= state.witness.committed[reset].is_some();
-    }
+    state.objects.iter().enumerate().any(needs)
 }
 
 fn aimed(scenario: &Scenario, from: u8) -> u8 {
@@ -207,9 +240,17 @@ pub fn committing(machine: &Machine, state: &mut State, reset: usize, object: Ob
     let witness = state.witness;
     require(state, state.groups[machine.scenario.group_of(reset)].is_empty(), Rule::CommitsBesideMembers);
     let twice = witness.over[reset] || (witness.committed[reset].is_some() && witness.back_since[reset]);
+    // The undo of a canary whose object has lost its finalizer and gone meanwhile: only the broker can keep it out now.
+    let canary_since = witness.canary_since[reset] || state.lease.is_some_and(|lease| lease.canary != 0);
+    let twice = twice && (undisturbed || !canary_since);
     require(state, !twice, Rule::MovesTwice);
     let now = state.groups[machine.scenario.group_of(reset)].offset;
     let expected = *state.witness.expected[reset].get_or_insert(aimed(&machine.scenario, now));
+    if witness.committed[reset].is_none() {
+        state.witness.before[reset].get_or_insert(now);
+    }
+    // Once a canary has consumed, only what stood before may be committed.
+    let expected = if canary_since { witness.before[reset].unwrap_or(NO_OFFSET) } else { expected };
     let Pass::Recorded { deed: Deed::Commit { log_start, .. } } = state.running[reset].pass else { return };
     require(state, offset >= log_start, Rule::MovesOutside);
     require(state, offset == expected || (offset > expected && offset <= state.log_start), Rule::MovesElsewhere);
@@ -227,7 +268,7 @@ pub fn look(machine: &Machine, state: &mut State) {
     let works = |object: &Option<Object>| {
         object.is_some_and(|object| {
             let phase = memory.facts(object.status).phase;
-            let working = matches!(phase, Some(Phase::Stopping | Phase::Draining | Phase::Resetting | Phase::Restoring));
+            let working = phase.is_some_and(Phase::may_hold);
             object.finalizer && working
         })
     };

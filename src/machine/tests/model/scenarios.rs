@@ -1,7 +1,10 @@
 //! What is explored: which resets there are, and what may go wrong how often.
 
 use super::world::Turn;
-use crate::{api::Phase, machine::guards::Guard};
+use crate::{
+    api::{OnCanaryFailure, Phase},
+    machine::guards::Guard,
+};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +48,8 @@ pub struct Budget {
     pub replacements: u8,
     /// The workload cannot be read.
     pub blinks: u8,
+    /// A container of the workload is started again.
+    pub restarts: u8,
     /// Members consume a record and commit.
     pub records: u8,
     /// Retention deletes records.
@@ -69,6 +74,8 @@ pub struct Scenario {
     pub cluster_id: bool,
     /// A pod that the workload does not control matches its selector.
     pub foreign: bool,
+    /// One replica comes back first.
+    pub canary: Option<OnCanaryFailure>,
     pub budget: Budget,
     /// What is taken away from the machine.
     pub away: Option<Guard>,
@@ -118,7 +125,7 @@ impl Scenario {
             None | Some(Phase::Pending) if takes_up => Turn::TakeUp(self.namespace(reset)),
             None | Some(Phase::Pending) => Turn::Admission { until_recorded: true },
             Some(Phase::Stopping) if !admit => Turn::Admission { until_recorded: false },
-            Some(Phase::Stopping | Phase::Restoring) => Turn::Holds(self.namespace(reset)),
+            Some(Phase::Stopping | Phase::Canary | Phase::Restoring) => Turn::Holds(self.namespace(reset)),
             Some(
                 Phase::Planning
                 | Phase::Draining
@@ -149,6 +156,7 @@ pub const NOTHING: Budget = Budget {
     recreations: 0,
     replacements: 0,
     blinks: 0,
+    restarts: 0,
     records: 0,
     retentions: 0,
     deadlines: None,
@@ -162,6 +170,7 @@ pub const ONE: Scenario = Scenario {
     elsewhere: false,
     cluster_id: true,
     foreign: false,
+    canary: None,
     budget: NOTHING,
     away: None,
     down: None,
@@ -173,6 +182,9 @@ pub const TWO: Scenario = Scenario { name: "two resets", resets: 2, budget: AT_O
 const AT_ONCE: Budget = Budget { deadlines: Some(0), ..NOTHING };
 
 const REMOVAL: Scenario = Scenario { aim: Aim::Removal, ..ONE };
+
+/// A canary whose failure is undone: it passes where a record is consumed, and fails where none is.
+pub const CANARY: Scenario = Scenario { canary: Some(OnCanaryFailure::Undo), ..ONE };
 
 const SHIFT: Scenario = Scenario { aim: Aim::Back(5), ..ONE };
 
@@ -233,6 +245,36 @@ pub const SCENARIOS: &[Scenario] = &[
         budget: Budget { overrides: 1, scales: 1, ..NOTHING },
         ..ONE
     },
+    Scenario {
+        name: "a canary: a death, and a record is consumed",
+        budget: Budget { crashes: 1, records: 1, ..NOTHING },
+        ..CANARY
+    },
+    Scenario {
+        name: "a canary: a lost answer, a record is consumed, and a container is started again",
+        budget: Budget { losses: 1, records: 1, restarts: 1, ..NOTHING },
+        ..CANARY
+    },
+    Scenario {
+        name: "a canary that is kept: a record is consumed, a container is started again, a deletion",
+        canary: Some(OnCanaryFailure::Keep),
+        budget: Budget { records: 1, restarts: 1, deletions: 1, ..NOTHING },
+        ..ONE
+    },
+    Scenario {
+        name: "a canary: another client scales, and a record is consumed",
+        budget: Budget { scales: 1, records: 1, ..NOTHING },
+        ..CANARY
+    },
+    Scenario { name: "a canary: Kafka goes, and a deletion", budget: Budget { outages: 1, deletions: 1, ..NOTHING }, ..CANARY },
+    Scenario { name: "a canary: a status that is wiped", budget: Budget { wipes: 1, ..NOTHING }, ..CANARY },
+    Scenario {
+        name: "a canary: without finalizer, and deleted",
+        budget: Budget { strips: 1, deletions: 1, ..NOTHING },
+        ..CANARY
+    },
+    Scenario { name: "a canary: a Lease that is deleted", budget: Budget { unleashings: 1, ..NOTHING }, ..CANARY },
+    Scenario { name: "a canary: another workload", budget: Budget { replacements: 1, ..NOTHING }, ..CANARY },
     Scenario { name: "two resets of one group", ..TWO },
     Scenario { name: "two resets of one group by other names of the broker", elsewhere: true, ..TWO },
     Scenario { name: "two groups of one workload", one_group: false, ..TWO },
@@ -303,6 +345,22 @@ pub const LARGE: &[Scenario] = &[
         name: "two resets of one group by other names of the broker: a death",
         elsewhere: true,
         budget: Budget { crashes: 1, ..AT_ONCE },
+        ..TWO
+    },
+    Scenario {
+        name: "a canary: a death, a lost answer, a record is consumed, a deletion",
+        budget: Budget { crashes: 1, losses: 1, records: 1, deletions: 1, ..NOTHING },
+        ..CANARY
+    },
+    Scenario {
+        name: "a canary: a death, a status that is wiped, a record is consumed",
+        budget: Budget { crashes: 1, wipes: 1, records: 1, ..NOTHING },
+        ..CANARY
+    },
+    Scenario {
+        name: "two groups of one workload, each with a canary",
+        one_group: false,
+        canary: Some(OnCanaryFailure::Undo),
         ..TWO
     },
     Scenario { name: "two groups of one workload: a death", one_group: false, budget: Budget { crashes: 1, ..AT_ONCE }, ..TWO },

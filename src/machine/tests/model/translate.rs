@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{
     scenarios::{Aim, Scenario},
-    world::{Deed, Group, LOG_END, Lease, Look, NO_OFFSET, Reply, USUAL, Workload, code, of_code},
+    world::{Deed, Group, LOG_END, Lease, Look, NO_OFFSET, Reply, USUAL, Way, Workload, code, of_code},
 };
 use crate::{
     api::{ActionKind, OffsetResetSpec, Position},
@@ -17,7 +17,7 @@ use crate::{
             Bounds, Claim, Committed, ForeignPod, GroupState, Hold, KafkaErrorKind, PerPartition, PlanSeen, Pod, Rollout, Seen,
             WorkloadDetails,
         },
-        request::{Goal, Request, Work},
+        request::{Canary, Goal, Request, Work},
         tests::{at, error, group_in, pod, request, tp},
     },
 };
@@ -25,6 +25,10 @@ use crate::{
 /// How long consumers may be held, and how long the group may take, in seconds.
 pub const HOLD_TIMEOUT: i64 = 200;
 pub const DRAIN_TIMEOUT: i64 = 60;
+
+/// How many replicas a canary has, and how long it may take, in seconds.
+pub const CANARY: u8 = 1;
+const CANARY_TIMEOUT: i64 = 40;
 
 pub fn looked<T, U>(look: Look<T>, known: impl Fn(T) -> U) -> Vec<Seen<U>> {
     match look {
@@ -42,7 +46,13 @@ pub fn workload_of(workload: Workload) -> machine::facts::Workload {
         replicas: workload.replicas.into(),
         refusal: None,
         overridden: None,
-        pods: (0..workload.pods).map(|n| Pod { ready_since: Some(at(-1000)), ..pod(&format!("p{n}"), false) }).collect(),
+        pods: (0..workload.pods)
+            .map(|n| Pod {
+                ready_since: Some(at(-1000)),
+                restarted: workload.restarted && n == 0,
+                ..pod(&format!("p{n}"), false)
+            })
+            .collect(),
         details: WorkloadDetails {
             rollout: if workload.rollout {
                 Rollout::Progressing { pods: "1 of 2 pods has its newest revision".into(), deadline: None }
@@ -70,6 +80,7 @@ pub fn hold_of(lease: Lease) -> Hold {
         workload: "Deployment/consumer".into(),
         uid: format!("w-{}", lease.uid),
         replicas: lease.replicas.into(),
+        canary: Some(lease.canary).filter(|count| *count > 0).map(Into::into),
         since: at(lease.since.into()),
         until: at(lease.until.into()),
         claims: codes.map(claim).collect(),
@@ -80,11 +91,15 @@ pub fn effect_of(deed: Deed) -> Effect {
     match deed {
         Deed::AddFinalizer => Effect::AddFinalizer,
         Deed::RemoveFinalizer => Effect::RemoveFinalizer,
-        Deed::Scale { replicas, restore } => Effect::Scale {
+        Deed::Scale { replicas, way } => Effect::Scale {
             target: 0,
             resource_version: "seen".into(),
             replicas: replicas.into(),
-            kind: if restore { ActionKind::Restore } else { ActionKind::Stop },
+            kind: match way {
+                Way::Stop => ActionKind::Stop,
+                Way::Canary => ActionKind::Canary,
+                Way::Restore => ActionKind::Restore,
+            },
         },
         Deed::Claim { lease, .. } => Effect::Claim { target: 0, hold: hold_of(lease) },
         Deed::Release { lease } => Effect::Release { target: 0, hold: hold_of(lease) },
@@ -160,6 +175,11 @@ pub fn request_of(scenario: &Scenario, reset: usize, run: u8) -> Request {
         group: format!("g{}", scenario.group_of(reset)),
         hold_timeout: SignedDuration::from_secs(HOLD_TIMEOUT),
         drain_timeout: SignedDuration::from_secs(DRAIN_TIMEOUT),
+        canary: scenario.canary.map(|on_failure| Canary {
+            replicas: CANARY.into(),
+            timeout: SignedDuration::from_secs(CANARY_TIMEOUT),
+            on_failure,
+        }),
         marker: marker_of(code(reset, run)),
         ..request()
     };

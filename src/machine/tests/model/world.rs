@@ -55,12 +55,16 @@ pub struct Workload {
     pub rollout: bool,
     /// A pod that it does not control matches its selector, and runs all the time.
     pub foreign: bool,
+    /// A container of its pods was started again.
+    pub restarted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     pub uid: u8,
     pub replicas: u8,
+    /// The count of the canary, 0 for none.
+    pub canary: u8,
     pub since: u16,
     pub until: u16,
     /// The UIDs of those who have claims, a bit for each.
@@ -165,6 +169,14 @@ pub enum Kafka {
     Seen { group: Group, log_start: u8 },
 }
 
+/// What a scale is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    Stop,
+    Canary,
+    Restore,
+}
+
 /// An effect, and what the machine had seen when it decided on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deed {
@@ -172,7 +184,7 @@ pub enum Deed {
     RemoveFinalizer,
     Scale {
         replicas: u8,
-        restore: bool,
+        way: Way,
     },
     Claim {
         lease: Lease,
@@ -184,6 +196,8 @@ pub enum Deed {
     /// Of [`NO_OFFSET`]: the removal of the offset.
     Commit {
         offset: u8,
+        /// With the marker of the run; an undo restores the metadata from before.
+        marked: bool,
         gone: bool,
         free: bool,
         log_start: u8,
@@ -297,6 +311,10 @@ pub struct Witness {
     pub over: [bool; RESETS],
     /// Per name: the operator itself has brought the consumers back since the commit.
     pub back_since: [bool; RESETS],
+    /// Per name: where the group stood before the first commit.
+    pub before: [Option<u8>; RESETS],
+    /// Per name: a canary has consumed since that commit.
+    pub canary_since: [bool; RESETS],
     /// The Lease with this count was deleted: it is created again, but a stop may be
     /// under way.
     pub unleashed: Option<u8>,
@@ -333,7 +351,14 @@ impl State {
         objects[..scenario.resets].fill(Some(object));
         Self {
             objects,
-            workload: Workload { uid: 1, replicas: USUAL, pods: USUAL, rollout: false, foreign: scenario.foreign },
+            workload: Workload {
+                uid: 1,
+                replicas: USUAL,
+                pods: USUAL,
+                rollout: false,
+                foreign: scenario.foreign,
+                restarted: false,
+            },
             lease: None,
             receipts: [None; RESETS],
             groups: [group; RESETS],
@@ -356,6 +381,8 @@ impl State {
                 expected: [None; RESETS],
                 over: [false; RESETS],
                 back_since: [false; RESETS],
+                before: [None; RESETS],
+                canary_since: [false; RESETS],
                 unleashed: None,
                 broken: None,
             },

@@ -37,6 +37,7 @@ fn others() -> Seen<Hold> {
 #[case::stopped_without_a_pod(scale(0, ActionKind::Stop), Answer::Done, workload(3, vec![]), None)]
 #[case::stopped_with_pods_that_have_terminated(scale(0, ActionKind::Stop), Answer::Done, workload(3, vec![pod("a", true)]), None)]
 #[case::stopped_at_another_count(scale(0, ActionKind::Stop), Answer::Overridden(1), running(), None)]
+#[case::a_canary_was_started(scale(1, ActionKind::Canary), Answer::Done, gone(), None)]
 #[case::restored(scale(3, ActionKind::Restore), Answer::Done, gone(), Some((3, others())))]
 #[case::restored_in_vain(scale(3, ActionKind::Restore), Answer::Refused("no".into()), gone(), None)]
 #[case::released(release_of(&[]), Answer::Done, workload(3, vec![]), Some((3, Seen::Missing)))]

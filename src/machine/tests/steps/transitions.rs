@@ -5,8 +5,9 @@ use proptest::{
     test_runner::TestRunner,
 };
 
+use crate::api::OnCanaryFailure;
 use crate::machine::tests::{
-    holds, receipts,
+    canary, holds, receipts,
     walk::{self, Turn, World},
     *,
 };
@@ -43,6 +44,10 @@ fn decided() {
     receipts::pending(receipts::of("uid-0", receipts::over(Phase::Succeeded)), running(), Seen::Missing);
     let held = Seen::Known(Hold { since: at(-60), ..lease() });
     receipts::pending(receipts::of("uid-1", receipts::committing()), gone(), held);
+    canary::runs(OnCanaryFailure::Undo);
+    for on_failure in [OnCanaryFailure::Keep, OnCanaryFailure::Undo] {
+        canary::fails(on_failure);
+    }
     step(&request(), &status_in(Phase::Unknown), &planning());
     step(&request(), &OffsetResetStatus { hold: None, ..status_in(Phase::Unknown) }, &planning());
 }

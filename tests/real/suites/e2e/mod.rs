@@ -1,5 +1,6 @@
 //! End to end on a node: the operator in its pod under its own rights, Kafka's own console consumers in theirs.
 
+mod canary;
 mod rollouts;
 
 use std::{process::Stdio, time::Duration};
@@ -83,10 +84,37 @@ struct Consumers {
 impl Consumers {
     /// A topic of two partitions with 100 records each, one per second from a time on, and a Deployment that has consumed them.
     async fn start(client: Client, namespace: String, replicas: i32, properties: &[&str], pod: Value) -> Self {
+        let (topic, group) = Self::topic_and_group().await;
+        let consumers = Self::deploy(client, namespace, (topic, group), replicas, properties, &[], pod).await;
+        consumers.consumed("after the start", |lines| lines.len() >= 200).await;
+        // One of them alone may have consumed all of that.
+        consumers.have_joined(replicas).await;
+        consumers
+    }
+
+    async fn topic_and_group() -> (String, String) {
         let (topic, group) = (topic("test", 2).await, unique("group"));
         for partition in 0..2 {
             produce(&topic, partition, &(0..100).map(|second| (1_571_812_104 + second) * 1000).collect::<Vec<_>>()).await;
         }
+        (topic, group)
+    }
+
+    async fn have_joined(&self, replicas: i32) {
+        let admin = Broker::default().group_admin().await;
+        members(admin.as_ref(), &self.group, usize::try_from(replicas).unwrap()).await;
+    }
+
+    /// A Deployment of consumers; `formatter` are properties of what prints the records.
+    async fn deploy(
+        client: Client,
+        namespace: String,
+        (topic, group): (String, String),
+        replicas: i32,
+        properties: &[&str],
+        formatter: &[&str],
+        pod: Value,
+    ) -> Self {
         let mut arguments = vec![
             "org.apache.kafka.tools.consumer.ConsoleConsumer".to_owned(),
             "--bootstrap-server".into(),
@@ -100,8 +128,8 @@ impl Consumers {
         arguments.extend(
             wanted.iter().chain(properties).flat_map(|property| ["--command-property".to_owned(), (*property).to_owned()]),
         );
-        for property in ["print.partition=true", "print.offset=true"] {
-            arguments.extend(["--formatter-property".to_owned(), property.to_owned()]);
+        for property in ["print.partition=true", "print.offset=true"].iter().chain(formatter) {
+            arguments.extend(["--formatter-property".to_owned(), (*property).to_owned()]);
         }
         let mut spec = json!({
             "containers": [{
@@ -119,12 +147,7 @@ impl Consumers {
         }
         deployment(&client, &namespace, "consumer", replicas, spec).await;
         let api = resets(&client, &namespace);
-        let consumers = Self { client, namespace, topic, group, api };
-        consumers.consumed("after the start", |lines| lines.len() >= 200).await;
-        // One of them alone may have consumed all of that.
-        let admin = Broker::default().group_admin().await;
-        members(admin.as_ref(), &consumers.group, usize::try_from(replicas).unwrap()).await;
-        consumers
+        Self { client, namespace, topic, group, api }
     }
 
     /// Everything that the running consumers have printed.

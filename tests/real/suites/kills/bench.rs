@@ -14,10 +14,10 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use offset_reset_operator::{
-    api::{FINALIZER, OffsetReset},
+    api::{FINALIZER, OffsetReset, Phase, Reason},
     kafka::{GroupAdmin, Pool},
     machine::facts::{Committed, TopicPartition},
     run,
@@ -34,9 +34,40 @@ use real_tests::{
     deployment, install_crd,
     layer::{kafka, kubernetes},
     reset, resets,
-    shop::{T0, config, status, succeeded},
+    shop::{T0, config, ended, status, succeeded},
     unique, wait_for, within,
 };
+
+/// What a run is to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// All replicas come back at once.
+    Plain,
+    /// One comes back first, and consumes.
+    CanaryPasses,
+    /// One comes back first, and crashes: the offsets from before are committed again.
+    CanaryUndone,
+}
+
+impl Way {
+    /// How often the workload is scaled.
+    fn scales(self) -> i64 {
+        match self {
+            Self::Plain => 2,
+            Self::CanaryPasses => 3,
+            Self::CanaryUndone => 4,
+        }
+    }
+
+    /// Where the group stands at the end.
+    fn offsets(self) -> [i64; 4] {
+        match self {
+            Self::Plain => AFTER,
+            Self::CanaryPasses => AFTER.map(|offset| offset + 1),
+            Self::CanaryUndone => BEFORE,
+        }
+    }
+}
 
 /// The name of the OffsetReset in each run.
 const NAME: &str = "replay";
@@ -98,7 +129,7 @@ impl Bench {
     }
 
     /// Runs the reset once with a fault, or without one. Panics when it does not end as it must.
-    pub async fn run(&self, fault: Option<At>) -> Run {
+    pub async fn run(&self, way: Way, fault: Option<At>) -> Run {
         let namespace = self.take_namespace().await;
         let place = Place {
             resets: resets(&self.client, &namespace),
@@ -117,27 +148,72 @@ impl Bench {
         let mut entries: Vec<Value> =
             (0..3).map(|partition| json!({"topic": self.topic, "partition": partition, "shiftBy": -3})).collect();
         entries.push(json!({"topic": self.topic, "partition": 3, "timestamp": T0 + AFTER[3]}));
-        let targets = json!({"targetRefs": [{"name": place.workload}]});
+        let mut targets = json!({"targetRefs": [{"name": place.workload}]});
+        if way != Way::Plain {
+            targets["restore"] = json!({"canary": {"timeout": "5m", "onFailure": "Undo"}});
+            // What commits for the canary here is no member of the group, as consumers that use assign() are none.
+            targets["allowNoMembers"] = json!(true);
+        }
         let wanted = reset(NAME, &place.group, &Value::Array(entries), &targets);
         place.resets.create(&PostParams::default(), &wanted).await.unwrap();
-        let last = if kills {
-            tokio::select! {
-                () = layer.happened() => {}
-                // The request never came.
-                _ = place.settled() => {}
-            }
-            first.kill();
-            Operator::start(&place.namespace, Arc::default())
-        } else {
-            first
+        let course = async {
+            let last = if kills {
+                tokio::select! {
+                    () = layer.happened() => {}
+                    // The request never came.
+                    _ = place.settled() => {}
+                }
+                first.kill();
+                Operator::start(&place.namespace, Arc::default())
+            } else {
+                first
+            };
+            (last, place.settled().await)
         };
-        let done = place.settled().await;
-        let end = self.end(&place, &done).await;
+        let ((last, done), ()) = tokio::join!(course, self.be_the_canary(&place, way));
+        let end = self.end(&place, way, &done).await;
         last.kill();
         place.clear().await;
         // A namespace in which a run has failed is left as it is, and is not used again.
         self.free.lock().unwrap().push(place.namespace);
         Run { counts: layer.counts(), has_happened: layer.has_happened(), end }
+    }
+
+    /// Does what the pod of the canary would do, as soon as there is one.
+    async fn be_the_canary(&self, place: &Place, way: Way) {
+        if way == Way::Plain {
+            return;
+        }
+        let is_one = |reset: &OffsetReset| {
+            let status = reset.status.as_ref();
+            let starts = status.and_then(|status| status.canary.as_ref()).is_some_and(|canary| canary.start_time.is_some());
+            starts || status.is_some_and(|status| status.completion_time.is_some())
+        };
+        wait_for(&place.resets, NAME, "a canary", is_one).await;
+        if way == Way::CanaryPasses {
+            let committed = |offset| Committed { offset, metadata: "of the canary".into() };
+            let offsets: Vec<_> = self.partitions().into_iter().zip(way.offsets().map(committed)).collect();
+            let answers = self.admin.commit(&place.group, &offsets).await.unwrap();
+            assert!(answers.values().all(Result::is_ok), "{answers:?}");
+            return;
+        }
+        let own = ListParams::default().labels(&format!("app={}", place.workload));
+        let pods = async || {
+            let all = place.pods.list(&own).await.unwrap().items;
+            all.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect::<Vec<_>>()
+        };
+        let created = async {
+            while pods().await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(PATIENCE, created).await.expect("the pod of the canary is created");
+        let container =
+            json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 1, "state": {"running": {}}});
+        let patch = Patch::Strategic(json!({"status": {"phase": "Running", "containerStatuses": [container]}}));
+        for pod in pods().await {
+            place.pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.unwrap();
+        }
     }
 
     async fn take_namespace(&self) -> String {
@@ -173,15 +249,19 @@ impl Bench {
     }
 
     /// What everything is like, after what must be so whatever happened was checked.
-    async fn end(&self, place: &Place, done: &OffsetReset) -> End {
-        succeeded(done);
+    async fn end(&self, place: &Place, way: Way, done: &OffsetReset) -> End {
+        if way == Way::CanaryUndone {
+            ended(done, Phase::Failed, Reason::CanaryUndone);
+        } else {
+            succeeded(done);
+        }
         let found = self.admin.committed(&place.group, &self.partitions()).await.unwrap();
         let committed = self.partitions().into_iter().map(|at| found[&at].clone().unwrap().unwrap());
         let (offsets, metadata): (Vec<_>, Vec<_>) = committed.map(|committed| (committed.offset, committed.metadata)).unzip();
-        assert_eq!(offsets, AFTER, "each offset is moved exactly once");
+        assert_eq!(offsets, way.offsets(), "each offset is moved exactly once, and back where that is undone");
         let workload = place.deployments.get(&place.workload).await.unwrap();
         assert_eq!(workload.spec.and_then(|spec| spec.replicas), Some(2), "the replicas are back");
-        assert_eq!(workload.metadata.generation, Some(3), "it was scaled down once and up once");
+        assert_eq!(workload.metadata.generation, Some(1 + way.scales()), "it was scaled once each time");
 
         let names = Names::of(place, done);
         let config_maps = place.config_maps().await.into_iter();
@@ -190,12 +270,16 @@ impl Bench {
         let found: Vec<_> = config_maps.keys().map(String::as_str).collect();
         assert_eq!(found, ["RECEIPT", "RECORD"], "its record and its receipt, and nothing else");
         let commits = status(done).commits;
-        assert!((1..=2).contains(&commits), "{commits} commits");
+        let once = if way == Way::CanaryUndone { 2 } else { 1 };
+        assert!((once..=once + 1).contains(&commits), "{commits} commits");
         let mut status = names.without_in(&json!(status(done)));
         // How often it was set about to commit, and what was done last, are what a fault may change; whether the offsets were read once
         // more after the end is another thing.
         for changing in ["commits", "lastAction", "consumption"] {
             status.as_object_mut().unwrap().remove(changing);
+        }
+        if let Some(canary) = status["canary"].as_object_mut() {
+            canary.remove("commits");
         }
         // The pods never run here, so that the reset is still watched, and how far that has come is another thing.
         for target in status["targets"].as_array_mut().unwrap() {
@@ -276,7 +360,7 @@ impl End {
 }
 
 /// The words that are different in each run.
-struct Names(Vec<(String, &'static str)>, Regex);
+struct Names(Vec<(String, &'static str)>, Regex, Regex);
 
 impl Names {
     fn of(place: &Place, reset: &OffsetReset) -> Self {
@@ -288,12 +372,12 @@ impl Names {
         names.extend(status.report.iter().map(|record| (record.config_map.clone(), "RECORD")));
         names.extend(status.receipt.iter().map(|receipt| (receipt.config_map.clone(), "RECEIPT")));
         let times = r"\d{4}-\d\d-\d\dT[0-9:.]+Z|\d\d:\d\d:\d\d( UTC|Z)?|\b\d+(\.\d+)? ?(ms|s|seconds?)\b";
-        Self(names, Regex::new(times).unwrap())
+        Self(names, Regex::new(times).unwrap(), Regex::new("WORKLOAD(-[a-z0-9]+)+").unwrap())
     }
 
     fn without(&self, text: &str) -> String {
         let named = self.0.iter().fold(text.to_owned(), |text, (name, word)| text.replace(name, word));
-        self.1.replace_all(&named, "TIME").into_owned()
+        self.2.replace_all(&self.1.replace_all(&named, "TIME"), "POD").into_owned()
     }
 
     fn without_in(&self, value: &Value) -> Value {

@@ -8,7 +8,7 @@ mod fault;
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use bench::{Bench, End, Run};
+use bench::{Bench, End, Run, Way};
 use fault::{At, Counts, Fault};
 use futures::StreamExt;
 
@@ -28,9 +28,23 @@ const NOT_IN_EACH: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_request_the_operator_dies_at_the_reset_ends_the_same() {
+    ends_the_same(Way::Plain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_request_the_operator_dies_at_a_canary_passes_and_all_replicas_follow() {
+    ends_the_same(Way::CanaryPasses).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_request_the_operator_dies_at_a_canary_that_crashes_is_undone_and_all_replicas_follow() {
+    ends_the_same(Way::CanaryUndone).await;
+}
+
+async fn ends_the_same(way: Way) {
     let begin = Instant::now();
     let bench = Arc::new(Bench::new().await);
-    let recordings = runs(&bench, vec![None; RECORDINGS]).await;
+    let recordings = runs(&bench, way, vec![None; RECORDINGS]).await;
     let (mut counts, mut happy) = (Counts::new(), None::<End>);
     for (_, recording) in recordings {
         let Run { end, counts: seen, .. } = recording.expect("a run without a fault goes well");
@@ -39,7 +53,7 @@ async fn whichever_request_the_operator_dies_at_the_reset_ends_the_same() {
         assert_eq!(end.differences(first), [""; 0], "two runs without a fault end the same");
     }
     let happy = happy.unwrap();
-    println!("requests in each of {RECORDINGS} runs that went well:");
+    println!("{way:?}: requests in each of {RECORDINGS} runs that went well:");
     for (kind, count) in &counts {
         println!("  {count:3} {kind}");
     }
@@ -52,7 +66,7 @@ async fn whichever_request_the_operator_dies_at_the_reset_ends_the_same() {
     let (requests, planned) = (faults.len() / Fault::ALL.len(), faults.len());
     let of_kafka: usize = counts.iter().filter(|(kind, _)| kind.starts_with("Kafka")).map(|(_, count)| count).sum();
     let (mut failures, mut not_in_each, mut met) = (vec![], vec![], BTreeSet::new());
-    for (at, ended) in runs(&bench, faults).await {
+    for (at, ended) in runs(&bench, way, faults).await {
         let at = at.unwrap();
         match ended {
             Err(why) => failures.push(format!("{at}: {why}")),
@@ -79,7 +93,7 @@ async fn whichever_request_the_operator_dies_at_the_reset_ends_the_same() {
         println!("only those requests that have '{only}' in their kind; that proves nothing about the others:");
     }
     println!(
-        "kills: {requests} requests ({} Kubernetes, {of_kafka} Kafka) x {} faults = {planned} runs, all ended the same; in {} of them the \
+        "kills, {way:?}: {requests} requests ({} Kubernetes, {of_kafka} Kafka) x {} faults = {planned} runs, all ended the same; in {} of them the \
          request was not made after all ({} s)",
         requests - of_kafka,
         Fault::ALL.len(),
@@ -96,21 +110,21 @@ fn in_both(one: &Counts, other: &Counts) -> Counts {
 }
 
 /// Runs each, some at a time; how it ended and what was asked, or why it failed.
-async fn runs(bench: &Arc<Bench>, faults: Vec<Option<At>>) -> Vec<(Option<At>, Result<Run, String>)> {
+async fn runs(bench: &Arc<Bench>, way: Way, faults: Vec<Option<At>>) -> Vec<(Option<At>, Result<Run, String>)> {
     let run = |at: Option<At>| async {
-        let ended = run(bench, at.clone()).await;
+        let ended = run(bench, way, at.clone()).await;
         (at, ended)
     };
     futures::stream::iter(faults).map(run).buffer_unordered(AT_ONCE).collect().await
 }
 
-async fn run(bench: &Arc<Bench>, at: Option<At>) -> Result<Run, String> {
+async fn run(bench: &Arc<Bench>, way: Way, at: Option<At>) -> Result<Run, String> {
     let mut tries = 0;
     loop {
         tries += 1;
         let (own, fault) = (Arc::clone(bench), at.clone());
         // A run that panics is one that failed, and the others go on.
-        let run = tokio::spawn(async move { own.run(fault).await }).await.map_err(|error| {
+        let run = tokio::spawn(async move { own.run(way, fault).await }).await.map_err(|error| {
             let panic = error.into_panic();
             let words = panic.downcast_ref::<String>().cloned();
             words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()

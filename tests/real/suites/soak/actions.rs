@@ -163,7 +163,7 @@ impl World {
             Some(Phase::Stopping) => 2,
             Some(Phase::Draining) => 3,
             Some(Phase::Resetting) => 4,
-            Some(Phase::Restoring) => 5,
+            Some(Phase::Canary | Phase::Restoring) => 5,
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Planned | Phase::Unknown) => 6,
         };
         let begin = std::time::Instant::now();

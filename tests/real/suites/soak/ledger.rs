@@ -77,6 +77,7 @@ pub fn is_true_to_itself(reset: &Told) -> Result<(), String> {
         | Phase::Stopping
         | Phase::Draining
         | Phase::Resetting
+        | Phase::Canary
         | Phase::Restoring
         | Phase::Planned
         | Phase::Unknown => false,

@@ -1,0 +1,375 @@
+//! Canary: a few replicas of the targets come back first. The others follow when these have consumed
+//! past the targets. When they crash or do not consume, the offsets are kept or undone, as the spec
+//! says. Whatever else happens, all replicas are restored.
+//!
+//! The Lease of a target has the canary's count before the target is scaled to it, so that a canary
+//! whose OffsetReset is gone is told from a count that another client has set.
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{
+    canary_undo,
+    consumption::{self, Proof, is_looked_at},
+};
+use crate::api::{ActionKind, CanaryState, ConditionType, OnCanaryFailure, Phase, Reason};
+use crate::machine::{
+    coordination::queue,
+    decision::{Decision, Effect},
+    facts::{Claim, Hold, KafkaSeen, Seen, TopicPartition, Workload},
+    guards::Guard,
+    pass::{Pass, UNSEEN_RETRY},
+    plan::{
+        canary::{part, planned, too_small},
+        replica_owners,
+    },
+    request::{Canary, Request},
+    text::{Message, count, list, name, name_partitions, some, verb},
+    time::{clock, later, roughly},
+};
+
+/// How soon it looks again at a canary that has not passed. Events of its pods bring a look forward.
+const LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// How many pods a message names.
+const NAMED_PODS: usize = 3;
+
+/// After the read-back of the reset: begins the canary, or restores all replicas where there is none.
+pub(super) fn begin(mut pass: Pass<'_>, request: &Request, message: Message) -> Decision {
+    let Some(canary) = request.canary else { return pass.finish(Phase::Succeeded, Reason::Succeeded, message) };
+    // The replica counts may have changed between the plan and the stop.
+    pass.status.canary = planned(request, &pass.status.targets);
+    let proves = pass.status.partitions_omitted > 0 || pass.status.partitions.iter().any(is_looked_at);
+    let without = too_small(canary, &pass.status.targets).or_else(|| {
+        let why = "There is no canary, because the reset has only removed offsets: all replicas come back at once";
+        (!proves).then(|| why.to_owned())
+    });
+    if let Some(why) = without {
+        set(&mut pass, CanaryState::NotRun, &why);
+        return pass.finish(Phase::Succeeded, Reason::Succeeded, message.detail(why));
+    }
+    pass.decide_outcome(Phase::Succeeded, Reason::Succeeded, &message);
+    let milestone = "The original replica counts are restored after the canary";
+    pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::CanaryRunning, milestone);
+    let milestone = "The canary has not consumed from the offsets yet";
+    pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, milestone);
+    let message = Message::new("The offsets were read back, and the canary is being started")
+        .detail("The other replicas follow when it has consumed past the targets");
+    pass.go_on(Phase::Canary, Reason::CanaryRunning, message)
+}
+
+pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
+    if let Some(why) = interrupted(&pass) {
+        return end(pass, CanaryState::Unproven, &why);
+    }
+    let Some((request, canary)) = request.and_then(|request| Some((request, request.canary?))) else {
+        return end(pass, CanaryState::Unproven, "The canary ended, because its spec cannot be carried out");
+    };
+    if pass.status.canary.is_none() {
+        pass.status.canary = planned(request, &pass.status.targets);
+    }
+    for index in 0..pass.status.targets.len() {
+        match target(&pass, request, canary, index) {
+            Step::Up => {}
+            Step::Unseen(why) => {
+                let message = Message::new("The operator cannot see the canary; it looks again every second").detail(why);
+                return pass.wait(Reason::CanaryRunning, message, UNSEEN_RETRY);
+            }
+            Step::Act(effect) => {
+                let count = canary.replicas.min(pass.status.targets[index].original_replicas);
+                pass.status.targets[index].canary_replicas = Some(count);
+                if let Effect::Scale { .. } = effect {
+                    let original = pass.status.targets[index].original_replicas;
+                    let message = format!("scaled from 0 to {count} of {original} replicas as a canary of the offset reset");
+                    pass.note(false, Reason::CanaryRunning, message, Some(index));
+                }
+                return pass.act(effect);
+            }
+            Step::SetByOthers(why) => {
+                pass.status.targets[index].canary_replicas = None;
+                return end(pass, CanaryState::Unproven, &why);
+            }
+            Step::Over(state, why) => return end(pass, state, &why),
+        }
+    }
+    if pass.status.canary.as_ref().is_some_and(|canary| canary.start_time.is_none()) {
+        return started(pass, canary);
+    }
+    watch(pass, request, canary)
+}
+
+/// What ends the canary, whatever it would prove.
+fn interrupted(pass: &Pass<'_>) -> Option<String> {
+    let why = if pass.seen.deleting {
+        "The OffsetReset was deleted while its canary ran"
+    } else if !pass.seen.finalizer {
+        "The finalizer of the OffsetReset was removed by hand, which ended the canary"
+    } else if pass.seen.uninstalling {
+        "The operator is being uninstalled, which ended the canary"
+    } else if pass.status.hold.as_ref().is_some_and(|hold| !Guard::HoldNotOver.allows(pass.now < hold.deadline.0)) {
+        "holdTimeout expired while the canary ran"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
+}
+
+/// What a target needs.
+enum Step {
+    /// It has the canary's count, or takes no part.
+    Up,
+    /// It, or its Lease, could not be read.
+    Unseen(String),
+    /// Its Lease is to be written, or it is to be scaled.
+    Act(Effect),
+    /// Another client has set another count, which stays.
+    SetByOthers(String),
+    /// The canary ends.
+    Over(CanaryState, String),
+}
+
+fn target(pass: &Pass<'_>, request: &Request, canary: Canary, index: usize) -> Step {
+    let target = &pass.status.targets[index];
+    if !target.stop_requested || target.original_replicas == 0 {
+        return Step::Up;
+    }
+    let (name, count) = (name(target), canary.replicas.min(target.original_replicas));
+    let workload = match pass.seen.targets.get(index) {
+        None => return Step::Unseen(format!("{name} was not read")),
+        Some(Seen::Unknown(why)) => return Step::Unseen(format!("{name}: {why}")),
+        Some(Seen::Missing) => return Step::Over(CanaryState::Unproven, format!("{name} does not exist any more")),
+        Some(Seen::Known(workload)) if workload.uid != target.uid => {
+            return Step::Over(CanaryState::Unproven, format!("{name} was deleted and recreated while the canary ran"));
+        }
+        Some(Seen::Known(workload)) => workload,
+    };
+    let has_started = pass.status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some());
+    if workload.replicas == count {
+        // Before the Lease has this count, another client has set it.
+        match pass.seen.holds.get(index) {
+            _ if has_started => return Step::Up,
+            Some(Seen::Known(hold)) if hold.canary == Some(count) => return Step::Up,
+            Some(Seen::Missing) if target.canary_replicas.is_some() => return Step::Up,
+            Some(Seen::Unknown(why)) => return Step::Unseen(format!("the Lease of {name}: {why}")),
+            Some(Seen::Known(_) | Seen::Missing) | None => {}
+        }
+    }
+    if workload.replicas != 0 || has_started {
+        let since = pass.status.canary.as_ref().and_then(|canary| canary.start_time.as_ref()).map_or(pass.now, |at| at.0);
+        let who = replica_owners::responsible(&workload.details, since).who;
+        let replicas = workload.replicas;
+        let why = format!("{who} set {name} to {replicas} during the canary, which so proves nothing");
+        return Step::SetByOthers(capital(&why));
+    }
+    start(pass, request, index, workload, count)
+}
+
+/// The Lease first, and then the scale: the count of a canary that nobody may know of would look like
+/// another client's.
+fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, count: i32) -> Step {
+    let (status, own) = (&pass.status.targets[index], &pass.seen.uid);
+    let name = name(status);
+    let hold = match pass.seen.holds.get(index) {
+        None => return Step::Unseen(format!("the Lease of {name} was not read")),
+        Some(Seen::Unknown(why)) => return Step::Unseen(format!("the Lease of {name}: {why}")),
+        Some(Seen::Missing) => None,
+        Some(Seen::Known(hold)) => Some(hold),
+    };
+    let others = hold.map(|hold| hold.others(own)).unwrap_or_default();
+    if queue::still_needed_by(own, &workload.uid, &pass.seen.others).is_some() || !others.is_empty() {
+        let why = format!("There is no canary, because {name} is also held for OffsetReset {others}");
+        return Step::Over(CanaryState::NotRun, why.trim_end().to_owned());
+    }
+    if !Guard::CanaryRecorded.allows(hold.is_some_and(|hold| hold.is_claimed_by(own) && hold.canary == Some(count))) {
+        let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
+        // It was deleted by hand.
+        let missing = || Hold {
+            version: String::new(),
+            workload: name.clone(),
+            uid: workload.uid.clone(),
+            replicas: status.original_replicas,
+            canary: None,
+            since,
+            until,
+            claims: vec![],
+        };
+        let mut hold = Hold { canary: Some(count), ..hold.cloned().unwrap_or_else(missing) };
+        if !hold.is_claimed_by(own) {
+            hold.claims.push(Claim { uid: own.clone(), name: request.name.clone(), key: request.key.clone() });
+        }
+        return Step::Act(Effect::Claim { target: index, hold });
+    }
+    let resource_version = workload.resource_version.clone();
+    Step::Act(Effect::Scale { target: index, resource_version, replicas: count, kind: ActionKind::Canary })
+}
+
+/// Every target has the canary's count.
+fn started(mut pass: Pass<'_>, canary: Canary) -> Decision {
+    let now = pass.instant();
+    let end = pass.status.hold.as_ref().map(|hold| hold.deadline.0);
+    let deadline = end.into_iter().fold(later(pass.now, canary.timeout), jiff::Timestamp::min);
+    if let Some(status) = &mut pass.status.canary {
+        (status.start_time, status.deadline) = (Some(now), Some(MicroTime(deadline)));
+    }
+    let message = waiting(&pass, canary, &[]);
+    set(&mut pass, CanaryState::Running, message.summary());
+    pass.wait(Reason::CanaryRunning, message, LOOK)
+}
+
+/// Whether the canary consumes.
+fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
+    let proof = consumption::prove(&mut pass, request);
+    let (advanced, of) = pass.status.consumption.as_ref().map_or((0, 0), |found| {
+        let with_records = found.continued + found.waiting;
+        (found.continued, with_records)
+    });
+    let deadline = pass.status.canary.as_mut().and_then(|status| {
+        (status.advanced, status.of) = (advanced, of);
+        status.deadline.clone()
+    });
+    let deadline = deadline.map_or(pass.now, |at| at.0);
+    let crashed = crashed(&pass);
+    // Consumers may crash because the broker is away, and that proves nothing.
+    if !matches!(proof, Proof::Unread) && !Guard::CanarySteady.allows(crashed.is_empty()) {
+        let pods = some(&crashed, NAMED_PODS);
+        let why = if crashed.len() == 1 { "in pod" } else { "in pods" };
+        return fail(pass, canary, &format!("A container of the canary was started again or crashed {why} {pods}"));
+    }
+    let late = pass.now >= deadline;
+    let next = LOOK.min(deadline.duration_since(pass.now));
+    match proof {
+        Proof::Proven => {
+            let partitions = count(advanced, "partition", "partitions");
+            let message = format!("The canary has consumed past the target on {partitions}, and no container was started again");
+            end(pass, CanaryState::Passed, &message)
+        }
+        Proof::Overwritten => {
+            let why = "Another client has committed over an offset of the reset, so the canary proves nothing";
+            end(pass, CanaryState::Unproven, why)
+        }
+        Proof::NoRecords => {
+            let why = "There is no record to consume on any partition from the target on, so the canary proves nothing";
+            end(pass, CanaryState::Unproven, why)
+        }
+        Proof::Waiting(partitions) if late && partitions.is_empty() => {
+            let why = "No consumer joined the group, and there is no record to consume, so the canary proves nothing";
+            end(pass, CanaryState::Unproven, why)
+        }
+        Proof::Waiting(partitions) if late => {
+            let (named, has) = (name_partitions(&partitions), verb(&partitions, "has", "have"));
+            let within = roughly(canary.timeout);
+            let why = format!(
+                "The canary has not committed past the target within {within} on {named}, which {has} records to consume"
+            );
+            fail(pass, canary, &why)
+        }
+        Proof::Unread if late => {
+            let why = "The offsets of the group could not be read until the end of the canary, so it proves nothing";
+            end(pass, CanaryState::Unproven, why)
+        }
+        Proof::Waiting(partitions) => {
+            let message = waiting(&pass, canary, &partitions);
+            set(&mut pass, CanaryState::Running, message.summary());
+            pass.wait(Reason::CanaryRunning, message, next)
+        }
+        Proof::Unread => {
+            let why = match &pass.seen.kafka {
+                KafkaSeen::Failed(error) => error.message.clone(),
+                _ => "there is no answer yet".to_owned(),
+            };
+            let message = waiting(&pass, canary, &[]).detail(format!("The offsets of the group cannot be read: {why}"));
+            pass.wait(Reason::CanaryRunning, message, next)
+        }
+    }
+}
+
+/// What the canary is waited for; the text does not change while nothing changes.
+fn waiting(pass: &Pass<'_>, canary: Canary, partitions: &[TopicPartition]) -> Message {
+    let status = pass.status.canary.as_ref();
+    let (advanced, of) = status.map_or((0, 0), |status| (status.advanced, status.of));
+    let parts: Vec<String> =
+        pass.status.targets.iter().filter(|target| target.canary_replicas.is_some()).map(|target| part(canary, target)).collect();
+    let message = match of {
+        0 => Message::new("A canary runs; the other replicas follow when it has consumed past the targets"),
+        of => Message::new(format!("A canary runs, and has consumed past the target on {advanced} of {of} partitions")),
+    };
+    let waits = if partitions.is_empty() {
+        String::new()
+    } else {
+        format!("It has not committed past the target on {}", name_partitions(partitions))
+    };
+    let otherwise = match canary.on_failure {
+        OnCanaryFailure::Keep => "then all replicas are restored with the offsets of the reset",
+        OnCanaryFailure::Undo => "then the offsets from before are committed again, and all replicas are restored",
+    };
+    let until = status.and_then(|status| status.deadline.as_ref()).map(clock).unwrap_or_default();
+    message.detail(format!("It is {}", list(&parts))).detail(waits).detail(format!("It has until {until}; {otherwise}"))
+}
+
+/// The pods of the canary with a container that has crashed or was started again, by name.
+fn crashed(pass: &Pass<'_>) -> Vec<String> {
+    let taking_part = pass.status.targets.iter().zip(&pass.seen.targets).filter(|(target, _)| target.canary_replicas.is_some());
+    let workloads = taking_part.filter_map(|(_, seen)| if let Seen::Known(workload) = seen { Some(workload) } else { None });
+    let pods = workloads.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated && pod.deletion.is_none());
+    pods.filter(|pod| pod.crashed || pod.restarted).map(|pod| pod.name.clone()).collect()
+}
+
+/// Ends the canary: all replicas are restored, and the reset ends as it was decided before.
+fn end(mut pass: Pass<'_>, state: CanaryState, why: &str) -> Decision {
+    set(&mut pass, state, why);
+    let has_passed = state == CanaryState::Passed;
+    let (reason, summary) = match state {
+        CanaryState::Passed => (Reason::CanaryPassed, "The canary has passed, and all replicas are being restored"),
+        CanaryState::NotRun => (Reason::CanaryUnproven, "There is no canary, and all replicas are being restored"),
+        _ => (Reason::CanaryUnproven, "The canary has proven nothing, and all replicas are being restored"),
+    };
+    pass.note(!has_passed, reason, why, None);
+    if let Some(outcome) = &mut pass.status.outcome {
+        let said = outcome.details.take().into_iter().chain([why.to_owned()]).collect::<Vec<_>>();
+        outcome.details = Some(said.join(". "));
+    }
+    pass.go_on(Phase::Restoring, Reason::Restoring, Message::new(summary).detail(why))
+}
+
+/// The canary has failed.
+fn fail(mut pass: Pass<'_>, canary: Canary, why: &str) -> Decision {
+    set(&mut pass, CanaryState::Failed, why);
+    pass.note(true, Reason::CanaryFailed, why, None);
+    // What the report had of a large plan is lost, so that nobody knows all offsets from before.
+    let is_lost = pass.status.partitions_omitted > 0;
+    if canary.on_failure == OnCanaryFailure::Undo && !is_lost {
+        return canary_undo::begin(pass);
+    }
+    let not_undone = if canary.on_failure == OnCanaryFailure::Undo {
+        "They are not undone, because the report with the offsets from before could not be read"
+    } else {
+        ""
+    };
+    let message = Message::new("The canary failed; the offsets of the reset are kept, and all replicas are restored")
+        .detail(why)
+        .detail(not_undone)
+        .advice("Look at the logs of its pods. To return to the offsets from before, create an OffsetReset with undo.name");
+    pass.finish(Phase::Failed, Reason::CanaryFailed, message)
+}
+
+/// The canary could not be started: its Lease or its scale was refused, or another count was stored.
+pub(in crate::machine) fn refused(mut pass: Pass<'_>, index: usize, stored: Option<i32>, why: &str) -> Decision {
+    let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
+    target.overridden_replicas = stored.or(target.overridden_replicas);
+    let why = format!("The canary of {} could not be started: {why}", name(target));
+    end(pass, CanaryState::Unproven, &why)
+}
+
+/// Records how far the canary is.
+fn set(pass: &mut Pass<'_>, state: CanaryState, message: &str) {
+    let now = pass.instant();
+    let Some(canary) = &mut pass.status.canary else { return };
+    canary.state = state;
+    message.clone_into(&mut canary.message);
+    canary.end_time = (canary.start_time.is_some() && state != CanaryState::Running).then_some(now);
+}
+
+fn capital(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
