@@ -70,7 +70,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
             Step::Shared(by) => shared = Some((index, by)),
             Step::Settled(restored) => {
                 note(&mut pass, index, restored);
-                pass.status.targets[index].restored = Some(restored);
+                let target = &mut pass.status.targets[index];
+                (target.restored, target.canary_replicas) = (Some(restored), None);
             }
             Step::Scale(effect) => {
                 if let Some(wait) = refused_wait(&pass, index) {
