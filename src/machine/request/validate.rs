@@ -84,7 +84,7 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     ensure(canary.replicas >= 1, "restore.canary.replicas", rules::CANARY_REPLICAS)?;
     ensure(!spec.target_refs.is_empty(), "restore.canary", rules::CANARY_NEEDS_TARGETS)?;
     let timeout = bounded("restore.canary.timeout", canary.timeout, DAY, rules::CANARY_TIMEOUT)?;
-    ensure(hold - drain > timeout, "holdTimeout", rules::HOLD_COVERS_CANARY)
+    ensure(hold > drain.saturating_add(timeout), "holdTimeout", rules::HOLD_COVERS_CANARY)
 }
 
 fn ensure(holds: bool, field: &str, rule: CelRule) -> Result<(), InvalidSpec> {

@@ -343,7 +343,7 @@ fn no_other_reset_joins_a_canary(#[case] target: Seen<Workload>) {
     let others = vec![holds::other("uid-2", Some(Phase::Canary))];
     let mut status = status_in(Phase::Stopping);
     status.targets[0].stop_requested = false;
-    let decision = decide(Ok(&request()), &status, &Observed { holds, others, ..seen(target, KafkaSeen::NotAsked) }, at(5));
+    let decision = decide(Ok(&request()), &status, &Observed { others, holds, ..seen(target, KafkaSeen::NotAsked) }, at(5));
     assert_eq!((decision.effect, decision.status.reason), (None, Some(Reason::WaitingForOtherReset)));
 }
 
