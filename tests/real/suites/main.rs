@@ -9,7 +9,7 @@
 )]
 
 mod admission;
-mod canary;
+mod canaries;
 mod charts;
 mod connections;
 mod definition;
