@@ -563,10 +563,16 @@ pub struct CanaryStatus {
     /// When the API server had accepted the replica counts of the canary. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<MicroTime>,
-    /// When the canary must have passed: startTime plus spec.restore.canary.timeout, or the deadline of
+    /// When the canary must have consumed: startTime plus spec.restore.canary.timeout, or the deadline of
     /// the hold when that is sooner. Absent until it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<MicroTime>,
+    /// When the operator first saw that the canary had consumed past every target that has records. It
+    /// passes five seconds later, even past its deadline, if no container of it has crashed by then and
+    /// its consumers are in the group: a consumer that crashes may commit on its way out. Absent until
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_time: Option<MicroTime>,
     /// When the canary ended. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<MicroTime>,

@@ -92,9 +92,10 @@ pub struct RestoreSpec {
 
 /// A few replicas of the targets that come back first, once every offset was read back. Each target
 /// gets so many replicas, or its original count where that is less. The canary passes when the group
-/// has committed past the target on every partition that has records to consume, and no container of
-/// it was started again; then all replicas are restored. It fails when a container was started again,
-/// and when it has not passed within timeout. Where nothing can be proven, all replicas are restored:
+/// has committed past the target on every partition that has records to consume, and five seconds
+/// later no container of it has crashed and its consumers are in the group; then all replicas are
+/// restored. It fails when a container has crashed, and when it has not consumed, or has left the
+/// group, at the end of timeout. Where nothing can be proven, all replicas are restored:
 /// there is no record to consume, the broker does not answer, another client has scaled a target or
 /// committed over an offset, or holdTimeout expires. Without a target that had more replicas than the
 /// canary there is no canary, and status.canary says so.
@@ -107,7 +108,7 @@ pub struct CanarySpec {
     #[x_kube(validation = rules::CANARY_REPLICAS)]
     pub replicas: i32,
 
-    /// How long the canary may take to pass, from when its replica counts were accepted, as a duration
+    /// How long the canary may take to consume, from when its replica counts were accepted, as a duration
     /// of up to 24h, such as 3m (the default). It has to cover the start of a pod, the start of the
     /// consumer and its first commit (auto.commit.interval.ms is 5s by default). Together with
     /// drainTimeout it must be less than holdTimeout, which also limits the canary.

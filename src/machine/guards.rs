@@ -78,6 +78,8 @@ pub enum Guard {
     CanaryConsumed,
     /// No container of the canary was started again before it passes.
     CanarySteady,
+    /// The canary goes on for some seconds after it was seen to have consumed, and is in the group, before it passes.
+    CanaryGoesOn,
     /// An interrupted run is not resumed once a canary has consumed.
     NoCanarySince,
 }
@@ -85,7 +87,7 @@ pub enum Guard {
 #[cfg(test)]
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AtZero,
         Self::ContainersTerminated,
         Self::GroupEmpty,
@@ -119,6 +121,7 @@ impl Guard {
         Self::NotFromCanary,
         Self::CanaryConsumed,
         Self::CanarySteady,
+        Self::CanaryGoesOn,
         Self::NoCanarySince,
     ];
 }

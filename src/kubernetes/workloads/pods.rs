@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         apps::v1::ReplicaSet,
-        core::v1::{Pod as CorePod, PodStatus},
+        core::v1::{ContainerStatus, Pod as CorePod, PodStatus},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -239,6 +239,14 @@ pub(super) fn pod(pod: CorePod) -> Pod {
             || (container.restart_count > 0 && state.is_some_and(|state| state.terminated.is_some()))
     });
     let restarted = status.container_statuses.iter().flatten().any(|container| container.restart_count > 0);
+    // A container that has done its work and is not started again has not crashed; that cannot be in a pod of a Deployment.
+    let restarts_always =
+        pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).is_none_or(|policy| policy == "Always");
+    let has_exited = |container: &ContainerStatus| {
+        let terminated = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+        terminated.is_some_and(|terminated| restarts_always || terminated.exit_code != 0)
+    };
+    let exited = status.container_statuses.iter().flatten().any(has_exited);
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
@@ -251,6 +259,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         ready_since,
         crashed,
         restarted,
+        exited,
         grace: SignedDuration::from_secs(grace),
     }
 }
@@ -374,5 +383,34 @@ mod tests {
         let found: CorePod = serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap();
         let found = pod(found);
         assert_eq!((found.crashed, found.restarted), (crashed, true));
+    }
+
+    /// A pod of a Deployment always has `Always`.
+    #[rstest]
+    #[case::crashed("Always", json!({"terminated": {"exitCode": 7}}), true)]
+    #[case::killed_for_its_memory("Always", json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}), true)]
+    #[case::ended_by_itself_and_is_started_again("Always", json!({"terminated": {"exitCode": 0}}), true)]
+    #[case::runs("Always", json!({"running": {}}), false)]
+    #[case::starts("Always", json!({"waiting": {"reason": "ContainerCreating"}}), false)]
+    #[case::has_done_its_work("OnFailure", json!({"terminated": {"exitCode": 0}}), false)]
+    #[case::crashed_and_is_started_again("OnFailure", json!({"terminated": {"exitCode": 1}}), true)]
+    #[case::has_done_its_work_for_good("Never", json!({"terminated": {"exitCode": 0}}), false)]
+    #[case::crashed_for_good("Never", json!({"terminated": {"exitCode": 1}}), true)]
+    fn a_container_that_has_exited_counts_unless_it_has_done_its_work(
+        #[case] restart_policy: &str,
+        #[case] state: serde_json::Value,
+        #[case] exited: bool,
+    ) {
+        let container = |name: &str, state| json!({"name": name, "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state});
+        let status = json!({
+            "phase": "Running",
+            // Init containers and native sidecars are here, and are no consumers.
+            "initContainerStatuses": [container("init", json!({"terminated": {"exitCode": 0}}))],
+            "containerStatuses": [container("other", json!({"running": {}})), container("c", state)],
+        });
+        let spec = json!({"restartPolicy": restart_policy, "containers": []});
+        let found: CorePod = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec, "status": status})).unwrap();
+        let found = pod(found);
+        assert_eq!((found.exited, found.crashed, found.restarted), (exited, false, false));
     }
 }

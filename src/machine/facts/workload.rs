@@ -152,6 +152,9 @@ pub struct Pod {
     pub crashed: bool,
     /// A container of it was started again, at least once.
     pub restarted: bool,
+    /// A container of it has terminated and was not started again yet. Not one that has done its work in a
+    /// pod that does not start it again.
+    pub exited: bool,
     /// How long its containers may take to terminate.
     pub grace: SignedDuration,
 }

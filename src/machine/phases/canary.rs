@@ -5,7 +5,7 @@
 //! The Lease of a target has the canary's count before the target is scaled to it, so that a canary
 //! whose OffsetReset is gone is told from a count that another client has set.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
@@ -16,7 +16,7 @@ use crate::api::{ActionKind, CanaryState, ConditionType, OnCanaryFailure, Phase,
 use crate::machine::{
     coordination::queue,
     decision::{Decision, Effect},
-    facts::{Claim, Hold, KafkaSeen, Seen, TopicPartition, Workload},
+    facts::{Claim, Hold, KafkaSeen, Seen, TopicPartition, Workload, group},
     guards::Guard,
     pass::{Pass, UNSEEN_RETRY},
     plan::{
@@ -30,6 +30,10 @@ use crate::machine::{
 
 /// How soon it looks again at a canary that has not passed. Events of its pods bring a look forward.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// For how long the canary has to go on without a crash once it has consumed: a consumer that crashes may commit on its way out, some
+/// seconds before its kubelet reports that.
+const STEADY: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many pods a message names.
 const NAMED_PODS: usize = 3;
@@ -207,7 +211,7 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
 fn started(mut pass: Pass<'_>, canary: Canary) -> Decision {
     let now = pass.instant();
     let end = pass.status.hold.as_ref().map(|hold| hold.deadline.0);
-    let deadline = end.into_iter().fold(later(pass.now, canary.timeout), jiff::Timestamp::min);
+    let deadline = end.into_iter().fold(later(pass.now, canary.timeout), Timestamp::min);
     if let Some(status) = &mut pass.status.canary {
         (status.start_time, status.deadline) = (Some(now), Some(MicroTime(deadline)));
     }
@@ -218,7 +222,7 @@ fn started(mut pass: Pass<'_>, canary: Canary) -> Decision {
 
 /// Whether the canary consumes.
 fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
-    let proof = consumption::prove(&mut pass, request);
+    let proof = consumption::prove(&mut pass, request, STEADY);
     let (advanced, of) = pass.status.consumption.as_ref().map_or((0, 0), |found| {
         let with_records = found.continued + found.waiting;
         (found.continued, with_records)
@@ -235,13 +239,26 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
         let why = if crashed.len() == 1 { "in pod" } else { "in pods" };
         return fail(pass, canary, &format!("A container of the canary was started again or crashed {why} {pods}"));
     }
-    let late = pass.now >= deadline;
-    let next = LOOK.min(deadline.duration_since(pass.now));
+    // The timeout is for the consumption. That no container crashes after it takes as long as it takes.
+    let steady = steady_time(&pass);
+    let late = pass.now >= steady.map_or(deadline, |steady| steady.max(deadline));
+    let goes_on = steady.is_some_and(|steady| pass.now >= steady) && has_members(&pass, request);
     match proof {
-        Proof::Proven => {
+        Proof::Proven if Guard::CanaryGoesOn.allows(goes_on) => {
+            consumption::proven(&mut pass);
             let partitions = count(advanced, "partition", "partitions");
             let message = format!("The canary has consumed past the target on {partitions}, and no container was started again");
             end(pass, CanaryState::Passed, &message)
+        }
+        Proof::Proven if late => fail(
+            pass,
+            canary,
+            "The consumers of the canary have left the group after they had consumed, and have not joined it again",
+        ),
+        Proof::Proven => look_again(pass, canary, &[], ""),
+        Proof::Unseen => {
+            let why = "An offset was committed while the group had no member: by a consumer that has crashed since, or by another client";
+            look_again(pass, canary, &[], why)
         }
         Proof::Overwritten => {
             let why = "Another client has committed over an offset of the reset, so the canary proves nothing";
@@ -267,20 +284,33 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
             let why = "The offsets of the group could not be read until the end of the canary, so it proves nothing";
             end(pass, CanaryState::Unproven, why)
         }
-        Proof::Waiting(partitions) => {
-            let message = waiting(&pass, canary, &partitions);
-            set(&mut pass, CanaryState::Running, message.summary());
-            pass.wait(Reason::CanaryRunning, message, next)
-        }
+        Proof::Waiting(partitions) => look_again(pass, canary, &partitions, ""),
         Proof::Unread => {
             let why = match &pass.seen.kafka {
                 KafkaSeen::Failed(error) => error.message.clone(),
                 _ => "there is no answer yet".to_owned(),
             };
-            let message = waiting(&pass, canary, &[]).detail(format!("The offsets of the group cannot be read: {why}"));
-            pass.wait(Reason::CanaryRunning, message, next)
+            look_again(pass, canary, &[], &format!("The offsets of the group cannot be read: {why}"))
         }
     }
+}
+
+/// Nothing is known of the canary yet.
+fn look_again(mut pass: Pass<'_>, canary: Canary, partitions: &[TopicPartition], why: &str) -> Decision {
+    let message = waiting(&pass, canary, partitions).detail(why);
+    set(&mut pass, CanaryState::Running, message.summary());
+    pass.wait(Reason::CanaryRunning, message, LOOK)
+}
+
+/// Whether its consumers are in the group. A consumer may crash, and commit on its way out, in a process that goes on without it.
+fn has_members(pass: &Pass<'_>, request: &Request) -> bool {
+    request.allow_no_members || matches!(&pass.seen.kafka, KafkaSeen::AfterReset(seen) if group::members(&seen.group) > 0)
+}
+
+/// From when on the canary passes, once it has consumed.
+fn steady_time(pass: &Pass<'_>) -> Option<Timestamp> {
+    let proven = pass.status.canary.as_ref()?.proven_time.as_ref()?;
+    Some(later(proven.0, STEADY))
 }
 
 /// What the canary is waited for; the text does not change while nothing changes.
@@ -299,11 +329,17 @@ fn waiting(pass: &Pass<'_>, canary: Canary, partitions: &[TopicPartition]) -> Me
         format!("It has not committed past the target on {}", name_partitions(partitions))
     };
     let otherwise = match canary.on_failure {
-        OnCanaryFailure::Keep => "then all replicas are restored with the offsets of the reset",
-        OnCanaryFailure::Undo => "then the offsets from before are committed again, and all replicas are restored",
+        OnCanaryFailure::Keep => "all replicas are restored with the offsets of the reset",
+        OnCanaryFailure::Undo => "the offsets from before are committed again, and all replicas are restored",
     };
-    let until = status.and_then(|status| status.deadline.as_ref()).map(clock).unwrap_or_default();
-    message.detail(format!("It is {}", list(&parts))).detail(waits).detail(format!("It has until {until}; {otherwise}"))
+    let until = if let Some(steady) = steady_time(pass) {
+        let steady = clock(&MicroTime(steady));
+        format!("It passes at {steady} if no container crashes before, and its consumers are in the group; otherwise {otherwise}")
+    } else {
+        let until = status.and_then(|status| status.deadline.as_ref()).map(clock).unwrap_or_default();
+        format!("It has until {until}; then {otherwise}")
+    };
+    message.detail(format!("It is {}", list(&parts))).detail(waits).detail(until)
 }
 
 /// The pods of the canary with a container that has crashed or was started again, by name.
@@ -311,7 +347,7 @@ fn crashed(pass: &Pass<'_>) -> Vec<String> {
     let taking_part = pass.status.targets.iter().zip(&pass.seen.targets).filter(|(target, _)| target.canary_replicas.is_some());
     let workloads = taking_part.filter_map(|(_, seen)| if let Seen::Known(workload) = seen { Some(workload) } else { None });
     let pods = workloads.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated && pod.deletion.is_none());
-    pods.filter(|pod| pod.crashed || pod.restarted).map(|pod| pod.name.clone()).collect()
+    pods.filter(|pod| pod.crashed || pod.restarted || pod.exited).map(|pod| pod.name.clone()).collect()
 }
 
 /// Ends the canary: all replicas are restored, and the reset ends as it was decided before.
@@ -334,6 +370,7 @@ fn end(mut pass: Pass<'_>, state: CanaryState, why: &str) -> Decision {
 /// The canary has failed.
 fn fail(mut pass: Pass<'_>, canary: Canary, why: &str) -> Decision {
     set(&mut pass, CanaryState::Failed, why);
+    consumption::was_of_canary(&mut pass);
     pass.note(true, Reason::CanaryFailed, why, None);
     // What the report had of a large plan is lost, so that nobody knows all offsets from before.
     let is_lost = pass.status.partitions_omitted > 0;

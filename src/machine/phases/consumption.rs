@@ -20,7 +20,7 @@ use crate::machine::{
     pass::Pass,
     request::Request,
     text::{Message, count, list, name_partitions, seconds, verb},
-    time::clock,
+    time::{clock, later},
 };
 
 /// How many overwritten offsets a message names.
@@ -127,36 +127,65 @@ pub(super) enum Proof {
     Unread,
     /// Another client has committed over one.
     Overwritten,
+    /// One was committed just now while the group had no member: by a consumer that has crashed since, or by another client.
+    Unseen,
     /// A consumer is there, and there is no record to consume on any partition.
     NoRecords,
-    /// The group has committed past the target on every partition with records.
+    /// The group has committed past the target on every partition with records, now or before.
     Proven,
     /// It has not on these partitions, which have records; without any, no consumer has joined yet.
     Waiting(Vec<TopicPartition>),
 }
 
-/// Looks at the offsets while a canary runs.
-pub(super) fn prove(pass: &mut Pass<'_>, request: &Request) -> Proof {
+/// Looks at the offsets while a canary runs. `reported`: how soon a crash of a consumer is reported.
+pub(super) fn prove(pass: &mut Pass<'_>, request: &Request, reported: SignedDuration) -> Proof {
     let KafkaSeen::AfterReset(seen) = &pass.seen.kafka else { return Proof::Unread };
     let waiting = judge_all(pass, Some(request), seen, false);
     let counts = pass.status.consumption.clone().unwrap_or_default();
     let of = counts.continued + counts.waiting;
     if counts.overwritten > 0 {
+        let may_be_own = |found: &OverwrittenStatus| {
+            found.evidence == OverwriteEvidence::WithoutMembers && pass.now < later(found.time.0, reported)
+        };
+        if pass.status.partitions.iter().filter_map(|partition| partition.overwritten.as_ref()).all(may_be_own) {
+            return Proof::Unseen;
+        }
         let message = overwritten(&pass.status, pass.seen.undo.as_ref());
         pass.condition(ConditionType::ConsumptionProven, Some(false), Reason::OffsetsOverwritten, message.full());
         pass.note(true, Reason::OffsetsOverwritten, message.full(), None);
         return Proof::Overwritten;
     }
+    // A record that arrives later, on a partition that had none, takes nothing back.
+    if pass.status.canary.as_ref().is_some_and(|canary| canary.proven_time.is_some()) {
+        return Proof::Proven;
+    }
     let without = without_records(&counts);
     if Guard::CanaryConsumed.allows(counts.waiting == 0 && counts.continued > 0) {
         let partitions = count(counts.continued, "partition", "partitions");
         let message = format!("The canary has committed past the target on {partitions}{without}");
-        pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, message);
+        pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
+        let now = pass.instant();
+        if let Some(canary) = &mut pass.status.canary {
+            canary.proven_time = Some(now);
+        }
         return Proof::Proven;
     }
     let message = format!("The canary has committed past the target on {} of {of} partitions{without}", counts.continued);
     pass.condition(ConditionType::ConsumptionProven, None, Reason::WaitingForConsumption, message);
     if counts.waiting == 0 && counts.first_member_time.is_some() { Proof::NoRecords } else { Proof::Waiting(waiting) }
+}
+
+/// The canary has passed.
+pub(super) fn proven(pass: &mut Pass<'_>) {
+    let message = pass.status.condition_message(ConditionType::ConsumptionProven).unwrap_or_default().to_owned();
+    pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::ConsumptionContinued, message);
+}
+
+/// The canary has failed: a commit by a consumer that was not seen was its own.
+pub(super) fn was_of_canary(pass: &mut Pass<'_>) {
+    for partition in &mut pass.status.partitions {
+        partition.overwritten.take_if(|found| found.evidence == OverwriteEvidence::WithoutMembers);
+    }
 }
 
 /// The partitions that prove nothing, as the end of a sentence.

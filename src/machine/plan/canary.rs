@@ -20,6 +20,7 @@ pub(in crate::machine) fn planned(request: &Request, targets: &[TargetStatus]) -
         replicas: canary.replicas,
         start_time: None,
         deadline: None,
+        proven_time: None,
         end_time: None,
         advanced: 0,
         of: 0,

@@ -132,6 +132,7 @@ pub(super) fn pod(name: &str, terminated: bool) -> Pod {
         ready: !terminated,
         crashed: false,
         restarted: false,
+        exited: false,
         ready_since: None,
         grace: jiff::SignedDuration::from_secs(30),
     }

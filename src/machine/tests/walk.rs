@@ -5,10 +5,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    api::ActionKind,
+    api::{ActionKind, OnCanaryFailure},
     machine::{
         after, decide,
         decision::{Answer, Effect},
+        request::Canary,
     },
 };
 
@@ -19,6 +20,8 @@ pub(super) struct World {
     replicas: i32,
     version: u32,
     pods: i32,
+    /// A container of the pods was started again.
+    restarted: bool,
     members: i32,
     offset: i64,
     metadata: String,
@@ -39,6 +42,9 @@ pub(super) struct World {
     goal: Goal,
     /// Where the group must go: decided once, however often the operator dies.
     expected: Option<i64>,
+    /// Where it stood then, and with which metadata: an undo goes back to that.
+    before: Option<(i64, String)>,
+    canary: Option<OnCanaryFailure>,
 }
 
 /// One thing that happens.
@@ -56,6 +62,8 @@ pub(super) enum Turn {
     Session,
     /// A record is consumed, and committed, by a member if there is one.
     Consume,
+    /// A container of the pods crashes, and is started again.
+    Crash,
     /// Another client scales the Deployment.
     ScaledByOthers(i32),
     /// Kafka goes away or comes back.
@@ -77,6 +85,7 @@ pub(super) fn turns() -> impl Strategy<Value = Vec<Turn>> {
         4 => Just(Turn::Session),
         4 => Just(Turn::Keda),
         3 => Just(Turn::Consume),
+        1 => Just(Turn::Crash),
         1 => (0..6).prop_map(Turn::ScaledByOthers),
         1 => any::<bool>().prop_map(Turn::Kafka),
         1 => Just(Turn::Delete),
@@ -86,10 +95,13 @@ pub(super) fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 impl World {
-    pub(super) fn new(goal: Goal, autoscaled: bool) -> Self {
+    pub(super) fn new(goal: Goal, autoscaled: bool, canary: Option<OnCanaryFailure>) -> Self {
         Self {
             goal,
+            canary,
             expected: None,
+            before: None,
+            restarted: false,
             replicas: 3,
             version: 1,
             pods: 3,
@@ -111,7 +123,8 @@ impl World {
 
     fn request(&self) -> Request {
         let entry = Entry { scope: Scope::Topic("orders".into()), partitions: Partitions::All, goal: self.goal.clone() };
-        Request { work: Work::Entries(vec![entry]), ..request() }
+        let canary = |on_failure| Canary { replicas: 1, timeout: SignedDuration::from_secs(60), on_failure };
+        Request { work: Work::Entries(vec![entry]), canary: self.canary.map(canary), ..request() }
     }
 
     fn group(&self) -> Group {
@@ -120,7 +133,7 @@ impl World {
     }
 
     fn observe(&self) -> Observed {
-        let pods = (0..self.pods).map(|n| pod(&format!("p{n}"), false)).collect();
+        let pods = (0..self.pods).map(|n| Pod { restarted: self.restarted, ..pod(&format!("p{n}"), false) }).collect();
         let target = Seen::Known(Workload {
             uid: "w-1".into(),
             resource_version: self.version.to_string(),
@@ -155,7 +168,7 @@ impl World {
             Effect::AddFinalizer => self.finalizer = true,
             Effect::RemoveFinalizer => self.finalizer = false,
             Effect::Delete => unreachable!("without a time to live"),
-            Effect::Scale { resource_version, replicas, .. } => {
+            Effect::Scale { resource_version, replicas, kind, .. } => {
                 if *resource_version != self.version.to_string() {
                     return Answer::Stale;
                 }
@@ -168,7 +181,11 @@ impl World {
                 if let Some(keda) = &self.autoscaler {
                     assert!(keda.paused && keda.acknowledged || *replicas > 0, "KEDA keeps still before it is stopped");
                 }
-                assert!(*replicas == 0 || Some(*replicas) == count, "never another count than was found");
+                let of_canary = *kind == ActionKind::Canary && ours.is_some_and(|hold| hold.canary == Some(*replicas));
+                assert!(
+                    *replicas == 0 || Some(*replicas) == count || of_canary,
+                    "never another count than was found or recorded"
+                );
                 self.replicas = *replicas;
                 self.version += 1;
             }
@@ -208,13 +225,15 @@ impl World {
                 if self.members > 0 {
                     return Answer::Committed(per_partition(&Err(error(KafkaErrorKind::UnknownMember))));
                 }
-                for (_, Committed { offset, metadata }) in offsets {
-                    assert_eq!(*metadata, Metadata::from(MARKER), "each commit carries the marker");
-                    assert_eq!(Some(*offset), self.expected, "invariant 3: a relative target is resolved once");
-                    assert!((0..=100).contains(offset), "invariant 3: within the bounds");
-                    self.offset = *offset;
+                let undoes = self.stored.is_undoing();
+                let reset = self.expected.map(|offset| (offset, MARKER.to_owned()));
+                let (offset, metadata) = if undoes { self.before.clone() } else { reset }.expect("the plan is final");
+                for (_, committed) in offsets {
+                    assert_eq!(committed.metadata, Metadata::from(metadata.as_str()), "each commit carries its marker");
+                    assert_eq!(committed.offset, offset, "invariant 3: a relative target is resolved once, an undo goes back");
+                    assert!((0..=100).contains(&offset), "invariant 3: within the bounds");
                 }
-                self.metadata = MARKER.into();
+                (self.offset, self.metadata) = (offset, metadata);
                 return Answer::Committed(per_partition(&Ok(())));
             }
         }
@@ -239,6 +258,7 @@ impl World {
                 Goal::ShiftBy(shift) => self.offset + shift,
                 _ => 10,
             });
+            self.before = Some((self.offset, self.metadata.clone()));
         }
         if !decided && self.stored.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Succeeded) {
             assert_eq!(
@@ -265,7 +285,11 @@ impl World {
         match turn {
             Turn::Pass => self.pass(None),
             Turn::DiesBeforeActing | Turn::DiesAfterActing => self.pass(Some(turn)),
-            Turn::Kubelet => self.pods = self.replicas,
+            Turn::Kubelet => {
+                self.pods = self.replicas;
+                self.restarted &= self.pods > 0;
+            }
+            Turn::Crash => self.restarted = self.pods > 0,
             Turn::Session => self.members = self.pods,
             Turn::Consume if self.members > 0 && self.pods > 0 => {
                 self.offset = (self.offset + 1).min(100);
@@ -300,8 +324,9 @@ proptest! {
         turns in turns(),
         goal in prop_oneof![Just(Goal::Offset(10)), Just(Goal::ShiftBy(-5))],
         autoscaled in any::<bool>(),
+        canary in prop::option::of(prop_oneof![Just(OnCanaryFailure::Keep), Just(OnCanaryFailure::Undo)]),
     ) {
-        let mut world = World::new(goal, autoscaled);
+        let mut world = World::new(goal, autoscaled, canary);
         let mut others = false;
         for turn in turns {
             others |= matches!(turn, Turn::ScaledByOthers(_));

@@ -341,7 +341,7 @@ fn next_time(machine: &Machine, state: &State) -> Option<u16> {
     let memory = machine.memory();
     let times = state.objects.iter().flatten().flat_map(|object| {
         let facts = memory.facts(object.status);
-        let of_canary = [facts.canary_ends, facts.look_ends];
+        let of_canary = [facts.canary_steady, facts.canary_ends, facts.look_ends];
         [facts.planning_ends, facts.members_end, facts.rollout_ends, facts.hold_ends, facts.drain_ends]
             .into_iter()
             .chain(of_canary)

@@ -42,6 +42,8 @@ pub struct Facts {
     /// The canary has its replicas.
     pub canary_runs: bool,
     pub canary_ends: Option<u16>,
+    /// From when on it passes if it stays as it is, or a commit without a member is another client's.
+    pub canary_steady: Option<u16>,
     pub holds: bool,
     pub target_uid: u8,
     pub stop_requested: bool,
@@ -91,6 +93,7 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
         (canary.advanced, canary.of, canary.end_time) = (0, 0, None);
         canary.start_time = canary.start_time.take().filter(|_| status.phase == Some(Phase::Canary)).map(|_| always());
         canary.deadline = canary.deadline.take().filter(|_| status.phase == Some(Phase::Canary));
+        canary.proven_time = canary.proven_time.take().filter(|_| status.phase == Some(Phase::Canary));
     }
     let looks = machine::needs_a_look(&status);
     for condition in &mut status.conditions {
@@ -166,6 +169,11 @@ pub fn facts(status: &OffsetResetStatus) -> Facts {
         look_ends: hold.and_then(|hold| hold.watched_until.as_ref()).map(at),
         canary: status.canary.as_ref().map(|canary| canary.state),
         canary_runs: status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some()),
+        canary_steady: status
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.proven_time.as_ref().or(partition?.overwritten.as_ref().map(|found| &found.time)))
+            .map(|since| later(since, SignedDuration::from_secs(5))),
         canary_ends: status.canary.as_ref().and_then(|canary| canary.deadline.as_ref()).map(at),
         holds: hold.is_some(),
         target_uid: target.map_or(0, |target| target.uid.strip_prefix("w-").unwrap().parse().unwrap()),

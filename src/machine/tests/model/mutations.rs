@@ -39,6 +39,7 @@ fn scenario_for(guard: Guard) -> Scenario {
         Guard::SetByOthers => Scenario { budget: Budget { overrides: 1, ..NOTHING }, ..ONE },
         Guard::NoReceipt | Guard::NothingCommitted | Guard::HasMembers => AGAIN,
         Guard::CanaryRecorded | Guard::NotFromCanary | Guard::CanaryConsumed => CANARY,
+        Guard::CanaryGoesOn => Scenario { budget: Budget { records: 1, ..NOTHING }, ..CANARY },
         Guard::NoCanaryCount => Scenario { canary: Some(OnCanaryFailure::Keep), ..ONE },
         Guard::CanarySteady => Scenario { budget: Budget { restarts: 1, records: 1, ..NOTHING }, ..CANARY },
         Guard::NoCanarySince => Scenario { budget: Budget { wipes: 1, ..NOTHING }, ..CANARY },

@@ -21,7 +21,7 @@ pub enum Rule {
     StopsUnrecorded,
     /// 2: a canary that the Lease does not tell of.
     StartsUnrecorded,
-    /// A canary passes that has not consumed, or of which a container was started again.
+    /// A canary passes that has not consumed, or has not gone on since, or of which a container was started again.
     PassesUnproven,
     /// 2: a stop for an object that may go away.
     StopsUnguarded,
@@ -83,7 +83,9 @@ pub fn planned(state: &mut State, before: &Facts, after: &Facts, view: &View) {
         let consumed =
             matches!(view.kafka, Kafka::Seen { group, .. } if group.offset > after.target && group.offset != NO_OFFSET);
         let steady = matches!(view.workload, Look::Known(workload) if !workload.restarted);
-        require(state, consumed && steady, Rule::PassesUnproven);
+        let is_member = matches!(view.kafka, Kafka::Seen { group, .. } if !group.is_empty());
+        let goes_on = is_member && before.canary_steady.is_some_and(|from| state.now >= from);
+        require(state, consumed && steady && goes_on, Rule::PassesUnproven);
     }
     let stops = before.phase == Some(Phase::Planning) && after.phase == Some(Phase::Stopping);
     let (Kafka::Seen { group, .. }, Look::Known(workload), true) = (view.kafka, view.workload, stops) else { return };

@@ -40,7 +40,8 @@ fn decided() {
     let admitted = Observed { finalizer: false, others: vec![holds::other("uid-2", Some(Phase::Draining))], ..planning() };
     step(&request(), &holds::with_cluster(status_in(Phase::Stopping)), &admitted);
     let joined = commit_seen(group_in(GroupState::Stable, 1), &committed(50, ""));
-    step(&request(), &status_in(Phase::Resetting), &seen(gone(), joined));
+    step(&request(), &status_in(Phase::Resetting), &seen(gone(), joined.clone()));
+    step(&request(), &status_in(Phase::Resetting), &seen(running(), joined));
     receipts::pending(receipts::of("uid-0", receipts::over(Phase::Succeeded)), running(), Seen::Missing);
     let held = Seen::Known(Hold { since: at(-60), ..lease() });
     receipts::pending(receipts::of("uid-1", receipts::committing()), gone(), held);
@@ -57,7 +58,7 @@ fn walked() {
     let mut runner = TestRunner::deterministic();
     for _ in 0..100 {
         let turns = walk::turns().new_tree(&mut runner).unwrap().current();
-        let mut world = World::new(Goal::Offset(10), false);
+        let mut world = World::new(Goal::Offset(10), false, None);
         for turn in turns {
             world.turn(turn);
         }
