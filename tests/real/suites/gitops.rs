@@ -133,6 +133,17 @@ async fn in_every_phase_argo_cd_and_kstatus_know_what_to_make_of_it() {
         let entries = json!([{"topic": topic, "partition": 0, "offset": 30}]);
         let consumer = json!([{"name": "consumer"}]);
 
+        // A canary without consumers.
+        let spec = json!({
+            "targetRefs": consumer, "allowNoMembers": true,
+            "restore": {"canary": {"replicas": 1, "timeout": "5s", "onFailure": "Keep"}},
+        });
+        let other_group = unique("gitops");
+        env.commit(&other_group, &topic, &[(0, 50)]).await;
+        env.apply("canary-orders", &other_group, entries.clone(), spec).await;
+        wait_for_phase(&env.api, "canary-orders", Phase::Canary).await;
+        wait_for_end(&env.api, "canary-orders").await;
+
         // Suspended, resumed as a dry run, run.
         let spec = json!({"targetRefs": consumer, "dryRun": true, "suspend": true, "allowNoMembers": true});
         env.apply("replay-orders", &group, entries.clone(), spec).await;
