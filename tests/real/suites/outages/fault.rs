@@ -34,7 +34,7 @@ pub enum Side {
 
 impl At {
     /// Each phase, and within it each place at which it matters what is done already.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::before(Phase::Planning, "Kafka all_committed"),
         Self::before(Phase::Stopping, SCALE),
         Self::after(Phase::Stopping, SCALE),
@@ -42,6 +42,9 @@ impl At {
         Self::before(Phase::Resetting, "Kafka bounds"),
         Self::BEFORE_THE_COMMIT,
         Self::after(Phase::Resetting, COMMIT),
+        Self::before(Phase::Canary, SCALE),
+        Self::after(Phase::Canary, SCALE),
+        Self::before(Phase::Canary, "Kafka committed"),
         Self::before(Phase::Restoring, SCALE),
         Self::after(Phase::Restoring, SCALE),
         Self::before(Phase::Succeeded, "Kafka describe_group"),
@@ -68,7 +71,7 @@ impl At {
 
     /// Whether the offsets are moved even if the reset ends here: its commit is under way, or done.
     pub fn has_committed(self) -> bool {
-        self.kind == COMMIT || matches!(self.phase, Phase::Restoring | Phase::Succeeded)
+        self.kind == COMMIT || matches!(self.phase, Phase::Canary | Phase::Restoring | Phase::Succeeded)
     }
 }
 

@@ -31,7 +31,8 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The places, each with what its reset has beside the usual.
 fn everywhere() -> Vec<(At, Value)> {
-    At::ALL.into_iter().map(|at| (at, json!({}))).collect()
+    let canary = json!({"restore": {"canary": {"timeout": "10s", "onFailure": "Keep"}}});
+    At::ALL.into_iter().map(|at| (at, if at.phase == Phase::Canary { canary.clone() } else { json!({}) })).collect()
 }
 
 /// Opens a stage for each place, and waits until every operator is held at its own.

@@ -16,7 +16,7 @@ use kube::{
     api::{DeleteParams, ListParams, PostParams},
 };
 use offset_reset_operator::{
-    api::{FINALIZER, OffsetReset, Phase, Reason},
+    api::{CanaryState, FINALIZER, OffsetReset, Phase, Reason},
     kafka::{GroupAdmin, Pool},
     machine::facts::{Committed, TopicPartition, group},
     run,
@@ -31,7 +31,7 @@ use real_tests::{
     deployment, install_crd,
     layer::{kafka, kubernetes},
     reset, resets, rights,
-    shop::{Operator, T0, config, status, succeeded},
+    shop::{Operator, T0, config, ended, status, succeeded},
     unique, within,
 };
 
@@ -172,7 +172,7 @@ impl Stage {
     }
 
     /// It has succeeded, as if nothing had been; or the broker was away for so long while it planned that it has given up, and nothing
-    /// was touched.
+    /// was touched. A canary of these consumers, which never commit, fails, or proves nothing without a broker.
     pub async fn has_ended_well(&self) -> Result<String, String> {
         let done = self.settled().await?;
         self.nothing_is_held().await?;
@@ -182,6 +182,17 @@ impl Stage {
             self.offsets_are(false).await?;
             self.was_scaled(0).await?;
             return Ok("refused while planning, nothing was touched".into());
+        }
+        if let Some(canary) = &status.canary {
+            let ends = match canary.state {
+                CanaryState::Failed => (Phase::Failed, Reason::CanaryFailed),
+                _ => (Phase::Succeeded, Reason::Succeeded),
+            };
+            ended(&done, ends.0, ends.1);
+            self.offsets_are(true).await?;
+            // One more time where it had come to be started.
+            self.was_scaled(if canary.start_time.is_some() { 3 } else { 2 }).await?;
+            return Ok(format!("the canary is {:?}, {} commits", canary.state, status.commits));
         }
         if status.phase != Some(Phase::Succeeded) {
             return Err(format!("{:?}: {:?}", status.reason, status.message));
