@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help release-dry-run lint-workflows demo recording dashboard-picture test soak test-ecosystem test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests pages cli-docs docs-site plugin-release image clean-sandbox
+.PHONY: help release-dry-run lint-workflows demo recording dashboard-picture test soak test-ecosystem test-kills test-charts test-oldest bench bench-quick bench-flood model lint audit fuzz sbom fmt crd reasons metrics manifests pages cli-docs docs-site plugin-release image clean-sandbox
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ soak: ## resets for SOAK_SECONDS (600) on a real node while parts of it are kill
 
 test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter of an hour or more
 	@tests/run.sh ecosystem
+
+test-kills: ## the operator killed at every request, and every answer lost; `make test` makes one in eight of the runs with a canary
+	@tests/run.sh kills
 
 test-charts: ## the chart by the real Helm on a node: installed, upgraded, rolled back and uninstalled, also during a hold
 	@tests/run.sh charts

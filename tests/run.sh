@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests, the soak, a benchmark, or the demo, with all the setup that they need. `make test`, `make test-ecosystem`,
-# `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood`, `make demo`,
+# `make test-kills`, `make test-charts`, `make test-oldest`, `make soak`, `make bench`, `make bench-flood`, `make demo`,
 # `make recording` and `make dashboard-picture` call this.
 #
 #   CLUSTER=sandbox  (default) sandboxes of its own on this machine
@@ -204,7 +204,7 @@ shared_suites() {
   PROMETHEUS=$(sandbox prometheus)
   export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
-  real "$1" admission:: canary:: charts::rendered:: charts::valid:: connections:: definition:: equivalence:: gitops:: input:: kafka:: \
+  real "$1" admission:: canaries:: charts::rendered:: charts::valid:: connections:: definition:: equivalence:: gitops:: input:: kafka:: \
     forecast:: kafka_tool:: leader:: logs:: monitoring:: namespaced:: pages:: plugin:: process:: resets:: starved:: targets:: \
     whole:: years:: \
     --test-threads 6 --skip ten_thousand
@@ -319,6 +319,16 @@ ecosystem() {
   step "all tests beside KEDA and Flux passed"
 }
 
+# All of the runs, of which `integration` makes a share where a reset has a canary.
+kills() {
+  trap 'down kills' EXIT
+  prepare
+  step "the operator killed at every request, and every answer lost"
+  up kills control-plane
+  export KILLS_EVERY=1
+  real kills kills:: --nocapture
+}
+
 charts() {
   if [ "$cluster" != sandbox ]; then
     echo "the chart installs the CRD and the policies of a whole cluster, so it is tested in a sandbox only: unset CLUSTER" >&2
@@ -410,13 +420,14 @@ soak) soak ;;
 bench) bench "$@" ;;
 bench-flood) bench_flood ;;
 ecosystem) ecosystem ;;
+kills) kills ;;
 charts) charts ;;
 oldest) oldest ;;
 demo) demo ;;
 recording) recording ;;
 dashboard-picture) dashboard_picture ;;
 *)
-  echo "usage: $0 test [COMMAND...] | ecosystem | charts | oldest | soak | bench [OPTION...] | bench-flood | demo | recording | dashboard-picture" >&2
+  echo "usage: $0 test [COMMAND...] | ecosystem | kills | charts | oldest | soak | bench [OPTION...] | bench-flood | demo | recording | dashboard-picture" >&2
   exit 1
   ;;
 esac
