@@ -204,8 +204,8 @@ shared_suites() {
   PROMETHEUS=$(sandbox prometheus)
   export PROMETHEUS
   # More threads than cores, because most tests wait most of the time.
-  real "$1" admission:: canaries:: charts::rendered:: charts::valid:: connections:: definition:: equivalence:: gitops:: input:: kafka:: \
-    forecast:: kafka_tool:: leader:: logs:: monitoring:: namespaced:: pages:: plugin:: process:: resets:: starved:: targets:: \
+  real "$1" admission:: canaries:: charts::rendered:: charts::valid:: connections:: connectors:: definition:: equivalence:: gitops:: input:: \
+    kafka:: forecast:: kafka_tool:: leader:: logs:: monitoring:: namespaced:: pages:: plugin:: process:: resets:: starved:: targets:: \
     whole:: years:: \
     --test-threads 6 --skip ten_thousand
 }

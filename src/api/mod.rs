@@ -37,7 +37,7 @@ pub use status::{
     HoldStatus, MemberStatus, OffsetResetStatus, Outcome, Phase, ReceiptStatus, RefusalStatus, ReportStatus, Restored,
     TargetStatus,
 };
-pub use target::{CanarySpec, OnCanaryFailure, RestoreSpec, TargetRef};
+pub use target::{CanarySpec, OnCanaryFailure, RestoreSpec, TargetRef, size_in_words};
 
 /// The API group of the resource.
 pub const GROUP: &str = "offsetreset.dev";

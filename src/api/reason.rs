@@ -168,8 +168,8 @@ reasons! {
         /// they are.
         ///
         /// The targets are at zero and no offset is committed before the last container has
-        /// terminated. The message names the pods and when their grace period ends. Nothing has to
-        /// be done, except for a pod whose node does not answer: bring the node back, or make sure
+        /// terminated, or before Kafka Connect reports a connector as STOPPED. The message names the
+        /// pods and when their grace period ends. Nothing has to be done, except for a pod whose node does not answer: bring the node back, or make sure
         /// that the machine is off and force-delete the pod as the message says.
         WaitingForContainers,
         /// The group still has members, or the broker has not reported yet that it has none.
@@ -221,7 +221,8 @@ reasons! {
         WaitingForConsumption,
     }
     Milestone {
-        /// No container of the targets' pods runs any more.
+        /// No container of the targets' pods runs any more, and Kafka Connect reports connectors
+        /// that are targets as STOPPED.
         ///
         /// The consumers are at zero, and `drainTimeout` counts from here. Nothing has to be done.
         ContainersTerminated,
@@ -377,12 +378,13 @@ reasons! {
         /// workload's own manifest, and `resource` if the message names one, and create the reset
         /// under a new name.
         TargetKindUnknown,
-        /// A target's kind has no `scale` subresource or is not namespaced, or the workload does
-        /// not say how many replicas it wants.
+        /// A target's kind has no `scale` subresource or is not namespaced, the workload does not
+        /// say how many replicas it wants, or a connector is a source or is not reconciled by
+        /// Strimzi.
         ///
         /// Nothing was stopped and no offset was changed. Name the workload that runs the pods, or
         /// set its replicas; or stop those consumers yourself and leave the workload out of
-        /// `targetRefs`.
+        /// `targetRefs`. For a source connector the message has what to use instead.
         TargetNotScalable,
         /// Another object controls a target and would scale it up again.
         ///

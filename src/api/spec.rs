@@ -57,7 +57,8 @@ use super::{
     validation = rules::DRAIN_COVERS_SESSION,
     validation = rules::HOLD_COVERS_DRAIN,
     validation = rules::HOLD_COVERS_CANARY,
-    validation = rules::CANARY_NEEDS_TARGETS
+    validation = rules::CANARY_NEEDS_TARGETS,
+    validation = rules::NO_CANARY_OF_CONNECTOR
 )]
 pub struct OffsetResetSpec {
     /// The workloads whose pods are the group's consumers, in this namespace: Deployments,

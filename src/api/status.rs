@@ -10,7 +10,7 @@ use super::{
     partitions::{ConsumptionStatus, DriftStatus, PartitionStatus, Totals},
     reason::Reason,
     schema::{is_false, is_none_of_them, is_zero, own_description},
-    target::TargetRef,
+    target::{TargetRef, size_in_words},
 };
 
 /// The state of the reset, as the operator last wrote it: plan, progress and result.
@@ -350,8 +350,13 @@ pub struct TargetStatus {
     /// The workload's UID when the plan was made. Another workload under the same name is left
     /// alone.
     pub uid: String,
-    /// The replica count right before the workload was first stopped, which will be restored.
+    /// The replica count right before the workload was first stopped, which will be restored. Of a
+    /// KafkaConnector 0 when it was stopped, and otherwise 1.
     pub original_replicas: i32,
+    /// Of a KafkaConnector: its spec.state right before it was first stopped, which will be
+    /// restored; unset when the field was absent. Absent for every other kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_state: Option<String>,
     /// Whether the operator has begun to scale the workload to zero.
     #[serde(default)]
     pub stop_requested: bool,
@@ -410,6 +415,12 @@ impl TargetStatus {
         self.stop_requested && self.restored.is_none()
     }
 
+    /// What will be restored, or was, in words.
+    #[must_use]
+    pub fn original_size(&self) -> String {
+        size_in_words(self.original_replicas, self.original_state.as_deref())
+    }
+
     /// A workload that was found, before anything is done with it.
     #[must_use]
     pub fn new(target: &TargetRef, uid: &str) -> Self {
@@ -419,6 +430,7 @@ impl TargetStatus {
             name: target.name.clone(),
             uid: uid.to_owned(),
             original_replicas: 0,
+            original_state: None,
             stop_requested: false,
             stopped: false,
             overridden_replicas: None,

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{durations::a_duration, rules, schema::is_false};
 
-/// One workload in the OffsetReset's namespace: a Deployment, a StatefulSet, or another kind with a
-/// scale subresource.
+/// One workload in the OffsetReset's namespace: a Deployment, a StatefulSet, another kind with a
+/// scale subresource, or a sink connector of Strimzi (kind KafkaConnector).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::SCALABLE)]
+#[x_kube(validation = rules::SCALABLE, validation = rules::NO_CONNECT_CLUSTER, validation = rules::NO_MIRROR_MAKER)]
 pub struct TargetRef {
     /// The API group and version of the workload's kind, as in the workload's own manifest, such as
     /// argoproj.io/v1alpha1. The default is apps/v1.
@@ -22,7 +22,9 @@ pub struct TargetRef {
     /// The workload's kind, as in the workload's own manifest; the default is Deployment. Any kind
     /// with a scale subresource. For kinds other than Deployment and StatefulSet the operator needs
     /// more rights, from a ClusterRole with the label offsetreset.dev/aggregate-to-operator:
-    /// "true".
+    /// "true". A KafkaConnector of kafka.strimzi.io has to be a sink; it is stopped by spec.state:
+    /// stopped, and restored to its former state. For it the operator needs the rights of
+    /// deploy/strimzi.
     #[serde(default = "default_kind")]
     #[schemars(length(max = 63))]
     #[x_kube(validation = rules::KIND)]
@@ -30,7 +32,8 @@ pub struct TargetRef {
 
     /// The plural name of the kind's resource, as `kubectl api-resources` shows it under NAME;
     /// needed only where that is not the kind in lowercase with an "s", such as proxies for Proxy.
-    /// The creator of an OffsetReset must have the right to scale exactly that resource.
+    /// The creator of an OffsetReset must have the right to scale exactly that resource, or to
+    /// update a KafkaConnector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     #[x_kube(validation = rules::RESOURCE)]
@@ -70,6 +73,26 @@ impl TargetRef {
     pub fn checked_resource(&self) -> String {
         self.resource.clone().unwrap_or_else(|| format!("{}s", self.kind.to_ascii_lowercase()))
     }
+
+    /// Whether it is a connector of Strimzi. A connector has a scale as well, which is its tasksMax
+    /// and never 0, so it is stopped by its state.
+    #[must_use]
+    pub fn is_connector(&self) -> bool {
+        self.is_strimzis("KafkaConnector")
+    }
+
+    /// Whether it is of this kind, and the kind is one of Strimzi.
+    #[must_use]
+    pub fn is_strimzis(&self, kind: &str) -> bool {
+        self.kind == kind && self.api_version.starts_with("kafka.strimzi.io/")
+    }
+}
+
+/// What a workload has when it is not stopped, in words: a replica count, or the state of a
+/// connector.
+#[must_use]
+pub fn size_in_words(replicas: i32, state: Option<&str>) -> String {
+    state.map_or_else(|| format!("{replicas} replicas"), |state| format!("spec.state {state}"))
 }
 
 fn default_api_version() -> String {

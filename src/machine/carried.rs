@@ -44,7 +44,9 @@ impl Carried {
             (Effect::Scale { kind: ActionKind::Canary, .. }, Answer::Done) => return None,
             (Effect::Scale { target, replicas, kind, .. }, Answer::Done) => {
                 let Seen::Known(workload) = targets.get_mut(*target)? else { return None };
-                if *kind == ActionKind::Stop && workload.pods.iter().all(|pod| pod.terminated) {
+                let ends_at_once = *kind == ActionKind::Stop && workload.pods.iter().all(|pod| pod.terminated);
+                // The effect does not have the state of a connector.
+                if ends_at_once || workload.state.is_some() {
                     return None;
                 }
                 workload.replicas = *replicas;

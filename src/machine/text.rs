@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use jiff::SignedDuration;
 
-use super::facts::TopicPartition;
+use super::facts::{TopicPartition, UNSET};
 use crate::api::{TargetRef, TargetStatus};
 
 /// How many characters a summary has at most: what a column of `kubectl get` shows of it.
@@ -15,6 +15,17 @@ const SHORTEST_NAME: usize = 12;
 
 /// How many characters the details of a message have at most: a condition's message has its bounds.
 const LONGEST_DETAILS: usize = 4_000;
+
+/// The command that restores a workload by hand; `namespace` where the reader may not know it.
+#[must_use]
+pub fn restore_command(workload: &TargetRef, replicas: i32, state: Option<&str>, namespace: Option<&str>) -> String {
+    let group = workload.api_version.split_once('/').map(|(group, version)| format!(".{version}.{group}")).unwrap_or_default();
+    let what = format!("{}{group}/{}", workload.kind.to_lowercase(), workload.name);
+    let kubectl = namespace.map_or_else(|| "kubectl".to_owned(), |namespace| format!("kubectl --namespace {namespace}"));
+    let Some(state) = state else { return format!("{kubectl} scale {what} --replicas={replicas}") };
+    let state = if state == UNSET { "null".to_owned() } else { format!("\"{state}\"") };
+    format!(r#"{kubectl} patch {what} --type=merge -p '{{"spec":{{"state":{state}}}}}'"#)
+}
 
 /// What people are told: what happened, what it means for the consumers, and what to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

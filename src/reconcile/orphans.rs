@@ -14,6 +14,7 @@ use crate::{
     machine::{
         coordination::hold::{HoldAction, decide_hold},
         facts::{Hold, PeerReset, ScaledObjectSeen, Seen},
+        text::restore_command,
     },
 };
 
@@ -162,11 +163,12 @@ async fn restore(
     resource_version: &str,
 ) -> Result<(Action, bool), Error> {
     context.require_leadership()?;
-    match context.targets.scale(namespace, target, resource_version, hold.replicas).await.map_err(Error::Scale)? {
+    let (replicas, state) = (hold.replicas, hold.state.as_deref());
+    match context.targets.scale(namespace, target, resource_version, replicas, state).await.map_err(Error::Scale)? {
         WriteOutcome::Done(_) => {
             let message = format!(
-                "restored to {} replicas: it was at zero for OffsetReset {}, {}",
-                hold.replicas,
+                "restored to {}: it was at zero for OffsetReset {}, {}",
+                hold.size(),
                 hold.others(""),
                 why_not_restored(context, namespace)
             );
@@ -179,13 +181,12 @@ async fn restore(
         WriteOutcome::Stale => Ok((Action::requeue(RETRY), false)),
         WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             let message = format!(
-                "is still at zero for OffsetReset {}, {}: it could not be restored to {} replicas: {why}. \
-                 Retrying. To restore it yourself: kubectl --namespace {namespace} scale {} --replicas={}",
+                "is still at zero for OffsetReset {}, {}: it could not be restored to {}: {why}. \
+                 Retrying. To restore it yourself: {}",
                 hold.others(""),
                 why_not_restored(context, namespace),
-                hold.replicas,
-                hold.workload,
-                hold.replicas
+                hold.size(),
+                restore_command(target, hold.replicas, hold.state.as_deref(), Some(namespace))
             );
             report(
                 context,

@@ -160,6 +160,25 @@ pub fn of_rules() -> Vec<(&'static str, Vec<Value>)> {
             vec![json!({"restore": {"canary": {}}, "targetRefs": []}), json!({"restore": {"canary": {}}, "targetRefs": null})],
         ),
         (
+            "restore.canary cannot be combined with a KafkaConnector",
+            ["v1", "v1beta2"]
+                .into_iter()
+                .map(|version| {
+                    let connector =
+                        json!({"apiVersion": format!("kafka.strimzi.io/{version}"), "kind": "KafkaConnector", "name": "a"});
+                    json!({"restore": {"canary": {}}, "targetRefs": [{"name": "b"}, connector]})
+                })
+                .collect(),
+        ),
+        (
+            "a KafkaConnect cannot be a target",
+            vec![target(json!({"apiVersion": "kafka.strimzi.io/v1", "kind": "KafkaConnect", "name": "a"}))],
+        ),
+        (
+            "a KafkaMirrorMaker2 cannot be a target",
+            vec![target(json!({"apiVersion": "kafka.strimzi.io/v1beta2", "kind": "KafkaMirrorMaker2", "name": "a"}))],
+        ),
+        (
             "of apps/v1, only a Deployment",
             vec![target(json!({"kind": "DaemonSet", "name": "a"})), target(json!({"kind": "Rollout", "name": "a"}))],
         ),

@@ -27,8 +27,12 @@ pub async fn pods(cluster: &Cluster, reset: &OffsetReset) -> (Vec<PodState>, Vec
     (found, unread)
 }
 
-/// The pods of a workload that stop, start or crash. None without the right to list pods.
+/// The pods of a workload that stop, start or crash. None without the right to list pods. A connector has none of its own: its tasks run in
+/// the pods of Kafka Connect.
 pub async fn pods_of(client: &Client, namespace: &str, target: &TargetRef) -> Option<Vec<PodState>> {
+    if target.is_connector() {
+        return Some(vec![]);
+    }
     let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
     let kind = GroupVersionKind::gvk(group, version, &target.kind);
     let resource = ApiResource::from_gvk_with_plural(&kind, &target.checked_resource());

@@ -9,7 +9,7 @@ use offset_reset_operator::api::{
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line},
     table::Table,
-    words::{count, many, or_dash, record_time},
+    words::{count, many, or_dash, record_time, size},
 };
 use crate::cli::Which;
 
@@ -30,12 +30,13 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
         lines.push(Line::styled(BOLD, format!("{would}  nothing: no --target")));
     }
     for target in &status.targets {
-        let replicas = target.original_replicas;
+        let (replicas, original) = (target.original_replicas, size(target.original_replicas, target.original_state.as_deref()));
+        let stopped = if target.original_state.is_some() { "stopped" } else { "0" };
         let line = Line::styled(BOLD, format!("{would}  ")).and(format!("{}/{}", target.kind, target.name));
         let canary = status.canary.as_ref().filter(|canary| canary.state != CanaryState::NotRun);
         let first = canary.map(|canary| canary.replicas).filter(|first| *first < replicas);
         let first = first.map(|first| format!("{first} → ")).unwrap_or_default();
-        let line = if replicas > 0 { line.and(format!("  {replicas} → 0 → {first}{replicas}")) } else { line };
+        let line = if replicas > 0 { line.and(format!("  {original} → {stopped} → {first}{original}")) } else { line };
         lines.push(match &target.autoscaler {
             Some(scaler) => line.and(format!("    and pause {}/{}", scaler.kind, scaler.name)),
             None => line,
@@ -258,6 +259,16 @@ mod tests {
 
     fn text(partitions: &[PartitionStatus], which: Option<Which>) -> Vec<String> {
         plan(&reset(), partitions, which, &TimeZone::UTC).iter().map(Line::text).collect()
+    }
+
+    #[test]
+    fn a_connector_goes_to_stopped_and_back_to_its_state() {
+        let mut reset = reset();
+        let target = &mut reset.status.as_mut().unwrap().targets[0];
+        (target.kind, target.name) = ("KafkaConnector".into(), "s3-sink".into());
+        (target.original_replicas, target.original_state, target.autoscaler) = (1, Some("paused".into()), None);
+        let shown = plan(&reset, &[], None, &TimeZone::UTC);
+        assert_eq!(shown[1].text(), "WOULD STOP  KafkaConnector/s3-sink  paused → stopped → paused");
     }
 
     #[test]

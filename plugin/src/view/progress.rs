@@ -9,7 +9,7 @@ use offset_reset_operator::api::{
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line, WARN},
-    words::{clock, count, precise, span, until},
+    words::{clock, count, precise, size, span, until},
 };
 
 /// What is looked at, and when and where.
@@ -267,7 +267,9 @@ fn members(group: &GroupStatus) -> Vec<String> {
 
 /// The state of a workload's replicas.
 fn replicas(target: &TargetStatus) -> Line {
-    let (many, ready) = (target.original_replicas, target.ready_pods);
+    let (is_connector, replicas) = (target.original_state.is_some(), target.original_replicas);
+    let many = size(replicas, target.original_state.as_deref());
+    let ready = target.ready_pods.filter(|_| !is_connector);
     match target.restored {
         Some(Restored::Original) => {
             let line = Line::styled(GOOD, format!("restored to {many}"));
@@ -276,7 +278,7 @@ fn replicas(target: &TargetStatus) -> Line {
                 None => line,
             }
         }
-        Some(Restored::NotStopped) => Line::plain(format!("{many} replicas, never stopped")),
+        Some(Restored::NotStopped) => Line::plain(format!("{}, never stopped", target.original_size())),
         Some(Restored::LeftAsScaledByOthers) => {
             Line::styled(WARN, format!("left as another client has scaled it; before it had {many}"))
         }
@@ -291,7 +293,7 @@ fn replicas(target: &TargetStatus) -> Line {
                 }
                 (_, true) => Line::styled(BOLD, "at zero").and(format!(", {many} to restore")),
                 (true, false) => Line::styled(BOLD, "stopping").and(format!(", {many} to restore")),
-                (false, false) if many > 0 => Line::plain(format!("{many} replicas")),
+                (false, false) if replicas > 0 => Line::plain(target.original_size()),
                 (false, false) => Line::plain("not stopped"),
             };
             match &target.last_refusal {

@@ -20,6 +20,11 @@ pub fn or_dash(number: i64) -> String {
     if number == 0 { "-".to_owned() } else { count(number) }
 }
 
+/// What a workload has when it is not stopped: its replicas, or the state of a connector.
+pub fn size(replicas: i32, state: Option<&str>) -> String {
+    state.map_or_else(|| replicas.to_string(), str::to_owned)
+}
+
 /// "1 record", "2,880 records".
 pub fn many(number: i64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{} {what}s", count(number)) }

@@ -24,7 +24,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::{FIELD_MANAGER, LEASE_LABEL, TargetRef},
-    machine::facts::{Claim, Hold, Seen},
+    machine::facts::{Claim, Hold, STOPPED, Seen},
 };
 
 /// The annotation with the replicas to restore.
@@ -32,6 +32,9 @@ const REPLICAS: &str = "offsetreset.dev/replicas";
 
 /// The annotation with the replicas of a canary; absent without one.
 const CANARY: &str = "offsetreset.dev/canary-replicas";
+
+/// The annotation with the state to restore, in the Lease of a connector, in place of the replicas.
+const STATE: &str = "offsetreset.dev/state";
 
 /// The annotation with the claims, as JSON.
 const CLAIMS: &str = "offsetreset.dev/claims";
@@ -72,7 +75,16 @@ pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
     is_ours(&lease.metadata)?;
     let owner = lease.owner_references().first().ok_or("it has no owner, which would be the workload")?;
     let annotation = |name: &str| lease.annotations().get(name).ok_or_else(|| format!("it has no annotation {name}"));
-    let replicas: i32 = annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is not a number"))?;
+    let workload = TargetRef::new(&owner.api_version, &owner.kind, &owner.name);
+    let (replicas, state) = if workload.is_connector() {
+        let state = annotation(STATE)?;
+        if state == STOPPED {
+            return Err(format!("its annotation {STATE} is {state}, but a connector that was stopped is never held"));
+        }
+        (1, Some(state.clone()))
+    } else {
+        (annotation(REPLICAS)?.parse().map_err(|_| format!("its annotation {REPLICAS} is not a number"))?, None)
+    };
     if replicas < 1 {
         return Err(format!("its annotation {REPLICAS} is {replicas}, but a workload without replicas is never held"));
     }
@@ -93,13 +105,13 @@ pub fn hold_in(lease: &Lease) -> Result<(TargetRef, Hold), String> {
     let since = spec.acquire_time.as_ref().ok_or("it has no acquireTime")?.0;
     let seconds = i64::from(spec.lease_duration_seconds.ok_or("it has no leaseDurationSeconds")?);
     let until = since.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-    let workload = TargetRef::new(&owner.api_version, &owner.kind, &owner.name);
     let hold = Hold {
         version: lease.resource_version().unwrap_or_default(),
         workload: format!("{}/{}", owner.kind, owner.name),
         uid: owner.uid.clone(),
         replicas,
         canary,
+        state,
         since,
         until,
         claims: claims.into_iter().map(|ClaimEntry { uid, name, key }| Claim { uid, name, key }).collect(),
@@ -126,10 +138,11 @@ fn lease_for(workload: &TargetRef, hold: &Hold) -> Lease {
         .map(|claim| ClaimEntry { uid: claim.uid.clone(), name: claim.name.clone(), key: claim.key.clone() })
         .collect();
     let canary = hold.canary.map(|count| (CANARY.to_owned(), count.to_string()));
-    let always = [
-        (REPLICAS.to_owned(), hold.replicas.to_string()),
-        (CLAIMS.to_owned(), serde_json::to_string(&written).unwrap_or_default()),
-    ];
+    let restored = match &hold.state {
+        Some(state) => (STATE.to_owned(), state.clone()),
+        None => (REPLICAS.to_owned(), hold.replicas.to_string()),
+    };
+    let always = [restored, (CLAIMS.to_owned(), serde_json::to_string(&written).unwrap_or_default())];
     lease.metadata.annotations = Some(always.into_iter().chain(canary).collect());
     let seconds = hold.until.duration_since(hold.since).as_secs().clamp(1, i32::MAX.into());
     lease.spec = Some(LeaseSpec {
@@ -238,6 +251,7 @@ mod tests {
             uid: "w-1".into(),
             replicas: 3,
             canary: None,
+            state: None,
             since,
             until,
             claims: vec![claim(1), claim(2)],
@@ -250,6 +264,15 @@ mod tests {
         assert!(!lease.annotations().contains_key(CANARY), "a hold without a canary is written as it always was");
         let with_canary = Hold { canary: Some(1), ..hold.clone() };
         assert_eq!(hold_in(&lease_for(&workload, &with_canary)).unwrap().1, with_canary);
+        let connector = TargetRef::new("kafka.strimzi.io/v1", "KafkaConnector", "s3-sink");
+        let paused =
+            Hold { workload: "KafkaConnector/s3-sink".into(), replicas: 1, state: Some("paused".into()), ..hold.clone() };
+        let mut of_connector = lease_for(&connector, &paused);
+        assert_eq!(hold_in(&of_connector).unwrap(), (connector, paused));
+        of_connector.annotations_mut().insert(STATE.into(), "stopped".into());
+        assert!(hold_in(&of_connector).unwrap_err().contains("is stopped"), "it was never stopped by the operator");
+        of_connector.annotations_mut().remove(STATE);
+        assert_eq!(hold_in(&of_connector).unwrap_err(), "it has no annotation offsetreset.dev/state");
 
         let mut broken = lease.clone();
         broken.annotations_mut().insert(REPLICAS.into(), "three".into());

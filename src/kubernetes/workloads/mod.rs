@@ -1,5 +1,6 @@
 //! The workloads that a reset stops, and KEDA's ScaledObjects that scale them.
 
+mod connectors;
 mod kinds;
 mod owners;
 mod pods;

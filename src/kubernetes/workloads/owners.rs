@@ -9,8 +9,17 @@ use crate::{
 
 /// The field managers that own the replicas, the latest first, without this operator.
 pub(in crate::kubernetes) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
+    owners(metadata, owns_replicas)
+}
+
+/// The field managers that own a field, by its pointer in `fieldsV1`, the latest first, without this operator.
+pub(in crate::kubernetes) fn of_field(metadata: &ObjectMeta, pointer: &str) -> Vec<FieldOwner> {
+    owners(metadata, |entry| owns(entry, pointer))
+}
+
+fn owners(metadata: &ObjectMeta, is_owner: impl Fn(&ManagedFieldsEntry) -> bool) -> Vec<FieldOwner> {
     let entries = metadata.managed_fields.iter().flatten();
-    let mut owners: Vec<FieldOwner> = entries.filter(|entry| owns_replicas(entry)).map(owner).collect();
+    let mut owners: Vec<FieldOwner> = entries.filter(|entry| is_owner(entry)).map(owner).collect();
     owners.retain(|owner| owner.manager != FIELD_MANAGER);
     owners.sort_by_key(|owner| std::cmp::Reverse(owner.time));
     owners
@@ -18,8 +27,11 @@ pub(in crate::kubernetes) fn scalers(metadata: &ObjectMeta) -> Vec<FieldOwner> {
 
 /// A write through `scale` sets the replicas and nothing else, in whichever field the kind keeps them.
 fn owns_replicas(entry: &ManagedFieldsEntry) -> bool {
-    let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-    entry.subresource.as_deref() == Some("scale") || fields.is_some_and(|fields| fields.pointer("/f:spec/f:replicas").is_some())
+    entry.subresource.as_deref() == Some("scale") || owns(entry, "/f:spec/f:replicas")
+}
+
+fn owns(entry: &ManagedFieldsEntry, pointer: &str) -> bool {
+    entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(pointer).is_some())
 }
 
 fn owner(entry: &ManagedFieldsEntry) -> FieldOwner {
@@ -127,6 +139,15 @@ mod tests {
             })
             .collect();
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn the_owners_of_the_state_of_a_connector_are_those_of_that_field() {
+        let state = |manager: &str, time: &str| entry(manager, "Apply", None, time, &json!({"f:spec": {"f:state": {}}}));
+        let scale = entry("keda", "Update", Some("scale"), LATE, &json!({"f:spec": {"f:tasksMax": {}}}));
+        let fields = json!([state("argocd-controller", EARLY), state("offset-reset-operator", LATE), scale]);
+        let found = of_field(&metadata(json!({"name": "w", "managedFields": fields})), "/f:spec/f:state");
+        assert_eq!(found.iter().map(|owner| owner.manager.as_str()).collect::<Vec<_>>(), ["argocd-controller"]);
     }
 
     #[test]

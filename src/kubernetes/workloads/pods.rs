@@ -261,6 +261,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         restarted,
         exited,
         grace: SignedDuration::from_secs(grace),
+        tasks: None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The target workloads: their metadata, their pods, and their replicas through the `scale` subresource. The operator never
-//! writes a workload itself.
+//! writes a workload itself, except the state of a connector (`connectors`).
 
 use std::net::IpAddr;
 
@@ -15,6 +15,7 @@ use kube::{
 };
 
 use super::{
+    connectors,
     kinds::Kinds,
     owners,
     pods::{Matching, Pods, Selectors},
@@ -29,7 +30,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::TargetRef,
-    machine::facts::{Denial, ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails},
+    machine::facts::{Denial, ForeignPod, Hpa, STOPPED, Seen, UNSET, Unscalable, Workload, WorkloadDetails},
 };
 
 /// Reads and scales workloads.
@@ -45,6 +46,12 @@ struct WorkloadHandle<'a> {
     api: Api<DynamicObject>,
     resource: ApiResource,
     target: &'a TargetRef,
+}
+
+impl WorkloadHandle<'_> {
+    fn is_connector(&self) -> bool {
+        connectors::are_connectors(&self.resource)
+    }
 }
 
 impl Targets {
@@ -78,6 +85,12 @@ impl Targets {
             Ok(handle) => handle,
             Err(why) => return Seen::Unknown(why),
         };
+        if handle.is_connector() {
+            return match limited(handle.api.get(&target.name)).await {
+                Ok(object) => connectors::workload(&object).map_or_else(Seen::Unknown, Seen::Known),
+                Err(error) => self.not_seen(&handle, &error),
+            };
+        }
         let (scale, unset) = match limited(handle.api.get_scale(&target.name)).await {
             Ok(scale) => (scale, None),
             Err(kube::Error::Api(status)) if replicas_are_unset(&status) => match self.scale_of_unset(&handle).await {
@@ -97,6 +110,7 @@ impl Targets {
                 uid,
                 resource_version,
                 replicas: replicas(&scale),
+                state: None,
                 refusal: None,
                 overridden: None,
                 pods: matching.own,
@@ -146,6 +160,9 @@ impl Targets {
     /// When some of it could not be read; the message says why.
     pub async fn examine(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<(), String> {
         let handle = self.handle(namespace, target).await?;
+        if handle.is_connector() {
+            return self.try_stop(&handle, workload).await;
+        }
         // The status tells the rollout, and the spec of a StatefulSet what happens to the volumes and in which order its pods
         // are deleted.
         let object = limited(handle.api.get(&target.name)).await;
@@ -179,6 +196,10 @@ impl Targets {
     /// When it could not be read; the message says why.
     pub async fn read_rollout(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) -> Result<bool, String> {
         let handle = self.handle(namespace, target).await?;
+        // A connector was read as a whole.
+        if handle.is_connector() {
+            return Ok(true);
+        }
         let object = limited(handle.api.get(&target.name)).await;
         let object = object.map_err(|error| format!("it could not be read: {}", describe(&error)))?;
         if object.metadata.resource_version.as_ref() != Some(&workload.resource_version) {
@@ -206,6 +227,9 @@ impl Targets {
     pub async fn read_scalers(&self, namespace: &str, target: &TargetRef, workload: &mut Workload) {
         let look = async {
             let handle = self.handle(namespace, target).await?;
+            if handle.is_connector() {
+                return Ok(());
+            }
             let found = limited(handle.api.get_metadata(&target.name)).await.map_err(|error| describe(&error))?;
             workload.details.scalers = owners::scalers(&found.metadata);
             self.read_hpas(namespace, &handle, workload).await.map_err(|error| describe(&error))
@@ -227,7 +251,7 @@ impl Targets {
     /// # Errors
     /// When the API server did not decide (no answer, or an internal error). That is not a refusal.
     async fn try_stop(&self, handle: &WorkloadHandle<'_>, workload: &mut Workload) -> Result<(), String> {
-        match replace(handle, &workload.resource_version, 0, true).await {
+        match replace(handle, &workload.resource_version, 0, None, true).await {
             // A conflict proves the permission to scale as a success does: the API server checks it after the permission.
             Ok(WriteOutcome::Done(Scaled { replicas: 0, .. }) | WriteOutcome::Stale) => {}
             Ok(WriteOutcome::Done(stored)) => workload.overridden = Some(stored.replicas),
@@ -238,7 +262,8 @@ impl Targets {
         Ok(())
     }
 
-    /// Sets the replicas, if the workload is still at `resource_version`, and returns what the API server stored.
+    /// Sets the replicas, or the `state` of a connector that is not to be stopped, if the workload is still at `resource_version`, and
+    /// returns what the API server stored.
     ///
     /// # Errors
     /// When it is unknown whether it was scaled (no answer, or an internal error of the API server): read it again.
@@ -248,9 +273,10 @@ impl Targets {
         target: &TargetRef,
         resource_version: &str,
         replicas: i32,
+        state: Option<&str>,
     ) -> Result<WriteOutcome<Scaled>, kube::Error> {
         match self.kinds.resolve_under_any_version(target).await? {
-            Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, false).await,
+            Ok(resource) => replace(&self.at(namespace, target, resource), resource_version, replicas, state, false).await,
             // Nothing was written; the next read returns the reason.
             Err(_) => Ok(WriteOutcome::Stale),
         }
@@ -287,6 +313,13 @@ impl Targets {
             self.kinds.forget(&handle.resource);
         }
         if status.is_forbidden() {
+            if handle.is_connector() {
+                return Seen::Unknown(format!(
+                    "{}. The operator needs get and patch on kafkaconnectors of API group kafka.strimzi.io: grant these with \
+                     `kubectl apply -k deploy/strimzi`",
+                    describe(error)
+                ));
+            }
             let (group, plural) = (&handle.resource.group, &handle.resource.plural);
             return Seen::Unknown(format!(
                 "{}. The operator needs get on {plural}, and get and update on {plural}/scale, of API group \"{group}\": grant \
@@ -316,8 +349,13 @@ async fn replace(
     handle: &WorkloadHandle<'_>,
     version: &str,
     count: i32,
+    state: Option<&str>,
     dry_run: bool,
 ) -> Result<WriteOutcome<Scaled>, kube::Error> {
+    if handle.is_connector() {
+        let state = if count == 0 { STOPPED } else { state.unwrap_or(UNSET) };
+        return connectors::set_state(&handle.api, &handle.target.name, version, state, dry_run).await;
+    }
     let scale = wanted(handle.target, version, count);
     let answer = limited(handle.api.replace_scale(&handle.target.name, &params(dry_run), &scale)).await;
     classify(answer.map(|stored| Scaled { replicas: replicas(&stored), version: stored.metadata.resource_version }))

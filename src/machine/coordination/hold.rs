@@ -57,7 +57,7 @@ pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset],
         Seen::Missing => HoldAction::Forget(None),
         Seen::Known(found) if found.uid != hold.uid => HoldAction::Forget(None),
         Seen::Known(_) if hold.was_restored(resets) => HoldAction::Forget(None),
-        Seen::Known(found) if found.replicas == hold.replicas => HoldAction::Forget(None),
+        Seen::Known(found) if (found.replicas, &found.state) == (hold.replicas, &hold.state) => HoldAction::Forget(None),
         Seen::Known(found)
             if hold.replicas > 0
                 && (found.replicas == 0 || !Guard::NoCanaryCount.allows(Some(found.replicas) != hold.canary)) =>
@@ -65,8 +65,9 @@ pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset],
             HoldAction::Restore { resource_version: found.resource_version.clone() }
         }
         Seen::Known(found) => HoldAction::Forget(Some(format!(
-            "was left at {} replicas, which somebody else had set meanwhile; before it was stopped it had {}",
-            found.replicas, hold.replicas
+            "was left at {}, which somebody else had set meanwhile; before it was stopped it had {}",
+            found.size(),
+            hold.size()
         ))),
     }
 }

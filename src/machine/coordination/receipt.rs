@@ -118,7 +118,7 @@ fn take_up(
                 taken.take_from(hold);
             }
             // It was at zero before the stop.
-            Some(Seen::Missing) if workload.replicas == 0 => taken.found_with(0),
+            Some(Seen::Missing) if workload.replicas == 0 => taken.found_as(workload),
             Some(Seen::Known(_) | Seen::Missing | Seen::Unknown(_)) | None => return None,
         }
         taken.autoscaler = scaled_object::recorded(pass.seen.autoscalers.get(index));

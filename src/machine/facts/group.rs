@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::{
-    kafka::{Group, GroupDescription, GroupState, GroupType},
+    kafka::{Group, GroupDescription, GroupMember, GroupState, GroupType},
     workload::Pod,
 };
 use crate::api::{GroupStatus, MemberStatus};
@@ -110,6 +110,13 @@ fn pod_of(host: &str, previous: Option<&GroupStatus>, pods: &[&Pod]) -> Option<S
         .or_else(|| previous?.member_details.iter().find(|member| member.host == host)?.pod.clone())
 }
 
+/// Whether a member runs in a pod: by its address, or by its client id where the tasks of a connector
+/// stand for the pod.
+#[must_use]
+pub fn runs_in(member: &GroupMember, pod: &Pod) -> bool {
+    has_address(&pod.ips, &member.host) || pod.tasks.as_ref().is_some_and(|tasks| tasks.have_client_id(&member.client_id))
+}
+
 /// Whether an address is one of these.
 #[must_use]
 pub fn has_address(ips: &[String], host: &str) -> bool {
@@ -149,7 +156,13 @@ pub fn name_members(status: &GroupStatus) -> String {
         .iter()
         .map(|member| {
             let instance = member.instance_id.as_ref().map(|id| format!(", static member {id}")).unwrap_or_default();
-            let pod = member.pod.as_ref().map_or_else(|| ", outside the target pods".to_owned(), |pod| format!(", pod {pod}"));
+            // What Kafka Connect begins the client ids of sink tasks with.
+            let outside = if member.client_id.starts_with("connector-consumer-") {
+                ", a task of a connector"
+            } else {
+                ", outside the target pods"
+            };
+            let pod = member.pod.as_ref().map_or_else(|| outside.to_owned(), |pod| format!(", pod {pod}"));
             format!("{} at {}{instance}{pod}", member.client_id, member.host)
         })
         .collect();

@@ -7,8 +7,9 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
+use super::workload::Workload;
 use crate::{
-    api::{HoldStatus, TargetStatus},
+    api::{HoldStatus, TargetStatus, size_in_words},
     machine::time::later,
 };
 
@@ -26,6 +27,8 @@ pub struct Hold {
     /// The replica count of a canary that may run, or has run since the first stop. The consumers have
     /// consumed since, and the workload at this count is still held.
     pub canary: Option<i32>,
+    /// The state right before the first stop, of a connector, which is restored.
+    pub state: Option<String>,
     /// When it was first stopped.
     pub since: Timestamp,
     /// Until when it may be held at the latest.
@@ -52,6 +55,12 @@ impl Hold {
         self.claims.iter().any(|claim| claim.uid == uid)
     }
 
+    /// What is restored, in words.
+    #[must_use]
+    pub fn size(&self) -> String {
+        size_in_words(self.replicas, self.state.as_deref())
+    }
+
     /// The names of the resets that have claims, except one.
     #[must_use]
     pub fn others(&self, uid: &str) -> String {
@@ -60,17 +69,19 @@ impl Hold {
     }
 }
 
-/// The only places that set the replica count to restore.
+/// The only places that set what is restored.
 impl TargetStatus {
     /// While a target is being stopped, the count in the Lease is the one to restore, whichever reset
     /// has written it.
     pub(in crate::machine) fn take_from(&mut self, hold: &Hold) {
         self.original_replicas = hold.replicas;
+        self.original_state.clone_from(&hold.state);
     }
 
-    /// The count that a workload was found with, while no reset holds it.
-    pub(in crate::machine) fn found_with(&mut self, replicas: i32) {
-        self.original_replicas = replicas;
+    /// What a workload was found with, while no reset holds it.
+    pub(in crate::machine) fn found_as(&mut self, workload: &Workload) {
+        self.original_replicas = workload.replicas;
+        self.original_state.clone_from(&workload.state);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The adapters in `kafka` and `kubernetes` produce it, the other folders of `machine` consume it.
 
+mod connector;
 mod denial;
 mod forecast;
 pub mod group;
@@ -16,6 +17,7 @@ mod seen;
 mod workload;
 
 pub use super::metadata::Metadata;
+pub use connector::{Connector, PAUSED, STOPPED, Tasks, UNSET};
 pub use denial::Denial;
 pub use forecast::{ForecastSeen, Progress, TopicConfig};
 pub(in crate::machine) use hold::new_hold;

@@ -2,7 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{denial::Denial, rollout::Rollout};
+use super::{
+    connector::{Connector, PAUSED, Tasks},
+    denial::Denial,
+    rollout::Rollout,
+};
+use crate::api::{TargetStatus, size_in_words};
 
 /// A target, as its `scale` subresource reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +16,11 @@ pub struct Workload {
     pub uid: String,
     /// The version that was read; writing the scale with it fails when anything changed since.
     pub resource_version: String,
-    /// Its desired replicas; one where `spec.replicas` is not set.
+    /// Its desired replicas; one where `spec.replicas` is not set. Of a connector 0 when it is to be
+    /// stopped, and otherwise 1.
     pub replicas: i32,
+    /// The `spec.state` of a connector; `None` for every other kind.
+    pub state: Option<String>,
     /// Why scaling it to zero would be refused, from a dry run; only tried while planning.
     pub refusal: Option<Denial>,
     /// The replica count that came out of the same dry run, where an admission policy or webhook changes the requested zero.
@@ -21,6 +29,27 @@ pub struct Workload {
     pub pods: Vec<Pod>,
     /// What is known of it beside its scale.
     pub details: WorkloadDetails,
+}
+
+impl Workload {
+    /// Whether it has the replicas, or the state, that it had before it was first stopped.
+    #[must_use]
+    pub fn is_as_before(&self, target: &TargetStatus) -> bool {
+        (self.replicas, &self.state) == (target.original_replicas, &target.original_state)
+    }
+
+    /// For how many replicas consumers are expected: none for a connector that is paused, because
+    /// its tasks join the group only once they have run.
+    #[must_use]
+    pub fn consuming_replicas(&self) -> i32 {
+        if self.state.as_deref() == Some(PAUSED) { 0 } else { self.replicas }
+    }
+
+    /// Its replicas, or its state, in words.
+    #[must_use]
+    pub fn size(&self) -> String {
+        size_in_words(self.replicas, self.state.as_deref())
+    }
 }
 
 /// What is known of a workload beside its scale. All of it is read while planning; only `scalers`
@@ -33,7 +62,8 @@ pub struct WorkloadDetails {
     pub controller: Option<Controller>,
     /// Scaling it down deletes the volumes of its pods.
     pub deletes_volumes: bool,
-    /// The field managers that own its replicas, without this operator, the latest first.
+    /// The field managers that own its replicas, or its state, without this operator, the latest
+    /// first.
     pub scalers: Vec<FieldOwner>,
     /// The HorizontalPodAutoscalers that scale it.
     pub autoscalers: Vec<Hpa>,
@@ -49,6 +79,8 @@ pub struct WorkloadDetails {
     pub counted: Option<i32>,
     /// Pods that match its selector and that it does not control.
     pub foreign_pods: Vec<ForeignPod>,
+    /// What else a plan depends on, of a connector.
+    pub connector: Option<Connector>,
     /// What could not be read of this, and why; nothing depends on it.
     pub unseen: Option<String>,
 }
@@ -157,6 +189,8 @@ pub struct Pod {
     pub exited: bool,
     /// How long its containers may take to terminate.
     pub grace: SignedDuration,
+    /// The tasks of a connector, for which this stands instead of a pod.
+    pub tasks: Option<Tasks>,
 }
 
 impl Pod {

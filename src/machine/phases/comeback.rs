@@ -93,7 +93,7 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
             (Reason::NoConsumersExpected, vec!["No consumers are expected".to_owned()])
         } else {
             let members = pass.status.group.as_ref().map_or(0, |group| group.members);
-            let all = format!("All pods are ready, and the group has {}", count(members, "member", "members"));
+            let all = format!("{}, and the group has {}", all_are_back(pass), count(members, "member", "members"));
             (Reason::ConsumersReady, vec![all])
         };
         let after = since_the_restore(pass).filter(|_| late && wanted > 0);
@@ -131,6 +131,16 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
         pass.note(true, Reason::ConsumersNotReady, message, None);
     }
     false
+}
+
+/// What is back, as a sentence.
+fn all_are_back(pass: &Pass<'_>) -> &'static str {
+    let connectors = restored(pass).filter(|(_, workload)| workload.state.is_some()).count();
+    match restored(pass).count() {
+        _ if connectors == 0 => "All pods are ready",
+        all if all == connectors => "All tasks of the connectors run",
+        _ => "All pods are ready, all tasks of the connectors run",
+    }
 }
 
 fn is_true(pass: &Pass<'_>) -> bool {
@@ -173,7 +183,7 @@ fn comeback(pass: &mut Pass<'_>, may_have_no_members: bool) -> Comeback {
         };
         let is_gone = workload.is_none() && matches!(pass.seen.targets.get(index), Some(Seen::Known(_) | Seen::Missing));
         before += original;
-        now += workload.map_or(if is_gone { 0 } else { original }, |workload| i64::from(workload.replicas));
+        now += workload.map_or(if is_gone { 0 } else { original }, |workload| i64::from(workload.consuming_replicas()));
         if is_back(&pass.status.targets[index]) {
             of_one(pass, index, workload, is_gone, &mut found);
         }
@@ -222,8 +232,8 @@ fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gon
     let ready = ready.len();
     let ready = i32::try_from(ready).unwrap_or(i32::MAX);
     target.ready_pods = Some(ready);
-    let wanted = workload.replicas;
-    if wanted == 0 {
+    let wanted = workload.consuming_replicas();
+    if workload.replicas == 0 {
         match pass.seen.holds.get(index) {
             Some(Seen::Known(hold)) => {
                 found.missing.push(format!("{name} is held at zero by OffsetReset {}", hold.others(&pass.seen.uid)));
@@ -237,14 +247,22 @@ fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gon
         }
     }
     found.wanted += i64::from(wanted);
-    if wanted != target.original_replicas {
+    if !workload.is_as_before(target) {
         let mut by = vec![format!("by {}", replica_owners::responsible(&workload.details, since).who)];
         by.extend(target.autoscaler.as_ref().map(|own| format!("KEDA scales it by {} {}", own.kind, own.name)));
         by.extend(workload.details.autoscalers.iter().map(|hpa| format!("HorizontalPodAutoscaler {} scales it", hpa.name)));
-        let original = target.original_replicas;
-        found.scaled.push(format!("{name} was scaled from {original} to {wanted} after the restore {}", by.join("; ")));
+        let (from, to) = (target.original_size(), workload.size());
+        let (from, to) = match workload.state {
+            Some(_) => (from, to),
+            None => (target.original_replicas.to_string(), wanted.to_string()),
+        };
+        found.scaled.push(format!("{name} was scaled from {from} to {to} after the restore {}", by.join("; ")));
     }
-    if ready < wanted {
+    if ready < wanted
+        && let Some(tasks) = workload.pods.iter().find_map(|pod| pod.tasks.as_ref())
+    {
+        found.missing.push(format!("the tasks of {name} do not run yet: {}", tasks.reported));
+    } else if ready < wanted {
         found.missing.push(format!("{ready} of {wanted} pods of {name} are ready"));
     } else if unsteady > 0 {
         let pods = count(unsteady, "pod", "pods");

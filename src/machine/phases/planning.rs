@@ -206,7 +206,7 @@ fn targets(pass: &Pass<'_>, request: &Request) -> Result<Vec<TargetStatus>, Vec<
             let mut planned = TargetStatus::new(target, &workload.uid);
             match recorded_hold {
                 Some(hold) => planned.take_from(hold),
-                None => planned.found_with(workload.replicas),
+                None => planned.found_as(workload),
             }
             let autoscaler = pass.seen.autoscalers.get(index);
             refusals.extend(scaled_object::refusal(autoscaler, &name_ref(target), planned.original_replicas != 0));

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{canary_undo, comeback};
-use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, RefusalStatus, Restored, TargetStatus};
+use crate::api::{ActionKind, ConditionType, MAX_WARNINGS, Reason, RefusalStatus, Restored, TargetRef, TargetStatus};
 use crate::machine::{
     coordination::{
         queue,
@@ -16,7 +16,7 @@ use crate::machine::{
     guards::Guard,
     pass::Pass,
     request::Request,
-    text::{Message, name},
+    text::{Message, name, restore_command},
     time::later,
 };
 
@@ -112,7 +112,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         let message = Message::new("The replicas cannot be restored yet; the operator tries again every second")
             .detail(problem)
             .detail(outcome(&pass))
-            .advice("Grant the missing right, or scale the workload to its originalReplicas in status.targets");
+            .advice(
+                "Grant the missing right, or scale the workload to its originalReplicas in status.targets (of a KafkaConnector: set \
+                 spec.state to its originalState)",
+            );
         return pass.wait(Reason::TargetUnreachable, message, RETRY);
     }
     if let Some((index, other)) = shared {
@@ -187,7 +190,7 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     if !target.stop_requested {
         return Step::Settled(Restored::NotStopped);
     }
-    if workload.replicas == target.original_replicas {
+    if workload.is_as_before(target) {
         return Step::Settled(Restored::Original);
     }
     // A count that an admission policy stored in place of our zero is nobody's decision.
@@ -302,7 +305,7 @@ fn done(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
             .targets
             .iter()
             .filter(|target| target.restored == Some(Restored::Original))
-            .map(|target| format!("{} has {} replicas", name(target), target.original_replicas))
+            .map(|target| format!("{} has {}", name(target), target.original_size()))
             .collect();
         (Reason::ReplicasAccepted, counts.join("; "))
     } else {
@@ -325,10 +328,12 @@ pub(in crate::machine) fn refused(mut pass: Pass<'_>, index: usize, why: &str) -
     let recorded: String = why.chars().take(REFUSAL_LENGTH).collect();
     let is_new = target.last_refusal.as_ref().is_none_or(|last| last.message != recorded);
     target.last_refusal = Some(RefusalStatus { time: MicroTime(pass.now), resource_version: version, message: recorded });
-    let (command, name, count) = (scale_command(target), name(target), target.original_replicas);
-    let milestone = format!("The API server refuses to scale {name}");
+    let (replicas, state) = (target.original_replicas, target.original_state.as_deref());
+    let command = restore_command(&TargetRef::from(&*target), replicas, state, None);
+    let (name, size) = (name(target), target.original_size());
+    let milestone = format!("The API server refuses to restore {name}");
     pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, milestone);
-    let message = Message::naming([&name], |[name]| format!("{name} could not be restored to {count} replicas"))
+    let message = Message::naming([&name], |[name]| format!("{name} could not be restored to {size}"))
         .detail(why)
         .detail(format!(
             "Its consumers are at zero. The operator tries again at least every {REFUSED_RETRY} s, and at once when the workload \
@@ -342,12 +347,6 @@ pub(in crate::machine) fn refused(mut pass: Pass<'_>, index: usize, why: &str) -
     pass.wait(Reason::TargetUnreachable, message, RETRY)
 }
 
-/// The command that restores a target by hand.
-fn scale_command(target: &TargetStatus) -> String {
-    let group = target.api_version.split_once('/').map(|(group, version)| format!(".{version}.{group}")).unwrap_or_default();
-    format!("kubectl scale {}{group}/{} --replicas={}", target.kind.to_lowercase(), target.name, target.original_replicas)
-}
-
 fn note(pass: &mut Pass<'_>, index: usize, restored: Restored) {
     let target = &pass.status.targets[index];
     let (warning, reason) = match restored {
@@ -356,7 +355,7 @@ fn note(pass: &mut Pass<'_>, index: usize, restored: Restored) {
         Restored::LeftAsScaledByOthers | Restored::Gone | Restored::Replaced => (true, Reason::TargetLeftAlone),
     };
     let message = match restored {
-        Restored::Original => format!("restored to {} replicas", target.original_replicas),
+        Restored::Original => format!("restored to {}", target.original_size()),
         other => format!("{} {}", name(target), describe(Some(other))),
     };
     let on = (restored != Restored::Gone).then_some(index);
@@ -368,7 +367,7 @@ fn describe(restored: Option<Restored>) -> &'static str {
     match restored {
         Some(Restored::Original) => "is restored",
         Some(Restored::NotStopped) | None => "was not stopped",
-        Some(Restored::LeftAsScaledByOthers) => "was left at the count that another controller or a user has set meanwhile",
+        Some(Restored::LeftAsScaledByOthers) => "was left as another controller or a user has set it meanwhile",
         Some(Restored::Gone) => "does not exist any more",
         Some(Restored::Replaced) => "was deleted and recreated, and was left alone",
         Some(Restored::Unknown) => "was restored or left alone by another version of the operator",

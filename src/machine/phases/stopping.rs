@@ -23,6 +23,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 /// Pods are watched; this is only for the case that an event was missed.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
+/// How soon it looks again whether a connector has stopped: connectors are not watched.
+const LOOK_AT_CONNECTOR: SignedDuration = SignedDuration::from_millis(500);
+
 /// How soon it looks again whether a workload that another reset is stopping is at zero.
 const SHARED: SignedDuration = SignedDuration::from_millis(200);
 
@@ -61,7 +64,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             .detail("No offset is committed before that, and the operator looks again every two seconds"),
         None => with_what_blocks(running(&pass.pods(), pass.now), &pass),
     };
-    pass.wait(Reason::WaitingForContainers, message, LOOK_AGAIN)
+    let awaits_tasks = pass.pods().iter().any(|pod| pod.tasks.is_some() && !pod.terminated);
+    pass.wait(Reason::WaitingForContainers, message, if awaits_tasks { LOOK_AT_CONNECTOR } else { LOOK_AGAIN })
 }
 
 /// Adds the finalizer, unless another reset has come first since the plan.
@@ -113,13 +117,13 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
         }
     } else if Guard::NotHeldAgain.allows(target.scaled_up_by_others == 0)
         && Guard::NotFromCanary.allows(hold.canary.is_none() && !undoing)
-        && workload.replicas != hold.replicas
+        && (workload.replicas, &workload.state) != (hold.replicas, &hold.state)
         && hold.claims.len() == 1
     {
         // Until the target was seen at zero, its current count is the one to restore: an autoscaler
         // may have changed it meanwhile. The stop is bound to the version that was read together
         // with the count.
-        let hold = Hold { replicas: workload.replicas, ..hold.clone() };
+        let hold = Hold { replicas: workload.replicas, state: workload.state.clone(), ..hold.clone() };
         target.take_from(&hold);
         return Some(pass.take().act(Effect::Claim { target: index, hold }));
     }
@@ -157,19 +161,27 @@ fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<D
     let target = &mut pass.status.targets[index];
     target.stopped = false;
     target.scaled_up_by_others += 1;
-    let (times, name, replicas) = (target.scaled_up_by_others, name(target), workload.replicas);
+    let (times, name, is_connector) = (target.scaled_up_by_others, name(target), workload.state.is_some());
+    let size = if is_connector { workload.size() } else { workload.replicas.to_string() };
     let Responsible { who, advice } = replica_owners::responsible(&workload.details, held_since);
     if times > MAX_REHOLDS {
-        let message = Message::naming([&name], |[name]| format!("{name} was scaled up {times} times while it was held at zero"))
-            .detail(format!("The last time {who} set it to {replicas}, and it is left there"))
+        let what = if is_connector { "started" } else { "scaled up" };
+        let message = Message::naming([&name], |[name]| format!("{name} was {what} {times} times while it was held at zero"))
+            .detail(format!("The last time {who} set it to {size}, and it is left there"))
             .detail(changed)
             .advice(advice)
             .advice("Then create the reset again under a new name");
         return Some(pass.take().finish(Phase::Failed, Reason::ScaledUpByOthers, message));
     }
-    let message = Message::naming([&name], |[name]| format!("{name} was scaled up to {replicas}, and is scaled down again"))
-        .detail(format!("This was done by {who}, while the reset holds {name} at zero"))
-        .advice(advice);
+    let message = Message::naming([&name], |[name]| {
+        if is_connector {
+            format!("{name} was set to {size}, and is stopped again")
+        } else {
+            format!("{name} was scaled up to {size}, and is scaled down again")
+        }
+    })
+    .detail(format!("This was done by {who}, while the reset holds {name} at zero"))
+    .advice(advice);
     pass.note(true, Reason::ScaledUpByOthers, message.full(), Some(index));
     pass.say(Reason::ScaledUpByOthers, message);
     None
@@ -199,7 +211,7 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     let hold = match hold {
         // At zero before the reset: there is nothing to stop and nothing to restore.
         None if workload.replicas == 0 && saved.is_none() => {
-            target.found_with(0);
+            target.found_as(workload);
             return None;
         }
         None => Hold {
@@ -208,6 +220,7 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             uid: workload.uid.clone(),
             replicas: saved.unwrap_or(workload.replicas),
             canary: canary.map(|count| count.min(target.original_replicas)),
+            state: if saved.is_some() { target.original_state.clone() } else { workload.state.clone() },
             since,
             until,
             claims: vec![own],
@@ -233,12 +246,13 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     target.stop_requested |= hold.claims.len() > 1;
     target.take_from(&hold);
     if saved.is_some() {
-        let message =
-            format!("the Lease of {name}, which is held from {} replicas, was missing and is created again", hold.replicas);
+        let message = format!("the Lease of {name}, which is held from {}, was missing and is created again", hold.size());
         pass.note(true, Reason::ScaledToZero, message, None);
     } else if hold.claims.len() == 1 {
-        let message =
-            format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas);
+        let message = match &hold.state {
+            Some(_) => format!("stopped from {} for the offset reset; it will be restored afterwards", hold.size()),
+            None => format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas),
+        };
         pass.note(false, Reason::ScaledToZero, message, Some(index));
     } else {
         let message = format!("shares the stop of {name} with {}", hold.others(&pass.seen.uid));
@@ -260,7 +274,7 @@ fn since_the_first_stop(pass: &mut Pass<'_>, first: Timestamp) {
 
 /// The last container has terminated: from here the session timeout and the drain timeout count.
 fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
-    let now = pass.now;
+    let (now, pods) = (pass.now, pass.pods());
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
     let session_end = request.session_timeout.map(|session| MicroTime(later(now, session)));
     let drain_deadline = MicroTime(later(now, request.drain_timeout).min(hold.deadline.0));
@@ -271,6 +285,11 @@ fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
         "There are no targets to stop"
     } else {
         "The last container of the targets has terminated"
+    };
+    let message = if !pods.is_empty() && pods.iter().all(|pod| pod.tasks.is_some()) {
+        "Kafka Connect reports the connectors as STOPPED"
+    } else {
+        message
     };
     pass.condition(ConditionType::ConsumersStopped, Some(true), Reason::ContainersTerminated, message);
     let message = Message::new("Asking the broker whether the group is empty").detail("The targets are at zero");
@@ -289,7 +308,7 @@ fn replaced(pass: Pass<'_>, index: usize, what: &str) -> Decision {
 /// The stop was refused for good: the targets that were stopped already are restored.
 pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> Decision {
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
-    let message = Message::naming([&name], |[name]| format!("{name} could not be scaled to zero"))
+    let message = Message::naming([&name], |[name]| format!("{name} could not be stopped"))
         .detail(why)
         .detail(pass.offsets_changed())
         .advice("Remove what refuses the request, and create the reset under a new name");
@@ -304,7 +323,12 @@ pub fn awaited_pods(status: &OffsetResetStatus, seen: &Observed) -> Vec<String> 
         return vec![];
     }
     let known = seen.targets.iter().filter_map(|seen| if let Seen::Known(workload) = seen { Some(workload) } else { None });
-    known.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).map(|pod| pod.name.clone()).collect()
+    let running: Vec<&Pod> = known.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).collect();
+    // No event tells that the tasks of a connector have stopped.
+    if running.iter().any(|pod| pod.tasks.is_some()) {
+        return vec![];
+    }
+    running.into_iter().map(|pod| pod.name.clone()).collect()
 }
 
 /// The API server has stored zero replicas: any other count found from here on was set afterwards.
@@ -320,7 +344,8 @@ pub(in crate::machine) fn accepted(mut pass: Pass<'_>, index: usize) -> Decision
 pub(in crate::machine) fn overridden(mut pass: Pass<'_>, index: usize, count: i32) -> Decision {
     let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
     target.overridden_replicas = Some(count);
-    let message = stoppable::overridden(&name(&pass.status.targets[index]), count).detail(pass.offsets_changed());
+    let target = &pass.status.targets[index];
+    let message = stoppable::overridden(&name(target), count, target.original_state.is_some()).detail(pass.offsets_changed());
     pass.finish(Phase::Failed, Reason::ReplicasOverridden, message)
 }
 
@@ -329,7 +354,7 @@ pub(in crate::machine) fn claim_refused(pass: Pass<'_>, index: usize, why: &str)
     let name = pass.status.targets.get(index).map(name).unwrap_or_default();
     let message = Message::naming([&name], |[name]| format!("{name} was not stopped: its Lease could not be written"))
         .detail(why)
-        .detail("The Lease records the replica count to restore")
+        .detail("The Lease records what is to be restored")
         .detail(pass.offsets_changed())
         .advice("Let the operator write Leases in this namespace, and create the reset under a new name");
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
@@ -345,8 +370,17 @@ fn running(pods: &[&Pod], now: Timestamp) -> Message {
     if running.len() > NAMED_PODS {
         names.push(count(running.len() - NAMED_PODS, "more pod", "more pods"));
     }
+    let connectors = running.iter().filter(|pod| pod.tasks.is_some()).count();
     let message = match (running.len(), lost) {
         (0, _) => return Message::new("Waiting until the targets are at zero").detail("No offset is committed before that"),
+        (running, 0) if running == connectors => {
+            Message::new(format!("Waiting until Kafka Connect has stopped {}", count(running, "connector", "connectors")))
+        }
+        (running, 0) if connectors > 0 => Message::new(format!(
+            "Waiting until {} and {} have stopped",
+            count(running - connectors, "pod", "pods"),
+            count(connectors, "connector", "connectors")
+        )),
         (running, 0) => Message::new(format!("Waiting for the containers of {} to terminate", count(running, "pod", "pods"))),
         (_, lost) => {
             Message::new(format!("The nodes of {} do not answer, so containers may still run", count(lost, "pod", "pods")))
@@ -375,6 +409,9 @@ fn with_what_blocks(message: Message, pass: &Pass<'_>) -> Message {
 }
 
 fn describe(pod: &Pod, now: Timestamp) -> String {
+    if let Some(tasks) = &pod.tasks {
+        return format!("{} ({})", pod.name, tasks.reported);
+    }
     let node = pod.node.as_deref().unwrap_or("its node");
     match &pod.deletion {
         Some(until) if is_lost(pod, now) => {

@@ -4,7 +4,10 @@ use core::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::machine::facts::{Group, GroupMember, Pod, Seen, Workload, group::has_address};
+use crate::machine::facts::{
+    Group, GroupMember, Pod, Seen, Workload,
+    group::{has_address, runs_in},
+};
 
 /// How many members a message names, and of how many the pod is looked for.
 pub(super) const NAMED: usize = 5;
@@ -12,7 +15,7 @@ pub(super) const NAMED: usize = 5;
 /// The members of a group, apart by where they run.
 #[derive(Debug, PartialEq)]
 pub(in crate::machine) struct Membership<'a> {
-    /// Those at the address of a pod of the targets.
+    /// Those in a pod of the targets, by its address; and in the tasks of a connector, by its client ids.
     pub own: Vec<&'a GroupMember>,
     /// Those at the address of a node on which such a pod runs: NAT hides their pods, or they use the host's network.
     pub hidden: Vec<&'a GroupMember>,
@@ -28,9 +31,9 @@ impl<'a> Membership<'a> {
             Group::Found(found) => &found.members,
         };
         let pods: Vec<&Pod> = known(workloads).flat_map(|workload| &workload.pods).collect();
-        let at = |ips: fn(&Pod) -> &[String], member: &GroupMember| pods.iter().any(|pod| has_address(ips(pod), &member.host));
-        let (own, rest): (Vec<_>, Vec<_>) = members.iter().partition(|member| at(|pod| &pod.ips, member));
-        let (hidden, others) = rest.into_iter().partition(|member| at(|pod| &pod.node_ips, member));
+        let (own, rest): (Vec<_>, Vec<_>) = members.iter().partition(|member| pods.iter().any(|pod| runs_in(member, pod)));
+        let is_hidden = |member: &&GroupMember| pods.iter().any(|pod| has_address(&pod.node_ips, &member.host));
+        let (hidden, others) = rest.into_iter().partition(is_hidden);
         Self { own, hidden, others }
     }
 
@@ -45,7 +48,7 @@ impl<'a> Membership<'a> {
             0 => 0,
             pods => members * replicas.min(pods) / pods,
         };
-        let replicas = |workload: &Workload| usize::try_from(workload.replicas).unwrap_or(0);
+        let replicas = |workload: &Workload| usize::try_from(workload.consuming_replicas()).unwrap_or(0);
         if self.own.is_empty() {
             let members = self.hidden.len() + self.others.len();
             let pods: Vec<&Pod> = known(workloads).flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated).collect();
@@ -54,7 +57,7 @@ impl<'a> Membership<'a> {
             return if pods.is_empty() { all } else { in_proportion(all, pods.len(), known(workloads).map(replicas).sum()) };
         }
         let of_one = |workload: &Workload| {
-            let at = |pod: &Pod| self.own.iter().filter(|member| has_address(&pod.ips, &member.host)).count();
+            let at = |pod: &Pod| self.own.iter().filter(|member| runs_in(member, pod)).count();
             let members: Vec<usize> = workload
                 .pods
                 .iter()

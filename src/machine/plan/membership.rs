@@ -172,6 +172,10 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
 fn describe(request: &Request, workloads: &[Seen<Workload>]) -> String {
     let mut all = 0;
     let names = request.targets.iter().zip(workloads).filter_map(|(target, seen)| match seen {
+        Seen::Known(workload) if workload.state.is_some() => {
+            all += 1;
+            Some(format!("{}/{}", target.kind, target.name))
+        }
         Seen::Known(workload) if !workload.pods.is_empty() => {
             let ready = workload.pods.iter().filter(|pod| pod.ready).count();
             all += ready;

@@ -1,5 +1,5 @@
-//! Which other clients set a workload's replicas, by their names as field managers, and what to do
-//! about each.
+//! Which other clients set a workload's replicas, or a connector's state, by their names as field
+//! managers, and what to do about each.
 
 use std::fmt::Write;
 
@@ -67,37 +67,46 @@ fn late_scalers(about: &WorkloadDetails, since: Timestamp) -> Vec<&FieldOwner> {
     about.scalers.iter().filter(late).take(NAMED).collect()
 }
 
-/// What keeps a client from setting the replicas.
-fn advice(known: Known) -> &'static str {
-    match known {
+/// The field of the spec that is set to stop a workload.
+fn field(about: &WorkloadDetails) -> &'static str {
+    if about.connector.is_some() { "state" } else { "replicas" }
+}
+
+/// What keeps a client from setting that field.
+fn advice(known: Known, field: &str) -> String {
+    let advice = match known {
         Known::ArgoCd => {
-            "leave replicas out of Git, or give the Argo CD Application ignoreDifferences with jsonPointers [/spec/replicas] for the \
+            "leave {field} out of Git, or give the Argo CD Application ignoreDifferences with jsonPointers [/spec/{field}] for the \
              workload and the sync option RespectIgnoreDifferences=true"
         }
         Known::Flux => {
-            "leave replicas out of Git, or (kustomize-controller 1.9 and newer) give the Flux Kustomization spec.ignore with paths \
-             [/spec/replicas] for the workload"
+            "leave {field} out of Git, or (kustomize-controller 1.9 and newer) give the Flux Kustomization spec.ignore with paths \
+             [/spec/{field}] for the workload"
         }
         Known::FluxHelm => {
-            "leave replicas out of what the chart renders, or give the Flux HelmRelease driftDetection.ignore with paths \
-             [/spec/replicas] for the workload, and upgrade when the reset is over"
+            "leave {field} out of what the chart renders, or give the Flux HelmRelease driftDetection.ignore with paths \
+             [/spec/{field}] for the workload, and upgrade when the reset is over"
         }
-        Known::Helm => "leave replicas out of what the chart renders, or upgrade the Helm release when the reset is over",
+        Known::Helm => "leave {field} out of what the chart renders, or upgrade the Helm release when the reset is over",
         Known::Keda => "pause its ScaledObject with the annotation autoscaling.keda.sh/paused: \"true\" until the reset is over",
         Known::Autoscaler => {
             "a HorizontalPodAutoscaler leaves what is at zero alone, unless its condition ScaledToZero is True: set its minReplicas \
              to 1 until the reset is over"
         }
         Known::Kubectl => "wait with kubectl, by hand or in scripts, until the reset is over",
-    }
+    };
+    advice.replace("{field}", field)
 }
 
-/// A GitOps tool that owns the replicas while the plan is made will set them again: a warning
+/// A GitOps tool that owns the field while the plan is made will set them again: a warning
 /// before it happens, with the setting that prevents it.
 #[must_use]
-pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> Vec<String> {
+pub(in crate::machine) fn gitops_warnings(name: &str, about: &WorkloadDetails) -> Vec<String> {
+    let field = field(about);
+    let would = if about.connector.is_some() { "start" } else { "scale" };
+    let up = if about.connector.is_some() { "" } else { " up" };
     let mut warnings = vec![];
-    for owner in owners {
+    for owner in &about.scalers {
         let Some(known) = known(owner) else { continue };
         let when = match known {
             Known::ArgoCd => "with the next sync, and with selfHeal within seconds",
@@ -107,9 +116,9 @@ pub(in crate::machine) fn gitops_warnings(name: &str, owners: &[FieldOwner]) -> 
             Known::Keda | Known::Autoscaler | Known::Kubectl => continue,
         };
         warnings.push(format!(
-            "{name}: {} owns spec.replicas, and would scale it up while the reset holds it at zero: {when}. To prevent that, {}",
+            "{name}: {} owns spec.{field}, and would {would} it{up} while the reset holds it at zero: {when}. To prevent that, {}",
             owner.manager,
-            advice(known)
+            advice(known, field)
         ));
     }
     warnings.dedup();
@@ -136,11 +145,11 @@ pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp)
     let mut advices: Vec<String> = owners
         .iter()
         .filter_map(|owner| Some((owner, known(owner)?)))
-        .map(|(owner, known)| format!("{}: {}.", owner.manager, advice(known)))
+        .map(|(owner, known)| format!("{}: {}.", owner.manager, advice(known, field(about))))
         .collect();
     advices.dedup();
     if advices.is_empty() {
-        advices.push("Keep it from setting spec.replicas until the reset is over.".to_owned());
+        advices.push(format!("Keep it from setting spec.{} until the reset is over.", field(about)));
     }
     let who: Vec<String> = owners.iter().map(|owner| describe(owner)).collect();
     Responsible { who: who.join(" and "), advice: advices.join(" ") }
@@ -152,6 +161,9 @@ pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp)
 fn unrecorded(about: &WorkloadDetails) -> String {
     let mut words = match &about.unseen {
         Some(unseen) => format!("{unseen}."),
+        None if about.connector.is_some() => {
+            "metadata.managedFields does not record the client. The API server's audit log has its name.".to_owned()
+        }
         None => "metadata.managedFields does not record the client, so the write most likely came through the scale subresource, from an \
                  autoscaler or kubectl scale. The API server's audit log has its name."
             .to_owned(),
@@ -159,9 +171,9 @@ fn unrecorded(about: &WorkloadDetails) -> String {
     for autoscaler in &about.autoscalers {
         // KEDA's prefix for the autoscalers that it creates.
         let known = if autoscaler.name.starts_with("keda-hpa-") { Known::Keda } else { Known::Autoscaler };
-        let _ = write!(words, " HorizontalPodAutoscaler/{} scales it: {}.", autoscaler.name, advice(known));
+        let _ = write!(words, " HorizontalPodAutoscaler/{} scales it: {}.", autoscaler.name, advice(known, field(about)));
     }
-    words.push_str(" Keep that client from setting spec.replicas until the reset is over.");
+    let _ = write!(words, " Keep that client from setting spec.{} until the reset is over.", field(about));
     words
 }
 

@@ -43,7 +43,7 @@ pub(in crate::machine) fn cannot_stop(target: &TargetRef, seen: &Seen<Workload>,
         }
     }
     if let Some(count) = workload.overridden {
-        refusals.push(Refusal::lasting(Reason::ReplicasOverridden, overridden(&name, count)));
+        refusals.push(Refusal::lasting(Reason::ReplicasOverridden, overridden(&name, count, workload.state.is_some())));
     }
     // One after the other, most pods end long before their grace periods do: that is only warned of.
     let longest = termination::longest_of_one(workload);
@@ -64,9 +64,16 @@ pub(in crate::machine) fn cannot_stop(target: &TargetRef, seen: &Seen<Workload>,
     refusals
 }
 
-/// An admission policy or a webhook changes the zero that the operator sets.
+/// An admission policy or a webhook changes the zero, or the state of a connector, that the operator sets.
 #[must_use]
-pub(in crate::machine) fn overridden(name: &str, count: i32) -> Message {
+pub(in crate::machine) fn overridden(name: &str, count: i32, is_connector: bool) -> Message {
+    if is_connector {
+        return Message::naming([name], |[name]| format!("{name} does not keep the spec.state stopped that the operator sets"))
+            .detail("An admission policy or a webhook changes it; or the CRD is older than Strimzi 0.38 and has no spec.state")
+            .advice(
+                "Exempt the operator's ServiceAccount from the policy, or update Strimzi's CRDs, and create the reset under a new name",
+            );
+    }
     Message::naming([name], |[name]| format!("An admission policy or a webhook changes the 0 replicas of {name} to {count}")).advice(
         "Exempt the operator's ServiceAccount from it, or stop the consumers yourself and leave the workload out of targetRefs, and \
          create the reset under a new name",

@@ -25,7 +25,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// The seconds of Unix time that `notAfter` may have: the years 1971 to 9998 in any zone.
 const NOT_AFTER: std::ops::Range<i64> = 31_449_600..253_370_851_200;
 
-/// Checks a spec by the rules of `src/api/rules.rs`, except for those about the scope and the
+/// Checks a spec by the rules of `src/api/rules`, except for those about the scope and the
 /// target of an entry: `parse_patterns` and `parse_entry` check them.
 pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpec> {
     check_kafka(&spec.kafka).map_err(|(field, problem)| InvalidSpec::new(format!("kafka{field}"), problem))?;
@@ -83,6 +83,7 @@ pub(in crate::machine) fn check(spec: &OffsetResetSpec) -> Result<(), InvalidSpe
     let Some(canary) = spec.restore.as_ref().and_then(|restore| restore.canary.as_ref()) else { return Ok(()) };
     ensure(canary.replicas >= 1, "restore.canary.replicas", rules::CANARY_REPLICAS)?;
     ensure(!spec.target_refs.is_empty(), "restore.canary", rules::CANARY_NEEDS_TARGETS)?;
+    ensure(!spec.target_refs.iter().any(TargetRef::is_connector), "restore.canary", rules::NO_CANARY_OF_CONNECTOR)?;
     let timeout = bounded("restore.canary.timeout", canary.timeout, DAY, rules::CANARY_TIMEOUT)?;
     ensure(hold > drain.saturating_add(timeout), "holdTimeout", rules::HOLD_COVERS_CANARY)
 }
@@ -236,6 +237,8 @@ fn check_target(target: &TargetRef) -> Result<(), CelRule> {
         (is_version && is_name(group), rules::API_VERSION),
         (is_kind, rules::KIND),
         (is_scalable, rules::SCALABLE),
+        (!target.is_strimzis("KafkaConnect"), rules::NO_CONNECT_CLUSTER),
+        (!target.is_strimzis("KafkaMirrorMaker2"), rules::NO_MIRROR_MAKER),
         (resource.as_ref().is_none_or(is_resource), rules::RESOURCE),
         (is_name(name), rules::TARGET_NAME),
     ];

@@ -91,6 +91,7 @@ fn replaced() -> Seen<Workload> {
         replicas: 3,
         refusal: None,
         overridden: None,
+        state: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     })
@@ -103,6 +104,7 @@ fn refused() -> Seen<Workload> {
         replicas: 3,
         refusal: Some(Denial::Refused("forbidden".into())),
         overridden: None,
+        state: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     })

@@ -289,6 +289,7 @@ fn a_target_that_is_refused_its_replicas_keeps_no_other_at_zero() {
         replicas: 0,
         refusal: None,
         overridden: None,
+        state: None,
         pods: vec![],
         details: WorkloadDetails::default(),
     });
@@ -362,7 +363,7 @@ fn restore() -> HoldAction {
 #[case::back_already(running(), vec![], 10, HoldAction::Forget(None))]
 #[case::the_workload_is_gone(Seen::Missing, vec![], 10, HoldAction::Forget(None))]
 #[case::the_workload_was_recreated(
-    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, refusal: None, overridden: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
+    Seen::Known(Workload { uid: "w-9".into(), resource_version: "1".into(), replicas: 0, state: None, refusal: None, overridden: None, pods: vec![], details: WorkloadDetails::default() }), vec![], 10,
     HoldAction::Forget(None)
 )]
 #[case::not_seen(Seen::Unknown("no route".into()), vec![], 10, HoldAction::Unseen("no route".into()))]

@@ -2,6 +2,7 @@
 
 mod autoscalers;
 mod canary;
+mod connectors;
 mod edges;
 mod finished;
 mod goals;
@@ -135,6 +136,7 @@ pub(super) fn pod(name: &str, terminated: bool) -> Pod {
         exited: false,
         ready_since: None,
         grace: jiff::SignedDuration::from_secs(30),
+        tasks: None,
     }
 }
 
@@ -143,6 +145,7 @@ pub(super) fn workload(replicas: i32, pods: Vec<Pod>) -> Seen<Workload> {
         uid: "w-1".into(),
         resource_version: "7".into(),
         replicas,
+        state: None,
         refusal: None,
         overridden: None,
         pods,
@@ -166,6 +169,7 @@ pub(super) fn lease() -> Hold {
         uid: "w-1".into(),
         replicas: 3,
         canary: None,
+        state: None,
         since: at(0),
         until: at(600),
         claims: vec![claim("uid-1")],
@@ -330,6 +334,7 @@ pub(super) fn target_status(stopped: bool) -> TargetStatus {
         name: "consumer".into(),
         uid: "w-1".into(),
         original_replicas: 3,
+        original_state: None,
         stop_requested: stopped,
         stopped,
         overridden_replicas: None,

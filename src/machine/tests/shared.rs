@@ -108,6 +108,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             overridden: None,
+            state: None,
             pods,
             details: WorkloadDetails::default(),
         });

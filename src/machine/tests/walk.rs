@@ -140,6 +140,7 @@ impl World {
             replicas: self.replicas,
             refusal: None,
             overridden: None,
+            state: None,
             pods,
             details: WorkloadDetails::default(),
         });

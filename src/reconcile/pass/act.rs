@@ -66,7 +66,8 @@ pub(super) async fn act(
             if matches!(kind, ActionKind::Canary | ActionKind::Restore) && context.commits_in_flight.any_for(&target.uid) {
                 return Err(Error::CommitInFlight);
             }
-            let scaled = context.targets.scale(&namespace, &TargetRef::from(target), resource_version, *replicas).await;
+            let (reference, state) = (TargetRef::from(target), target.original_state.as_deref());
+            let scaled = context.targets.scale(&namespace, &reference, resource_version, *replicas, state).await;
             Ok(match scaled.map_err(Error::Scale)? {
                 WriteOutcome::Done(stored) if stored.replicas != *replicas => Answer::Overridden(stored.replicas),
                 outcome => answer(outcome.map(|stored| scaled_to.extend(stored.version))),

@@ -89,8 +89,8 @@ pub(super) async fn read_rollout(
 pub(super) async fn read_scaled(context: &Context, reset: &OffsetReset, status: &OffsetResetStatus, seen: &mut Observed) {
     let namespace = reset.namespace().unwrap_or_default();
     for (target, found) in status.targets.iter().zip(&mut seen.targets) {
-        let (count, reference) = (target.original_replicas, TargetRef::from(target));
-        let was_restored = target.restored == Some(Restored::Original) && count > 0;
+        let reference = TargetRef::from(target);
+        let was_restored = target.restored == Some(Restored::Original) && target.original_replicas > 0;
         let mut hold = Seen::Missing;
         if matches!(found, Seen::Known(workload) if workload.replicas == 0 && was_restored) {
             hold = context.claims.look(&namespace, &target.uid).await;
@@ -101,7 +101,7 @@ pub(super) async fn read_scaled(context: &Context, reset: &OffsetReset, status: 
         }
         if let Seen::Known(workload) = found
             && was_restored
-            && workload.replicas != count
+            && !workload.is_as_before(target)
         {
             context.targets.read_scalers(&namespace, &reference, workload).await;
         }
@@ -122,7 +122,8 @@ pub(super) async fn read_holds_to_stop(
         let Seen::Known(workload) = seen else { return None };
         let is_at_zero = target.stopped && workload.replicas == 0 && workload.uid == target.uid;
         let hold = context.claims.watched(&namespace, &target.uid).filter(|_| is_at_zero)?;
-        (hold.is_claimed_by(&uid) && hold.replicas == target.original_replicas).then_some(Seen::Known(hold))
+        let is_recorded = (hold.replicas, &hold.state) == (target.original_replicas, &target.original_state);
+        (hold.is_claimed_by(&uid) && is_recorded).then_some(Seen::Known(hold))
     });
     match held.collect::<Option<Vec<_>>>() {
         Some(held) if held.len() == targets.len() && held.len() == status.targets.len() => held,
@@ -148,9 +149,13 @@ pub(super) async fn read_holds(
     join_all(reads).await
 }
 
-/// Finds the ScaledObject of each target by the workload that it scales, and whether it may be paused.
+/// Finds the ScaledObject of each target by the workload that it scales, and whether it may be paused. One of a connector scales its
+/// `tasksMax`, which starts nothing that is stopped.
 pub(super) async fn find_scaled_objects(context: &Context, namespace: &str, targets: &[TargetRef]) -> Vec<ScaledObjectSeen> {
     let reads = targets.iter().map(|target| async move {
+        if target.is_connector() {
+            return ScaledObjectSeen::Absent;
+        }
         let mut seen = context.scaled_objects.find(namespace, target).await;
         if let ScaledObjectSeen::Found(found) = &mut seen
             && !found.paused

@@ -12,6 +12,7 @@ const NAMESPACE: &str = "{{ $.Release.Namespace }}";
 const LABELS: &str = "  labels:\n    {{- include \"offset-reset-operator.labels\" $ | nindent 4 }}\n";
 const EVERYWHERE: &str = "and $.Values.rbac.create (not $.Values.watch.namespaces)";
 const KEDA: &str = "and $.Values.rbac.create (include \"offset-reset-operator.keda\" $)";
+const STRIMZI: &str = "and $.Values.rbac.create $.Values.strimzi.enabled";
 
 /// The files by their names.
 pub fn generated() -> Vec<(&'static str, String)> {
@@ -21,7 +22,8 @@ pub fn generated() -> Vec<(&'static str, String)> {
         ("rbac-policy-reader.yaml", file(&["deploy/rights/policy-reader.yaml"], |it| guarded("$.Values.rbac.create", it))),
         ("rbac-users.yaml", file(&["deploy/rights/users.yaml"], |it| guarded("$.Values.rbac.create", it))),
         ("rbac-namespaces.yaml", file(&["deploy/namespaced/role/role.yaml"], |it| in_each("$.Values.rbac.create", &it))),
-        ("rbac-keda.yaml", file(&["deploy/keda/rbac.yaml"], |it| keda(&it))),
+        ("rbac-keda.yaml", file(&["deploy/keda/rbac.yaml"], |it| beside(KEDA, &it))),
+        ("rbac-strimzi.yaml", file(&["deploy/strimzi/rbac.yaml"], |it| beside(STRIMZI, &it))),
         ("policies.yaml", file(&["deploy/rights/policies.yaml"], |it| guarded("$.Values.policies.enabled", it))),
         (
             "policies-operator.yaml",
@@ -138,8 +140,8 @@ fn rbac(document: Document) -> String {
 }
 
 /// In the whole cluster, or the same as Roles in each namespace.
-fn keda(document: &Document) -> String {
-    let everywhere = guarded(&format!("and (not $.Values.watch.namespaces) ({KEDA})"), document.clone());
+fn beside(condition: &str, document: &Document) -> String {
+    let everywhere = guarded(&format!("and (not $.Values.watch.namespaces) ({condition})"), document.clone());
     let text = document.text.replace("kind: ClusterRole", "kind: Role");
-    everywhere + &in_each(KEDA, &Document { text })
+    everywhere + &in_each(condition, &Document { text })
 }

@@ -12,6 +12,7 @@ mod admission;
 mod canaries;
 mod charts;
 mod connections;
+mod connectors;
 mod definition;
 mod e2e;
 mod ecosystem;

@@ -141,11 +141,15 @@ fn kubeconfig(dir: &Path, user: &str) -> Value {
     })
 }
 
-/// Who has asked for what, and what came of it: of the operator, and of nobody else.
+/// Who has asked for what, and what came of it: of the operator; of connectors by any client, because the tests impersonate the operator
+/// there, which is not known yet when these rules count; and of nothing else.
 fn audit_policy() -> Value {
+    let connectors = json!({"group": "kafka.strimzi.io", "resources": ["kafkaconnectors", "kafkaconnectors/*"]});
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata", "users": [AUDITED]}, {"level": "None"}],
+        "rules": [
+            {"level": "Metadata", "users": [AUDITED]}, {"level": "Metadata", "resources": [connectors]}, {"level": "None"},
+        ],
     })
 }
 

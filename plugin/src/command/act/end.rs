@@ -23,7 +23,7 @@ use crate::{
     print::{errln, outln},
     view::{
         DIM, GOOD, Line, Table, hint,
-        words::{ago, precise},
+        words::{ago, precise, size},
     },
 };
 
@@ -111,15 +111,15 @@ pub fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
     for target in &status.targets {
         let name = format!("{}/{}", target.kind, target.name);
         lines.push(match target.restored {
-            Some(Restored::Original) => Line::styled(GOOD, "✔ ").and(format!(
-                "{name} restored to {} replicas after {}",
-                target.original_replicas,
-                precise(took)
-            )),
+            Some(Restored::Original) => {
+                Line::styled(GOOD, "✔ ").and(format!("{name} restored to {} after {}", target.original_size(), precise(took)))
+            }
             None if !target.stop_requested => Line::styled(GOOD, "✔ ").and(format!("{name} was not stopped")),
             Some(Restored::NotStopped) => Line::styled(GOOD, "✔ ").and(format!("{name} was not stopped")),
             _ => {
-                Line::warning(format!("{name}: look at its replicas; before it was stopped it had {}", target.original_replicas))
+                let what = if target.original_state.is_some() { "spec.state" } else { "replicas" };
+                let before = size(target.original_replicas, target.original_state.as_deref());
+                Line::warning(format!("{name}: look at its {what}; before it was stopped it had {before}"))
             }
         });
     }

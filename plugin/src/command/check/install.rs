@@ -2,11 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        coordination::v1::Lease,
-        rbac::v1::{ClusterRole, Role},
-    },
+    api::{apps::v1::Deployment, coordination::v1::Lease},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, ResourceExt, api::ListParams};
@@ -27,7 +23,7 @@ const OLDEST: u32 = 33;
 /// The operator's pods and its Deployment have this label.
 pub const OPERATOR: &str = "app.kubernetes.io/name=offset-reset-operator";
 
-fn unknown(what: &str, error: &kube::Error) -> Finding {
+pub(super) fn unknown(what: &str, error: &kube::Error) -> Finding {
     let why = match error {
         kube::Error::Api(status) => status.message.clone(),
         error => chain(error),
@@ -209,34 +205,6 @@ async fn leader(cluster: &Cluster, namespace: &str) -> Option<Finding> {
         )
         .advice(format!("kubectl -n {namespace} logs -l {OPERATOR} --tail 50")),
     })
-}
-
-/// The name of the operator's role for ScaledObjects.
-const KEDA_ROLE: &str = "offset-reset-operator-keda";
-
-/// Where KEDA is installed, the operator has rights for its ScaledObjects.
-pub(super) async fn keda(cluster: &Cluster) -> Option<Finding> {
-    let groups = cluster.client.list_api_groups().await.ok()?;
-    groups.groups.iter().find(|group| group.name == "keda.sh")?;
-    let roles = Api::<ClusterRole>::all(cluster.client.clone());
-    let has_them = "KEDA is installed, and the operator has the rights to pause ScaledObjects";
-    Some(match roles.get_opt(KEDA_ROLE).await {
-        Ok(Some(_)) => Finding::new(State::Good, has_them),
-        // An operator that watches some namespaces has a Role in each of them.
-        Ok(None) if in_this_namespace(cluster).await => {
-            Finding::new(State::Good, format!("{has_them} in namespace {}", cluster.namespace))
-        }
-        Ok(None) => Finding::new(State::Attention, "KEDA is installed, and the operator has no rights to pause ScaledObjects")
-            .advice(
-                "Workloads that KEDA scales are refused. Grant them: kubectl apply -k deploy/keda, or keda.enabled of the Helm chart",
-            ),
-        Err(error) => unknown("the operator's rights for KEDA", &error),
-    })
-}
-
-async fn in_this_namespace(cluster: &Cluster) -> bool {
-    let roles = Api::<Role>::namespaced(cluster.client.clone(), &cluster.namespace);
-    roles.get_opt(KEDA_ROLE).await.is_ok_and(|found| found.is_some())
 }
 
 #[cfg(test)]

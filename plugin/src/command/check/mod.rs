@@ -2,6 +2,7 @@
 
 mod finding;
 mod install;
+mod opt_in;
 mod rights;
 
 pub use finding::Finding;
@@ -46,8 +47,9 @@ pub async fn findings(cluster: &Cluster) -> Vec<Finding> {
     findings.push(install::crd(cluster).await);
     findings.extend(install::policies(cluster).await);
     findings.extend(install::operator(cluster).await);
-    findings.extend(install::keda(cluster).await);
+    findings.extend(opt_in::keda(cluster).await);
     findings.extend(rights::rights(cluster).await);
+    findings.extend(opt_in::strimzi(cluster).await);
     findings
 }
 

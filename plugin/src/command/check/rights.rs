@@ -46,6 +46,20 @@ pub(super) async fn rights(cluster: &Cluster) -> Vec<Finding> {
     findings
 }
 
+/// Whether the current user may have a reset stop KafkaConnectors: a policy asks for the right to change them.
+pub(super) async fn of_connectors(cluster: &Cluster) -> Finding {
+    if may(cluster, "update", "kafka.strimzi.io", "kafkaconnectors", "").await == Some(false) {
+        return Finding::new(
+            State::Attention,
+            format!("you may not stop KafkaConnectors for a reset in namespace {}", cluster.namespace),
+        )
+        .advice(
+            "Ask an administrator for update on kafkaconnectors of kafka.strimzi.io; a right for some of them by name is enough.",
+        );
+    }
+    Finding::new(State::Good, "you may stop KafkaConnectors for a reset")
+}
+
 async fn may(cluster: &Cluster, verb: &str, group: &str, resource: &str, subresource: &str) -> Option<bool> {
     let attributes = ResourceAttributes {
         namespace: Some(cluster.namespace.clone()),

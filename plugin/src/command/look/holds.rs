@@ -16,7 +16,7 @@ use crate::{
     print::outln,
     view::{
         Line, Table,
-        words::{clock, span, until},
+        words::{clock, size, span, until},
     },
 };
 
@@ -58,7 +58,7 @@ pub async fn holds(cluster: &Cluster, args: &HoldsArgs) -> Outcome {
         table.row([
             namespace,
             hold.workload.clone(),
-            hold.replicas.to_string(),
+            size(hold.replicas, hold.state.as_deref()),
             span(now.duration_since(hold.since)),
             format!("{} ({})", clock(hold.until, now, &zone), until(hold.until, now)),
             names.join(", "),
@@ -89,7 +89,7 @@ async fn by_status(cluster: &Cluster, args: &HoldsArgs, failure: &Failure) -> Ou
             table.row([
                 object.namespace().unwrap_or_default(),
                 format!("{}/{}", target.kind, target.name),
-                target.original_replicas.to_string(),
+                size(target.original_replicas, target.original_state.as_deref()),
                 until.unwrap_or_default(),
                 object.name_any(),
             ]);

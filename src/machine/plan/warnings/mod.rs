@@ -48,6 +48,7 @@ pub(in crate::machine) fn warnings(
     let mut warnings = stoppable::warnings(request, &observed.targets);
     warnings.extend(findings.passing.iter().map(|refusal| refusal.message.happened()));
     warnings.extend(membership::warning(request, &seen.group, &observed.targets));
+    warnings.extend(workloads::connectors::warnings(request, &observed.targets));
     warnings.extend(workloads::warnings(&request.targets, &observed.targets));
     warnings.extend(findings.autoscalers);
     warnings.extend(streams::warnings(request, plan, seen));

@@ -10,8 +10,8 @@ use super::{
     properties::Rule,
     scenarios::Scenario,
     translate::{
-        DRAIN_TIMEOUT, HOLD_TIMEOUT, SPEC, answer_of, code_of, committed, described, effect_of, hold_of, key_of, looked, name_of,
-        namespace_of, one, plan_seen, request_of, uid_of, workload_of,
+        DRAIN_TIMEOUT, HOLD_TIMEOUT, SPEC, answer_of, code_of, committed, count_of, described, effect_of, hold_of, key_of,
+        looked, name_of, namespace_of, one, plan_seen, request_of, uid_of, workload_of,
     },
     world::{Decided, Deed, Kafka, LOG_END, Lease, Look, NO_OFFSET, Object, RESETS, Receipt, Reply, View, Way, Workload, code},
 };
@@ -94,7 +94,7 @@ impl Memory {
         let seen = self.observed(scenario, reset, view);
         let status = self.status(view.object.status).clone();
         let decision = guards::without(scenario.away, || machine::decide(Ok(&request), &status, &seen, at(view.now.into())));
-        let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view));
+        let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view, &decision.status));
         // As `reconcile::persist` does it.
         let first_commit = status.commits == 0 || status.receipt.is_none();
         let opens = first_commit
@@ -127,11 +127,12 @@ impl Memory {
         machine::is_read_back(self.status(view.object.status), &request_of(scenario, reset, view.object.run), &seen.kafka)
     }
 
-    fn deed(&self, effect: &Effect, view: &View) -> Deed {
+    fn deed(&self, effect: &Effect, view: &View, recorded: &OffsetResetStatus) -> Deed {
         let lease_of = |hold: &Hold| Lease {
             uid: hold.uid.strip_prefix("w-").unwrap().parse().unwrap(),
-            replicas: u8::try_from(hold.replicas).unwrap(),
+            replicas: count_of(hold.replicas, hold.state.as_deref()),
             canary: u8::try_from(hold.canary.unwrap_or_default()).unwrap(),
+            connector: hold.state.is_some(),
             since: seconds(hold.since),
             until: seconds(hold.until),
             claims: hold.claims.iter().map(|claim| 1 << code_of(&claim.uid)).sum(),
@@ -146,7 +147,9 @@ impl Memory {
                     ActionKind::Canary => Way::Canary,
                     _ => Way::Stop,
                 };
-                Deed::Scale { replicas: u8::try_from(*replicas).unwrap(), way }
+                // As `reconcile::act` does it.
+                let state = recorded.targets[0].original_state.as_deref().filter(|_| way != Way::Stop);
+                Deed::Scale { replicas: count_of(*replicas, state), way }
             }
             Effect::Claim { hold, .. } => Deed::Claim { lease: lease_of(hold), new: hold.version.is_empty() },
             Effect::Release { hold, .. } => Deed::Release { lease: lease_of(hold) },
@@ -180,7 +183,7 @@ impl Memory {
             return known;
         }
         let status = self.status(id).clone();
-        let (effect, answer) = (effect_of(deed), answer_of(reply));
+        let (effect, answer) = (effect_of(scenario, deed), answer_of(reply));
         let object = Object { run: 0, status: id, finalizer: true, deleting: false };
         let view =
             View { object, workload: Look::Not, lease: Look::Not, others: None, receipt: Look::Not, kafka: Kafka::NotAsked, now };

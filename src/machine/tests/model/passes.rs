@@ -280,7 +280,7 @@ fn carried(looked: Option<(Look<Workload>, Look<Lease>)>, deed: Deed, reply: Rep
             Some((workload, if lease.claims == 0 { Look::Missing } else { Look::Known(lease) }))
         }
         (Deed::Scale { replicas, way }, Reply::Done, Look::Known(found))
-            if way == Way::Restore || (way == Way::Stop && found.pods > 0) =>
+            if !found.connector && (way == Way::Restore || (way == Way::Stop && found.pods > 0)) =>
         {
             Some((Look::Known(Workload { replicas, ..found }), lease))
         }

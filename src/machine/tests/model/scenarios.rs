@@ -76,6 +76,8 @@ pub struct Scenario {
     pub foreign: bool,
     /// One replica comes back first.
     pub canary: Option<OnCanaryFailure>,
+    /// The workload is a connector.
+    pub connector: bool,
     pub budget: Budget,
     /// What is taken away from the machine.
     pub away: Option<Guard>,
@@ -171,6 +173,7 @@ pub const ONE: Scenario = Scenario {
     cluster_id: true,
     foreign: false,
     canary: None,
+    connector: false,
     budget: NOTHING,
     away: None,
     down: None,
@@ -185,6 +188,8 @@ const REMOVAL: Scenario = Scenario { aim: Aim::Removal, ..ONE };
 
 /// A canary whose failure is undone: it passes where a record is consumed, and fails where none is.
 pub const CANARY: Scenario = Scenario { canary: Some(OnCanaryFailure::Undo), ..ONE };
+
+const CONNECTOR: Scenario = Scenario { connector: true, ..ONE };
 
 const SHIFT: Scenario = Scenario { aim: Aim::Back(5), ..ONE };
 
@@ -275,9 +280,20 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "a canary: a Lease that is deleted", budget: Budget { unleashings: 1, ..NOTHING }, ..CANARY },
     Scenario { name: "a canary: another workload", budget: Budget { replacements: 1, ..NOTHING }, ..CANARY },
+    Scenario {
+        name: "a connector: a death, and another client sets its state",
+        budget: Budget { crashes: 1, scales: 1, ..NOTHING },
+        ..CONNECTOR
+    },
+    Scenario {
+        name: "a connector: a lost answer, and a Lease that is deleted",
+        budget: Budget { losses: 1, unleashings: 1, ..NOTHING },
+        ..CONNECTOR
+    },
     Scenario { name: "two resets of one group", ..TWO },
     Scenario { name: "two resets of one group by other names of the broker", elsewhere: true, ..TWO },
     Scenario { name: "two groups of one workload", one_group: false, ..TWO },
+    Scenario { name: "two groups of one connector", one_group: false, connector: true, ..TWO },
 ];
 
 /// What takes too long for each time.

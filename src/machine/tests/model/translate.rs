@@ -15,7 +15,7 @@ use crate::{
         decision::{Answer, Effect},
         facts::{
             Bounds, Claim, Committed, ForeignPod, GroupState, Hold, KafkaErrorKind, PerPartition, PlanSeen, Pod, Rollout, Seen,
-            WorkloadDetails,
+            Tasks, WorkloadDetails,
         },
         request::{Canary, Goal, Request, Work},
         tests::{at, error, group_in, pod, request, tp},
@@ -39,20 +39,35 @@ pub fn looked<T, U>(look: Look<T>, known: impl Fn(T) -> U) -> Vec<Seen<U>> {
     }
 }
 
+/// The states of a connector: of all that is not stopped the machine's own count is 1.
+const STATES: [&str; 3] = ["stopped", "paused", "running"];
+
+/// The replicas of a workload, and the state of a connector, behind the count of the model.
+pub fn size_of(count: u8, connector: bool) -> (i32, Option<String>) {
+    if connector { (count.min(1).into(), Some(STATES[usize::from(count)].to_owned())) } else { (count.into(), None) }
+}
+
+/// The count of the model for these.
+pub fn count_of(replicas: i32, state: Option<&str>) -> u8 {
+    let by_state = |state| STATES.iter().position(|known| *known == state).unwrap();
+    state.map_or_else(|| u8::try_from(replicas).unwrap(), |state| u8::try_from(by_state(state)).unwrap())
+}
+
 pub fn workload_of(workload: Workload) -> machine::facts::Workload {
+    let (replicas, state) = size_of(workload.replicas, workload.connector);
+    let runs = |n| Pod { ready_since: Some(at(-1000)), restarted: workload.restarted && n == 0, ..pod(&format!("p{n}"), false) };
+    let tasks = || Pod {
+        tasks: Some(Tasks { client_id: "tasks".into(), reported: "they run".into() }),
+        ..if workload.pods > 0 { runs(0) } else { pod("p0", true) }
+    };
     machine::facts::Workload {
         uid: format!("w-{}", workload.uid),
         resource_version: "seen".into(),
-        replicas: workload.replicas.into(),
+        replicas,
+        state,
         refusal: None,
         overridden: None,
-        pods: (0..workload.pods)
-            .map(|n| Pod {
-                ready_since: Some(at(-1000)),
-                restarted: workload.restarted && n == 0,
-                ..pod(&format!("p{n}"), false)
-            })
-            .collect(),
+        pods: if workload.connector { vec![tasks()] } else { (0..workload.pods).map(runs).collect() },
         details: WorkloadDetails {
             rollout: if workload.rollout {
                 Rollout::Progressing { pods: "1 of 2 pods has its newest revision".into(), deadline: None }
@@ -75,11 +90,13 @@ pub fn hold_of(lease: Lease) -> Hold {
         let (reset, _) = of_code(code);
         Claim { uid: uid_of(code), name: name_of(reset), key: key_of(reset) }
     };
+    let (replicas, state) = size_of(lease.replicas, lease.connector);
     Hold {
         version: "seen".into(),
         workload: "Deployment/consumer".into(),
         uid: format!("w-{}", lease.uid),
-        replicas: lease.replicas.into(),
+        replicas,
+        state,
         canary: Some(lease.canary).filter(|count| *count > 0).map(Into::into),
         since: at(lease.since.into()),
         until: at(lease.until.into()),
@@ -87,14 +104,14 @@ pub fn hold_of(lease: Lease) -> Hold {
     }
 }
 
-pub fn effect_of(deed: Deed) -> Effect {
+pub fn effect_of(scenario: &Scenario, deed: Deed) -> Effect {
     match deed {
         Deed::AddFinalizer => Effect::AddFinalizer,
         Deed::RemoveFinalizer => Effect::RemoveFinalizer,
         Deed::Scale { replicas, way } => Effect::Scale {
             target: 0,
             resource_version: "seen".into(),
-            replicas: replicas.into(),
+            replicas: size_of(replicas, scenario.connector).0,
             kind: match way {
                 Way::Stop => ActionKind::Stop,
                 Way::Canary => ActionKind::Canary,

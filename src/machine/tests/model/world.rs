@@ -45,6 +45,7 @@ pub fn of_code(code: u8) -> (usize, u8) {
     (usize::from((code - 1) / 3), (code - 1) % 3)
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub uid: u8,
@@ -57,6 +58,8 @@ pub struct Workload {
     pub foreign: bool,
     /// A container of its pods was started again.
     pub restarted: bool,
+    /// It is a connector: its replicas are a state, and its pods its tasks.
+    pub connector: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +68,7 @@ pub struct Lease {
     pub replicas: u8,
     /// The count of the canary, 0 for none.
     pub canary: u8,
+    pub connector: bool,
     pub since: u16,
     pub until: u16,
     /// The UIDs of those who have claims, a bit for each.
@@ -358,6 +362,7 @@ impl State {
                 rollout: false,
                 foreign: scenario.foreign,
                 restarted: false,
+                connector: scenario.connector,
             },
             lease: None,
             receipts: [None; RESETS],

@@ -126,6 +126,9 @@ async fn each_of_as_many_targets_as_there_may_be_is_asked_about() {
 #[case::with_a_plural_of_its_own(
     json!({"apiVersion": "example.dev/v1", "kind": "Proxy", "resource": "proxies", "name": "orders"}), "proxies.example.dev/scale orders"
 )]
+#[case::one_whose_name_is_that_of_a_connector(
+    json!({"apiVersion": "example.dev/v1", "kind": "KafkaConnector", "name": "orders"}), "kafkaconnectors.example.dev/scale orders"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_right_is_asked_for_what_is_scaled(#[case] target: Value, #[case] right: &str) {
     guarded(async |admin, namespace| {
@@ -143,6 +146,34 @@ async fn the_right_is_asked_for_what_is_scaled(#[case] target: Value, #[case] ri
             refused(&create(&person.client, namespace, &object).await, "targets", &format!("update on {what} is missing"));
         }
         let person = Person::new("frank").await.may(admin, namespace, &[RESETS, &format!("update {right}")]).await;
+        create(&person.client, namespace, &object).await.unwrap();
+    })
+    .await;
+}
+
+/// Its scale is its tasksMax: who may change that may not stop it.
+#[rstest::rstest]
+#[case::v1("v1")]
+#[case::older("v1beta2")]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_connector_the_right_is_asked_for_the_connector_itself(#[case] version: &str) {
+    guarded(async |admin, namespace| {
+        let api_version = format!("kafka.strimzi.io/{version}");
+        let object = reset("r", &json!({"targetRefs": [{"apiVersion": api_version, "kind": "KafkaConnector", "name": "sink"}]}));
+        for other in [
+            "update kafkaconnectors.kafka.strimzi.io/scale sink",
+            "get,patch kafkaconnectors.kafka.strimzi.io sink",
+            "update kafkaconnectors.kafka.strimzi.io another",
+            "update kafkaconnects.kafka.strimzi.io sink",
+        ] {
+            let person = Person::new("heidi").await.may(admin, namespace, &[RESETS, other]).await;
+            let answer = create(&person.client, namespace, &object).await;
+            let why = refused(&answer, "targets", "update on kafkaconnectors.kafka.strimzi.io is missing");
+            assert!(why.contains("may not update KafkaConnector/sink, which this OffsetReset would stop"), "{why}");
+            assert!(why.contains("--verb=update --resource=kafkaconnectors.kafka.strimzi.io --resource-name=sink"), "{why}");
+        }
+        let right = "update kafkaconnectors.kafka.strimzi.io sink";
+        let person = Person::new("ivan").await.may(admin, namespace, &[RESETS, right]).await;
         create(&person.client, namespace, &object).await.unwrap();
     })
     .await;

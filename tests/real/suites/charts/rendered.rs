@@ -85,6 +85,7 @@ fn owned((kind, namespace, name): (&str, &str, &str)) -> (String, String, String
 #[case::some_namespaces(&["docs/examples/namespaces"], &["--set", "watch.namespaces={shop,payments}"])]
 #[case::keda(&["deploy", "deploy/keda"], &["--set", "keda.enabled=true"])]
 #[case::keda_where_the_cluster_has_it(&["deploy", "deploy/keda"], &["--api-versions", "keda.sh/v1alpha1"])]
+#[case::strimzi(&["deploy", "deploy/strimzi"], &["--set", "strimzi.enabled=true"])]
 #[case::network_policy(&["deploy", "deploy/network-policy"], &["--set", "networkPolicy.enabled=true"])]
 #[case::four_eyes(&["deploy", "deploy/four-eyes"], &["--set", "fourEyes.enabled=true"])]
 #[case::record_users(&["deploy", "deploy/record-users"], &["--set", "recordUsers.enabled=true"])]
@@ -135,7 +136,7 @@ async fn in_another_namespace_nothing_names_the_one_of_deploy() {
 #[tokio::test]
 async fn in_some_namespaces_there_is_no_right_in_the_whole_cluster_not_even_for_other_kinds() {
     let kinds = "rbac.extraScalableKinds[0].apiGroup=argoproj.io,rbac.extraScalableKinds[0].resource=rollouts";
-    let set = ["--set", "watch.namespaces={shop,payments},keda.enabled=true", "--set", kinds];
+    let set = ["--set", "watch.namespaces={shop,payments},keda.enabled=true,strimzi.enabled=true", "--set", kinds];
     let some = templated(&set).await;
     let bound: Vec<&str> =
         some.keys().filter(|(kind, ..)| kind == "ClusterRoleBinding").map(|(.., name)| name.as_str()).collect();
@@ -143,7 +144,13 @@ async fn in_some_namespaces_there_is_no_right_in_the_whole_cluster_not_even_for_
     for namespace in ["payments", "shop"] {
         let there: Vec<&str> =
             some.keys().filter(|(kind, at, _)| kind == "Role" && at == namespace).map(|(.., name)| name.as_str()).collect();
-        assert_eq!(there, ["offset-reset-operator", "offset-reset-operator-kinds", "offset-reset-operator-keda"].sorted());
+        let roles = [
+            "offset-reset-operator",
+            "offset-reset-operator-kinds",
+            "offset-reset-operator-keda",
+            "offset-reset-operator-strimzi",
+        ];
+        assert_eq!(there, roles.sorted());
     }
     // Everywhere it is what deploy/examples/rights-for-rollouts.yaml grants.
     let everywhere = templated(&set[2..]).await;

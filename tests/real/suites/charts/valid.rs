@@ -40,6 +40,7 @@ async fn every_example_is_accepted() {
 #[case::whole(&["-k", "deploy"], 28)]
 #[case::one_file(&["-f", "install.yaml"], 28)]
 #[case::keda(&["-k", "deploy/keda"], 2)]
+#[case::strimzi(&["-k", "deploy/strimzi"], 2)]
 #[case::four_eyes(&["-k", "deploy/four-eyes"], 3)]
 #[case::network_policy(&["-k", "deploy/network-policy"], 1)]
 #[tokio::test]
@@ -61,7 +62,9 @@ async fn the_policies_that_record_users_are_accepted() {
 
 #[rstest]
 #[case::default("replicaCount=2")]
-#[case::all_at_once("keda.enabled=true,networkPolicy.enabled=true,fourEyes.enabled=true,commonLabels.team=data")]
+#[case::all_at_once(
+    "keda.enabled=true,strimzi.enabled=true,networkPolicy.enabled=true,fourEyes.enabled=true,commonLabels.team=data"
+)]
 #[case::some_namespaces("watch.namespaces={default,kube-public},keda.enabled=true")]
 #[tokio::test]
 async fn everything_that_the_chart_renders_is_accepted(#[case] values: &str) {

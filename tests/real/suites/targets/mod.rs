@@ -5,11 +5,11 @@
 mod autoscaled;
 mod canary;
 mod comeback;
-mod definitions;
+pub mod definitions;
 mod foreign;
 mod held;
 mod lost;
-mod permissions;
+pub mod permissions;
 mod refused;
 mod scaled;
 mod stoppable;

@@ -14,13 +14,14 @@ use super::{
 };
 
 /// The manifests under names of their own, so that no other operator gains or loses rights by a test.
-struct Rights {
-    namespace: String,
-    name: String,
+pub struct Rights {
+    pub namespace: String,
+    pub name: String,
 }
 
 impl Rights {
-    async fn kubectl(&self, verb: &str, manifest: &str) {
+    /// Applies a manifest of `deploy/`, or deletes what it has.
+    pub async fn kubectl(&self, verb: &str, manifest: &str) {
         let text = manifest
             .replace("offset-reset-operator", &self.name)
             .replace("offset-reset-system", &self.namespace)
@@ -38,7 +39,7 @@ impl Rights {
     }
 
     /// A client with the rights of the operator's service account.
-    async fn client(&self) -> Client {
+    pub async fn client(&self) -> Client {
         let kubeconfig = Kubeconfig::read_from(real_tests::environment().kubeconfig).unwrap();
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         config.auth_info.impersonate = Some(format!("system:serviceaccount:{}:{}", self.namespace, self.name));

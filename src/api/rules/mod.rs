@@ -179,6 +179,11 @@ macro_rules! array {
 /// The properties of `kafka.config` whose values are milliseconds.
 pub const TIMES: &[&str] = times!(array);
 
+// Below the macros, which it uses.
+mod connection;
+
+pub use connection::*;
+
 // The spec.
 rules! {
     DRY_RUN: "self.dryRun == oldSelf.dryRun || oldSelf.dryRun"
@@ -219,6 +224,12 @@ rules! {
     CANARY_NEEDS_TARGETS: "!has(self.restore) || !has(self.restore.canary) || self.targetRefs.size() > 0"
         => "restore.canary needs a workload in targetRefs. The canary is a part of its replicas: name the workloads, or leave it out";
 
+    // As `TargetRef::is_connector`.
+    NO_CANARY_OF_CONNECTOR: "!has(self.restore) || !has(self.restore.canary) || !self.targetRefs.exists(t, \
+        has(t.kind) && t.kind == 'KafkaConnector' && has(t.apiVersion) && t.apiVersion.startsWith('kafka.strimzi.io/'))"
+        => "restore.canary cannot be combined with a KafkaConnector in targetRefs. \
+        A connector has no replicas of which some could be restored first: leave restore.canary out";
+
     TARGETS_ONCE: concat!(
         "self.all(t, self.exists_one(u, u.name == t.name && ",
         same_or_default!("kind", "Deployment"), " && ", same_or_default!("apiVersion", "apps/v1"), "))"
@@ -254,6 +265,17 @@ rules! {
         => "of apps/v1, only a Deployment, a StatefulSet or a ReplicaSet can be a target. \
         For a kind of another API group write its apiVersion too, such as argoproj.io/v1alpha1 for a Rollout. \
         A DaemonSet has no replicas: stop it yourself and leave it out of targetRefs; the reset waits until the group is empty";
+
+    NO_CONNECT_CLUSTER: "!has(self.apiVersion) || !self.apiVersion.startsWith('kafka.strimzi.io/') \
+        || !has(self.kind) || self.kind != 'KafkaConnect'"
+        => "a KafkaConnect cannot be a target, because it runs several connectors. \
+        Write kind: KafkaConnector, and the name of the sink connector whose group is reset";
+
+    NO_MIRROR_MAKER: "!has(self.apiVersion) || !self.apiVersion.startsWith('kafka.strimzi.io/') \
+        || !has(self.kind) || self.kind != 'KafkaMirrorMaker2'"
+        => "a KafkaMirrorMaker2 cannot be a target: its source connectors have no consumer group. \
+        In its sourceConnector set state: stopped, and change the offsets with alterOffsets and the annotations \
+        strimzi.io/connector-offsets: alter and strimzi.io/mirrormaker-connector";
 
     API_VERSION: "self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+([a-z]+[0-9]+)?$')"
         => "apiVersion must be as in the workload's own manifest. Write group and version, such as apps/v1 or argoproj.io/v1alpha1";
@@ -354,97 +376,4 @@ rules! {
         " : self in [0, -1, -2] || (self >= 1000000000 && self <= 9999999999) || (self >= 1000000000000 && self <= 9999999999999)"
     ) => "timestamp must be Unix time, or RFC 3339 with a zone in quotes. Seconds have 10 digits and milliseconds 13: \
         write 1571812149, 1571812149000 or \"2019-10-23T13:22:24Z\"";
-}
-
-// The connection to Kafka.
-rules! {
-    BROKERS_OR_BINDING: "has(self.bootstrapServers) != has(self.binding)"
-        => "kafka needs either bootstrapServers or binding. \
-        With bootstrapServers write tls and authentication as the cluster needs them; binding is a Secret with the whole connection";
-
-    BINDING_ALONE: concat!("!has(self.binding) || (", none!("tls", "authentication"), ")")
-        => "kafka.binding excludes tls and authentication. Leave both out: the Secret has the whole connection";
-
-    CERTIFICATE_NEEDS_TLS: "!has(self.authentication) || self.authentication.type != 'tls' || has(self.tls)"
-        => "authentication of type tls needs kafka.tls. The client certificate is presented in TLS: write tls too, such as \
-        tls: {trustedCertificates: [{secretName: my-cluster-cluster-ca-cert, certificate: ca.crt}]}";
-
-    BOOTSTRAP_SERVERS: concat!("self.matches('^", broker!(), "(,", broker!(), ")*$')")
-        => "bootstrapServers must be host:port, such as kafka-bootstrap.kafka:9092. \
-        Separate several with commas, without spaces. An IPv6 address stands in brackets, such as [fd00::1]:9092";
-
-    CERTIFICATE_OR_PATTERN: "has(self.certificate) != has(self.pattern)"
-        => "each entry of trustedCertificates needs either certificate or pattern. \
-        certificate is one key of the Secret, such as ca.crt; pattern selects several, such as \"*.crt\"";
-
-    KEY_PATTERN: "self.matches('^[-._a-zA-Z0-9*?]+$')"
-        => "pattern must select keys of the Secret, such as \"*.crt\". \
-        It has letters, digits, '-', '_' and '.', * for any characters, and ? for one";
-
-    TLS_AUTHENTICATION: concat!(
-        "self.type != 'tls' || (has(self.certificateAndKey) && ",
-        none!("username", "passwordSecret", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"), " && ",
-        none!("audience", "credentialsIn", "headerUrlencode", "saslExtensions"),
-        ")"
-    ) => "authentication of type tls needs certificateAndKey, and nothing else";
-
-    PASSWORD_AUTHENTICATION: concat!(
-        "!(self.type in ['scram-sha-256', 'scram-sha-512', 'plain']) || (", all!("username", "passwordSecret"), " && ",
-        none!("certificateAndKey", "tokenEndpointUri", "clientId", "clientSecret", "scope", "tlsTrustedCertificates"), " && ",
-        none!("audience", "credentialsIn", "headerUrlencode", "saslExtensions"),
-        ")"
-    ) => "authentication with a password needs username and passwordSecret, and nothing else. \
-        That is so for the types scram-sha-256, scram-sha-512 and plain";
-
-    OAUTH_AUTHENTICATION: concat!(
-        "self.type != 'oauth' || (", all!("tokenEndpointUri", "clientId", "clientSecret"), " && ",
-        none!("certificateAndKey", "username", "passwordSecret"),
-        ")"
-    ) => "authentication of type oauth needs tokenEndpointUri, clientId and clientSecret. \
-        It may have scope, audience, credentialsIn, headerUrlencode, saslExtensions and tlsTrustedCertificates, and nothing else";
-
-    SASL_EXTENSIONS: "self.all(k, k != 'auth' && k.matches('^[A-Za-z]+$') && self[k].matches('^[ -~]+$'))"
-        => "saslExtensions must have names of letters, other than auth, and values of printable ASCII characters";
-
-    TOKEN_ENDPOINT: "self.matches('^https://[^ @#?/]+(/[^ @#?]*)?$')"
-        => "tokenEndpointUri must be an https:// address without user, query and fragment. \
-        Write it such as https://idp.example.com/oauth2/token";
-}
-
-// The properties of the client.
-rules! {
-    CONFIG_WITHOUT_SECURITY: "self.all(k, !k.startsWith('ssl.') && !k.startsWith('sasl.') && k != 'security.protocol' \
-        && !k.startsWith('enable.ssl') && !k.startsWith('oauthbearer'))"
-        => "config cannot set TLS and SASL. Write kafka.tls and kafka.authentication, which read Secrets: \
-        no property may name a file, a command or an endpoint on the operator's side";
-
-    CONFIG_WITHOUT_BROKERS: "self.all(k, !(k in ['bootstrap.servers', 'metadata.broker.list']))"
-        => "config cannot name brokers. Write bootstrapServers or binding";
-
-    CONFIG_LISTED: concat!(
-        "self.all(k, k.startsWith('ssl.') || k.startsWith('sasl.') || k.startsWith('enable.ssl') || k.startsWith('oauthbearer')",
-        " || k in [",
-        quoted!("security.protocol", "bootstrap.servers", "metadata.broker.list", "client.id", "client.dns.lookup"), ", ",
-        quoted!("broker.address.family", "socket.keepalive.enable", "socket.nagle.disable"), ", ", times!(quoted), "])"
-    ) => concat!(
-        "config has a property that is not on the list. Write only client.id, client.dns.lookup, broker.address.family, ",
-        "socket.keepalive.enable, socket.nagle.disable, ", times!(listed), ". Others would change how the operator commits, ",
-        "or what it reads on its own side"
-    );
-
-    CONFIG_TIMES: concat!("self.all(k, !(k in [", times!(quoted), "]) || self[k].matches('^(0|[1-9][0-9]{0,5})$'))")
-        => "config has a time that is not a number of milliseconds from \"0\" to \"999999\"";
-
-    CONFIG_SWITCHES: "self.all(k, !(k in ['socket.keepalive.enable', 'socket.nagle.disable']) || self[k] in ['true', 'false'])"
-        => "config: socket.keepalive.enable and socket.nagle.disable must be \"true\" or \"false\"";
-
-    CONFIG_FAMILY: "self.all(k, k != 'broker.address.family' || self[k] in ['any', 'v4', 'v6'])"
-        => "config: broker.address.family must be any, v4 or v6";
-
-    CONFIG_LOOKUP: "self.all(k, k != 'client.dns.lookup' \
-        || self[k] in ['use_all_dns_ips', 'resolve_canonical_bootstrap_servers_only'])"
-        => "config: client.dns.lookup must be use_all_dns_ips or resolve_canonical_bootstrap_servers_only";
-
-    CONFIG_CLIENT_ID: "self.all(k, k != 'client.id' || self[k].matches('^[-._a-zA-Z0-9]+$'))"
-        => "config: client.id must have only letters, digits, '.', '_' and '-'";
 }

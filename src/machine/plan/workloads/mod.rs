@@ -1,6 +1,8 @@
 //! Why a target cannot be stopped, and warnings about stopping it; found while its consumers still
 //! run.
 
+pub(in crate::machine) mod connectors;
+
 use super::replica_owners;
 use crate::api::{Reason, TargetRef};
 use crate::machine::{
@@ -75,6 +77,9 @@ fn of_its_kind(target: &TargetRef, why: &Unscalable) -> (Reason, Message) {
 
 fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
     let (name, about) = (name(target), &workload.details);
+    if let Some(refusal) = about.connector.as_ref().and_then(|connector| connectors::refusal(target, connector)) {
+        return Some(refusal);
+    }
     if let Some(owner) = &about.controller {
         let message = Message::naming([&name], |[name]| format!("{name} is controlled by another object, which would scale it up"))
             .detail(format!("That is {}/{} ({})", owner.kind, owner.name, owner.api_version))
@@ -102,9 +107,13 @@ fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
         return Some(Refusal::lasting(Reason::TargetNotScalable, message));
     }
     let why = workload.refusal.as_ref()?;
-    let message = Message::naming([&name], |[name]| format!("{name} cannot be scaled by the operator"))
-        .detail(why.to_string())
-        .advice("Grant the right or remove what refuses the request, and create the reset under a new name");
+    let message = if workload.state.is_some() {
+        connectors::not_stoppable(&name, why)
+    } else {
+        Message::naming([&name], |[name]| format!("{name} cannot be scaled by the operator"))
+            .detail(why.to_string())
+            .advice("Grant the right or remove what refuses the request, and create the reset under a new name")
+    };
     Some(Refusal::from_denial(why, Reason::TargetUnreachable, message))
 }
 
@@ -138,7 +147,7 @@ pub(in crate::machine) fn warnings(targets: &[TargetRef], seen: &[Seen<Workload>
 
 fn of_one(name: &str, workload: &Workload) -> Vec<String> {
     let about = &workload.details;
-    let mut warnings = replica_owners::gitops_warnings(name, &about.scalers);
+    let mut warnings = replica_owners::gitops_warnings(name, about);
     if about.deletes_volumes && workload.replicas > 0 {
         warnings.push(format!(
             "{name} loses its volumes when it is scaled to zero, as acceptVolumeDeletion allows: its pods start with empty ones"
