@@ -35,10 +35,13 @@ use serde_json::{Value, json};
 use tokio::{process::Command, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 
+use crate::{connectors::strimzi::connectors, kills::connector};
+
 /// One install at a time.
 pub(super) static INSTALL: Mutex<()> = Mutex::const_new(());
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
+const STRIMZI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/strimzi");
 
 pub(super) async fn kubectl(arguments: &[&str]) -> Output {
     let mut command = Command::new("kubectl");
@@ -296,6 +299,41 @@ async fn an_operator_whose_deployment_goes_restores_what_it_holds_and_one_that_i
         second.end().await;
         held.ended_for_the_uninstall().await;
         held.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_has_its_state_back_when_the_install_goes_and_the_rights_for_it_stay_until_then() {
+    let _alone = INSTALL.lock().await;
+    with_namespace(async |admin, namespace| {
+        let client = install(&admin).await;
+        is_protected().await;
+        kubectl_succeeds(&["apply", "-k", STRIMZI]).await;
+        connector::install(&admin).await;
+        let operator = operator(client);
+        let env = TestEnv::open(admin.clone(), namespace).await;
+        let connectors = connectors(&admin, &env.namespace);
+        connector::create(&connectors, "sink").await;
+        let (topic, group) = (env.topic().await, unique("uninstall"));
+        env.commit(&group, &topic, &[(0, 50)]).await;
+        let mut spec = long();
+        spec["targetRefs"] = json!([connector::target("sink")]);
+        env.apply("replay", &group, json!([{"topic": topic, "partition": 0, "offset": 30}]), spec).await;
+        // Nothing reports the stop, so that it is held.
+        let state = async || connectors.get("sink").await.unwrap().data["spec"]["state"].clone();
+        until("stopped", async || state().await == "stopped").await;
+        let deleted = kubectl(&["delete", "clusterrole", "offset-reset-operator-strimzi", "--dry-run=server"]).await;
+        let said = String::from_utf8_lossy(&deleted.stderr);
+        assert!(!deleted.status.success() && said.contains("consumers are held at zero"), "{said}");
+        unprotect().await;
+        kubectl_succeeds(&["-n", NAMESPACE, "scale", "deployment/offset-reset-operator", "--replicas=0"]).await;
+        operator.end().await;
+        let ended = wait_for_end(&env.api, "replay").await;
+        assert_eq!((status(&ended).phase, status(&ended).reason), (Some(Phase::Failed), Some(Reason::OperatorRemoved)));
+        assert_eq!(state().await, connector::STATE);
+        env.no_leases().await;
+        kubectl_succeeds(&["delete", "-k", STRIMZI]).await;
     })
     .await;
 }

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use offset_reset_operator::{
     api::{FINALIZER, OffsetReset, Phase, Reason},
@@ -22,12 +22,16 @@ use offset_reset_operator::{
     machine::facts::{Committed, TopicPartition},
     run,
 };
-use regex::Regex;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{At, Counts, Layer};
+use super::{
+    connector::{self, Reporter},
+    end::{End, Names},
+    fault::{At, Counts, Layer},
+};
+use crate::connectors::strimzi::connectors;
 use real_tests::{
     PATIENCE,
     broker::Broker,
@@ -47,13 +51,15 @@ pub enum Way {
     CanaryPasses,
     /// One comes back first, and crashes: the offsets from before are committed again.
     CanaryUndone,
+    /// The target is a connector that is paused.
+    Connector,
 }
 
 impl Way {
-    /// How often the workload is scaled.
+    /// How often the workload is scaled, or the state of the connector is set.
     fn scales(self) -> i64 {
         match self {
-            Self::Plain => 2,
+            Self::Plain | Self::Connector => 2,
             Self::CanaryPasses => 3,
             Self::CanaryUndone => 4,
         }
@@ -62,9 +68,16 @@ impl Way {
     /// Where the group stands at the end.
     fn offsets(self) -> [i64; 4] {
         match self {
-            Self::Plain => AFTER,
+            Self::Plain | Self::Connector => AFTER,
             Self::CanaryPasses => AFTER.map(|offset| offset + 1),
             Self::CanaryUndone => BEFORE,
+        }
+    }
+
+    fn has_canary(self) -> bool {
+        match self {
+            Self::Plain | Self::Connector => false,
+            Self::CanaryPasses | Self::CanaryUndone => true,
         }
     }
 }
@@ -97,20 +110,11 @@ pub struct Run {
     pub has_happened: bool,
 }
 
-/// What everything is like after a run, without what is different in each: times, names, UIDs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct End {
-    status: Value,
-    /// What stands beside each offset.
-    metadata: Vec<String>,
-    /// ConfigMaps by name.
-    config_maps: BTreeMap<String, Value>,
-}
-
 impl Bench {
     pub async fn new() -> Self {
         let client = real_tests::client().await;
         install_crd(&client).await;
+        connector::install(&client).await;
         let broker = Broker::default();
         let admin = broker.group_admin().await;
         let topic = broker.topic("kills", 4).await;
@@ -134,6 +138,7 @@ impl Bench {
         let place = Place {
             resets: resets(&self.client, &namespace),
             deployments: Api::namespaced(self.client.clone(), &namespace),
+            connectors: connectors(&self.client, &namespace),
             pods: Api::namespaced(self.client.clone(), &namespace),
             leases: Api::namespaced(self.client.clone(), &namespace),
             config_maps: Api::namespaced(self.client.clone(), &namespace),
@@ -141,7 +146,8 @@ impl Bench {
             workload: unique("consumer"),
             namespace,
         };
-        self.prepare(&place).await;
+        self.prepare(&place, way).await;
+        let _strimzi = (way == Way::Connector).then(|| Reporter::start(&place.connectors, &place.workload));
         let kills = fault.as_ref().is_some_and(|at| at.fault.kills());
         let layer = Arc::new(Layer::new(fault));
         let first = Operator::start(&place.namespace, Arc::clone(&layer));
@@ -149,7 +155,10 @@ impl Bench {
             (0..3).map(|partition| json!({"topic": self.topic, "partition": partition, "shiftBy": -3})).collect();
         entries.push(json!({"topic": self.topic, "partition": 3, "timestamp": T0 + AFTER[3]}));
         let mut targets = json!({"targetRefs": [{"name": place.workload}]});
-        if way != Way::Plain {
+        if way == Way::Connector {
+            targets["targetRefs"] = json!([connector::target(&place.workload)]);
+        }
+        if way.has_canary() {
             targets["restore"] = json!({"canary": {"timeout": "5m", "onFailure": "Undo"}});
             // What commits for the canary here is no member of the group, as consumers that use assign() are none.
             targets["allowNoMembers"] = json!(true);
@@ -173,7 +182,7 @@ impl Bench {
         let ((last, done), ()) = tokio::join!(course, self.be_the_canary(&place, way));
         let end = self.end(&place, way, &done).await;
         last.kill();
-        place.clear().await;
+        place.clear(way).await;
         // A namespace in which a run has failed is left as it is, and is not used again.
         self.free.lock().unwrap().push(place.namespace);
         Run { counts: layer.counts(), has_happened: layer.has_happened(), end }
@@ -181,7 +190,7 @@ impl Bench {
 
     /// Does what the pod of the canary would do, as soon as there is one.
     async fn be_the_canary(&self, place: &Place, way: Way) {
-        if way == Way::Plain {
+        if !way.has_canary() {
             return;
         }
         let is_one = |reset: &OffsetReset| {
@@ -227,14 +236,18 @@ impl Bench {
         name
     }
 
-    /// A Deployment with two pods, and a group that has committed.
-    async fn prepare(&self, place: &Place) {
-        let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
-        deployment(&self.client, &place.namespace, &place.workload, 2, pod).await;
+    /// A Deployment with two pods or a connector, and a group that has committed.
+    async fn prepare(&self, place: &Place, way: Way) {
         let committed = |offset| Committed { offset, metadata: "of the application".into() };
         let offsets: Vec<_> = self.partitions().into_iter().zip(BEFORE.map(committed)).collect();
         let answers = self.admin.commit(&place.group, &offsets).await.unwrap();
         assert!(answers.values().all(Result::is_ok), "{answers:?}");
+        if way == Way::Connector {
+            connector::create(&place.connectors, &place.workload).await;
+            return;
+        }
+        let pod = json!({"containers": [{"name": "c", "image": "nobody-runs-it"}]});
+        deployment(&self.client, &place.namespace, &place.workload, 2, pod).await;
         let own = ListParams::default().labels(&format!("app={}", place.workload));
         let created = async {
             while place.pods.list(&own).await.unwrap().items.len() < 2 {
@@ -259,11 +272,18 @@ impl Bench {
         let committed = self.partitions().into_iter().map(|at| found[&at].clone().unwrap().unwrap());
         let (offsets, metadata): (Vec<_>, Vec<_>) = committed.map(|committed| (committed.offset, committed.metadata)).unzip();
         assert_eq!(offsets, way.offsets(), "each offset is moved exactly once, and back where that is undone");
-        let workload = place.deployments.get(&place.workload).await.unwrap();
-        assert_eq!(workload.spec.and_then(|spec| spec.replicas), Some(2), "the replicas are back");
-        assert_eq!(workload.metadata.generation, Some(1 + way.scales()), "it was scaled once each time");
+        let generation = if way == Way::Connector {
+            let found = place.connectors.get(&place.workload).await.unwrap();
+            assert_eq!(found.data["spec"]["state"], connector::STATE, "the state is back");
+            found.metadata.generation
+        } else {
+            let found = place.deployments.get(&place.workload).await.unwrap();
+            assert_eq!(found.spec.and_then(|spec| spec.replicas), Some(2), "the replicas are back");
+            found.metadata.generation
+        };
+        assert_eq!(generation, Some(1 + way.scales()), "it was scaled once each time");
 
-        let names = Names::of(place, done);
+        let names = Names::of([&place.namespace, &place.group, &place.workload], done);
         let config_maps = place.config_maps().await.into_iter();
         let config_maps: BTreeMap<_, _> =
             config_maps.map(|found| (names.without(&found.name_any()), names.without_in(&json!(found.data)))).collect();
@@ -299,6 +319,7 @@ struct Place {
     workload: String,
     resets: Api<OffsetReset>,
     deployments: Api<Deployment>,
+    connectors: Api<DynamicObject>,
     pods: Api<Pod>,
     leases: Api<Lease>,
     config_maps: Api<ConfigMap>,
@@ -328,64 +349,18 @@ impl Place {
     }
 
     /// Makes room for the next run.
-    async fn clear(&self) {
+    async fn clear(&self, way: Way) {
         let background = DeleteParams::background();
         self.resets.delete(NAME, &background).await.unwrap();
-        self.deployments.delete(&self.workload, &background).await.unwrap();
+        if way == Way::Connector {
+            self.connectors.delete(&self.workload, &background).await.unwrap();
+        } else {
+            self.deployments.delete(&self.workload, &background).await.unwrap();
+        }
         for config_map in self.config_maps().await {
             // The record may go with its owner meanwhile.
             let deleted = self.config_maps.delete(&config_map.name_any(), &background).await;
             assert!(matches!(&deleted, Ok(_) | Err(kube::Error::Api(_))), "{deleted:?}");
-        }
-    }
-}
-
-impl End {
-    /// In what it differs from another one, line by line; empty when in nothing.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let lines = |end: &Self| -> Vec<String> {
-            let all = json!({"status": end.status, "metadata": end.metadata, "configMaps": end.config_maps});
-            serde_json::to_string_pretty(&all).unwrap().lines().map(str::to_owned).collect()
-        };
-        let (ours, theirs) = (lines(self), lines(other));
-        let only = |lines: &[String], others: &[String], sign: char| {
-            lines.iter().filter(|line| !others.contains(line)).map(|line| format!("{sign} {}", line.trim())).collect::<Vec<_>>()
-        };
-        let mut found = [only(&theirs, &ours, '-'), only(&ours, &theirs, '+')].concat();
-        if found.is_empty() && self != other {
-            found.push(format!("{self:?} and {other:?}"));
-        }
-        found
-    }
-}
-
-/// The words that are different in each run.
-struct Names(Vec<(String, &'static str)>, Regex, Regex);
-
-impl Names {
-    fn of(place: &Place, reset: &OffsetReset) -> Self {
-        let status = status(reset);
-        let own = [(&place.namespace, "NAMESPACE"), (&place.group, "GROUP"), (&place.workload, "WORKLOAD")];
-        let mut names: Vec<_> = own.into_iter().map(|(name, word)| (name.clone(), word)).collect();
-        names.push((reset.uid().unwrap(), "UID"));
-        names.extend(status.targets.iter().map(|target| (target.uid.clone(), "UID-OF-WORKLOAD")));
-        names.extend(status.report.iter().map(|record| (record.config_map.clone(), "RECORD")));
-        names.extend(status.receipt.iter().map(|receipt| (receipt.config_map.clone(), "RECEIPT")));
-        let times = r"\d{4}-\d\d-\d\dT[0-9:.]+Z|\d\d:\d\d:\d\d( UTC|Z)?|\b\d+(\.\d+)? ?(ms|s|seconds?)\b";
-        Self(names, Regex::new(times).unwrap(), Regex::new("WORKLOAD(-[a-z0-9]+)+").unwrap())
-    }
-
-    fn without(&self, text: &str) -> String {
-        let named = self.0.iter().fold(text.to_owned(), |text, (name, word)| text.replace(name, word));
-        self.2.replace_all(&self.1.replace_all(&named, "TIME"), "POD").into_owned()
-    }
-
-    fn without_in(&self, value: &Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.without(text)),
-            Value::Array(all) => all.iter().map(|value| self.without_in(value)).collect(),
-            Value::Object(all) => all.iter().map(|(key, value)| (key.clone(), self.without_in(value))).collect(),
-            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }
     }
 }

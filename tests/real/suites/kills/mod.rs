@@ -2,15 +2,18 @@
 //! right before, one in which it is killed right after, and one in which the answer is lost. Each must end as the one that went well.
 //!
 //! `KILLS=commit` runs only those requests whose kind has this word in it, to look for a fault; the summary says so then. With a canary a
-//! reset takes longer and has more requests, most of which are those without one: of these runs, one in `CANARY_SHARE` is made, and
-//! `KILLS_EVERY=1` makes all of them.
+//! reset takes longer and has more requests, most of which are those without one: of these runs, one in `CANARY_SHARE` is made, of those
+//! with a connector one in `CONNECTOR_SHARE`, and `KILLS_EVERY=1` makes all of them.
 
 mod bench;
+pub mod connector;
+mod end;
 mod fault;
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use bench::{Bench, End, Run, Way};
+use bench::{Bench, Run, Way};
+use end::End;
 use fault::{At, Counts, Fault};
 use futures::StreamExt;
 
@@ -23,6 +26,9 @@ const RECORDINGS: usize = 4;
 
 /// Of the runs with a canary, one in so many is made. No multiple of the number of faults, so that each of them is met.
 const CANARY_SHARE: usize = 8;
+
+/// The same of the runs with a connector, which have most requests in common with those of a Deployment.
+const CONNECTOR_SHARE: usize = 8;
 
 /// How often a run is tried in which the request never came, for the same reason.
 const TRIES: usize = 4;
@@ -44,6 +50,11 @@ async fn whichever_request_the_operator_dies_at_a_canary_passes_and_all_replicas
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_request_the_operator_dies_at_a_canary_that_crashes_is_undone_and_all_replicas_follow() {
     ends_the_same(Way::CanaryUndone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_request_the_operator_dies_at_a_connector_has_its_state_back() {
+    ends_the_same(Way::Connector).await;
 }
 
 async fn ends_the_same(way: Way) {
@@ -115,7 +126,11 @@ async fn ends_the_same(way: Way) {
 /// One in how many runs is made.
 fn one_in(way: Way) -> usize {
     let wanted = std::env::var("KILLS_EVERY").ok().map(|every| every.parse().expect("KILLS_EVERY is a number from 1"));
-    wanted.unwrap_or(if way == Way::Plain { 1 } else { CANARY_SHARE })
+    wanted.unwrap_or(match way {
+        Way::Plain => 1,
+        Way::CanaryPasses | Way::CanaryUndone => CANARY_SHARE,
+        Way::Connector => CONNECTOR_SHARE,
+    })
 }
 
 /// What was made in both of two runs.
