@@ -518,8 +518,8 @@ reasons! {
         /// Nothing was stopped and no offset was changed. Add the workload that the message names to
         /// `targetRefs`, or stop those members yourself, and create the reset under a new name. A
         /// member of a killed pod is gone after its session timeout, and planning waits for that,
-        /// for `sessionTimeout` or 45 seconds, whichever is longer. A member in a pod of another
-        /// workload of the namespace is refused at once.
+        /// for `sessionTimeout`, the one that the broker has for the group, or 45 seconds, whichever
+        /// is longest. A member in a pod of another workload of the namespace is refused at once.
         GroupShared,
         /// A topic in `resets` does not exist.
         ///

@@ -188,8 +188,9 @@ pub struct OffsetResetSpec {
     /// long the broker counts a consumer as a member that did not leave the group, and for twice as
     /// long one that died while it joined the group. The reset reports that time and never waits for
     /// it: it continues as soon as the broker reports the group empty. Planning waits that long, and
-    /// at least 45 seconds, for members outside the target pods to leave. Without it the reset reports
-    /// no time of a session's end; Kafka's default is 45 seconds.
+    /// at least 45 seconds, for members outside the target pods to leave. For a group of the new protocol
+    /// the reset reads the value from the broker where it may, and the longer one counts. Where neither
+    /// is known it reports no time of a session's end; Kafka's default is 45 seconds.
     #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::SESSION_TIMEOUT)]
     // Not nullable: null is left out then, and a rule that reads it never fails.

@@ -530,7 +530,8 @@ pub struct HoldStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_terminated_time: Option<MicroTime>,
     /// When the broker removes consumers that did not leave the group, if spec.sessionTimeout is
-    /// theirs: containersTerminatedTime plus spec.sessionTimeout. Absent without spec.sessionTimeout.
+    /// theirs: containersTerminatedTime plus spec.sessionTimeout, or plus group.sessionTimeoutMs where
+    /// that is longer. Absent where neither is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_end_time: Option<MicroTime>,
     /// When the group must be empty: containersTerminatedTime plus spec.drainTimeout, or the
@@ -637,6 +638,11 @@ pub struct GroupStatus {
     /// The type of the group: Classic, Consumer (the new protocol of KIP-848) or Unknown.
     #[serde(rename = "type")]
     pub group_type: String,
+    /// The group's consumer.session.timeout.ms on the broker, in milliseconds: for that long the broker
+    /// keeps a member that did not leave. Read when the plan was made, for a group of type Consumer;
+    /// absent for others, and where the broker does not say it (DescribeConfigs on the group is needed).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_timeout_ms: Option<i64>,
     /// The state of the group as the broker reports it, such as Stable or Empty.
     pub state: String,
     /// How many members the group had when the plan was made.

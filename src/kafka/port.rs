@@ -138,6 +138,13 @@ pub trait GroupAdmin: Send + Sync {
     /// # Errors
     /// When no broker answered; a refusal is the topic's own error.
     async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError>;
+
+    /// The `consumer.session.timeout.ms` of a group of the new protocol (KIP-848). `None` where the broker does not say it. Needs
+    /// `DescribeConfigs` on the group, and Kafka 4.0.
+    ///
+    /// # Errors
+    /// When no broker answered, or when the broker refuses the request.
+    async fn session_timeout(&self, group: &str) -> Result<Option<Duration>, KafkaError>;
 }
 
 /// An answer for each topic.

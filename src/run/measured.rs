@@ -5,7 +5,7 @@ use std::{
     future::Future,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The names of the calls to Kafka.
-pub(super) const KAFKA_CALLS: [&str; 13] = [
+pub(super) const KAFKA_CALLS: [&str; 14] = [
     "connect",
     "cluster_id",
     "describe_group",
@@ -35,6 +35,7 @@ pub(super) const KAFKA_CALLS: [&str; 13] = [
     "access",
     "topic_ids",
     "topic_configs",
+    "session_timeout",
 ];
 
 /// A connector whose clients are measured.
@@ -126,6 +127,10 @@ impl GroupAdmin for MeasuredClient {
 
     async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
         measured(&self.metrics, "topic_configs", self.client.topic_configs(topics)).await
+    }
+
+    async fn session_timeout(&self, group: &str) -> Result<Option<Duration>, KafkaError> {
+        measured(&self.metrics, "session_timeout", self.client.session_timeout(group)).await
     }
 }
 

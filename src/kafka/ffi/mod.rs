@@ -17,7 +17,7 @@ mod raw_error;
 mod token;
 mod topics;
 
-pub(super) use configs::{Properties, topic_configs};
+pub(super) use configs::{Properties, group_config, topic_configs};
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use handle::{Answers, Handle, Operations};
 pub(super) use offsets::{Isolation, alter, delete, list_committed, list_offsets};

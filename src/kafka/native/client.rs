@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -376,6 +377,17 @@ impl GroupAdmin for Client {
                 (topic, config)
             };
             Ok(answers.into_iter().map(config).collect())
+        })
+        .await
+    }
+
+    async fn session_timeout(&self, group: &str) -> Result<Option<Duration>, KafkaError> {
+        let group = group.to_owned();
+        self.blocking(move |session| {
+            let ask = |native: &Native| ffi::group_config(handle(native), &group, REQUEST_LIMIT);
+            let config = session.ask(None, ask).map_err(|raw| error_codes::error(&raw, &format!("group {group}")))?;
+            let millis = config.get("consumer.session.timeout.ms").and_then(|value| value.parse().ok());
+            Ok(millis.map(Duration::from_millis))
         })
         .await
     }

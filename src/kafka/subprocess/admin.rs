@@ -218,4 +218,8 @@ impl GroupAdmin for SubprocessAdmin {
         found.retain(|topic, _| topics.contains(topic));
         Ok(found)
     }
+
+    async fn session_timeout(&self, group: &str) -> Result<Option<Duration>, KafkaError> {
+        self.ask(Call::SessionTimeout { group: group.to_owned() }, Reply::session_timeout).await
+    }
 }

@@ -115,6 +115,7 @@ calls! {
     access Access(group: str, topics: [String]) -> Access, "reading the allowed operations";
     topic_ids TopicIds(topics: [String]) -> BTreeMap<String, String>, "reading the topics' ids";
     topic_configs TopicConfigs(topics: [String]) -> TopicConfigs, "reading the topics' configuration";
+    session_timeout SessionTimeout(group: str) -> Option<Duration>, "reading the group's configuration";
 }
 
 impl Call {

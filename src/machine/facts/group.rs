@@ -2,6 +2,8 @@
 
 use core::net::IpAddr;
 
+use jiff::SignedDuration;
+
 use super::{
     kafka::{Group, GroupDescription, GroupMember, GroupState, GroupType},
     workload::Pod,
@@ -48,6 +50,18 @@ pub fn is_rebalancing(group: &Group) -> bool {
     matches!(group, Group::Found(found) if matches!(found.state, GroupState::PreparingRebalance | GroupState::CompletingRebalance))
 }
 
+/// Whether the members use the new protocol (KIP-848), in which the broker decides how long a session lasts.
+#[must_use]
+pub fn is_of_new_protocol(group: &Group) -> bool {
+    matches!(group, Group::Found(found) if found.group_type == GroupType::Consumer)
+}
+
+/// How long a session lasts by the group's configuration on the broker, where it was read.
+#[must_use]
+pub fn session_on_broker(group: &GroupStatus) -> Option<SignedDuration> {
+    group.session_timeout_ms.filter(|millis| *millis > 0).map(SignedDuration::from_millis)
+}
+
 /// The members of a group.
 #[must_use]
 pub fn members(group: &Group) -> usize {
@@ -82,6 +96,7 @@ pub fn status(group: &Group, previous: Option<&GroupStatus>, pods: &[&Pod]) -> G
     GroupStatus {
         cluster_id: previous.and_then(|previous| previous.cluster_id.clone()),
         group_type,
+        session_timeout_ms: previous.and_then(|previous| previous.session_timeout_ms),
         state: state_name(group).to_owned(),
         members_before: previous.map_or(count, |previous| previous.members_before),
         expected_members: previous.and_then(|previous| previous.expected_members),

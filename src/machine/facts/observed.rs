@@ -134,6 +134,8 @@ pub struct PlanSeen {
     pub cluster_id: Option<String>,
     /// The group.
     pub group: Group,
+    /// The session timeout of the members of a group of the new protocol, where the broker says it.
+    pub session_timeout: Option<SignedDuration>,
     /// What the broker allows the operator, as far as it reports that.
     pub access: Access,
     /// Everything that the group has committed; a partition that is not here has no commit.

@@ -9,7 +9,7 @@ use crate::machine::{
     decision::{Decision, Effect},
     facts::{Group, GroupType, KafkaSeen, group},
     pass::Pass,
-    plan::membership::DEFAULT_SESSION,
+    plan::membership::{DEFAULT_SESSION, known_session},
     refusal::Refusal,
     request::Request,
     text::{Message, count},
@@ -93,6 +93,27 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     }
 }
 
+/// How long the broker keeps a member that did not leave, as far as that is known.
+#[derive(Clone, Copy)]
+struct Session {
+    timeout: Option<SignedDuration>,
+    /// Whether that is the group's configuration on the broker, and not sessionTimeout.
+    is_on_broker: bool,
+}
+
+impl Session {
+    fn of(pass: &Pass<'_>, request: &Request, seen: &Group) -> Self {
+        let read = pass.status.group.as_ref().and_then(group::session_on_broker);
+        let on_broker = read.filter(|_| group::is_of_new_protocol(seen));
+        let timeout = known_session(request, on_broker);
+        Self { timeout, is_on_broker: on_broker.is_some() && timeout == on_broker }
+    }
+
+    fn or_default(self) -> SignedDuration {
+        self.timeout.unwrap_or(DEFAULT_SESSION)
+    }
+}
+
 /// drainTimeout has expired.
 fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &str) -> Message {
     let message =
@@ -102,15 +123,22 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
     } else {
         message.detail(format!("Its remaining members: {members}"))
     };
-    let (what, kept) = kept_for(request, seen);
+    let session = Session::of(pass, request, seen);
+    let (what, kept) = kept_for(session, seen);
     let drain = request.drain_timeout.as_secs();
-    let by_default = match request.session_timeout {
+    let by_default = match session.timeout {
         Some(_) => String::new(),
         None => format!(", and a session timeout is {} s by Kafka's default", DEFAULT_SESSION.as_secs()),
     };
     let gone = if request.drain_timeout <= kept {
         format!("raise drainTimeout above {} s: the broker keeps a consumer that is gone for {what}{by_default}", kept.as_secs())
-    } else if is_of_new_protocol(seen) {
+    } else if session.is_on_broker {
+        format!(
+            "the group's consumer.session.timeout.ms on the broker was raised since the plan ({} s then) above drainTimeout ({drain} s): \
+             raise drainTimeout above it",
+            session.or_default().as_secs()
+        )
+    } else if group::is_of_new_protocol(seen) {
         format!(
             "the group's consumer.session.timeout.ms on the broker is longer than drainTimeout ({drain} s): raise drainTimeout above it"
         )
@@ -149,25 +177,21 @@ fn none_listed(seen: &Group) -> &'static str {
 /// and the time that the broker gives a new member to join.
 const REBALANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// How long at most the broker keeps consumers that are gone, if their session timeout is sessionTimeout or Kafka's default.
+/// How long at most the broker keeps consumers that are gone, if their session timeout is the known one or Kafka's default.
 ///
 /// A classic member that was stable is removed one session timeout after its last heartbeat. One
 /// that died while it joined is kept until the rebalance is over, and for a session timeout from
 /// then on; the rebalance is over when the other members have joined or were removed, and so as a
 /// rule after a session timeout. Members of the new protocol do not join together.
-fn kept_for(request: &Request, seen: &Group) -> (&'static str, SignedDuration) {
-    let session = request.session_timeout.unwrap_or(DEFAULT_SESSION);
-    if is_of_new_protocol(seen) {
+fn kept_for(session: Session, seen: &Group) -> (&'static str, SignedDuration) {
+    let session = session.or_default();
+    if group::is_of_new_protocol(seen) {
         ("one session timeout", session)
     } else if group::is_rebalancing(seen) {
         ("max.poll.interval.ms (5 minutes by default) and one session timeout", REBALANCE.saturating_add(session))
     } else {
         ("two session timeouts", session.saturating_add(session))
     }
-}
-
-fn is_of_new_protocol(seen: &Group) -> bool {
-    matches!(seen, Group::Found(found) if found.group_type == GroupType::Consumer)
 }
 
 /// Removes the remaining members from a classic group, when the spec says so.
@@ -217,8 +241,9 @@ fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, member
         message.detail(format!("Remaining members: {members}"))
     };
     let Some(hold) = &pass.status.hold else { return message };
-    let session = match (&hold.session_end_time, request.session_timeout) {
-        (Some(end), Some(session)) => kept_until(pass, session, request, seen, end),
+    let known = Session::of(pass, request, seen);
+    let session = match (&hold.containers_terminated_time, known.timeout) {
+        (Some(terminated), Some(timeout)) => kept_until(pass, known, seen, &MicroTime(later(terminated.0, timeout))),
         (Some(_), None) | (None, _) => kept_by_default(seen),
     };
     let deadline = hold.drain_deadline.as_ref().map(clock).unwrap_or_default();
@@ -229,7 +254,7 @@ fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, member
 /// one by Kafka's default would not hold for consumers that have another session timeout.
 fn kept_by_default(seen: &Group) -> String {
     let default = DEFAULT_SESSION.as_secs();
-    if is_of_new_protocol(seen) {
+    if group::is_of_new_protocol(seen) {
         return format!(
             "Members that did not leave are removed by the broker when their session expires, after the group's \
              consumer.session.timeout.ms on the broker ({default} s by Kafka's default)"
@@ -248,15 +273,15 @@ fn kept_by_default(seen: &Group) -> String {
 
 /// Until when the broker keeps members that are gone; `session_end` is one session timeout after
 /// the last container has terminated.
-fn kept_until(pass: &Pass<'_>, session: SignedDuration, request: &Request, seen: &Group, session_end: &MicroTime) -> String {
-    let (what, kept) = kept_for(request, seen);
-    let last = MicroTime(later(session_end.0, kept.saturating_sub(session)));
+fn kept_until(pass: &Pass<'_>, session: Session, seen: &Group, session_end: &MicroTime) -> String {
+    let (what, kept) = kept_for(session, seen);
+    let last = MicroTime(later(session_end.0, kept.saturating_sub(session.or_default())));
     let (by_session, by_last) = (clock(session_end), clock(&last));
+    let by = if session.is_on_broker { "the group's consumer.session.timeout.ms on the broker" } else { "sessionTimeout" };
     if pass.now < session_end.0 {
-        let removed = format!(
-            "Members that did not leave are removed by the broker when their session expires, by sessionTimeout at {by_session}"
-        );
-        return if is_of_new_protocol(seen) {
+        let removed =
+            format!("Members that did not leave are removed by the broker when their session expires, by {by} at {by_session}");
+        return if group::is_of_new_protocol(seen) {
             removed
         } else {
             format!("{removed}; one that died while it joined the group is kept until {by_last} ({what})")
@@ -264,14 +289,16 @@ fn kept_until(pass: &Pass<'_>, session: SignedDuration, request: &Request, seen:
     }
     if pass.now < last.0 {
         return format!(
-            "sessionTimeout expired at {by_session}: a consumer that died while it joined the group is kept until {by_last} ({what}); \
+            "{by} expired at {by_session}: a consumer that died while it joined the group is kept until {by_last} ({what}); \
              otherwise their session.timeout.ms is longer, or they are still running"
         );
     }
-    let longer = if is_of_new_protocol(seen) {
+    let longer = if session.is_on_broker {
+        "it was raised since the plan"
+    } else if group::is_of_new_protocol(seen) {
         "the group's consumer.session.timeout.ms on the broker is longer"
     } else {
         "their session.timeout.ms is longer"
     };
-    format!("The broker keeps consumers that are gone until {by_last}, by sessionTimeout: {longer}, or they are still running")
+    format!("The broker keeps consumers that are gone until {by_last}, by {by}: {longer}, or they are still running")
 }

@@ -78,7 +78,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     if forecast::measures(request) || !pass.status.forecast.as_ref().is_some_and(is_measured) {
         pass.status.forecast = forecast.status;
     }
-    let mut refusals = membership::refusals(request, &seen.group, &pass.seen.targets, &pass.seen.foreign_pods, pass.now);
+    let mut refusals =
+        membership::refusals(request, &seen.group, &pass.seen.targets, &pass.seen.foreign_pods, seen.session_timeout, pass.now);
     refusals.extend(forecast.refusal);
     // A dry run stops nothing, so it warns of what may heal and does not wait for it.
     if refusals.iter().any(|refusal| !(request.dry_run && refusal.transient)) {
@@ -94,6 +95,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let replicas = targets.iter().map(|target| target.original_replicas).fold(0, i32::saturating_add);
     pass.status.group = Some(GroupStatus {
         cluster_id: seen.cluster_id.clone(),
+        session_timeout_ms: seen.session_timeout.and_then(|timeout| i64::try_from(timeout.as_millis()).ok()),
         expected_members: Some(expected),
         expected_of_replicas: Some(replicas),
         ..group

@@ -5,11 +5,12 @@ use crate::api::{ActionKind, ConditionType, OffsetResetStatus, Phase, Reason};
 use crate::machine::{
     coordination::{queue, scaled_object},
     decision::{Decision, Effect},
-    facts::{Claim, Hold, Observed, Pod, Rollout, Seen, Workload},
+    facts::{Claim, Hold, Observed, Pod, Rollout, Seen, Workload, group},
     guards::Guard,
     limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
     plan::{
+        membership::known_session,
         replica_owners::{self, Responsible},
         rollout, stoppable, termination,
     },
@@ -275,8 +276,9 @@ fn since_the_first_stop(pass: &mut Pass<'_>, first: Timestamp) {
 /// The last container has terminated: from here the session timeout and the drain timeout count.
 fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
     let (now, pods) = (pass.now, pass.pods());
+    let on_broker = pass.status.group.as_ref().and_then(group::session_on_broker);
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
-    let session_end = request.session_timeout.map(|session| MicroTime(later(now, session)));
+    let session_end = known_session(request, on_broker).map(|session| MicroTime(later(now, session)));
     let drain_deadline = MicroTime(later(now, request.drain_timeout).min(hold.deadline.0));
     hold.containers_terminated_time = Some(MicroTime(now));
     hold.session_end_time = session_end;

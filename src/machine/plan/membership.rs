@@ -27,20 +27,28 @@ const LATE: SignedDuration = SignedDuration::from_secs(5);
 /// How long the group must have no members while the pods are ready, seen in more than one pass.
 const WITHOUT_MEMBERS: SignedDuration = SignedDuration::from_secs(20);
 
+/// How long the broker keeps a member that did not leave, as far as that is known: by the spec, and for a group of the new protocol by
+/// its configuration on the broker. The longer one, because a group that changes its protocol has members of both.
+pub(in crate::machine) fn known_session(request: &Request, on_broker: Option<SignedDuration>) -> Option<SignedDuration> {
+    request.session_timeout.max(on_broker)
+}
+
 /// Why the group is not one that a stop of the targets empties, or whose offsets move their consumers. `foreign_pods` have the addresses
-/// of members that run outside the target pods.
+/// of members that run outside the target pods, and `on_broker` is the session timeout that the broker has for the group.
 pub(in crate::machine) fn refusals(
     request: &Request,
     group: &Group,
     workloads: &[Seen<Workload>],
     foreign_pods: &[ForeignPod],
+    on_broker: Option<SignedDuration>,
     now: Timestamp,
 ) -> Vec<Refusal> {
     let membership = Membership::of(group, workloads);
     let mut refusals = vec![];
     if membership.is_told_by_address() && !Guard::NoMembersElsewhere.allows(membership.others.is_empty()) {
         let others = Others::of(&membership, workloads, foreign_pods);
-        refusals.extend(others.shared(request, &membership, now));
+        let session = known_session(request, on_broker).unwrap_or_default().max(DEFAULT_SESSION);
+        refusals.extend(others.shared(request, &membership, session, now));
     }
     if !request.allow_no_members
         && let Some(pods) = without_members(request, group, workloads, now)
@@ -80,8 +88,7 @@ impl<'a> Others<'a> {
     /// session timeout, for a member whose pod was killed is gone by then.
     ///
     /// Where the spec lets members be removed, only the certain ones are refused: removed, they would join again at once.
-    fn shared(&self, request: &Request, membership: &Membership<'_>, now: Timestamp) -> Option<Refusal> {
-        let session = request.session_timeout.unwrap_or_default().max(DEFAULT_SESSION);
+    fn shared(&self, request: &Request, membership: &Membership<'_>, session: SignedDuration, now: Timestamp) -> Option<Refusal> {
         let is_certain = |pod: &&ForeignPod| pod.running_since.is_some_and(|since| now.duration_since(since) > session);
         let certain: Vec<&ForeignPod> = self.members.iter().filter_map(|(_, pod)| *pod).filter(is_certain).collect();
         if !certain.is_empty() {
@@ -294,7 +301,7 @@ pub(super) mod tests {
         #[case] foreign: &[&str],
         #[case] expected: Option<&str>,
     ) {
-        let found = refusals(&request(), &members(hosts), &at_addresses(ips, foreign), &[], at(100));
+        let found = refusals(&request(), &members(hosts), &at_addresses(ips, foreign), &[], None, at(100));
         assert_eq!(said(&found).as_deref(), expected, "{found:?}");
     }
 
@@ -315,14 +322,14 @@ pub(super) mod tests {
     ) {
         let request = Request { session_timeout: Some(SignedDuration::from_secs(session)), ..request() };
         let group = members(&["10.0.0.1", "10.0.0.9"]);
-        let found = refusals(&request, &group, &at_addresses(&["10.0.0.1"], &[]), foreign_pods, at(100));
+        let found = refusals(&request, &group, &at_addresses(&["10.0.0.1"], &[]), foreign_pods, None, at(100));
         assert_eq!(said(&found).as_deref(), Some(expected), "{found:?}");
     }
 
     #[test]
     fn what_is_refused_and_what_is_waited_for_is_named() {
         let (group, workloads) = (members(&["10.0.0.1", "10.0.0.9"]), at_addresses(&["10.0.0.1"], &[]));
-        let certain = refusals(&request(), &group, &workloads, &[foreign("o-1", "10.0.0.9", Some(0))], at(100));
+        let certain = refusals(&request(), &group, &workloads, &[foreign("o-1", "10.0.0.9", Some(0))], None, at(100));
         assert_eq!(
             certain[0].message.full(),
             "1 member runs in a pod of Deployment/other, so the group would not become empty. Group g has 2 members in all. Outside the \
@@ -339,9 +346,9 @@ pub(super) mod tests {
             ("other", "third", "2 members run in pods of 2 other workloads, so the group would not become empty"),
         ] {
             let pods = [of(first, foreign("o-1", "10.0.0.8", Some(0))), of(second, foreign("o-2", "10.0.0.9", Some(0)))];
-            assert_eq!(refusals(&request(), &three, &workloads, &pods, at(100))[0].message.summary(), expected);
+            assert_eq!(refusals(&request(), &three, &workloads, &pods, None, at(100))[0].message.summary(), expected);
         }
-        let waits = refusals(&request(), &group, &workloads, &[], at(100));
+        let waits = refusals(&request(), &group, &workloads, &[], None, at(100));
         assert_eq!(
             waits[0].waiting.as_ref().unwrap().full(),
             "Waiting for 1 member that runs outside the target pods to leave the group. Group g has 2 members in all. Outside the \
@@ -380,7 +387,7 @@ pub(super) mod tests {
     ) {
         let request = Request { allow_no_members, ..request() };
         let workloads = at_addresses(&["10.0.0.1"], &[]);
-        assert_eq!(refusals(&request, &members(&[]), &workloads, &[], at(now)).len(), refused);
+        assert_eq!(refusals(&request, &members(&[]), &workloads, &[], None, at(now)).len(), refused);
         assert!(warning(&request, &members(&[]), &workloads).is_some_and(|warning| warning.contains("has no members")));
     }
 
@@ -388,7 +395,7 @@ pub(super) mod tests {
     fn those_who_remain_may_be_removed_unless_they_certainly_run() {
         let request = Request { remaining_members: RemainingMembers::Remove, ..request() };
         let (group, workloads) = (members(&["10.0.0.1", "10.0.0.9"]), at_addresses(&["10.0.0.1"], &[]));
-        let found = |foreign_pods: &[ForeignPod]| said(&refusals(&request, &group, &workloads, foreign_pods, at(100)));
+        let found = |foreign_pods: &[ForeignPod]| said(&refusals(&request, &group, &workloads, foreign_pods, None, at(100)));
         assert_eq!(found(&[]), None);
         assert_eq!(found(&[foreign("o-1", "10.0.0.9", Some(60))]), None, "it may be the address of a killed pod");
         assert_eq!(found(&[foreign("o-1", "10.0.0.9", Some(0))]).as_deref(), Some("GroupShared"));

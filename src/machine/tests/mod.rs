@@ -224,6 +224,7 @@ pub(super) fn plan_seen() -> PlanSeen {
     PlanSeen {
         cluster_id: Some("cluster-1".into()),
         group: group_in(GroupState::Stable, 3),
+        session_timeout: None,
         access: Access {
             group_read: Some(true),
             group_delete: Some(true),

@@ -64,10 +64,13 @@ async fn for_plan(
 ) -> Result<PlanSeen, KafkaError> {
     // The group first: a request about a group may replace the librdkafka client, which requests at the same time would use.
     let group = admin.describe_group(&request.group).await?;
-    let (cluster_id, committed) = futures::try_join!(admin.cluster_id(), admin.all_committed(&request.group))?;
+    let session_timeout = async { Ok(session_timeout(admin, &request.group, &group).await) };
+    let (cluster_id, committed, session_timeout) =
+        futures::try_join!(admin.cluster_id(), admin.all_committed(&request.group), session_timeout)?;
     let mut seen = PlanSeen {
         cluster_id,
         group,
+        session_timeout,
         access: Access::default(),
         committed,
         sources: BTreeMap::new(),
@@ -118,6 +121,16 @@ async fn for_plan(
     seen.times = admin.offsets_for_times(&times).await?;
     seen.forecast = forecast::read(admin, request, &seen, now).await;
     Ok(seen)
+}
+
+/// The session timeout of a group of the new protocol. Messages only become more exact by it, so no error withholds the plan: the operator
+/// may not have the right, and the broker may be too old.
+async fn session_timeout(admin: &dyn GroupAdmin, name: &str, group: &Group) -> Option<SignedDuration> {
+    if !group::is_of_new_protocol(group) {
+        return None;
+    }
+    let timeout = admin.session_timeout(name).await.ok().flatten()?;
+    SignedDuration::try_from(timeout).ok()
 }
 
 /// The group, once it is empty or the time of the step has passed. Kubernetes is not read again meanwhile, because only the broker's

@@ -2,7 +2,9 @@
 
 use rstest::rstest;
 
+use crate::api::GroupStatus;
 use crate::machine::decide;
+use crate::machine::facts::group;
 use crate::machine::tests::*;
 
 fn in_group(state: GroupState, members: usize, group_type: GroupType) -> Group {
@@ -73,6 +75,66 @@ fn a_wait_states_a_bound_that_holds(
     let said = decide(Ok(&request()), &status_in(Phase::Draining), &observed, at(now)).status.explanation();
     assert!(said.contains(words), "{said}");
     assert!(said.contains("Remaining members: consumer at 10.0.0.0"), "{said}");
+}
+
+/// For a group of the new protocol the broker has the value; the longer one counts, for a group that changes its protocol has members of
+/// both.
+#[rstest]
+#[case::on_the_broker(
+    None,
+    GroupType::Consumer,
+    6,
+    "by the group's consumer.session.timeout.ms on the broker at 2027-01-15T08:00:35Z. The"
+)]
+#[case::longer_than_in_the_spec(
+    Some(10),
+    GroupType::Consumer,
+    6,
+    "consumer.session.timeout.ms on the broker at 2027-01-15T08:00:35Z. The"
+)]
+#[case::shorter_than_in_the_spec(Some(40), GroupType::Consumer, 6, "by sessionTimeout at 2027-01-15T08:00:45Z. The")]
+#[case::over(
+    None,
+    GroupType::Consumer,
+    36,
+    "until 2027-01-15T08:00:35Z, by the group's consumer.session.timeout.ms on the broker: it was raised since the plan, or they are still \
+     running"
+)]
+#[case::a_classic_group_by_now(None, GroupType::Classic, 6, "after their session.timeout.ms (45 s by Kafka's default")]
+fn the_session_of_the_new_protocol_is_the_brokers(
+    #[case] session: Option<i64>,
+    #[case] group_type: GroupType,
+    #[case] now: i64,
+    #[case] words: &str,
+) {
+    let request = Request { session_timeout: session.map(SignedDuration::from_secs), ..request() };
+    let mut status = status_in(Phase::Draining);
+    let group = group::status(&in_group(GroupState::Stable, 3, GroupType::Consumer), None, &[]);
+    status.group = Some(GroupStatus { session_timeout_ms: Some(30_000), ..group });
+    let observed = seen(gone(), KafkaSeen::Group(in_group(GroupState::Stable, 3, group_type)));
+    let said = decide(Ok(&request), &status, &observed, at(now)).status.explanation();
+    assert!(said.contains(words), "{said}");
+}
+
+/// The plan records it, and the stop counts with it.
+#[rstest]
+#[case::nothing_is_known(None, None, None)]
+#[case::the_brokers(None, Some(30_000), Some(36))]
+#[case::the_specs(Some(40), Some(30_000), Some(46))]
+#[case::only_the_specs(Some(40), None, Some(46))]
+fn the_end_of_the_session_counts_from_the_last_container(
+    #[case] session: Option<i64>,
+    #[case] on_broker: Option<i64>,
+    #[case] end: Option<i64>,
+) {
+    let request = Request { session_timeout: session.map(SignedDuration::from_secs), ..request() };
+    let mut status = status_in(Phase::Stopping);
+    let group = group::status(&in_group(GroupState::Stable, 3, GroupType::Consumer), None, &[]);
+    status.group = Some(GroupStatus { session_timeout_ms: on_broker, ..group });
+    let decision = decide(Ok(&request), &status, &seen(gone(), KafkaSeen::NotAsked), at(6));
+    let hold = decision.status.hold.unwrap();
+    assert_eq!(hold.containers_terminated_time, Some(micro(6)), "{:?}", decision.status.phase);
+    assert_eq!(hold.session_end_time, end.map(micro));
 }
 
 /// Without spec.sessionTimeout only Kafka's default is known, and real consumers may have another: no time of day is promised.

@@ -1,6 +1,6 @@
 //! The layer in front of the broker. A question about nothing is not sent, and so is no request.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use offset_reset_operator::{
@@ -119,5 +119,9 @@ impl<L: Layer> GroupAdmin for Client<L> {
             return self.real.topic_configs(topics).await;
         }
         self.ask("topic_configs", self.real.topic_configs(topics)).await
+    }
+
+    async fn session_timeout(&self, group: &str) -> Result<Option<Duration>, KafkaError> {
+        self.ask("session_timeout", self.real.session_timeout(group)).await
     }
 }

@@ -164,6 +164,10 @@ impl GroupAdmin for Client {
         self.real.topic_configs(topics).await
     }
 
+    async fn session_timeout(&self, group: &str) -> Result<Option<Duration>, KafkaError> {
+        self.real.session_timeout(group).await
+    }
+
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
         match &*self.fault {
             Fault::NeverSent => {

@@ -1,15 +1,20 @@
 //! The plan on a live group: everything that the reset would do, and nothing done.
 
-use offset_reset_operator::api::{OffsetReset, Phase, Reason};
+use std::time::Duration;
+
+use offset_reset_operator::{
+    api::{OffsetReset, Phase, Reason},
+    machine::facts::Group,
+};
 use serde_json::json;
 
 use super::{TestEnv, ended};
 use real_tests::{
-    condition,
-    consumers::Kind,
+    PATIENCE, condition,
+    consumers::{Consumed, Kind, Member},
     kafka_tool::{KafkaTool, allow_again, deny},
     shop::{T0, in_a_shop, status, succeeded},
-    unique, wait_for, wait_for_end,
+    unique, wait_for, wait_for_end, within,
 };
 
 async fn run_it(api: &kube::Api<OffsetReset>, name: &str) {
@@ -139,6 +144,57 @@ async fn a_duration_counts_from_when_planning_began_and_the_status_says_so() {
         );
         assert!(from >= begin, "{from} is before {begin}");
         assert_eq!(from.duration_since(requested).as_secs(), 3_600);
+    })
+    .await;
+}
+
+/// The members of a classic group choose their session timeout themselves; for the new protocol the broker has it, and 45 s is its default
+/// and the least that it allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_timeout_of_a_group_of_the_new_protocol_is_read_from_the_broker() {
+    let Some(mut tool) = KafkaTool::for_acls().await else { return };
+    TestEnv::with(async |env| {
+        let topic = env.topic().await;
+        let kinds = [(Kind::default(), "classic"), (Kind { consumer_protocol: true, ..Kind::default() }, "modern")];
+        let groups = kinds.map(|(kind, name)| {
+            let group = unique(name);
+            let member = Member::start(&group, std::slice::from_ref(&topic), &kind, 0, Consumed::default());
+            (group, member)
+        });
+        let [classic, modern] = groups.each_ref().map(|(group, _)| group.as_str());
+        for group in [classic, modern] {
+            let has_joined = async {
+                while !matches!(env.admin.describe_group(group).await.unwrap(), Group::Found(found) if found.members.len() == 1) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            within(PATIENCE, has_joined).await.expect("the member joins");
+        }
+        let recorded = async |name: &str, group: &str| {
+            let spec = json!({"dryRun": true, "targetRefs": []});
+            let planned = env.run(name, group, json!([{"topic": topic, "offset": 30}]), spec).await;
+            ended(&planned, Phase::Planned, Reason::DryRun);
+            status(&planned).group.as_ref().unwrap().session_timeout_ms
+        };
+        assert_eq!(recorded("of-a-classic-group", classic).await, None);
+        assert_eq!(recorded("by-default", modern).await, Some(45_000));
+
+        let config =
+            ["--alter", "--entity-type", "groups", "--entity-name", modern, "--add-config", "consumer.session.timeout.ms=50000"];
+        let (code, output) = tool.at_broker("kafka-configs", &config).await;
+        assert_eq!(code, 0, "{output}");
+        let is_configured = async {
+            while env.admin.session_timeout(modern).await.unwrap() != Some(Duration::from_secs(50)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(PATIENCE, is_configured).await.expect("the broker applies the configuration");
+        assert_eq!(recorded("configured", modern).await, Some(50_000));
+
+        deny(&mut tool, &["--group", modern], "DescribeConfigs").await;
+        let unread = recorded("not-allowed", modern).await;
+        allow_again(&mut tool, &["--group", modern]).await;
+        assert_eq!(unread, None, "the plan is made without it");
     })
     .await;
 }
