@@ -142,6 +142,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
     let mut seen = PlanSeen {
         cluster_id: random.percent(50).then(|| random.one_of(&["cluster", "another"]).into()),
         group: any_group(random),
+        session_timeout: None,
         access: Access { group_delete: random.one_of(&[Some(true), Some(false), None]), ..Access::default() },
         committed: commits(random),
         sources: BTreeMap::new(),

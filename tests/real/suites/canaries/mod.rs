@@ -1,21 +1,14 @@
 //! One of two replicas comes back first: real consumers follow the replicas of a Deployment. Pods do not run here, so that a test
 //! reports their crashes in place of a kubelet; in `e2e` a consumer really crashes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use offset_reset_operator::{
-    api::{CanaryState, CanaryStatus, OffsetReset, Phase, Reason, Restored},
-    kafka::{Connection, Connector, GroupAdmin, Pool, TopicConfigs},
-    machine::facts::{
-        Access, Bounds, Committed, Group, GroupMember, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch, TopicPartition,
-    },
-};
+use offset_reset_operator::api::{CanaryState, CanaryStatus, OffsetReset, Phase, Reason, Restored};
 use real_tests::{
     condition,
     consumers::Kind,
@@ -23,6 +16,8 @@ use real_tests::{
     wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
 };
 use serde_json::{Value, json};
+
+use crate::whole::faults::{Fault, Faulty};
 
 /// Consumers that never commit do not consume past a target, as far as anyone can see.
 fn silent() -> Kind {
@@ -235,88 +230,11 @@ async fn a_dry_run_says_that_a_canary_follows_and_another_one_that_none_can() {
     .await;
 }
 
-/// A broker that no longer answers when a canary asks where its transactions begin, which nothing else asks of it.
-struct Silent(Pool);
-
-struct SilentInCanary(Arc<dyn GroupAdmin>);
-
-#[async_trait]
-impl Connector for Silent {
-    async fn connect(&self, connection: &Connection) -> Result<Arc<dyn GroupAdmin>, KafkaError> {
-        Ok(Arc::new(SilentInCanary(self.0.connect(connection).await?)))
-    }
-}
-
-#[async_trait]
-impl GroupAdmin for SilentInCanary {
-    async fn cluster_id(&self) -> Result<Option<String>, KafkaError> {
-        self.0.cluster_id().await
-    }
-
-    async fn describe_group(&self, group: &str) -> Result<Group, KafkaError> {
-        self.0.describe_group(group).await
-    }
-
-    async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Result<Vec<i32>, KafkaError>>, KafkaError> {
-        self.0.topics(names).await
-    }
-
-    async fn bounds(&self, partitions: &[TopicPartition]) -> Result<PerPartition<Bounds>, KafkaError> {
-        self.0.bounds(partitions).await
-    }
-
-    async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError> {
-        if partitions.is_empty() {
-            return self.0.stable_ends(partitions).await;
-        }
-        Err(KafkaError::new(KafkaErrorKind::Timeout, "no answer"))
-    }
-
-    async fn offsets_for_times(
-        &self,
-        times: &[(TopicPartition, i64)],
-    ) -> Result<PerPartition<Option<TimestampMatch>>, KafkaError> {
-        self.0.offsets_for_times(times).await
-    }
-
-    async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<Option<Committed>>, KafkaError> {
-        self.0.committed(group, partitions).await
-    }
-
-    async fn all_committed(&self, group: &str) -> Result<PerPartition<Option<Committed>>, KafkaError> {
-        self.0.all_committed(group).await
-    }
-
-    async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<PerPartition<()>, KafkaError> {
-        self.0.delete_offsets(group, partitions).await
-    }
-
-    async fn remove_members(&self, group: &str, members: &[GroupMember]) -> Result<(), KafkaError> {
-        self.0.remove_members(group, members).await
-    }
-
-    async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
-        self.0.access(group, topics).await
-    }
-
-    async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {
-        self.0.topic_ids(topics).await
-    }
-
-    async fn topic_configs(&self, topics: &[String]) -> Result<TopicConfigs, KafkaError> {
-        self.0.topic_configs(topics).await
-    }
-
-    async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
-        self.0.commit(group, offsets).await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_broker_does_not_answer_the_canary_proves_nothing_and_all_replicas_come_back() {
     in_a_shop(Kind::default(), async |shop| {
         shop.operator.stop.cancel();
-        let other = Operator::start_on(&shop.client, &shop.namespace, Arc::new(Silent(Pool::default())));
+        let other = Operator::start_on(&shop.client, &shop.namespace, Arc::new(Faulty::new(Fault::NoStableEnds)));
         shop.apply_with("replay", json!([{"offset": 30, "partition": 0}]), canary("3s", "Undo")).await;
         wait_for_phase(&shop.api, "replay", Phase::Canary).await;
         let done = wait_for_end(&shop.api, "replay").await;

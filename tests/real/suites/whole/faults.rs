@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool, TopicConfigs},
     machine::facts::{
-        Access, Bounds, Committed, Group, GroupMember, GroupState, KafkaError, PerPartition, TimestampMatch, TopicPartition,
-        group,
+        Access, Bounds, Committed, Group, GroupMember, GroupState, KafkaError, KafkaErrorKind, PerPartition, TimestampMatch,
+        TopicPartition, group,
     },
 };
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use real_tests::{
     unique, wait_for_end, with_namespace, within,
 };
 
-/// What happens at a commit.
+/// What happens at a commit, or at another call.
 pub enum Fault {
     /// As Azure Event Hubs answers: a group without members is Dead even when it has commits, there is no cluster id, commits are slow, and
     /// metadata is cut.
@@ -40,6 +40,8 @@ pub enum Fault {
     MetadataCut(usize),
     /// A consumer joins right before it; kept here, so that it stays.
     MemberJoins(Joined),
+    /// No commit is touched, and no broker says where its transactions begin, which only a canary asks.
+    NoStableEnds,
 }
 
 /// The consumer that has joined.
@@ -126,6 +128,9 @@ impl GroupAdmin for Client {
     }
 
     async fn stable_ends(&self, partitions: &[TopicPartition]) -> Result<PerPartition<i64>, KafkaError> {
+        if matches!(&*self.fault, Fault::NoStableEnds) && !partitions.is_empty() {
+            return Err(KafkaError::new(KafkaErrorKind::Timeout, "no answer"));
+        }
         self.real.stable_ends(partitions).await
     }
 
@@ -170,6 +175,7 @@ impl GroupAdmin for Client {
 
     async fn commit(&self, group: &str, offsets: &[(TopicPartition, Committed)]) -> Result<PerPartition<()>, KafkaError> {
         match &*self.fault {
+            Fault::NoStableEnds => self.real.commit(group, offsets).await,
             Fault::NeverSent => {
                 self.happened.notify_one();
                 std::future::pending().await

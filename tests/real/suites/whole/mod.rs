@@ -3,7 +3,7 @@
 //! Most groups here have commits and no consumers, so that each reset takes a fraction of a second; what consumers do is in `resets` and `e2e`.
 
 mod dying;
-mod faults;
+pub mod faults;
 mod goals;
 mod large;
 mod metadata;
