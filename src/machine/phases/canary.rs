@@ -63,6 +63,12 @@ pub(super) fn begin(mut pass: Pass<'_>, request: &Request, message: Message) -> 
 }
 
 pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) -> Decision {
+    // The report, which has the partitions of a large plan, is written before the status: an operator that was killed between the two
+    // had begun the undo.
+    if pass.status.partitions.iter().any(|planned| planned.undone.is_some()) {
+        set(&mut pass, CanaryState::Failed, "The canary had failed when the operator was interrupted");
+        return canary_undo::begin(pass);
+    }
     if let Some(why) = interrupted(&pass) {
         return end(pass, CanaryState::Unproven, &why);
     }
@@ -76,7 +82,17 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         match target(&pass, request, canary, index) {
             Step::Up => {}
             Step::Unseen(why) => {
-                let message = Message::new("The operator cannot see the canary; it looks again every second").detail(why);
+                // Restoring needs less than this look, such as no list of pods.
+                if deadline(&pass, canary).is_some_and(|deadline| pass.now >= deadline) {
+                    return end(
+                        pass,
+                        CanaryState::Unproven,
+                        &format!("The canary could not be read until the end of its timeout: {why}"),
+                    );
+                }
+                let message = Message::new("The operator cannot read a target of the canary, and tries again every second")
+                    .detail(why)
+                    .detail("The other replicas stay at zero until the end of the canary's timeout at the latest");
                 return pass.wait(Reason::CanaryRunning, message, UNSEEN_RETRY);
             }
             Step::Act(effect) => {
@@ -100,6 +116,13 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         return started(pass, canary);
     }
     watch(pass, request, canary)
+}
+
+/// Until when the canary has to have consumed; before it runs, until when it has to run.
+fn deadline(pass: &Pass<'_>, canary: Canary) -> Option<Timestamp> {
+    let known = pass.status.canary.as_ref().and_then(|canary| canary.deadline.as_ref());
+    let begun = || pass.status.phase_start_time.as_ref().map(|begin| later(begin.0, canary.timeout));
+    known.map(|deadline| deadline.0).or_else(begun)
 }
 
 /// What ends the canary, whatever it would prove.

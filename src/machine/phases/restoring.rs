@@ -157,6 +157,15 @@ fn adopt(pass: &mut Pass<'_>) {
             target.stop_requested = true;
             target.take_from(hold);
         }
+        // The same for the count of a canary: a CRD of an earlier version removes it from the status.
+        if pass.status.canary.is_none()
+            && let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
+            && target.restored.is_none()
+            && hold.uid == target.uid
+            && hold.is_claimed_by(&pass.seen.uid)
+        {
+            target.canary_replicas = target.canary_replicas.or(hold.canary);
+        }
     }
 }
 

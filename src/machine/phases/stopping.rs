@@ -42,6 +42,9 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     if !Guard::FinalizerFirst.allows(pass.seen.finalizer) {
         return admit(pass);
     }
+    if let Some(message) = canary_of_another(&pass) {
+        return pass.wait(Reason::WaitingForOtherReset, message, SHARED);
+    }
     for index in 0..pass.status.targets.len() {
         match pass.seen.targets.get(index) {
             None | Some(Seen::Unknown(_)) => {}
@@ -79,6 +82,25 @@ fn admit(mut pass: Pass<'_>) -> Decision {
     pass.status.hold = None;
     pass.status.receipt = None;
     pass.go_on(Phase::Pending, Reason::WaitingForOtherReset, other)
+}
+
+/// Another reset has a canary of a target, as a message. It may take minutes, so nothing is stopped before it is over: a stop is not
+/// shared with a canary, and the other targets would be at zero for nothing.
+fn canary_of_another(pass: &Pass<'_>) -> Option<Message> {
+    if pass.status.targets.iter().any(|target| target.stop_requested) {
+        return None;
+    }
+    let (own, peers) = (&pass.seen.uid, &pass.seen.others);
+    let (target, hold) = pass.status.targets.iter().zip(&pass.seen.holds).find_map(|(target, hold)| match hold {
+        Seen::Known(hold) if hold.canary.is_some() && !hold.is_claimed_by(own) && !hold.is_over(peers, pass.now) => {
+            Some((target, hold))
+        }
+        Seen::Known(_) | Seen::Unknown(_) | Seen::Missing => None,
+    })?;
+    let (name, others) = (name(target), hold.others(own));
+    let message =
+        Message::naming([&name, &others], |[name, others]| format!("Waiting until the canary of {name} for {others} is over"));
+    Some(message.detail("Nothing is stopped before that, and the consumers keep running"))
 }
 
 /// Takes one target a step towards zero; `None` when there is nothing to do.
@@ -220,7 +242,8 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
             workload: name.clone(),
             uid: workload.uid.clone(),
             replicas: saved.unwrap_or(workload.replicas),
-            canary: canary.map(|count| count.min(target.original_replicas)),
+            // A target that was at zero before the reset has no canary.
+            canary: canary.filter(|_| saved.is_some()).map(|count| count.min(target.original_replicas)),
             state: if saved.is_some() { target.original_state.clone() } else { workload.state.clone() },
             since,
             until,

@@ -1,5 +1,6 @@
 //! Every goal, scope and policy as tables.
 
+use crate::api::UndoneStatus;
 use rstest::rstest;
 
 use super::*;
@@ -173,6 +174,20 @@ fn undone(outcome: PartitionOutcome) -> Undone {
     let set = PartitionStatus { before: Some(70), after: Some(10), outcome, ..planned_partition(0) };
     let without = PartitionStatus { before: None, after: Some(10), outcome, ..planned_partition(1) };
     Undone { name: "replay".into(), group: "g".into(), cluster_id: None, same_brokers: true, partitions: vec![set, without] }
+}
+
+/// The undo after a canary did not come to its end, or failed for a partition: what is committed there may still be the offset of the reset.
+#[rstest]
+#[case::not_committed_again(PartitionOutcome::Planned)]
+#[case::failed(PartitionOutcome::Failed)]
+fn what_the_undo_of_a_canary_did_not_reach_can_be_undone(#[case] outcome: PartitionOutcome) {
+    let mut begun = undone(outcome);
+    for partition in &mut begun.partitions {
+        partition.undone = Some(UndoneStatus { target_offset: Some(10) });
+    }
+    let request = Request { work: Work::Undo("replay".into()), ..request() };
+    let found = plan(&request, &PlanSeen { undone: Some(Seen::Known(begun)), ..plan_seen() }).unwrap();
+    assert_eq!(found.partitions.iter().map(|planned| planned.target_offset).collect::<Vec<_>>(), [Some(70), None]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     machine::{coordination::queue::blocker, facts::PeerReset},
 };
 
-fn peer(name: &str, created: i64, phase: Option<Phase>) -> PeerReset {
+pub(super) fn peer(name: &str, created: i64, phase: Option<Phase>) -> PeerReset {
     PeerReset {
         uid: format!("uid-{name}"),
         namespace: "shop".into(),

@@ -53,9 +53,11 @@ pub fn topics(request: &Request, seen: &PlanSeen) -> BTreeSet<String> {
 
 /// The partitions that a reset has set or may have set, each with what was committed before.
 fn set_by(undone: &Undone) -> impl Iterator<Item = (TopicPartition, Option<Committed>)> {
-    let set =
-        undone.partitions.iter().filter(|done| matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Unconfirmed));
-    set.map(|partition| {
+    // An offset that the undo after a canary was to replace may still be that of the reset.
+    let is_set = |done: &&PartitionStatus| {
+        done.undone.is_some() || matches!(done.outcome, PartitionOutcome::Reset | PartitionOutcome::Unconfirmed)
+    };
+    undone.partitions.iter().filter(is_set).map(|partition| {
         let before = partition.before.map(|offset| Committed { offset, metadata: metadata::before(partition) });
         (TopicPartition::new(&partition.topic, partition.partition), before)
     })

@@ -361,3 +361,49 @@ fn planning(min_replicas: i32) -> Observed {
     let kafka = KafkaSeen::ForPlan(Box::new(plan_seen()));
     Observed { finalizer: false, holds: vec![Seen::Missing], ..seen(Seen::Known(found), kafka) }
 }
+
+/// A CRD of an earlier version has removed the canary from the status: the Lease still has its count.
+#[test]
+fn a_canary_that_the_status_does_not_have_any_more_is_restored() {
+    let mut status = runs(OnCanaryFailure::Keep);
+    (status.canary, status.targets[0].canary_replicas) = (None, None);
+    let observed = Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(one(), KafkaSeen::NotAsked) };
+    let ended = decide(Ok(&request()), &status, &observed, at(40)).status;
+    assert_eq!(ended.phase, Some(Phase::Restoring));
+    let restores = decide(Ok(&request()), &ended, &observed, at(40)).effect;
+    assert!(matches!(restores, Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })), "{restores:?}");
+}
+
+/// Nothing is stopped for minutes to wait for it.
+#[test]
+fn a_reset_stops_nothing_before_the_canary_of_another_one_is_over() {
+    let mut status = status_in(Phase::Stopping);
+    status.targets[0].stop_requested = false;
+    let mut second = status.targets[0].clone();
+    (second.name, second.uid) = ("second".into(), "uid-2".into());
+    status.targets.push(second);
+    let others =
+        Hold { claims: vec![Claim { uid: "uid-other".into(), name: "other".into(), key: "key".into() }], ..lease_of_canary() };
+    let Seen::Known(mut other) = workload(1, vec![]) else { unreachable!() };
+    other.uid = "uid-2".into();
+    let observed = Observed {
+        targets: vec![running(), Seen::Known(other)],
+        holds: vec![Seen::Missing, Seen::Known(Hold { uid: "uid-2".into(), ..others })],
+        others: vec![turns::peer("other", 1, Some(Phase::Canary))],
+        ..seen(running(), KafkaSeen::NotAsked)
+    };
+    let waits = decide(Ok(&request()), &status, &observed, at(6));
+    assert_eq!((waits.effect, waits.status.reason), (None, Some(Reason::WaitingForOtherReset)));
+    assert!(!waits.status.targets[0].stop_requested);
+}
+
+/// Restoring needs no list of pods.
+#[rstest]
+#[case::before(100, Phase::Canary)]
+#[case::after(210, Phase::Restoring)]
+fn a_canary_that_cannot_be_read_ends_with_its_timeout(#[case] now: i64, #[case] expected: Phase) {
+    let unread = look(Seen::Unknown("pods is forbidden".into()), KafkaSeen::NotAsked);
+    let status = run(OnCanaryFailure::Undo, &runs(OnCanaryFailure::Undo), &unread, now).status;
+    assert_eq!(status.phase, Some(expected));
+    assert_eq!(state(&status) == CanaryState::Unproven, expected == Phase::Restoring);
+}

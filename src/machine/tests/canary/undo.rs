@@ -114,3 +114,32 @@ fn an_undo_removes_the_offset_where_there_was_none_before() {
     undoing.phase = Some(Phase::Resetting);
     assert_eq!(undone(&undoing, &committed(10, MARKER), 60).effect, Some(Effect::RemoveOffsets(vec![tp(0), tp(1)])));
 }
+
+/// A target that was at zero before the reset has no canary, so that its Lease has no count of one.
+#[test]
+fn a_target_that_another_client_has_scaled_up_meanwhile_is_claimed_without_a_canary() {
+    let mut undoing = run(UNDO, &runs(UNDO), &look(crashes(), consumed(10, 11)), 40).status;
+    let mut second = undoing.targets[0].clone();
+    (second.name, second.uid, second.original_replicas) = ("second".into(), "uid-2".into(), 0);
+    (second.stop_requested, second.canary_replicas) = (false, None);
+    undoing.targets.push(second);
+    let Seen::Known(mut other) = workload(5, vec![]) else { unreachable!() };
+    other.uid = "uid-2".into();
+    let observed = Observed {
+        targets: vec![gone(), Seen::Known(other)],
+        holds: vec![Seen::Known(lease_of_canary()), Seen::Missing],
+        ..seen(gone(), KafkaSeen::NotAsked)
+    };
+    let Some(Effect::Claim { target: 1, hold }) = run(UNDO, &undoing, &observed, 41).effect else { panic!("it is claimed") };
+    assert_eq!((hold.replicas, hold.canary), (5, None));
+}
+
+/// The report of a large plan is written before the status, and the operator may be killed between the two.
+#[test]
+fn an_undo_that_only_the_report_has_is_begun_again() {
+    let begun = run(UNDO, &runs(UNDO), &look(crashes(), consumed(10, 11)), 40).status;
+    let status = OffsetResetStatus { partitions: begun.partitions.clone(), ..runs(UNDO) };
+    let again = run(UNDO, &status, &look(one(), consumed(10, 11)), 41).status;
+    assert_eq!((again.phase, state(&again), outcome(&again)), (Some(Phase::Stopping), CanaryState::Undoing, None));
+    assert_eq!(again.partitions, begun.partitions);
+}
