@@ -8,7 +8,10 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use offset_reset_operator::api::{CanaryState, CanaryStatus, OffsetReset, Phase, Reason, Restored};
+use offset_reset_operator::{
+    api::{CanaryState, CanaryStatus, OffsetReset, Phase, Reason, Restored},
+    machine::facts::{Committed, TopicPartition},
+};
 use real_tests::{
     condition,
     consumers::Kind,
