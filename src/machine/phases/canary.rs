@@ -207,6 +207,8 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
         let why = format!("There is no canary, because {name} is also held for OffsetReset {others}");
         return Step::Over(CanaryState::NotRun, why.trim_end().to_owned());
     }
+    // A CRD of an earlier version removes it from the status.
+    let state = hold.map_or(&status.original_state, |hold| &hold.state).clone();
     if !Guard::CanaryRecorded.allows(hold.is_some_and(|hold| hold.is_claimed_by(own) && hold.canary == Some(count))) {
         let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
         // It was deleted by hand.
@@ -215,7 +217,7 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
             workload: name.clone(),
             uid: workload.uid.clone(),
             replicas: status.original_replicas,
-            state: status.original_state.clone(),
+            state: state.clone(),
             canary: None,
             since,
             until,
@@ -228,7 +230,7 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
         return Step::Act(Effect::Claim { target: index, hold });
     }
     let resource_version = workload.resource_version.clone();
-    Step::Act(Effect::Scale { target: index, resource_version, replicas: count, kind: ActionKind::Canary })
+    Step::Act(Effect::Scale { target: index, resource_version, replicas: count, state, kind: ActionKind::Canary })
 }
 
 /// Every target has the canary's count.

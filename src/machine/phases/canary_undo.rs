@@ -81,12 +81,21 @@ pub(super) fn conclude(mut pass: Pass<'_>) -> Decision {
     if let Some(canary) = &mut pass.status.canary {
         canary.state = CanaryState::Undone;
     }
+    let moved = pass.status.partitions.iter().filter(|planned| planned.undone.is_some() && planned.clamped.is_some()).count();
+    let moved = match moved {
+        0 => String::new(),
+        moved => {
+            format!("{moved} of them {} out of range and moved into the log's range", if moved == 1 { "was" } else { "were" })
+        }
+    };
     let offsets = count(all, "offset from before is", "offsets from before are");
-    let milestone = format!("The canary had failed: {offsets} committed again and read back");
+    let milestone =
+        Message::new(format!("The canary had failed: {offsets} committed again and read back")).detail(moved.as_str()).full();
     pass.condition(ConditionType::OffsetsReset, Some(false), Reason::CanaryUndone, milestone);
     let message = Message::new("The canary failed, and the offsets from before the reset are committed again")
         .detail(why)
         .detail(format!("{offsets} read back, and all replicas are restored"))
+        .detail(moved)
         .advice("Look at the logs of the canary's pods, correct the cause, and create the reset again under a new name");
     pass.finish(Phase::Failed, Reason::CanaryUndone, message)
 }

@@ -215,6 +215,8 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
         target: index,
         resource_version: workload.resource_version.clone(),
         replicas: target.original_replicas,
+        // Not from the status that was stored: a CRD of an earlier version removes it there.
+        state: target.original_state.clone(),
         kind: ActionKind::Restore,
     })
 }
