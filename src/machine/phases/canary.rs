@@ -1,6 +1,6 @@
 //! Canary: a few replicas of the targets come back first. The others follow when these have consumed
 //! past the targets. When they crash or do not consume, the offsets are kept or undone, as the spec
-//! says. Whatever else happens, all replicas are restored.
+//! says. Whatever else happens, the replicas are restored, except where another client has scaled a target.
 //!
 //! The Lease of a target has the canary's count before the target is scaled to it, so that a canary
 //! whose OffsetReset is gone is told from a count that another client has set.
