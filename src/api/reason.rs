@@ -240,9 +240,8 @@ reasons! {
         CanaryPassed,
         /// There was no canary, or it ended before it was known whether its consumers consume.
         ///
-        /// All replicas are restored with the offsets of the reset. The message says why nothing was
-        /// proven, such as no record to consume, a broker that did not answer, or another client that
-        /// scaled a target. Look at conditions `ConsumersResumed` and `ConsumptionProven`.
+        /// All replicas are restored with the offsets of the reset, except those of a target that another
+        /// client has scaled: it keeps that count. The message says why nothing was proven. Look at conditions `ConsumersResumed` and `ConsumptionProven`.
         CanaryUnproven,
         /// The API server accepted the original replica count of every target that was stopped.
         ///
@@ -651,8 +650,8 @@ reasons! {
         /// message says whether offsets were changed. Create the reset again under a new name for
         /// the workload that exists now.
         TargetReplaced,
-        /// The canary has failed: one of its containers was started again, or it has not consumed past
-        /// every target in time.
+        /// The canary has failed: a container of it has crashed, or it has not consumed past every
+        /// target in time, or has left the group.
         ///
         /// All replicas are restored, and the offsets of the reset are kept; with `onFailure: Undo` this
         /// is so where those from before could not all be committed again, as the message says. Look at
@@ -663,8 +662,9 @@ reasons! {
         /// `restore.canary.onFailure: Undo` asks.
         ///
         /// All replicas are restored, and the consumers continue from the offsets from before the
-        /// reset. What the canary has done with the records that it consumed stays done. Look at its
-        /// logs, correct the cause, and create the reset again under a new name.
+        /// reset. Undo does not reverse what the canary did with the records that it consumed, such as
+        /// writes to a database. Look at its logs, correct the cause, and create the reset again under a
+        /// new name.
         CanaryUndone,
         /// Some partitions were reset and verified, others failed.
         ///

@@ -563,10 +563,9 @@ pub struct HoldStatus {
 #[serde(rename_all = "camelCase")]
 pub struct CanaryStatus {
     /// How far the canary is. Planned: it follows once the offsets were committed and read back. NotRun:
-    /// there is none. Running: it has to consume past the targets. Passed: it has. Failed: a container
-    /// of it was started again, or it did not consume past every target in time. Unproven: it ended
-    /// before that was known. Undoing and Undone: it failed, and the offsets from before the reset are
-    /// being committed, or are committed again.
+    /// there is none. Running: it has to consume past the targets. Passed and Failed: see
+    /// spec.restore.canary. Unproven: it ended before that was known. Undoing and Undone: it failed, and
+    /// the offsets from before the reset are being committed, or are committed again.
     #[schemars(transform = own_description)]
     pub state: CanaryState,
     /// Why the canary is in that state, in one or two sentences.
@@ -591,16 +590,16 @@ pub struct CanaryStatus {
     pub end_time: Option<MicroTime>,
     /// On how many partitions the canary has committed past the target.
     #[serde(default)]
-    pub advanced: i64,
+    pub partitions_consumed: i64,
     /// On how many partitions there are records for it to consume. The others prove nothing.
     #[serde(default)]
-    pub of: i64,
-    /// How many commits the operator had sent when the undo began; status.commits counts on.
+    pub partitions_with_records: i64,
+    /// How many commits the operator had sent before the undo; status.commits includes them.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub commits: i32,
+    pub commits_before_undo: i32,
     /// How many of these the broker had refused for every partition.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub commits_refused: i32,
+    pub commits_refused_before_undo: i32,
 }
 
 /// How far the canary is.
@@ -612,11 +611,11 @@ pub enum CanaryState {
     NotRun,
     /// It has to consume past the targets.
     Running,
-    /// It has consumed past the targets, and no container of it was started again.
+    /// It has passed: see spec.restore.canary.
     Passed,
-    /// A container of it was started again, or it did not consume past every target in time.
+    /// It has failed: see spec.restore.canary.
     Failed,
-    /// It ended before it was known whether it consumes.
+    /// It ended before it was known whether it passes or fails.
     Unproven,
     /// It failed, and the offsets from before the reset are being committed.
     Undoing,

@@ -114,14 +114,15 @@ pub struct RestoreSpec {
 }
 
 /// A few replicas of the targets that come back first, once every offset was read back. Each target
-/// gets so many replicas, or its original count where that is less. The canary passes when the group
+/// gets this many replicas, or its original count if that is lower. The canary passes when the group
 /// has committed past the target on every partition that has records to consume, and five seconds
-/// later no container of it has crashed and its consumers are in the group; then all replicas are
-/// restored. It fails when a container has crashed, and when it has not consumed, or has left the
-/// group, at the end of timeout. Where nothing can be proven, all replicas are restored:
-/// there is no record to consume, the broker does not answer, another client has scaled a target or
-/// committed over an offset, or holdTimeout expires. Without a target that had more replicas than the
-/// canary there is no canary, and status.canary says so.
+/// later no container of it has crashed and its consumers are in the group. It fails when a container
+/// has crashed, and when it has not consumed, or has left the group, at the end of timeout. It proves
+/// nothing when there is no record to consume, the broker does not answer, another client has scaled a
+/// target or committed over an offset, the OffsetReset is deleted, or holdTimeout expires. When it has
+/// passed or proves nothing, all replicas are restored, except those of a target that another client
+/// has scaled: it keeps that count (restored: LeftAsScaledByOthers). Without a target that had more
+/// replicas than the canary there is no canary, and status.canary says so.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CanarySpec {

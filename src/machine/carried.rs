@@ -2,7 +2,7 @@
 
 use super::{
     decision::{Answer, Effect},
-    facts::{Hold, Observed, Seen, Workload},
+    facts::{Hold, Observed, Seen, Workload, state_to_set},
 };
 use crate::api::{ActionKind, Phase};
 
@@ -42,14 +42,16 @@ impl Carried {
                 *holds.get_mut(*target)? = if hold.claims.is_empty() { Seen::Missing } else { Seen::Known(hold.clone()) };
             }
             (Effect::Scale { kind: ActionKind::Canary, .. }, Answer::Done) => return None,
-            (Effect::Scale { target, replicas, kind, .. }, Answer::Done) => {
+            (Effect::Scale { target, replicas, state, kind, .. }, Answer::Done) => {
                 let Seen::Known(workload) = targets.get_mut(*target)? else { return None };
                 let ends_at_once = *kind == ActionKind::Stop && workload.pods.iter().all(|pod| pod.terminated);
-                // The effect does not have the state of a connector.
-                if ends_at_once || workload.state.is_some() {
+                if ends_at_once {
                     return None;
                 }
                 workload.replicas = *replicas;
+                if let Some(found) = &mut workload.state {
+                    state_to_set(*replicas, state.as_deref()).clone_into(found);
+                }
             }
             (Effect::SettleReceipt { .. }, Answer::Done | Answer::Refused(_)) => {}
             _ => return None,

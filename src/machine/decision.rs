@@ -70,6 +70,8 @@ pub enum Effect {
         resource_version: String,
         /// The replica count to set.
         replicas: i32,
+        /// The state to set where a connector is not stopped.
+        state: Option<String>,
         /// Whether this stops or restores the target.
         kind: ActionKind,
     },

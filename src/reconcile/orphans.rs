@@ -167,7 +167,7 @@ async fn restore(
     match context.targets.scale(namespace, target, resource_version, replicas, state).await.map_err(Error::Scale)? {
         WriteOutcome::Done(_) => {
             let message = format!(
-                "restored to {}: it was at zero for OffsetReset {}, {}",
+                "restored to {}: it was held for OffsetReset {}, {}",
                 hold.size(),
                 hold.others(""),
                 why_not_restored(context, namespace)
@@ -181,7 +181,7 @@ async fn restore(
         WriteOutcome::Stale => Ok((Action::requeue(RETRY), false)),
         WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
             let message = format!(
-                "is still at zero for OffsetReset {}, {}: it could not be restored to {}: {why}. \
+                "is still held for OffsetReset {}, {}: it could not be restored to {}: {why}. \
                  Retrying. To restore it yourself: {}",
                 hold.others(""),
                 why_not_restored(context, namespace),

@@ -192,9 +192,12 @@ impl Look<'_> {
             && let Some(canary) = &status.canary
             && let Some(deadline) = &canary.deadline
         {
-            let advanced =
-                if canary.of > 0 { format!("{} of {} partitions; ", canary.advanced, canary.of) } else { String::new() };
-            let time = format!("{advanced}given up {} ({})", self.clock(deadline.0), until(deadline.0, self.now));
+            let advanced = if canary.partitions_with_records > 0 {
+                format!("{} of {} partitions; ", canary.partitions_consumed, canary.partitions_with_records)
+            } else {
+                String::new()
+            };
+            let time = format!("{advanced}must pass by {} ({})", self.clock(deadline.0), until(deadline.0, self.now));
             lines.push((1, Line::plain(format!("{indent}{time}"))));
         }
         if kind == ConditionType::OffsetsReset

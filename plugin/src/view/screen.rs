@@ -120,7 +120,7 @@ mod tests {
                 ],
                 "hold": {"startTime": "2026-11-26T21:57:04.000000Z", "deadline": "2026-11-26T22:07:04.000000Z"},
                 "canary": {
-                    "state": "Running", "message": "A canary runs", "replicas": 1, "advanced": 11, "of": 12,
+                    "state": "Running", "message": "A canary runs", "replicas": 1, "partitionsConsumed": 11, "partitionsWithRecords": 12,
                     "startTime": "2026-11-26T21:57:06.000000Z", "deadline": "2026-11-26T22:00:06.000000Z",
                 },
                 "targets": [{
@@ -143,7 +143,7 @@ mod tests {
                 "✗ ConsumersRestored           After the canary",
                 "○ ConsumersResumed",
                 "● ConsumptionProven           A canary runs",
-                "                              11 of 12 partitions; given up 22:00:06 (in 2m57s)",
+                "                              11 of 12 partitions; must pass by 22:00:06 (in 2m57s)",
                 "⧉ Deployment/orders  a canary of 1, 3 to restore",
             ]
         );

@@ -30,7 +30,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::TargetRef,
-    machine::facts::{Denial, ForeignPod, Hpa, STOPPED, Seen, UNSET, Unscalable, Workload, WorkloadDetails},
+    machine::facts::{Denial, ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails, state_to_set},
 };
 
 /// Reads and scales workloads.
@@ -353,8 +353,7 @@ async fn replace(
     dry_run: bool,
 ) -> Result<WriteOutcome<Scaled>, kube::Error> {
     if handle.is_connector() {
-        let state = if count == 0 { STOPPED } else { state.unwrap_or(UNSET) };
-        return connectors::set_state(&handle.api, &handle.target.name, version, state, dry_run).await;
+        return connectors::set_state(&handle.api, &handle.target.name, version, state_to_set(count, state), dry_run).await;
     }
     let scale = wanted(handle.target, version, count);
     let answer = limited(handle.api.replace_scale(&handle.target.name, &params(dry_run), &scale)).await;

@@ -65,7 +65,7 @@ pub fn decide_hold(hold: &Hold, workload: &Seen<Workload>, resets: &[PeerReset],
             HoldAction::Restore { resource_version: found.resource_version.clone() }
         }
         Seen::Known(found) => HoldAction::Forget(Some(format!(
-            "was left at {}, which somebody else had set meanwhile; before it was stopped it had {}",
+            "was left at {}, which another controller or a user had set; before the stop it had {}",
             found.size(),
             hold.size()
         ))),

@@ -13,6 +13,12 @@ pub const STOPPED: &str = "stopped";
 /// The state in which a connector consumes nothing.
 pub const PAUSED: &str = "paused";
 
+/// The state that a connector gets with this count: `state` where it is not stopped.
+#[must_use]
+pub fn state_to_set(replicas: i32, state: Option<&str>) -> &str {
+    if replicas == 0 { STOPPED } else { state.unwrap_or(UNSET) }
+}
+
 /// What a plan depends on beside the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connector {

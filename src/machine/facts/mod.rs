@@ -17,7 +17,7 @@ mod seen;
 mod workload;
 
 pub use super::metadata::Metadata;
-pub use connector::{Connector, PAUSED, STOPPED, Tasks, UNSET};
+pub use connector::{Connector, PAUSED, STOPPED, Tasks, UNSET, state_to_set};
 pub use denial::Denial;
 pub use forecast::{ForecastSeen, Progress, TopicConfig};
 pub(in crate::machine) use hold::new_hold;

@@ -1,6 +1,6 @@
 //! Canary: a few replicas of the targets come back first. The others follow when these have consumed
 //! past the targets. When they crash or do not consume, the offsets are kept or undone, as the spec
-//! says. Whatever else happens, all replicas are restored.
+//! says. Whatever else happens, the replicas are restored, except where another client has scaled a target.
 //!
 //! The Lease of a target has the canary's count before the target is scaled to it, so that a canary
 //! whose OffsetReset is gone is told from a count that another client has set.
@@ -73,7 +73,11 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
         return end(pass, CanaryState::Unproven, &why);
     }
     let Some((request, canary)) = request.and_then(|request| Some((request, request.canary?))) else {
-        return end(pass, CanaryState::Unproven, "The canary ended, because its spec cannot be carried out");
+        return end(
+            pass,
+            CanaryState::Unproven,
+            "The canary ended, because the operator cannot carry out spec.restore.canary any more",
+        );
     };
     if pass.status.canary.is_none() {
         pass.status.canary = planned(request, &pass.status.targets);
@@ -125,7 +129,7 @@ fn deadline(pass: &Pass<'_>, canary: Canary) -> Option<Timestamp> {
     known.map(|deadline| deadline.0).or_else(begun)
 }
 
-/// What ends the canary, whatever it would prove.
+/// Why the canary ends now; `None` while it may run.
 fn interrupted(pass: &Pass<'_>) -> Option<String> {
     let why = if pass.seen.deleting {
         "The OffsetReset was deleted while its canary ran"
@@ -141,7 +145,7 @@ fn interrupted(pass: &Pass<'_>) -> Option<String> {
     Some(why.to_owned())
 }
 
-/// What a target needs.
+/// The next step for a target.
 enum Step {
     /// It has the canary's count, or takes no part.
     Up,
@@ -149,7 +153,7 @@ enum Step {
     Unseen(String),
     /// Its Lease is to be written, or it is to be scaled.
     Act(Effect),
-    /// Another client has set another count, which stays.
+    /// Another client has set another count. It stays, except 0, which is restored.
     SetByOthers(String),
     /// The canary ends.
     Over(CanaryState, String),
@@ -185,14 +189,15 @@ fn target(pass: &Pass<'_>, request: &Request, canary: Canary, index: usize) -> S
         let since = pass.status.canary.as_ref().and_then(|canary| canary.start_time.as_ref()).map_or(pass.now, |at| at.0);
         let who = replica_owners::responsible(&workload.details, since).who;
         let replicas = workload.replicas;
-        let why = format!("{who} set {name} to {replicas} during the canary, which so proves nothing");
-        return Step::SetByOthers(capital(&why));
+        let why =
+            format!("Another client scaled {name} to {replicas} during the canary, so the canary proves nothing. It was {who}");
+        return Step::SetByOthers(why);
     }
     start(pass, request, index, workload, count)
 }
 
-/// The Lease first, and then the scale: the count of a canary that nobody may know of would look like
-/// another client's.
+/// Writes the Lease before the scale. A canary count that no Lease records would look like a count of
+/// another client.
 fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, count: i32) -> Step {
     let (status, own) = (&pass.status.targets[index], &pass.seen.uid);
     let name = name(status);
@@ -207,15 +212,17 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
         let why = format!("There is no canary, because {name} is also held for OffsetReset {others}");
         return Step::Over(CanaryState::NotRun, why.trim_end().to_owned());
     }
+    // A CRD of an earlier version removes it from the status.
+    let state = hold.map_or(&status.original_state, |hold| &hold.state).clone();
     if !Guard::CanaryRecorded.allows(hold.is_some_and(|hold| hold.is_claimed_by(own) && hold.canary == Some(count))) {
         let (since, until) = pass.status.hold.as_ref().map_or((pass.now, pass.now), |hold| (hold.start_time.0, hold.deadline.0));
-        // It was deleted by hand.
+        // The Lease was deleted by hand.
         let missing = || Hold {
             version: String::new(),
             workload: name.clone(),
             uid: workload.uid.clone(),
             replicas: status.original_replicas,
-            state: status.original_state.clone(),
+            state: state.clone(),
             canary: None,
             since,
             until,
@@ -228,7 +235,7 @@ fn start(pass: &Pass<'_>, request: &Request, index: usize, workload: &Workload, 
         return Step::Act(Effect::Claim { target: index, hold });
     }
     let resource_version = workload.resource_version.clone();
-    Step::Act(Effect::Scale { target: index, resource_version, replicas: count, kind: ActionKind::Canary })
+    Step::Act(Effect::Scale { target: index, resource_version, replicas: count, state, kind: ActionKind::Canary })
 }
 
 /// Every target has the canary's count.
@@ -252,7 +259,7 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
         (found.continued, with_records)
     });
     let deadline = pass.status.canary.as_mut().and_then(|status| {
-        (status.advanced, status.of) = (advanced, of);
+        (status.partitions_consumed, status.partitions_with_records) = (advanced, of);
         status.deadline.clone()
     });
     let deadline = deadline.map_or(pass.now, |at| at.0);
@@ -274,11 +281,9 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
             let message = format!("The canary has consumed past the target on {partitions}, and no container was started again");
             end(pass, CanaryState::Passed, &message)
         }
-        Proof::Proven if late => fail(
-            pass,
-            canary,
-            "The consumers of the canary have left the group after they had consumed, and have not joined it again",
-        ),
+        Proof::Proven if late => {
+            fail(pass, canary, "The canary's consumers left the group after they had consumed, and did not join it again")
+        }
         Proof::Proven => look_again(pass, canary, &[], ""),
         Proof::Unseen => {
             let why = "An offset was committed while the group had no member: by a consumer that has crashed since, or by another client";
@@ -319,7 +324,7 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
     }
 }
 
-/// Nothing is known of the canary yet.
+/// The canary has neither passed nor failed: waits.
 fn look_again(mut pass: Pass<'_>, canary: Canary, partitions: &[TopicPartition], why: &str) -> Decision {
     let message = waiting(&pass, canary, partitions).detail(why);
     set(&mut pass, CanaryState::Running, message.summary());
@@ -337,10 +342,10 @@ fn steady_time(pass: &Pass<'_>) -> Option<Timestamp> {
     Some(later(proven.0, STEADY))
 }
 
-/// What the canary is waited for; the text does not change while nothing changes.
+/// The message while the canary runs; the text does not change while nothing changes.
 fn waiting(pass: &Pass<'_>, canary: Canary, partitions: &[TopicPartition]) -> Message {
     let status = pass.status.canary.as_ref();
-    let (advanced, of) = status.map_or((0, 0), |status| (status.advanced, status.of));
+    let (advanced, of) = status.map_or((0, 0), |status| (status.partitions_consumed, status.partitions_with_records));
     let parts: Vec<String> =
         pass.status.targets.iter().filter(|target| target.canary_replicas.is_some()).map(|target| part(canary, target)).collect();
     let message = match of {
@@ -379,9 +384,9 @@ fn end(mut pass: Pass<'_>, state: CanaryState, why: &str) -> Decision {
     set(&mut pass, state, why);
     let has_passed = state == CanaryState::Passed;
     let (reason, summary) = match state {
-        CanaryState::Passed => (Reason::CanaryPassed, "The canary has passed, and all replicas are being restored"),
-        CanaryState::NotRun => (Reason::CanaryUnproven, "There is no canary, and all replicas are being restored"),
-        _ => (Reason::CanaryUnproven, "The canary has proven nothing, and all replicas are being restored"),
+        CanaryState::Passed => (Reason::CanaryPassed, "The canary has passed, and the replicas are being restored"),
+        CanaryState::NotRun => (Reason::CanaryUnproven, "There is no canary, and the replicas are being restored"),
+        _ => (Reason::CanaryUnproven, "The canary has proven nothing, and the replicas are being restored"),
     };
     pass.note(!has_passed, reason, why, None);
     if let Some(outcome) = &mut pass.status.outcome {
@@ -396,7 +401,7 @@ fn fail(mut pass: Pass<'_>, canary: Canary, why: &str) -> Decision {
     set(&mut pass, CanaryState::Failed, why);
     consumption::was_of_canary(&mut pass);
     pass.note(true, Reason::CanaryFailed, why, None);
-    // What the report had of a large plan is lost, so that nobody knows all offsets from before.
+    // The report of a large plan is lost, and with it some offsets from before.
     let is_lost = pass.status.partitions_omitted > 0;
     if canary.on_failure == OnCanaryFailure::Undo && !is_lost {
         return canary_undo::begin(pass);
@@ -428,9 +433,4 @@ fn set(pass: &mut Pass<'_>, state: CanaryState, message: &str) {
     canary.state = state;
     message.clone_into(&mut canary.message);
     canary.end_time = (canary.start_time.is_some() && state != CanaryState::Running).then_some(now);
-}
-
-fn capital(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -23,7 +23,8 @@ pub(super) fn begin(mut pass: Pass<'_>) -> Decision {
     }
     let (commits, commits_refused) = (pass.status.commits, pass.status.commits_refused);
     let Some(canary) = &mut pass.status.canary else { return pass.again() };
-    (canary.state, canary.commits, canary.commits_refused) = (CanaryState::Undoing, commits, commits_refused);
+    (canary.state, canary.commits_before_undo, canary.commits_refused_before_undo) =
+        (CanaryState::Undoing, commits, commits_refused);
     let why = canary.message.clone();
     // It is decided again, and what was seen of the consumption is about other targets.
     (pass.status.outcome, pass.status.consumption) = (None, None);
@@ -55,7 +56,8 @@ fn to_before(planned: &mut PartitionStatus) {
 
 /// The commits so far: of the undo, once it has begun.
 pub(super) fn attempts(status: &OffsetResetStatus) -> Attempts {
-    let (commits, refused) = status.canary.as_ref().map_or((0, 0), |canary| (canary.commits, canary.commits_refused));
+    let (commits, refused) =
+        status.canary.as_ref().map_or((0, 0), |canary| (canary.commits_before_undo, canary.commits_refused_before_undo));
     let (sent, refused) = (status.commits - commits, status.commits_refused - refused);
     Attempts { sent, may_have_landed: sent - refused }
 }
@@ -74,19 +76,28 @@ pub(super) fn conclude(mut pass: Pass<'_>) -> Decision {
             "The canary failed, and {failed} of {all} offsets from before could not be committed again"
         ))
         .detail(why)
-        .detail("The consumers continue there from the offsets of the reset, or from where the canary has come to")
+        .detail("On those partitions the consumers continue from the offsets of the reset, or from the last commit of the canary")
         .advice("status.partitions has the error of each partition. Correct the cause, and create an OffsetReset with undo.name");
         return pass.finish(Phase::Failed, Reason::CanaryFailed, message);
     }
     if let Some(canary) = &mut pass.status.canary {
         canary.state = CanaryState::Undone;
     }
+    let moved = pass.status.partitions.iter().filter(|planned| planned.undone.is_some() && planned.clamped.is_some()).count();
+    let moved = match moved {
+        0 => String::new(),
+        moved => {
+            format!("{moved} of them {} out of range and moved into the log's range", if moved == 1 { "was" } else { "were" })
+        }
+    };
     let offsets = count(all, "offset from before is", "offsets from before are");
-    let milestone = format!("The canary had failed: {offsets} committed again and read back");
+    let milestone =
+        Message::new(format!("The canary had failed: {offsets} committed again and read back")).detail(moved.as_str()).full();
     pass.condition(ConditionType::OffsetsReset, Some(false), Reason::CanaryUndone, milestone);
     let message = Message::new("The canary failed, and the offsets from before the reset are committed again")
         .detail(why)
         .detail(format!("{offsets} read back, and all replicas are restored"))
+        .detail(moved)
         .advice("Look at the logs of the canary's pods, correct the cause, and create the reset again under a new name");
     pass.finish(Phase::Failed, Reason::CanaryUndone, message)
 }

@@ -134,8 +134,8 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
         format!("raise drainTimeout above {} s: the broker keeps a consumer that is gone for {what}{by_default}", kept.as_secs())
     } else if session.is_on_broker {
         format!(
-            "the group's consumer.session.timeout.ms on the broker was raised since the plan ({} s then) above drainTimeout ({drain} s): \
-             raise drainTimeout above it",
+            "raise drainTimeout ({drain} s) above the group's consumer.session.timeout.ms on the broker, which was raised since the plan \
+             ({} s then)",
             session.or_default().as_secs()
         )
     } else if group::is_of_new_protocol(seen) {
@@ -279,8 +279,7 @@ fn kept_until(pass: &Pass<'_>, session: Session, seen: &Group, session_end: &Mic
     let (by_session, by_last) = (clock(session_end), clock(&last));
     let by = if session.is_on_broker { "the group's consumer.session.timeout.ms on the broker" } else { "sessionTimeout" };
     if pass.now < session_end.0 {
-        let removed =
-            format!("Members that did not leave are removed by the broker when their session expires, by {by} at {by_session}");
+        let removed = format!("The broker removes members that did not leave at {by_session}, when their session expires ({by})");
         return if group::is_of_new_protocol(seen) {
             removed
         } else {
@@ -300,5 +299,5 @@ fn kept_until(pass: &Pass<'_>, session: Session, seen: &Group, session_end: &Mic
     } else {
         "their session.timeout.ms is longer"
     };
-    format!("The broker keeps consumers that are gone until {by_last}, by {by}: {longer}, or they are still running")
+    format!("By {by} the broker should have removed stopped consumers by {by_last}: {longer}, or they still run")
 }

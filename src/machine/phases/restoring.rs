@@ -202,7 +202,7 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
     if workload.is_as_before(target) {
         return Step::Settled(Restored::Original);
     }
-    // A count that an admission policy stored in place of our zero is nobody's decision.
+    // No client chose the count that an admission policy stored in place of our zero.
     let by_others = Guard::SetByOthers.allows(Some(workload.replicas) != target.overridden_replicas)
         && Guard::NoCanaryCount.allows(Some(workload.replicas) != target.canary_replicas);
     if !Guard::StillAtZero.allows(workload.replicas == 0 || !by_others) {
@@ -215,6 +215,8 @@ fn step(pass: &Pass<'_>, index: usize, kind_gone: bool) -> Step {
         target: index,
         resource_version: workload.resource_version.clone(),
         replicas: target.original_replicas,
+        // Not from the status that was stored: a CRD of an earlier version removes it there.
+        state: target.original_state.clone(),
         kind: ActionKind::Restore,
     })
 }
@@ -340,12 +342,16 @@ pub(in crate::machine) fn refused(mut pass: Pass<'_>, index: usize, why: &str) -
     let (replicas, state) = (target.original_replicas, target.original_state.as_deref());
     let command = restore_command(&TargetRef::from(&*target), replicas, state, None);
     let (name, size) = (name(target), target.original_size());
+    let now = match (pass.seen.targets.get(index), target.canary_replicas) {
+        (Some(Seen::Known(found)), Some(count)) if found.replicas == count => format!("Only its canary runs ({count} of {size})"),
+        _ => "Its consumers are at zero".to_owned(),
+    };
     let milestone = format!("The API server refuses to restore {name}");
     pass.condition(ConditionType::ConsumersRestored, Some(false), Reason::TargetUnreachable, milestone);
     let message = Message::naming([&name], |[name]| format!("{name} could not be restored to {size}"))
         .detail(why)
         .detail(format!(
-            "Its consumers are at zero. The operator tries again at least every {REFUSED_RETRY} s, and at once when the workload \
+            "{now}. The operator tries again at least every {REFUSED_RETRY} s, and at once when the workload \
              changes"
         ))
         .detail(outcome(&pass))

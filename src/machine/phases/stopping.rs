@@ -153,8 +153,8 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     if let Some(decision) = scaled_object::ensure_paused(pass, index) {
         return Some(decision);
     }
-    let effect =
-        Effect::Scale { target: index, resource_version: workload.resource_version.clone(), replicas: 0, kind: ActionKind::Stop };
+    let resource_version = workload.resource_version.clone();
+    let effect = Effect::Scale { target: index, resource_version, replicas: 0, state: None, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
 }
 

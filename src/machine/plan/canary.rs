@@ -22,10 +22,10 @@ pub(in crate::machine) fn planned(request: &Request, targets: &[TargetStatus]) -
         deadline: None,
         proven_time: None,
         end_time: None,
-        advanced: 0,
-        of: 0,
-        commits: 0,
-        commits_refused: 0,
+        partitions_consumed: 0,
+        partitions_with_records: 0,
+        commits_before_undo: 0,
+        commits_refused_before_undo: 0,
     })
 }
 

@@ -6,9 +6,9 @@ use super::*;
 use crate::{
     api::{ActionKind, ConditionType},
     machine::{
-        awaited_pods, decide,
-        decision::{Decision, Effect},
-        facts::{Connector, Rollout, Tasks},
+        Carried, awaited_pods, decide,
+        decision::{Answer, Decision, Effect},
+        facts::{Connector, Rollout, Tasks, state_to_set},
         plan::workloads::{refusal, warnings},
         text::restore_command,
     },
@@ -249,6 +249,28 @@ fn a_wiped_status_gets_the_state_from_the_lease() {
     status.targets[0] = TargetStatus { stop_requested: false, stopped: false, ..status.targets[0].clone() };
     let decision = step(&status, connector("stopped", true), Seen::Known(held_from("paused")), 30);
     assert_eq!(decision.status.targets[0].original_state.as_deref(), Some("paused"));
+}
+
+/// A CRD of an earlier version removes the state from the status that the API server stores.
+#[test]
+fn the_restore_has_the_state_of_the_lease_where_the_status_has_lost_it() {
+    let mut status = status_from(Phase::Restoring, "paused");
+    status.targets[0].original_state = None;
+    let observed =
+        Observed { holds: vec![Seen::Known(held_from("paused"))], ..seen(connector("stopped", true), KafkaSeen::NotAsked) };
+    let effect = decide(Ok(&request_for_it()), &status, &observed, at(30)).effect.expect("it is restored");
+    assert!(matches!(&effect, Effect::Scale { replicas: 1, state: Some(state), .. } if state == "paused"), "{effect:?}");
+    let carried = Carried::after(&effect, &Answer::Done, observed).expect("it is not read again");
+    assert!(matches!(&carried.targets[0], Seen::Known(after) if after.replicas == 1 && after.state.as_deref() == Some("paused")));
+}
+
+#[rstest]
+#[case::stopped(0, None, "stopped")]
+#[case::a_state(1, Some("paused"), "paused")]
+#[case::no_state(1, Some("unset"), "unset")]
+#[case::of_an_operator_that_knew_none(1, None, "unset")]
+fn the_state_that_is_set(#[case] replicas: i32, #[case] state: Option<&str>, #[case] expected: &str) {
+    assert_eq!(state_to_set(replicas, state), expected);
 }
 
 #[rstest]

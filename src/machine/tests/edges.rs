@@ -498,7 +498,7 @@ fn restoring_ends_only_when_every_target_is_back_or_not_ours(
 fn a_refused_restore_is_said_and_tried_again_for_ever() {
     let status = status_in(Phase::Restoring);
     let observed = seen(gone(), KafkaSeen::NotAsked);
-    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, kind: ActionKind::Restore };
+    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, state: None, kind: ActionKind::Restore };
     let decision = after(&status, &effect, &Answer::Refused("quota".into()), &observed, at(9_999));
     assert_eq!(then(&decision), Restores(Phase::Succeeded, Reason::Succeeded));
     assert!(decision.status.explanation().contains("kubectl scale deployment.v1.apps/consumer --replicas=3"));

@@ -60,14 +60,14 @@ pub(super) async fn act(
             }
             Ok(answer(deleted))
         }
-        Effect::Scale { target, resource_version, replicas, kind } => {
+        Effect::Scale { target, resource_version, replicas, state, kind } => {
             let Some(target) = status_of(*target) else { return Ok(Answer::Stale) };
             // The commit of another reset that shared the stop, and is gone.
             if matches!(kind, ActionKind::Canary | ActionKind::Restore) && context.commits_in_flight.any_for(&target.uid) {
                 return Err(Error::CommitInFlight);
             }
-            let (reference, state) = (TargetRef::from(target), target.original_state.as_deref());
-            let scaled = context.targets.scale(&namespace, &reference, resource_version, *replicas, state).await;
+            let reference = TargetRef::from(target);
+            let scaled = context.targets.scale(&namespace, &reference, resource_version, *replicas, state.as_deref()).await;
             Ok(match scaled.map_err(Error::Scale)? {
                 WriteOutcome::Done(stored) if stored.replicas != *replicas => Answer::Overridden(stored.replicas),
                 outcome => answer(outcome.map(|stored| scaled_to.extend(stored.version))),

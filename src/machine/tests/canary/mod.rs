@@ -105,7 +105,7 @@ fn the_lease_has_the_count_before_the_canary_is_started() {
     assert_eq!(claims.status.targets[0].canary_replicas, Some(1));
     let recorded = Observed { holds: vec![Seen::Known(lease_of_canary())], ..before };
     let starts = run(OnCanaryFailure::Undo, &claims.status, &recorded, 21);
-    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 1, kind: ActionKind::Canary };
+    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 1, state: None, kind: ActionKind::Canary };
     assert_eq!(starts.effect, Some(effect));
     let running = run(OnCanaryFailure::Undo, &starts.status, &up(), 30);
     assert_eq!((running.effect, running.requeue), (None, Some(SignedDuration::from_secs(1))));
@@ -309,7 +309,7 @@ fn a_canary_that_cannot_be_started_keeps_nothing_at_zero(
 }
 
 fn scale() -> Effect {
-    Effect::Scale { target: 0, resource_version: "7".into(), replicas: 1, kind: ActionKind::Canary }
+    Effect::Scale { target: 0, resource_version: "7".into(), replicas: 1, state: None, kind: ActionKind::Canary }
 }
 
 /// Its OffsetReset is gone: the reconciler of Leases restores it.

@@ -1,6 +1,7 @@
 //! A canary that has failed: it is stopped, and the offsets from before are committed.
 
 use super::*;
+use crate::machine::metadata;
 
 /// Stopped from the canary's count, which is not the one to restore; whatever its controller has in progress.
 #[test]
@@ -12,7 +13,7 @@ fn an_undo_stops_the_canary_and_keeps_the_original_count() {
     found.details.rollout = rollout;
     let observed = Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(Seen::Known(found), KafkaSeen::NotAsked) };
     let stops = run(UNDO, &undoing, &observed, 41);
-    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 0, kind: ActionKind::Stop };
+    let effect = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 0, state: None, kind: ActionKind::Stop };
     assert_eq!((stops.effect, stops.status.targets[0].original_replicas), (Some(effect), 3));
     // The Lease was deleted by hand.
     let observed = Observed { holds: vec![Seen::Missing], ..observed };
@@ -60,6 +61,31 @@ fn an_undo_commits_what_was_there_before_and_the_reset_fails() {
     let back = Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(gone(), KafkaSeen::NotAsked) };
     let restores = run(UNDO, &undone(&sent, &committed(50, "of the application"), 53).status, &back, 54);
     assert!(matches!(restores.effect, Some(Effect::Scale { replicas: 3, kind: ActionKind::Restore, .. })));
+}
+
+/// Retention has removed the records from before meanwhile: the outcome does not claim offsets that were moved.
+#[test]
+fn an_undo_says_how_many_offsets_from_before_it_has_moved() {
+    let mut undoing = run(UNDO, &runs(UNDO), &look(crashes(), consumed(10, 11)), 40).status;
+    undoing.phase = Some(Phase::Resetting);
+    let KafkaSeen::ForCommit(mut kafka) = commit_seen(empty(), &committed(11, "of the canary")) else { unreachable!() };
+    kafka.bounds.insert(tp(1), Ok(Bounds { start: 60, end: 100 }));
+    let observed = Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(gone(), KafkaSeen::ForCommit(kafka.clone())) };
+    let sent = run(UNDO, &undoing, &observed, 52).status;
+    assert_eq!(sent.partitions.iter().map(|planned| planned.target_offset).collect::<Vec<_>>(), [Some(50), Some(60)]);
+    for (index, planned) in sent.partitions.iter().enumerate() {
+        let offset = planned.target_offset.unwrap();
+        let metadata = metadata::to_restore(planned).unwrap_or_else(|| MARKER.into());
+        kafka.committed.insert(tp(i32::try_from(index).unwrap()), Ok(Some(Committed { offset, metadata })));
+    }
+    let observed = Observed { holds: vec![Seen::Known(lease_of_canary())], ..seen(gone(), KafkaSeen::ForCommit(kafka)) };
+    let done = run(UNDO, &sent, &observed, 53).status;
+    assert_eq!(outcome(&done), Some((Phase::Failed, Reason::CanaryUndone)));
+    let moved = "1 of them was out of range and moved into the log's range";
+    let milestone = done.condition_message(ConditionType::OffsetsReset).unwrap();
+    assert!(milestone.contains(moved), "{milestone}");
+    let said = done.outcome.unwrap().explanation();
+    assert!(said.contains(moved), "{said}");
 }
 
 /// An undo that does not come to its end restores all replicas, and says what it has come to.

@@ -182,7 +182,7 @@ fn a_commit_without_a_member_is_the_canarys_when_a_container_has_crashed(
 fn how_far_the_canary_is_stands_in_the_status() {
     let decision = run(UNDO, &runs(UNDO), &look(one(), consumed(11, 10)), 40);
     let canary = decision.status.canary.as_ref().unwrap();
-    assert_eq!((canary.advanced, canary.of), (1, 2));
+    assert_eq!((canary.partitions_consumed, canary.partitions_with_records), (1, 2));
     assert_eq!(canary.message, "A canary runs, and has consumed past the target on 1 of 2 partitions");
     let said = decision.status.explanation();
     for words in ["1 of 3 replicas of Deployment/consumer", "partition 1 of topic orders", "It has until 2027-01-15T08:03:30Z"] {

@@ -90,7 +90,7 @@ pub fn essence(mut status: OffsetResetStatus) -> OffsetResetStatus {
     status.conditions.retain(|condition| counts(&condition.type_, &condition.status));
     if let Some(canary) = &mut status.canary {
         canary.message = String::new();
-        (canary.advanced, canary.of, canary.end_time) = (0, 0, None);
+        (canary.partitions_consumed, canary.partitions_with_records, canary.end_time) = (0, 0, None);
         canary.start_time = canary.start_time.take().filter(|_| status.phase == Some(Phase::Canary)).map(|_| always());
         canary.deadline = canary.deadline.take().filter(|_| status.phase == Some(Phase::Canary));
         canary.proven_time = canary.proven_time.take().filter(|_| status.phase == Some(Phase::Canary));

@@ -94,7 +94,7 @@ impl Memory {
         let seen = self.observed(scenario, reset, view);
         let status = self.status(view.object.status).clone();
         let decision = guards::without(scenario.away, || machine::decide(Ok(&request), &status, &seen, at(view.now.into())));
-        let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view, &decision.status));
+        let deed = decision.effect.as_ref().map(|effect| self.deed(effect, view));
         // As `reconcile::persist` does it.
         let first_commit = status.commits == 0 || status.receipt.is_none();
         let opens = first_commit
@@ -127,7 +127,7 @@ impl Memory {
         machine::is_read_back(self.status(view.object.status), &request_of(scenario, reset, view.object.run), &seen.kafka)
     }
 
-    fn deed(&self, effect: &Effect, view: &View, recorded: &OffsetResetStatus) -> Deed {
+    fn deed(&self, effect: &Effect, view: &View) -> Deed {
         let lease_of = |hold: &Hold| Lease {
             uid: hold.uid.strip_prefix("w-").unwrap().parse().unwrap(),
             replicas: count_of(hold.replicas, hold.state.as_deref()),
@@ -141,15 +141,13 @@ impl Memory {
             Effect::AddFinalizer => Deed::AddFinalizer,
             Effect::RemoveFinalizer => Deed::RemoveFinalizer,
             Effect::Delete => unreachable!("no reset of the model has a time to live"),
-            Effect::Scale { replicas, kind, .. } => {
+            Effect::Scale { replicas, state, kind, .. } => {
                 let way = match kind {
                     ActionKind::Restore => Way::Restore,
                     ActionKind::Canary => Way::Canary,
                     _ => Way::Stop,
                 };
-                // As `reconcile::act` does it.
-                let state = recorded.targets[0].original_state.as_deref().filter(|_| way != Way::Stop);
-                Deed::Scale { replicas: count_of(*replicas, state), way }
+                Deed::Scale { replicas: count_of(*replicas, state.as_deref()), way }
             }
             Effect::Claim { hold, .. } => Deed::Claim { lease: lease_of(hold), new: hold.version.is_empty() },
             Effect::Release { hold, .. } => Deed::Release { lease: lease_of(hold) },

@@ -112,6 +112,7 @@ pub fn effect_of(scenario: &Scenario, deed: Deed) -> Effect {
             target: 0,
             resource_version: "seen".into(),
             replicas: size_of(replicas, scenario.connector).0,
+            state: size_of(replicas, scenario.connector).1.filter(|_| way != Way::Stop),
             kind: match way {
                 Way::Stop => ActionKind::Stop,
                 Way::Canary => ActionKind::Canary,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn scale(replicas: i32, kind: ActionKind) -> Effect {
-    Effect::Scale { target: 0, resource_version: "1".into(), replicas, kind }
+    Effect::Scale { target: 0, resource_version: "1".into(), replicas, state: None, kind }
 }
 
 fn claim_of(hold: Hold) -> Effect {

@@ -17,7 +17,7 @@ use crate::{
 const FORBIDDEN: &str = "User \"operator\" cannot update resource \"deployments/scale\" (Forbidden)";
 
 fn stop() -> Effect {
-    Effect::Scale { target: 0, resource_version: "7".into(), replicas: 0, kind: ActionKind::Stop }
+    Effect::Scale { target: 0, resource_version: "7".into(), replicas: 0, state: None, kind: ActionKind::Stop }
 }
 
 fn claim_it() -> Effect {
@@ -59,7 +59,7 @@ fn a_policy_that_refuses_the_stop_ends_the_reset_at_once() {
 #[test]
 fn a_restore_that_is_not_allowed_is_tried_again_for_ever_and_says_how_to_do_it_by_hand() {
     let observed = seen(gone(), KafkaSeen::NotAsked);
-    let restore = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, kind: ActionKind::Restore };
+    let restore = Effect::Scale { target: 0, resource_version: "7".into(), replicas: 3, state: None, kind: ActionKind::Restore };
     let mut status = status_in(Phase::Restoring);
     for now in [3, 9, 900] {
         status = after(&status, &restore, &Answer::NotAllowed(FORBIDDEN.into()), &observed, at(now)).status;

@@ -33,7 +33,7 @@ fn the_broker_is_asked_again_after_an_eighth_of_the_time_since_the_last_containe
     GroupState::Stable,
     GroupType::Classic,
     6,
-    "by sessionTimeout at 2027-01-15T08:00:15Z; one that died while it joined the group is kept until 2027-01-15T08:00:25Z (two session timeouts)"
+    "at 2027-01-15T08:00:15Z, when their session expires (sessionTimeout); one that died while it joined the group is kept until 2027-01-15T08:00:25Z (two session timeouts)"
 )]
 #[case::after_one(
     GroupState::Stable,
@@ -45,7 +45,7 @@ fn the_broker_is_asked_again_after_an_eighth_of_the_time_since_the_last_containe
     GroupState::Stable,
     GroupType::Classic,
     26,
-    "The broker keeps consumers that are gone until 2027-01-15T08:00:25Z, by sessionTimeout: their session.timeout.ms is longer, or they are still running"
+    "By sessionTimeout the broker should have removed stopped consumers by 2027-01-15T08:00:25Z: their session.timeout.ms is longer, or they still run"
 )]
 #[case::rebalancing(
     GroupState::PreparingRebalance,
@@ -57,7 +57,7 @@ fn the_broker_is_asked_again_after_an_eighth_of_the_time_since_the_last_containe
     GroupState::Stable,
     GroupType::Consumer,
     6,
-    "by sessionTimeout at 2027-01-15T08:00:15Z. The consumers"
+    "at 2027-01-15T08:00:15Z, when their session expires (sessionTimeout). The consumers"
 )]
 #[case::of_the_new_protocol_after(
     GroupState::Stable,
@@ -84,21 +84,26 @@ fn a_wait_states_a_bound_that_holds(
     None,
     GroupType::Consumer,
     6,
-    "by the group's consumer.session.timeout.ms on the broker at 2027-01-15T08:00:35Z. The"
+    "at 2027-01-15T08:00:35Z, when their session expires (the group's consumer.session.timeout.ms on the broker). The"
 )]
 #[case::longer_than_in_the_spec(
     Some(10),
     GroupType::Consumer,
     6,
-    "consumer.session.timeout.ms on the broker at 2027-01-15T08:00:35Z. The"
+    "at 2027-01-15T08:00:35Z, when their session expires (the group's consumer.session.timeout.ms on the broker). The"
 )]
-#[case::shorter_than_in_the_spec(Some(40), GroupType::Consumer, 6, "by sessionTimeout at 2027-01-15T08:00:45Z. The")]
+#[case::shorter_than_in_the_spec(
+    Some(40),
+    GroupType::Consumer,
+    6,
+    "at 2027-01-15T08:00:45Z, when their session expires (sessionTimeout). The"
+)]
 #[case::over(
     None,
     GroupType::Consumer,
     36,
-    "until 2027-01-15T08:00:35Z, by the group's consumer.session.timeout.ms on the broker: it was raised since the plan, or they are still \
-     running"
+    "By the group's consumer.session.timeout.ms on the broker the broker should have removed stopped consumers by 2027-01-15T08:00:35Z: \
+     it was raised since the plan, or they still run"
 )]
 #[case::a_classic_group_by_now(None, GroupType::Classic, 6, "after their session.timeout.ms (45 s by Kafka's default")]
 fn the_session_of_the_new_protocol_is_the_brokers(
