@@ -4,10 +4,10 @@
 use crate::{
     api::{OffsetReset, Phase, TargetRef},
     machine::{
-        facts::{Blocker, PeerReset},
+        facts::{Blocker, PeerReset, Seen},
         guards::Guard,
         pass::Pass,
-        text::Message,
+        text::{Message, name},
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -127,4 +127,23 @@ pub(in crate::machine) fn waits_for(pass: &Pass<'_>) -> Option<Message> {
         .detail("It works on the same group of the same cluster")
         .detail(if held { "The consumers have been at zero since an earlier run" } else { "The consumers keep running" });
     Some(message)
+}
+
+/// Another reset has a canary of a target, as a message. It may take minutes, so nothing is stopped before it is over: a stop is not
+/// shared with a canary, and the other targets would be at zero for nothing.
+pub(in crate::machine) fn canary_of_another(pass: &Pass<'_>) -> Option<Message> {
+    if pass.status.targets.iter().any(|target| target.stop_requested) {
+        return None;
+    }
+    let (own, peers) = (&pass.seen.uid, &pass.seen.others);
+    let (target, hold) = pass.status.targets.iter().zip(&pass.seen.holds).find_map(|(target, hold)| match hold {
+        Seen::Known(hold) if hold.canary.is_some() && !hold.is_claimed_by(own) && !hold.is_over(peers, pass.now) => {
+            Some((target, hold))
+        }
+        Seen::Known(_) | Seen::Unknown(_) | Seen::Missing => None,
+    })?;
+    let (name, others) = (name(target), hold.others(own));
+    let message =
+        Message::naming([&name, &others], |[name, others]| format!("Waiting until the canary of {name} for {others} is over"));
+    Some(message.detail("Nothing is stopped before that, and the consumers keep running"))
 }

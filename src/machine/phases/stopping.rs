@@ -42,7 +42,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     if !Guard::FinalizerFirst.allows(pass.seen.finalizer) {
         return admit(pass);
     }
-    if let Some(message) = canary_of_another(&pass) {
+    if let Some(message) = queue::canary_of_another(&pass) {
         return pass.wait(Reason::WaitingForOtherReset, message, SHARED);
     }
     for index in 0..pass.status.targets.len() {
@@ -82,25 +82,6 @@ fn admit(mut pass: Pass<'_>) -> Decision {
     pass.status.hold = None;
     pass.status.receipt = None;
     pass.go_on(Phase::Pending, Reason::WaitingForOtherReset, other)
-}
-
-/// Another reset has a canary of a target, as a message. It may take minutes, so nothing is stopped before it is over: a stop is not
-/// shared with a canary, and the other targets would be at zero for nothing.
-fn canary_of_another(pass: &Pass<'_>) -> Option<Message> {
-    if pass.status.targets.iter().any(|target| target.stop_requested) {
-        return None;
-    }
-    let (own, peers) = (&pass.seen.uid, &pass.seen.others);
-    let (target, hold) = pass.status.targets.iter().zip(&pass.seen.holds).find_map(|(target, hold)| match hold {
-        Seen::Known(hold) if hold.canary.is_some() && !hold.is_claimed_by(own) && !hold.is_over(peers, pass.now) => {
-            Some((target, hold))
-        }
-        Seen::Known(_) | Seen::Unknown(_) | Seen::Missing => None,
-    })?;
-    let (name, others) = (name(target), hold.others(own));
-    let message =
-        Message::naming([&name, &others], |[name, others]| format!("Waiting until the canary of {name} for {others} is over"));
-    Some(message.detail("Nothing is stopped before that, and the consumers keep running"))
 }
 
 /// Takes one target a step towards zero; `None` when there is nothing to do.
