@@ -22,7 +22,7 @@ soak: ## resets for SOAK_SECONDS (600) on a real node while parts of it are kill
 test-ecosystem: ## beside the real KEDA and Flux; building them takes a quarter of an hour or more
 	@tests/run.sh ecosystem
 
-test-kills: ## the operator killed at every request, and every answer lost; `make test` makes one in eight of the runs with a canary
+test-kills: ## the operator killed at every request, and every answer lost; `make test` makes one in sixteen of the runs with a canary
 	@tests/run.sh kills
 
 test-charts: ## the chart by the real Helm on a node: installed, upgraded, rolled back and uninstalled, also during a hold

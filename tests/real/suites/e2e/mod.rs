@@ -13,7 +13,7 @@ use kube::{
 use offset_reset_operator::api::{OffsetReset, OffsetResetStatus, Phase, Reason};
 use real_tests::{
     PATIENCE, broker::Broker, condition, consumers::members, deployment, produce, replicas, resets, topic, unique, wait_for,
-    wait_for_comeback, wait_for_phase, wait_until_gone, with_namespace, within,
+    wait_for_comeback, wait_until_gone, with_namespace, within,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -282,8 +282,8 @@ async fn consumers_that_are_killed_never_leave_and_are_waited_for() {
     let deaf =
         ["/opt/jre/bin/java", "-Xrs", "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "/opt/kafka/libs/*"];
     let killed = json!({"terminationGracePeriodSeconds": 1, "command": deaf});
-    with_consumers(1, &["session.timeout.ms=7000", "heartbeat.interval.ms=1000"], killed, async |consumers| {
-        consumers.apply("killed", json!([{"partition": 0, "offset": 50}]), json!({"sessionTimeout": "7s"})).await;
+    with_consumers(1, &["session.timeout.ms=12000", "heartbeat.interval.ms=1000"], killed, async |consumers| {
+        consumers.apply("killed", json!([{"partition": 0, "offset": 50}]), json!({"sessionTimeout": "12s"})).await;
         let waiting = wait_for(&consumers.api, "killed", "waiting for a member that did not leave", |reset| {
             let status = reset.status.clone().unwrap_or_default();
             status.phase == Some(Phase::Draining) && status.explanation().contains("pod consumer-")
@@ -299,12 +299,21 @@ async fn consumers_that_are_killed_never_leave_and_are_waited_for() {
     .await;
 }
 
+/// Waits until a reset holds its target at zero. Its phase may be Stopping or Draining: where a container takes longer to terminate than a
+/// session lasts, the group is empty as soon as the broker is asked.
+async fn wait_until_held(api: &Api<OffsetReset>, name: &str) -> OffsetReset {
+    let is_held = |reset: &OffsetReset| {
+        reset.status.as_ref().is_some_and(|status| status.targets.iter().any(|target| target.is_held() && target.stopped))
+    };
+    wait_for(api, name, "holding its target at zero", is_held).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores() {
     let static_members = ["group.instance.id=only", "session.timeout.ms=12000", "heartbeat.interval.ms=1000"];
     with_consumers(1, &static_members, json!({}), async |consumers| {
         consumers.apply("interrupted", json!([{"partition": 1, "offset": 70}]), json!({"sessionTimeout": "12s"})).await;
-        let held = wait_for_phase(&consumers.api, "interrupted", Phase::Draining).await;
+        let held = wait_until_held(&consumers.api, "interrupted").await;
         assert_eq!(status(&held).targets[0].original_replicas, 1);
         fail_over().await;
         let done = wait_for_comeback(&consumers.api, "interrupted").await;
@@ -313,7 +322,7 @@ async fn an_operator_that_is_killed_goes_on_where_it_was_and_deleting_restores()
         consumers.consumed_again_from(1, 70).await;
 
         consumers.apply("cancelled", json!([{"offset": 0}]), json!({"sessionTimeout": "12s"})).await;
-        wait_for_phase(&consumers.api, "cancelled", Phase::Draining).await;
+        wait_until_held(&consumers.api, "cancelled").await;
         assert_eq!(consumers.replicas().await, 0);
         consumers.api.delete("cancelled", &DeleteParams::default()).await.unwrap();
         wait_until_gone(&consumers.api, "cancelled").await;
@@ -338,7 +347,7 @@ async fn two_resets_of_one_group_run_one_after_the_other_whatever_they_call_the_
     with_consumers(1, &static_members, json!({}), async |consumers| {
         with_namespace(async |client, elsewhere| {
             consumers.apply("first", json!([{"partition": 1, "offset": 70}]), json!({"sessionTimeout": "8s"})).await;
-            wait_for_phase(&consumers.api, "first", Phase::Draining).await;
+            wait_until_held(&consumers.api, "first").await;
             let others = resets(&client, &elsewhere);
             let spec = json!({
                 "targetRefs": [], "kafka": {"bootstrapServers": brokers_by_another_name()}, "sessionTimeout": "1s", "drainTimeout": "2s",

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 8;
 const RECORDINGS: usize = 4;
 
 /// Of the runs with a canary, one in so many is made. No multiple of the number of faults, so that each of them is met.
-const CANARY_SHARE: usize = 8;
+const CANARY_SHARE: usize = 16;
 
 /// The same of the runs with a connector, which have most requests in common with those of a Deployment.
 const CONNECTOR_SHARE: usize = 8;
