@@ -100,7 +100,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: Option<&Request>) 
                 return pass.wait(Reason::CanaryRunning, message, UNSEEN_RETRY);
             }
             Step::Act(effect) => {
-                let count = canary.replicas.min(pass.status.targets[index].original_replicas);
+                let count = canary.count_of(&pass.status.targets[index]);
                 pass.status.targets[index].canary_replicas = Some(count);
                 if let Effect::Scale { .. } = effect {
                     let original = pass.status.targets[index].original_replicas;
@@ -164,7 +164,7 @@ fn target(pass: &Pass<'_>, request: &Request, canary: Canary, index: usize) -> S
     if !target.stop_requested || target.original_replicas == 0 {
         return Step::Up;
     }
-    let (name, count) = (name(target), canary.replicas.min(target.original_replicas));
+    let (name, count) = (name(target), canary.count_of(target));
     let workload = match pass.seen.targets.get(index) {
         None => return Step::Unseen(format!("{name} was not read")),
         Some(Seen::Unknown(why)) => return Step::Unseen(format!("{name}: {why}")),

@@ -147,23 +147,17 @@ fn outcome(pass: &Pass<'_>) -> String {
 /// the hold have: an operator that died may have recorded another one and not written it there.
 fn adopt(pass: &mut Pass<'_>) {
     for (index, target) in pass.status.targets.iter_mut().enumerate() {
+        let Some(Seen::Known(hold)) = pass.seen.holds.get(index) else { continue };
+        if target.restored.is_some() || hold.uid != target.uid || !hold.is_claimed_by(&pass.seen.uid) {
+            continue;
+        }
         let at_zero = matches!(pass.seen.targets.get(index), Some(Seen::Known(workload)) if workload.replicas == 0);
-        if let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
-            && (!target.stop_requested || at_zero)
-            && target.restored.is_none()
-            && hold.uid == target.uid
-            && hold.is_claimed_by(&pass.seen.uid)
-        {
+        if !target.stop_requested || at_zero {
             target.stop_requested = true;
             target.take_from(hold);
         }
         // The same for the count of a canary: a CRD of an earlier version removes it from the status.
-        if pass.status.canary.is_none()
-            && let Some(Seen::Known(hold)) = pass.seen.holds.get(index)
-            && target.restored.is_none()
-            && hold.uid == target.uid
-            && hold.is_claimed_by(&pass.seen.uid)
-        {
+        if pass.status.canary.is_none() {
             target.canary_replicas = target.canary_replicas.or(hold.canary);
         }
     }

@@ -45,10 +45,16 @@ fn what_follows(canary: Canary, targets: &[TargetStatus]) -> String {
     )
 }
 
+impl Canary {
+    /// How many replicas of a target come back first: no more than it had.
+    pub(in crate::machine) fn count_of(self, target: &TargetStatus) -> i32 {
+        self.replicas.min(target.original_replicas)
+    }
+}
+
 /// A target with its part in the canary.
 pub(in crate::machine) fn part(canary: Canary, target: &TargetStatus) -> String {
-    let original = target.original_replicas;
-    format!("{} of {} of {}", canary.replicas.min(original), count(original, "replica", "replicas"), name(target))
+    format!("{} of {} of {}", canary.count_of(target), count(target.original_replicas, "replica", "replicas"), name(target))
 }
 
 /// Why no target has replicas that could follow a canary.

@@ -16,7 +16,7 @@ pub(in crate::machine) fn of_autoscalers(request: &Request, targets: &[TargetSta
     }
     let mut warnings = vec![];
     for (target, seen) in targets.iter().zip(seen).filter(|(target, _)| target.original_replicas > 0) {
-        let (name, replicas) = (name(target), canary.replicas.min(target.original_replicas));
+        let (name, replicas) = (name(target), canary.count_of(target));
         // KEDA removes the autoscaler that it has made for a ScaledObject that is paused.
         if let Some(own) = &target.autoscaler {
             warnings.push(format!(
