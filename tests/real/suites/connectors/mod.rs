@@ -34,7 +34,7 @@ use real_tests::{
 };
 
 /// Strimzi's own definition of the kind.
-pub const DEFINITION: &str = include_str!("../../manifests/strimzi-kafkaconnectors.yaml");
+pub const DEFINITION: &str = include_str!("../../manifests/others/strimzi-kafkaconnectors.yaml");
 
 /// What lets the operator change connectors.
 const RIGHTS: &str = include_str!("../../../../deploy/strimzi/rbac.yaml");

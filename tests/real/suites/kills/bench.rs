@@ -299,7 +299,9 @@ impl Bench {
             status.as_object_mut().unwrap().remove(changing);
         }
         if let Some(canary) = status["canary"].as_object_mut() {
-            canary.remove("commits");
+            let before = canary.remove("commitsBeforeUndo").map_or(0, |commits| commits.as_i64().unwrap());
+            let expected = if way == Way::CanaryUndone { 1..=2 } else { 0..=0 };
+            assert!(expected.contains(&before), "{before} commits before the undo");
         }
         // The pods never run here, so that the reset is still watched, and how far that has come is another thing.
         for target in status["targets"].as_array_mut().unwrap() {
