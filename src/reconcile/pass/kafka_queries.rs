@@ -87,15 +87,17 @@ async fn for_plan(
     seen.sources = join_all(sources).await.into_iter().collect();
     let wanted: Vec<String> = aside(false, || expand::topics(request, &seen)).await.into_iter().collect();
     seen.topics = admin.topics(&wanted).await?;
-    // The query for the whole group omits partitions whose only commit is still pending in a transaction.
+    // The query for the whole group omits partitions whose only commit is still pending in a transaction. What it has told of the others
+    // is used, so that a large group is not read twice.
     let existing = seen.topics.iter().filter_map(|(topic, partitions)| Some((topic, partitions.as_ref().ok()?)));
-    let existing: Vec<TopicPartition> = existing
+    let unknown: Vec<TopicPartition> = existing
         .flat_map(|(topic, partitions)| partitions.iter().map(move |&partition| TopicPartition::new(topic, partition)))
+        .filter(|at| !matches!(seen.committed.get(at), Some(Ok(Some(_)))))
         .collect();
     let names: Vec<String> = seen.topics.keys().cloned().collect();
     let exact;
     (exact, seen.access, seen.topic_ids) = futures::try_join!(
-        admin.committed(&request.group, &existing),
+        admin.committed(&request.group, &unknown),
         admin.access(&request.group, &names),
         admin.topic_ids(&names)
     )?;
