@@ -139,8 +139,8 @@ pub struct PartitionStatus {
     /// Absent when the operator saw none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwritten: Option<OverwrittenStatus>,
-    /// What was undone here because the canary had failed: targetOffset is then the offset from before
-    /// the reset. Absent otherwise.
+    /// The offset of the reset that was undone because the canary had failed; targetOffset is then the
+    /// offset from before the reset. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<UndoneStatus>,
     /// The result for this partition. Planned: not committed. Unconfirmed: a commit was sent and
@@ -235,7 +235,7 @@ pub struct ConsumptionStatus {
     /// by that much. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_commit_time: Option<MicroTime>,
-    /// The time from the restore (status.hold.endTime), or from the start of a canary that has consumed
+    /// The time from the restore (status.hold.endTime), or from the start of a canary
     /// (status.canary.startTime), to firstCommitTime, in seconds, such as 4.2s.
     /// Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

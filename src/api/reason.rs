@@ -169,8 +169,9 @@ reasons! {
         ///
         /// The targets are at zero and no offset is committed before the last container has
         /// terminated, or before Kafka Connect reports a connector as STOPPED. The message names the
-        /// pods and when their grace period ends. Nothing has to be done, except for a pod whose node does not answer: bring the node back, or make sure
-        /// that the machine is off and force-delete the pod as the message says.
+        /// pods and when their grace period ends. Nothing has to be done, except for a pod whose node
+        /// does not answer: bring the node back, or make sure that the machine is off and force-delete
+        /// the pod as the message says.
         WaitingForContainers,
         /// The group still has members, or the broker has not reported yet that it has none.
         ///
@@ -190,11 +191,11 @@ reasons! {
         /// The consumers stay at zero, the containers have terminated and the group is empty.
         /// Nothing has to be done.
         Committing,
-        /// A canary runs: a few replicas are back, as `restore.canary` asks.
+        /// A canary runs: a few replicas are restored, as `restore.canary` asks.
         ///
-        /// The offsets are committed and read back. The other replicas stay at zero until these have
-        /// consumed past the targets. Nothing has to be done: `status.canary` has the time until when
-        /// it has to pass. To end it and restore all replicas, delete the OffsetReset.
+        /// The offsets are committed and read back. The other replicas stay at zero until the canary has
+        /// consumed past the targets. Nothing has to be done: `status.canary.deadline` is the time until
+        /// which it has to consume. To end it and restore all replicas, delete the OffsetReset.
         CanaryRunning,
         /// The canary has failed, and the offsets from before the reset are being committed, as
         /// `restore.canary.onFailure: Undo` asks.
@@ -238,10 +239,12 @@ reasons! {
         ///
         /// All replicas are restored. Nothing has to be done.
         CanaryPassed,
-        /// There was no canary, or it ended before it was known whether its consumers consume.
+        /// There was no canary, or the canary ended before the operator knew whether its consumers
+        /// consume.
         ///
         /// All replicas are restored with the offsets of the reset, except those of a target that another
-        /// client has scaled: it keeps that count. The message says why nothing was proven. Look at conditions `ConsumersResumed` and `ConsumptionProven`.
+        /// client has scaled: it keeps that count. The message says why nothing was proven. Look at
+        /// conditions `ConsumersResumed` and `ConsumptionProven`.
         CanaryUnproven,
         /// The API server accepted the original replica count of every target that was stopped.
         ///
@@ -650,11 +653,11 @@ reasons! {
         /// message says whether offsets were changed. Create the reset again under a new name for
         /// the workload that exists now.
         TargetReplaced,
-        /// The canary has failed: a container of it has crashed, or it has not consumed past every
-        /// target in time, or has left the group.
+        /// The canary has failed: one of its containers has crashed, it has not consumed past every
+        /// target in time, or its consumers have left the group.
         ///
-        /// All replicas are restored, and the offsets of the reset are kept; with `onFailure: Undo` this
-        /// is so where those from before could not all be committed again, as the message says. Look at
+        /// All replicas are restored, and the offsets of the reset are kept. With `onFailure: Undo` this
+        /// reason means that not all offsets from before could be committed again. Look at
         /// the logs of the consumers. To return to the offsets from before, create an OffsetReset with
         /// `undo.name`.
         CanaryFailed,

@@ -62,10 +62,11 @@ use super::{
 )]
 pub struct OffsetResetSpec {
     /// The workloads whose pods are the group's consumers, in this namespace: Deployments,
-    /// StatefulSets and other kinds with a scale subresource. All are scaled to zero for the reset
-    /// and restored afterwards. Where another workload controls the workload, name the controlling
-    /// one. Without any (the default) nothing is stopped: the consumers run elsewhere, and the
-    /// group must become empty by itself within drainTimeout.
+    /// StatefulSets, other kinds with a scale subresource, and sink connectors of Strimzi
+    /// (KafkaConnector). All are scaled to zero for the reset, or stopped by spec.state, and restored
+    /// afterwards. Where another workload controls the workload, name the controlling one. Without any
+    /// (the default) nothing is stopped: the consumers run elsewhere, and the group must become empty
+    /// by itself within drainTimeout.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(validation = rules::TARGETS_ONCE)]
@@ -189,8 +190,9 @@ pub struct OffsetResetSpec {
     /// long one that died while it joined the group. The reset reports that time and never waits for
     /// it: it continues as soon as the broker reports the group empty. Planning waits that long, and
     /// at least 45 seconds, for members outside the target pods to leave. For a group of the new protocol
-    /// the reset reads the value from the broker where it may, and the longer one counts. Where neither
-    /// is known it reports no time of a session's end; Kafka's default is 45 seconds.
+    /// the operator reads the value from the broker (status.group.sessionTimeoutMs) where it has
+    /// DescribeConfigs on the group, and the longer value counts. Where neither value is known, messages
+    /// name no time; Kafka's default is 45 seconds.
     #[serde(default, deserialize_with = "perhaps_a_duration", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::SESSION_TIMEOUT)]
     // Not nullable: null is left out then, and a rule that reads it never fails.

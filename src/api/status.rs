@@ -81,8 +81,8 @@ pub struct OffsetResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_allowed_since: Option<MicroTime>,
 
-    /// The result of the run. It is decided before the replicas are restored, and final, unless a
-    /// canary fails.
+    /// The result of the run. It is decided before the replicas are restored, and final, except that a
+    /// failed canary changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 
@@ -357,10 +357,10 @@ pub struct TargetStatus {
     /// restored; unset when the field was absent. Absent for every other kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_state: Option<String>,
-    /// Whether the operator has begun to scale the workload to zero.
+    /// Whether the operator has begun to scale the workload to zero (of a KafkaConnector: to stop it).
     #[serde(default)]
     pub stop_requested: bool,
-    /// Whether the workload was seen at zero after that.
+    /// Whether the operator has seen the workload at zero since then.
     #[serde(default)]
     pub stopped: bool,
     /// The replica count that an admission policy or a webhook stored in place of the requested
@@ -375,7 +375,8 @@ pub struct TargetStatus {
     /// user had scaled it up.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub scaled_up_by_others: i32,
-    /// How the restore ended; absent until then. Original: the original replica count was accepted.
+    /// How the restore ended; absent until then. Original: the API server accepted the original replica
+    /// count, or the original state of a KafkaConnector.
     /// NotStopped: the workload was never stopped. LeftAsScaledByOthers: another controller or a
     /// user had set another count, which stays. Gone: the workload does not exist any more, or its
     /// kind is not served. Replaced: another workload has its name and was left alone.
@@ -563,14 +564,15 @@ pub struct HoldStatus {
 #[serde(rename_all = "camelCase")]
 pub struct CanaryStatus {
     /// How far the canary is. Planned: it follows once the offsets were committed and read back. NotRun:
-    /// there is none. Running: it has to consume past the targets. Passed and Failed: see
-    /// spec.restore.canary. Unproven: it ended before that was known. Undoing and Undone: it failed, and
-    /// the offsets from before the reset are being committed, or are committed again.
+    /// no canary was possible; message says why. Running: the canary runs and has not passed yet. Passed
+    /// and Failed: see spec.restore.canary. Unproven: the canary ended before the operator knew whether
+    /// it passes or fails. Undoing and Undone: the canary failed, and the offsets from before the reset
+    /// are being committed, or are committed again.
     #[schemars(transform = own_description)]
     pub state: CanaryState,
     /// Why the canary is in that state, in one or two sentences.
     pub message: String,
-    /// How many replicas of each target come back first; a target that had fewer gets all of them.
+    /// How many replicas of each target are restored first; a target that had fewer gets all of them.
     pub replicas: i32,
     /// When the API server had accepted the replica counts of the canary. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -579,10 +581,10 @@ pub struct CanaryStatus {
     /// the hold when that is sooner. Absent until it has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<MicroTime>,
-    /// When the operator first saw that the canary had consumed past every target that has records. It
-    /// passes five seconds later, even past its deadline, if no container of it has crashed by then and
-    /// its consumers are in the group: a consumer that crashes may commit on its way out. Absent until
-    /// then.
+    /// When the operator first saw that the canary had consumed past every target that has records. The
+    /// canary passes five seconds later, even past its deadline, if none of its containers has crashed by
+    /// then and its consumers are in the group, because a consumer that crashes may commit while it
+    /// exits. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_time: Option<MicroTime>,
     /// When the canary ended. Absent until then.
@@ -607,7 +609,7 @@ pub struct CanaryStatus {
 pub enum CanaryState {
     /// It follows once the offsets were committed and read back.
     Planned,
-    /// There is no canary.
+    /// No canary was possible.
     NotRun,
     /// It has to consume past the targets.
     Running,
@@ -615,7 +617,7 @@ pub enum CanaryState {
     Passed,
     /// It has failed: see spec.restore.canary.
     Failed,
-    /// It ended before it was known whether it passes or fails.
+    /// The canary ended before the operator knew whether it passes or fails.
     Unproven,
     /// It failed, and the offsets from before the reset are being committed.
     Undoing,

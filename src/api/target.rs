@@ -107,27 +107,27 @@ fn default_kind() -> String {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreSpec {
-    /// A few replicas that come back first. The others follow when these have consumed past the
-    /// targets. Without it all replicas come back at once.
+    /// A canary: a few replicas that are restored before the others. The others follow when the canary
+    /// has consumed past the targets. Without a canary all replicas are restored at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanarySpec>,
 }
 
-/// A few replicas of the targets that come back first, once every offset was read back. Each target
+/// A few replicas of the targets that are restored first, once every offset was read back. Each target
 /// gets this many replicas, or its original count if that is lower. The canary passes when the group
 /// has committed past the target on every partition that has records to consume, and five seconds
-/// later no container of it has crashed and its consumers are in the group. It fails when a container
-/// has crashed, and when it has not consumed, or has left the group, at the end of timeout. It proves
-/// nothing when there is no record to consume, the broker does not answer, another client has scaled a
+/// later no container of the canary has crashed and its consumers are in the group. The canary fails
+/// when one of its containers has crashed, when it has not consumed past every target at the end of
+/// timeout, or when its consumers have left the group by then. It proves nothing when there is no record to consume, the broker does not answer, another client has scaled a
 /// target or committed over an offset, the OffsetReset is deleted, or holdTimeout expires. When it has
 /// passed or proves nothing, all replicas are restored, except those of a target that another client
-/// has scaled: it keeps that count (restored: LeftAsScaledByOthers). Without a target that had more
-/// replicas than the canary there is no canary, and status.canary says so.
+/// has scaled: it keeps that count (restored: LeftAsScaledByOthers). When no target had more replicas
+/// than the canary, there is no canary, and status.canary says so.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CanarySpec {
-    /// How many replicas of each target come back first; the default is 1. They are assigned all
-    /// partitions of the group until the others follow.
+    /// How many replicas of each target are restored first; the default is 1. Their consumers are
+    /// assigned all partitions of the group until the other replicas follow.
     #[serde(default = "default_canary_replicas")]
     #[x_kube(validation = rules::CANARY_REPLICAS)]
     pub replicas: i32,
@@ -144,7 +144,7 @@ pub struct CanarySpec {
     /// What follows when the canary fails. Keep (the default) keeps the offsets of the reset and
     /// restores all replicas. Undo stops the canary, commits the offsets from before the reset on the
     /// partitions that it has set, and then restores all replicas. Either way the reset ends as Failed.
-    /// Undo takes nothing back that the canary's consumers have done with the records.
+    /// Undo does not reverse what the canary has done with the records, such as writes to a database.
     #[serde(default)]
     pub on_failure: OnCanaryFailure,
 }

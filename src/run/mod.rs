@@ -65,7 +65,7 @@ const IDLE_CHECK: Duration = Duration::from_mins(1);
 /// The time limit for publishing the Events that remain at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// The loop of the leader election in `/livez`, and how many of its longest turns may pass in silence.
+/// The loop of the leader election in `/livez`, and how many times its longest turn it may be silent.
 const ELECTION: &str = "leader election";
 const SILENT_TURNS: u32 = 4;
 

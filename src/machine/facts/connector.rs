@@ -2,7 +2,7 @@
 //!
 //! It is a workload with two sizes: stopped, which counts as 0 replicas, and its other states, which
 //! count as 1. Its tasks stand for its pod, because the pods in which they run are those of the
-//! Connect workers, which run other connectors too and are not stopped.
+//! Connect workers, which also run other connectors, so they are not stopped.
 
 /// The state of a connector without `spec.state`, which runs.
 pub const UNSET: &str = "unset";
@@ -13,20 +13,20 @@ pub const STOPPED: &str = "stopped";
 /// The state in which a connector consumes nothing.
 pub const PAUSED: &str = "paused";
 
-/// The state that a connector gets with this count: `state` where it is not stopped.
+/// The state to set for this count: `stopped` for 0, else `state`, or `unset`.
 #[must_use]
 pub fn state_to_set(replicas: i32, state: Option<&str>) -> &str {
     if replicas == 0 { STOPPED } else { state.unwrap_or(UNSET) }
 }
 
-/// What a plan depends on beside the state.
+/// The facts about a connector, beside its state, on which a plan depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connector {
-    /// What Kafka Connect reports as its type, "sink" or "source"; `None` until its status has it.
+    /// The type that Kafka Connect reports, "sink" or "source"; `None` until its status has it.
     pub plugin_type: Option<String>,
     /// The consumer group of its tasks, as long as the workers' own configuration sets no other one.
     pub group: String,
-    /// An annotation tells Strimzi not to reconcile it.
+    /// Whether an annotation tells Strimzi not to reconcile the connector.
     pub is_ignored: bool,
 }
 
@@ -35,7 +35,7 @@ pub struct Connector {
 pub struct Tasks {
     /// The client id of their consumers, without the number of the task.
     pub client_id: String,
-    /// What the status of the connector reports, as a sentence without a full stop.
+    /// The state that the connector's status reports, as a sentence without a full stop.
     pub reported: String,
 }
 

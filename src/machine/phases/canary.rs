@@ -1,6 +1,6 @@
-//! Canary: a few replicas of the targets come back first. The others follow when these have consumed
-//! past the targets. When they crash or do not consume, the offsets are kept or undone, as the spec
-//! says. Whatever else happens, the replicas are restored, except where another client has scaled a target.
+//! Canary: a few replicas of the targets are restored first. The others follow when the canary has
+//! consumed past the targets. When it crashes or does not consume, the offsets are kept or undone, as
+//! the spec says. Whatever else happens, the replicas are restored, except where another client has scaled a target.
 //!
 //! The Lease of a target has the canary's count before the target is scaled to it, so that a canary
 //! whose OffsetReset is gone is told from a count that another client has set.
@@ -28,11 +28,11 @@ use crate::machine::{
     time::{clock, later, roughly},
 };
 
-/// How soon it looks again at a canary that has not passed. Events of its pods bring a look forward.
+/// How soon the operator looks again at a canary that has not passed. Events of its pods bring a look forward.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
 
-/// For how long the canary has to go on without a crash once it has consumed: a consumer that crashes may commit on its way out, some
-/// seconds before its kubelet reports that.
+/// For how long the canary has to go on without a crash once it has consumed: a consumer that crashes may commit while it exits, some
+/// seconds before the kubelet reports the crash.
 const STEADY: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many pods a message names.

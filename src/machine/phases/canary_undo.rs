@@ -1,6 +1,6 @@
 //! The undo after a canary that has failed: its consumers are stopped again, and the offsets from
-//! before the reset are committed, through the same phases as those of the reset. What ends it early
-//! restores all replicas, as it ends a reset.
+//! before the reset are committed, through the same phases as those of the reset. Whatever ends
+//! the undo early also restores all replicas, as for any reset.
 
 use super::read_back::Attempts;
 use crate::api::{CanaryState, ConditionType, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, Reason, UndoneStatus};
