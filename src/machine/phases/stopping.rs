@@ -10,7 +10,7 @@ use crate::machine::{
     limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
     plan::{
-        membership::known_session,
+        membership::Session,
         replica_owners::{self, Responsible},
         rollout, stoppable, termination,
     },
@@ -282,10 +282,9 @@ fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
     let (now, pods) = (pass.now, pass.pods());
     let on_broker = pass.status.group.as_ref().and_then(group::session_on_broker);
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
-    let session_end = known_session(request, on_broker).map(|session| MicroTime(later(now, session)));
     let drain_deadline = MicroTime(later(now, request.drain_timeout).min(hold.deadline.0));
     hold.containers_terminated_time = Some(MicroTime(now));
-    hold.session_end_time = session_end;
+    hold.session_end_time = Session::of(request, on_broker).end(now);
     hold.drain_deadline = Some(drain_deadline);
     let message = if pass.status.targets.is_empty() {
         "There are no targets to stop"
