@@ -264,6 +264,25 @@ fn the_restore_has_the_state_of_the_lease_where_the_status_has_lost_it() {
     assert!(matches!(&carried.targets[0], Seen::Known(after) if after.replicas == 1 && after.state.as_deref() == Some("paused")));
 }
 
+/// An operator was killed after it had restored the connector, and before it had recorded that.
+#[rstest]
+#[case::paused("paused", Seen::Known(held_from("paused")), Restored::Original, Some("paused"))]
+#[case::running("running", Seen::Known(held_from("running")), Restored::Original, Some("running"))]
+#[case::another_state_stands("running", Seen::Known(held_from("paused")), Restored::LeftAsScaledByOthers, Some("paused"))]
+#[case::the_lease_was_deleted_by_hand("unset", Seen::Missing, Restored::Original, None)]
+fn a_restore_is_told_by_the_lease_where_the_status_has_lost_the_state(
+    #[case] found: &str,
+    #[case] hold: Seen<Hold>,
+    #[case] restored: Restored,
+    #[case] original: Option<&str>,
+) {
+    let mut status = status_from(Phase::Restoring, "paused");
+    status.targets[0].original_state = None;
+    let decision = step(&status, connector(found, true), hold, 30);
+    let recorded = &decision.status.targets[0];
+    assert_eq!((recorded.restored, recorded.original_state.as_deref()), (Some(restored), original));
+}
+
 #[rstest]
 #[case::stopped(0, None, "stopped")]
 #[case::a_state(1, Some("paused"), "paused")]
