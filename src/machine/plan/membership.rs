@@ -202,7 +202,7 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
 fn describe(request: &Request, workloads: &[Seen<Workload>]) -> String {
     let mut all = 0;
     let names = request.targets.iter().zip(workloads).filter_map(|(target, seen)| match seen {
-        Seen::Known(workload) if workload.state.is_some() => {
+        Seen::Known(_) if target.is_connector() => {
             all += 1;
             Some(format!("{}/{}", target.kind, target.name))
         }
