@@ -416,6 +416,13 @@ impl TargetStatus {
         self.stop_requested && self.restored.is_none()
     }
 
+    /// Whether it is a connector of Strimzi, by [`TargetRef::is_connector`]. Its originalState does not tell: a CRD of an earlier version
+    /// removes that.
+    #[must_use]
+    pub fn is_connector(&self) -> bool {
+        TargetRef::from(self).is_connector()
+    }
+
     /// What will be restored, or was, in words.
     #[must_use]
     pub fn original_size(&self) -> String {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use jiff::SignedDuration;
 
-use super::facts::{TopicPartition, UNSET};
+use super::facts::{TopicPartition, UNSET, state_to_set};
 use crate::api::{TargetRef, TargetStatus};
 
 /// How many characters a summary has at most: what a column of `kubectl get` shows of it.
@@ -22,8 +22,13 @@ pub fn restore_command(workload: &TargetRef, replicas: i32, state: Option<&str>,
     let group = workload.api_version.split_once('/').map(|(group, version)| format!(".{version}.{group}")).unwrap_or_default();
     let what = format!("{}{group}/{}", workload.kind.to_lowercase(), workload.name);
     let kubectl = namespace.map_or_else(|| "kubectl".to_owned(), |namespace| format!("kubectl --namespace {namespace}"));
-    let Some(state) = state else { return format!("{kubectl} scale {what} --replicas={replicas}") };
-    let state = if state == UNSET { "null".to_owned() } else { format!("\"{state}\"") };
+    if !workload.is_connector() {
+        return format!("{kubectl} scale {what} --replicas={replicas}");
+    }
+    let state = match state_to_set(replicas, state) {
+        UNSET => "null".to_owned(),
+        state => format!("\"{state}\""),
+    };
     format!(r#"{kubectl} patch {what} --type=merge -p '{{"spec":{{"state":{state}}}}}'"#)
 }
 

@@ -31,7 +31,7 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
     }
     for target in &status.targets {
         let (replicas, original) = (target.original_replicas, size(target.original_replicas, target.original_state.as_deref()));
-        let stopped = if target.original_state.is_some() { "stopped" } else { "0" };
+        let stopped = if target.is_connector() { "stopped" } else { "0" };
         let line = Line::styled(BOLD, format!("{would}  ")).and(format!("{}/{}", target.kind, target.name));
         let canary = status.canary.as_ref().filter(|canary| canary.state != CanaryState::NotRun);
         let first = canary.map(|canary| canary.replicas).filter(|first| *first < replicas);
@@ -265,7 +265,8 @@ mod tests {
     fn a_connector_goes_to_stopped_and_back_to_its_state() {
         let mut reset = reset();
         let target = &mut reset.status.as_mut().unwrap().targets[0];
-        (target.kind, target.name) = ("KafkaConnector".into(), "s3-sink".into());
+        (target.api_version, target.kind, target.name) =
+            ("kafka.strimzi.io/v1".into(), "KafkaConnector".into(), "s3-sink".into());
         (target.original_replicas, target.original_state, target.autoscaler) = (1, Some("paused".into()), None);
         let shown = plan(&reset, &[], None, &TimeZone::UTC);
         assert_eq!(shown[1].text(), "WOULD STOP  KafkaConnector/s3-sink  paused → stopped → paused");

@@ -270,7 +270,7 @@ fn members(group: &GroupStatus) -> Vec<String> {
 
 /// The state of a workload's replicas.
 fn replicas(target: &TargetStatus) -> Line {
-    let (is_connector, replicas) = (target.original_state.is_some(), target.original_replicas);
+    let (is_connector, replicas) = (target.is_connector(), target.original_replicas);
     let many = size(replicas, target.original_state.as_deref());
     let ready = target.ready_pods.filter(|_| !is_connector);
     match target.restored {

@@ -32,10 +32,12 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether it has the replicas, or the state, that it had before it was first stopped.
+    /// Whether it has the replicas, or the state, that it had before it was first stopped. A state that a CRD of an earlier version has
+    /// removed from the status is unknown, and then only the replicas count.
     #[must_use]
     pub fn is_as_before(&self, target: &TargetStatus) -> bool {
-        (self.replicas, &self.state) == (target.original_replicas, &target.original_state)
+        let same_state = target.original_state.is_none() || target.original_state == self.state;
+        self.replicas == target.original_replicas && same_state
     }
 
     /// For how many replicas consumers are expected: none for a connector that is paused, because

@@ -187,7 +187,7 @@ fn target(pass: &Pass<'_>, request: &Request, canary: Canary, index: usize) -> S
     }
     if workload.replicas != 0 || has_started {
         let since = pass.status.canary.as_ref().and_then(|canary| canary.start_time.as_ref()).map_or(pass.now, |at| at.0);
-        let who = replica_owners::responsible(&workload.details, since).who;
+        let who = replica_owners::responsible(target, &workload.details, since).who;
         let replicas = workload.replicas;
         let why =
             format!("Another client scaled {name} to {replicas} during the canary, so the canary proves nothing. It was {who}");

@@ -135,7 +135,7 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
 
 /// What is back, as a sentence.
 fn all_are_back(pass: &Pass<'_>) -> &'static str {
-    let connectors = restored(pass).filter(|(_, workload)| workload.state.is_some()).count();
+    let connectors = restored(pass).filter(|(target, _)| target.is_connector()).count();
     match restored(pass).count() {
         _ if connectors == 0 => "All pods are ready",
         all if all == connectors => "All tasks of the connectors run",
@@ -248,13 +248,13 @@ fn of_one(pass: &mut Pass<'_>, index: usize, workload: Option<&Workload>, is_gon
     }
     found.wanted += i64::from(wanted);
     if !workload.is_as_before(target) {
-        let mut by = vec![format!("by {}", replica_owners::responsible(&workload.details, since).who)];
+        let mut by = vec![format!("by {}", replica_owners::responsible(target, &workload.details, since).who)];
         by.extend(target.autoscaler.as_ref().map(|own| format!("KEDA scales it by {} {}", own.kind, own.name)));
         by.extend(workload.details.autoscalers.iter().map(|hpa| format!("HorizontalPodAutoscaler {} scales it", hpa.name)));
-        let (from, to) = (target.original_size(), workload.size());
-        let (from, to) = match workload.state {
-            Some(_) => (from, to),
-            None => (target.original_replicas.to_string(), wanted.to_string()),
+        let (from, to) = if target.is_connector() {
+            (target.original_size(), workload.size())
+        } else {
+            (target.original_replicas.to_string(), wanted.to_string())
         };
         found.scaled.push(format!("{name} was scaled from {from} to {to} after the restore {}", by.join("; ")));
     }

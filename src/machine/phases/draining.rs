@@ -9,7 +9,7 @@ use crate::machine::{
     decision::{Decision, Effect},
     facts::{Group, GroupType, KafkaSeen, group},
     pass::Pass,
-    plan::membership::{DEFAULT_SESSION, known_session},
+    plan::membership::{DEFAULT_SESSION, Session},
     refusal::Refusal,
     request::Request,
     text::{Message, count},
@@ -93,25 +93,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     }
 }
 
-/// How long the broker keeps a member that did not leave, as far as that is known.
-#[derive(Clone, Copy)]
-struct Session {
-    timeout: Option<SignedDuration>,
-    /// Whether that is the group's configuration on the broker, and not sessionTimeout.
-    is_on_broker: bool,
-}
-
-impl Session {
-    fn of(pass: &Pass<'_>, request: &Request, seen: &Group) -> Self {
-        let read = pass.status.group.as_ref().and_then(group::session_on_broker);
-        let on_broker = read.filter(|_| group::is_of_new_protocol(seen));
-        let timeout = known_session(request, on_broker);
-        Self { timeout, is_on_broker: on_broker.is_some() && timeout == on_broker }
-    }
-
-    fn or_default(self) -> SignedDuration {
-        self.timeout.unwrap_or(DEFAULT_SESSION)
-    }
+/// The session of the members that are still in the group: only those of the new protocol have the broker's configuration.
+fn session_of(pass: &Pass<'_>, request: &Request, seen: &Group) -> Session {
+    let on_broker = pass.status.group.as_ref().and_then(group::session_on_broker);
+    Session::of(request, on_broker.filter(|_| group::is_of_new_protocol(seen)))
 }
 
 /// drainTimeout has expired.
@@ -123,7 +108,7 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
     } else {
         message.detail(format!("Its remaining members: {members}"))
     };
-    let session = Session::of(pass, request, seen);
+    let session = session_of(pass, request, seen);
     let (what, kept) = kept_for(session, seen);
     let drain = request.drain_timeout.as_secs();
     let by_default = match session.timeout {
@@ -241,10 +226,10 @@ fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, member
         message.detail(format!("Remaining members: {members}"))
     };
     let Some(hold) = &pass.status.hold else { return message };
-    let known = Session::of(pass, request, seen);
-    let session = match (&hold.containers_terminated_time, known.timeout) {
-        (Some(terminated), Some(timeout)) => kept_until(pass, known, seen, &MicroTime(later(terminated.0, timeout))),
-        (Some(_), None) | (None, _) => kept_by_default(seen),
+    let known = session_of(pass, request, seen);
+    let session = match hold.containers_terminated_time.as_ref().and_then(|terminated| known.end(terminated.0)) {
+        Some(end) => kept_until(pass, known, seen, &end),
+        None => kept_by_default(seen),
     };
     let deadline = hold.drain_deadline.as_ref().map(clock).unwrap_or_default();
     message.detail(session).detail(format!("The consumers are at zero, and the reset waits until {deadline} at most"))

@@ -152,11 +152,13 @@ fn adopt(pass: &mut Pass<'_>) {
             continue;
         }
         let at_zero = matches!(pass.seen.targets.get(index), Some(Seen::Known(workload)) if workload.replicas == 0);
-        if !target.stop_requested || at_zero {
+        // A CRD of an earlier version removes the state from the status.
+        let is_state_lost = target.is_connector() && target.original_state.is_none();
+        if !target.stop_requested || at_zero || is_state_lost {
             target.stop_requested = true;
             target.take_from(hold);
         }
-        // The same for the count of a canary: a CRD of an earlier version removes it from the status.
+        // So it does with the count of a canary.
         if pass.status.canary.is_none() {
             target.canary_replicas = target.canary_replicas.or(hold.canary);
         }

@@ -10,7 +10,7 @@ use crate::machine::{
     limits::MAX_REHOLDS,
     pass::{Pass, UNSEEN_RETRY},
     plan::{
-        membership::known_session,
+        membership::Session,
         replica_owners::{self, Responsible},
         rollout, stoppable, termination,
     },
@@ -165,9 +165,9 @@ fn scaled_up(pass: &mut Pass<'_>, index: usize, workload: &Workload) -> Option<D
     let target = &mut pass.status.targets[index];
     target.stopped = false;
     target.scaled_up_by_others += 1;
-    let (times, name, is_connector) = (target.scaled_up_by_others, name(target), workload.state.is_some());
+    let (times, name, is_connector) = (target.scaled_up_by_others, name(target), target.is_connector());
     let size = if is_connector { workload.size() } else { workload.replicas.to_string() };
-    let Responsible { who, advice } = replica_owners::responsible(&workload.details, held_since);
+    let Responsible { who, advice } = replica_owners::responsible(target, &workload.details, held_since);
     if times > MAX_REHOLDS {
         let what = if is_connector { "started" } else { "scaled up" };
         let message = Message::naming([&name], |[name]| format!("{name} was {what} {times} times while it was held at zero"))
@@ -254,9 +254,10 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
         let message = format!("the Lease of {name}, which is held from {}, was missing and is created again", hold.size());
         pass.note(true, Reason::ScaledToZero, message, None);
     } else if hold.claims.len() == 1 {
-        let message = match &hold.state {
-            Some(_) => format!("stopped from {} for the offset reset; it will be restored afterwards", hold.size()),
-            None => format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas),
+        let message = if target.is_connector() {
+            format!("stopped from {} for the offset reset; it will be restored afterwards", hold.size())
+        } else {
+            format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas)
         };
         pass.note(false, Reason::ScaledToZero, message, Some(index));
     } else {
@@ -282,10 +283,9 @@ fn stopped(mut pass: Pass<'_>, request: &Request) -> Decision {
     let (now, pods) = (pass.now, pass.pods());
     let on_broker = pass.status.group.as_ref().and_then(group::session_on_broker);
     let Some(hold) = &mut pass.status.hold else { return pass.again() };
-    let session_end = known_session(request, on_broker).map(|session| MicroTime(later(now, session)));
     let drain_deadline = MicroTime(later(now, request.drain_timeout).min(hold.deadline.0));
     hold.containers_terminated_time = Some(MicroTime(now));
-    hold.session_end_time = session_end;
+    hold.session_end_time = Session::of(request, on_broker).end(now);
     hold.drain_deadline = Some(drain_deadline);
     let message = if pass.status.targets.is_empty() {
         "There are no targets to stop"
@@ -351,7 +351,7 @@ pub(in crate::machine) fn overridden(mut pass: Pass<'_>, index: usize, count: i3
     let Some(target) = pass.status.targets.get_mut(index) else { return pass.again() };
     target.overridden_replicas = Some(count);
     let target = &pass.status.targets[index];
-    let message = stoppable::overridden(&name(target), count, target.original_state.is_some()).detail(pass.offsets_changed());
+    let message = stoppable::overridden(&name(target), count, target.is_connector()).detail(pass.offsets_changed());
     pass.finish(Phase::Failed, Reason::ReplicasOverridden, message)
 }
 

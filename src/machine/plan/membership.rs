@@ -1,6 +1,7 @@
 //! Whether the group is the one that the targets' pods use: its members are matched with pods by their addresses.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::members::{Membership, NAMED, and_more, known};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         refusal::Refusal,
         request::Request,
         text::{Message, count},
+        time::later,
     },
 };
 
@@ -27,10 +29,31 @@ const LATE: SignedDuration = SignedDuration::from_secs(5);
 /// How long the group must have no members while the pods are ready, seen in more than one pass.
 const WITHOUT_MEMBERS: SignedDuration = SignedDuration::from_secs(20);
 
-/// How long the broker keeps a member that did not leave, as far as that is known: by the spec, and for a group of the new protocol by
-/// its configuration on the broker. The longer one, because a group that changes its protocol has members of both.
-pub(in crate::machine) fn known_session(request: &Request, on_broker: Option<SignedDuration>) -> Option<SignedDuration> {
-    request.session_timeout.max(on_broker)
+/// How long the broker keeps a member that did not leave, as far as that is known.
+#[derive(Clone, Copy)]
+pub(in crate::machine) struct Session {
+    pub timeout: Option<SignedDuration>,
+    /// Whether that is the group's configuration on the broker, and not sessionTimeout.
+    pub is_on_broker: bool,
+}
+
+impl Session {
+    /// By the spec, and for a group of the new protocol by its configuration on the broker. The longer one, because a group that changes
+    /// its protocol has members of both.
+    pub fn of(request: &Request, on_broker: Option<SignedDuration>) -> Self {
+        let timeout = request.session_timeout.max(on_broker);
+        Self { timeout, is_on_broker: on_broker.is_some() && timeout == on_broker }
+    }
+
+    pub fn or_default(self) -> SignedDuration {
+        self.timeout.unwrap_or(DEFAULT_SESSION)
+    }
+
+    /// When the broker removes a member that was stable and did not leave, if the last container terminated at this time; `None` where
+    /// the timeout is not known.
+    pub fn end(self, terminated: Timestamp) -> Option<MicroTime> {
+        Some(MicroTime(later(terminated, self.timeout?)))
+    }
 }
 
 /// Why the group is not one that a stop of the targets empties, or whose offsets move their consumers. `foreign_pods` have the addresses
@@ -47,7 +70,7 @@ pub(in crate::machine) fn refusals(
     let mut refusals = vec![];
     if membership.is_told_by_address() && !Guard::NoMembersElsewhere.allows(membership.others.is_empty()) {
         let others = Others::of(&membership, workloads, foreign_pods);
-        let session = known_session(request, on_broker).unwrap_or_default().max(DEFAULT_SESSION);
+        let session = Session::of(request, on_broker).or_default().max(DEFAULT_SESSION);
         refusals.extend(others.shared(request, &membership, session, now));
     }
     if !request.allow_no_members
@@ -179,7 +202,7 @@ fn without_members(request: &Request, group: &Group, workloads: &[Seen<Workload>
 fn describe(request: &Request, workloads: &[Seen<Workload>]) -> String {
     let mut all = 0;
     let names = request.targets.iter().zip(workloads).filter_map(|(target, seen)| match seen {
-        Seen::Known(workload) if workload.state.is_some() => {
+        Seen::Known(_) if target.is_connector() => {
             all += 1;
             Some(format!("{}/{}", target.kind, target.name))
         }

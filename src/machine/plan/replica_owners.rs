@@ -6,9 +6,13 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use crate::machine::{
-    facts::{FieldOwner, WorkloadDetails},
-    time::clock,
+use crate::{
+    api::{TargetRef, TargetStatus},
+    machine::{
+        facts::{FieldOwner, WorkloadDetails},
+        text::name_ref,
+        time::clock,
+    },
 };
 
 /// By how much the API server's clock may be behind the operator's.
@@ -68,8 +72,8 @@ fn late_scalers(about: &WorkloadDetails, since: Timestamp) -> Vec<&FieldOwner> {
 }
 
 /// The field of the spec that is set to stop a workload.
-fn field(about: &WorkloadDetails) -> &'static str {
-    if about.connector.is_some() { "state" } else { "replicas" }
+fn field(is_connector: bool) -> &'static str {
+    if is_connector { "state" } else { "replicas" }
 }
 
 /// What keeps a client from setting that field.
@@ -101,10 +105,9 @@ fn advice(known: Known, field: &str) -> String {
 /// A GitOps tool that owns the field while the plan is made will set them again: a warning
 /// before it happens, with the setting that prevents it.
 #[must_use]
-pub(in crate::machine) fn gitops_warnings(name: &str, about: &WorkloadDetails) -> Vec<String> {
-    let field = field(about);
-    let would = if about.connector.is_some() { "start" } else { "scale" };
-    let up = if about.connector.is_some() { "" } else { " up" };
+pub(in crate::machine) fn gitops_warnings(target: &TargetRef, about: &WorkloadDetails) -> Vec<String> {
+    let (name, field) = (name_ref(target), field(target.is_connector()));
+    let (would, up) = if target.is_connector() { ("start", "") } else { ("scale", " up") };
     let mut warnings = vec![];
     for owner in &about.scalers {
         let Some(known) = known(owner) else { continue };
@@ -137,19 +140,19 @@ pub(in crate::machine) struct Responsible {
 /// the stop has lost the field, or, of a custom resource, did not write it now, and is not named. A
 /// write through `scale` has no time.
 #[must_use]
-pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp) -> Responsible {
-    let owners = late_scalers(about, since);
+pub(in crate::machine) fn responsible(target: &TargetStatus, about: &WorkloadDetails, since: Timestamp) -> Responsible {
+    let (owners, field) = (late_scalers(about, since), field(target.is_connector()));
     if owners.is_empty() {
-        return Responsible { who: "another controller or a user".into(), advice: unrecorded(about) };
+        return Responsible { who: "another controller or a user".into(), advice: unrecorded(target, about) };
     }
     let mut advices: Vec<String> = owners
         .iter()
         .filter_map(|owner| Some((owner, known(owner)?)))
-        .map(|(owner, known)| format!("{}: {}.", owner.manager, advice(known, field(about))))
+        .map(|(owner, known)| format!("{}: {}.", owner.manager, advice(known, field)))
         .collect();
     advices.dedup();
     if advices.is_empty() {
-        advices.push(format!("Keep it from setting spec.{} until the reset is over.", field(about)));
+        advices.push(format!("Keep it from setting spec.{field} until the reset is over."));
     }
     let who: Vec<String> = owners.iter().map(|owner| describe(owner)).collect();
     Responsible { who: who.join(" and "), advice: advices.join(" ") }
@@ -158,10 +161,11 @@ pub(in crate::machine) fn responsible(about: &WorkloadDetails, since: Timestamp)
 /// Advice where no owner is recorded. The API server records none for a write through `scale` from
 /// zero (seen on 1.37), which is how autoscalers and `kubectl scale` write, and hardly any for a
 /// custom resource's `scale`.
-fn unrecorded(about: &WorkloadDetails) -> String {
+fn unrecorded(target: &TargetStatus, about: &WorkloadDetails) -> String {
+    let field = field(target.is_connector());
     let mut words = match &about.unseen {
         Some(unseen) => format!("{unseen}."),
-        None if about.connector.is_some() => {
+        None if target.is_connector() => {
             "metadata.managedFields does not record the client. The API server's audit log has its name.".to_owned()
         }
         None => "metadata.managedFields does not record the client, so the write most likely came through the scale subresource, from an \
@@ -171,9 +175,9 @@ fn unrecorded(about: &WorkloadDetails) -> String {
     for autoscaler in &about.autoscalers {
         // KEDA's prefix for the autoscalers that it creates.
         let known = if autoscaler.name.starts_with("keda-hpa-") { Known::Keda } else { Known::Autoscaler };
-        let _ = write!(words, " HorizontalPodAutoscaler/{} scales it: {}.", autoscaler.name, advice(known, field(about)));
+        let _ = write!(words, " HorizontalPodAutoscaler/{} scales it: {}.", autoscaler.name, advice(known, field));
     }
-    let _ = write!(words, " Keep that client from setting spec.{} until the reset is over.", field(about));
+    let _ = write!(words, " Keep that client from setting spec.{field} until the reset is over.");
     words
 }
 

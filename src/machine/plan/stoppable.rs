@@ -43,7 +43,7 @@ pub(in crate::machine) fn cannot_stop(target: &TargetRef, seen: &Seen<Workload>,
         }
     }
     if let Some(count) = workload.overridden {
-        refusals.push(Refusal::lasting(Reason::ReplicasOverridden, overridden(&name, count, workload.state.is_some())));
+        refusals.push(Refusal::lasting(Reason::ReplicasOverridden, overridden(&name, count, target.is_connector())));
     }
     // One after the other, most pods end long before their grace periods do: that is only warned of.
     let longest = termination::longest_of_one(workload);

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     api::{ActionKind, ConditionType},
     machine::{
-        Carried, awaited_pods, decide,
+        Carried, after, awaited_pods, decide,
         decision::{Answer, Decision, Effect},
         facts::{Connector, Rollout, Tasks, state_to_set},
         plan::workloads::{refusal, warnings},
@@ -264,6 +264,25 @@ fn the_restore_has_the_state_of_the_lease_where_the_status_has_lost_it() {
     assert!(matches!(&carried.targets[0], Seen::Known(after) if after.replicas == 1 && after.state.as_deref() == Some("paused")));
 }
 
+/// An operator was killed after it had restored the connector, and before it had recorded that.
+#[rstest]
+#[case::paused("paused", Seen::Known(held_from("paused")), Restored::Original, Some("paused"))]
+#[case::running("running", Seen::Known(held_from("running")), Restored::Original, Some("running"))]
+#[case::another_state_stands("running", Seen::Known(held_from("paused")), Restored::LeftAsScaledByOthers, Some("paused"))]
+#[case::the_lease_was_deleted_by_hand("unset", Seen::Missing, Restored::Original, None)]
+fn a_restore_is_told_by_the_lease_where_the_status_has_lost_the_state(
+    #[case] found: &str,
+    #[case] hold: Seen<Hold>,
+    #[case] restored: Restored,
+    #[case] original: Option<&str>,
+) {
+    let mut status = status_from(Phase::Restoring, "paused");
+    status.targets[0].original_state = None;
+    let decision = step(&status, connector(found, true), hold, 30);
+    let recorded = &decision.status.targets[0];
+    assert_eq!((recorded.restored, recorded.original_state.as_deref()), (Some(restored), original));
+}
+
 #[rstest]
 #[case::stopped(0, None, "stopped")]
 #[case::a_state(1, Some("paused"), "paused")]
@@ -297,14 +316,43 @@ fn its_tasks_are_looked_at_after_the_restore(
 }
 
 #[rstest]
-#[case::a_count(None, None, "kubectl scale deployment.v1.apps/c --replicas=3")]
-#[case::a_state(Some("paused"), None, r#"kubectl patch deployment.v1.apps/c --type=merge -p '{"spec":{"state":"paused"}}'"#)]
-#[case::no_state(Some("unset"), None, r#"kubectl patch deployment.v1.apps/c --type=merge -p '{"spec":{"state":null}}'"#)]
-#[case::elsewhere(None, Some("shop"), "kubectl --namespace shop scale deployment.v1.apps/c --replicas=3")]
+#[case::a_count(deployment(), 3, None, None, "kubectl scale deployment.v1.apps/c --replicas=3")]
+#[case::elsewhere(deployment(), 3, None, Some("shop"), "kubectl --namespace shop scale deployment.v1.apps/c --replicas=3")]
+#[case::a_state(target(), 1, Some("paused"), None, r#"kubectl patch CONNECTOR --type=merge -p '{"spec":{"state":"paused"}}'"#)]
+#[case::no_state(target(), 1, Some("unset"), None, r#"kubectl patch CONNECTOR --type=merge -p '{"spec":{"state":null}}'"#)]
+#[case::a_state_that_is_lost(target(), 1, None, None, r#"kubectl patch CONNECTOR --type=merge -p '{"spec":{"state":null}}'"#)]
 fn the_command_for_a_person_restores_the_same(
+    #[case] target: TargetRef,
+    #[case] replicas: i32,
     #[case] state: Option<&str>,
     #[case] namespace: Option<&str>,
     #[case] expected: &str,
 ) {
-    assert_eq!(restore_command(&TargetRef::new("apps/v1", "Deployment", "c"), 3, state, namespace), expected);
+    let expected = expected.replace("CONNECTOR", "kafkaconnector.v1.kafka.strimzi.io/s3-sink");
+    assert_eq!(restore_command(&target, replicas, state, namespace), expected);
+}
+
+fn deployment() -> TargetRef {
+    TargetRef::new("apps/v1", "Deployment", "c")
+}
+
+/// A CRD of an earlier version has removed the state from the status, and only the kind tells that it is a connector.
+#[test]
+fn a_connector_whose_state_is_lost_is_still_spoken_of_as_one() {
+    let mut status = status_from(Phase::Restoring, "running");
+    status.targets[0].restored = Some(Restored::Original);
+    let mut status = step(&status, connector("running", false), Seen::Missing, 30).status;
+    status.targets[0].original_state = None;
+    let group = KafkaSeen::Group(members("connector-consumer-s3-sink-"));
+    let observed = Observed { finalizer: false, holds: vec![Seen::Missing], ..seen(connector("running", false), group) };
+    let looked = decide(Ok(&request_for_it()), &status, &observed, at(40));
+    let said = looked.status.condition_message(ConditionType::ConsumersResumed);
+    assert_eq!(said, Some("All tasks of the connectors run, and the group has 2 members"), "none has scaled it");
+
+    let mut status = status_from(Phase::Stopping, "running");
+    status.targets[0].original_state = None;
+    let effect = Effect::Scale { target: 0, resource_version: "1".into(), replicas: 0, state: None, kind: ActionKind::Stop };
+    let observed = seen(connector("running", false), KafkaSeen::NotAsked);
+    let ended = after(&status, &effect, &Answer::Overridden(1), &observed, at(2)).status.outcome.unwrap().explanation();
+    assert!(ended.starts_with("KafkaConnector/s3-sink does not keep the spec.state stopped that the operator sets"), "{ended}");
 }

@@ -182,7 +182,7 @@ async fn step(
     context: &Context,
     key: &ObjectRef<OffsetReset>,
     slot: &mut Slot<'_>,
-    lock: Option<Lock>,
+    mut lock: Option<Lock>,
     mut course: Course,
     may_go_on: bool,
 ) -> Result<Next, Error> {
@@ -197,8 +197,9 @@ async fn step(
         let targets = course.state.status.targets.iter();
         context.commits_in_flight.begin(targets.map(|target| target.uid.clone()).collect())
     });
+    let released = (slot, lock.as_mut());
     let (seen, lock_of_seen) =
-        Box::pin(observe::observe(context, &course.reset, &course.state, planned.as_ref(), no_file, carried, slot)).await?;
+        Box::pin(observe::observe(context, &course.reset, &course.state, planned.as_ref(), no_file, carried, released)).await?;
     let decision = if phase == Some(Phase::Planning) {
         // A plan takes as long as the user's patterns and the broker's answers are large.
         aside(has_finalizer(&course.reset), || machine::decide(planned.as_ref(), &course.state.status, &seen, (context.clock)()))

@@ -50,7 +50,8 @@ fn may_matter(context: &Context, phase: Phase, other: &OffsetReset) -> bool {
     has_begun || has_finalizer(other) || (phase == Phase::Pending && !other.spec.suspend) || is_new()
 }
 
-/// Reads everything that this step needs. Also returns the lock that the result relies on, when it needs one of its own.
+/// Reads everything that this step needs. Also returns the lock that the result relies on, when it needs one of its own. The slot and
+/// `step_lock`, the lock that the step holds, are released where the step waits for Kafka.
 pub(super) async fn observe(
     context: &Context,
     reset: &OffsetReset,
@@ -58,7 +59,7 @@ pub(super) async fn observe(
     request: Result<&Request, &InvalidSpec>,
     no_file: Option<KafkaError>,
     carried: Option<Carried>,
-    slot: &mut Slot<'_>,
+    (slot, step_lock): (&mut Slot<'_>, Option<&mut Lock>),
 ) -> Result<(Observed, Option<Lock>), Error> {
     let status = &stored.status;
     let mut seen = nothing_read(context, reset, stored);
@@ -110,7 +111,7 @@ pub(super) async fn observe(
         return Ok((seen, None));
     }
     if phase == Phase::Canary {
-        Box::pin(read_canary(context, reset, status, request, slot, &mut seen)).await?;
+        Box::pin(read_canary(context, reset, status, request, (slot, step_lock), &mut seen)).await?;
         return Ok((seen, None));
     }
     let carried_holds = if let Some(carried) = carried.filter(|_| phase == Phase::Stopping) {
@@ -248,18 +249,27 @@ async fn read_at_zero(
 
 /// Reads what a canary needs: until it has started, the Leases of the targets and the other resets; from then on what its consumers
 /// have committed, and after that its pods, so that a crash that came before a commit is seen together with it.
+///
+/// While Kafka is asked, the locks of the workloads are released: no other pass waits for a broker that does not answer before it
+/// stops or restores them. They are held again before the workloads are read, and until the decision is recorded.
 async fn read_canary(
     context: &Context,
     reset: &OffsetReset,
     status: &OffsetResetStatus,
     request: Result<&Request, &InvalidSpec>,
-    slot: &mut Slot<'_>,
+    (slot, step_lock): (&mut Slot<'_>, Option<&mut Lock>),
     seen: &mut Observed,
 ) -> Result<(), Error> {
     let namespace = reset.namespace().unwrap_or_default();
     if status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some()) {
         if let Ok(request) = request {
             let queried = query_kafka_within_hold(context, reset, status, request, Phase::Canary);
+            let queried = async {
+                match step_lock {
+                    Some(lock) => lock.released_while(queried).await,
+                    None => queried.await,
+                }
+            };
             seen.kafka = slot.released_while(queried).await;
         }
         seen.targets = read_targets(context, reset, status, request.ok(), Phase::Canary).await;

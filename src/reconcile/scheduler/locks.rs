@@ -19,7 +19,7 @@ pub struct Locks {
 
 /// The locks that a step of a pass holds until this is dropped.
 pub(in crate::reconcile) struct Lock {
-    _guards: Vec<OwnedMutexGuard<()>>,
+    guards: Vec<OwnedMutexGuard<()>>,
     /// The step releases them once the decision is recorded; otherwise after the effect.
     pub until_recorded: bool,
 }
@@ -29,7 +29,7 @@ impl Locks {
     ///
     /// - To begin, and to be admitted (when the finalizer is added, before anything is stopped): the lock of the group's name,
     ///   across namespaces, because Kafka groups know no namespaces.
-    /// - To stop, to start a canary and to restore: the locks of the targets, because several resets may share a workload, and the last one
+    /// - To stop, during a canary and to restore: the locks of the targets, because several resets may share a workload, and the last one
     ///   restores it.
     pub(in crate::reconcile) async fn acquire(
         &self,
@@ -56,7 +56,7 @@ impl Locks {
     }
 
     async fn of_group(&self, group: &str, until_recorded: bool) -> Lock {
-        Lock { _guards: vec![self.groups.acquire(group).await], until_recorded }
+        Lock { guards: vec![self.groups.acquire(group).await], until_recorded }
     }
 
     /// Waits for the locks of workloads, which every change to their holds needs. The names tell them apart before they are
@@ -69,7 +69,21 @@ impl Locks {
         for name in &names {
             guards.push(self.workloads.acquire(name).await);
         }
-        Lock { _guards: guards, until_recorded: false }
+        Lock { guards, until_recorded: false }
+    }
+}
+
+impl Lock {
+    /// Awaits a future with the locks released, then acquires them again. What was read under them before is read again after that,
+    /// where a decision relies on it.
+    pub(in crate::reconcile) async fn released_while<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mutexes: Vec<_> = self.guards.drain(..).map(|guard| Arc::clone(OwnedMutexGuard::mutex(&guard))).collect();
+        let done = future.await;
+        // In the order in which they were acquired first.
+        for mutex in mutexes {
+            self.guards.push(mutex.lock_owned().await);
+        }
+        done
     }
 }
 
@@ -98,6 +112,7 @@ impl NamedLocks {
 mod tests {
     use futures::FutureExt;
     use serde_json::json;
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -133,5 +148,21 @@ mod tests {
         assert!((&mut reversed).now_or_never().is_none());
         drop(both);
         assert!(reversed.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn other_passes_get_locks_that_are_released_and_keep_them_to_their_end() {
+        let locks = Locks::default();
+        let mut lock = locks.holds_of("shop", &targets(&["a", "b"])).await;
+        let (asked, answer) = oneshot::channel();
+        let mut query = Box::pin(lock.released_while(answer));
+        assert!((&mut query).now_or_never().is_none(), "there is no answer yet");
+        let other = locks.holds_of("shop", &targets(&["b"])).now_or_never().expect("it does not wait for the answer");
+        asked.send("answer").unwrap();
+        assert!((&mut query).now_or_never().is_none(), "the other pass is not at its end");
+        drop(other);
+        assert_eq!(query.now_or_never(), Some(Ok("answer")));
+        assert!(locks.holds_of("shop", &targets(&["a"])).now_or_never().is_none(), "both are locked again");
+        assert!(locks.holds_of("shop", &targets(&["b"])).now_or_never().is_none(), "both are locked again");
     }
 }

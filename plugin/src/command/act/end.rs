@@ -117,7 +117,7 @@ pub fn cancelled(last: &OffsetReset, took: SignedDuration) -> Vec<Line> {
             None if !target.stop_requested => Line::styled(GOOD, "✔ ").and(format!("{name} was not stopped")),
             Some(Restored::NotStopped) => Line::styled(GOOD, "✔ ").and(format!("{name} was not stopped")),
             _ => {
-                let what = if target.original_state.is_some() { "spec.state" } else { "replicas" };
+                let what = if target.is_connector() { "spec.state" } else { "replicas" };
                 let before = size(target.original_replicas, target.original_state.as_deref());
                 Line::warning(format!("{name}: look at its {what}; before it was stopped it had {before}"))
             }

@@ -107,7 +107,7 @@ fn of_itself(target: &TargetRef, workload: &Workload) -> Option<Refusal> {
         return Some(Refusal::lasting(Reason::TargetNotScalable, message));
     }
     let why = workload.refusal.as_ref()?;
-    let message = if workload.state.is_some() {
+    let message = if target.is_connector() {
         connectors::not_stoppable(&name, why)
     } else {
         Message::naming([&name], |[name]| format!("{name} cannot be scaled by the operator"))
@@ -142,12 +142,12 @@ pub(in crate::machine) fn warnings(targets: &[TargetRef], seen: &[Seen<Workload>
         Seen::Known(workload) => Some((target, workload)),
         Seen::Unknown(_) | Seen::Missing => None,
     });
-    known.flat_map(|(target, workload)| of_one(&name(target), workload)).collect()
+    known.flat_map(|(target, workload)| of_one(target, workload)).collect()
 }
 
-fn of_one(name: &str, workload: &Workload) -> Vec<String> {
-    let about = &workload.details;
-    let mut warnings = replica_owners::gitops_warnings(name, about);
+fn of_one(target: &TargetRef, workload: &Workload) -> Vec<String> {
+    let (name, about) = (name(target), &workload.details);
+    let mut warnings = replica_owners::gitops_warnings(target, about);
     if about.deletes_volumes && workload.replicas > 0 {
         warnings.push(format!(
             "{name} loses its volumes when it is scaled to zero, as acceptVolumeDeletion allows: its pods start with empty ones"

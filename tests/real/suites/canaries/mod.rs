@@ -1,7 +1,10 @@
 //! One of two replicas comes back first: real consumers follow the replicas of a Deployment. Pods do not run here, so that a test
 //! reports their crashes in place of a kubelet; in `e2e` a consumer really crashes.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -10,15 +13,18 @@ use kube::{
 };
 use offset_reset_operator::{
     api::{CanaryState, CanaryStatus, OffsetReset, Phase, Reason, Restored},
+    kafka::Pool,
     machine::facts::{Committed, TopicPartition},
 };
 use real_tests::{
-    condition,
+    PATIENCE, condition,
     consumers::Kind,
+    layer::{Layer, kafka::Layered},
     shop::{Operator, Shop, ended, in_a_shop, status, succeeded},
-    wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
+    wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace, within,
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::whole::faults::{Fault, Faulty};
 
@@ -180,6 +186,62 @@ async fn a_canary_whose_reset_is_gone_is_restored_by_its_lease() {
         wait_until_gone(&shop.api, "replay").await;
         shop.until("all replicas", async |env| env.replicas().await == 2).await;
         shop.no_leases().await;
+    })
+    .await;
+}
+
+/// A broker that does not describe the group any more once a canary runs: only a canary asks where transactions begin.
+#[derive(Default)]
+struct Silent {
+    canary_runs: AtomicBool,
+    asked: Notify,
+    given_up: Arc<AtomicBool>,
+}
+
+/// Tells, once it is dropped, that the operator does not wait for the answer any more.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Layer for Silent {
+    async fn around<T: Send, E: Send>(
+        &self,
+        kind: &str,
+        request: impl Future<Output = Result<T, E>> + Send,
+        _: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        if kind == "Kafka stable_ends" {
+            self.canary_runs.store(true, Ordering::Relaxed);
+        }
+        if kind == "Kafka describe_group" && self.canary_runs.load(Ordering::Relaxed) {
+            let _waiting = Waiting(Arc::clone(&self.given_up));
+            self.asked.notify_one();
+            return std::future::pending().await;
+        }
+        request.await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pass_restores_the_workload_of_a_canary_while_the_broker_does_not_answer() {
+    in_a_shop(silent(), async |shop| {
+        shop.operator.stop.cancel();
+        let layer = Arc::new(Silent::default());
+        let kafka = Arc::new(Layered { pool: Pool::default(), layer: Arc::clone(&layer) });
+        let other = Operator::start_on(&shop.client, &shop.namespace, kafka);
+        shop.apply_with("replay", json!([{"offset": 30, "partition": 0}]), canary("5m", "Undo")).await;
+        within(PATIENCE, layer.asked.notified()).await.expect("the operator asks for the group while the canary runs");
+        let none = json!({"metadata": {"finalizers": null}});
+        shop.api.patch("replay", &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
+        shop.api.delete("replay", &DeleteParams::default()).await.unwrap();
+        shop.until("all replicas", async |env| env.replicas().await == 2).await;
+        assert!(!layer.given_up.load(Ordering::Relaxed), "the pass over the Lease did not wait for the answer");
+        shop.no_leases().await;
+        other.kill().await;
     })
     .await;
 }
