@@ -178,7 +178,9 @@ async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'stat
 async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: CancellationToken, changes: UnboundedSender<Change>) {
     let any = watcher::Config::default;
     let (reader, writer) = reflector::store();
-    let watch = watcher(scope.api::<Guarded>(), any()).reflect(writer).inspect_ok(move |event| {
+    // A third of the memory of an OffsetReset is what the API server keeps of its managers, and nothing here reads that.
+    let watch = watcher(scope.api::<Guarded>(), any()).modify(|reset| reset.meta_mut().managed_fields = None);
+    let watch = watch.reflect(writer).inspect_ok(move |event| {
         // That controller may have stopped already.
         let _ = Change::of(event).map(|change| changes.unbounded_send(change));
     });

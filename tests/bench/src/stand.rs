@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{
     Api, Client,
     api::{DeleteParams, PostParams},
@@ -27,7 +27,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use real_tests::{
     broker::Broker,
     brokers, client,
-    process::{Process, free_address},
+    process::Process,
     reset, resets, unique, wait_for_end,
 };
 use serde::Deserialize;
@@ -43,6 +43,8 @@ pub struct Stand {
     pub admin: Arc<dyn GroupAdmin>,
     dir: PathBuf,
     operators_kubeconfig: PathBuf,
+    /// How `deploy/` configures the operator's allocator.
+    malloc: Vec<(String, String)>,
 }
 
 /// A request of the operator, from the audit log.
@@ -78,6 +80,14 @@ impl Request {
     }
 }
 
+/// The variables of a Deployment's first container that configure the allocator.
+fn malloc(deployment: &Deployment) -> Vec<(String, String)> {
+    let containers = deployment.spec.iter().filter_map(|spec| spec.template.spec.as_ref()).flat_map(|pod| &pod.containers);
+    let variables = containers.take(1).flat_map(|container| container.env.iter().flatten());
+    let malloc = variables.filter(|variable| variable.name.starts_with("MALLOC_"));
+    malloc.filter_map(|variable| Some((variable.name.clone(), variable.value.clone()?))).collect()
+}
+
 impl Stand {
     /// Installs the operator as a user would, stops its pods, and gets a token of its account.
     pub async fn open() -> Result<Self> {
@@ -96,13 +106,18 @@ impl Stand {
         fs::write(&operators_kubeconfig, serde_json::to_string(&kubeconfig)?)?;
         let broker = Broker::default();
         let admin = broker.group_admin().await;
-        Ok(Self { client: client().await, broker, admin, dir, operators_kubeconfig })
+        let client = client().await;
+        let malloc = malloc(&Api::namespaced(client.clone(), SYSTEM).get("offset-reset-operator").await?);
+        Ok(Self { client, broker, admin, dir, operators_kubeconfig, malloc })
     }
 
     /// Starts an operator as `deploy/` does, and does not wait.
     pub async fn start(&self) -> Process {
         let words = ["--leader-election", "--lease-namespace", SYSTEM];
-        Process::start_with(&self.operators_kubeconfig, &free_address().await, &words)
+        let kubeconfig = self.operators_kubeconfig.to_str().expect("a path of this program");
+        let malloc = self.malloc.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment: Vec<(&str, &str)> = malloc.chain([("KUBECONFIG", kubeconfig)]).collect();
+        Process::start_in(&environment, &words).await
     }
 
     /// An operator that leads.
@@ -185,7 +200,8 @@ impl Stand {
             names.push(format!("{prefix}.{number}"));
         }
         let create = |name: String| async move { self.broker.create(&name, partitions, &[("retention.ms", "-1")]).await };
-        futures::stream::iter(names.clone()).map(create).buffer_unordered(8).collect::<Vec<()>>().await;
+        // Few at the same time: each is looked at until all its partitions have leaders, which costs a broker with thousands of them time.
+        futures::stream::iter(names.clone()).map(create).buffer_unordered(2).collect::<Vec<()>>().await;
         let all = names.iter().flat_map(|name| (0..partitions).map(move |partition| TopicPartition::new(name, partition)));
         let all: Vec<_> = all.collect();
         while !self.admin.bounds(&all).await.is_ok_and(|found| found.values().all(Result::is_ok)) {

@@ -221,6 +221,8 @@ async fn every_value_reaches_the_operator() {
         .collect();
     let expected = [
         ("A", "b"),
+        ("MALLOC_ARENA_MAX", "1"),
+        ("MALLOC_TRIM_THRESHOLD_", "131072"),
         ("OFFSET_RESET_CHECK_POLICIES", "false"),
         ("OFFSET_RESET_CONCURRENCY", "4"),
         ("OFFSET_RESET_DEPLOYMENT", "offset-reset-operator"),
