@@ -127,11 +127,11 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
             .with(BOLD, &reset.spec.group),
     );
     let held = SignedDuration::try_from(std::time::Duration::from(reset.spec.hold_timeout)).unwrap_or(SignedDuration::MAX);
-    let named = |at_zero: bool| -> Vec<String> {
-        let targets = status.targets.iter().filter(|target| is_at_zero_before(target) == at_zero);
-        targets.map(|target| format!("{}/{}", target.kind, target.name)).collect()
+    let targets = |at_zero: bool| -> Vec<String> {
+        let found = status.targets.iter().filter(|target| is_at_zero_before(target) == at_zero);
+        found.map(|target| format!("{}/{}", target.kind, target.name)).collect()
     };
-    let (names, at_zero) = (named(false), named(true));
+    let (names, at_zero) = (targets(false), targets(true));
     let totals = status.totals.unwrap_or_default();
     let changes_nothing = totals.partitions > 0 && totals.left_alone == totals.partitions;
     lines.push(if changes_nothing {
