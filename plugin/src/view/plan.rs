@@ -8,7 +8,7 @@ use offset_reset_operator::api::{
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line},
-    progress::is_at_zero_before,
+    progress::{idle, is_at_zero_before},
     table::Table,
     words::{count, many, or_dash, record_time, size},
 };
@@ -32,7 +32,8 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
     }
     for target in &status.targets {
         if is_at_zero_before(target) {
-            let line = Line::styled(BOLD, "AT ZERO  ").and(format!("{}/{}  already, and stays there", target.kind, target.name));
+            let line = Line::styled(BOLD, format!("{}  ", idle(target).to_uppercase()))
+                .and(format!("{}/{}  already, and stays so", target.kind, target.name));
             lines.push(paused(line, target));
             continue;
         }
@@ -297,7 +298,11 @@ mod tests {
         let mut reset = reset();
         reset.status.as_mut().unwrap().targets[0].original_replicas = 0;
         let shown = plan(&reset, &[], None, &TimeZone::UTC);
-        assert_eq!(shown[1].text(), "AT ZERO  Deployment/c  already, and stays there    and pause ScaledObject/c");
+        assert_eq!(shown[1].text(), "AT ZERO  Deployment/c  already, and stays so    and pause ScaledObject/c");
+        let target = &mut reset.status.as_mut().unwrap().targets[0];
+        (target.kind, target.original_state, target.autoscaler) = ("KafkaConnector".into(), Some("stopped".into()), None);
+        let shown = plan(&reset, &[], None, &TimeZone::UTC);
+        assert_eq!(shown[1].text(), "STOPPED  KafkaConnector/c  already, and stays so");
     }
 
     #[test]

@@ -263,6 +263,11 @@ pub fn is_at_zero_before(target: &TargetStatus) -> bool {
     target.original_replicas == 0
 }
 
+/// What such a target is: a connector has no replicas.
+pub fn idle(target: &TargetStatus) -> &'static str {
+    if target.original_state.is_some() { "stopped" } else { "at zero" }
+}
+
 /// The members of a group, one line each.
 fn members(group: &GroupStatus) -> Vec<String> {
     let mut lines: Vec<String> = group
@@ -295,7 +300,7 @@ fn replicas(target: &TargetStatus) -> Line {
                 None => line,
             }
         }
-        Some(Restored::NotStopped) if is_at_zero_before(target) => Line::plain("was at zero already"),
+        Some(Restored::NotStopped) if is_at_zero_before(target) => Line::plain(format!("was {} already", idle(target))),
         Some(Restored::NotStopped) => Line::plain(format!("{}, never stopped", target.original_size())),
         Some(Restored::LeftAsScaledByOthers) => {
             Line::styled(WARN, format!("left as another client has scaled it; before it had {many}"))
@@ -305,7 +310,7 @@ fn replicas(target: &TargetStatus) -> Line {
         Some(Restored::Unknown) => Line::plain("restored by another version of the operator"),
         None => {
             let line = match (target.stop_requested, target.stopped) {
-                _ if is_at_zero_before(target) => Line::plain("is at zero already and stays there"),
+                _ if is_at_zero_before(target) => Line::plain(format!("is {} already and stays so", idle(target))),
                 _ if target.canary_replicas.is_some() => {
                     let canary = target.canary_replicas.unwrap_or_default();
                     Line::styled(BOLD, format!("a canary of {canary}")).and(format!(", {many} to restore"))

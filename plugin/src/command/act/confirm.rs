@@ -12,7 +12,7 @@ use crate::{
     interrupt,
     print::errln,
     view::{
-        BOLD, Line, WARN, is_at_zero_before,
+        BOLD, Line, WARN, idle, is_at_zero_before,
         words::{clock, many, span},
     },
 };
@@ -148,8 +148,9 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
             .and(format!(" {stop}; {they} restored by {clock} at the latest ({held} after the stop)."))
     });
     if !changes_nothing && !at_zero.is_empty() {
-        let stay = if at_zero.len() == 1 { "is at zero already and stays there" } else { "are at zero already and stay there" };
-        lines.push(Line::styled(BOLD, at_zero.join(", ")).and(format!(" {stay}.")));
+        let first = status.targets.iter().find(|target| is_at_zero_before(target)).map_or("at zero", idle);
+        let (are, stay) = if at_zero.len() == 1 { ("is", "stays") } else { ("are", "stay") };
+        lines.push(Line::styled(BOLD, at_zero.join(", ")).and(format!(" {are} {first} already and {stay} so.")));
     }
     if !changes_nothing {
         let (replayed, skipped) = (many(totals.replayed, "record"), many(totals.skipped, "record"));
@@ -210,12 +211,12 @@ mod tests {
             let lines = question("prod-eu", "shop", &reset, "2026-11-26T21:57:04Z".parse().unwrap(), &TimeZone::UTC);
             lines[2..lines.len() - 1].iter().map(Line::text).collect()
         };
-        assert_eq!(said(json!([target("c", 0)])), ["Nothing is stopped.", "Deployment/c is at zero already and stays there."]);
+        assert_eq!(said(json!([target("c", 0)])), ["Nothing is stopped.", "Deployment/c is at zero already and stays so."]);
         assert_eq!(
             said(json!([target("c", 3), target("d", 0), target("e", 0)])),
             [
                 "Deployment/c stops; it is restored by 22:07:04 at the latest (10m after the stop).",
-                "Deployment/d, Deployment/e are at zero already and stay there.",
+                "Deployment/d, Deployment/e are at zero already and stay so.",
             ]
         );
     }
