@@ -3,7 +3,7 @@
 use std::{fmt, process::ExitCode};
 
 use offset_reset_operator::{
-    api::{OffsetReset, OffsetResetStatus, Phase},
+    api::{CanaryState, OffsetReset, OffsetResetStatus, Phase},
     kubernetes::chain,
     machine,
 };
@@ -54,7 +54,19 @@ pub fn of_reset(reset: &OffsetReset) -> Option<Exit> {
 /// Whether the reset changed offsets, or may have.
 pub fn may_have_changed(status: &OffsetResetStatus) -> bool {
     let totals = status.totals.unwrap_or_default();
-    !status.dry_run && (totals.reset > 0 || totals.unconfirmed > 0)
+    // A canary starts once the offsets are committed; while they are undone, the totals count only those from before.
+    let canary_ran = status.canary.as_ref().is_some_and(|canary| canary.start_time.is_some());
+    !status.dry_run && (totals.reset > 0 || totals.unconfirmed > 0 || canary_ran)
+}
+
+/// Whether the offsets from before the reset are committed again, because its canary had failed.
+pub fn is_undone(status: &OffsetResetStatus) -> bool {
+    status.canary.as_ref().is_some_and(|canary| canary.state == CanaryState::Undone)
+}
+
+/// Whether an undo has something to take back.
+pub fn can_be_undone(status: &OffsetResetStatus) -> bool {
+    may_have_changed(status) && !is_undone(status)
 }
 
 /// Whether any of these resets changed offsets, or may have.
@@ -172,6 +184,7 @@ mod tests {
     #[case::failed_before(json!({"phase": "Failed", "totals": totals(0, 0)}), false, Some(Exit::Unchanged))]
     #[case::failed_after(json!({"phase": "Failed", "totals": totals(1, 0)}), false, Some(Exit::Partly))]
     #[case::may_have(json!({"phase": "Failed", "totals": totals(0, 1)}), false, Some(Exit::Partly))]
+    #[case::canary_undone(json!({"phase": "Failed", "reason": "CanaryUndone", "totals": totals(2, 0)}), false, Some(Exit::Partly))]
     #[case::cancelled(json!({"phase": "Cancelled", "totals": totals(1, 0)}), false, Some(Exit::Cancelled))]
     fn a_reset_that_ended_has_an_exit_code(#[case] status: Value, #[case] dry_run: bool, #[case] expected: Option<Exit>) {
         let reset = json!({
@@ -179,6 +192,25 @@ mod tests {
             "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
         });
         assert_eq!(of_reset(&serde_json::from_value(reset).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::nothing_changed("Planned", totals(0, 0), false, (false, false))]
+    #[case::kept("Failed", totals(2, 0), true, (true, true))]
+    #[case::is_being_undone("Undoing", totals(0, 0), true, (true, true))]
+    #[case::undone("Undone", totals(2, 0), true, (true, false))]
+    fn a_reset_that_is_undone_already_is_not_undone_again(
+        #[case] canary: &str,
+        #[case] totals: Value,
+        #[case] has_started: bool,
+        #[case] expected: (bool, bool),
+    ) {
+        let mut canary = json!({"state": canary, "message": "so it is", "replicas": 1});
+        if has_started {
+            canary["startTime"] = json!("2026-11-28T08:43:29.813911Z");
+        }
+        let status = serde_json::from_value(json!({"totals": totals, "canary": canary})).unwrap();
+        assert_eq!((may_have_changed(&status), can_be_undone(&status)), expected);
     }
 
     #[rstest]

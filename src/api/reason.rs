@@ -94,6 +94,10 @@ pub fn reasons_page() -> String {
         "Conditions, Events, `status.reason` and metric labels have one of these reasons. The names are an interface: they do not \
          change within `v1alpha1`."
             .to_owned(),
+        "Where a reason says to create the reset under a new name, the same name works as well after the OffsetReset is deleted, \
+         unless offsets were committed: then there is a \
+         [receipt](guide/undo-and-rerun.md#the-same-reset-never-runs-twice)."
+            .to_owned(),
     ];
     for group in ReasonGroup::ALL {
         parts.push(format!("{}: {}", group.title(), reasons_of(group).map(link).collect::<Vec<_>>().join(", ")));

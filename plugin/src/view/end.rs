@@ -1,14 +1,14 @@
 //! How a reset ended, in a few lines.
 
 use kube::ResourceExt;
-use offset_reset_operator::api::{CatchUpResult, CatchUpStatus, ConditionType, OffsetReset, Phase};
+use offset_reset_operator::api::{CatchUpResult, CatchUpStatus, ConditionType, OffsetReset, Phase, Reason};
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line, WARN},
     progress::took,
     words::{count, many},
 };
-use crate::exit::may_have_changed;
+use crate::exit::{can_be_undone, is_undone, may_have_changed};
 
 /// How it ended, what that means and what to do.
 pub fn ended(reset: &OffsetReset) -> Vec<Line> {
@@ -18,6 +18,12 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
     let totals = status.totals.unwrap_or_default();
     let mut lines = vec![];
     match status.phase {
+        // The phase is that of the earlier run.
+        Some(_) if status.reason == Some(Reason::AlreadyApplied) => {
+            lines.push(Line::styled(WARN, "⚠ Nothing was done").and(format!(": {}", status.explanation())));
+            lines.extend(again(reset));
+            lines.push(hint("Explain:", &format!("explain {name}")));
+        }
         Some(Phase::Succeeded) => {
             let said = status.condition_message(ConditionType::Complete).or(status.message.as_deref()).unwrap_or_default();
             lines.push(Line::styled(GOOD, "✔ Succeeded").and(format!("{in_time}: {said}")));
@@ -28,7 +34,7 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
                 lines.push(hint("Look:", &format!("status {name}")));
             }
             lines.extend(status.consumption.as_ref().and_then(|consumption| catch_up(consumption.catch_up.as_ref()?)));
-            if totals.reset > 0 {
+            if can_be_undone(&status) {
                 lines.push(hint("Undo:", &format!("undo {name}")));
             }
         }
@@ -44,7 +50,10 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
             let what = if status.dry_run { "✗ Refused" } else { "✗ Failed" };
             lines.push(Line::styled(BAD, what).and(format!("{in_time}:{reason}")));
             lines.push(Line::plain(format!("  {}", status.explanation())));
-            if may_have_changed(&status) {
+            if is_undone(&status) {
+                let back = format!("{} of {} partitions", count(totals.reset), count(totals.partitions));
+                lines.push(Line::plain(format!("  {back} are back at the offsets from before")));
+            } else if may_have_changed(&status) {
                 let changed = format!("{} of {} partitions", count(totals.reset + totals.unconfirmed), count(totals.partitions));
                 lines.push(Line::styled(WARN, format!("  ⚠ offsets were or may have been changed: {changed}")));
                 lines.push(hint("Undo:", &format!("undo {name}")));
@@ -52,6 +61,18 @@ pub fn ended(reset: &OffsetReset) -> Vec<Line> {
             lines.push(hint("Explain:", &format!("explain {name}")));
         }
     }
+    lines
+}
+
+/// The ways to run a reset again whose receipt says that it has run before.
+pub(super) fn again(reset: &OffsetReset) -> Vec<Line> {
+    let (name, namespace) = (reset.name_any(), reset.namespace().unwrap_or_default());
+    let mut lines = vec![hint("Again:", &format!("create --like {name} ..."))];
+    let receipt = reset.status.as_ref().and_then(|status| status.receipt.as_ref());
+    lines.extend(receipt.map(|receipt| {
+        let objects = format!("offsetreset/{name} configmap/{}", receipt.config_map);
+        Line::styled(DIM, "or:      ").and(format!("kubectl -n {namespace} delete {objects}, and create it again"))
+    }));
     lines
 }
 
@@ -92,6 +113,76 @@ mod tests {
         .unwrap();
         let text: Vec<String> = ended(&reset).iter().map(Line::text).collect();
         assert_eq!(text.contains(&"● Consumers: they should be back by 22:07".to_owned()), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_reset_that_has_run_before_says_that_nothing_was_done_and_how_to_run_it() {
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"namespace": "shop", "name": "r"},
+            "spec": {"kafka": {}, "group": "g"},
+            "status": {
+                "phase": "Succeeded", "reason": "AlreadyApplied", "message": "It has already run",
+                "receipt": {"configMap": "r-receipt-814f", "settled": true},
+            },
+        }))
+        .unwrap();
+        let text: Vec<String> = ended(&reset).iter().map(Line::text).collect();
+        assert_eq!(
+            text,
+            [
+                "⚠ Nothing was done: It has already run",
+                "Again:   kubectl offset-reset create --like r ...",
+                "or:      kubectl -n shop delete offsetreset/r configmap/r-receipt-814f, and create it again",
+                "Explain: kubectl offset-reset explain r",
+            ]
+        );
+    }
+
+    #[test]
+    fn after_an_undone_canary_there_is_nothing_to_undo() {
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r"},
+            "spec": {"kafka": {}, "group": "g"},
+            "status": {
+                "phase": "Failed", "reason": "CanaryUndone", "message": "The canary failed",
+                "totals": {"partitions": 2, "reset": 2, "failed": 0, "clamped": 0, "replayed": 0, "skipped": 0},
+                "canary": {"state": "Undone", "message": "It crashed", "replicas": 1, "startTime": "2026-11-26T21:57:06.000000Z"},
+            },
+        }))
+        .unwrap();
+        let text: Vec<String> = ended(&reset).iter().map(Line::text).collect();
+        assert_eq!(
+            text,
+            [
+                "✗ Failed: CanaryUndone",
+                "  The canary failed",
+                "  2 of 2 partitions are back at the offsets from before",
+                "Explain: kubectl offset-reset explain r",
+            ]
+        );
+    }
+
+    #[rstest]
+    #[case::never_stopped(0, "NotStopped", "✔ Succeeded in 4.0 s: done")]
+    #[case::stopped(3, "Original", "✔ Succeeded in 4.0 s (3.0 s at zero): done")]
+    fn only_what_was_stopped_has_a_downtime(#[case] replicas: i32, #[case] restored: &str, #[case] expected: &str) {
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r"}, "spec": {"kafka": {}, "group": "g"},
+            "status": {
+                "phase": "Succeeded", "message": "done", "planningStartTime": "2026-11-26T21:57:06.000000Z",
+                "completionTime": "2026-11-26T21:57:10Z",
+                "hold": {
+                    "startTime": "2026-11-26T21:57:07.000000Z", "deadline": "2026-11-26T22:07:07.000000Z",
+                    "endTime": "2026-11-26T21:57:10.000000Z",
+                },
+                "targets": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "name": "c", "uid": "u", "originalReplicas": replicas,
+                    "restored": restored,
+                }],
+            },
+        }))
+        .unwrap();
+        assert_eq!(ended(&reset)[0].text(), expected);
     }
 
     #[rstest]

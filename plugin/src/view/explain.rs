@@ -2,18 +2,18 @@
 
 use kube::ResourceExt;
 use offset_reset_operator::{
-    api::{ConditionType, Phase, Reason},
+    api::{CanaryState, ConditionType, OffsetResetStatus, Phase, Reason},
     machine,
 };
 
 use super::{
-    end::hint,
+    end::{again, hint},
     line::{BOLD, DIM, Line},
     progress::Look,
     trouble::trouble,
     words::{full, many},
 };
-use crate::exit::may_have_changed;
+use crate::exit::{can_be_undone, may_have_changed};
 
 /// What a reason means: the section of docs/reasons.md.
 pub fn reason(reason: Reason) -> Vec<Line> {
@@ -67,14 +67,15 @@ pub fn explained(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
     let mut commands = vec![];
     match status.phase {
         Some(Phase::Planned) => commands.push(hint("Run:", &format!("run {name}"))),
-        Some(Phase::Succeeded) => commands.push(hint("Undo:", &format!("undo {name}"))),
-        Some(Phase::Failed) if may_have_changed(&status) => commands.push(hint("Undo:", &format!("undo {name}"))),
+        Some(Phase::Succeeded | Phase::Failed) if can_be_undone(&status) => commands.push(hint("Undo:", &format!("undo {name}"))),
         _ if !ended && reset.spec.suspend => commands.push(hint("Resume:", &format!("resume {name}"))),
         _ => {}
     }
     if !ended {
         commands.push(hint("Watch:", &format!("watch {name}")));
         commands.push(hint("Cancel:", &format!("cancel {name}")));
+    } else if status.reason == Some(Reason::AlreadyApplied) {
+        commands.extend(again(reset));
     } else if status.phase == Some(Phase::Failed) {
         commands.push(hint("Again:", &format!("create --like {name} ...")));
     }
@@ -86,15 +87,7 @@ pub fn explained(look: &Look<'_>, unread: &[String]) -> Vec<Line> {
 /// What is so now: offsets, workloads, group.
 fn now(look: &Look<'_>) -> Vec<String> {
     let status = look.status();
-    let mut lines = vec![];
-    let totals = status.totals.unwrap_or_default();
-    lines.push(match (may_have_changed(&status), totals.unconfirmed) {
-        (false, _) => "no offset was changed".to_owned(),
-        (true, 0) => format!("{} of {} partitions were reset", totals.reset, totals.partitions),
-        (true, unconfirmed) => {
-            format!("{} of {} partitions were reset, and {unconfirmed} more may have been", totals.reset, totals.partitions)
-        }
-    });
+    let mut lines = vec![offsets(&status)];
     lines.extend(look.targets().into_iter().map(|(_, line)| line.text()));
     if let Some(group) = &status.group {
         let members = many(group.members.into(), "member");
@@ -106,4 +99,80 @@ fn now(look: &Look<'_>) -> Vec<String> {
         lines.push("nothing is held at zero by this reset".to_owned());
     }
     lines
+}
+
+/// What the reset has done to the offsets.
+fn offsets(status: &OffsetResetStatus) -> String {
+    if !may_have_changed(status) {
+        return "no offset was changed".to_owned();
+    }
+    let totals = status.totals.unwrap_or_default();
+    let (reset, all) = (totals.reset, totals.partitions);
+    match status.canary.as_ref().map(|canary| canary.state) {
+        Some(CanaryState::Undoing) => {
+            "the offsets from before are being committed over those of the reset, because the canary has failed".to_owned()
+        }
+        Some(CanaryState::Undone) => format!("{reset} of {all} partitions are back at the offsets from before"),
+        _ if status.partitions.iter().any(|partition| partition.undone.is_some()) => {
+            format!("{reset} of {all} partitions are back at the offsets from before; others may have those of the reset")
+        }
+        _ if totals.unconfirmed > 0 => {
+            format!("{reset} of {all} partitions were reset, and {} more may have been", totals.unconfirmed)
+        }
+        _ => format!("{reset} of {all} partitions were reset"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn text(status: &Value) -> String {
+        let reset = serde_json::from_value(json!({
+            "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"namespace": "shop", "name": "r"},
+            "spec": {"kafka": {}, "group": "orders"}, "status": status,
+        }))
+        .unwrap();
+        let look = Look { reset: &reset, pods: &[], now: "2026-11-26T22:00:00Z".parse().unwrap(), zone: &TimeZone::UTC };
+        explained(&look, &[]).iter().map(|line| line.text() + "\n").collect()
+    }
+
+    fn canary(state: &str, reset: i64) -> Value {
+        json!({
+            "phase": "Failed", "reason": "CanaryUndone", "message": "m", "completionTime": "2026-11-26T21:58:00Z",
+            "totals": {"partitions": 2, "reset": reset, "failed": 0, "clamped": 0, "replayed": 0, "skipped": 0},
+            "canary": {"state": state, "message": "It crashed", "replicas": 1, "startTime": "2026-11-26T21:57:06.000000Z"},
+        })
+    }
+
+    #[rstest]
+    #[case::undone("Undone", 2, "2 of 2 partitions are back at the offsets from before\n", false)]
+    #[case::kept("Failed", 2, "2 of 2 partitions were reset\n", true)]
+    #[case::on_the_way("Undoing", 0, "the offsets from before are being committed over those of the reset", true)]
+    fn after_a_canary_it_says_whose_offsets_the_group_has(
+        #[case] state: &str,
+        #[case] reset: i64,
+        #[case] expected: &str,
+        #[case] can_be_undone: bool,
+    ) {
+        let said = text(&canary(state, reset));
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(said.contains("offset-reset undo r"), can_be_undone, "{said}");
+    }
+
+    #[test]
+    fn a_reset_that_has_run_before_says_how_to_run_it_again() {
+        let said = text(&json!({
+            "phase": "Succeeded", "reason": "AlreadyApplied", "message": "It has already run", "completionTime": "2026-11-26T21:58:00Z",
+            "totals": {"partitions": 3, "reset": 0, "failed": 0, "clamped": 0, "replayed": 300, "skipped": 0},
+            "receipt": {"configMap": "r-receipt-814f", "settled": true},
+        }));
+        assert!(said.contains("no offset was changed"), "{said}");
+        assert!(said.contains("kubectl -n shop delete offsetreset/r configmap/r-receipt-814f, and create it again"), "{said}");
+        assert!(!said.contains("offset-reset undo"), "{said}");
+    }
 }

@@ -18,7 +18,7 @@ pub use explain::{explained, reason};
 pub use line::{BAD, BOLD, DIM, GOOD, Line, WARN};
 pub use options::options;
 pub use plan::{plan, undo};
-pub use progress::{Look, PodState};
+pub use progress::{Look, PodState, idle, is_at_zero_before};
 pub use screen::{fitted, screen};
 pub use table::Table;
 pub use trouble::trouble;

@@ -44,10 +44,10 @@ pub fn options(text: &str) -> Option<String> {
         })
     };
     let mut said: Vec<String> =
-        OPTIONS.iter().filter(|(field, _)| is_named(field)).map(|(field, option)| format!("{option} for {field}")).collect();
+        OPTIONS.iter().filter(|(field, _)| is_named(field)).map(|(field, option)| format!("{option} sets {field}")).collect();
     let only = MANIFEST_ONLY.iter().filter(|field| is_named(field));
-    said.extend(only.map(|field| format!("{field} only in a manifest (create --dry-run=client -o yaml)")));
-    (!said.is_empty()).then(|| format!("As options: {}", said.join("; ")))
+    said.extend(only.map(|field| format!("only a manifest sets {field} (create --dry-run=client -o yaml prints one)")));
+    (!said.is_empty()).then(|| format!("With the plugin: {}", said.join("; ")))
 }
 
 #[cfg(test)]
@@ -57,19 +57,20 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("raise holdTimeout, and create it again", Some("As options: --hold-timeout for holdTimeout"))]
-    #[case("limits.maxReplay is 10.", Some("As options: --max-replay for limits.maxReplay"))]
-    #[case("set allowNewGroup: true", Some("As options: --allow-new-group for allowNewGroup"))]
+    #[case("raise holdTimeout, and create it again", Some("With the plugin: --hold-timeout sets holdTimeout"))]
+    #[case("Correct spec.resets, and create the reset under a new name", Some("With the plugin: --topic sets resets"))]
+    #[case("limits.maxReplay is 10.", Some("With the plugin: --max-replay sets limits.maxReplay"))]
+    #[case("set allowNewGroup: true", Some("With the plugin: --allow-new-group sets allowNewGroup"))]
     #[case(
         "Name them in spec.targetRefs, or set allowNoMembers: true",
-        Some("As options: --target for targetRefs; --allow-no-members for allowNoMembers")
+        Some("With the plugin: --target sets targetRefs; --allow-no-members sets allowNoMembers")
     )]
     #[case(
         "set acceptRevisionChange: true on its targetRef",
-        Some("As options: acceptRevisionChange only in a manifest (create --dry-run=client -o yaml)")
+        Some("With the plugin: only a manifest sets acceptRevisionChange (create --dry-run=client -o yaml prints one)")
     )]
-    #[case("write partitionRanges: [{from: 0, to: 3}]", Some("As options: --topic TOPIC:PARTITIONS for partitionRanges"))]
-    #[case("spec.partitions has 3 twice", Some("As options: --topic TOPIC:PARTITIONS for partitions"))]
+    #[case("write partitionRanges: [{from: 0, to: 3}]", Some("With the plugin: --topic TOPIC:PARTITIONS sets partitionRanges"))]
+    #[case("spec.partitions has 3 twice", Some("With the plugin: --topic TOPIC:PARTITIONS sets partitions"))]
     #[case("the group resets its partition", None)]
     #[case("3 partitions have no commit", None)]
     #[case("the broker is unreachable", None)]

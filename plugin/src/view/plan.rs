@@ -3,11 +3,12 @@
 use jiff::tz::TimeZone;
 use offset_reset_operator::api::{
     CanaryState, Clamp, ConditionType, ForecastOf, ForecastStatus, ForecastUnknown, OffsetReset, PartitionOutcome,
-    PartitionStatus, Phase,
+    PartitionStatus, Phase, TargetStatus,
 };
 
 use super::{
     line::{BAD, BOLD, DIM, GOOD, Line},
+    progress::{idle, is_at_zero_before},
     table::Table,
     words::{count, many, or_dash, record_time, size},
 };
@@ -30,17 +31,19 @@ pub fn plan(reset: &OffsetReset, partitions: &[PartitionStatus], which: Option<W
         lines.push(Line::styled(BOLD, format!("{would}  nothing: no --target")));
     }
     for target in &status.targets {
+        if is_at_zero_before(target) {
+            let line = Line::styled(BOLD, format!("{}  ", idle(target).to_uppercase()))
+                .and(format!("{}/{}  already, and stays so", target.kind, target.name));
+            lines.push(paused(line, target));
+            continue;
+        }
         let (replicas, original) = (target.original_replicas, size(target.original_replicas, target.original_state.as_deref()));
         let stopped = if target.is_connector() { "stopped" } else { "0" };
         let line = Line::styled(BOLD, format!("{would}  ")).and(format!("{}/{}", target.kind, target.name));
         let canary = status.canary.as_ref().filter(|canary| canary.state != CanaryState::NotRun);
         let first = canary.map(|canary| canary.replicas).filter(|first| *first < replicas);
         let first = first.map(|first| format!("{first} → ")).unwrap_or_default();
-        let line = if replicas > 0 { line.and(format!("  {original} → {stopped} → {first}{original}")) } else { line };
-        lines.push(match &target.autoscaler {
-            Some(scaler) => line.and(format!("    and pause {}/{}", scaler.kind, scaler.name)),
-            None => line,
-        });
+        lines.push(paused(line.and(format!("  {original} → {stopped} → {first}{original}")), target));
     }
     lines.extend(status.canary.as_ref().map(|canary| Line::plain(&canary.message)));
     let shown = chosen(partitions, which);
@@ -77,6 +80,25 @@ fn refused(reset: &OffsetReset) -> Option<Line> {
     Some(Line::styled(BAD, "✗ ").and(format!("{reason}{}", status.explanation())))
 }
 
+/// Adds the autoscaler that the reset pauses.
+fn paused(line: Line, target: &TargetStatus) -> Line {
+    match &target.autoscaler {
+        Some(scaler) => line.and(format!("    and pause {}/{}", scaler.kind, scaler.name)),
+        None => line,
+    }
+}
+
+/// Why nothing can be said about the time to catch up.
+fn because(unknown: Option<ForecastUnknown>) -> &'static str {
+    match unknown {
+        Some(ForecastUnknown::NoMembers) => "the group has no members, or is rebalancing",
+        Some(ForecastUnknown::NoBacklog) => "the group had consumed everything, so its full speed was not seen",
+        Some(ForecastUnknown::FewCommits) => "the group committed less than twice within 12 seconds",
+        Some(ForecastUnknown::Compacted) => "the topic is compacted, so offsets do not tell how many records it still has",
+        Some(ForecastUnknown::NotMeasured | ForecastUnknown::Unknown) | None => "it could not be measured",
+    }
+}
+
 /// The bound of the time to catch up, in sum, and for each topic where there are several.
 fn forecast(found: &ForecastStatus) -> Vec<Line> {
     let total = &found.total;
@@ -85,21 +107,21 @@ fn forecast(found: &ForecastStatus) -> Vec<Line> {
         return vec![];
     }
     let rates = |of: &ForecastOf| {
-        let rate = |rate: Option<i64>| rate.map_or("?".to_owned(), count);
-        format!("{}/min consumed, {}/min produced", rate(of.consumed_per_minute), rate(of.produced_per_minute))
+        let rates = [(of.consumed_per_minute, "consumed"), (of.produced_per_minute, "produced")];
+        rates.into_iter().filter_map(|(rate, what)| Some(format!(", {}/min {what}", count(rate?)))).collect::<String>()
     };
     let bound = |of: &ForecastOf| match (&of.catch_up_at_least, of.unknown) {
         _ if of.never_catches_up => "never at these rates".to_owned(),
         (Some(time), None) => format!("at least {time}"),
-        (Some(time), Some(unknown)) => format!("at least {time}, on some partitions unknown ({unknown:?})"),
-        (None, unknown) => format!("unknown ({:?})", unknown.unwrap_or(ForecastUnknown::Unknown)),
+        (Some(time), Some(unknown)) => format!("at least {time}, on some partitions unknown: {}", because(Some(unknown))),
+        (None, unknown) => format!("unknown: {}", because(unknown)),
     };
-    let mut lines = vec![Line::styled(BOLD, "CATCH-UP  ").and(format!(
-        "{}: {} to consume, {}",
-        bound(total),
-        count(total.backlog),
-        rates(total)
-    ))];
+    let measured = format!("{} to consume{}", count(total.backlog), rates(total));
+    let said = match total.unknown {
+        Some(_) if !total.never_catches_up => format!("{} ({measured})", bound(total)),
+        _ => format!("{}: {measured}", bound(total)),
+    };
+    let mut lines = vec![Line::styled(BOLD, "CATCH-UP  ").and(said)];
     if found.topics.len() > 1 {
         let mut table = Table::new(&["TOPIC", ">TO CONSUME", ">CONSUMED/MIN", ">PRODUCED/MIN", ">EXPIRING", "CATCH-UP"]);
         for topic in &found.topics {
@@ -273,6 +295,18 @@ mod tests {
     }
 
     #[test]
+    fn a_target_at_zero_stays_there() {
+        let mut reset = reset();
+        reset.status.as_mut().unwrap().targets[0].original_replicas = 0;
+        let shown = plan(&reset, &[], None, &TimeZone::UTC);
+        assert_eq!(shown[1].text(), "AT ZERO  Deployment/c  already, and stays so    and pause ScaledObject/c");
+        let target = &mut reset.status.as_mut().unwrap().targets[0];
+        (target.kind, target.original_state, target.autoscaler) = ("KafkaConnector".into(), Some("stopped".into()), None);
+        let shown = plan(&reset, &[], None, &TimeZone::UTC);
+        assert_eq!(shown[1].text(), "STOPPED  KafkaConnector/c  already, and stays so");
+    }
+
+    #[test]
     fn a_plan_has_the_group_the_targets_each_partition_the_sums_and_the_warnings() {
         let found = json!({"matchedTimestamp": "2026-11-24T18:00:00.041000Z", "replayed": 24_879});
         let late = json!({"clamped": "AfterLastRecord", "skipped": 2_880});
@@ -310,7 +344,16 @@ mod tests {
     )]
     #[case::unknown(
         &json!({"backlog": 4_000, "producedPerMinute": 600, "unknown": "NoBacklog"}),
-        Some("CATCH-UP  unknown (NoBacklog): 4,000 to consume, ?/min consumed, 600/min produced")
+        Some(
+            "CATCH-UP  unknown: the group had consumed everything, so its full speed was not seen (4,000 to consume, 600/min produced)"
+        )
+    )]
+    #[case::in_part(
+        &json!({"backlog": 4_000, "consumedPerMinute": 60, "catchUpAtLeast": "3m20s", "unknown": "FewCommits"}),
+        Some(
+            "CATCH-UP  at least 3m20s, on some partitions unknown: the group committed less than twice within 12 seconds \
+             (4,000 to consume, 60/min consumed)"
+        )
     )]
     #[case::nothing_to_do(&json!({"backlog": 0, "catchUpAtLeast": "0s"}), None)]
     #[case::not_measured(&json!({"backlog": 4_000, "unknown": "NotMeasured"}), None)]

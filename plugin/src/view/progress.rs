@@ -162,7 +162,9 @@ impl Look<'_> {
         let said = if is_current { status.message.clone() } else { found.map(|condition| condition.message.clone()) };
         match (said, &status.hold) {
             (Some(said), _) => line.at_column(COLUMN + 10).and(said),
-            (None, Some(HoldStatus { end_time: None, deadline, .. })) if kind == ConditionType::ConsumersRestored => {
+            (None, Some(HoldStatus { end_time: None, deadline, .. }))
+                if kind == ConditionType::ConsumersRestored && stops(status) =>
+            {
                 line.at_column(COLUMN + 10).with(DIM, format!("by {} whatever happens", self.clock(deadline.0)))
             }
             (None, _) => line,
@@ -235,18 +237,35 @@ impl Look<'_> {
 /// How long the consumers are at zero, or how long the reset took.
 fn times(status: &OffsetResetStatus, now: Timestamp) -> Option<String> {
     match (&status.hold, &status.completion_time) {
-        (Some(HoldStatus { end_time: None, start_time, deadline, .. }), _) => Some(format!(
-            "{} {}, at most {}",
-            span(now.duration_since(start_time.0)),
-            if status.phase == Some(Phase::Canary) { "held" } else { "at zero" },
-            span(deadline.0.duration_since(start_time.0))
-        )),
+        (Some(HoldStatus { end_time: None, start_time, deadline, .. }), _) => {
+            let (since, most) = (span(now.duration_since(start_time.0)), span(deadline.0.duration_since(start_time.0)));
+            Some(match (stops(status), status.phase) {
+                (false, _) => format!("for {since}, at most {most}"),
+                (true, Some(Phase::Canary)) => format!("{since} held, at most {most}"),
+                (true, _) => format!("{since} at zero, at most {most}"),
+            })
+        }
         (_, Some(end)) => Some(format!("ended {} ago", span(now.duration_since(end.0)))),
         (_, None) => {
             let since = status.phase_start_time.as_ref()?.0;
             Some(format!("for {}", span(now.duration_since(since))))
         }
     }
+}
+
+/// Whether a target runs, so that the reset stops it. One that is at zero already stays there.
+fn stops(status: &OffsetResetStatus) -> bool {
+    status.targets.iter().any(|target| !is_at_zero_before(target))
+}
+
+/// Whether the reset has found a target at zero, and so neither stops nor restores it.
+pub fn is_at_zero_before(target: &TargetStatus) -> bool {
+    target.original_replicas == 0
+}
+
+/// What such a target is: a connector has no replicas.
+pub fn idle(target: &TargetStatus) -> &'static str {
+    if target.original_state.is_some() { "stopped" } else { "at zero" }
 }
 
 /// The members of a group, one line each.
@@ -281,6 +300,7 @@ fn replicas(target: &TargetStatus) -> Line {
                 None => line,
             }
         }
+        Some(Restored::NotStopped) if is_at_zero_before(target) => Line::plain(format!("was {} already", idle(target))),
         Some(Restored::NotStopped) => Line::plain(format!("{}, never stopped", target.original_size())),
         Some(Restored::LeftAsScaledByOthers) => {
             Line::styled(WARN, format!("left as another client has scaled it; before it had {many}"))
@@ -290,14 +310,14 @@ fn replicas(target: &TargetStatus) -> Line {
         Some(Restored::Unknown) => Line::plain("restored by another version of the operator"),
         None => {
             let line = match (target.stop_requested, target.stopped) {
+                _ if is_at_zero_before(target) => Line::plain(format!("is {} already and stays so", idle(target))),
                 _ if target.canary_replicas.is_some() => {
                     let canary = target.canary_replicas.unwrap_or_default();
                     Line::styled(BOLD, format!("a canary of {canary}")).and(format!(", {many} to restore"))
                 }
                 (_, true) => Line::styled(BOLD, "at zero").and(format!(", {many} to restore")),
                 (true, false) => Line::styled(BOLD, "stopping").and(format!(", {many} to restore")),
-                (false, false) if replicas > 0 => Line::plain(target.original_size()),
-                (false, false) => Line::plain("not stopped"),
+                (false, false) => Line::plain(target.original_size()),
             };
             match &target.last_refusal {
                 Some(refusal) => line.with(BAD, format!("; restore refused {} times: {}", target.refusals, refusal.message)),
@@ -334,7 +354,9 @@ pub(super) fn took(status: &OffsetResetStatus) -> Option<String> {
     let (start, end) = (status.planning_start_time.as_ref()?.0, status.completion_time.as_ref()?.0);
     // The end is in whole seconds.
     let whole = end.duration_since(start).max(SignedDuration::ZERO);
-    match status.hold.as_ref().and_then(|hold| hold.end_time.as_ref().map(|end| end.0.duration_since(hold.start_time.0))) {
+    let was_stopped = |target: &TargetStatus| !is_at_zero_before(target) && target.restored != Some(Restored::NotStopped);
+    let hold = status.hold.as_ref().filter(|_| status.targets.iter().any(was_stopped));
+    match hold.and_then(|hold| hold.end_time.as_ref().map(|end| end.0.duration_since(hold.start_time.0))) {
         Some(at_zero) => Some(format!("in {} ({} at zero)", precise(whole.max(at_zero)), precise(at_zero))),
         None => Some(format!("in {}", precise(whole))),
     }

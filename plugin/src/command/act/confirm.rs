@@ -12,7 +12,7 @@ use crate::{
     interrupt,
     print::errln,
     view::{
-        BOLD, Line, WARN,
+        BOLD, Line, WARN, idle, is_at_zero_before,
         words::{clock, many, span},
     },
 };
@@ -127,13 +127,19 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
             .with(BOLD, &reset.spec.group),
     );
     let held = SignedDuration::try_from(std::time::Duration::from(reset.spec.hold_timeout)).unwrap_or(SignedDuration::MAX);
-    let names: Vec<String> = status.targets.iter().map(|target| format!("{}/{}", target.kind, target.name)).collect();
+    let targets = |at_zero: bool| -> Vec<String> {
+        let found = status.targets.iter().filter(|target| is_at_zero_before(target) == at_zero);
+        found.map(|target| format!("{}/{}", target.kind, target.name)).collect()
+    };
+    let (names, at_zero) = (targets(false), targets(true));
     let totals = status.totals.unwrap_or_default();
     let changes_nothing = totals.partitions > 0 && totals.left_alone == totals.partitions;
     lines.push(if changes_nothing {
         Line::plain("No offset would change. Unless that is different when the plan is made again, nothing is stopped.")
-    } else if names.is_empty() {
+    } else if status.targets.is_empty() {
         Line::plain("Nothing is stopped: the reset has no targets.")
+    } else if names.is_empty() {
+        Line::plain("Nothing is stopped.")
     } else {
         let stop = if names.len() == 1 { "stops" } else { "stop" };
         let by = now.checked_add(held).unwrap_or(Timestamp::MAX);
@@ -141,6 +147,11 @@ fn question(context: &str, namespace: &str, reset: &OffsetReset, now: Timestamp,
         Line::styled(BOLD, names.join(", "))
             .and(format!(" {stop}; {they} restored by {clock} at the latest ({held} after the stop)."))
     });
+    if !changes_nothing && !at_zero.is_empty() {
+        let first = status.targets.iter().find(|target| is_at_zero_before(target)).map_or("at zero", idle);
+        let (are, stay) = if at_zero.len() == 1 { ("is", "stays") } else { ("are", "stay") };
+        lines.push(Line::styled(BOLD, at_zero.join(", ")).and(format!(" {are} {first} already and {stay} so.")));
+    }
     if !changes_nothing {
         let (replayed, skipped) = (many(totals.replayed, "record"), many(totals.skipped, "record"));
         let line = Line::plain(format!("{replayed} will be processed again, "));
@@ -185,6 +196,29 @@ mod tests {
     #[case::in_capitals("Orders", "orders", Typed::Wrong(r#""Orders" differs from the group's name, "orders""#.into()))]
     fn only_the_groups_own_name_confirms(#[case] answer: &str, #[case] group: &str, #[case] expected: Typed) {
         assert_eq!(judged(answer, "group", group), expected);
+    }
+
+    #[test]
+    fn a_target_at_zero_stays_there_and_is_not_said_to_stop() {
+        let target = |name: &str, replicas: i32| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": name, "originalReplicas": replicas});
+        let said = |targets: serde_json::Value| -> Vec<String> {
+            let reset = serde_json::from_value(json!({
+                "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset", "metadata": {"name": "r"},
+                "spec": {"kafka": {}, "group": "orders", "dryRun": true, "targetRefs": [{"name": "c"}]},
+                "status": {"targets": targets},
+            }))
+            .unwrap();
+            let lines = question("prod-eu", "shop", &reset, "2026-11-26T21:57:04Z".parse().unwrap(), &TimeZone::UTC);
+            lines[2..lines.len() - 1].iter().map(Line::text).collect()
+        };
+        assert_eq!(said(json!([target("c", 0)])), ["Nothing is stopped.", "Deployment/c is at zero already and stays so."]);
+        assert_eq!(
+            said(json!([target("c", 3), target("d", 0), target("e", 0)])),
+            [
+                "Deployment/c stops; it is restored by 22:07:04 at the latest (10m after the stop).",
+                "Deployment/d, Deployment/e are at zero already and stay so.",
+            ]
+        );
     }
 
     #[test]

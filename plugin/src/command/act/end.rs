@@ -18,7 +18,7 @@ use crate::{
     cli::{CancelArgs, NamesArgs, PruneArgs},
     cluster::Cluster,
     command::look::listed,
-    exit::{Exit, Failure, Outcome, has_ended, may_have_changed},
+    exit::{Exit, Failure, Outcome, can_be_undone, has_ended, may_have_changed},
     interrupt::{Left, leaves},
     print::{errln, outln},
     view::{
@@ -38,8 +38,11 @@ pub async fn cancel(cluster: &Cluster, name: &str, args: &CancelArgs) -> Outcome
     let reset = cluster.reset(name).await?;
     if has_ended(&reset) && reset.status.as_ref().is_some_and(|status| status.phase != Some(Phase::Planned) && !status.dry_run) {
         let phase = reset.status.as_ref().and_then(|status| status.phase).map_or("ended", Phase::as_str);
+        let can_be_undone = reset.status.as_ref().is_some_and(can_be_undone);
+        let undo =
+            if can_be_undone { format!("To take its offsets back: kubectl offset-reset undo {name}\n") } else { String::new() };
         return Err(Failure::new(format!("OffsetReset {name} has ended already: {phase}. There is nothing to cancel."))
-            .advice(format!("To take its offsets back: kubectl offset-reset undo {name}\nTo delete it with its report: kubectl delete offsetreset {name}")));
+            .advice(format!("{undo}To delete it with its report: kubectl delete offsetreset {name}")));
     }
     before_deletion(&reset).iter().for_each(errln);
     // An undo needs the object. Without a terminal the command does not ask: a script has decided.

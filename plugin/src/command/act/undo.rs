@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cli::UndoArgs,
     cluster::Cluster,
-    exit::{Exit, Failure, Outcome, may_have_changed},
+    exit::{Exit, Failure, Outcome, is_undone, may_have_changed},
     manifest,
     print::errln,
     view::{DIM, Line},
@@ -27,6 +27,11 @@ pub async fn undo(cluster: &Cluster, name: &str, args: &UndoArgs) -> Outcome {
         let ended = offset_reset_operator::machine::has_ended(&status, of.spec.dry_run);
         let failure = Failure::new(format!("OffsetReset {name} has changed no offset: there is nothing to undo."));
         return Err(if ended { failure } else { failure.advice(format!("To end it: kubectl offset-reset cancel {name}")) });
+    }
+    if is_undone(&status) {
+        return Err(Failure::new(format!(
+            "OffsetReset {name} is undone already: its canary failed, and the offsets from before are committed again."
+        )));
     }
     let all = steps::others(cluster).await.unwrap_or_default();
     match others::undone(&all, &of) {

@@ -21,7 +21,7 @@ use crate::{
         },
         check::trouble,
     },
-    exit::{Exit, Failure, Outcome, any_changed, has_ended, of_batch, of_reset},
+    exit::{Exit, Failure, Outcome, any_changed, can_be_undone, has_ended, of_batch, of_reset},
     interrupt::{Left, leaves},
     print::{errln, outln},
     view::{BAD, BOLD, DIM, Line, WARN, batch as table, hint, words, workloads},
@@ -242,7 +242,7 @@ fn after(batch: &str, seen: &Seen) -> Vec<Line> {
     if seen.values().any(is_planned) {
         lines.push(hint("Run:", &format!("run --batch {batch}")));
     }
-    if any_changed(seen.values()) {
+    if seen.values().any(|reset| reset.status.as_ref().is_some_and(can_be_undone)) {
         lines.push(hint("Undo:", &format!("undo --batch {batch}")));
     }
     lines

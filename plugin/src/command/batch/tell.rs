@@ -86,8 +86,8 @@ pub fn end(reset: &OffsetReset, exit: Exit, lines: Option<Lines>) {
 
 /// PURE: how a reset has ended, without what to do: the batch's end says that.
 fn of_end(reset: &OffsetReset) -> Vec<Line> {
-    let lines = ended(reset).into_iter();
-    let mut lines = lines.filter(|line| !line.text().contains(" kubectl offset-reset ")).collect::<Vec<_>>();
+    let is_command = |text: &str| text.contains(" kubectl offset-reset ") || text.starts_with("or: ");
+    let mut lines: Vec<Line> = ended(reset).into_iter().filter(|line| !is_command(&line.text())).collect();
     if let Some(first) = lines.first_mut() {
         *first = std::mem::take(first).and(format!("  [{}]", reset.name_any()));
     }
@@ -124,11 +124,16 @@ mod tests {
     fn an_end_has_the_name_and_no_commands() {
         let totals = json!({"partitions": 3, "reset": 1, "failed": 2, "clamped": 0, "replayed": 0, "skipped": 0});
         let status = json!({"phase": "Failed", "reason": "GroupNotEmpty", "message": "It is not.", "totals": totals});
-        let (_, reset) = reset("r", false, &status);
-        let text: Vec<String> = of_end(&reset).iter().map(Line::text).collect();
+        let failed = reset("r", false, &status).1;
+        let text: Vec<String> = of_end(&failed).iter().map(Line::text).collect();
         assert_eq!(
             text,
             ["✗ Failed: GroupNotEmpty  [r]", "  It is not.", "  ⚠ offsets were or may have been changed: 1 of 3 partitions"]
         );
+        let receipt = json!({"configMap": "r-receipt-814f", "settled": true});
+        let status = json!({"phase": "Succeeded", "reason": "AlreadyApplied", "message": "It has run.", "receipt": receipt});
+        let applied = reset("r", false, &status).1;
+        let text: Vec<String> = of_end(&applied).iter().map(Line::text).collect();
+        assert_eq!(text, ["⚠ Nothing was done: It has run.  [r]"]);
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         others::{Undone, undone},
         steps,
     },
-    exit::{Exit, Failure, Outcome, has_ended, may_have_changed},
+    exit::{Exit, Failure, Outcome, can_be_undone, has_ended},
     interrupt::{Left, leaves},
     manifest,
     print::{errln, outln},
@@ -68,9 +68,11 @@ fn to_make(batch: &str, undos: &str, seen: &Seen, all: &[OffsetReset]) -> Outcom
                  --batch {batch}"
             )));
     }
-    let changed: Vec<&OffsetReset> = seen.values().filter(|reset| reset.status.as_ref().is_some_and(may_have_changed)).collect();
+    let changed: Vec<&OffsetReset> = seen.values().filter(|reset| reset.status.as_ref().is_some_and(can_be_undone)).collect();
     if changed.is_empty() {
-        return Err(Failure::new(format!("no OffsetReset of batch {batch} has changed an offset: there is nothing to undo.")));
+        return Err(Failure::new(format!(
+            "no OffsetReset of batch {batch} has changed an offset that is not undone already: there is nothing to undo."
+        )));
     }
     let is_of_the_batch = |reset: &OffsetReset| is_of_batch(reset, undos);
     let (mut to_make, mut said) = (vec![], vec![]);
@@ -114,6 +116,15 @@ mod tests {
         assert!(manifests.iter().all(|manifest| manifest["metadata"]["labels"] == json!({BATCH: "undo-b"})));
         let names = manifests.iter().map(|manifest| manifest["metadata"]["name"].as_str().unwrap().to_owned()).collect();
         Ok((names, said.iter().map(Line::text).collect()))
+    }
+
+    #[test]
+    fn what_the_failure_of_a_canary_has_undone_is_not_undone_again() {
+        let mut undone = reset("a", "b", &json!({}), "Failed", 3);
+        undone.status.as_mut().unwrap().canary =
+            Some(serde_json::from_value(json!({"state": "Undone", "message": "It crashed", "replicas": 1})).unwrap());
+        assert!(made(std::slice::from_ref(&undone)).unwrap_err().what.contains("nothing to undo"));
+        assert_eq!(made(&[undone, reset("c", "b", &json!({}), "Succeeded", 3)]).unwrap().0, ["undo-c"]);
     }
 
     #[test]

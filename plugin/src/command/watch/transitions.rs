@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use offset_reset_operator::api::{OffsetReset, Phase, Reason};
+use offset_reset_operator::api::{OffsetReset, OffsetResetStatus, Phase, Reason};
 use serde_json::json;
 
 use crate::{
@@ -21,10 +21,13 @@ const SAID_BY_THE_PHASE: [&str; 5] = ["Ready", "Reconciling", "Stalled", "Comple
 pub struct Transitions {
     phase: Option<(Option<Phase>, String)>,
     conditions: BTreeMap<String, (String, String)>,
+    /// The time of the last line.
+    last: Timestamp,
 }
 
 impl Transitions {
-    /// The lines for what has changed.
+    /// The lines for what has changed. Their times never go back, although a condition keeps its time when only its reason changes,
+    /// and the reader's clock may differ from the operator's.
     pub fn next(&mut self, reset: &OffsetReset, lines: Option<Lines>, now: Timestamp) -> Vec<String> {
         let status = reset.status.clone().unwrap_or_default();
         let mut found = vec![];
@@ -45,23 +48,24 @@ impl Transitions {
                 None => [at.as_str(), what, if state.is_empty() { reason } else { state }, message].map(str::trim).join(" "),
             }
         };
-        for condition in &status.conditions {
-            let is_new = !SAID_BY_THE_PHASE.contains(&condition.type_.as_str());
+        let mut changed = vec![];
+        for condition in status.conditions.iter().filter(|condition| !SAID_BY_THE_PHASE.contains(&condition.type_.as_str())) {
             let state = (condition.status.clone(), condition.reason.clone());
-            if is_new && self.conditions.get(&condition.type_) != Some(&state) {
-                let at = condition.last_transition_time.0;
-                found.push((
-                    at,
-                    line("condition", at, &condition.type_, &condition.status, &condition.reason, &condition.message),
-                ));
-                self.conditions.insert(condition.type_.clone(), state);
+            let before = self.conditions.insert(condition.type_.clone(), state.clone());
+            if before.as_ref() != Some(&state) {
+                let same_status = before.is_some_and(|(before, _)| before == condition.status);
+                changed.push((if same_status { latest(&status) } else { condition.last_transition_time.0 }, condition));
             }
         }
-        found.sort_by_key(|(at, _)| *at);
-        let mut found: Vec<String> = found.into_iter().map(|(_, line)| line).collect();
+        changed.sort_by_key(|(at, _)| *at);
+        for (at, condition) in changed {
+            let at = self.not_before_the_last(at);
+            found.push(line("condition", at, &condition.type_, &condition.status, &condition.reason, &condition.message));
+        }
         if self.phase.as_ref() != Some(&phase) {
             let is_new_phase = self.phase.as_ref().is_none_or(|(before, _)| *before != phase.0);
             let at = status.phase_start_time.as_ref().filter(|_| is_new_phase).map_or(now, |at| at.0);
+            let at = self.not_before_the_last(at);
             let what = phase.0.map_or("New", Phase::as_str);
             let message = status.message.as_deref().unwrap_or("the operator has not seen it yet");
             found.push(line("phase", at, what, "", &phase.1, message));
@@ -69,6 +73,17 @@ impl Transitions {
         }
         found
     }
+
+    fn not_before_the_last(&mut self, at: Timestamp) -> Timestamp {
+        self.last = self.last.max(at);
+        self.last
+    }
+}
+
+/// The latest time in a status, by the operator's clock.
+fn latest(status: &OffsetResetStatus) -> Timestamp {
+    let conditions = status.conditions.iter().map(|condition| condition.last_transition_time.0);
+    conditions.chain(status.phase_start_time.as_ref().map(|at| at.0)).max().unwrap_or_default()
 }
 
 /// The obstacles to a plan, each printed once.
@@ -140,6 +155,36 @@ mod tests {
         let mut waits = draining.clone();
         waits.status.as_mut().unwrap().reason = Some(offset_reset_operator::api::Reason::KafkaError);
         assert_eq!(transitions.next(&waits, None, now), ["2026-11-26T22:00:00Z Draining KafkaError 1 member is left"]);
+    }
+
+    /// As of a canary that is undone: its condition OffsetsReset is False first for one reason and then for another.
+    #[test]
+    fn times_never_go_back() {
+        let state = |phase: &str, at: &str, conditions: Value| {
+            reset(&json!({"phase": phase, "reason": "Restoring", "message": "m", "phaseStartTime": at, "conditions": conditions}))
+        };
+        let because = |reason: &str| {
+            json!({
+                "type": "OffsetsReset", "status": "False", "reason": reason, "message": "m", "lastTransitionTime": "2026-11-28T08:43:40Z",
+            })
+        };
+        let mut transitions = Transitions::default();
+        let mut next = |reset: &OffsetReset, now: &str| transitions.next(reset, None, now.parse().unwrap());
+        let undoing = state("Stopping", "2026-11-28T08:43:40.900000Z", json!([because("CanaryUndoing")]));
+        assert_eq!(
+            next(&undoing, "2026-11-28T08:43:41Z"),
+            ["2026-11-28T08:43:40Z OffsetsReset False m", "2026-11-28T08:43:40Z Stopping Restoring m"]
+        );
+        let undone = [condition("GroupEmpty", "True", "2026-11-28T08:44:57Z"), because("CanaryUndone")];
+        let undone = state("Restoring", "2026-11-28T08:44:57.800000Z", json!(undone));
+        assert_eq!(
+            next(&undone, "2026-11-28T08:44:58Z"),
+            [
+                "2026-11-28T08:44:57Z GroupEmpty True so it is",
+                "2026-11-28T08:44:57Z OffsetsReset False m",
+                "2026-11-28T08:44:57Z Restoring Restoring m",
+            ]
+        );
     }
 
     #[test]

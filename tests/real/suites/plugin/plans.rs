@@ -120,9 +120,11 @@ async fn a_plan_that_is_refused_says_why_and_ends_with_2() {
         let text = plugin.ends(2, &[&limited, &words[..]].concat()).await;
         assert!(text.contains("✗ LimitExceeded: "), "{text}");
         let text = plugin.ends(2, &[&["plan", "--max-replay", "10", "--name", "l"], &words[..]].concat()).await;
-        for words in
-            ["As options: --max-replay for limits.maxReplay", "kubectl offset-reset explain l", "kubectl offset-reset cancel l"]
-        {
+        for words in [
+            "With the plugin: --max-replay sets limits.maxReplay",
+            "kubectl offset-reset explain l",
+            "kubectl offset-reset cancel l",
+        ] {
             assert!(text.contains(words), "{words}: {text}");
         }
         plugin.ends(0, &["cancel", "l"]).await;
