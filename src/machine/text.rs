@@ -199,6 +199,13 @@ pub(in crate::machine) fn count(number: impl TryInto<i64>, one: &str, many: &str
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// The summary of a dry run, with the number of its warnings where that fits.
+pub(in crate::machine) fn dry_run(warnings: usize, summary: &str) -> String {
+    let planned = format!("Dry run: {summary}");
+    let counted = format!("{planned}; {}", count(warnings, "warning", "warnings"));
+    if warnings > 0 && counted.chars().count() <= LONGEST_SUMMARY { counted } else { planned }
+}
+
 /// How many ranges of a topic's partitions a message names.
 const NAMED_RANGES: usize = 3;
 
@@ -306,6 +313,20 @@ mod tests {
     #[case::one_more(&["a", "b", "c"], "a, b and 1 more")]
     fn some_names_stand_for_many(#[case] names: &[&str], #[case] expected: &str) {
         assert_eq!(some(names, 2), expected);
+    }
+
+    #[rstest]
+    #[case::none(0, "1 partition: 300 records to replay", "Dry run: 1 partition: 300 records to replay")]
+    #[case::one(1, "1 partition: 300 records to replay", "Dry run: 1 partition: 300 records to replay; 1 warning")]
+    #[case::two(2, "1 partition", "Dry run: 1 partition; 2 warnings")]
+    #[case::where_they_fit(2, &"x".repeat(79), &format!("Dry run: {}; 2 warnings", "x".repeat(79)))]
+    #[case::where_they_do_not(2, &"x".repeat(80), &format!("Dry run: {}", "x".repeat(80)))]
+    fn a_dry_run_counts_its_warnings_in_the_first_sentence(
+        #[case] warnings: usize,
+        #[case] summary: &str,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(dry_run(warnings, summary), expected);
     }
 
     proptest! {

@@ -23,7 +23,7 @@ use crate::machine::{
     },
     refusal::Refusal,
     request::Request,
-    text::{Message, count, name, name_ref},
+    text::{Message, count, dry_run, name, name_ref},
     time::{clock, later},
     totals::totals,
 };
@@ -112,7 +112,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let message = summary(&pass, seen).detail(forecast.summary);
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned(&pass, seen));
     if request.dry_run {
-        let message = Message::new(format!("Dry run: {}", message.summary()))
+        let message = Message::new(dry_run(pass.status.warnings.len(), message.summary()))
             .detail(message.details().unwrap_or_default())
             .detail("Nothing was changed, and the consumers keep running")
             .advice("To run the reset, set dryRun to false; the plan is then made again");

@@ -47,7 +47,7 @@ pub(in crate::machine) fn warnings(
 ) -> Vec<String> {
     let mut warnings = stoppable::warnings(request, &observed.targets);
     warnings.extend(findings.passing.iter().map(|refusal| refusal.message.happened()));
-    warnings.extend(membership::warning(request, &seen.group, &observed.targets));
+    warnings.extend(membership::warning(request, &seen.group, &observed.targets, &observed.foreign_pods));
     warnings.extend(workloads::connectors::warnings(request, &observed.targets));
     warnings.extend(workloads::warnings(&request.targets, &observed.targets));
     warnings.extend(findings.autoscalers);
