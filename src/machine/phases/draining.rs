@@ -83,12 +83,12 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
             pass.wait(Reason::WaitingForGroup, message, interval)
         }
         KafkaSeen::Failed(error) if over || !error.kind.is_transient() => {
-            let refusal = Refusal::from_kafka(error, "the state of the group");
+            let refusal = Refusal::of_cluster(error, "the state of the group", &request.kafka);
             let message = refusal.message.detail(pass.offsets_changed());
             pass.finish(Phase::Failed, refusal.reason, message)
         }
         KafkaSeen::Failed(error) => {
-            let refusal = Refusal::from_kafka(error, "the state of the group");
+            let refusal = Refusal::of_cluster(error, "the state of the group", &request.kafka);
             let message = refusal.message.detail("The operator asks again whether the group is empty; the consumers are at zero");
             pass.wait(refusal.reason, message, LESS_OFTEN)
         }

@@ -48,7 +48,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForPlan(seen) => seen,
         KafkaSeen::Failed(error) => {
-            let refusal = Refusal::from_kafka(error, "");
+            let refusal = Refusal::of_cluster(error, "", &request.kafka);
             let advice = acl_hints::advice(request, &pass.seen.kafka);
             return refuse(pass, &[refusal], advice);
         }
