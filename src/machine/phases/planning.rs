@@ -10,7 +10,7 @@ use crate::api::{
     TargetStatus,
 };
 use crate::machine::{
-    coordination::{queue, scaled_object},
+    coordination::{queue, receipt, scaled_object},
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Pod, Seen, group, new_hold},
     pass::Pass,
@@ -104,7 +104,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     pass.status.targets = targets;
     let hidden = scaled_object::warnings(&pass);
     let autoscalers = [hidden, warnings::canary::of_autoscalers(request, &pass.status.targets, &pass.seen.targets)].concat();
-    let findings = Findings { passing: &refusals, autoscalers, forecast: forecast.warnings };
+    let earlier_run = receipt::warning(pass.seen.receipt.as_ref(), request);
+    let findings = Findings { passing: &refusals, earlier_run, autoscalers, forecast: forecast.warnings };
     pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, findings, pass.now);
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
