@@ -670,8 +670,9 @@ reasons! {
         ///
         /// All replicas are restored, and the consumers continue from the offsets from before the
         /// reset. Undo does not reverse what the canary did with the records that it consumed, such as
-        /// writes to a database. Look at its logs, correct the cause, and create the reset again under a
-        /// new name.
+        /// writes to a database. The canary's pods are gone with their logs: `status.canary.message`
+        /// has the exit code and the termination message of a container that crashed. Look at the
+        /// logs where logs are collected, correct the cause, and create the reset again under a new name.
         CanaryUndone,
         /// Some partitions were reset and verified, others failed.
         ///

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use jiff::SignedDuration;
 
-use super::facts::{TopicPartition, UNSET, state_to_set};
+use super::facts::{Exit, TopicPartition, UNSET, state_to_set};
 use crate::api::{TargetRef, TargetStatus};
 
 /// How many characters a summary has at most: what a column of `kubectl get` shows of it.
@@ -188,6 +188,35 @@ pub(in crate::machine) fn name_ref(target: &TargetRef) -> String {
     format!("{}/{}", target.kind, target.name)
 }
 
+/// How many characters of the reason of an exit and of a termination message are told.
+const LONGEST_REASON: usize = 60;
+const LONGEST_TERMINATION_MESSAGE: usize = 300;
+
+/// How a container exited, in words. The termination message is the container's own, and so of any length and content.
+pub(in crate::machine) fn exited(exit: &Exit) -> String {
+    let Exit { container, code, .. } = exit;
+    let reason = exit.reason.as_ref().map(|reason| format!(" ({})", one_line(reason, LONGEST_REASON))).unwrap_or_default();
+    let message = exit.message.as_ref().map(|message| one_line(message, LONGEST_TERMINATION_MESSAGE)).unwrap_or_default();
+    let message = if message.is_empty() { message } else { format!(", and its termination message is: {message}") };
+    format!("container {container} exited with code {code}{reason}{message}")
+}
+
+/// A text in one line, cut after so many characters.
+fn one_line(text: &str, most: usize) -> String {
+    let words = text.split(|character: char| character.is_whitespace() || breaks_the_line(character));
+    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// Whether a character is a control character, begins a new line, or changes the direction of the text around it.
+pub(in crate::machine) fn breaks_the_line(character: char) -> bool {
+    let directs = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || directs(character)
+}
+
 /// A duration in seconds with one decimal.
 pub(in crate::machine) fn seconds(duration: SignedDuration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
@@ -327,6 +356,42 @@ mod tests {
         #[case] expected: &str,
     ) {
         assert_eq!(dry_run(warnings, summary), expected);
+    }
+
+    #[rstest]
+    #[case::a_code_alone(1, None, None, "container app exited with code 1")]
+    #[case::a_reason(137, Some("OOMKilled"), None, "container app exited with code 137 (OOMKilled)")]
+    #[case::an_empty_message(1, Some("Error"), Some("\n"), "container app exited with code 1 (Error)")]
+    #[case::a_message(
+        3,
+        Some("Error"),
+        Some("poison\n\trecord\u{1b}[31m at 17\n"),
+        "container app exited with code 3 (Error), and its termination message is: poison record [31m at 17"
+    )]
+    #[case::another_direction(
+        1,
+        None,
+        Some("a\u{202e}b"),
+        "container app exited with code 1, and its termination message is: a b"
+    )]
+    fn an_exit_is_told_in_one_line(
+        #[case] code: i32,
+        #[case] reason: Option<&str>,
+        #[case] message: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        let (reason, message) = (reason.map(str::to_owned), message.map(str::to_owned));
+        assert_eq!(exited(&Exit { container: "app".into(), code, reason, message }), expected);
+    }
+
+    #[test]
+    fn a_termination_message_of_any_length_is_cut() {
+        let told = |message: String| exited(&Exit { container: "c".into(), code: 1, reason: None, message: Some(message) });
+        let before = told("x".into()).chars().count() - 1;
+        assert_eq!(told("é".repeat(300)).chars().count(), before + 300);
+        let cut = told("é".repeat(4096));
+        assert_eq!(cut.chars().count(), before + 301);
+        assert!(cut.ends_with("é…"), "{cut}");
     }
 
     proptest! {
