@@ -4,7 +4,10 @@ use std::{collections::HashMap, fmt};
 
 use jiff::SignedDuration;
 
-use super::facts::{Exit, TopicPartition, UNSET, state_to_set};
+use super::{
+    facts::{Exit, TopicPartition, UNSET, state_to_set},
+    request::validate::breaks_the_line,
+};
 use crate::api::{TargetRef, TargetStatus};
 
 /// How many characters a summary has at most: what a column of `kubectl get` shows of it.
@@ -209,12 +212,6 @@ fn one_line(text: &str, most: usize) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-/// Whether a character is a control character, begins a new line, or changes the direction of the text around it.
-pub(in crate::machine) fn breaks_the_line(character: char) -> bool {
-    let directs = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || directs(character)
 }
 
 /// A duration in seconds with one decimal.

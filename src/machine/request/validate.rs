@@ -9,7 +9,6 @@ use crate::api::{
     RemainingMembers, ResetSpec, TargetRef,
     rules::{self, CelRule},
 };
-use crate::machine::text::breaks_the_line;
 
 /// What the name of a group must be.
 const GROUP_NAME: &str = "must be the name of a group, of up to 255 characters, without a NUL character";
@@ -207,6 +206,12 @@ fn check_property(name: &str, value: &str) -> Result<(), CelRule> {
         _ => (false, rules::CONFIG_LISTED),
     };
     if holds { Ok(()) } else { Err(rule) }
+}
+
+/// Whether a character is a control character, begins a new line, or changes the direction of the text around it.
+pub(in crate::machine) fn breaks_the_line(character: char) -> bool {
+    let directs = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || directs(character)
 }
 
 /// Whether it can be the name of an object, which becomes part of an address.
