@@ -183,6 +183,9 @@ reasons! {
         /// session timeout expires; `status.group.memberDetails` lists them. Nothing has to be
         /// done: the reset continues as soon as the broker reports the group empty and gives up
         /// after `drainTimeout`. With `remainingMembers: Remove` such members are removed at once.
+        /// Only when the message says that no member has the address of a target pod, check
+        /// `targetRefs`: if it names the wrong workload, delete the reset, and the targets are
+        /// restored at once.
         WaitingForGroup,
         /// The operator is removing the members that remained in the group after the targets' last
         /// container terminated, as `remainingMembers: Remove` allows.
@@ -526,6 +529,9 @@ reasons! {
         /// member of a killed pod is gone after its session timeout, and planning waits for that,
         /// for `sessionTimeout`, the one that the broker has for the group, or 45 seconds, whichever
         /// is longest. A member in a pod of another workload of the namespace is refused at once.
+        /// When every member runs in such a pod, one in each, `targetRefs` names the wrong
+        /// workload; if the targets connect to Kafka through those pods, as through a proxy, set
+        /// `allowNoMembers: true`.
         GroupShared,
         /// A topic in `resets` does not exist.
         ///
@@ -625,7 +631,8 @@ reasons! {
         /// broker refused a commit.
         ///
         /// The replicas are restored; the message says whether offsets were changed, usually none
-        /// were. Stop the members that the message names. If they are gone, raise `drainTimeout` as
+        /// were. When no member has the address of a target pod, `targetRefs` may name the wrong
+        /// workload. Otherwise stop the members that the message names. If they are gone, raise `drainTimeout` as
         /// the message says, and create the reset under a new name: the broker keeps a consumer
         /// that died for its session timeout, and one that died while it joined for longer.
         GroupNotEmpty,
@@ -670,8 +677,9 @@ reasons! {
         ///
         /// All replicas are restored, and the consumers continue from the offsets from before the
         /// reset. Undo does not reverse what the canary did with the records that it consumed, such as
-        /// writes to a database. Look at its logs, correct the cause, and create the reset again under a
-        /// new name.
+        /// writes to a database. The canary's pods are gone with their logs: `status.canary.message`
+        /// has the exit code and the termination message of a container that crashed. Look at the
+        /// logs where logs are collected, correct the cause, and create the reset again under a new name.
         CanaryUndone,
         /// Some partitions were reset and verified, others failed.
         ///

@@ -178,9 +178,11 @@ pub struct OffsetResetSpec {
     #[serde(default)]
     pub allow_new_group: bool,
 
-    /// When true, the reset stops targets whose pods are ready even when the group has no members:
-    /// consumers that use assign() commit offsets without joining the group. By default such a
-    /// group is refused, because it is most likely not the group that the pods use.
+    /// When true, the reset stops targets whose pods are ready even when the group has no members,
+    /// because consumers that use assign() commit offsets without joining the group, or when all
+    /// members have addresses of pods of other workloads, because the targets connect to Kafka
+    /// through a proxy in the namespace. By default such a group is refused, because it is most
+    /// likely not the group that the pods use.
     #[serde(default, skip_serializing_if = "super::schema::is_false")]
     pub allow_no_members: bool,
 

@@ -577,7 +577,8 @@ pub struct CanaryStatus {
     /// are being committed, or are committed again.
     #[schemars(transform = own_description)]
     pub state: CanaryState,
-    /// Why the canary is in that state, in one or two sentences.
+    /// Why the canary is in that state. When a container of it has crashed, with its exit code, and
+    /// with reason and termination message where it has them.
     pub message: String,
     /// How many replicas of each target are restored first; a target that had fewer gets all of them.
     pub replicas: i32,

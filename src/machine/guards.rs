@@ -58,7 +58,7 @@ pub enum Guard {
     /// Only pods that the target controls are waited for.
     OwnPods,
     /// Where members run in pods of the targets, no member runs elsewhere before a target is
-    /// stopped.
+    /// stopped; where none does, not all of them run in pods of other workloads.
     NoMembersElsewhere,
     /// The group has members while pods of the targets are ready, before a target is stopped.
     HasMembers,

@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 
 use super::{
     facts::{Denial, KafkaError, KafkaErrorKind, TopicPartition},
-    text::{Message, count, name_partitions, verb},
+    text::{LONGEST_SUMMARY, Message, count, name_partitions, verb},
 };
-use crate::api::Reason;
+use crate::api::{KafkaSpec, Reason};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +54,37 @@ impl Refusal {
             Some(rest) if rest.starts_with(": ") => format!("{about}{rest}"),
             Some(_) | None => format!("{about}: {}", error.message),
         };
-        let message = Message::new(kafka_summary(error.kind)).detail(said);
+        Self::of_kind(error, Message::new(kafka_summary(error.kind)).detail(said))
+    }
+
+    /// The same for an error of the whole cluster: where no broker answers, with the addresses that were tried.
+    #[must_use]
+    pub fn of_cluster(error: &KafkaError, about: &str, kafka: &KafkaSpec) -> Self {
+        let refusal = Self::from_kafka(error, about);
+        if error.kind != KafkaErrorKind::Unreachable {
+            return refusal;
+        }
+        let message = no_answer_at(kafka).detail(refusal.message.details().unwrap_or_default());
+        Self { message, ..refusal }
+    }
+
+    fn of_kind(error: &KafkaError, message: Message) -> Self {
         Self { reason: kafka_reason(error.kind), message, transient: error.kind.is_transient(), patience: None, waiting: None }
+    }
+}
+
+/// No broker answers: with their addresses as far as they fit, or with the first one. None are known where a binding has them.
+fn no_answer_at(kafka: &KafkaSpec) -> Message {
+    let nowhere = kafka_summary(KafkaErrorKind::Unreachable);
+    let Some(all) = &kafka.bootstrap_servers else { return Message::new(nowhere) };
+    let whole = format!("{nowhere} at {all}");
+    match all.split_once(',') {
+        _ if whole.chars().count() <= LONGEST_SUMMARY => Message::new(whole),
+        Some((first, rest)) => {
+            let more = count(rest.split(',').count(), "more address", "more addresses");
+            Message::naming([first], |[first]| format!("{nowhere} at {first} and {more}"))
+        }
+        None => Message::naming([all], |[only]| format!("{nowhere} at {only}")),
     }
 }
 
@@ -210,12 +239,35 @@ pub fn kafka_reason(kind: KafkaErrorKind) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn add(refusals: &mut PartitionRefusals, topic: &str, partitions: impl IntoIterator<Item = i32>, problem: &Problem) {
         for partition in partitions {
             refusals.add(TopicPartition::new(topic, partition), problem.clone());
         }
+    }
+
+    #[rstest]
+    #[case::one(Some("k:9092".to_owned()), "No broker answers at k:9092")]
+    #[case::all_that_fit(Some("a:9092,b:9092".to_owned()), "No broker answers at a:9092,b:9092")]
+    #[case::the_first_of_many(
+        Some(format!("kafka-0:9092{}", ",kafka-x.shop.svc:9092".repeat(5))), "No broker answers at kafka-0:9092 and 5 more addresses"
+    )]
+    #[case::one_that_does_not_fit(
+        Some(format!("{}:9092", "k".repeat(100))),
+        &format!("No broker answers at {}…{}:9092", "k".repeat(52), "k".repeat(21))
+    )]
+    #[case::of_a_binding(None, "No broker answers")]
+    fn where_no_broker_answers_the_first_sentence_has_the_address(#[case] servers: Option<String>, #[case] expected: &str) {
+        let kafka = KafkaSpec { bootstrap_servers: servers, ..crate::machine::tests::request().kafka };
+        let error = KafkaError::new(KafkaErrorKind::Unreachable, "connection refused");
+        let refusal = Refusal::of_cluster(&error, "the commit", &kafka);
+        assert_eq!(refusal.message.summary(), expected);
+        assert!(refusal.message.full().contains("the commit: connection refused"), "{}", refusal.message.full());
+        let other = KafkaError::new(KafkaErrorKind::Timeout, "no answer within 10 s");
+        assert_eq!(Refusal::of_cluster(&other, "the commit", &kafka), Refusal::from_kafka(&other, "the commit"));
     }
 
     #[test]

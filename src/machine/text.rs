@@ -4,7 +4,10 @@ use std::{collections::HashMap, fmt};
 
 use jiff::SignedDuration;
 
-use super::facts::{TopicPartition, UNSET, state_to_set};
+use super::{
+    facts::{Exit, TopicPartition, UNSET, state_to_set},
+    request::validate::breaks_the_line,
+};
 use crate::api::{TargetRef, TargetStatus};
 
 /// How many characters a summary has at most: what a column of `kubectl get` shows of it.
@@ -188,6 +191,29 @@ pub(in crate::machine) fn name_ref(target: &TargetRef) -> String {
     format!("{}/{}", target.kind, target.name)
 }
 
+/// How many characters of the reason of an exit and of a termination message are told.
+const LONGEST_REASON: usize = 60;
+const LONGEST_TERMINATION_MESSAGE: usize = 300;
+
+/// How a container exited, in words. The termination message is the container's own, and so of any length and content.
+pub(in crate::machine) fn exited(exit: &Exit) -> String {
+    let Exit { container, code, .. } = exit;
+    let reason = exit.reason.as_ref().map(|reason| format!(" ({})", one_line(reason, LONGEST_REASON))).unwrap_or_default();
+    let message = exit.message.as_ref().map(|message| one_line(message, LONGEST_TERMINATION_MESSAGE)).unwrap_or_default();
+    let message = if message.is_empty() { message } else { format!(", and its termination message is: {message}") };
+    format!("container {container} exited with code {code}{reason}{message}")
+}
+
+/// A text in one line, cut after so many characters.
+fn one_line(text: &str, most: usize) -> String {
+    let words = text.split(|character: char| character.is_whitespace() || breaks_the_line(character));
+    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 /// A duration in seconds with one decimal.
 pub(in crate::machine) fn seconds(duration: SignedDuration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
@@ -197,6 +223,13 @@ pub(in crate::machine) fn seconds(duration: SignedDuration) -> String {
 pub(in crate::machine) fn count(number: impl TryInto<i64>, one: &str, many: &str) -> String {
     let number = number.try_into().unwrap_or(i64::MAX);
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// The summary of a dry run, with the number of its warnings where that fits.
+pub(in crate::machine) fn dry_run(warnings: usize, summary: &str) -> String {
+    let planned = format!("Dry run: {summary}");
+    let counted = format!("{planned}; {}", count(warnings, "warning", "warnings"));
+    if warnings > 0 && counted.chars().count() <= LONGEST_SUMMARY { counted } else { planned }
 }
 
 /// How many ranges of a topic's partitions a message names.
@@ -306,6 +339,56 @@ mod tests {
     #[case::one_more(&["a", "b", "c"], "a, b and 1 more")]
     fn some_names_stand_for_many(#[case] names: &[&str], #[case] expected: &str) {
         assert_eq!(some(names, 2), expected);
+    }
+
+    #[rstest]
+    #[case::none(0, "1 partition: 300 records to replay", "Dry run: 1 partition: 300 records to replay")]
+    #[case::one(1, "1 partition: 300 records to replay", "Dry run: 1 partition: 300 records to replay; 1 warning")]
+    #[case::two(2, "1 partition", "Dry run: 1 partition; 2 warnings")]
+    #[case::where_they_fit(2, &"x".repeat(79), &format!("Dry run: {}; 2 warnings", "x".repeat(79)))]
+    #[case::where_they_do_not(2, &"x".repeat(80), &format!("Dry run: {}", "x".repeat(80)))]
+    fn a_dry_run_counts_its_warnings_in_the_first_sentence(
+        #[case] warnings: usize,
+        #[case] summary: &str,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(dry_run(warnings, summary), expected);
+    }
+
+    #[rstest]
+    #[case::a_code_alone(1, None, None, "container app exited with code 1")]
+    #[case::a_reason(137, Some("OOMKilled"), None, "container app exited with code 137 (OOMKilled)")]
+    #[case::an_empty_message(1, Some("Error"), Some("\n"), "container app exited with code 1 (Error)")]
+    #[case::a_message(
+        3,
+        Some("Error"),
+        Some("poison\n\trecord\u{1b}[31m at 17\n"),
+        "container app exited with code 3 (Error), and its termination message is: poison record [31m at 17"
+    )]
+    #[case::another_direction(
+        1,
+        None,
+        Some("a\u{202e}b"),
+        "container app exited with code 1, and its termination message is: a b"
+    )]
+    fn an_exit_is_told_in_one_line(
+        #[case] code: i32,
+        #[case] reason: Option<&str>,
+        #[case] message: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        let (reason, message) = (reason.map(str::to_owned), message.map(str::to_owned));
+        assert_eq!(exited(&Exit { container: "app".into(), code, reason, message }), expected);
+    }
+
+    #[test]
+    fn a_termination_message_of_any_length_is_cut() {
+        let told = |message: String| exited(&Exit { container: "c".into(), code: 1, reason: None, message: Some(message) });
+        let before = told("x".into()).chars().count() - 1;
+        assert_eq!(told("é".repeat(300)).chars().count(), before + 300);
+        let cut = told("é".repeat(4096));
+        assert_eq!(cut.chars().count(), before + 301);
+        assert!(cut.ends_with("é…"), "{cut}");
     }
 
     proptest! {

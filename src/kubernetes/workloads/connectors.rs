@@ -158,6 +158,7 @@ fn tasks(object: &DynamicObject, reported: &Reported<'_>) -> Pod {
         crashed: false,
         restarted: false,
         exited: false,
+        last_exit: None,
         grace: SignedDuration::ZERO,
         tasks: Some(Tasks {
             // As WorkerSinkTask's consumers are named (`Worker.baseConsumerConfigs`, Kafka 4.3).

@@ -1,6 +1,7 @@
 //! The workloads that a reset stops, and KEDA's ScaledObjects that scale them.
 
 mod connectors;
+mod exits;
 mod kinds;
 mod owners;
 mod pods;

@@ -18,6 +18,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::ListParams};
 use parking_lot::Mutex;
 
+use super::exits;
 use crate::kubernetes::limit::limited;
 use crate::machine::facts::{Controller, ForeignPod, Pod};
 
@@ -247,6 +248,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         terminated.is_some_and(|terminated| restarts_always || terminated.exit_code != 0)
     };
     let exited = status.container_statuses.iter().flatten().any(has_exited);
+    let last_exit = exits::last_exit(&status, has_exited);
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
     Pod {
         name: pod.metadata.name.unwrap_or_default(),
@@ -260,6 +262,7 @@ pub(super) fn pod(pod: CorePod) -> Pod {
         crashed,
         restarted,
         exited,
+        last_exit,
         grace: SignedDuration::from_secs(grace),
         tasks: None,
     }

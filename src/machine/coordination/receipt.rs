@@ -20,7 +20,7 @@ use crate::machine::{
     facts::{Claim, Hold, Receipt, RunState, Seen, Workload, new_hold},
     guards::Guard,
     pass::{Pass, UNSEEN_RETRY},
-    plan::canary,
+    plan::{canary, export::quoted},
     request::Request,
     text::{Message, count},
 };
@@ -84,8 +84,36 @@ pub(in crate::machine) fn found(pass: &mut Pass<'_>, request: &Request) -> Optio
         .detail("This time nothing was stopped and no offset was changed")
         .advice("To run it again, delete it and create it with another runId, or under another name");
     pass.status.receipt = Some(ReceiptStatus { config_map: request.receipt.clone(), settled: true });
+    // The plan of a dry run before it is not carried out.
+    (pass.status.partitions, pass.status.partitions_omitted) = (vec![], 0);
+    (pass.status.totals, pass.status.drift, pass.status.forecast) = (None, None, None);
+    (pass.status.report, pass.status.equivalent_command) = (None, None);
     let phase = if phase == Phase::Succeeded { Phase::Succeeded } else { Phase::Failed };
     Some(pass.take().finish(phase, Reason::AlreadyApplied, message))
+}
+
+/// What a dry run warns of: the receipt of an earlier run decides what the run itself would do.
+pub(in crate::machine) fn warning(seen: Option<&Seen<Receipt>>, request: &Request) -> Option<String> {
+    let receipt = match seen? {
+        Seen::Missing => return None,
+        Seen::Unknown(why) => {
+            return Some(format!("it could not be seen whether a reset of the same name and spec has run before: {why}"));
+        }
+        Seen::Known(receipt) => receipt,
+    };
+    let delete = format!("kubectl --namespace {} delete configmap {}", quoted(&request.namespace), quoted(&request.receipt));
+    Some(match &receipt.state {
+        RunState::Over { phase, at, .. } => format!(
+            "with dryRun: false nothing would be reset: a reset of the same name and spec ended as {} at {at}, so this one would end as \
+             AlreadyApplied. To run it again, set another runId, or delete the receipt of that run: {delete}",
+            phase.as_str()
+        ),
+        RunState::Committing { final_plan_time, .. } => format!(
+            "with dryRun: false this plan would not be carried out: a reset of the same name and spec was interrupted while it committed \
+             the plan of {final_plan_time}. If its consumers have been at zero since, that plan would be resumed; otherwise this reset would \
+             end as AlreadyApplied. To make a new plan then, set another runId, or delete the receipt of that run: {delete}"
+        ),
+    })
 }
 
 /// Resumes a plan that a run of this name and spec had begun to commit, when its consumers have

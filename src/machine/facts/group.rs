@@ -8,7 +8,7 @@ use super::{
     kafka::{Group, GroupDescription, GroupMember, GroupState, GroupType},
     workload::Pod,
 };
-use crate::api::{GroupStatus, MemberStatus};
+use crate::api::{GroupStatus, MemberStatus, TargetRef};
 use crate::machine::guards::Guard;
 
 /// How many members the status names.
@@ -186,6 +186,16 @@ pub fn name_members(status: &GroupStatus) -> String {
         names.push(format!("{more} more"));
     }
     names.join("; ")
+}
+
+/// Whether there are members and none of them is known to run in a pod of the targets: `targets` may not be theirs. The tasks of
+/// connectors run in no pod of a target.
+#[must_use]
+pub fn are_all_outside(status: &GroupStatus, targets: &[TargetRef]) -> bool {
+    !targets.is_empty()
+        && !targets.iter().any(TargetRef::is_connector)
+        && !status.member_details.is_empty()
+        && status.member_details.iter().all(|member| member.pod.is_none())
 }
 
 #[cfg(test)]

@@ -32,4 +32,4 @@ pub use receipt::{Receipt, RunState};
 pub use rollout::{Blocked, Rollout};
 pub use scaled_object::{ScaledObject, ScaledObjectSeen};
 pub use seen::Seen;
-pub use workload::{Controller, FieldOwner, ForeignPod, Hpa, Pod, Unscalable, Workload, WorkloadDetails};
+pub use workload::{Controller, Exit, FieldOwner, ForeignPod, Hpa, Pod, Unscalable, Workload, WorkloadDetails};

@@ -189,10 +189,25 @@ pub struct Pod {
     /// A container of it has terminated and was not started again yet. Not one that has done its work in a
     /// pod that does not start it again.
     pub exited: bool,
+    /// How the container of it that has crashed last exited; `None` where none has.
+    pub last_exit: Option<Exit>,
     /// How long its containers may take to terminate.
     pub grace: SignedDuration,
     /// The tasks of a connector, for which this stands instead of a pod.
     pub tasks: Option<Tasks>,
+}
+
+/// How a container exited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its name.
+    pub container: String,
+    /// Its exit code.
+    pub code: i32,
+    /// Why, such as `Error` or `OOMKilled`.
+    pub reason: Option<String>,
+    /// Its termination message: what it wrote itself, and so of any length.
+    pub message: Option<String>,
 }
 
 impl Pod {

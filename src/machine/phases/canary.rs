@@ -12,11 +12,11 @@ use super::{
     canary_undo,
     consumption::{self, Proof, is_looked_at},
 };
-use crate::api::{ActionKind, CanaryState, ConditionType, OnCanaryFailure, Phase, Reason};
+use crate::api::{ActionKind, CanaryState, ConditionType, OffsetResetStatus, OnCanaryFailure, Phase, Reason};
 use crate::machine::{
     coordination::queue,
     decision::{Decision, Effect},
-    facts::{Claim, Hold, KafkaSeen, Seen, TopicPartition, Workload, group},
+    facts::{Claim, Hold, KafkaSeen, Pod, Seen, TopicPartition, Workload, group},
     guards::Guard,
     pass::{Pass, UNSEEN_RETRY},
     plan::{
@@ -24,7 +24,7 @@ use crate::machine::{
         replica_owners,
     },
     request::{Canary, Request},
-    text::{Message, count, list, name, name_partitions, some, verb},
+    text::{Message, count, exited, list, name, name_partitions, some, verb},
     time::{clock, later, roughly},
 };
 
@@ -254,10 +254,7 @@ fn started(mut pass: Pass<'_>, canary: Canary) -> Decision {
 /// Whether the canary consumes.
 fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
     let proof = consumption::prove(&mut pass, request, STEADY);
-    let (advanced, of) = pass.status.consumption.as_ref().map_or((0, 0), |found| {
-        let with_records = found.continued + found.waiting;
-        (found.continued, with_records)
-    });
+    let (advanced, of) = progress(&pass.status);
     let deadline = pass.status.canary.as_mut().and_then(|status| {
         (status.partitions_consumed, status.partitions_with_records) = (advanced, of);
         status.deadline.clone()
@@ -266,9 +263,13 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
     let crashed = crashed(&pass);
     // Consumers may crash because the broker is away, and that proves nothing.
     if !matches!(proof, Proof::Unread) && !Guard::CanarySteady.allows(crashed.is_empty()) {
-        let pods = some(&crashed, NAMED_PODS);
+        let names: Vec<&str> = crashed.iter().map(|pod| pod.name.as_str()).collect();
+        let pods = some(&names, NAMED_PODS);
         let why = if crashed.len() == 1 { "in pod" } else { "in pods" };
-        return fail(pass, canary, &format!("A container of the canary was started again or crashed {why} {pods}"));
+        // Its pods are gone after an undo, with their logs.
+        let exit = crashed.iter().find_map(|pod| Some(format!(". In pod {}, {}", pod.name, exited(pod.last_exit.as_ref()?))));
+        let exit = exit.unwrap_or_default();
+        return fail(pass, canary, &format!("A container of the canary was started again or crashed {why} {pods}{exit}"));
     }
     // The timeout is for the consumption. That no container crashes after it takes as long as it takes.
     let steady = steady_time(&pass);
@@ -324,6 +325,14 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
     }
 }
 
+/// On how many partitions the canary has committed past the target, and how many have records for it. A commit by a consumer that was
+/// not seen shows records, and may be that of another client.
+fn progress(status: &OffsetResetStatus) -> (i64, i64) {
+    let Some(found) = &status.consumption else { return (0, 0) };
+    let unseen = status.partitions.iter().filter(|partition| partition.overwritten.as_ref().is_some_and(consumption::is_unseen));
+    (found.continued, found.continued + found.waiting + i64::try_from(unseen.count()).unwrap_or(i64::MAX))
+}
+
 /// The canary has neither passed nor failed: waits.
 fn look_again(mut pass: Pass<'_>, canary: Canary, partitions: &[TopicPartition], why: &str) -> Decision {
     let message = waiting(&pass, canary, partitions).detail(why);
@@ -371,12 +380,12 @@ fn waiting(pass: &Pass<'_>, canary: Canary, partitions: &[TopicPartition]) -> Me
     message.detail(format!("It is {}", list(&parts))).detail(waits).detail(until)
 }
 
-/// The pods of the canary with a container that has crashed or was started again, by name.
-fn crashed(pass: &Pass<'_>) -> Vec<String> {
+/// The pods of the canary with a container that has crashed or was started again.
+fn crashed(pass: &Pass<'_>) -> Vec<Pod> {
     let taking_part = pass.status.targets.iter().zip(&pass.seen.targets).filter(|(target, _)| target.canary_replicas.is_some());
     let workloads = taking_part.filter_map(|(_, seen)| if let Seen::Known(workload) = seen { Some(workload) } else { None });
     let pods = workloads.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated && pod.deletion.is_none());
-    pods.filter(|pod| pod.crashed || pod.restarted || pod.exited).map(|pod| pod.name.clone()).collect()
+    pods.filter(|pod| pod.crashed || pod.restarted || pod.exited).cloned().collect()
 }
 
 /// Ends the canary: all replicas are restored, and the reset ends as it was decided before.

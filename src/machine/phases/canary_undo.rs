@@ -98,7 +98,8 @@ pub(super) fn conclude(mut pass: Pass<'_>) -> Decision {
         .detail(why)
         .detail(format!("{offsets} read back, and all replicas are restored"))
         .detail(moved)
-        .advice("Look at the logs of the canary's pods, correct the cause, and create the reset again under a new name");
+        .detail("The canary's pods are gone, and so are their logs in the cluster; restore.canary.onFailure: Keep leaves both")
+        .advice("Look at their logs where logs are collected, correct the cause, and create the reset again under a new name");
     pass.finish(Phase::Failed, Reason::CanaryUndone, message)
 }
 

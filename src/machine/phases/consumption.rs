@@ -99,14 +99,15 @@ pub(super) fn look(pass: &mut Pass<'_>, request: Option<&Request>, late: bool, o
     }
     if read && counts.waiting == 0 && (late || counts.first_member_time.is_some()) {
         let partitions = count(counts.without_records, "partition", "partitions");
-        let message = format!("The offsets are those of the reset, and there is no record to consume on {partitions}{listed}");
+        let offsets = standing(&pass.status);
+        let message = format!("{offsets}, and there is no record to consume on {partitions}{listed}");
         pass.condition(ConditionType::ConsumptionProven, Some(true), Reason::NothingToConsume, message);
         return true;
     }
     let still = if !read {
         "The offsets could not be read again yet".to_owned()
     } else if waiting.is_empty() {
-        format!("The offsets are those of the reset{without}")
+        format!("{}{without}", standing(&pass.status))
     } else {
         let partitions = name_partitions(&waiting);
         let has = verb(&waiting, "has", "have");
@@ -144,9 +145,7 @@ pub(super) fn prove(pass: &mut Pass<'_>, request: &Request, reported: SignedDura
     let counts = pass.status.consumption.clone().unwrap_or_default();
     let of = counts.continued + counts.waiting;
     if counts.overwritten > 0 {
-        let may_be_own = |found: &OverwrittenStatus| {
-            found.evidence == OverwriteEvidence::WithoutMembers && pass.now < later(found.time.0, reported)
-        };
+        let may_be_own = |found: &OverwrittenStatus| is_unseen(found) && pass.now < later(found.time.0, reported);
         if pass.status.partitions.iter().filter_map(|partition| partition.overwritten.as_ref()).all(may_be_own) {
             return Proof::Unseen;
         }
@@ -183,8 +182,26 @@ pub(super) fn proven(pass: &mut Pass<'_>) {
 
 /// The canary has failed: a commit by a consumer that was not seen was its own.
 pub(super) fn was_of_canary(pass: &mut Pass<'_>) {
+    let mut consumed = 0;
     for partition in &mut pass.status.partitions {
-        partition.overwritten.take_if(|found| found.evidence == OverwriteEvidence::WithoutMembers);
+        consumed += i64::from(partition.overwritten.take_if(|found| is_unseen(found)).is_some());
+    }
+    if let Some(canary) = &mut pass.status.canary {
+        canary.partitions_consumed += consumed;
+    }
+}
+
+/// An offset past the target that was committed while the group had no member.
+pub(super) fn is_unseen(found: &OverwrittenStatus) -> bool {
+    found.evidence == OverwriteEvidence::WithoutMembers
+}
+
+/// Which offsets stand: those from before, after the undo of a canary.
+fn standing(status: &OffsetResetStatus) -> &'static str {
+    if status.partitions.iter().any(|partition| partition.undone.is_some()) {
+        "The offsets are those from before the reset"
+    } else {
+        "The offsets are those of the reset"
     }
 }
 

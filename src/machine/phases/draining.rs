@@ -55,7 +55,10 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
         KafkaSeen::Group(seen) => {
             let status = group::status(seen, pass.status.group.as_ref(), &pass.pods());
             let empty = group::is_empty(seen);
-            let members = group::name_members(&status);
+            let members = Remaining {
+                named: group::name_members(&status),
+                are_all_outside: group::are_all_outside(&status, &request.targets),
+            };
             let state = status.state.clone();
             pass.status.group = Some(status);
             if empty {
@@ -73,24 +76,32 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
                 let message = not_empty(&pass, request, seen, &state, &members);
                 return pass.finish(Phase::Failed, Reason::GroupNotEmpty, message);
             }
-            if let Some(effect) = remove_members(&mut pass, request, seen, terminated, &members) {
+            if let Some(effect) = remove_members(&mut pass, request, seen, terminated, &members.named) {
                 return pass.act(effect);
             }
             let message = waiting(&pass, request, seen, &state, &members);
             pass.wait(Reason::WaitingForGroup, message, interval)
         }
         KafkaSeen::Failed(error) if over || !error.kind.is_transient() => {
-            let refusal = Refusal::from_kafka(error, "the state of the group");
+            let refusal = Refusal::of_cluster(error, "the state of the group", &request.kafka);
             let message = refusal.message.detail(pass.offsets_changed());
             pass.finish(Phase::Failed, refusal.reason, message)
         }
         KafkaSeen::Failed(error) => {
-            let refusal = Refusal::from_kafka(error, "the state of the group");
+            let refusal = Refusal::of_cluster(error, "the state of the group", &request.kafka);
             let message = refusal.message.detail("The operator asks again whether the group is empty; the consumers are at zero");
             pass.wait(refusal.reason, message, LESS_OFTEN)
         }
         KafkaSeen::NotAsked | KafkaSeen::ForPlan(_) | KafkaSeen::ForCommit(_) | KafkaSeen::AfterReset(_) => pass.again(),
     }
+}
+
+/// The members that are still in the group.
+struct Remaining {
+    /// Them in words; empty where the broker lists none.
+    named: String,
+    /// None of them is known to run in a pod of the targets.
+    are_all_outside: bool,
 }
 
 /// The session of the members that are still in the group: only those of the new protocol have the broker's configuration.
@@ -100,13 +111,13 @@ fn session_of(pass: &Pass<'_>, request: &Request, seen: &Group) -> Session {
 }
 
 /// drainTimeout has expired.
-fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &str) -> Message {
+fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &Remaining) -> Message {
     let message =
         Message::naming([&request.group], |[group]| format!("Group {group} was still {state} when drainTimeout expired"));
-    let message = if members.is_empty() {
+    let message = if members.named.is_empty() {
         message.detail(none_listed(seen))
     } else {
-        message.detail(format!("Its remaining members: {members}"))
+        message.detail(format!("Its remaining members: {}", members.named))
     };
     let session = session_of(pass, request, seen);
     let (what, kept) = kept_for(session, seen);
@@ -140,8 +151,13 @@ fn not_empty(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, memb
             DEFAULT_SESSION.as_secs()
         )
     };
-    let advice = if members.is_empty() {
+    let advice = if members.named.is_empty() {
         format!("If no consumer of the group runs any more, {gone}")
+    } else if members.are_all_outside {
+        format!(
+            "Check targetRefs first: no remaining member has the address of a target pod, so targetRefs names the wrong workload unless NAT \
+             or a proxy hides the addresses. Otherwise stop those consumers too; or, if they are gone, {gone}"
+        )
     } else {
         format!("Stop those consumers too; or, if they are gone, {gone}")
     };
@@ -213,17 +229,24 @@ pub(in crate::machine) fn removal_refused(mut pass: Pass<'_>, why: &str) -> Deci
 
 /// The members and how long the reset waits for them; the text does not change while nothing
 /// changes.
-fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &str) -> Message {
+fn waiting(pass: &Pass<'_>, request: &Request, seen: &Group, state: &str, members: &Remaining) -> Message {
     let summary = match group::members(seen) {
         0 => format!("Waiting until the group is empty; the broker reports it as {state}"),
         number => format!("Waiting until the group is empty; {} in it", count(number, "member is still", "members are still")),
     };
     let message =
         Message::new(summary).detail(format!("All containers have terminated, and the broker reports the group as {state}"));
-    let message = if members.is_empty() {
+    let message = if members.named.is_empty() {
         message.detail(none_listed(seen))
     } else {
-        message.detail(format!("Remaining members: {members}"))
+        message.detail(format!("Remaining members: {}", members.named))
+    };
+    let message = if members.are_all_outside {
+        message
+            .detail("None of them has the address of a target pod: unless NAT or a proxy hides it, targetRefs names the wrong workload")
+            .advice("If it does, delete the OffsetReset: the targets are then restored at once")
+    } else {
+        message
     };
     let Some(hold) = &pass.status.hold else { return message };
     let known = session_of(pass, request, seen);

@@ -10,7 +10,7 @@ use crate::api::{
     TargetStatus,
 };
 use crate::machine::{
-    coordination::{queue, scaled_object},
+    coordination::{queue, receipt, scaled_object},
     decision::Decision,
     facts::{KafkaSeen, PlanSeen, Pod, Seen, group, new_hold},
     pass::Pass,
@@ -23,7 +23,7 @@ use crate::machine::{
     },
     refusal::Refusal,
     request::Request,
-    text::{Message, count, name, name_ref},
+    text::{Message, count, dry_run, name, name_ref},
     time::{clock, later},
     totals::totals,
 };
@@ -48,7 +48,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForPlan(seen) => seen,
         KafkaSeen::Failed(error) => {
-            let refusal = Refusal::from_kafka(error, "");
+            let refusal = Refusal::of_cluster(error, "", &request.kafka);
             let advice = acl_hints::advice(request, &pass.seen.kafka);
             return refuse(pass, &[refusal], advice);
         }
@@ -104,7 +104,8 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     pass.status.targets = targets;
     let hidden = scaled_object::warnings(&pass);
     let autoscalers = [hidden, warnings::canary::of_autoscalers(request, &pass.status.targets, &pass.seen.targets)].concat();
-    let findings = Findings { passing: &refusals, autoscalers, forecast: forecast.warnings };
+    let earlier_run = receipt::warning(pass.seen.receipt.as_ref(), request);
+    let findings = Findings { passing: &refusals, earlier_run, autoscalers, forecast: forecast.warnings };
     pass.status.warnings = warnings::warnings(request, &plan, seen, pass.seen, findings, pass.now);
     pass.status.partitions = plan.partitions;
     pass.status.partitions_omitted = 0;
@@ -112,7 +113,7 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let message = summary(&pass, seen).detail(forecast.summary);
     pass.condition(ConditionType::Planned, Some(true), Reason::PlanMade, planned(&pass, seen));
     if request.dry_run {
-        let message = Message::new(format!("Dry run: {}", message.summary()))
+        let message = Message::new(dry_run(pass.status.warnings.len(), message.summary()))
             .detail(message.details().unwrap_or_default())
             .detail("Nothing was changed, and the consumers keep running")
             .advice("To run the reset, set dryRun to false; the plan is then made again");

@@ -52,12 +52,12 @@ pub(in crate::machine) fn decide(mut pass: Pass<'_>, request: &Request) -> Decis
     let seen = match &pass.seen.kafka {
         KafkaSeen::ForCommit(seen) => seen,
         KafkaSeen::Failed(error) if error.kind.is_transient() => {
-            let refusal = Refusal::from_kafka(error, "the commit");
+            let refusal = Refusal::of_cluster(error, "the commit", &request.kafka);
             let message = refusal.message.detail("The operator tries again before it commits; the consumers are at zero");
             return pass.wait(refusal.reason, message, RETRY);
         }
         KafkaSeen::Failed(error) => {
-            let refusal = Refusal::from_kafka(error, "the commit");
+            let refusal = Refusal::of_cluster(error, "the commit", &request.kafka);
             let message = refusal.message.detail(pass.offsets_changed());
             return pass.finish(Phase::Failed, refusal.reason, message);
         }

@@ -86,19 +86,25 @@ pub(super) fn known(workloads: &[Seen<Workload>]) -> impl Iterator<Item = &Workl
     })
 }
 
-/// The addresses of members whose pods are worth a look, a few of them: they run outside the target pods, though other members do.
+/// The addresses of members whose pods are worth a look, a few of them: those that run outside the target pods.
 #[must_use]
 pub fn unmatched_addresses(group: &Group, workloads: &[Seen<Workload>]) -> Vec<IpAddr> {
-    let membership = Membership::of(group, workloads);
-    if !membership.is_told_by_address() {
-        return vec![];
-    }
-    let parsed = membership.others.iter().filter_map(|member| member.host.parse::<IpAddr>().ok());
-    let mut addresses: Vec<IpAddr> = parsed.map(|ip| ip.to_canonical()).collect();
+    // Without targets every member runs outside them.
+    if workloads.is_empty() { vec![] } else { unmatched(&Membership::of(group, workloads)) }
+}
+
+/// See [`unmatched_addresses`].
+pub(super) fn unmatched(membership: &Membership<'_>) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = membership.others.iter().filter_map(|member| address(member)).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses.truncate(NAMED);
     addresses
+}
+
+/// A member's address; `None` where the broker reports a name.
+pub(super) fn address(member: &GroupMember) -> Option<IpAddr> {
+    member.host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
 /// Some of the members in words, and how many more there are.
@@ -123,7 +129,8 @@ mod tests {
     #[case::an_unmatched_one(&["10.0.0.1", "10.0.0.9", "10.0.0.9"], &["10.0.0.1"], &["10.0.0.9"])]
     #[case::ipv6_as_kubernetes_spells_it(&["10.0.0.1", "fd00:0:0:0:0:0:0:9"], &["10.0.0.1"], &["fd00::9"])]
     #[case::ipv4_as_kubernetes_spells_it(&["10.0.0.1", "::ffff:10.0.0.9"], &["10.0.0.1"], &["10.0.0.9"])]
-    #[case::none_where_no_address_matches(&["127.0.0.6", "127.0.0.7"], &["10.0.0.1"], &[])]
+    #[case::where_no_address_matches(&["10.0.0.9", "10.0.0.8"], &["10.0.0.1"], &["10.0.0.8", "10.0.0.9"])]
+    #[case::none_without_a_target(&["10.0.0.9"], &[], &[])]
     #[case::none_for_a_name(&["10.0.0.1", "unknown-host"], &["10.0.0.1"], &[])]
     #[case::none_for_a_node(&["10.0.0.1", "192.168.0.1"], &["10.0.0.1"], &[])]
     #[case::a_few_of_many(
@@ -135,7 +142,8 @@ mod tests {
         #[case] ips: &[&str],
         #[case] expected: &[&str],
     ) {
-        let found = unmatched_addresses(&members(hosts), &at_addresses(ips, &[]));
+        let workloads = if ips.is_empty() { vec![] } else { at_addresses(ips, &[]) };
+        let found = unmatched_addresses(&members(hosts), &workloads);
         assert_eq!(found.iter().map(IpAddr::to_string).collect::<Vec<_>>(), expected);
     }
 

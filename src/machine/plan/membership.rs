@@ -3,14 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::members::{Membership, NAMED, and_more, known};
+use super::{
+    members::{Membership, NAMED, and_more, known},
+    others::Others,
+};
 use crate::{
     api::{Reason, RemainingMembers},
     machine::{
-        facts::{
-            ForeignPod, Group, GroupMember, Pod, Seen, Workload,
-            group::{self, has_address},
-        },
+        facts::{ForeignPod, Group, GroupMember, Pod, Seen, Workload, group},
         guards::Guard,
         refusal::Refusal,
         request::Request,
@@ -22,9 +22,6 @@ use crate::{
 /// Kafka's default for session.timeout.ms since 3.0 (KIP-735): a member of a killed pod may stay as long even where spec.sessionTimeout
 /// is shorter. The consumers run meanwhile, so a longer wait harms none of them.
 pub(in crate::machine) const DEFAULT_SESSION: SignedDuration = SignedDuration::from_secs(45);
-
-/// How long a member without a pod is waited for beyond its session timeout, for the broker looks at sessions only now and then.
-const LATE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long the group must have no members while the pods are ready, seen in more than one pass.
 const WITHOUT_MEMBERS: SignedDuration = SignedDuration::from_secs(20);
@@ -68,8 +65,13 @@ pub(in crate::machine) fn refusals(
 ) -> Vec<Refusal> {
     let membership = Membership::of(group, workloads);
     let mut refusals = vec![];
-    if membership.is_told_by_address() && !Guard::NoMembersElsewhere.allows(membership.others.is_empty()) {
-        let others = Others::of(&membership, workloads, foreign_pods);
+    let others = Others::of(&membership, workloads, foreign_pods);
+    let run_elsewhere = if membership.is_told_by_address() {
+        !membership.others.is_empty()
+    } else {
+        others.are_of_other_workloads(request, &membership, workloads)
+    };
+    if !Guard::NoMembersElsewhere.allows(!run_elsewhere) {
         let session = Session::of(request, on_broker).or_default().max(DEFAULT_SESSION);
         refusals.extend(others.shared(request, &membership, session, now));
     }
@@ -86,105 +88,6 @@ pub(in crate::machine) fn refusals(
         refusals.push(Refusal { reason: Reason::GroupHasNoMembers, message, transient: true, patience, waiting: None });
     }
     refusals
-}
-
-/// The members outside the target pods, each with the pod at its address.
-struct Others<'a> {
-    members: Vec<(&'a GroupMember, Option<&'a ForeignPod>)>,
-}
-
-impl<'a> Others<'a> {
-    fn of(membership: &Membership<'a>, workloads: &'a [Seen<Workload>], foreign_pods: &'a [ForeignPod]) -> Self {
-        let foreign: Vec<&ForeignPod> =
-            known(workloads).flat_map(|workload| &workload.details.foreign_pods).chain(foreign_pods).collect();
-        let pod_of = |member: &GroupMember| {
-            let mut at = foreign.iter().filter(|pod| has_address(&pod.ips, &member.host));
-            let first = at.next()?;
-            // An address that several pods have tells nothing. One pod may be seen in two ways.
-            at.all(|other| other.name == first.name).then_some(*first)
-        };
-        Self { members: membership.others.iter().map(|member| (*member, pod_of(member))).collect() }
-    }
-
-    /// Another workload uses the group. For certain when a pod of its own has had the member's address for longer than a session lasts:
-    /// a member that was there before the pod, at the same address, would be gone. Otherwise when the member is still there after its
-    /// session timeout, for a member whose pod was killed is gone by then.
-    ///
-    /// Where the spec lets members be removed, only the certain ones are refused: removed, they would join again at once.
-    fn shared(&self, request: &Request, membership: &Membership<'_>, session: SignedDuration, now: Timestamp) -> Option<Refusal> {
-        let is_certain = |pod: &&ForeignPod| pod.running_since.is_some_and(|since| now.duration_since(since) > session);
-        let certain: Vec<&ForeignPod> = self.members.iter().filter_map(|(_, pod)| *pod).filter(is_certain).collect();
-        if !certain.is_empty() {
-            return Some(Refusal::lasting(Reason::GroupShared, self.certainly_shared(request, membership, &certain)));
-        }
-        if self.members.is_empty() || request.remaining_members == RemainingMembers::Remove {
-            return None;
-        }
-        let others = count(self.members.len(), "member runs", "members run");
-        let message = Message::new(format!("{others} outside the target pods, so stopping the targets would not empty the group"))
-            .detail(self.describe(request, membership))
-            .advice(
-                "Add their workload to targetRefs, or stop it yourself; set sessionTimeout to their session.timeout.ms if that is longer, \
-                 or remainingMembers: Remove if they no longer run; and create the reset under a new name",
-            );
-        let they = count(self.members.len(), "member that runs", "members that run");
-        let waiting = Message::new(format!("Waiting for {they} outside the target pods to leave the group"))
-            .detail(self.describe(request, membership))
-            .detail("A member whose pod was killed leaves when its session ends; one that is still there then belongs to another workload");
-        let patience = Some(session.saturating_add(LATE));
-        Some(Refusal { reason: Reason::GroupShared, message, transient: true, patience, waiting: Some(waiting) })
-    }
-
-    fn certainly_shared(&self, request: &Request, membership: &Membership<'_>, certain: &[&ForeignPod]) -> Message {
-        let mut workloads: Vec<String> = certain.iter().map(|pod| workload_of(pod)).collect();
-        workloads.sort_unstable();
-        workloads.dedup();
-        let (which, stop) = match &workloads[..] {
-            [only] => (only.clone(), format!("Add {only} to targetRefs, or stop it yourself")),
-            all => (
-                count(all.len(), "other workload", "other workloads"),
-                "Add them to targetRefs, or stop them yourself".to_owned(),
-            ),
-        };
-        let members = count(certain.len(), "member runs", "members run");
-        let has_controller = certain.iter().any(|pod| pod.controller.is_some());
-        let place = |which: &str| match certain.len() {
-            _ if workloads.len() == 1 && !has_controller => which.to_owned(),
-            1 => format!("a pod of {which}"),
-            _ => format!("pods of {which}"),
-        };
-        Message::naming([&which], |[which]| format!("{members} in {}, so the group would not become empty", place(which)))
-            .detail(self.describe(request, membership))
-            .advice(format!("{stop}, and create the reset under a new name"))
-    }
-
-    fn describe(&self, request: &Request, membership: &Membership<'_>) -> String {
-        let names = self.members.iter().take(NAMED).map(|(member, pod)| {
-            let pod = pod.map(|pod| format!(", {}", pod_and_workload(pod))).unwrap_or_default();
-            format!("{} at {}{pod}", member.client_id, member.host)
-        });
-        let names = and_more(names.collect(), self.members.len());
-        format!(
-            "Group {} has {} in all. Outside the target pods: {names}",
-            request.group,
-            count(membership.len(), "member", "members"),
-        )
-    }
-}
-
-/// The workload that a pod belongs to, by the object that controls it.
-fn workload_of(pod: &ForeignPod) -> String {
-    match &pod.controller {
-        Some(controller) => format!("{}/{}", controller.kind, controller.name),
-        None => format!("Pod/{}", pod.name),
-    }
-}
-
-fn pod_and_workload(pod: &ForeignPod) -> String {
-    match &pod.controller {
-        Some(_) => format!("pod {} of {}", pod.name, workload_of(pod)),
-        None => format!("pod {}, which has no controller", pod.name),
-    }
 }
 
 /// The pods in words, when all of them have been ready for longer than the session timeout and the group has no member. Consumers in a
@@ -218,7 +121,12 @@ fn describe(request: &Request, workloads: &[Seen<Workload>]) -> String {
 }
 
 /// What is worth a look about the members though it refuses nothing: one sentence at most.
-pub(in crate::machine) fn warning(request: &Request, group: &Group, workloads: &[Seen<Workload>]) -> Option<String> {
+pub(in crate::machine) fn warning(
+    request: &Request,
+    group: &Group,
+    workloads: &[Seen<Workload>],
+    foreign_pods: &[ForeignPod],
+) -> Option<String> {
     let membership = Membership::of(group, workloads);
     if membership.len() == 0 {
         let ready = known(workloads).flat_map(|workload| &workload.pods).any(|pod| pod.ready && pod.deletion.is_none());
@@ -239,12 +147,20 @@ pub(in crate::machine) fn warning(request: &Request, group: &Group, workloads: &
         and_more(names.collect(), members.len())
     };
     if !membership.is_told_by_address() {
-        let members = [membership.hidden, membership.others].concat();
+        let others = Others::of(&membership, workloads, foreign_pods);
+        let is_refused = others.are_of_other_workloads(request, &membership, workloads);
+        if is_refused && request.remaining_members == RemainingMembers::Wait {
+            return None;
+        }
+        let unless = if others.any_in_a_workload() {
+            "Unless the targets connect to Kafka through these pods, as through a proxy, targetRefs names the wrong workload"
+        } else {
+            "Unless NAT hides their address, another workload uses the group"
+        };
+        let named = [others.named(), named(&membership.hidden)].into_iter().filter(|names| !names.is_empty());
         return Some(format!(
-            "{} of {all} group members run outside the target pods: {}. Unless NAT hides their address, another workload uses the group, \
-             and stopping the targets will not empty it",
-            members.len(),
-            named(&members)
+            "{all} of {all} group members run outside the target pods: {}. {unless}, and stopping the targets will not empty the group",
+            named.collect::<Vec<_>>().join("; ")
         ));
     }
     if !membership.others.is_empty() && request.remaining_members == RemainingMembers::Remove {
@@ -282,7 +198,7 @@ pub(super) mod tests {
         Group::Found(found)
     }
 
-    fn foreign(name: &str, ip: &str, running_since: Option<i64>) -> ForeignPod {
+    pub fn foreign(name: &str, ip: &str, running_since: Option<i64>) -> ForeignPod {
         let controller = Controller { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "other".into() };
         ForeignPod { name: name.into(), controller: Some(controller), ips: vec![ip.into()], running_since: running_since.map(at) }
     }
@@ -299,7 +215,7 @@ pub(super) mod tests {
         vec![Seen::Known(Workload { details: WorkloadDetails { foreign_pods, ..WorkloadDetails::default() }, ..found })]
     }
 
-    fn said(refusals: &[Refusal]) -> Option<String> {
+    pub fn said(refusals: &[Refusal]) -> Option<String> {
         assert!(refusals.len() <= 1, "{refusals:?}");
         refusals.first().map(|refusal| match refusal.patience {
             Some(patience) => format!("{} for {} s", refusal.reason, patience.as_secs()),
@@ -392,7 +308,7 @@ pub(super) mod tests {
         #[case] expected: Option<&str>,
     ) {
         let request = Request { remaining_members, ..request() };
-        let warned = warning(&request, &members(hosts), &at_addresses(&["10.0.0.1"], &[]));
+        let warned = warning(&request, &members(hosts), &at_addresses(&["10.0.0.1"], &[]), &[]);
         match (&warned, expected) {
             (Some(warned), Some(words)) => assert!(warned.starts_with(words), "{warned}"),
             (warned, expected) => assert_eq!(warned.as_deref(), expected),
@@ -411,7 +327,7 @@ pub(super) mod tests {
         let request = Request { allow_no_members, ..request() };
         let workloads = at_addresses(&["10.0.0.1"], &[]);
         assert_eq!(refusals(&request, &members(&[]), &workloads, &[], None, at(now)).len(), refused);
-        assert!(warning(&request, &members(&[]), &workloads).is_some_and(|warning| warning.contains("has no members")));
+        assert!(warning(&request, &members(&[]), &workloads, &[]).is_some_and(|warning| warning.contains("has no members")));
     }
 
     #[test]

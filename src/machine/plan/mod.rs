@@ -11,6 +11,7 @@ pub mod forecast;
 pub mod limits;
 pub(in crate::machine) mod members;
 pub(in crate::machine) mod membership;
+mod others;
 pub mod replica_owners;
 pub(in crate::machine) mod rollout;
 pub(in crate::machine) mod stoppable;

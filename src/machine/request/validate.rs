@@ -209,7 +209,7 @@ fn check_property(name: &str, value: &str) -> Result<(), CelRule> {
 }
 
 /// Whether a character is a control character, begins a new line, or changes the direction of the text around it.
-fn breaks_the_line(character: char) -> bool {
+pub(in crate::machine) fn breaks_the_line(character: char) -> bool {
     let directs = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || directs(character)
 }

@@ -134,6 +134,7 @@ pub(super) fn pod(name: &str, terminated: bool) -> Pod {
         crashed: false,
         restarted: false,
         exited: false,
+        last_exit: None,
         ready_since: None,
         grace: jiff::SignedDuration::from_secs(30),
         tasks: None,

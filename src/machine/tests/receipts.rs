@@ -241,3 +241,41 @@ fn a_commit_that_failed_as_a_whole(#[case] kind: KafkaErrorKind, #[case] outcome
     let failed = after(&decision.status, &decision.effect.unwrap(), &Answer::CommitFailed(error(kind)), &observed, at(7));
     assert!(failed.status.partitions.iter().all(|planned| planned.outcome == outcome));
 }
+
+#[rstest]
+#[case::none(Some(Seen::Missing), None)]
+#[case::not_looked_for(None, None)]
+#[case::it_has_run(Some(of("uid-0", over(Phase::Succeeded))), Some("a reset of the same name and spec ended as Succeeded at"))]
+#[case::it_was_interrupted(Some(of("uid-0", committing())), Some("was interrupted while it committed the plan of"))]
+#[case::it_is_not_known(Some(Seen::Unknown("forbidden".into())), Some("same name and spec has run before: forbidden"))]
+fn a_dry_run_warns_first_that_an_earlier_run_would_be_taken_for_the_run_itself(
+    #[case] receipt: Option<Seen<Receipt>>,
+    #[case] expected: Option<&str>,
+) {
+    let known = matches!(receipt, Some(Seen::Known(_)));
+    let observed = Observed { receipt, ..seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen()))) };
+    let request = Request { dry_run: true, ..request() };
+    let status = decide(Ok(&request), &status_in(Phase::Planning), &observed, at(1)).status;
+    assert_eq!(status.phase, Some(Phase::Planned));
+    let warned = status.warnings.first().filter(|warning| warning.contains("same name and spec"));
+    assert_eq!(warned.is_some(), expected.is_some(), "{:?}", status.warnings);
+    assert!(warned.is_none_or(|warned| warned.contains(expected.unwrap_or_default())), "{warned:?}");
+    let delete =
+        "set another runId, or delete the receipt of that run: kubectl --namespace shop delete configmap replay-receipt-key";
+    assert_eq!(warned.is_some_and(|warned| warned.ends_with(delete)), known, "{warned:?}");
+}
+
+#[test]
+fn the_effect_of_a_dry_run_is_not_that_of_a_run_that_was_not_carried_out() {
+    let request = Request { dry_run: true, ..request() };
+    let observed = seen(running(), KafkaSeen::ForPlan(Box::new(plan_seen())));
+    let planning = OffsetResetStatus { dry_run: true, ..status_in(Phase::Planning) };
+    let dry = decide(Ok(&request), &planning, &observed, at(1)).status;
+    assert!(dry.totals.is_some_and(|totals| totals.replayed > 0), "{:?}", dry.totals);
+    let again = decide(Ok(&self::request()), &dry, &observed, at(2)).status;
+    let receipt = Some(of("uid-0", over(Phase::Succeeded)));
+    let observed = Observed { receipt, finalizer: false, ..seen(running(), KafkaSeen::NotAsked) };
+    let ended = decide(Ok(&self::request()), &again, &observed, at(3)).status;
+    assert_eq!(ended.reason, Some(Reason::AlreadyApplied));
+    assert_eq!((ended.totals, ended.progress, ended.drift, ended.partitions.len()), (None, None, None, 0));
+}

@@ -122,6 +122,10 @@ pub(super) async fn observe(
         None
     };
     if let (Phase::Planning, Ok(request)) = (phase, &request) {
+        if request.dry_run {
+            // The run itself looks for it before it begins.
+            seen.receipt = Some(context.receipts.look(&request.namespace, &request.receipt).await);
+        }
         let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
         seen.unscalable = checked
             .into_iter()

@@ -148,7 +148,8 @@ pub(super) async fn persist(
         return Ok(WriteOutcome::Done(Box::new((reset, next))));
     }
     next.report_due |= next.status.partitions != old.partitions;
-    next.report_due &= next.status.partitions_omitted == 0;
+    // Without partitions there is no plan to report.
+    next.report_due &= next.status.partitions_omitted == 0 && !next.status.partitions.is_empty();
     // Consumers do not wait for a report that only repeats the status.
     let awaited = matches!(
         &decision.effect,

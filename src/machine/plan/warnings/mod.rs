@@ -26,6 +26,8 @@ const MAX_PLAN_WARNINGS: usize = MAX_WARNINGS - 2;
 pub(in crate::machine) struct Findings<'a> {
     /// What a dry run does not wait for.
     pub passing: &'a [Refusal],
+    /// What an earlier run of the same name and spec means for a dry run.
+    pub earlier_run: Option<String>,
     /// What is to be said of the targets' autoscalers.
     pub autoscalers: Vec<String>,
     /// What is to be said of the replay.
@@ -34,7 +36,7 @@ pub(in crate::machine) struct Findings<'a> {
 
 /// All warnings of a plan, bounded in number.
 ///
-/// In this order: what may keep the consumers from stopping, or from coming back as they are; what the plan does to offsets that may be
+/// In this order: what an earlier run means; what may keep the consumers from stopping, or from coming back as they are; what the plan does to offsets that may be
 /// unintended; what else is worth knowing.
 #[must_use]
 pub(in crate::machine) fn warnings(
@@ -45,9 +47,10 @@ pub(in crate::machine) fn warnings(
     findings: Findings<'_>,
     now: Timestamp,
 ) -> Vec<String> {
-    let mut warnings = stoppable::warnings(request, &observed.targets);
+    let mut warnings: Vec<String> = findings.earlier_run.into_iter().collect();
+    warnings.extend(stoppable::warnings(request, &observed.targets));
     warnings.extend(findings.passing.iter().map(|refusal| refusal.message.happened()));
-    warnings.extend(membership::warning(request, &seen.group, &observed.targets));
+    warnings.extend(membership::warning(request, &seen.group, &observed.targets, &observed.foreign_pods));
     warnings.extend(workloads::connectors::warnings(request, &observed.targets));
     warnings.extend(workloads::warnings(&request.targets, &observed.targets));
     warnings.extend(findings.autoscalers);

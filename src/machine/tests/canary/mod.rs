@@ -13,7 +13,7 @@ use crate::{
         coordination::hold::{HoldAction, decide_hold},
         decide,
         decision::{Answer, Decision, Effect},
-        facts::{Hpa, Rollout},
+        facts::{Exit, Hpa, Rollout},
         plan::warnings::canary::of_autoscalers,
         request::Canary,
     },

@@ -189,3 +189,28 @@ fn how_far_the_canary_is_stands_in_the_status() {
         assert!(said.contains(words), "{words}: {said}");
     }
 }
+
+/// After an undo its pod is gone, with its logs.
+#[rstest]
+#[case::undone(UNDO)]
+#[case::kept(KEEP)]
+fn how_the_container_exited_stands_in_the_status(#[case] on_failure: OnCanaryFailure) {
+    let exit = Exit { container: "app".into(), code: 3, reason: Some("Error".into()), message: Some("poison".into()) };
+    let crashed = workload(1, vec![Pod { exited: true, last_exit: Some(exit), ..pod("canary", false) }]);
+    let failed = run(on_failure, &runs(on_failure), &look(crashed, consumed(10, 10)), 40).status;
+    assert_eq!(
+        failed.canary.unwrap().message,
+        "A container of the canary was started again or crashed in pod canary. In pod canary, container app exited with code 3 (Error), \
+         and its termination message is: poison"
+    );
+}
+
+/// The canary has committed past the target on the first partition, and crashed before it was seen in the group.
+#[test]
+fn a_commit_of_a_canary_that_has_crashed_since_counts() {
+    let KafkaSeen::AfterReset(mut kafka) = left(11) else { unreachable!() };
+    kafka.committed.insert(tp(1), committed(10, ""));
+    let failed = run(UNDO, &runs(UNDO), &look(exited(), KafkaSeen::AfterReset(kafka)), 40).status;
+    let canary = failed.canary.unwrap();
+    assert_eq!((canary.state, canary.partitions_consumed, canary.partitions_with_records), (CanaryState::Undoing, 1, 2));
+}

@@ -6,7 +6,7 @@ mod offsets;
 
 use super::*;
 use crate::{
-    api::{AutoscalerStatus, ConditionType, OverwriteEvidence, OverwrittenStatus},
+    api::{AutoscalerStatus, ConditionType, OverwriteEvidence, OverwrittenStatus, UndoneStatus},
     machine::{
         decide,
         decision::{Decision, Effect},

@@ -297,3 +297,20 @@ fn a_reset_that_set_no_offset_has_nothing_to_prove() {
     assert!(status.conditions.iter().all(|condition| condition.type_ != ConditionType::ConsumptionProven.as_str()));
     assert!(!needs_offsets(&status));
 }
+
+/// After the undo of a canary they are those from before.
+#[rstest]
+#[case::of_a_reset(false, "The offsets are those of the reset, and there is no record to consume on 2 partitions")]
+#[case::of_an_undo(true, "The offsets are those from before the reset, and there is no record to consume on 2 partitions")]
+fn which_offsets_stand_is_told(#[case] is_undone: bool, #[case] expected: &str) {
+    let mut status = reset();
+    for planned in status.partitions.iter_mut().filter(|_| is_undone) {
+        planned.undone = Some(UndoneStatus { target_offset: planned.target_offset });
+    }
+    let KafkaSeen::AfterReset(mut kafka) = after_reset(stable(), &committed(10, MARKER)) else { unreachable!() };
+    for bounds in kafka.bounds.values_mut() {
+        *bounds = Ok(Bounds { start: 0, end: 10 });
+    }
+    let looked = run(&status, &look(running(), KafkaSeen::AfterReset(kafka)), 33).status;
+    assert_eq!(said(&looked, ConditionType::ConsumptionProven), ("True", "NothingToConsume", expected));
+}

@@ -224,3 +224,32 @@ fn the_advice_is_what_helps(#[case] drain: i64, #[case] state: GroupState, #[cas
     assert!(!said.contains("members: ."), "{said}");
     assert_eq!(said.contains("The broker lists no members"), members == 0, "{said}");
 }
+
+/// The status names the pods in which members ran when they were seen first.
+#[rstest]
+#[case::none_in_a_target_pod(&[None, None], true)]
+#[case::one_in_a_target_pod(&[None, Some("consumer-1")], false)]
+fn where_all_members_run_outside_the_target_pods_the_targets_may_be_wrong(
+    #[case] pods: &[Option<&str>],
+    #[case] may_be_wrong: bool,
+) {
+    let found = group_in(GroupState::Stable, pods.len());
+    let mut known = group::status(&found, None, &[]);
+    for (member, pod) in known.member_details.iter_mut().zip(pods) {
+        member.pod = pod.map(str::to_owned);
+    }
+    let status = OffsetResetStatus { group: Some(known), ..status_in(Phase::Draining) };
+    let observed = seen(gone(), KafkaSeen::Group(found));
+    for (now, reason) in [(6, Reason::WaitingForGroup), (125, Reason::GroupNotEmpty)] {
+        let decided = decide(Ok(&request()), &status, &observed, at(now)).status;
+        let said = decided.explanation();
+        let outcome = decided.outcome.as_ref().map(|outcome| outcome.explanation()).unwrap_or_default();
+        assert_eq!(decided.outcome.map_or(decided.reason, |outcome| Some(outcome.reason)), Some(reason));
+        let said = format!("{said} {outcome}");
+        assert_eq!(said.contains("targetRefs names the wrong workload"), may_be_wrong, "{said}");
+        assert_eq!(said.contains("delete the OffsetReset"), may_be_wrong && reason == Reason::WaitingForGroup, "{said}");
+    }
+    let without = Request { targets: vec![], ..request() };
+    let said = decide(Ok(&without), &status, &Observed { targets: vec![], ..observed }, at(6)).status.explanation();
+    assert!(!said.contains("targetRefs"), "{said}");
+}

@@ -61,7 +61,8 @@ async fn crash(shop: &Shop) {
     for pod in pods().await {
         let container = json!({
             "name": pod.spec.as_ref().unwrap().containers[0].name, "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-            "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 7}},
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 7, "reason": "Error", "message": "poison record"}},
         });
         let patch = json!({"status": {"phase": "Running", "containerStatuses": [container]}});
         api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(&patch)).await.unwrap();
@@ -149,6 +150,8 @@ async fn a_crash_ends_the_canary_at_once_and_the_offsets_from_before_are_committ
         let done = wait_for_end(&shop.api, "replay").await;
         let said = ended(&done, Phase::Failed, Reason::CanaryUndone);
         assert!(said.contains("A container of the canary was started again or crashed in pod consumer-"), "{said}");
+        let exit = "exited with code 7 (Error), and its termination message is: poison record";
+        assert!(canary_of(&done).message.ends_with(exit), "{}", canary_of(&done).message);
         let at = TopicPartition::new(&shop.topic, 0);
         let found = shop.admin.committed(&shop.group, std::slice::from_ref(&at)).await.unwrap();
         assert_eq!(found[&at], Ok(Some(Committed { offset: 90, metadata: "of the application".into() })));

@@ -23,8 +23,9 @@ async fn runs_at(stand: &Stand, name: &str, address: &str) -> String {
         "name": "c", "image": "nobody-runs-it", "imageID": "", "ready": true, "restartCount": 0,
         "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
     });
+    let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let status = json!({"status": {
-        "phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "containerStatuses": [container],
+        "phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "containerStatuses": [container], "conditions": [ready],
     }});
     pods.patch_status(&pod, &PatchParams::default(), &Patch::Strategic(&status)).await.unwrap();
     pod
@@ -72,6 +73,43 @@ async fn a_member_in_a_pod_of_another_deployment_is_refused_at_once_and_both_are
         let found = status(&planned);
         assert_eq!(found.group.as_ref().unwrap().expected_members, Some(2));
         assert!(found.warnings.iter().all(|warning| !warning.contains("member")), "{:?}", found.warnings);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_target_is_not_stopped_when_all_members_run_in_pods_of_another_deployment() {
+    Stand::with(async |stand| {
+        let (own, others) = ("127.0.0.7", ["127.0.0.8", "127.0.0.9"]);
+        for name in ["payments", "orders", "replay"] {
+            stand.create(workload("Deployment", name, 1)).await;
+        }
+        runs_at(stand, "payments", own).await;
+        let pods = [runs_at(stand, "orders", others[0]).await, runs_at(stand, "replay", others[1]).await];
+        let members = members_at(stand, others).await;
+        for (name, spec) in [("run", json!({})), ("dry", json!({"dryRun": true}))] {
+            stand.apply(name, json!([{"name": "payments"}]), spec).await;
+            let refused = wait_for_end(&stand.api, name).await;
+            ended(&refused, Phase::Failed, Reason::GroupShared);
+            let said = status(&refused).explanation();
+            for words in [
+                "2 members run in pods of 2 other workloads, so the group would not become empty",
+                &format!("pod {} of Deployment/orders", pods[0]),
+                &format!("pod {} of Deployment/replay", pods[1]),
+                "targetRefs names the wrong workload",
+                "allowNoMembers: true",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        }
+        assert_eq!(stand.replicas("apps/v1", "Deployment", "payments").await, 1, "it was not stopped");
+        stand.apply("proxy", json!([{"name": "payments"}]), json!({"dryRun": true, "allowNoMembers": true})).await;
+        let planned = wait_for_end(&stand.api, "proxy").await;
+        ended(&planned, Phase::Planned, Reason::DryRun);
+        let found = status(&planned);
+        assert!(found.message.as_ref().is_some_and(|message| message.contains("warning")), "{:?}", found.message);
+        assert!(found.warnings.iter().any(|warning| warning.contains(&pods[0])), "{:?}", found.warnings);
+        drop(members);
     })
     .await;
 }

@@ -73,6 +73,25 @@ async fn deleted_and_created_again_it_stops_nothing_and_moves_nothing() {
         let wiped = wait_for_end(&stand.api, "again").await;
         ended(&wiped, Phase::Succeeded, Reason::AlreadyApplied);
 
+        // A dry run warns of it, and its effect is not shown as that of the run.
+        delete(stand, "again").await;
+        let mut dry = new.clone();
+        dry.spec.dry_run = true;
+        stand.api.create(&PostParams::default(), &dry).await.unwrap();
+        let planned = wait_for_end(&stand.api, "again").await;
+        ended(&planned, Phase::Planned, Reason::DryRun);
+        let found = status(&planned);
+        assert!(found.warnings[0].ends_with(&format!("delete configmap {}", receipt.name_any())), "{:?}", found.warnings);
+        assert!(found.totals.is_some() && found.report.is_some());
+        stand.api.patch("again", &PatchParams::default(), &Patch::Merge(&json!({"spec": {"dryRun": false}}))).await.unwrap();
+        let applied = wait_for(&stand.api, "again", "the end of the run", |reset| {
+            reset.status.as_ref().is_some_and(|status| status.reason == Some(Reason::AlreadyApplied))
+        })
+        .await;
+        let found = status(&applied);
+        assert_eq!((found.totals, found.report.as_ref(), found.partitions.len()), (None, None, 0));
+        assert_eq!((stand.committed(&group, &topic).await[0], stand.changes().await), (Some(40), 2));
+
         // Another run of the same, and the same under another name.
         delete(stand, "again").await;
         new.spec.run_id = Some("2".into());
