@@ -24,12 +24,7 @@ use offset_reset_operator::{
     machine::facts::{Committed, TopicPartition},
 };
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use real_tests::{
-    broker::Broker,
-    brokers, client,
-    process::Process,
-    reset, resets, unique, wait_for_end,
-};
+use real_tests::{broker::Broker, brokers, client, process::Process, reset, resets, unique, wait_for_end};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
