@@ -122,22 +122,7 @@ pub(super) async fn observe(
         None
     };
     if let (Phase::Planning, Ok(request)) = (phase, &request) {
-        if request.dry_run {
-            // The run itself looks for it before it begins.
-            seen.receipt = Some(context.receipts.look(&request.namespace, &request.receipt).await);
-        }
-        let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
-        seen.unscalable = checked
-            .into_iter()
-            .zip(&mut seen.targets)
-            .map(|(checked, target)| {
-                // Unknown never counts as allowed.
-                checked.unwrap_or_else(|why| {
-                    *target = Seen::Unknown(why);
-                    None
-                })
-            })
-            .collect();
+        read_for_plan(context, request, &mut seen).await;
     }
     if matches!(phase, Phase::Planning | Phase::Stopping) {
         let namespace = reset.namespace().unwrap_or_default();
@@ -169,6 +154,26 @@ pub(super) async fn observe(
         seen.foreign_pods = context.targets.foreign_pods(&namespace, &addresses, &seen.targets).await;
     }
     Ok((seen, None))
+}
+
+/// Reads what a plan needs of its targets beside their scale: whether they can be scaled. For a dry run also the receipt of an earlier run.
+async fn read_for_plan(context: &Context, request: &Request, seen: &mut Observed) {
+    if request.dry_run {
+        // The run itself looks for it before it begins.
+        seen.receipt = Some(context.receipts.look(&request.namespace, &request.receipt).await);
+    }
+    let checked = join_all(request.targets.iter().map(|target| context.targets.not_scalable_for_user(target))).await;
+    seen.unscalable = checked
+        .into_iter()
+        .zip(&mut seen.targets)
+        .map(|(checked, target)| {
+            // Unknown never counts as allowed.
+            checked.unwrap_or_else(|why| {
+                *target = Seen::Unknown(why);
+                None
+            })
+        })
+        .collect();
 }
 
 /// What is known of a step before anything else is read.

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::api::GroupStatus;
+use crate::api::{GroupStatus, Outcome};
 use crate::machine::decide;
 use crate::machine::facts::group;
 use crate::machine::tests::*;
@@ -243,7 +243,7 @@ fn where_all_members_run_outside_the_target_pods_the_targets_may_be_wrong(
     for (now, reason) in [(6, Reason::WaitingForGroup), (125, Reason::GroupNotEmpty)] {
         let decided = decide(Ok(&request()), &status, &observed, at(now)).status;
         let said = decided.explanation();
-        let outcome = decided.outcome.as_ref().map(|outcome| outcome.explanation()).unwrap_or_default();
+        let outcome = decided.outcome.as_ref().map(Outcome::explanation).unwrap_or_default();
         assert_eq!(decided.outcome.map_or(decided.reason, |outcome| Some(outcome.reason)), Some(reason));
         let said = format!("{said} {outcome}");
         assert_eq!(said.contains("targetRefs names the wrong workload"), may_be_wrong, "{said}");
