@@ -184,18 +184,25 @@ impl Started {
         assert!(within(PATIENCE, reading).await.is_some(), "it never shows {words}: {}", self.read);
     }
 
-    /// Waits until it ends.
+    /// Waits until it ends, as long as it prints something now and then: a command about many OffsetResets takes as long as these.
     pub async fn ended(mut self) -> Printed {
         let mut err = self.child.stderr.take().unwrap();
-        let (mut out_text, mut err_text) = (self.read, String::new());
-        let ending = async {
-            let reading = self.out.read_to_string(&mut out_text);
-            let (status, ..) = tokio::join!(self.child.wait(), reading, err.read_to_string(&mut err_text));
-            status.unwrap().code()
-        };
-        let code = within(PATIENCE, ending).await;
-        let code = code.unwrap_or_else(|| panic!("it does not end; so far: {out_text}\n{err_text}"));
-        Printed { code, out: out_text, err: err_text }
+        let errors = tokio::spawn(async move {
+            let mut text = String::new();
+            err.read_to_string(&mut text).await.map(|_| text)
+        });
+        let (mut out, mut some) = (self.read.into_bytes(), [0; 4_096]);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        loop {
+            match within(PATIENCE, self.out.read(&mut some)).await {
+                Some(Ok(0)) => break,
+                Some(read) => out.extend_from_slice(&some[..read.unwrap()]),
+                None => panic!("it does not end; so far: {}", text(out)),
+            }
+        }
+        let ending = async { (self.child.wait().await.unwrap().code(), errors.await.unwrap().unwrap()) };
+        let Some((code, err)) = within(PATIENCE, ending).await else { panic!("it does not end; so far: {}", text(out)) };
+        Printed { code, out: text(out), err }
     }
 
     /// Presses Ctrl-C.
