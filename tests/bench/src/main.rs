@@ -112,10 +112,12 @@ impl Part {
                 }
             }
             Self::Growth => {
-                // A broker maps two files of each partition into its memory, and this kernel lets it have 65,530 maps.
-                let sizes = if quick { &[10, 100, 1_000][..] } else { &[10, 100, 1_000, 10_000, 20_000] };
+                // The topics of all sizes are there at once, because a broker that deletes thousands of partitions creates none for
+                // minutes. Beside 10,000 the sandbox's broker did not create 15,000 more in time.
+                let sizes = if quick { &[10, 100, 1_000][..] } else { &[10, 100, 1_000, 10_000] };
                 growth::partitions(stand, results, sizes, if quick { 1 } else { rounds.min(5) }).await?;
-                growth::resets(stand, results, if quick { &[1, 10] } else { &[1, 10, 100, 400, 1_000] }).await?;
+                // The part Many has 1,000.
+                growth::resets(stand, results, if quick { &[1, 10] } else { &[1, 10, 100, 400] }).await?;
             }
             Self::Finished => {
                 // Few partitions, and as many as a status lists at most.

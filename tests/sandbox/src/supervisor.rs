@@ -235,7 +235,7 @@ impl Supervisor {
         let data = broker.data(&self.dir).display().to_string();
         // Formatting and serving are two programs of one part; the first has nothing to do when the part is started again.
         let script = "[ -e \"$4/meta.properties\" ] || java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" \
-                      kafka.tools.StorageTool format -t c2FuZGJveHNhbmRib3hzYQ -c \"$3\" && exec java -Xms256m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" kafka.Kafka \"$3\"";
+                      kafka.tools.StorageTool format -t c2FuZGJveHNhbmRib3hzYQ -c \"$3\" && exec java -Xms256m -Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $2 -cp \"$1\" kafka.Kafka \"$3\"";
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script, "kafka", &libs, &logging, &properties, &data]);
         self.spawn(broker.part, command)

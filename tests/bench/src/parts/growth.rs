@@ -37,6 +37,7 @@ fn x(count: usize) -> f64 {
 pub async fn partitions(stand: &Stand, results: &mut Results, sizes: &[usize], rounds: usize) -> Result<()> {
     let [mut took, mut after] = [line("create to completion"), line("after the group was seen empty")];
     let [mut own, mut all] = [line("the operator"), line("the operator and its Kafka client")];
+    let mut used = vec![];
     for &size in sizes {
         // So that what one size needs is not what the size before has left.
         let operator = stand.operator().await;
@@ -57,9 +58,12 @@ pub async fn partitions(stand: &Stand, results: &mut Results, sizes: &[usize], r
             line.points.push((x(size), samples));
         }
         stand.remove_namespace(&namespace).await?;
-        stand.delete(topics).await;
+        used.push(topics);
         operator.signal("TERM").await;
         operator.ended().await;
+    }
+    for topics in used {
+        stand.delete(topics).await;
     }
     let title = "A reset by timestamp without a workload, by its partitions";
     put(results, "growth-partitions", title, ("partitions", "ms"), [took, after]);
