@@ -118,7 +118,8 @@ pub struct RestoreSpec {
 /// has committed past the target on every partition that has records to consume, and five seconds
 /// later no container of the canary has crashed and its consumers are in the group. The canary fails
 /// when one of its containers has crashed, when it has not consumed past every target at the end of
-/// timeout, or when its consumers have left the group by then. It proves nothing when there is no record to consume, the broker does not answer, another client has scaled a
+/// timeout, or when its consumers have left the group by then. It proves nothing when there is no
+/// record to consume, the broker does not answer, another client has scaled a
 /// target or committed over an offset, the OffsetReset is deleted, or holdTimeout expires. When it has
 /// passed or proves nothing, all replicas are restored, except those of a target that another client
 /// has scaled: it keeps that count (restored: LeftAsScaledByOthers). When no target had more replicas

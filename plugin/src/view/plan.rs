@@ -301,7 +301,8 @@ mod tests {
         let shown = plan(&reset, &[], None, &TimeZone::UTC);
         assert_eq!(shown[1].text(), "AT ZERO  Deployment/c  already, and stays so    and pause ScaledObject/c");
         let target = &mut reset.status.as_mut().unwrap().targets[0];
-        (target.kind, target.original_state, target.autoscaler) = ("KafkaConnector".into(), Some("stopped".into()), None);
+        (target.api_version, target.kind) = ("kafka.strimzi.io/v1".into(), "KafkaConnector".into());
+        (target.original_state, target.autoscaler) = (Some("stopped".into()), None);
         let shown = plan(&reset, &[], None, &TimeZone::UTC);
         assert_eq!(shown[1].text(), "STOPPED  KafkaConnector/c  already, and stays so");
     }

@@ -265,7 +265,7 @@ pub fn is_at_zero_before(target: &TargetStatus) -> bool {
 
 /// What such a target is: a connector has no replicas.
 pub fn idle(target: &TargetStatus) -> &'static str {
-    if target.original_state.is_some() { "stopped" } else { "at zero" }
+    if target.is_connector() { "stopped" } else { "at zero" }
 }
 
 /// The members of a group, one line each.

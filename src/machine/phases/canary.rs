@@ -271,7 +271,7 @@ fn watch(mut pass: Pass<'_>, request: &Request, canary: Canary) -> Decision {
         let exit = exit.unwrap_or_default();
         return fail(pass, canary, &format!("A container of the canary was started again or crashed {why} {pods}{exit}"));
     }
-    // The timeout is for the consumption. That no container crashes after it takes as long as it takes.
+    // The timeout is for the consumption. The wait for a crash afterwards is not limited by it.
     let steady = steady_time(&pass);
     let late = pass.now >= steady.map_or(deadline, |steady| steady.max(deadline));
     let goes_on = steady.is_some_and(|steady| pass.now >= steady) && has_members(&pass, request);
@@ -381,11 +381,11 @@ fn waiting(pass: &Pass<'_>, canary: Canary, partitions: &[TopicPartition]) -> Me
 }
 
 /// The pods of the canary with a container that has crashed or was started again.
-fn crashed(pass: &Pass<'_>) -> Vec<Pod> {
+fn crashed<'a>(pass: &Pass<'a>) -> Vec<&'a Pod> {
     let taking_part = pass.status.targets.iter().zip(&pass.seen.targets).filter(|(target, _)| target.canary_replicas.is_some());
     let workloads = taking_part.filter_map(|(_, seen)| if let Seen::Known(workload) = seen { Some(workload) } else { None });
     let pods = workloads.flat_map(|workload| &workload.pods).filter(|pod| !pod.terminated && pod.deletion.is_none());
-    pods.filter(|pod| pod.crashed || pod.restarted || pod.exited).cloned().collect()
+    pods.filter(|pod| pod.crashed || pod.restarted || pod.exited).collect()
 }
 
 /// Ends the canary: all replicas are restored, and the reset ends as it was decided before.

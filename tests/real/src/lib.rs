@@ -207,6 +207,19 @@ pub async fn wait_until_gone(api: &Api<OffsetReset>, name: &str) {
     within(PATIENCE, gone).await.expect("it goes");
 }
 
+/// Takes off what keeps a reset from going before its replicas are back, as a person may do.
+pub async fn take_off_finalizer(api: &Api<OffsetReset>, name: &str) {
+    let none = serde_json::json!({"metadata": {"finalizers": null}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
+}
+
+/// Deletes a reset and what keeps it from going before its replicas are back.
+pub async fn delete_by_force(api: &Api<OffsetReset>, name: &str) {
+    take_off_finalizer(api, name).await;
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    wait_until_gone(api, name).await;
+}
+
 /// A condition's status and reason.
 pub fn condition(reset: &OffsetReset, kind: &str) -> (String, String) {
     let found = reset.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == kind);

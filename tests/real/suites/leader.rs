@@ -30,13 +30,13 @@ use offset_reset_operator::{
 use real_tests::{
     PATIENCE,
     broker::Broker,
-    deployment,
+    delete_by_force, deployment,
     generators::random::Random,
     layer::{self, Layer},
     process::{Process, clients, clients_with, configured, free_address},
     replicas, reset, resets,
     shop::{Operator, Shop, T0, status, succeeded},
-    unique, wait_for_end, wait_for_phase, wait_until_gone, with_namespace, within,
+    unique, wait_for_end, wait_for_phase, with_namespace, within,
 };
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -564,10 +564,7 @@ async fn whoever_does_not_lead_for_certain_brings_back_nothing_that_is_held_for_
             }
         };
         within(PATIENCE, until_held).await.expect("it is held");
-        let unguarded = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        idle.api.patch("orphan", &PatchParams::default(), &unguarded).await.unwrap();
-        idle.api.delete("orphan", &DeleteParams::default()).await.unwrap();
-        wait_until_gone(&idle.api, "orphan").await;
+        delete_by_force(&idle.api, "orphan").await;
 
         let leases = leases(&idle.client, &idle.namespace);
         let held = leases.list(&ListParams::default().labels("offsetreset.dev/lease=hold")).await.unwrap().items.remove(0);

@@ -19,6 +19,7 @@ use offset_reset_operator::{
 use real_tests::{
     PATIENCE, condition,
     consumers::Kind,
+    delete_by_force,
     layer::{Layer, kafka::Layered},
     shop::{Operator, Shop, ended, in_a_shop, status, succeeded},
     wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace, within,
@@ -183,10 +184,7 @@ async fn a_canary_whose_reset_is_gone_is_restored_by_its_lease() {
     in_a_shop(silent(), async |shop| {
         shop.apply_with("replay", json!([{"offset": 30, "partition": 0}]), canary("5m", "Undo")).await;
         runs(shop, "replay").await;
-        let none = json!({"metadata": {"finalizers": null}});
-        shop.api.patch("replay", &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
-        shop.api.delete("replay", &DeleteParams::default()).await.unwrap();
-        wait_until_gone(&shop.api, "replay").await;
+        delete_by_force(&shop.api, "replay").await;
         shop.until("all replicas", async |env| env.replicas().await == 2).await;
         shop.no_leases().await;
     })
@@ -238,9 +236,7 @@ async fn another_pass_restores_the_workload_of_a_canary_while_the_broker_does_no
         let other = Operator::start_on(&shop.client, &shop.namespace, kafka);
         shop.apply_with("replay", json!([{"offset": 30, "partition": 0}]), canary("5m", "Undo")).await;
         within(PATIENCE, layer.asked.notified()).await.expect("the operator asks for the group while the canary runs");
-        let none = json!({"metadata": {"finalizers": null}});
-        shop.api.patch("replay", &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
-        shop.api.delete("replay", &DeleteParams::default()).await.unwrap();
+        delete_by_force(&shop.api, "replay").await;
         shop.until("all replicas", async |env| env.replicas().await == 2).await;
         assert!(!layer.given_up.load(Ordering::Relaxed), "the pass over the Lease did not wait for the answer");
         shop.no_leases().await;

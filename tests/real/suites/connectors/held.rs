@@ -2,6 +2,7 @@
 
 use offset_reset_operator::api::{Phase, Reason, Restored};
 use real_tests::{
+    delete_by_force,
     shop::{ended, succeeded},
     wait_for, wait_until_gone,
 };
@@ -109,10 +110,7 @@ async fn without_the_reset_the_state_comes_from_the_lease() {
     Stand::with(async |stand, operator| {
         stand.holding("stripped", json!({})).await;
         operator.kill().await;
-        let no_finalizer = json!({"metadata": {"finalizers": null}});
-        stand.api.patch("stripped", &PatchParams::default(), &Patch::Merge(&no_finalizer)).await.unwrap();
-        stand.api.delete("stripped", &kube::api::DeleteParams::default()).await.unwrap();
-        wait_until_gone(&stand.api, "stripped").await;
+        delete_by_force(&stand.api, "stripped").await;
         assert_eq!(stand.state().await.as_deref(), Some("stopped"));
         let next = stand.operator().await;
         until("restored", async || stand.state().await.is_none()).await;

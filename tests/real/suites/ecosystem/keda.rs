@@ -16,6 +16,7 @@ use super::{
     stop,
 };
 use real_tests::{
+    delete_by_force,
     shop::{Operator, status, succeeded},
     unique, wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
 };
@@ -161,10 +162,7 @@ async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_paused() {
         stand.deployment().await;
         let scaled = ScaledObject::create(stand, json!({})).await;
         let member = stand.hold("replay").await;
-        let none = json!({"metadata": {"finalizers": null}});
-        stand.api.patch("replay", &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
-        stand.api.delete("replay", &DeleteParams::default()).await.unwrap();
-        wait_until_gone(&stand.api, "replay").await;
+        delete_by_force(&stand.api, "replay").await;
         stand.until("back", async |stand| stand.replicas().await == 2).await;
         scaled.goes_on().await;
         stand.no_leases().await;

@@ -19,9 +19,9 @@ use real_tests::{
     PATIENCE,
     broker::Broker,
     consumers::{Consumed, Kind, Member},
-    deployment,
+    delete_by_force, deployment,
     process::Process,
-    replicas, reset, resets, unique, wait_for_end, wait_until_gone, with_namespace, within,
+    replicas, reset, resets, unique, wait_for_end, with_namespace, within,
 };
 use serde_json::json;
 
@@ -141,10 +141,7 @@ async fn a_refused_restore_without_its_reset_and_an_undecodable_reset_are_counte
         // Planning has tried the restore in a dry run, so what forbids it comes later.
         until("held_workloads", 1).await;
         let policy = forbid_scaling_up(&admin, &namespace).await;
-        let none = json!({"metadata": {"finalizers": null}});
-        reset_held.api.patch("held", &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
-        reset_held.api.delete("held", &DeleteParams::default()).await.unwrap();
-        wait_until_gone(&reset_held.api, "held").await;
+        delete_by_force(&reset_held.api, "held").await;
         let events = Api::<Event>::namespaced(admin.clone(), &namespace);
         let is_told = |event: &Event| {
             event.reason.as_deref() == Some("OrphanedHold")

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use kube::api::{DeleteParams, Patch, PatchParams};
 use offset_reset_operator::api::Phase;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -13,15 +12,10 @@ use super::{
 };
 use real_tests::{
     consumers::{Consumed, Kind, Member},
-    deployment, replicas,
+    delete_by_force, deployment, replicas,
     shop::Operator,
-    unique, wait_for_phase, wait_until_gone, with_namespace, within,
+    unique, wait_for_phase, with_namespace, within,
 };
-
-pub async fn take_off_finalizer(stand: &TestEnv, name: &str) {
-    let none = json!({"metadata": {"finalizers": null}});
-    stand.api.patch(name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
-}
 
 /// A reset that waits for a group which does not become empty, and holds its Deployment at zero.
 async fn a_hold(stand: &TestEnv) -> Member {
@@ -35,13 +29,6 @@ async fn a_hold(stand: &TestEnv) -> Member {
     wait_for_phase(&stand.api, "orphan", Phase::Draining).await;
     assert_eq!(stand.replicas().await, 0);
     member
-}
-
-/// Deletes a reset and what keeps it from going before its replicas are back.
-async fn delete_by_force(stand: &TestEnv, name: &str) {
-    take_off_finalizer(stand, name).await;
-    stand.api.delete(name, &DeleteParams::default()).await.unwrap();
-    wait_until_gone(&stand.api, name).await;
 }
 
 async fn has_two_replicas(stand: &TestEnv, name: &str) {
@@ -71,7 +58,7 @@ async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start()
         let operator = Operator::start(&stand.client, &stand.namespace);
         let member = a_hold(&stand).await;
         operator.kill().await;
-        delete_by_force(&stand, "orphan").await;
+        delete_by_force(&stand.api, "orphan").await;
         assert_eq!(stand.replicas().await, 0, "held for nobody");
 
         let operator = Operator::start(&stand.client, &stand.namespace);
@@ -86,7 +73,7 @@ async fn what_became_nobodys_while_the_operator_was_away_is_found_at_its_start()
 async fn a_reset_whose_finalizer_was_taken_off_by_hand_leaves_nothing_at_zero() {
     TestEnv::with(async |stand| {
         let member = a_hold(stand).await;
-        delete_by_force(stand, "orphan").await;
+        delete_by_force(&stand.api, "orphan").await;
         it_comes_back(stand).await;
         tokio::task::spawn_blocking(move || drop(member)).await.unwrap();
     })
@@ -106,10 +93,10 @@ async fn what_became_nobodys_in_the_middle_of_its_commit_comes_back_when_that_ha
         let entries = json!([{"topic": topic, "partition": 0, "offset": 30}]);
         let apply = stand.apply("late", &group, entries, json!({"targetRefs": [{"name": "late"}]}));
         let operator = Faulty::new(Fault::Late(Arc::clone(&told))).start(&stand, apply).await;
-        delete_by_force(&stand, "late").await;
+        delete_by_force(&stand.api, "late").await;
         // Another one that became nobody's later: once that is back, the first one was looked at as well.
         let member = a_hold(&stand).await;
-        delete_by_force(&stand, "orphan").await;
+        delete_by_force(&stand.api, "orphan").await;
         has_two_replicas(&stand, "consumer").await;
         assert_eq!(replicas(&stand.client, &stand.namespace, "late").await, 0, "its commit may still land");
         assert_eq!(stand.committed(&group, &topic).await, [Some(50), None, None]);

@@ -13,13 +13,12 @@ use serde_json::{Value, json};
 use super::{
     TestEnv, ended,
     faults::{Fault, Faulty, commit_and_die},
-    orphans::take_off_finalizer,
 };
 use real_tests::{
     consumers::{Consumed, Kind, Member},
     reset,
     shop::{Operator, status, succeeded},
-    unique, wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
+    take_off_finalizer, unique, wait_for, wait_for_end, wait_for_phase, wait_until_gone, with_namespace,
 };
 
 /// With the Deployment of the stand as what is stopped.
@@ -198,7 +197,7 @@ async fn a_status_that_was_wiped_after_the_commit_moves_nothing_twice() {
 
 /// Deleted without its finalizer, and created again.
 async fn replace_by_force(stand: &TestEnv, old: &OffsetReset) {
-    take_off_finalizer(stand, "cut").await;
+    take_off_finalizer(&stand.api, "cut").await;
     stand.api.delete("cut", &DeleteParams::default()).await.unwrap();
     wait_until_gone(&stand.api, "cut").await;
     let mut new = OffsetReset::new("cut", old.spec.clone());
