@@ -7,7 +7,7 @@ use kube::{
     discovery::ApiResource,
 };
 use offset_reset_operator::api::OffsetReset;
-use real_tests::{resets, with_namespace};
+use real_tests::{reset, resets, with_namespace};
 use serde_json::{Value, json};
 
 /// What a GitOps tool compares: the fields that it has applied. A list is one value, so an item with an added default differs.
@@ -95,6 +95,24 @@ async fn brokers_are_listed_by_name_and_by_address_of_either_family(#[case] serv
         }
         // The operator has the same rule.
         assert_eq!(offset_reset_operator::api::BootstrapServers::parse(servers).is_some(), is_valid);
+    })
+    .await;
+}
+
+/// Which client wrote which field is recorded for the status as a whole: a list of its fields would be a third of the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_keeps_one_owner_for_the_whole_status() {
+    with_namespace(async |client, namespace| {
+        let api = resets(&client, &namespace);
+        let new = reset("owned", "group", &json!([{"topic": "orders", "offset": 10}]), &json!({"targetRefs": []}));
+        let stored = api.create(&PostParams::default(), &new).await.unwrap();
+        let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-11-24T18:00:00Z"});
+        let status = json!({"phase": "Planning", "hold": {"startTime": "2026-11-24T18:00:00Z"}, "conditions": [condition("Planned"), condition("Ready")]});
+        let patch = Patch::Merge(json!({ "status": status }));
+        let params = PatchParams { field_manager: Some("the-operator".into()), ..PatchParams::default() };
+        let written = api.patch_status(&stored.name_any(), &params, &patch).await.unwrap();
+        let owner = written.managed_fields().iter().find(|entry| entry.manager.as_deref() == Some("the-operator")).unwrap();
+        assert_eq!(owner.fields_v1.as_ref().unwrap().0, json!({"f:status": {}}));
     })
     .await;
 }
