@@ -24,6 +24,9 @@ struct Arguments {
     /// How many rounds, each of which has everything that is compared once.
     #[arg(long)]
     rounds: Option<usize>,
+    /// How many resets at once, in turn, for the part Many; by default 200 and 1,000, and with --quick 50.
+    #[arg(long, value_delimiter = ',')]
+    resets: Vec<usize>,
     /// The commit of the operator that is measured.
     #[arg(long, default_value = "unknown")]
     commit: String,
@@ -106,7 +109,8 @@ impl Part {
                 }
             }
             Self::Many => {
-                for many in if quick { &[50][..] } else { &[200, 1_000] } {
+                let default = if quick { &[50][..] } else { &[200, 1_000] };
+                for many in if arguments.resets.is_empty() { default } else { &arguments.resets } {
                     // Each takes minutes, and has a sample for each of its resets.
                     many::measure(stand, results, *many, if quick { 1 } else { rounds.min(3) }, !quick).await?;
                 }

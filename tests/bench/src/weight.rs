@@ -43,11 +43,12 @@ fn memory(pid: u32, which: &str) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-fn cpu(pid: u32) -> Result<f64> {
+/// A process's time on the CPU since its start, with that of children that have ended, in milliseconds.
+pub fn cpu(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, rest) = stat.rsplit_once(") ").context("a name in brackets")?;
     let words: Vec<&str> = rest.split(' ').collect();
-    // utime, stime, and those of children that have ended, in ticks of 10 ms.
+    // utime, stime, cutime and cstime, in ticks of 10 ms.
     let ticks = words.get(11..15).context("four numbers of ticks")?.iter().map(|ticks| ticks.parse::<f64>());
     Ok(ticks.sum::<Result<f64, _>>()? * 10.0)
 }

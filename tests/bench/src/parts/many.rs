@@ -8,26 +8,33 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt, watcher},
 };
 use offset_reset_operator::api::{OffsetReset, Phase};
 use real_tests::{deployment, process::Process, reset, resets, unique};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::{
     results::{Results, Table, quantile},
-    stand::{Stand, Topics, between, phase},
-    weight::weigh,
+    stand::{Stand, Topics, between, phase, since},
+    weight::{cpu, weigh},
 };
 
 const NAMESPACES: usize = 10;
 const AT_ONCE: usize = 32;
 
-/// The largest pause between two looks at what has ended: each look lists all of them.
+/// The pause between two looks at the operator's memory, and at Deployments that are being created.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How many Pods each Deployment has.
+const REPLICAS: i32 = 2;
 
 /// What came of so many at once.
 pub struct Flood {
+    /// The same Deployments, scaled to zero and back with nothing between.
+    floor: Floor,
     /// Resets a second: from the first's creation until the last was restored.
     pub rate: f64,
     /// How long each was held, in milliseconds.
@@ -36,6 +43,18 @@ pub struct Flood {
     waits: Vec<f64>,
     /// The operator's own memory before, at most, and after, in MB.
     pub memory: [f64; 3],
+    /// The API server's time on the CPU for each reset, in milliseconds.
+    api_server: f64,
+    /// The operator's and its Kafka clients' time on the CPU for each reset, in milliseconds.
+    operator: f64,
+}
+
+/// What it costs the cluster to scale as many Deployments to zero and back, with nothing between.
+struct Floor {
+    /// Deployments a second.
+    rate: f64,
+    /// The API server's time on the CPU for each, in milliseconds.
+    api_server: f64,
 }
 
 pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: usize, minute: bool) -> Result<()> {
@@ -45,13 +64,18 @@ pub async fn measure(stand: &Stand, results: &mut Results, many: usize, rounds: 
         "as each says",
         "A Deployment of two replicas and a group each. The pods stay Pending, because no node has what they ask for: so the hold has \
          no containers that end. The rate counts from the first's creation until the last's replicas were restored; holds are those of \
-         all resets of a round, by status.hold.",
+         all resets of a round, by status.hold. The floor scales the same Deployments to 0, waits until their ReplicaSets have no Pods, and \
+         scales them back, 32 at a time, without an operator and without Kafka.",
     );
     for round in 0..rounds {
         let operator = stand.operator().await;
         let flood = flood(stand, &operator, many, minute).await?;
         println!("{many} resets, round {}: {:.1}/s", round + 1, flood.rate);
         rate.add("resets a second", flood.rate);
+        rate.add("the floor, Deployments a second", flood.floor.rate);
+        rate.add("the API server's CPU time for a reset, ms", flood.api_server);
+        rate.add("the API server's CPU time for a Deployment of the floor, ms", flood.floor.api_server);
+        rate.add("the operator's CPU time for a reset, ms", flood.operator);
         rate.add("hold, p50, ms", quantile(&flood.holds, 0.5));
         rate.add("hold, p99, ms", quantile(&flood.holds, 0.99));
         rate.add("create to restored, p50, ms", quantile(&flood.waits, 0.5));
@@ -78,13 +102,17 @@ pub async fn flood(stand: &Stand, operator: &Process, many: usize, minute: bool)
         (0..many).map(|number| One { namespace: namespaces[number % namespaces.len()].clone(), number }).collect();
     stream::iter(&all).map(|one| one.prepare(stand, &topics)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
     pods_are_there(stand, &all).await?;
-    let before = weigh(operator)?.own_mb;
+    let floor = floor(stand, &all).await?;
+    pods_are_there(stand, &all).await?;
+    let api_server = stand.api_server()?;
+    let (before, cpu_before) = (weigh(operator)?, cpu(api_server)?);
     let begin = Timestamp::now();
     let creating = stream::iter(&all).map(|one| one.reset(stand, &topics)).buffer_unordered(AT_ONCE);
     let creating = creating.try_collect::<HashMap<String, Timestamp>>();
     let (created, ended) = tokio::join!(creating, ended(stand, operator, &namespaces, many));
     let created = created?;
     let (ended, most) = ended?;
+    let (weight, cpu_after) = (weigh(operator)?, cpu(api_server)?);
     let (mut holds, mut waits) = (vec![], vec![]);
     let mut last = begin;
     for one in &ended {
@@ -104,27 +132,75 @@ pub async fn flood(stand: &Stand, operator: &Process, many: usize, minute: bool)
         stand.remove_namespace(namespace).await?;
     }
     stand.delete(topics).await;
-    #[allow(clippy::cast_precision_loss, reason = "there are not so many")]
-    let rate = many as f64 / between(begin, last) * 1e3;
-    Ok(Flood { rate, holds, waits, memory: [before, most.max(before), after] })
+    let count = count(many);
+    let rate = count / between(begin, last) * 1e3;
+    let api_server = (cpu_after - cpu_before) / count;
+    let operator = (weight.cpu_ms - before.cpu_ms) / count;
+    Ok(Flood { floor, rate, holds, waits, memory: [before.own_mb, most.max(before.own_mb), after], api_server, operator })
 }
 
-/// Waits until so many have ended; with the operator's largest memory meanwhile.
+/// Scales all to zero and back. A Deployment goes back as soon as its ReplicaSet has no Pod.
+async fn floor(stand: &Stand, all: &[One]) -> Result<Floor> {
+    let (replicas, seen) = watch::channel(HashMap::new());
+    let watched = watcher(Api::<Deployment>::all(stand.client.clone()), watcher::Config::default()).applied_objects();
+    let watching = watched.try_for_each(|deployment| {
+        let count = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
+        // `observedGeneration` tells whether the status is that of the scale.
+        let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
+        if observed == deployment.metadata.generation {
+            let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+            let key = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+            replicas.send_modify(|all| {
+                all.insert(key, (asked, count));
+            });
+        }
+        std::future::ready(Ok(()))
+    });
+    let scaling = async {
+        let api_server = stand.api_server()?;
+        let (begin, before) = (Timestamp::now(), cpu(api_server)?);
+        let scaled = stream::iter(all).map(|one| one.to_zero_and_back(stand, seen.clone())).buffer_unordered(AT_ONCE);
+        scaled.try_collect::<Vec<()>>().await?;
+        let took = since(begin);
+        Ok(Floor { rate: count(all.len()) / took * 1e3, api_server: (cpu(api_server)? - before) / count(all.len()) })
+    };
+    tokio::select! {
+        floor = scaling => floor,
+        ended = watching => Err(ended.err().map_or_else(|| anyhow::anyhow!("the watch has ended"), Into::into)),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "there are not so many")]
+fn count(many: usize) -> f64 {
+    many as f64
+}
+
+/// Waits until so many have ended; with the operator's largest memory meanwhile. By a watch, because to list all of them again and again
+/// would take the API server as much time as the resets do.
 async fn ended(stand: &Stand, operator: &Process, namespaces: &[String], many: usize) -> Result<(Vec<OffsetReset>, f64)> {
     let mut most = 0.0_f64;
-    let mut ended = vec![];
+    let mut ended = HashMap::new();
+    let mut watched =
+        watcher(Api::<OffsetReset>::all(stand.client.clone()), watcher::Config::default()).applied_objects().boxed();
+    let mut looks = tokio::time::interval(LOOK);
     while ended.len() < many {
-        tokio::time::sleep(LOOK).await;
-        most = most.max(weigh(operator)?.own_mb);
-        ended.clear();
-        for namespace in namespaces {
-            let list = resets(&stand.client, namespace).list(&ListParams::default()).await?;
-            let is_over = |one: &OffsetReset| one.status.as_ref().is_some_and(|status| status.completion_time.is_some());
-            ended.extend(list.items.into_iter().filter(is_over));
+        tokio::select! {
+            _ = looks.tick() => most = most.max(weigh(operator)?.own_mb),
+            reset = watched.try_next() => {
+                let reset = reset?.context("the watch goes on")?;
+                let is_ours = reset.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
+                let is_over = reset.status.as_ref().is_some_and(|status| status.completion_time.is_some());
+                if is_ours && is_over {
+                    ended.insert(reset.name_any(), reset);
+                }
+            }
         }
     }
-    Ok((ended, most))
+    Ok((ended.into_values().collect(), most))
 }
+
+/// The Pods that each Deployment, by namespace and name, is to have, and those that it has.
+type Replicas = HashMap<(String, String), (Option<i32>, i32)>;
 
 struct One {
     namespace: String,
@@ -147,7 +223,20 @@ impl One {
             "nodeSelector": {"bench": "no-node-has-this"}, "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "c", "image": "nobody-runs-it"}],
         });
-        deployment(&stand.client, &self.namespace, &self.name(), 2, pod).await;
+        deployment(&stand.client, &self.namespace, &self.name(), REPLICAS, pod).await;
+        Ok(())
+    }
+
+    async fn to_zero_and_back(&self, stand: &Stand, mut replicas: watch::Receiver<Replicas>) -> Result<()> {
+        let deployments = Api::<Deployment>::namespaced(stand.client.clone(), &self.namespace);
+        let key = (self.namespace.clone(), self.name());
+        let scale = async |replicas: i32| {
+            let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+            deployments.patch_scale(&self.name(), &PatchParams::default(), &patch).await
+        };
+        scale(0).await?;
+        replicas.wait_for(|all| all.get(&key) == Some(&(Some(0), 0))).await?;
+        scale(REPLICAS).await?;
         Ok(())
     }
 
@@ -165,7 +254,7 @@ impl One {
 async fn pods_are_there(stand: &Stand, all: &[One]) -> Result<()> {
     for one in all {
         let deployments = Api::<Deployment>::namespaced(stand.client.clone(), &one.namespace);
-        while deployments.get(&one.name()).await?.status.and_then(|status| status.replicas) != Some(2) {
+        while deployments.get(&one.name()).await?.status.and_then(|status| status.replicas) != Some(REPLICAS) {
             tokio::time::sleep(LOOK).await;
         }
     }
