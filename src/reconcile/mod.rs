@@ -66,10 +66,8 @@ pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<
 
 /// Drops what is kept of a reset that is gone.
 pub fn forget_reset(context: &Context, namespace: &str, name: &str) {
-    context.slots.forget(&ObjectRef::new(name).within(namespace));
-    context.looks.forget(&ObjectRef::new(name).within(namespace));
+    pass::forget(context, &ObjectRef::new(name).within(namespace));
     context.metrics.forget(&format!("{namespace}/{name}"));
-    context.visits.forget(&ObjectRef::new(name).within(namespace));
     context.backoff.reset(&BackoffKey::reset(namespace, name));
 }
 
