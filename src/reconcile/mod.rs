@@ -35,6 +35,7 @@ pub use context::Context;
 pub use error::Error;
 pub use in_use::keep_install;
 pub use install::Install;
+pub use object::keep_what_is_read;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
 pub use pass::query_kafka;
 pub use refused::RefusedOrphans;
