@@ -1,13 +1,17 @@
 //! Events on the `OffsetReset` and on the workloads it stops. A failure to publish never fails a pass, and no pass waits for an
 //! Event: consumers may be at zero.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::{
+        events::{Event, EventType, Recorder, Reporter},
+        reflector::ObjectRef,
+    },
 };
+use parking_lot::Mutex;
 
 use super::{limit::limited_to, outbox::Outbox};
 use crate::{
@@ -30,7 +34,14 @@ const MAX_NAME: usize = 200;
 /// Publishes Events.
 #[derive(Clone)]
 pub struct Announcer {
+    client: Client,
+    reporter: Reporter,
+    /// Of the Events that no decision about a reset has made, which are few.
     recorder: Recorder,
+    /// That of each reset. A recorder counts an Event that it has published before in the Event's series. For that it keeps each one
+    /// for six minutes, and the room for as many as it has ever had (kube-runtime 5.0): a single one for all resets would never
+    /// be smaller again than after the most resets at once.
+    of_resets: Arc<Mutex<HashMap<ObjectRef<OffsetReset>, Recorder>>>,
     outbox: Arc<Outbox>,
 }
 
@@ -39,20 +50,41 @@ impl Announcer {
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance };
-        Self { recorder: Recorder::new(client, reporter), outbox: Arc::default() }
+        Self {
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            client,
+            reporter,
+            of_resets: Arc::default(),
+            outbox: Arc::default(),
+        }
     }
 
-    /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too.
+    /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too. One like
+    /// an earlier one is counted with it, until [`Self::forget`] is called.
     pub fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
+        if notes.is_empty() {
+            return;
+        }
+        let recorder = self.recorder_of(reset);
         for note in notes {
             let note = &Note { message: with_reason(&note.message, reset.spec.reason.as_deref()), ..note.clone() };
-            self.publish(note, reset.object_ref(&()));
+            self.publish(&recorder, note, reset.object_ref(&()));
             if let Some(target) = note.target.and_then(|index| targets.get(index)) {
                 let message = shorten(&format!("OffsetReset {}: {}", reset.name_any(), note.message));
                 let on_target = Note { message, ..note.clone() };
-                self.publish(&on_target, target_ref(reset, target));
+                self.publish(&recorder, &on_target, target_ref(reset, target));
             }
         }
+    }
+
+    /// Drops what is kept to count the Events of a reset whose run has ended, or that is gone. Those that wait are still published.
+    pub fn forget(&self, reset: &ObjectRef<OffsetReset>) {
+        self.of_resets.lock().remove(reset);
+    }
+
+    fn recorder_of(&self, reset: &OffsetReset) -> Recorder {
+        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
+        self.of_resets.lock().entry(ObjectRef::from_obj(reset)).or_insert_with(new).clone()
     }
 
     /// Publishes on an `OffsetReset` that it cannot be decoded. The status of such an object cannot be written either.
@@ -61,7 +93,7 @@ impl Announcer {
             "this object is not a valid OffsetReset, so it is ignored: {why}. Delete it and create it again with a valid spec"
         );
         let note = Note { warning: true, reason: Reason::InvalidSpec, message, target: None };
-        self.publish(&note, on.clone());
+        self.publish(&self.recorder, &note, on.clone());
     }
 
     /// Publishes on a finished `OffsetReset`, at the end of its time to live, that the API server refuses to delete it.
@@ -72,7 +104,7 @@ impl Announcer {
              delete this OffsetReset yourself. The API server's answer: {why}"
         );
         let note = Note { warning: true, reason: Reason::NotDeleted, message, target: None };
-        self.publish(&note, reset.object_ref(&()));
+        self.publish(&self.recorder, &note, reset.object_ref(&()));
     }
 
     /// Publishes on a workload what was done for a hold whose `OffsetReset` is gone.
@@ -86,7 +118,7 @@ impl Announcer {
             ..ObjectReference::default()
         };
         let note = Note { warning: true, reason: Reason::OrphanedHold, message: message.to_owned(), target: None };
-        self.publish(&note, on);
+        self.publish(&self.recorder, &note, on);
     }
 
     /// Waits until the Events so far are published, or for `limit`.
@@ -94,7 +126,7 @@ impl Announcer {
         self.outbox.flush(limit).await;
     }
 
-    fn publish(&self, note: &Note, on: ObjectReference) {
+    fn publish(&self, recorder: &Recorder, note: &Note, on: ObjectReference) {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.as_str().to_owned(),
@@ -102,7 +134,7 @@ impl Announcer {
             action: "ResetOffsets".into(),
             secondary: None,
         };
-        let (recorder, reason) = (self.recorder.clone(), note.reason.as_str());
+        let (recorder, reason) = (recorder.clone(), note.reason.as_str());
         let object = on.uid.clone().unwrap_or_default();
         let published = async move {
             if let Err(error) = limited_to(LIMIT, recorder.publish(&event, &on)).await {
@@ -148,7 +180,68 @@ fn shorten_to(message: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll};
+
+    use futures::future::BoxFuture;
+    use serde_json::json;
+
     use super::*;
+
+    /// Records the method and the object of each Event that is sent, and answers as an API server does.
+    #[derive(Clone, Default)]
+    struct Sent(Arc<Mutex<Vec<String>>>);
+
+    impl tower::Service<http::Request<kube::client::Body>> for Sent {
+        type Response = http::Response<kube::client::Body>;
+        type Error = kube::Error;
+        type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<kube::client::Body>) -> Self::Future {
+            let sent = Arc::clone(&self.0);
+            Box::pin(async move {
+                let (method, body) = (request.method().clone(), request.into_body().collect_bytes().await?);
+                let event: serde_json::Value = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
+                let (on, count) = (&event["regarding"]["name"], &event["series"]["count"]);
+                sent.lock().push(format!("{method} {} {count}", on.as_str().unwrap_or_default()));
+                Ok(http::Response::new(kube::client::Body::from(body.to_vec())))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_is_counted_with_an_earlier_one_of_the_same_run_only() {
+        let sent = Sent::default();
+        let announcer = Announcer::new(Client::new(sent.clone(), "shop"), None);
+        let reset = |name: &str| -> OffsetReset {
+            serde_json::from_value(json!({
+                "apiVersion": "offsetreset.dev/v1alpha1", "kind": "OffsetReset",
+                "metadata": {"name": name, "namespace": "shop", "uid": name},
+                "spec": {"kafka": {"bootstrapServers": "k:1"}, "group": "g", "resets": [{"topic": "t", "offset": 1}]},
+            }))
+            .unwrap()
+        };
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1", "originalReplicas": 1});
+        let targets: Vec<TargetStatus> = vec![serde_json::from_value(target).unwrap()];
+        let note = Note { warning: true, reason: Reason::InvalidSpec, message: "so".into(), target: Some(0) };
+        let announce = async |name: &str| {
+            announcer.announce(&reset(name), &targets, std::slice::from_ref(&note));
+            announcer.flush(Duration::MAX).await;
+            let mut sent = std::mem::take(&mut *sent.0.lock());
+            sent.sort();
+            sent
+        };
+        assert_eq!(announce("one").await, ["POST one null", "POST web null"]);
+        assert_eq!(announce("one").await, ["PATCH one 2", "PATCH web 2"]);
+        // The Event on the workload names its OffsetReset.
+        assert_eq!(announce("two").await, ["POST two null", "POST web null"]);
+        announcer.forget(&ObjectRef::new("one").within("shop"));
+        assert_eq!(announce("one").await, ["POST one null", "POST web null"]);
+        assert_eq!(announce("two").await, ["PATCH two 2", "PATCH web 2"]);
+    }
 
     #[test]
     fn a_note_ends_with_the_reason_however_long_both_are() {

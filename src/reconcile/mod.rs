@@ -35,6 +35,7 @@ pub use context::Context;
 pub use error::Error;
 pub use in_use::keep_install;
 pub use install::Install;
+pub use object::keep_what_is_read;
 pub use orphans::{error_policy as hold_error_policy, reconcile_hold};
 pub use pass::query_kafka;
 pub use refused::RefusedOrphans;
@@ -66,10 +67,8 @@ pub async fn reconcile(object: Arc<DeserializeGuard<OffsetReset>>, context: Arc<
 
 /// Drops what is kept of a reset that is gone.
 pub fn forget_reset(context: &Context, namespace: &str, name: &str) {
-    context.slots.forget(&ObjectRef::new(name).within(namespace));
-    context.looks.forget(&ObjectRef::new(name).within(namespace));
+    pass::forget(context, &ObjectRef::new(name).within(namespace));
     context.metrics.forget(&format!("{namespace}/{name}"));
-    context.visits.forget(&ObjectRef::new(name).within(namespace));
     context.backoff.reset(&BackoffKey::reset(namespace, name));
 }
 

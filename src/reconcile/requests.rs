@@ -49,19 +49,29 @@ struct Version {
 }
 
 impl Requests {
-    /// The spec of an object, parsed beside the asynchronous workers unless it is kept.
+    /// The spec of an object, parsed unless it is kept.
     pub(super) async fn parse(&self, reset: &OffsetReset, may_hold: bool) -> Parsed {
         let (Some(uid), Some(generation)) = (reset.uid(), reset.metadata.generation) else {
-            return Arc::new(aside(may_hold, || Request::parse(reset)).await);
+            return Arc::new(parse(reset, may_hold).await);
         };
         let planning_start = reset.status.as_ref().and_then(|status| status.planning_start_time.clone());
         let version = Version { generation, planning_start };
         if let Some(parsed) = self.kept.lock().get(&uid, &version) {
             return parsed;
         }
-        let parsed = Arc::new(aside(may_hold, || Request::parse(reset)).await);
+        let parsed = Arc::new(parse(reset, may_hold).await);
         self.kept.lock().keep(uid, version, &parsed);
         parsed
+    }
+}
+
+/// Parses a spec: with patterns beside the asynchronous workers, and otherwise here. Each look at each of many finished resets parses
+/// its spec again, and the asynchronous workers would go from one thread to another with each, whose stacks all stay in memory.
+async fn parse(reset: &OffsetReset, may_hold: bool) -> Result<Request, InvalidSpec> {
+    if reset.spec.resets.iter().any(|entry| entry.topic_pattern.is_some()) {
+        aside(may_hold, || Request::parse(reset)).await
+    } else {
+        Request::parse(reset)
     }
 }
 

@@ -43,7 +43,9 @@ use crate::{
     api::LEASE_LABEL,
     cli::Config,
     kubernetes::{chain, hold_in},
-    reconcile::{BackoffKey, Context, error_policy, forget_reset, hold_error_policy, reconcile, reconcile_hold},
+    reconcile::{
+        BackoffKey, Context, error_policy, forget_reset, hold_error_policy, keep_what_is_read, reconcile, reconcile_hold,
+    },
 };
 
 /// Runs both controllers of every watched namespace until they have stopped in order.
@@ -178,8 +180,7 @@ async fn as_task<T: Send + 'static>(pass: impl Future<Output = T> + Send + 'stat
 async fn control_resets(scope: WatchScope, context: Arc<Context>, stop: CancellationToken, changes: UnboundedSender<Change>) {
     let any = watcher::Config::default;
     let (reader, writer) = reflector::store();
-    // A third of the memory of an OffsetReset is what the API server keeps of its managers, and nothing here reads that.
-    let watch = watcher(scope.api::<Guarded>(), any()).modify(|reset| reset.meta_mut().managed_fields = None);
+    let watch = watcher(scope.api::<Guarded>(), any()).modify(keep_what_is_read);
     let watch = watch.reflect(writer).inspect_ok(move |event| {
         // That controller may have stopped already.
         let _ = Change::of(event).map(|change| changes.unbounded_send(change));

@@ -6,7 +6,7 @@ use crate::api::{OffsetReset, Phase};
 use crate::reconcile::{
     context::Context,
     error::Error,
-    object::{has_finalizer, phase_of},
+    object::{has_finalizer, is_done, phase_of},
     scheduler::{Lock, Need, Slot},
 };
 
@@ -24,7 +24,8 @@ pub(super) enum Begin {
 }
 
 /// Acquires the locks of the object's phase, and reads it under them. What the watch has is enough when it is what the last pass
-/// has left: whatever this pass does is bound to that version.
+/// has left: whatever this pass does is bound to that version. Of a reset that is done the watch does not keep all, see
+/// [`crate::reconcile::keep_what_is_read`].
 pub(super) async fn begin(
     context: &Context,
     key: &ObjectRef<OffsetReset>,
@@ -34,7 +35,7 @@ pub(super) async fn begin(
     let mut expected = cached.clone();
     let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;
     // Before anything is read.
-    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject;
+    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject && !is_done(cached);
     context.visits.begin(key);
     if is_known {
         return Ok(Begin::With(Box::new(expected), lock, false));

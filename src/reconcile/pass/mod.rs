@@ -158,10 +158,11 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
 }
 
 /// Drops what is kept of a reset that is finished or gone.
-fn forget(context: &Context, key: &ObjectRef<OffsetReset>) {
+pub(super) fn forget(context: &Context, key: &ObjectRef<OffsetReset>) {
     context.slots.forget(key);
     context.looks.forget(key);
     context.visits.forget(key);
+    context.announcer.forget(key);
 }
 
 /// A step in its span.
@@ -395,6 +396,10 @@ async fn record(
     notes.extend(decision.notes.iter().cloned());
     if stored.status != old {
         context.announcer.announce(&reset, &stored.status.targets, &notes);
+        let has_ended = |status| machine::has_ended(status, reset.spec.dry_run);
+        if has_ended(&stored.status) && !has_ended(&old) {
+            context.announcer.forget(&ObjectRef::from_obj(&reset));
+        }
     }
     confirmed |= reset.resource_version() != read_version;
     let mut course = Course { scaled_to, ..Course::new(reset, versions, confirmed, stored) };
