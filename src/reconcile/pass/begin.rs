@@ -7,7 +7,7 @@ use crate::reconcile::{
     context::Context,
     error::Error,
     object::{has_finalizer, phase_of},
-    scheduler::{Lock, Need, Slot},
+    scheduler::{Lock, Slot},
 };
 
 /// How many times an object that keeps changing is read at the beginning of a pass.
@@ -23,18 +23,21 @@ pub(super) enum Begin {
     Conflict,
 }
 
-/// Acquires the locks of the object's phase, and reads it under them. What the watch has is enough when it is what the last pass
-/// has left: whatever this pass does is bound to that version.
+/// Acquires the locks of the object's phase, and reads it under them, unless it is known, see [`Visits::known`]: whatever this pass
+/// does is bound to that version.
+///
+/// [`Visits::known`]: crate::reconcile::Visits::known
 pub(super) async fn begin(
     context: &Context,
     key: &ObjectRef<OffsetReset>,
     slot: &mut Slot<'_>,
     cached: &OffsetReset,
 ) -> Result<Begin, Error> {
-    let mut expected = cached.clone();
+    let known = context.visits.known(key, cached);
+    let is_known = known.is_some();
+    let mut expected = known.unwrap_or_else(|| cached.clone());
     let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;
     // Before anything is read.
-    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject;
     context.visits.begin(key);
     if is_known {
         return Ok(Begin::With(Box::new(expected), lock, false));

@@ -237,12 +237,18 @@ async fn step(
     };
 
     let mut course = course;
-    if !course.confirmed {
+    if !course.confirmed && !effect.is_on_the_object() {
         // Nothing was written, so nothing tells that the object is still as the watch has it.
         return Ok(Next::Conflict);
     }
     let answer = act::act(context, &mut course.reset, request.as_ref().ok(), effect, &mut course.scaled_to).await?;
     course.saw_version();
+    if effect.is_on_the_object() {
+        if matches!(answer, Answer::Stale) {
+            return Ok(Next::Conflict);
+        }
+        course.confirmed |= matches!(answer, Answer::Done);
+    }
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
     // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
@@ -305,7 +311,9 @@ impl Course {
 
     /// Ends the pass.
     fn end(self, next: Option<Duration>, awaited: Vec<String>) -> Next {
-        Next::End(Left { versions: self.versions, next, awaited, scaled_to: self.scaled_to })
+        let at_zero = machine::waits_at_zero(&self.state.status);
+        let object = Some(Box::new(self.reset));
+        Next::End(Left { versions: self.versions, next, awaited, scaled_to: self.scaled_to, at_zero, object })
     }
 
     /// Records the version of the object as it is stored now.
