@@ -41,6 +41,17 @@ struct Visit {
     at_zero: bool,
     /// The object as it has left it, until the watch has it too.
     latest: Option<Box<OffsetReset>>,
+    files: FileVersions,
+}
+
+/// The versions of a reset's ConfigMaps, as the operator has written them last: it writes them again over these and does not read
+/// them before. None of one that it has not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::reconcile) struct FileVersions {
+    /// That of the report.
+    pub report: Option<String>,
+    /// That of the receipt.
+    pub receipt: Option<String>,
 }
 
 /// What a pass that has ended leaves.
@@ -58,6 +69,8 @@ pub(in crate::reconcile) struct Left {
     pub at_zero: bool,
     /// The object.
     pub object: Option<Box<OffsetReset>>,
+    /// The versions of its ConfigMaps.
+    pub files: FileVersions,
 }
 
 /// What an event of a workload or of a pod says.
@@ -143,9 +156,10 @@ impl Visits {
         }
     }
 
-    /// A pass begins to read: what changes from here on is new to it.
-    pub(in crate::reconcile) fn begin(&self, object: &Object) {
-        self.last.lock().insert(object.clone(), Visit::default());
+    /// A pass begins to read: what changes from here on is new to it. Returns which ConfigMaps the last pass has left, if it has ended
+    /// well.
+    pub(in crate::reconcile) fn begin(&self, object: &Object) -> FileVersions {
+        self.last.lock().insert(object.clone(), Visit::default()).map(|last| last.files).unwrap_or_default()
     }
 
     /// A pass has ended. One that failed, or met a conflict, is not recorded.
@@ -161,6 +175,7 @@ impl Visits {
             visit.touched |= visit.stirred && matters(false);
             visit.at_zero = left.at_zero;
             visit.latest = left.object;
+            visit.files = left.files;
             visit.scaled_to = left.scaled_to;
             visit.versions = left.versions;
             visit.due = left.next.map(|next| now + next);
@@ -304,6 +319,17 @@ mod tests {
             assert!(needs(false, when), "{when}: it is being stopped");
             assert_eq!(needs(true, when), !tells_nothing, "{when}");
         }
+    }
+
+    #[test]
+    fn the_config_maps_that_a_pass_has_written_are_known_to_the_next_one_unless_it_fails() {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        let files = FileVersions { report: Some("7".into()), receipt: None };
+        assert_eq!(visits.begin(&object), FileVersions::default(), "there was no pass");
+        visits.end_at(&object, Left { files: files.clone(), ..left(&["1"], None) }, now);
+        assert_eq!(visits.begin(&object), files);
+        assert_eq!(visits.begin(&object), FileVersions::default(), "the last pass has failed, and may have written them");
     }
 
     #[test]
