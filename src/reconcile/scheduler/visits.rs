@@ -274,7 +274,7 @@ mod tests {
         let (visits, now) = (Visits::default(), Instant::now());
         let object = ObjectRef::new("a").within("b");
         let arrives =
-            |version: &str| visits.touch(&object, Change { version: Some(version), matters_at_zero: true, pod_over: None });
+            |version: &str| visits.touch(&object, Change { pod_over: None, version: Some(version), matters_at_zero: true });
         let ends = || visits.end_at(&object, Left { scaled_to: vec!["7".into()], ..left(&["1"], None) }, now);
         let need = || visits.need_at(&object, Some("1"), now);
         visits.begin(&object);
@@ -295,7 +295,7 @@ mod tests {
     #[rstest]
     #[case::a_pod_that_is_being_deleted(Change::default(), true)]
     #[case::a_status(Change { version: Some("8"), ..Change::default() }, true)]
-    #[case::a_spec(Change { version: Some("8"), matters_at_zero: true, pod_over: None }, false)]
+    #[case::a_spec(Change { pod_over: None, version: Some("8"), matters_at_zero: true }, false)]
     #[case::a_pod_that_is_over(over("one"), false)]
     fn where_a_pass_has_left_the_workloads_at_zero_only_what_may_end_the_wait_needs_another_one(
         #[case] change: Change<'static>,
@@ -309,7 +309,7 @@ mod tests {
                 visits.touch(&object, change);
             }
             let scaled_to = vec!["7".to_owned()];
-            visits.end_at(&object, Left { at_zero, scaled_to, ..left(&["1"], None) }, now);
+            visits.end_at(&object, Left { scaled_to, at_zero, ..left(&["1"], None) }, now);
             if when == "after" {
                 visits.touch(&object, change);
             }
