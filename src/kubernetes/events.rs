@@ -38,10 +38,11 @@ pub struct Announcer {
     reporter: Reporter,
     /// Of the Events that no decision about a reset has made, which are few.
     recorder: Recorder,
-    /// That of each reset. A recorder counts an Event that it has published before in the Event's series. For that it keeps each one
-    /// for six minutes, and the room for as many as it has ever had (kube-runtime 5.0): a single one for all resets would never
-    /// be smaller again than after the most resets at once.
-    of_resets: Arc<Mutex<HashMap<ObjectRef<OffsetReset>, Recorder>>>,
+    /// Those of each reset, by message. A recorder counts an Event that it has published before in the Event's series, and takes two
+    /// with the same reason on the same object for one, whatever their messages are (kube-runtime 5.0): the second warning of a plan
+    /// would not be published. It keeps each for six minutes, and the room for as many as it has ever had: a single one for all resets
+    /// would never be smaller again than after the most resets at once.
+    of_resets: Arc<Mutex<HashMap<ObjectRef<OffsetReset>, HashMap<String, Recorder>>>>,
     outbox: Arc<Outbox>,
 }
 
@@ -62,11 +63,8 @@ impl Announcer {
     /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too. One like
     /// an earlier one is counted with it, until [`Self::forget`] is called.
     pub fn announce(&self, reset: &OffsetReset, targets: &[TargetStatus], notes: &[Note]) {
-        if notes.is_empty() {
-            return;
-        }
-        let recorder = self.recorder_of(reset);
         for note in notes {
+            let recorder = self.recorder_of(reset, &note.message);
             let note = &Note { message: with_reason(&note.message, reset.spec.reason.as_deref()), ..note.clone() };
             self.publish(&recorder, note, reset.object_ref(&()));
             if let Some(target) = note.target.and_then(|index| targets.get(index)) {
@@ -82,9 +80,10 @@ impl Announcer {
         self.of_resets.lock().remove(reset);
     }
 
-    fn recorder_of(&self, reset: &OffsetReset) -> Recorder {
+    fn recorder_of(&self, reset: &OffsetReset, message: &str) -> Recorder {
         let new = || Recorder::new(self.client.clone(), self.reporter.clone());
-        self.of_resets.lock().entry(ObjectRef::from_obj(reset)).or_insert_with(new).clone()
+        let mut of_resets = self.of_resets.lock();
+        of_resets.entry(ObjectRef::from_obj(reset)).or_default().entry(message.to_owned()).or_insert_with(new).clone()
     }
 
     /// Publishes on an `OffsetReset` that it cannot be decoded. The status of such an object cannot be written either.
@@ -226,16 +225,18 @@ mod tests {
         };
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1", "originalReplicas": 1});
         let targets: Vec<TargetStatus> = vec![serde_json::from_value(target).unwrap()];
-        let note = Note { warning: true, reason: Reason::InvalidSpec, message: "so".into(), target: Some(0) };
-        let announce = async |name: &str| {
-            announcer.announce(&reset(name), &targets, std::slice::from_ref(&note));
+        let announce_as = async |name: &str, message: &str| {
+            let note = Note { warning: true, reason: Reason::InvalidSpec, message: message.into(), target: Some(0) };
+            announcer.announce(&reset(name), &targets, &[note]);
             announcer.flush(Duration::MAX).await;
             let mut sent = std::mem::take(&mut *sent.0.lock());
             sent.sort();
             sent
         };
+        let announce = async |name: &str| announce_as(name, "so").await;
         assert_eq!(announce("one").await, ["POST one null", "POST web null"]);
         assert_eq!(announce("one").await, ["PATCH one 2", "PATCH web 2"]);
+        assert_eq!(announce_as("one", "another").await, ["POST one null", "POST web null"], "the message is another one");
         // The Event on the workload names its OffsetReset.
         assert_eq!(announce("two").await, ["POST two null", "POST web null"]);
         announcer.forget(&ObjectRef::new("one").within("shop"));

@@ -35,13 +35,14 @@ impl Decision {
             && (holds(before) || !holds(after))
     }
 
-    /// Whether the effect needs no record of its own: it releases a Lease, and nothing else than the last action has changed since the
-    /// status was `written`. The release is bound to the version of the Lease, so an operator with an outdated view cannot do harm by
-    /// it, and to do it again after a crash changes nothing.
+    /// Whether the effect needs no record of its own: it writes into a Lease or into the receipt, and nothing else than the last
+    /// action has changed since the status was `written`. Such a write is bound to the version that was read, so an operator with an
+    /// outdated view cannot do harm by it, and to do it again after a crash changes nothing. A claim that only the Lease knows of
+    /// counts as one that the status has as well.
     #[must_use]
     pub fn needs_no_record(&self, written: &OffsetResetStatus) -> bool {
-        let releases = matches!(self.effect, Some(Effect::Release { .. }));
-        releases && self.status == OffsetResetStatus { last_action: self.status.last_action.clone(), ..written.clone() }
+        let is_record = matches!(self.effect, Some(Effect::Claim { .. } | Effect::Release { .. } | Effect::SettleReceipt { .. }));
+        is_record && self.status == OffsetResetStatus { last_action: self.status.last_action.clone(), ..written.clone() }
     }
 
     /// As [`Decision::goes_on`], with a status that may be written later: to lose it is the same as a crash before the
@@ -114,6 +115,14 @@ pub enum Effect {
         /// Whether the receipt is kept: something was or may have been committed.
         keep: bool,
     },
+}
+
+impl Effect {
+    /// Whether it changes the object itself, over the version of it that was read: then it fails when that is outdated.
+    #[must_use]
+    pub fn is_on_the_object(&self) -> bool {
+        matches!(self, Self::AddFinalizer | Self::RemoveFinalizer | Self::Delete)
+    }
 }
 
 /// The answer to an effect.

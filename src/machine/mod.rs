@@ -63,7 +63,7 @@ pub use phases::{
     finished::{expiry, first_look, needs_a_look, needs_offsets, until_expiry},
     planning::PLANNING_TIMEOUT,
     read_back::{MAX_COMMITS, is_read_back, stands},
-    stopping::awaited_pods,
+    stopping::{awaited_pods, waits_at_zero},
 };
 pub use plan::replica_owners::{SCALERS, scaled_up_by};
 pub use transitions::{TRANSITIONS, Transition};

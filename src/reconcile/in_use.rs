@@ -56,8 +56,14 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
     context.install.look_at_policy().await;
     let (mut unwatched, mut released) = (0, false);
     for namespace in &recorded {
-        if context.watches(namespace) && context.claims.are_watched_in(namespace) {
-            continue;
+        match context.claims.are_watched_in(namespace).filter(|_| context.watches(namespace)) {
+            Some(true) => continue,
+            // The API server is asked before the namespace is removed from the record.
+            Some(false) => {
+                released = true;
+                continue;
+            }
+            None => {}
         }
         match context.claims.list(namespace).await {
             Ok(leases) if leases.is_empty() => released = true,

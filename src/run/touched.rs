@@ -69,10 +69,10 @@ impl Touched {
 
     /// What it says to the resets that it concerns.
     pub fn change(&self) -> Change<'_> {
+        let matters_at_zero = self.matters_at_zero();
         match self {
-            Self::Pod { name, is_over: true, .. } => Change { pod_over: Some(name), version: None },
-            Self::Pod { .. } => Change::default(),
-            Self::Workload { version, .. } => Change { pod_over: None, version: version.as_deref() },
+            Self::Pod { name, is_over, .. } => Change { pod_over: is_over.then_some(name), version: None, matters_at_zero },
+            Self::Workload { version, .. } => Change { pod_over: None, version: version.as_deref(), matters_at_zero },
         }
     }
 
@@ -132,10 +132,9 @@ pub(super) fn touched_by(store: &Store<Guarded>, namespace: Option<&str>, touche
 
 fn waits_for(reset: &OffsetReset, touched: &Touched) -> bool {
     let Some(status) = &reset.status else { return false };
-    let are_stopped = status.targets.iter().all(|target| target.stopped);
     let waits = match status.phase {
         // The pods go one after the other, and the workload's status follows each of them.
-        Some(Phase::Stopping) => !are_stopped || touched.matters_at_zero(),
+        Some(Phase::Stopping) => !machine::waits_at_zero(status) || touched.matters_at_zero(),
         Some(Phase::Draining | Phase::Resetting | Phase::Canary | Phase::Restoring | Phase::Unknown) => true,
         Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => machine::needs_a_look(status),
         Some(Phase::Pending | Phase::Planning | Phase::Planned) | None => false,

@@ -169,11 +169,19 @@ impl Claims {
         hold_in(&lease).ok().map(|(_, hold)| hold).filter(|hold| hold.uid == workload_uid)
     }
 
-    /// Whether a watch has such Leases of a namespace. It may be behind, and see the last one go a moment later.
+    /// Whether a watch knows of no Lease of a workload. It may be behind; the API server then refuses to create one.
     #[must_use]
-    pub fn are_watched_in(&self, namespace: &str) -> bool {
+    pub fn is_missing(&self, namespace: &str, workload_uid: &str) -> bool {
+        let lease = ObjectRef::new(&lease_name(workload_uid)).within(namespace);
+        self.watches.covering(namespace).is_some_and(|store| store.get(&lease).is_none())
+    }
+
+    /// Whether a watch has such Leases of a namespace; `None` where none covers it. It may be behind, and see the last one go a moment
+    /// later.
+    #[must_use]
+    pub fn are_watched_in(&self, namespace: &str) -> Option<bool> {
         let is_in = |lease: &Arc<Lease>| lease.metadata.namespace.as_deref() == Some(namespace);
-        self.watches.covering(namespace).is_some_and(|store| store.state().iter().any(is_in))
+        Some(self.watches.covering(namespace)?.state().iter().any(is_in))
     }
 
     /// Which resets hold a workload, read live.

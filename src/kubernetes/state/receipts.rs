@@ -87,7 +87,8 @@ impl Receipts {
         }
     }
 
-    /// Records that a run begins to commit this plan. A receipt that exists already is of a run that this one continues.
+    /// Records that a run begins to commit this plan, and returns the version of the receipt. One that exists already is of a run that
+    /// this one continues.
     ///
     /// # Errors
     /// When it is unknown whether it was written.
@@ -98,7 +99,7 @@ impl Receipts {
         at: Timestamp,
         group: Option<&GroupStatus>,
         files: Files,
-    ) -> Result<WriteOutcome<()>, kube::Error> {
+    ) -> Result<WriteOutcome<String>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let mut config_map = named(name, reset);
         let data = config_map.data.get_or_insert_default();
@@ -110,7 +111,7 @@ impl Receipts {
         config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
         // Usually there is none, and consumers wait.
         let created = classify(put(&api, name, &config_map).await)?;
-        if matches!(created, WriteOutcome::Done(())) {
+        if matches!(created, WriteOutcome::Done(_)) {
             return Ok(created);
         }
         let Some(found) = limited(api.get_opt(name)).await? else { return Ok(created) };
@@ -121,28 +122,43 @@ impl Receipts {
         classify(put(&api, name, &config_map).await)
     }
 
-    /// Records how a run has ended.
+    /// Records how a run has ended. With the `version` that was written last, the receipt is read only where something of it is kept, or
+    /// another client has changed it.
     ///
     /// # Errors
     /// When it is unknown whether it was written.
-    pub async fn close(&self, reset: &OffsetReset, name: &str, end: RunEnd<'_>) -> Result<WriteOutcome<()>, kube::Error> {
+    pub async fn close(
+        &self,
+        reset: &OffsetReset,
+        name: &str,
+        version: Option<&str>,
+        end: RunEnd<'_>,
+    ) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
+        let mut config_map = named(name, reset);
+        let data = config_map.data.get_or_insert_default();
+        data.insert(STATE.into(), end.phase.as_str().into());
+        data.insert(END_TIME.into(), end.at.to_string());
+        data.insert(MESSAGE.into(), end.message.into());
+        if let Some(version) = version.filter(|_| end.phase == Phase::Succeeded) {
+            config_map.metadata.resource_version = Some(version.to_owned());
+            let closed = classify(put(&api, name, &config_map).await)?;
+            if closed != WriteOutcome::Stale {
+                return Ok(closed.map(drop));
+            }
+        }
         let Some(found) = limited(api.get_opt(name)).await? else {
             return Ok(WriteOutcome::Refused("it was deleted".into()));
         };
-        let mut config_map = named(name, reset);
         config_map.metadata.resource_version = found.resource_version();
-        let data = config_map.data.get_or_insert_default();
         if end.phase != Phase::Succeeded {
             // A user needs these files to repair a partial reset, even when the OffsetReset is gone.
+            let data = config_map.data.get_or_insert_default();
             data.extend(found.data.into_iter().flatten().filter(|(name, _)| is_for_repair(name)));
             let compressed = found.binary_data.into_iter().flatten().filter(|(name, _)| is_for_repair(name));
             config_map.binary_data = Some(compressed.collect::<BTreeMap<_, _>>()).filter(|files| !files.is_empty());
         }
-        data.insert(STATE.into(), end.phase.as_str().into());
-        data.insert(END_TIME.into(), end.at.to_string());
-        data.insert(MESSAGE.into(), end.message.into());
-        classify(put(&api, name, &config_map).await)
+        Ok(classify(put(&api, name, &config_map).await)?.map(drop))
     }
 
     /// Deletes the receipt of a run that has committed nothing.
@@ -266,14 +282,15 @@ fn not_a_receipt(name: &str, why: &str) -> String {
     format!("ConfigMap {name} has the name of the receipt, but is not a receipt: {why}")
 }
 
-/// Replaces the version that is named, or creates the object when none is.
-async fn put(api: &Api<ConfigMap>, name: &str, config_map: &ConfigMap) -> Result<(), kube::Error> {
+/// Replaces the version that is named, or creates the object when none is; returns the new version.
+async fn put(api: &Api<ConfigMap>, name: &str, config_map: &ConfigMap) -> Result<String, kube::Error> {
     let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
-    if config_map.metadata.resource_version.is_some() {
-        limited(api.replace(name, &params, config_map)).await.map(drop)
+    let written = if config_map.metadata.resource_version.is_some() {
+        limited(api.replace(name, &params, config_map)).await?
     } else {
-        limited(api.create(&params, config_map)).await.map(drop)
-    }
+        limited(api.create(&params, config_map)).await?
+    };
+    Ok(written.resource_version().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -321,11 +321,17 @@ pub(in crate::machine) fn refused(pass: Pass<'_>, index: usize, why: &str) -> De
     pass.finish(Phase::Failed, Reason::TargetUnreachable, message)
 }
 
+/// Whether all targets were stopped, and the reset waits for the last container.
+#[must_use]
+pub fn waits_at_zero(status: &OffsetResetStatus) -> bool {
+    status.phase == Some(Phase::Stopping) && status.targets.iter().all(|target| target.stopped)
+}
+
 /// The pods of targets that are all stopped, of which a container still runs, by name: until the last of them has terminated, nothing
 /// changes.
 #[must_use]
 pub fn awaited_pods(status: &OffsetResetStatus, seen: &Observed) -> Vec<String> {
-    if status.phase != Some(Phase::Stopping) || !status.targets.iter().all(|target| target.stopped) {
+    if !waits_at_zero(status) {
         return vec![];
     }
     let known = seen.targets.iter().filter_map(|seen| if let Seen::Known(workload) = seen { Some(workload) } else { None });

@@ -10,13 +10,14 @@ use crate::{
 };
 
 /// Carries out an effect and returns its result. The status that the effect relies on has been written, as `reset`, which
-/// becomes the changed object where the effect changes the object itself. The version of a workload that it scales is added to
+/// becomes the changed object where the effect changes the object itself. `receipt` is the version of the receipt, where it is known. The version of a workload that it scales is added to
 /// `scaled_to`.
 pub(super) async fn act(
     context: &Context,
     reset: &mut OffsetReset,
     request: Option<&Request>,
     effect: &Effect,
+    receipt: Option<&str>,
     scaled_to: &mut Vec<String>,
 ) -> Result<Answer, Error> {
     context.require_leadership()?;
@@ -96,7 +97,7 @@ pub(super) async fn act(
             };
             Ok(answer(changed.map_err(Error::ScaledObject)?))
         }
-        Effect::SettleReceipt { keep } => settle_receipt(context, reset, *keep).await,
+        Effect::SettleReceipt { keep } => settle_receipt(context, reset, *keep, receipt).await,
         Effect::RemoveMembers(members) => {
             let Some(request) = request else { return Ok(Answer::Stale) };
             let removed =
@@ -137,7 +138,7 @@ fn answer(outcome: WriteOutcome<()>) -> Answer {
 }
 
 /// Records the end of the run in its receipt, or deletes the receipt.
-async fn settle_receipt(context: &Context, reset: &OffsetReset, keep: bool) -> Result<Answer, Error> {
+async fn settle_receipt(context: &Context, reset: &OffsetReset, keep: bool, version: Option<&str>) -> Result<Answer, Error> {
     let status = reset.status.as_ref();
     let (Some(receipt), Some(outcome)) =
         (status.and_then(|status| status.receipt.as_ref()), status.and_then(|status| status.outcome.as_ref()))
@@ -146,7 +147,7 @@ async fn settle_receipt(context: &Context, reset: &OffsetReset, keep: bool) -> R
     };
     let settled = if keep {
         let end = RunEnd { phase: outcome.phase, at: (context.clock)(), message: &outcome.happened() };
-        context.receipts.close(reset, &receipt.config_map, end).await
+        context.receipts.close(reset, &receipt.config_map, version, end).await
     } else {
         context.receipts.delete(reset, &receipt.config_map).await
     };

@@ -7,7 +7,7 @@ use crate::reconcile::{
     context::Context,
     error::Error,
     object::{has_finalizer, is_done, phase_of},
-    scheduler::{Lock, Need, Slot},
+    scheduler::{FileVersions, Lock, Slot},
 };
 
 /// How many times an object that keeps changing is read at the beginning of a pass.
@@ -15,36 +15,38 @@ const READS: u32 = 2;
 
 /// How a pass begins.
 pub(super) enum Begin {
-    /// With this object and the locks of its phase; and whether it was read from the API server.
-    With(Box<OffsetReset>, Option<Lock>, bool),
+    /// With this object, its ConfigMaps and the locks of its phase; and whether it was read from the API server.
+    With(Box<OffsetReset>, FileVersions, Option<Lock>, bool),
     /// The object is gone.
     Gone,
     /// The object keeps changing.
     Conflict,
 }
 
-/// Acquires the locks of the object's phase, and reads it under them. What the watch has is enough when it is what the last pass
-/// has left: whatever this pass does is bound to that version. Of a reset that is done the watch does not keep all, see
-/// [`crate::reconcile::keep_what_is_read`].
+/// Acquires the locks of the object's phase, and reads it under them, unless it is known, see [`Visits::known`]: whatever this pass
+/// does is bound to that version. Of a reset that is done the watch does not keep all, see [`crate::reconcile::keep_what_is_read`].
+///
+/// [`Visits::known`]: crate::reconcile::Visits::known
 pub(super) async fn begin(
     context: &Context,
     key: &ObjectRef<OffsetReset>,
     slot: &mut Slot<'_>,
     cached: &OffsetReset,
 ) -> Result<Begin, Error> {
-    let mut expected = cached.clone();
+    let known = context.visits.known(key, cached).filter(|_| !is_done(cached));
+    let is_known = known.is_some();
+    let mut expected = known.unwrap_or_else(|| cached.clone());
     let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;
     // Before anything is read.
-    let is_known = context.visits.need(key, cached.resource_version().as_deref()) == Need::SameObject && !is_done(cached);
-    context.visits.begin(key);
+    let files = context.visits.begin(key);
     if is_known {
-        return Ok(Begin::With(Box::new(expected), lock, false));
+        return Ok(Begin::With(Box::new(expected), files, lock, false));
     }
     for _ in 0..READS {
         let read = context.resets.get(&cached.namespace().unwrap_or_default(), &cached.name_any()).await;
         let Some(read) = read.map_err(Error::Read)? else { return Ok(Begin::Gone) };
         if needs_same_locks(&read, &expected) {
-            return Ok(Begin::With(Box::new(read), lock, true));
+            return Ok(Begin::With(Box::new(read), files, lock, true));
         }
         drop(lock);
         lock = slot.released_while(lock_of(context, &read, phase_of(&read))).await;

@@ -121,8 +121,8 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
     let Some(mut slot) = context.slots.acquire(rank, &namespace).await else { return Ok(Action::await_change()) };
     let _under_way = context.liveness.pass(format!("OffsetReset {namespace}/{}", cached.name_any()));
     let pass = context.metrics.reconcile_pass();
-    let (reset, lock, confirmed) = match begin(context, &key, &mut slot, cached).await? {
-        Begin::With(reset, lock, confirmed) => (*reset, lock, confirmed),
+    let (reset, files, lock, confirmed) = match begin(context, &key, &mut slot, cached).await? {
+        Begin::With(reset, files, lock, confirmed) => (*reset, files, lock, confirmed),
         Begin::Gone => {
             forget(context, &key);
             pass.completed();
@@ -133,7 +133,7 @@ pub(super) async fn pass(object: &DeserializeGuard<OffsetReset>, context: &Conte
             return Ok(Action::requeue(AFTER_CONFLICT));
         }
     };
-    let (state, versions) = (StoredState::of(&reset), reset.resource_version().into_iter().collect());
+    let (state, versions) = (StoredState::of(&reset, files), reset.resource_version().into_iter().collect());
     let course = Course::new(reset, versions, confirmed, state);
     let mut next = traced_step(context, &key, &mut slot, lock, course, true).await?;
     let mut steps = 1;
@@ -238,12 +238,20 @@ async fn step(
     };
 
     let mut course = course;
-    if !course.confirmed {
+    if !course.confirmed && !effect.is_on_the_object() {
         // Nothing was written, so nothing tells that the object is still as the watch has it.
         return Ok(Next::Conflict);
     }
-    let answer = act::act(context, &mut course.reset, request.as_ref().ok(), effect, &mut course.scaled_to).await?;
+    let receipt = course.state.take_receipt(effect);
+    let (reset, scaled_to) = (&mut course.reset, &mut course.scaled_to);
+    let answer = act::act(context, reset, request.as_ref().ok(), effect, receipt.as_deref(), scaled_to).await?;
     course.saw_version();
+    if effect.is_on_the_object() {
+        if matches!(answer, Answer::Stale) {
+            return Ok(Next::Conflict);
+        }
+        course.confirmed |= matches!(answer, Answer::Done);
+    }
     let after = machine::after(&course.state.status, effect, &answer, &seen, (context.clock)());
     // The object is not stored as it was read, so the next step would be a conflict.
     let reread = matches!(answer, Answer::Stale) || matches!(effect, Effect::RemoveFinalizer | Effect::Delete);
@@ -306,7 +314,10 @@ impl Course {
 
     /// Ends the pass.
     fn end(self, next: Option<Duration>, awaited: Vec<String>) -> Next {
-        Next::End(Left { versions: self.versions, next, awaited, scaled_to: self.scaled_to })
+        let at_zero = machine::waits_at_zero(&self.state.status);
+        let object = Some(Box::new(self.reset));
+        let files = self.state.into_files();
+        Next::End(Left { versions: self.versions, next, awaited, scaled_to: self.scaled_to, at_zero, object, files })
     }
 
     /// Records the version of the object as it is stored now.

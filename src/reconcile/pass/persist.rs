@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use crate::reconcile::{context::Context, error::Error};
+use crate::reconcile::{context::Context, error::Error, scheduler::FileVersions};
 use crate::{
     api::{
         ActionKind, MAX_LISTED_PARTITIONS, OffsetReset, OffsetResetStatus, PartitionOutcome, PartitionStatus, Phase, ReportStatus,
@@ -40,6 +40,8 @@ pub(super) struct StoredState {
     report_blocked: Option<Denial>,
     /// The report may be behind the status, and is written with the next change.
     report_due: bool,
+    /// The ConfigMaps that the operator has written, and nobody has read since.
+    files: FileVersions,
 }
 
 /// Whether a step with this status needs the report: it works on partitions that the status may not list. A restore does not
@@ -61,12 +63,22 @@ pub(super) fn is_overdue(status: &OffsetResetStatus, now: Timestamp) -> bool {
 
 impl StoredState {
     /// The state of an object as it was read, without its report.
-    pub fn of(reset: &OffsetReset) -> Self {
+    pub fn of(reset: &OffsetReset, files: FileVersions) -> Self {
         let status = reset.status.clone().unwrap_or_default();
         // An earlier pass may have ended before it wrote a report that was due.
         let may_be_due = matches!(status.phase, Some(Phase::Resetting | Phase::Restoring)) && status.final_plan_time.is_some();
         let report_due = may_be_due && status.report.is_some() && status.partitions_omitted == 0;
-        Self { status, report_read: false, report_version: None, report_lost: None, report_blocked: None, report_due }
+        Self { status, report_read: false, report_version: None, report_lost: None, report_blocked: None, report_due, files }
+    }
+
+    /// The ConfigMaps that the next pass need not read before it writes them.
+    pub fn into_files(self) -> FileVersions {
+        self.files
+    }
+
+    /// The version of the receipt, where it is known and this effect changes the receipt.
+    pub fn take_receipt(&mut self, effect: &Effect) -> Option<String> {
+        if matches!(effect, Effect::SettleReceipt { .. }) { self.files.receipt.take() } else { None }
     }
 
     /// Whether the report was read.
@@ -101,6 +113,7 @@ impl StoredState {
             report_lost: self.report_lost.clone(),
             report_blocked: self.report_blocked.clone(),
             report_due: self.report_due,
+            files: self.files.clone(),
         }
     }
 
@@ -167,7 +180,10 @@ pub(super) async fn persist(
         let compressed = found.is_compressed();
         files = Some(found.clone());
         match write_report(context, &reset, &mut next, found).await? {
-            WriteOutcome::Done(version) => next.report_version = Some(version),
+            WriteOutcome::Done(version) => {
+                next.files.report = Some(version.clone());
+                next.report_version = Some(version);
+            }
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
             WriteOutcome::NotAllowed(why) => return Ok(WriteOutcome::NotAllowed(why)),
             WriteOutcome::Refused(why) => return Ok(WriteOutcome::Refused(why)),
@@ -196,7 +212,7 @@ pub(super) async fn persist(
         context.require_leadership()?;
         let opened = context.receipts.open(&reset, &receipt.config_map, at.0, next.status.group.as_ref(), files).await;
         match opened.map_err(Error::Receipt)? {
-            WriteOutcome::Done(()) => {}
+            WriteOutcome::Done(version) => next.files.receipt = Some(version),
             WriteOutcome::Stale => return Ok(WriteOutcome::Stale),
             WriteOutcome::NotAllowed(why) => {
                 return Ok(WriteOutcome::NotAllowed(format!("its receipt could not be written: {why}")));
@@ -207,7 +223,8 @@ pub(super) async fn persist(
     Box::pin(write_status(context, reset, next)).await
 }
 
-/// Writes the report over the version that was read; that of a first plan is created, without a look whether there is one.
+/// Writes the report over the version that was read or written last; that of a first plan is created, without a look whether there is
+/// one.
 async fn write_report(
     context: &Context,
     reset: &OffsetReset,
@@ -216,13 +233,14 @@ async fn write_report(
 ) -> Result<WriteOutcome<String>, Error> {
     context.require_leadership()?;
     if !next.report_read {
-        if next.status.report.is_none() {
-            let created = context.reports.write(reset, files.clone(), None).await.map_err(Error::WriteReport)?;
-            if matches!(created, WriteOutcome::Done(_)) {
-                return Ok(created);
+        let known = next.files.report.take();
+        if known.is_some() || next.status.report.is_none() {
+            let written = context.reports.write(reset, files.clone(), known.as_deref()).await.map_err(Error::WriteReport)?;
+            if matches!(written, WriteOutcome::Done(_)) {
+                return Ok(written);
             }
         }
-        // A status that was edited by hand may have lost its plan, and then an earlier report exists.
+        // Another client has changed it, or a status that was edited by hand has lost its plan, and an earlier report exists.
         next.read_report(context, reset).await?;
     }
     match &next.report_blocked {

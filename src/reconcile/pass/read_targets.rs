@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use crate::reconcile::context::Context;
 use crate::{
-    api::{OffsetReset, OffsetResetStatus, Phase, Restored, TargetRef},
+    api::{ActionKind, OffsetReset, OffsetResetStatus, Phase, Restored, TargetRef},
     machine::{
         facts::{Hold, Observed, ScaledObjectSeen, Seen, Workload},
         request::Request,
@@ -110,7 +110,8 @@ pub(super) async fn read_scaled(context: &Context, reset: &OffsetReset, status: 
 }
 
 /// As [`read_holds`], but not where nothing is to be done: a target that was stopped is at zero, and by the watch its Lease has our
-/// claim and the recorded count.
+/// claim and the recorded count. Nor where by the watch there is no Lease of a target that runs: to create one that exists fails, and
+/// after that attempt it is read.
 pub(super) async fn read_holds_to_stop(
     context: &Context,
     reset: &OffsetReset,
@@ -118,8 +119,13 @@ pub(super) async fn read_holds_to_stop(
     targets: &[Seen<Workload>],
 ) -> Vec<Seen<Hold>> {
     let (namespace, uid) = (reset.namespace().unwrap_or_default(), reset.uid().unwrap_or_default());
+    let was_tried = status.last_action.as_ref().is_some_and(|action| action.kind == ActionKind::Claim);
     let held = status.targets.iter().zip(targets).map(|(target, seen)| {
         let Seen::Known(workload) = seen else { return None };
+        let is_new = !target.stop_requested && workload.replicas != 0 && workload.uid == target.uid;
+        if is_new && !was_tried && context.claims.is_missing(&namespace, &target.uid) {
+            return Some(Seen::Missing);
+        }
         let is_at_zero = target.stopped && workload.replicas == 0 && workload.uid == target.uid;
         let hold = context.claims.watched(&namespace, &target.uid).filter(|_| is_at_zero)?;
         let is_recorded = (hold.replicas, &hold.state) == (target.original_replicas, &target.original_state);

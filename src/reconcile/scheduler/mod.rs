@@ -16,4 +16,4 @@ pub use visits::{Change, Visits};
 pub(super) use locks::Lock;
 pub(super) use queue::Rank;
 pub(super) use slots::Slot;
-pub(super) use visits::{Left, Need};
+pub(super) use visits::{FileVersions, Left, Need};

@@ -28,12 +28,30 @@ struct Visit {
     due: Option<Instant>,
     /// Its workloads or their pods have changed since it began.
     touched: bool,
-    /// The versions of workloads whose events have come since it began; before it ends it is not known which of them are its own.
-    arrived: Vec<String>,
+    /// They have since it began, in a way that does not matter where it leaves them at zero.
+    stirred: bool,
+    /// The versions of workloads whose events have come since it began, and whether each matters at zero; before it ends it is not
+    /// known which of them are its own.
+    arrived: Vec<(String, bool)>,
     /// The versions of the workloads that it has scaled: their events tell nothing new.
     scaled_to: Vec<String>,
     /// The pods that the reset waits for, by name: as long as one of them runs, the end of another one changes nothing.
     awaited: HashSet<String>,
+    /// It has left all workloads at zero, and waits for the last container: the watch of the object may tell that later only.
+    at_zero: bool,
+    /// The object as it has left it, until the watch has it too.
+    latest: Option<Box<OffsetReset>>,
+    files: FileVersions,
+}
+
+/// The versions of a reset's ConfigMaps, as the operator has written them last: it writes them again over these and does not read
+/// them before. None of one that it has not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::reconcile) struct FileVersions {
+    /// That of the report.
+    pub report: Option<String>,
+    /// That of the receipt.
+    pub receipt: Option<String>,
 }
 
 /// What a pass that has ended leaves.
@@ -47,6 +65,12 @@ pub(in crate::reconcile) struct Left {
     pub awaited: Vec<String>,
     /// The versions of the workloads that it has scaled.
     pub scaled_to: Vec<String>,
+    /// All workloads are at zero, and the reset waits for the last container.
+    pub at_zero: bool,
+    /// The object.
+    pub object: Option<Box<OffsetReset>>,
+    /// The versions of its ConfigMaps.
+    pub files: FileVersions,
 }
 
 /// What an event of a workload or of a pod says.
@@ -56,6 +80,8 @@ pub struct Change<'a> {
     pub pod_over: Option<&'a str>,
     /// The version of the workload.
     pub version: Option<&'a str>,
+    /// It may matter while nothing of the workloads is to run.
+    pub matters_at_zero: bool,
 }
 
 /// Whether a pass is needed.
@@ -74,13 +100,21 @@ impl Visits {
     pub fn touch(&self, object: &Object, change: Change<'_>) {
         let mut last = self.last.lock();
         let Some(visit) = last.get_mut(object) else { return };
+        if visit.at_zero && !change.matters_at_zero {
+            return;
+        }
         if let Some(version) = change.version {
             let has_ended = !visit.versions.is_empty();
             if !has_ended {
-                visit.arrived.push(version.to_owned());
+                visit.arrived.push((version.to_owned(), change.matters_at_zero));
             } else if !visit.scaled_to.iter().any(|own| own == version) {
                 visit.touched = true;
             }
+            return;
+        }
+        if !change.matters_at_zero {
+            visit.stirred = true;
+            visit.touched |= !visit.versions.is_empty();
             return;
         }
         let was_awaited = change.pod_over.is_some_and(|pod| visit.awaited.remove(pod));
@@ -93,8 +127,12 @@ impl Visits {
     }
 
     fn need_at(&self, object: &Object, version: Option<&str>, now: Instant) -> Need {
-        let last = self.last.lock();
-        let (Some(visit), Some(version)) = (last.get(object), version) else { return Need::Object };
+        let mut last = self.last.lock();
+        let (Some(visit), Some(version)) = (last.get_mut(object), version) else { return Need::Object };
+        let is_latest = visit.versions.last().is_some_and(|latest| latest == version);
+        if is_latest {
+            visit.latest = None;
+        }
         // An earlier version of that pass: the watch is behind, and delivers the latest one as well.
         if !visit.versions.iter().any(|own| own == version) {
             return Need::Object;
@@ -102,12 +140,26 @@ impl Visits {
         if !visit.touched && visit.due.is_none_or(|due| due > now) {
             return Need::Nothing(visit.due.map(|due| due.saturating_duration_since(now)));
         }
-        if visit.versions.last().is_some_and(|latest| latest == version) { Need::SameObject } else { Need::Object }
+        if is_latest { Need::SameObject } else { Need::Object }
     }
 
-    /// A pass begins to read: what changes from here on is new to it.
-    pub(in crate::reconcile) fn begin(&self, object: &Object) {
-        self.last.lock().insert(object.clone(), Visit::default());
+    /// The object to begin the next pass with, where it need not be read: the one of the watch if it is what the last pass has left, or
+    /// if there was no pass; and what the last pass has left, if the watch is behind that. It may have changed since, so nothing is
+    /// done before it is written over its version.
+    pub(in crate::reconcile) fn known(&self, object: &Object, cached: &OffsetReset) -> Option<OffsetReset> {
+        let last = self.last.lock();
+        let Some(visit) = last.get(object) else { return Some(cached.clone()) };
+        let version = cached.metadata.resource_version.as_ref()?;
+        match visit.versions.iter().rev().position(|own| own == version)? {
+            0 => Some(cached.clone()),
+            _ => visit.latest.as_deref().cloned(),
+        }
+    }
+
+    /// A pass begins to read: what changes from here on is new to it. Returns which ConfigMaps the last pass has left, if it has ended
+    /// well.
+    pub(in crate::reconcile) fn begin(&self, object: &Object) -> FileVersions {
+        self.last.lock().insert(object.clone(), Visit::default()).map(|last| last.files).unwrap_or_default()
     }
 
     /// A pass has ended. One that failed, or met a conflict, is not recorded.
@@ -117,7 +169,13 @@ impl Visits {
 
     fn end_at(&self, object: &Object, left: Left, now: Instant) {
         if let Some(visit) = self.last.lock().get_mut(object) {
-            visit.touched |= visit.arrived.drain(..).any(|version| !left.scaled_to.contains(&version));
+            let matters = |matters_at_zero: bool| matters_at_zero || !left.at_zero;
+            visit.touched |=
+                visit.arrived.drain(..).any(|(version, at_zero)| matters(at_zero) && !left.scaled_to.contains(&version));
+            visit.touched |= visit.stirred && matters(false);
+            visit.at_zero = left.at_zero;
+            visit.latest = left.object;
+            visit.files = left.files;
             visit.scaled_to = left.scaled_to;
             visit.versions = left.versions;
             visit.due = left.next.map(|next| now + next);
@@ -133,10 +191,12 @@ impl Visits {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn over(pod: &str) -> Change<'_> {
-        Change { pod_over: Some(pod), ..Change::default() }
+        Change { pod_over: Some(pod), matters_at_zero: true, ..Change::default() }
     }
 
     fn left(versions: &[&str], next: Option<Duration>) -> Left {
@@ -213,7 +273,8 @@ mod tests {
     fn an_event_of_the_operators_own_scaling_needs_no_pass_whenever_it_comes() {
         let (visits, now) = (Visits::default(), Instant::now());
         let object = ObjectRef::new("a").within("b");
-        let arrives = |version: &str| visits.touch(&object, Change { version: Some(version), ..Change::default() });
+        let arrives =
+            |version: &str| visits.touch(&object, Change { pod_over: None, version: Some(version), matters_at_zero: true });
         let ends = || visits.end_at(&object, Left { scaled_to: vec!["7".into()], ..left(&["1"], None) }, now);
         let need = || visits.need_at(&object, Some("1"), now);
         visits.begin(&object);
@@ -229,5 +290,69 @@ mod tests {
         arrives("7");
         ends();
         assert_eq!(need(), Need::SameObject, "another client's during the pass");
+    }
+
+    #[rstest]
+    #[case::a_pod_that_is_being_deleted(Change::default(), true)]
+    #[case::a_status(Change { version: Some("8"), ..Change::default() }, true)]
+    #[case::a_spec(Change { pod_over: None, version: Some("8"), matters_at_zero: true }, false)]
+    #[case::a_pod_that_is_over(over("one"), false)]
+    fn where_a_pass_has_left_the_workloads_at_zero_only_what_may_end_the_wait_needs_another_one(
+        #[case] change: Change<'static>,
+        #[case] tells_nothing: bool,
+    ) {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        let needs = |at_zero: bool, when: &str| {
+            visits.begin(&object);
+            if when == "during" {
+                visits.touch(&object, change);
+            }
+            let scaled_to = vec!["7".to_owned()];
+            visits.end_at(&object, Left { scaled_to, at_zero, ..left(&["1"], None) }, now);
+            if when == "after" {
+                visits.touch(&object, change);
+            }
+            visits.need_at(&object, Some("1"), now) != Need::Nothing(None)
+        };
+        for when in ["during", "after"] {
+            assert!(needs(false, when), "{when}: it is being stopped");
+            assert_eq!(needs(true, when), !tells_nothing, "{when}");
+        }
+    }
+
+    #[test]
+    fn the_config_maps_that_a_pass_has_written_are_known_to_the_next_one_unless_it_fails() {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        let files = FileVersions { report: Some("7".into()), receipt: None };
+        assert_eq!(visits.begin(&object), FileVersions::default(), "there was no pass");
+        visits.end_at(&object, Left { files: files.clone(), ..left(&["1"], None) }, now);
+        assert_eq!(visits.begin(&object), files);
+        assert_eq!(visits.begin(&object), FileVersions::default(), "the last pass has failed, and may have written them");
+    }
+
+    #[test]
+    fn the_object_that_a_pass_has_left_is_known_until_the_watch_has_it() {
+        let (visits, now) = (Visits::default(), Instant::now());
+        let object = ObjectRef::new("a").within("b");
+        let reset = |version: &str| -> OffsetReset {
+            let spec = serde_json::json!({"kafka": {"bootstrapServers": "k:1"}, "group": "orders"});
+            let metadata = serde_json::json!({"name": "a", "namespace": "b", "resourceVersion": version});
+            serde_json::from_value(serde_json::json!({"apiVersion": "v1", "kind": "x", "metadata": metadata, "spec": spec}))
+                .unwrap()
+        };
+        let known = |version: &str| visits.known(&object, &reset(version)).and_then(|known| known.metadata.resource_version);
+        assert_eq!(known("1").as_deref(), Some("1"), "there was no pass");
+        visits.begin(&object);
+        assert_eq!(known("1"), None, "the last pass has failed");
+        visits.end_at(&object, Left { object: Some(Box::new(reset("3"))), ..left(&["1", "2", "3"], None) }, now);
+        assert_eq!(known("1").as_deref(), Some("3"), "the watch is behind");
+        assert_eq!(known("3").as_deref(), Some("3"));
+        assert_eq!(known("4"), None, "another client has changed it");
+        visits.need_at(&object, Some("2"), now);
+        assert_eq!(known("2").as_deref(), Some("3"));
+        visits.need_at(&object, Some("3"), now);
+        assert_eq!(known("2"), None, "the watch has had it: it is not kept");
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     machine::{
         self,
         coordination::{hold, queue},
-        decision::Effect,
+        decision::{Decision, Effect},
         facts::{AfterResetSeen, Bounds, CommitSeen, Hold, KafkaErrorKind, KafkaSeen, Observed, PeerReset, PerPartition, Seen},
         guards,
         tests::{at, error},
@@ -104,8 +104,7 @@ impl Memory {
         let sleeps = decision.requeue.is_none();
         let goes_on = decision.goes_on_unwritten(status.phase);
         let next = self.keep(decision.status);
-        // The last action alone is not written before a release, see `Decision::needs_no_record`.
-        let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer | Deed::Release { .. }));
+        let said = deed.is_some_and(|deed| !matches!(deed, Deed::AddFinalizer | Deed::RemoveFinalizer));
         let outcome = Decided {
             next,
             deed,
@@ -116,6 +115,13 @@ impl Memory {
         };
         self.verdicts.insert((reset, *view), outcome);
         outcome
+    }
+
+    /// Whether what was decided is done before it is written.
+    pub fn needs_no_record(&self, scenario: &Scenario, written: Id, decided: &Decided) -> bool {
+        let Some(deed) = decided.deed else { return false };
+        let (status, effect) = (self.status(decided.next).clone(), Some(effect_of(scenario, deed)));
+        Decision { status, effect, requeue: None, notes: vec![] }.needs_no_record(self.status(written))
     }
 
     /// Whether a commit has landed as planned: then `reconcile::observe` does not look at the workload.

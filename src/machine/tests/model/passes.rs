@@ -138,7 +138,9 @@ pub fn asks(machine: &Machine, state: &mut State, reset: usize) {
 fn decides(machine: &Machine, state: &mut State, reset: usize, view: View) -> Option<()> {
     let mut memory = machine.memory();
     let mut outcome = memory.decide(&machine.scenario, reset, &view);
-    outcome.writes |= outcome.next != state.running[reset].written;
+    let written = state.running[reset].written;
+    outcome.writes |= outcome.next != written;
+    outcome.writes &= !memory.needs_no_record(&machine.scenario, written, &outcome);
     let before = *memory.facts(view.object.status);
     let after = *memory.facts(outcome.next);
     drop(memory);

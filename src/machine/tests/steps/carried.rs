@@ -7,7 +7,7 @@ use crate::{
     api::ActionKind,
     machine::{
         Carried, awaited_pods, decide,
-        decision::{Answer, Effect},
+        decision::{Answer, Decision, Effect},
     },
 };
 
@@ -79,10 +79,35 @@ fn an_effect_that_only_tidies_up_is_recorded_only_with_what_else_has_changed() {
     let again = decide(Ok(&request()), &status, &restored(held()), at(4));
     assert_ne!(again.status, status, "the time of the last action");
     assert!(again.needs_no_record(&status));
-    let stop = decide(Ok(&request()), &status_in(Phase::Stopping), &seen(running(), KafkaSeen::NotAsked), at(3));
-    let again = decide(Ok(&request()), &stop.status, &seen(running(), KafkaSeen::NotAsked), at(4));
-    assert!(matches!(again.effect, Some(Effect::Scale { .. })), "{:?}", again.effect);
-    assert!(!again.needs_no_record(&stop.status), "a stop is always recorded");
+    let settle = Decision { effect: Some(Effect::SettleReceipt { keep: true }), ..again };
+    assert!(settle.needs_no_record(&status));
+    let restore = Decision { effect: Some(scale(3, ActionKind::Restore)), ..settle };
+    assert!(!restore.needs_no_record(&status), "a restore is always recorded");
+}
+
+/// The status has the same count as the Lease to be.
+#[rstest]
+#[case::of_the_count_of_the_plan(3, vec![], true)]
+#[case::of_another_count(2, vec![], false)]
+#[case::beside_another_one(3, vec!["other"], false)]
+fn a_claim_is_recorded_by_the_lease(#[case] planned: i32, #[case] others: Vec<&str>, #[case] none: bool) {
+    let mut status = status_in(Phase::Stopping);
+    status.targets[0] = TargetStatus { original_replicas: planned, stop_requested: false, ..target_status(false) };
+    let (target, hold) = match &others[..] {
+        [] => (running(), Seen::Missing),
+        [..] => (gone(), Seen::Known(Hold { claims: others.iter().copied().map(claim).collect(), ..lease() })),
+    };
+    let observed = |target, hold| Observed { holds: vec![hold], ..seen(target, KafkaSeen::NotAsked) };
+    let decision = decide(Ok(&request()), &status, &observed(target, hold), at(3));
+    assert!(matches!(decision.effect, Some(Effect::Claim { .. })), "{:?}", decision.effect);
+    let settled = OffsetResetStatus { last_action: None, ..decision.status.clone() };
+    assert!(decision.needs_no_record(&settled), "nothing else has changed");
+    let mut before = settled;
+    before.targets = status.targets;
+    assert_eq!(decision.needs_no_record(&before), none);
+    let stop = decide(Ok(&request()), &decision.status, &observed(running(), held()), at(4));
+    assert!(matches!(stop.effect, Some(Effect::Scale { kind: ActionKind::Stop, .. })), "{:?}", stop.effect);
+    assert!(!stop.needs_no_record(&decision.status), "a stop is always recorded");
 }
 
 #[rstest]
