@@ -31,18 +31,24 @@ const MAX_REASON: usize = 500;
 /// The most bytes of "OffsetReset NAME: " before a note on a workload, and of the mark of a note that was cut.
 const MAX_NAME: usize = 200;
 
+/// Recorders, each for one message. A recorder counts an Event that it has published before in the Event's series, and counts two with
+/// the same reason on the same object as one, whatever their messages are (kube-runtime 5.0): the second warning of a plan would not be
+/// published.
+type ByMessage = HashMap<String, Recorder>;
+
+/// The most messages with a recorder. The API server may refuse a restore with other words each time, for days.
+const MAX_MESSAGES: usize = 64;
+
 /// Publishes Events.
 #[derive(Clone)]
 pub struct Announcer {
     client: Client,
     reporter: Reporter,
-    /// Of the Events that no decision about a reset has made, which are few.
-    recorder: Recorder,
-    /// Those of each reset, by message. A recorder counts an Event that it has published before in the Event's series, and takes two
-    /// with the same reason on the same object for one, whatever their messages are (kube-runtime 5.0): the second warning of a plan
-    /// would not be published. It keeps each for six minutes, and the room for as many as it has ever had: a single one for all resets
-    /// would never be smaller again than after the most resets at once.
-    of_resets: Arc<Mutex<HashMap<ObjectRef<OffsetReset>, HashMap<String, Recorder>>>>,
+    /// For Events that do not come from a decision.
+    others: Arc<Mutex<ByMessage>>,
+    /// Those of each reset. They keep each Event for six minutes, and their maps never shrink: those of all resets would stay as large as
+    /// they were after the most resets at once.
+    of_resets: Arc<Mutex<HashMap<ObjectRef<OffsetReset>, ByMessage>>>,
     outbox: Arc<Outbox>,
 }
 
@@ -51,13 +57,7 @@ impl Announcer {
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance };
-        Self {
-            recorder: Recorder::new(client.clone(), reporter.clone()),
-            client,
-            reporter,
-            of_resets: Arc::default(),
-            outbox: Arc::default(),
-        }
+        Self { client, reporter, others: Arc::default(), of_resets: Arc::default(), outbox: Arc::default() }
     }
 
     /// Publishes the notes of a decision, each on the `OffsetReset` and, where it is about a target, on that workload too. One like
@@ -81,9 +81,21 @@ impl Announcer {
     }
 
     fn recorder_of(&self, reset: &OffsetReset, message: &str) -> Recorder {
+        self.recorder(self.of_resets.lock().entry(ObjectRef::from_obj(reset)).or_default(), message)
+    }
+
+    fn recorder(&self, by_message: &mut ByMessage, message: &str) -> Recorder {
+        if by_message.len() >= MAX_MESSAGES && !by_message.contains_key(message) {
+            by_message.clear();
+        }
         let new = || Recorder::new(self.client.clone(), self.reporter.clone());
-        let mut of_resets = self.of_resets.lock();
-        of_resets.entry(ObjectRef::from_obj(reset)).or_default().entry(message.to_owned()).or_insert_with(new).clone()
+        by_message.entry(message.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// Publishes a note that does not come from a decision.
+    fn publish_other(&self, note: &Note, on: ObjectReference) {
+        let recorder = self.recorder(&mut self.others.lock(), &note.message);
+        self.publish(&recorder, note, on);
     }
 
     /// Publishes on an `OffsetReset` that it cannot be decoded. The status of such an object cannot be written either.
@@ -92,7 +104,7 @@ impl Announcer {
             "this object is not a valid OffsetReset, so it is ignored: {why}. Delete it and create it again with a valid spec"
         );
         let note = Note { warning: true, reason: Reason::InvalidSpec, message, target: None };
-        self.publish(&self.recorder, &note, on.clone());
+        self.publish_other(&note, on.clone());
     }
 
     /// Publishes on a finished `OffsetReset`, at the end of its time to live, that the API server refuses to delete it.
@@ -103,7 +115,7 @@ impl Announcer {
              delete this OffsetReset yourself. The API server's answer: {why}"
         );
         let note = Note { warning: true, reason: Reason::NotDeleted, message, target: None };
-        self.publish(&self.recorder, &note, reset.object_ref(&()));
+        self.publish_other(&note, reset.object_ref(&()));
     }
 
     /// Publishes on a workload what was done for a hold whose `OffsetReset` is gone.
@@ -117,7 +129,7 @@ impl Announcer {
             ..ObjectReference::default()
         };
         let note = Note { warning: true, reason: Reason::OrphanedHold, message: message.to_owned(), target: None };
-        self.publish(&self.recorder, &note, on);
+        self.publish_other(&note, on);
     }
 
     /// Waits until the Events so far are published, or for `limit`.
@@ -242,6 +254,11 @@ mod tests {
         announcer.forget(&ObjectRef::new("one").within("shop"));
         assert_eq!(announce("one").await, ["POST one null", "POST web null"]);
         assert_eq!(announce("two").await, ["PATCH two 2", "PATCH web 2"]);
+        for number in 0..2 * MAX_MESSAGES {
+            announce_as("two", &number.to_string()).await;
+        }
+        let kept = announcer.of_resets.lock().values().map(HashMap::len).max();
+        assert!(kept.is_some_and(|kept| kept <= MAX_MESSAGES), "there may be more messages without end: {kept:?}");
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl Resets {
     /// those named in `also`. The result may have others too. `wanted` sees objects that may be behind; the result is read
     /// live, in the order of the sort keys. The result stops as soon as `is_enough` of them.
     ///
-    /// With several namespaces, one that the operator may not read does not block the others: every pass begins by reading
-    /// its object, so the operator works on nothing there.
+    /// With several namespaces, one that the operator may not read does not block the others: every effect needs a
+    /// write of the object or in its namespace, so the operator does nothing there.
     ///
     /// # Errors
     /// When the API server cannot be asked.

@@ -36,9 +36,8 @@ impl Decision {
     }
 
     /// Whether the effect needs no record of its own: it writes into a Lease or into the receipt, and nothing else than the last
-    /// action has changed since the status was `written`. Such a write is bound to the version that was read, so an operator with an
-    /// outdated view cannot do harm by it, and to do it again after a crash changes nothing. A claim that only the Lease knows of
-    /// counts as one that the status has as well.
+    /// action has changed since the status was `written`. Such a write is bound to the version of the Lease or the receipt, and to do
+    /// it again after a crash changes nothing. A claim that is in the Lease and not in the status counts.
     #[must_use]
     pub fn needs_no_record(&self, written: &OffsetResetStatus) -> bool {
         let is_record = matches!(self.effect, Some(Effect::Claim { .. } | Effect::Release { .. } | Effect::SettleReceipt { .. }));

@@ -16,8 +16,8 @@
 //! | Planned (a dry run) | – | dryRun is set to false: then it begins again |
 //!
 //! A decision holds at most one effect. What the effect relies on is in the decision's status, and
-//! the caller writes that status before it acts; [`after`] then decides what the effect's answer
-//! means.
+//! the caller writes that status before it acts, unless [`Decision::needs_no_record`]; [`after`] then
+//! decides what the effect's answer means.
 
 mod carried;
 pub mod coordination;

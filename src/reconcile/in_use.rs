@@ -74,25 +74,34 @@ async fn look(context: &Arc<Context>, loud: bool) -> (Duration, i64) {
             }
             Err(error) => {
                 unwatched += 1;
-                if loud {
-                    tracing::error!(
-                        namespace,
-                        %error,
-                        "consumers may be held at zero in a namespace that the operator cannot read. Grant the operator its rights there again, or \
-                         restore the consumers by hand: kubectl --namespace {namespace} get leases -l offsetreset.dev/lease=hold -o yaml shows the replicas"
-                    );
-                }
+                warn_of_unreadable(namespace, &error, loud);
             }
         }
     }
     // While it settles, no hold begins anywhere.
-    if released
-        && context.leadership.is_certain()
-        && let Err(error) = in_use.settle(&context.claims).await
-    {
-        tracing::warn!(%error, "cannot record which namespaces are still in use");
+    if released && context.leadership.is_certain() {
+        match in_use.settle(&context.claims).await {
+            Ok(unreadable) => {
+                for (namespace, error) in unreadable.iter().filter(|(namespace, _)| context.watches(namespace)) {
+                    unwatched += 1;
+                    warn_of_unreadable(namespace, error, loud);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot record which namespaces are still in use"),
+        }
     }
     (OFTEN, unwatched)
+}
+
+fn warn_of_unreadable(namespace: &str, error: &kube::Error, loud: bool) {
+    if loud {
+        tracing::error!(
+            namespace,
+            %error,
+            "consumers may be held at zero in a namespace that the operator cannot read. Grant the operator its rights there again, or \
+             restore the consumers by hand: kubectl --namespace {namespace} get leases -l offsetreset.dev/lease=hold -o yaml shows the replicas"
+        );
+    }
 }
 
 /// Reconciles the holds of a namespace that is no longer watched.

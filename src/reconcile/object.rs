@@ -39,8 +39,8 @@ pub(super) fn is_done(reset: &OffsetReset) -> bool {
     is_over && !has_finalizer(reset)
 }
 
-/// Drops what nothing reads of an object that a watch keeps: what the API server keeps of its managers; and the
-/// partitions of a reset that is done, which is most of the rest. A pass reads such a reset before it does anything.
+/// Drops `managedFields`, and the partitions of a reset that is done, from an object that a watch keeps. A pass reads such a reset before
+/// it does anything.
 pub fn keep_what_is_read(watched: &mut DeserializeGuard<OffsetReset>) {
     watched.meta_mut().managed_fields = None;
     if let Ok(reset) = &mut watched.0

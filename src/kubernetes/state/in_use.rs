@@ -108,35 +108,39 @@ impl InUse {
         Ok(recorded.insert(mark.as_ref().map(namespaces).unwrap_or_default()).clone())
     }
 
-    /// Keeps those of the recorded namespaces in which something is held, and removes the others. No hold begins meanwhile.
+    /// Keeps those of the recorded namespaces in which something is held, and removes the others. No hold begins meanwhile. Returns
+    /// those that cannot be read, each with the error; they are kept.
     ///
     /// # Errors
     /// When it is unknown whether it was written.
-    pub async fn settle(&self, claims: &Claims) -> Result<(), kube::Error> {
+    pub async fn settle(&self, claims: &Claims) -> Result<Vec<(String, kube::Error)>, kube::Error> {
         let mut recorded = self.recorded.write().await;
         let mark = limited(self.marks.get_opt(&self.name)).await?;
         let all = mark.as_ref().map(namespaces).unwrap_or_default();
-        let mut held = BTreeSet::new();
+        let (mut held, mut unreadable) = (BTreeSet::new(), vec![]);
         for namespace in &all {
-            // Unknown never counts as released.
-            if claims.list(namespace).await.map_or(true, |leases| !leases.is_empty()) {
-                held.insert(namespace.clone());
+            match claims.list(namespace).await {
+                Ok(leases) if leases.is_empty() => continue,
+                Ok(_) => {}
+                // Unknown never counts as released.
+                Err(error) => unreadable.push((namespace.clone(), error)),
             }
+            held.insert(namespace.clone());
         }
         // Read again the next time, unless all of this succeeds.
         *recorded = None;
         if held != all || (held.is_empty() && mark.is_some()) {
             match self.write(mark.as_ref(), &held).await? {
                 WriteOutcome::Done(()) => {}
-                WriteOutcome::Stale => return Ok(()),
+                WriteOutcome::Stale => return Ok(unreadable),
                 WriteOutcome::NotAllowed(why) | WriteOutcome::Refused(why) => {
                     tracing::warn!(mark = self.name, why, "cannot record that the install is no longer in use");
-                    return Ok(());
+                    return Ok(unreadable);
                 }
             }
         }
         *recorded = Some(held);
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Whether the operator's own Deployment is deleted, is being deleted, or is to have no pods; `None` when that is unknown.

@@ -134,6 +134,14 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     if let Some(decision) = scaled_object::ensure_paused(pass, index) {
         return Some(decision);
     }
+    if !pass.status.targets[index].stopped && pass.status.targets[index].scaled_up_by_others == 0 && !undoing {
+        let message = if pass.status.targets[index].is_connector() {
+            format!("stopped from {} for the offset reset; it will be restored afterwards", hold.size())
+        } else {
+            format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas)
+        };
+        pass.note(false, Reason::ScaledToZero, message, Some(index));
+    }
     let resource_version = workload.resource_version.clone();
     let effect = Effect::Scale { target: index, resource_version, replicas: 0, state: None, kind: ActionKind::Stop };
     Some(pass.take().act(effect))
@@ -253,14 +261,7 @@ fn claim(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Worklo
     if saved.is_some() {
         let message = format!("the Lease of {name}, which is held from {}, was missing and is created again", hold.size());
         pass.note(true, Reason::ScaledToZero, message, None);
-    } else if hold.claims.len() == 1 {
-        let message = if target.is_connector() {
-            format!("stopped from {} for the offset reset; it will be restored afterwards", hold.size())
-        } else {
-            format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas)
-        };
-        pass.note(false, Reason::ScaledToZero, message, Some(index));
-    } else {
+    } else if hold.claims.len() > 1 {
         let message = format!("shares the stop of {name} with {}", hold.others(&pass.seen.uid));
         since_the_first_stop(pass, hold.since);
         pass.note(false, Reason::ScaledToZero, message, None);

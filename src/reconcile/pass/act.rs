@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// Carries out an effect and returns its result. The status that the effect relies on has been written, as `reset`, which
-/// becomes the changed object where the effect changes the object itself. `receipt` is the version of the receipt, where it is known. The version of a workload that it scales is added to
-/// `scaled_to`.
+/// becomes the changed object where the effect changes the object itself. `receipt` is the version of the receipt, where it is known.
+/// The version of a workload that it scales is added to `scaled_to`.
 pub(super) async fn act(
     context: &Context,
     reset: &mut OffsetReset,

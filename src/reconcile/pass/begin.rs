@@ -24,7 +24,8 @@ pub(super) enum Begin {
 }
 
 /// Acquires the locks of the object's phase, and reads it under them, unless it is known, see [`Visits::known`]: whatever this pass
-/// does is bound to that version. Of a reset that is done the watch does not keep all, see [`crate::reconcile::keep_what_is_read`].
+/// does is bound to that version. It reads an object that has been deleted and has lost its finalizer, which may be gone, and a finished
+/// reset, of which the watch does not keep the partitions, see [`crate::reconcile::keep_what_is_read`].
 ///
 /// [`Visits::known`]: crate::reconcile::Visits::known
 pub(super) async fn begin(
@@ -33,7 +34,8 @@ pub(super) async fn begin(
     slot: &mut Slot<'_>,
     cached: &OffsetReset,
 ) -> Result<Begin, Error> {
-    let known = context.visits.known(key, cached).filter(|_| !is_done(cached));
+    let may_be_gone = |reset: &OffsetReset| reset.metadata.deletion_timestamp.is_some() && !has_finalizer(reset);
+    let known = context.visits.known(key, cached).filter(|known| !is_done(cached) && !may_be_gone(known));
     let is_known = known.is_some();
     let mut expected = known.unwrap_or_else(|| cached.clone());
     let mut lock = slot.released_while(lock_of(context, &expected, phase_of(&expected))).await;

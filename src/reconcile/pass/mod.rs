@@ -4,7 +4,7 @@
 //! pass waits, and where other passes rely on it. Until then the status is in memory only. To lose it is the same as a crash
 //! right after the effect, or before the decision: the next pass begins with the status that is stored. Each write is bound to
 //! the version of the object that the pass has read or written last, so that nothing is done for an object that has changed
-//! meanwhile.
+//! meanwhile. A claim, a release and the end of the receipt are bound to the version of the Lease or the receipt instead.
 
 mod act;
 mod begin;
@@ -313,9 +313,13 @@ impl Course {
     }
 
     /// Ends the pass.
-    fn end(self, next: Option<Duration>, awaited: Vec<String>) -> Next {
+    fn end(mut self, next: Option<Duration>, awaited: Vec<String>) -> Next {
         let at_zero = machine::waits_at_zero(&self.state.status);
-        let object = Some(Box::new(self.reset));
+        // What was neither read nor written is in the watch.
+        let object = self.confirmed.then(|| {
+            self.reset.metadata.managed_fields = None;
+            Box::new(self.reset)
+        });
         let files = self.state.into_files();
         Next::End(Left { versions: self.versions, next, awaited, scaled_to: self.scaled_to, at_zero, object, files })
     }

@@ -40,7 +40,7 @@ pub(super) struct StoredState {
     report_blocked: Option<Denial>,
     /// The report may be behind the status, and is written with the next change.
     report_due: bool,
-    /// The ConfigMaps that the operator has written, and nobody has read since.
+    /// The ConfigMaps that the operator has written, and may replace without reading them.
     files: FileVersions,
 }
 

@@ -110,8 +110,8 @@ pub(super) async fn read_scaled(context: &Context, reset: &OffsetReset, status: 
 }
 
 /// As [`read_holds`], but not where nothing is to be done: a target that was stopped is at zero, and by the watch its Lease has our
-/// claim and the recorded count. Nor where by the watch there is no Lease of a target that runs: to create one that exists fails, and
-/// after that attempt it is read.
+/// claim and the recorded count. It does not read the Lease of a running target that the watch does not have either: the API server
+/// refuses to create one that exists, and then it is read.
 pub(super) async fn read_holds_to_stop(
     context: &Context,
     reset: &OffsetReset,

@@ -28,8 +28,8 @@ struct Visit {
     due: Option<Instant>,
     /// Its workloads or their pods have changed since it began.
     touched: bool,
-    /// They have since it began, in a way that does not matter where it leaves them at zero.
-    stirred: bool,
+    /// A pod that still runs or the status of a workload has changed since it began, which does not matter while all are at zero.
+    minor_change: bool,
     /// The versions of workloads whose events have come since it began, and whether each matters at zero; before it ends it is not
     /// known which of them are its own.
     arrived: Vec<(String, bool)>,
@@ -37,15 +37,16 @@ struct Visit {
     scaled_to: Vec<String>,
     /// The pods that the reset waits for, by name: as long as one of them runs, the end of another one changes nothing.
     awaited: HashSet<String>,
-    /// It has left all workloads at zero, and waits for the last container: the watch of the object may tell that later only.
+    /// All targets are at zero, and the reset waits for the last container. The watch of the object may be behind that.
     at_zero: bool,
     /// The object as it has left it, until the watch has it too.
     latest: Option<Box<OffsetReset>>,
+    /// The ConfigMaps that it or a pass before it has written.
     files: FileVersions,
 }
 
 /// The versions of a reset's ConfigMaps, as the operator has written them last: it writes them again over these and does not read
-/// them before. None of one that it has not written.
+/// them before. `None` for a ConfigMap that this process has not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::reconcile) struct FileVersions {
     /// That of the report.
@@ -89,7 +90,7 @@ pub struct Change<'a> {
 pub(in crate::reconcile) enum Need {
     /// The object is the one that the last pass has left, and something else may have changed.
     SameObject,
-    /// The object has to be read.
+    /// The object is another one, or an earlier one of that pass.
     Object,
     /// Nothing has changed. The next pass is due after this time, or with the next event.
     Nothing(Option<Duration>),
@@ -113,7 +114,7 @@ impl Visits {
             return;
         }
         if !change.matters_at_zero {
-            visit.stirred = true;
+            visit.minor_change = true;
             visit.touched |= !visit.versions.is_empty();
             return;
         }
@@ -172,7 +173,7 @@ impl Visits {
             let matters = |matters_at_zero: bool| matters_at_zero || !left.at_zero;
             visit.touched |=
                 visit.arrived.drain(..).any(|(version, at_zero)| matters(at_zero) && !left.scaled_to.contains(&version));
-            visit.touched |= visit.stirred && matters(false);
+            visit.touched |= visit.minor_change && matters(false);
             visit.at_zero = left.at_zero;
             visit.latest = left.object;
             visit.files = left.files;

@@ -108,6 +108,10 @@ fn a_claim_is_recorded_by_the_lease(#[case] planned: i32, #[case] others: Vec<&s
     let stop = decide(Ok(&request()), &decision.status, &observed(running(), held()), at(4));
     assert!(matches!(stop.effect, Some(Effect::Scale { kind: ActionKind::Stop, .. })), "{:?}", stop.effect);
     assert!(!stop.needs_no_record(&decision.status), "a stop is always recorded");
+    // Another reset may be first to claim it, so its Event comes with the stop.
+    let events = |decision: &Decision| decision.notes.iter().filter(|note| note.target.is_some()).cloned().collect::<Vec<_>>();
+    assert_eq!(events(&decision), []);
+    assert!(events(&stop)[0].message.starts_with("scaled from 3 to 0 replicas for the offset reset"), "{:?}", stop.notes);
 }
 
 #[rstest]

@@ -16,7 +16,9 @@ pub fn tables(results: &Results) -> String {
 pub fn table(table: &Table) -> String {
     let load = if table.load.is_empty() { String::new() } else { format!(" The machine's load at its end was {}.", table.load) };
     let mut text = format!("### {}\n\n{}{load}\n\n", table.title, table.note);
+    // A difference may be below zero, and nothing is a multiple of that.
     let baseline = table.baseline.as_ref().and_then(|name| table.series.iter().find(|series| series.name == *name));
+    let baseline = baseline.filter(|series| median(&series.samples) > 0.0);
     let head = baseline.map_or(String::new(), |of| format!(" times {} | pair by pair |", of.name));
     let _ = writeln!(text, "| | median, {} | min–max | runs |{head}", table.unit);
     let _ = writeln!(text, "|---|---|---|---|{}", if baseline.is_some() { "---|---|" } else { "" });
@@ -87,5 +89,9 @@ mod tests {
         let expected = "### Title\n\nNote.\n\n| | median, ms | min–max | runs | times floor | pair by pair |\n|---|---|---|---|---|---|\n\
                         | floor | 1100 | 1000–1200 | 2 | 1 |  |\n| ours | 1500 | 1500–1500 | 2 | 1.36 | 1.38 (1.25–1.5) |\n\n";
         assert_eq!(table(&one), expected);
+        let mut below = Table::new("t", "Title", "ms", "Note.").beside("ours");
+        below.add("ours", -10.0);
+        below.add("theirs", 5.0);
+        assert!(table(&below).ends_with("| ours | -10 | -10–-10 | 1 |\n| theirs | 5 | 5–5 | 1 |\n\n"), "{}", table(&below));
     }
 }
