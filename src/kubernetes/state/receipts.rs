@@ -36,6 +36,9 @@ const END_TIME: &str = "endTime";
 const MESSAGE: &str = "message";
 const REASON: &str = "reason";
 
+/// Why a receipt is left as it is.
+const ANOTHERS: &str = "it belongs to another run";
+
 /// The label of receipts; its value is always "receipt".
 const LABEL: &str = "offsetreset.dev/receipt";
 
@@ -150,6 +153,9 @@ impl Receipts {
         let Some(found) = limited(api.get_opt(name)).await? else {
             return Ok(WriteOutcome::Refused("it was deleted".into()));
         };
+        if !is_of(&found, reset) {
+            return Ok(WriteOutcome::Refused(ANOTHERS.into()));
+        }
         config_map.metadata.resource_version = found.resource_version();
         if end.phase != Phase::Succeeded {
             // A user needs these files to repair a partial reset, even when the OffsetReset is gone.
@@ -168,8 +174,8 @@ impl Receipts {
     pub async fn delete(&self, reset: &OffsetReset, name: &str) -> Result<WriteOutcome<()>, kube::Error> {
         let api = self.api(&reset.namespace().unwrap_or_default());
         let Some(found) = limited(api.get_opt(name)).await? else { return Ok(WriteOutcome::Done(())) };
-        if found.data.as_ref().and_then(|data| data.get(UID)) != reset.metadata.uid.as_ref() {
-            return Ok(WriteOutcome::Refused("it belongs to another run".into()));
+        if !is_of(&found, reset) {
+            return Ok(WriteOutcome::Refused(ANOTHERS.into()));
         }
         let params = delete_only(found.resource_version(), None);
         classify(limited(api.delete(name, &params)).await.map(drop))
@@ -247,6 +253,11 @@ fn named(name: &str, reset: &OffsetReset) -> ConfigMap {
     data.extend(reset.spec.reason.clone().map(|reason| (REASON.to_owned(), reason)));
     config_map.data = Some(data);
     config_map
+}
+
+/// Whether a receipt is of a reset's own run.
+fn is_of(receipt: &ConfigMap, reset: &OffsetReset) -> bool {
+    receipt.data.as_ref().and_then(|data| data.get(UID)) == reset.metadata.uid.as_ref()
 }
 
 /// Whether a key is one of the two files that Kafka's own tool reads, plain or compressed. The plan

@@ -107,7 +107,7 @@ async fn the_api_server_keeps_one_owner_for_the_whole_status() {
         let new = reset("owned", "group", &json!([{"topic": "orders", "offset": 10}]), &json!({"targetRefs": []}));
         let stored = api.create(&PostParams::default(), &new).await.unwrap();
         let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-11-24T18:00:00Z"});
-        let status = json!({"phase": "Planning", "hold": {"startTime": "2026-11-24T18:00:00Z"}, "conditions": [condition("Planned"), condition("Ready")]});
+        let status = json!({"phase": "Planning", "commits": 0, "conditions": [condition("Planned"), condition("Ready")]});
         let patch = Patch::Merge(json!({ "status": status }));
         let params = PatchParams { field_manager: Some("the-operator".into()), ..PatchParams::default() };
         let written = api.patch_status(&stored.name_any(), &params, &patch).await.unwrap();

@@ -213,6 +213,9 @@ async fn one_that_was_replaced_by_force_after_the_commit_is_taken_up_where_it_st
             succeeded(&done);
             assert_eq!(stand.committed(group, topic).await, [Some(47), Some(2), None], "shifted once");
             assert!(status(&done).partitions.iter().all(|p| p.outcome == PartitionOutcome::Reset));
+            // The receipt is of this run now: the end is written into it.
+            let state = receipts(stand).await.remove(0).data.and_then(|mut data| data.remove("state"));
+            assert_eq!((state.as_deref(), &status(&done).warnings), (Some("Succeeded"), &vec![]));
         },
     )
     .await;
