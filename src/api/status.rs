@@ -192,9 +192,9 @@ pub struct OffsetResetStatus {
     pub partitions_omitted: i32,
 
     /// The last thing that the operator began to do. It is written before it is done, so that an
-    /// operator with an outdated view of the object cannot act on it. Claims,
-    /// releases and the end of the receipt are written into the Lease or the receipt only, over the
-    /// version that was read: this field names them only when another field changes too.
+    /// operator with an outdated view of the object cannot act on it. Claims, releases and the end of the
+    /// receipt are written into the Lease or the receipt only, over the version that was read: this
+    /// field names them only when another field changes too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_action: Option<Action>,
 }

@@ -134,8 +134,9 @@ fn stop(pass: &mut Pass<'_>, request: &Request, index: usize, workload: &Workloa
     if let Some(decision) = scaled_object::ensure_paused(pass, index) {
         return Some(decision);
     }
-    if !pass.status.targets[index].stopped && pass.status.targets[index].scaled_up_by_others == 0 && !undoing {
-        let message = if pass.status.targets[index].is_connector() {
+    let target = &pass.status.targets[index];
+    if !target.stopped && target.scaled_up_by_others == 0 && !undoing {
+        let message = if target.is_connector() {
             format!("stopped from {} for the offset reset; it will be restored afterwards", hold.size())
         } else {
             format!("scaled from {} to 0 replicas for the offset reset; they will be restored afterwards", hold.replicas)

@@ -122,11 +122,14 @@ pub(super) async fn read_holds_to_stop(
     let was_tried = status.last_action.as_ref().is_some_and(|action| action.kind == ActionKind::Claim);
     let held = status.targets.iter().zip(targets).map(|(target, seen)| {
         let Seen::Known(workload) = seen else { return None };
-        let is_new = !target.stop_requested && workload.replicas != 0 && workload.uid == target.uid;
+        if workload.uid != target.uid {
+            return None;
+        }
+        let is_new = !target.stop_requested && workload.replicas != 0;
         if is_new && !was_tried && context.claims.is_missing(&namespace, &target.uid) {
             return Some(Seen::Missing);
         }
-        let is_at_zero = target.stopped && workload.replicas == 0 && workload.uid == target.uid;
+        let is_at_zero = target.stopped && workload.replicas == 0;
         let hold = context.claims.watched(&namespace, &target.uid).filter(|_| is_at_zero)?;
         let is_recorded = (hold.replicas, &hold.state) == (target.original_replicas, &target.original_state);
         (hold.is_claimed_by(&uid) && is_recorded).then_some(Seen::Known(hold))
