@@ -33,7 +33,8 @@ pub struct ForecastSeen {
     pub recent: PerPartition<Option<TimestampMatch>>,
     /// The configuration of each topic, or why it may not be read.
     pub configs: BTreeMap<String, Result<TopicConfig, KafkaError>>,
-    /// For each partition of a topic whose records expire: the first record that retention keeps until the hold has ended.
+    /// For each partition of a topic whose records expire: the first record that retention keeps until the hold has ended. A partition
+    /// whose record at the target is known to be kept is not looked up, and left out.
     pub kept: PerPartition<Option<TimestampMatch>>,
     /// Whether the rate of consumption was measured, where there was a backlog.
     pub measured: bool,

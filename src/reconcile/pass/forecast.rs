@@ -42,6 +42,7 @@ pub(super) async fn read(admin: &dyn GroupAdmin, request: &Request, seen: &PlanS
         let line = |planned: &&crate::api::PartitionStatus| Line {
             at: TopicPartition::new(&planned.topic, planned.partition),
             behind: planned.before.filter(|before| *before < planned.log_end),
+            target_time: forecast::time_of_target(planned, &seen.times),
         };
         forecast::about(&plan.partitions).iter().map(line).collect::<Vec<Line>>()
     })
@@ -58,6 +59,8 @@ struct Line {
     at: TopicPartition,
     /// The committed offset, where there are records to consume now, too.
     behind: Option<i64>,
+    /// The time of the record at the target, where the plan has looked it up.
+    target_time: Option<i64>,
 }
 
 type Found = PerPartition<Option<TimestampMatch>>;
@@ -82,7 +85,8 @@ async fn look_up(
     let held_until = now.as_millisecond().saturating_add(millis(request.hold_timeout));
     let kept_since = |line: &Line| {
         let retention = configs.get(&line.at.topic)?.as_ref().ok()?.retention_ms?;
-        Some((line.at.clone(), held_until.saturating_sub(retention).max(0)))
+        let since = held_until.saturating_sub(retention).max(0);
+        forecast::may_expire(line.target_time, since).then(|| (line.at.clone(), since))
     };
     let kept: Vec<(TopicPartition, i64)> = planned.iter().filter_map(kept_since).collect();
     let kept = admin.offsets_for_times(&kept).await;

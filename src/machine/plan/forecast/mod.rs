@@ -27,7 +27,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use self::rates::{produced, speed};
 use crate::api::{Clamp, ForecastOf, ForecastStatus, ForecastUnknown, PartitionOutcome, PartitionStatus};
 use crate::machine::{
-    facts::{ForecastSeen, Group, GroupState, KafkaError, KafkaErrorKind, PlanSeen, TopicConfig, TopicPartition},
+    facts::{
+        ForecastSeen, Group, GroupState, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, TimestampMatch, TopicConfig,
+        TopicPartition,
+    },
     refusal::Refusal,
     request::Request,
     text::name_partitions,
@@ -83,6 +86,21 @@ fn backlog(planned: &PartitionStatus) -> i64 {
 
 fn at(planned: &PartitionStatus) -> TopicPartition {
     TopicPartition::new(&planned.topic, planned.partition)
+}
+
+/// The time of the record at the target, in milliseconds since the epoch, where that very record was looked up for the plan. `None` where
+/// the target was moved into the log's bounds, or does not come from a timestamp.
+#[must_use]
+pub fn time_of_target(planned: &PartitionStatus, times: &PerPartition<Option<TimestampMatch>>) -> Option<i64> {
+    let found = times.get(&at(planned))?.as_ref().ok()?.as_ref()?;
+    (planned.target_offset == Some(found.offset)).then_some(found.timestamp)
+}
+
+/// Whether a record from the target on may be older than `kept_since`, the time from which on retention keeps records. It may not when
+/// the record at the target is as recent: the first such record lies no later than the target, so no record from there on expires.
+#[must_use]
+pub fn may_expire(time_of_target: Option<i64>, kept_since: i64) -> bool {
+    time_of_target.is_none_or(|time| time < kept_since)
 }
 
 /// The forecast for a topic, before it is put into words.

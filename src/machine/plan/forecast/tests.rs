@@ -7,6 +7,7 @@ use crate::api::Reason;
 use crate::machine::{
     facts::{Bounds, PerPartition, Progress, TimestampMatch},
     plan::plan,
+    request::{Entry, Goal, Partitions, Scope, Work},
     tests::{at, error, group_in, per_partition, plan_seen, request, tp},
 };
 
@@ -165,6 +166,72 @@ fn records_from_the_target_on_that_retention_does_not_keep_are_warned_of(#[case]
         "{expiring} records from the target on may expire before the consumers reach them, on partitions 0-1 of topic orders"
     );
     assert_eq!(found.warnings.iter().any(|warning| warning.starts_with(&words)), expiring > 0, "{:?}", found.warnings);
+}
+
+/// The times of a log's records from offset 0, out of order. Retention keeps those of 5 and later.
+const OUT_OF_ORDER: [i64; 6] = [3, 5, 4, 7, 2, 9];
+
+/// The first record at or after a time, as a broker finds it.
+fn first_since(since: i64) -> Option<TimestampMatch> {
+    let found = (0..).zip(OUT_OF_ORDER).find(|(_, time)| *time >= since);
+    found.map(|(offset, timestamp)| TimestampMatch { offset, timestamp })
+}
+
+/// A plan to a timestamp in that log, as it is from `start` on.
+fn by_time(timestamp: i64, start: i64) -> (PlanSeen, Vec<PartitionStatus>) {
+    let work = Work::Entries(vec![Entry {
+        scope: Scope::Topic("orders".into()),
+        partitions: Partitions::All,
+        goal: Goal::Timestamp(timestamp),
+    }]);
+    let bounds = per_partition(&Ok(Bounds { start, end: 6 }));
+    let seen = PlanSeen { bounds, times: per_partition(&Ok(first_since(timestamp))), ..plan_seen() };
+    let planned = plan(&Request { work, ..request() }, &seen).unwrap().partitions;
+    (seen, planned)
+}
+
+#[rstest]
+#[case::the_record_at_the_target_is_kept(6, 0, Some(7), false)]
+#[case::it_is_as_old_as_retention_allows(5, 0, Some(5), false)]
+#[case::a_later_one(8, 0, Some(9), false)]
+#[case::it_expires(1, 0, Some(3), true)]
+#[case::the_target_was_moved_to_the_start(1, 2, None, true)]
+#[case::the_target_was_moved_from_a_record_that_is_kept(5, 3, None, true)]
+#[case::no_record_is_that_recent(10, 0, None, true)]
+fn a_target_whose_record_is_kept_needs_no_lookup(
+    #[case] timestamp: i64,
+    #[case] start: i64,
+    #[case] time: Option<i64>,
+    #[case] looked_up: bool,
+) {
+    let (seen, planned) = by_time(timestamp, start);
+    let found = time_of_target(&planned[0], &seen.times);
+    assert_eq!((found, may_expire(found, 5)), (time, looked_up));
+}
+
+#[test]
+fn an_offset_that_was_asked_for_is_no_record_with_a_known_time() {
+    let planned = plan(&request(), &plan_seen()).unwrap().partitions;
+    assert_eq!((time_of_target(&planned[0], &plan_seen().times), may_expire(None, 0)), (None, true));
+}
+
+#[test]
+fn where_no_lookup_is_needed_it_would_have_found_that_nothing_expires() {
+    let mut spared = 0;
+    for case in 0..(12 * 6 * 12) {
+        let (timestamp, start, since) = (case % 12, case / 12 % 6, case / 72);
+        let (seen, planned) = by_time(timestamp, start);
+        if !may_expire(time_of_target(&planned[0], &seen.times), since) {
+            let read = ForecastSeen { kept: per_partition(&Ok(first_since(since))), ..ForecastSeen::default() };
+            assert_eq!(
+                expiring(&planned[0], &read),
+                expiring(&planned[0], &ForecastSeen::default()),
+                "{timestamp} {start} {since}"
+            );
+            spared += 1;
+        }
+    }
+    assert!(spared > 100, "{spared}");
 }
 
 #[rstest]
