@@ -118,7 +118,7 @@ pub trait GroupAdmin: Send + Sync {
     /// Whether the operator may read the group and the topics, which a commit needs, and delete
     /// from the group, which the removal of offsets needs, from the operations that the broker reports with their descriptions (KIP-430, Kafka 2.3). Creates
     /// neither group nor topic. Where the broker refuses the description, reading is refused too,
-    /// because the right to read includes the right to describe.
+    /// because the right to read includes the right to describe. The answer has the topics' ids too, as [`GroupAdmin::topic_ids`].
     ///
     /// # Errors
     /// When no broker answered; a refusal is an answer.

@@ -148,7 +148,6 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
         sources: BTreeMap::new(),
         undone: None,
         topics: BTreeMap::new(),
-        topic_ids: BTreeMap::new(),
         bounds: PerPartition::new(),
         stable_ends: PerPartition::new(),
         times: PerPartition::new(),
@@ -174,7 +173,7 @@ pub fn any_seen(random: &mut Random, request: &Request) -> PlanSeen {
     for topic in expand::topics(request, &seen) {
         let partitions = if random.percent(97) { Ok(vec![0, 1, 2]) } else { Err(any_error(random)) };
         if random.percent(80) {
-            seen.topic_ids.insert(topic.clone(), if random.percent(95) { "first" } else { "recreated" }.into());
+            seen.access.topic_ids.insert(topic.clone(), if random.percent(95) { "first" } else { "recreated" }.into());
         }
         seen.topics.insert(topic, partitions);
     }

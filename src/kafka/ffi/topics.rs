@@ -24,18 +24,24 @@ type Answer<T> = (String, Result<T, RawError>);
 /// A topic's partitions, and for each whether it has a leader that the client can ask.
 pub(in crate::kafka) type Leaders = BTreeMap<i32, bool>;
 
-/// The operations that are allowed on topics, per topic. `topics` holds no name twice.
+/// A topic's id as Kafka's tools write it, `None` where the broker has none; and the operations that are allowed on it.
+pub(in crate::kafka) struct TopicAccess {
+    pub id: Option<String>,
+    pub operations: Operations,
+}
+
+/// The operations that are allowed on topics, and their ids, per topic. `topics` holds no name twice.
 pub(in crate::kafka) fn topic_operations(
     handle: Handle,
     topics: &[&str],
     limit: Duration,
-) -> Result<Vec<Answer<Operations>>, RawError> {
+) -> Result<Vec<Answer<TopicAccess>>, RawError> {
     let mut count = 0;
     // SAFETY: a valid description, by the contract of `described`; its list and the list's length
     // belong together.
     described(handle, topics, limit, true, |topic| unsafe {
         let first = plain::rd_kafka_TopicDescription_authorized_operations(topic.cast(), &raw mut count);
-        operations(first, count)
+        TopicAccess { id: id(topic), operations: operations(first, count) }
     })
 }
 
@@ -46,14 +52,21 @@ pub(in crate::kafka) fn topic_ids(
     topics: &[&str],
     limit: Duration,
 ) -> Result<Vec<Answer<Option<String>>>, RawError> {
-    // SAFETY: a valid description, by the contract of `described`, whose id lives as long.
-    described(handle, topics, limit, false, |topic| unsafe {
+    // SAFETY: a valid description, by the contract of `described`.
+    described(handle, topics, limit, false, |topic| unsafe { id(topic) })
+}
+
+/// # Safety
+/// `topic` is a valid description that lives during the call.
+unsafe fn id(topic: *const Description) -> Option<String> {
+    // SAFETY: by the contract of this function; the id lives as long as the description.
+    unsafe {
         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
         if id.is_null() {
             return None;
         }
         id_text(sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id))
-    })
+    }
 }
 
 /// A topic's id as Kafka's tools write it. Zero is none: the broker's metadata has no ids.

@@ -316,6 +316,7 @@ impl GroupAdmin for Client {
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
         let group = group.to_owned();
         let mut topics_read: BTreeMap<String, Option<bool>> = topics.iter().map(|topic| (topic.clone(), None)).collect();
+        let mut topic_ids = BTreeMap::new();
         self.blocking(move |session| {
             let in_context = |raw: RawError| error_codes::error(&raw, &about(&group));
             let ask = |native: &Native| ffi::group_operations(handle(native), &group, REQUEST_LIMIT);
@@ -328,6 +329,10 @@ impl GroupAdmin for Client {
                 let in_context = |raw: RawError| error_codes::error(&raw, "topics");
                 let ask = |native: &Native| ffi::topic_operations(handle(native), &possible, REQUEST_LIMIT);
                 for (topic, answer) in session.ask(None, ask).map_err(in_context)? {
+                    let answer = answer.map(|described| {
+                        topic_ids.extend(described.id.map(|id| (topic.clone(), id)));
+                        described.operations
+                    });
                     let may_read = authorized_operations::may(answer, [READ]).map_err(in_context)?;
                     topics_read.entry(topic).and_modify(|known| *known = may_read.map(|[read]| read));
                 }
@@ -336,6 +341,7 @@ impl GroupAdmin for Client {
                 group_read: of_group.map(|[read, _]| read),
                 group_delete: of_group.map(|[_, delete]| delete),
                 topics_read,
+                topic_ids,
             })
         })
         .await

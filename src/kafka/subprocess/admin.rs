@@ -193,10 +193,12 @@ impl GroupAdmin for SubprocessAdmin {
 
     async fn access(&self, group: &str, topics: &[String]) -> Result<Access, KafkaError> {
         let call = Call::Access { group: group.to_owned(), topics: topics.to_vec() };
-        let Access { group_read, group_delete, topics_read } = self.ask(call, Reply::access).await?;
+        let Access { group_read, group_delete, topics_read, mut topic_ids } = self.ask(call, Reply::access).await?;
         // Only the topics of the call.
         let topics_read = topics.iter().map(|topic| (topic.clone(), topics_read.get(topic).copied().flatten()));
-        Ok(Access { group_read, group_delete, topics_read: topics_read.collect() })
+        let topics_read: BTreeMap<_, _> = topics_read.collect();
+        topic_ids.retain(|topic, _| topics_read.contains_key(topic));
+        Ok(Access { group_read, group_delete, topics_read, topic_ids })
     }
 
     async fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>, KafkaError> {

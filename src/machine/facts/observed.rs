@@ -146,8 +146,6 @@ pub struct PlanSeen {
     pub undone: Option<Seen<Undone>>,
     /// Each topic of the request with its partitions, or why they are not known.
     pub topics: BTreeMap<String, Result<Vec<i32>, KafkaError>>,
-    /// The id of each topic, where the brokers have ids.
-    pub topic_ids: BTreeMap<String, String>,
     /// The bounds, read before the times were looked up, so that no record can fall between the
     /// two.
     pub bounds: PerPartition<Bounds>,

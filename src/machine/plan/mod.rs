@@ -86,7 +86,7 @@ fn plan_partition(at: &TopicPartition, goal: &Goal, request: &Request, seen: &Pl
     let mut planned = PartitionStatus {
         topic: at.topic.clone(),
         partition: at.partition,
-        topic_id: seen.topic_ids.get(&at.topic).cloned(),
+        topic_id: seen.access.topic_ids.get(&at.topic).cloned(),
         before: None,
         before_metadata: None,
         before_metadata_base64: None,

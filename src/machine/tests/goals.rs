@@ -136,7 +136,7 @@ fn a_limit_counts_records_that_were_never_consumed_and_names_their_partitions() 
 
 #[rstest]
 #[case::group(Access { group_read: Some(false), ..Access::default() }, 1)]
-#[case::topic(Access { group_read: Some(true), group_delete: None, topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]) }, 1)]
+#[case::topic(Access { group_read: Some(true), group_delete: None, topics_read: BTreeMap::from([("orders".to_owned(), Some(false))]), ..Access::default() }, 1)]
 #[case::the_broker_does_not_report_it(Access::default(), 0)]
 fn what_the_broker_would_refuse_is_refused_now(#[case] access: Access, #[case] refusals: usize) {
     let result = plan(&request(), &PlanSeen { access, ..plan_seen() });
@@ -277,7 +277,8 @@ fn an_undo_on_a_topic_that_was_created_again_is_refused(
         done.topic_id = then.map(str::to_owned);
     }
     let topic_ids = now.map(|id| ("orders".to_owned(), id.to_owned())).into_iter().collect();
-    let found = plan(&request, &PlanSeen { undone: Some(Seen::Known(undone)), topic_ids, ..plan_seen() });
+    let access = Access { topic_ids, ..plan_seen().access };
+    let found = plan(&request, &PlanSeen { undone: Some(Seen::Known(undone)), access, ..plan_seen() });
     if !refused {
         assert_eq!(found.unwrap().partitions[0].topic_id.as_deref(), now);
         return;

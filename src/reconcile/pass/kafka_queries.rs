@@ -76,7 +76,6 @@ async fn for_plan(
         sources: BTreeMap::new(),
         undone,
         topics: BTreeMap::new(),
-        topic_ids: BTreeMap::new(),
         bounds: BTreeMap::new(),
         stable_ends: BTreeMap::new(),
         times: BTreeMap::new(),
@@ -96,11 +95,7 @@ async fn for_plan(
         .collect();
     let names: Vec<String> = seen.topics.keys().cloned().collect();
     let exact;
-    (exact, seen.access, seen.topic_ids) = futures::try_join!(
-        admin.committed(&request.group, &unknown),
-        admin.access(&request.group, &names),
-        admin.topic_ids(&names)
-    )?;
+    (exact, seen.access) = futures::try_join!(admin.committed(&request.group, &unknown), admin.access(&request.group, &names))?;
     seen.committed.extend(exact.into_iter().filter(|(_, committed)| !matches!(committed, Ok(None))));
     // A request that cannot be expanded needs no more data: the plan reports why.
     let Ok(scoped) = aside(false, || expand::expand(request, &seen)).await else { return Ok(seen) };

@@ -311,7 +311,7 @@ impl<'a> Expansion<'a> {
     /// The topics that a reset has set offsets in and that have another id now.
     fn recreated_since(&self, undone: &Undone) -> BTreeSet<String> {
         let set: BTreeSet<TopicPartition> = set_by(undone).map(|(at, _)| at).collect();
-        let is_other = |done: &&PartitionStatus| is_of_another_topic(done, &self.seen.topic_ids);
+        let is_other = |done: &&PartitionStatus| is_of_another_topic(done, &self.seen.access.topic_ids);
         let others = undone.partitions.iter().filter(|done| set.contains(&TopicPartition::new(&done.topic, done.partition)));
         others.filter(is_other).map(|done| done.topic.clone()).collect()
     }

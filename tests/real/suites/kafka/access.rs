@@ -18,8 +18,10 @@ async fn without_an_authorizer_everything_may_be_read_that_is_there() {
     let asked = [first.clone(), second.clone(), gone.clone(), "white space".to_owned(), first.clone()];
     let topics_read: BTreeMap<String, Option<bool>> =
         [(first.clone(), Some(true)), (second, Some(true)), (gone.clone(), None), ("white space".to_owned(), None)].into();
+    let topic_ids = admin.topic_ids(&asked).await.unwrap();
+    assert_eq!(topic_ids.len(), 2, "{topic_ids:?}");
     // Kafka says it also for a group that nobody has made yet, and does not make it.
-    let expected = Access { group_read: Some(true), group_delete: Some(true), topics_read };
+    let expected = Access { group_read: Some(true), group_delete: Some(true), topics_read, topic_ids };
     assert_eq!(admin.access(&group, &asked).await.unwrap(), expected);
     assert_eq!(admin.describe_group(&group).await.unwrap(), Group::NotFound);
     assert_eq!(admin.partitions(&gone).await.unwrap_err().kind, KafkaErrorKind::UnknownTopicOrPartition);
@@ -28,7 +30,7 @@ async fn without_an_authorizer_everything_may_be_read_that_is_there() {
     assert_eq!(admin.access(&group, &asked).await.unwrap(), expected);
     assert_eq!(
         admin.access(&group, &[]).await.unwrap(),
-        Access { group_read: Some(true), group_delete: Some(true), topics_read: BTreeMap::new() }
+        Access { topics_read: BTreeMap::new(), topic_ids: BTreeMap::new(), ..expected }
     );
     assert!(admin.access("", &[]).await.is_err());
 }
