@@ -1,10 +1,17 @@
 //! The Kafka adapter against faults that a healthy broker does not show: librdkafka's own mock cluster makes them to order.
 
-use std::{slice, sync::Arc, time::Duration};
+use std::{
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use offset_reset_operator::{
     kafka::{Connection, Connector, GroupAdmin, Pool},
-    machine::facts::{Bounds, Committed, KafkaErrorKind, TopicPartition},
+    machine::facts::{Bounds, Committed, KafkaError, KafkaErrorKind, TopicPartition},
 };
 use rdkafka::{
     mocking::MockCluster,
@@ -12,6 +19,7 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
+const NONE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 const NOT_COORDINATOR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
 const NO_COORDINATOR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
 const LOADING: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
@@ -53,6 +61,78 @@ async fn a_coordinator_that_moves_while_offsets_are_committed_is_asked_again() {
     let answers = admin.commit("g", &[(orders(0), to(7)), (orders(1), to(8))]).await.unwrap();
     assert!(answers.len() == 2 && answers.values().all(Result::is_ok), "{answers:?}");
     assert_eq!(admin.committed("g", &[orders(1)]).await.unwrap()[&orders(1)], Ok(Some(to(8))));
+}
+
+/// Offsets for the partitions from 0 on: 2,000 are one part of a commit.
+fn many(count: i32) -> Vec<(TopicPartition, Committed)> {
+    (0..count).map(|partition| (orders(partition), to(i64::from(partition)))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_commit_that_a_coordinator_did_not_accept_are_sent_again() {
+    let (cluster, admin) = cluster(3, 5_000).await;
+    let offsets = many(5_000);
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[NONE, NOT_COORDINATOR, LOADING, NO_COORDINATOR]);
+    let answers = admin.commit("g", &offsets).await.unwrap();
+    assert!(answers.len() == 5_000 && answers.values().all(Result::is_ok));
+    let asked: Vec<_> = offsets.iter().map(|(at, _)| at.clone()).collect();
+    let read = admin.committed("g", &asked).await.unwrap();
+    assert!(offsets.into_iter().all(|(at, committed)| read[&at] == Ok(Some(committed))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_of_one_part_of_a_commit_is_not_that_of_another() {
+    let (cluster, admin) = cluster(1, 5_000).await;
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[NONE, NOT_AUTHORIZED]);
+    let answers = admin.commit("g", &many(5_000)).await.unwrap();
+    for (at, answer) in answers {
+        let expected = if (2_000..4_000).contains(&at.partition) { Err(KafkaErrorKind::Authorization) } else { Ok(()) };
+        assert_eq!(answer.map_err(|error| error.kind), expected, "{at}");
+    }
+}
+
+/// A connector whose clients may commit for half a minute whenever `allowed` says so, by the number of times that it was asked before.
+fn allowing(allowed: fn(usize) -> bool) -> (Pool, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let left = move || if allowed(counted.fetch_add(1, Ordering::SeqCst)) { Duration::from_secs(30) } else { Duration::ZERO };
+    (Pool::allowing(Arc::new(left)), asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_parts_of_a_commit_are_sent_at_once_and_the_next_ones_only_while_that_is_allowed() {
+    let (cluster, _) = cluster(1, 18_000).await;
+    for (allowed, last) in [((|_| true) as fn(usize) -> bool, true), (|asked| asked < 2, false)] {
+        let (pool, asked) = allowing(allowed);
+        let admin = pool.connect(&Connection::plain(cluster.bootstrap_servers())).await.unwrap();
+        admin.commit("g", &many(1)).await.unwrap();
+        cluster.broker_round_trip_time(1, Duration::from_secs(1)).unwrap();
+        let begin = Instant::now();
+        let answers = admin.commit("g", &many(18_000)).await.unwrap();
+        // One after another, they would take nine seconds.
+        assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
+        cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        assert_eq!((asked.load(Ordering::SeqCst), answers.len()), (3, 18_000));
+        for (at, answer) in answers {
+            let expected = if at.partition < 16_000 || last { Ok(()) } else { Err(KafkaErrorKind::Timeout) };
+            assert_eq!(answer.map_err(|error| error.kind), expected, "{at}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_after_those_that_no_coordinator_accepted_are_not_sent() {
+    let (cluster, admin) = cluster(1, 1).await;
+    // One of the first eight, at each of the twenty attempts.
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[&[NONE; 7][..], &[LOADING; 20]].concat());
+    let answers = admin.commit("g", &many(18_000)).await.unwrap();
+    let not_sent = |error: &KafkaError| error.message.contains("not sent, because an earlier part of the commit failed");
+    for (at, answer) in answers {
+        match answer {
+            Ok(()) => assert_eq!(at.partition, 0),
+            Err(error) => assert_eq!(not_sent(&error), at.partition >= 16_000, "{at}: {error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +258,7 @@ async fn brokers_that_go_away_are_missed_within_seconds_and_found_again() {
     cluster.broker_down(1).unwrap();
     // The connection breaks a moment later.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let error = admin.bounds(&[orders(0)]).await.unwrap_err();
     assert_eq!(error.kind, KafkaErrorKind::Unreachable, "{error}");
     assert!(error.message.contains("closed the connection") || error.message.contains("refused"), "{error}");

@@ -20,7 +20,7 @@ mod topics;
 pub(super) use configs::{Properties, group_config, topic_configs};
 pub(super) use groups::{describe_group, group_operations, lists_as_consumer_group};
 pub(super) use handle::{Answers, Handle, Operations};
-pub(super) use offsets::{Isolation, alter, delete, list_committed, list_offsets};
+pub(super) use offsets::{Isolation, PartOutcome, alter, delete, list_committed, list_offsets};
 pub(super) use partial_chain::trust_intermediates;
 pub(super) use raw_error::{INVALID_ARGUMENT, RawError, UNKNOWN_TOPIC};
 pub(super) use token::set_token;

@@ -1,6 +1,9 @@
 //! Offsets: those of a log, and those that a group has committed.
 
-use std::{ptr, time::Duration};
+use std::{
+    ptr,
+    time::{Duration, Instant},
+};
 
 use rdkafka_sys as sys;
 
@@ -211,73 +214,107 @@ fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Opt
     }
 }
 
-/// Commits offsets for a group without members, with an answer per partition.
+/// The outcome of one part of a change: an answer per partition, or why the request as a whole has failed.
+pub(in crate::kafka) type PartOutcome = Result<Answers<()>, RawError>;
+
+/// Commits offsets for a group without members: each part by a request of its own, all in flight together. The time limit counts from
+/// the call on.
 pub(in crate::kafka) fn alter(
     handle: Handle,
     group: &str,
-    offsets: &[(TopicPartition, Committed)],
+    parts: &[&[(TopicPartition, Committed)]],
     limit: Duration,
-) -> Result<Answers<()>, RawError> {
-    let call = Call::new(handle, limit)?;
-    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, limit)?;
-    let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
-        entry.offset = committed.offset;
-        // librdkafka returns the entries that were sent, with the broker's codes over them: without
-        // this mark, a partition that the broker left out would look committed.
-        entry.err = NOT_ANSWERED;
-        set_metadata(entry, &committed.metadata)
-    })?;
-    let name = c_string(group)?;
-    // SAFETY: both are valid during the call, which copies them.
-    let request = unsafe { sys::rd_kafka_AlterConsumerGroupOffsets_new(name.as_ptr(), list.0.get()) };
-    let request = Owned::new(request, sys::rd_kafka_AlterConsumerGroupOffsets_destroy)?;
-    let mut requests = [request.get()];
+) -> Vec<PartOutcome> {
+    let until = Instant::now() + limit;
+    let request = |offsets: &&[(TopicPartition, Committed)]| {
+        let list = Partitions::build(offsets.iter().map(|(at, committed)| (at, committed)), |entry, committed| {
+            entry.offset = committed.offset;
+            // librdkafka returns the entries that were sent, with the broker's codes over them: without
+            // this mark, a partition that the broker left out would look committed.
+            entry.err = NOT_ANSWERED;
+            set_metadata(entry, &committed.metadata)
+        })?;
+        let name = c_string(group)?;
+        // SAFETY: both are valid during the call, which copies them.
+        let request = unsafe { sys::rd_kafka_AlterConsumerGroupOffsets_new(name.as_ptr(), list.0.get()) };
+        Owned::new(request, sys::rd_kafka_AlterConsumerGroupOffsets_destroy)
+    };
+    let api = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS;
+    let requests = parts.iter().map(request).collect();
     // SAFETY: every pointer is valid during the call, which copies what it needs.
-    unsafe { sys::rd_kafka_AlterConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
-    let event = call.answer()?;
-    let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
-    // function.
-    unsafe {
-        let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.get());
-        if result.is_null() {
-            return Err(RawError::invalid("the answer belongs to another request"));
+    let send = |request, options, queue| unsafe {
+        sys::rd_kafka_AlterConsumerGroupOffsets(handle.get(), [request].as_mut_ptr(), 1, options, queue);
+    };
+    all_at_once(handle, api, requests, until, send, |event| {
+        let mut count = 0;
+        // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of
+        // this function.
+        unsafe {
+            let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.get());
+            if result.is_null() {
+                return Err(RawError::invalid("the answer belongs to another request"));
+            }
+            let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
+            group_answers(groups, count, |_| ())
         }
-        let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
-        group_answers(groups, count, |_| ())
-    }
+    })
 }
 
-/// Removes committed offsets of a group, with an answer per partition.
-pub(in crate::kafka) fn delete(
-    handle: Handle,
-    group: &str,
-    partitions: &[TopicPartition],
-    limit: Duration,
-) -> Result<Answers<()>, RawError> {
-    let call = Call::new(handle, limit)?;
-    let options = options(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS, limit)?;
-    let list = Partitions::plain(partitions)?;
-    let name = c_string(group)?;
-    // SAFETY: both are valid during the call, which copies them.
-    let request = unsafe { sys::rd_kafka_DeleteConsumerGroupOffsets_new(name.as_ptr(), list.0.get()) };
-    let request = Owned::new(request, sys::rd_kafka_DeleteConsumerGroupOffsets_destroy)?;
-    let mut requests = [request.get()];
+/// Removes committed offsets of a group, as [`alter`] commits them.
+pub(in crate::kafka) fn delete(handle: Handle, group: &str, parts: &[&[TopicPartition]], limit: Duration) -> Vec<PartOutcome> {
+    let until = Instant::now() + limit;
+    let request = |partitions: &&[TopicPartition]| {
+        let list = Partitions::plain(partitions)?;
+        let name = c_string(group)?;
+        // SAFETY: both are valid during the call, which copies them.
+        let request = unsafe { sys::rd_kafka_DeleteConsumerGroupOffsets_new(name.as_ptr(), list.0.get()) };
+        Owned::new(request, sys::rd_kafka_DeleteConsumerGroupOffsets_destroy)
+    };
+    let api = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS;
+    let requests = parts.iter().map(request).collect();
     // SAFETY: every pointer is valid during the call, which copies what it needs.
-    unsafe { sys::rd_kafka_DeleteConsumerGroupOffsets(handle.get(), requests.as_mut_ptr(), 1, options.get(), call.queue()) };
-    let event = call.answer()?;
-    let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
-    // function.
-    unsafe {
-        let result = sys::rd_kafka_event_DeleteConsumerGroupOffsets_result(event.get());
-        if result.is_null() {
-            return Err(RawError::invalid("the answer belongs to another request"));
+    let send = |request, options, queue| unsafe {
+        sys::rd_kafka_DeleteConsumerGroupOffsets(handle.get(), [request].as_mut_ptr(), 1, options, queue);
+    };
+    all_at_once(handle, api, requests, until, send, |event| {
+        let mut count = 0;
+        // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of
+        // this function.
+        unsafe {
+            let result = sys::rd_kafka_event_DeleteConsumerGroupOffsets_result(event.get());
+            if result.is_null() {
+                return Err(RawError::invalid("the answer belongs to another request"));
+            }
+            let groups = sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
+            // librdkafka returns only the partitions of the broker's answer.
+            group_answers(groups, count, |_| ())
         }
-        let groups = sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
-        // librdkafka returns only the partitions of the broker's answer.
-        group_answers(groups, count, |_| ())
-    }
+    })
+}
+
+/// Sends requests, and then awaits them all. Each has a queue of its own: an error names no partitions, and the queue tells whose it is.
+///
+/// No request may be under way after `until`: what remains of that time is read right before each is sent, so neither the building of
+/// the requests nor the sending of the others adds to it.
+fn all_at_once<R>(
+    handle: Handle,
+    api: sys::rd_kafka_admin_op_t,
+    requests: Vec<Result<Owned<R>, RawError>>,
+    until: Instant,
+    send: impl Fn(*mut R, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    read: impl Fn(&Owned<sys::rd_kafka_event_t>) -> PartOutcome,
+) -> Vec<PartOutcome> {
+    let calls = requests.into_iter().map(|request| {
+        let request = request?;
+        let left = until.saturating_duration_since(Instant::now());
+        let call = Call::new(handle, left)?;
+        let options = options(handle, api, left)?;
+        send(request.get(), options.get(), call.queue());
+        Ok(call)
+    });
+    // All are sent before the first one is awaited.
+    let calls: Vec<Result<Call, RawError>> = calls.collect();
+    calls.into_iter().map(|call| read(&call?.answer()?)).collect()
 }
 
 /// The answers for the one group of the request.

@@ -1,17 +1,18 @@
 //! Commits offsets and removes them, part by part, for as long as that is allowed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use rdkafka::consumer::Consumer;
 
 use super::{
     batches,
+    parts::{self, Parts, coordinator_error},
     session::{Native, Session},
 };
 use crate::{
     kafka::{
         diagnostics::error_codes,
-        ffi::{self, Answers, Handle, RawError},
+        ffi::{self, Answers, Handle, PartOutcome, RawError},
         port::Allowance,
     },
     machine::facts::{Committed, KafkaError, KafkaErrorKind, PerPartition, TopicPartition},
@@ -22,6 +23,10 @@ pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// A commit is not sent when less time than this remains for it.
 const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
+
+/// How many parts are sent at once. The broker works on one request of a connection after the other, so more would only wait there; with
+/// these it has the next one while the client reads the last answer.
+const PARTS_AT_ONCE: usize = 8;
 
 /// librdkafka's code for a timeout.
 const TIMED_OUT: i32 = -185;
@@ -42,14 +47,10 @@ pub(super) fn without_coordinator_error<T>(answers: &Answers<T>) -> bool {
     coordinator_error(answers).is_none()
 }
 
-fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
-    answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|raw| error_codes::is_coordinator(raw))
-}
-
 /// Commits offsets.
 ///
 /// # Errors
-/// When the first part has failed as a whole.
+/// When all parts that were sent first have failed as a whole, for the same reason.
 pub(super) fn commit(
     session: &Session,
     allowance: &Allowance,
@@ -64,7 +65,7 @@ pub(super) fn commit(
 /// the whole request is one of each partition, as it is for commits.
 ///
 /// # Errors
-/// When the first part has failed as a whole, and it is not known that nothing was removed.
+/// When all parts that were sent first have failed as a whole, for the same reason, and it is not known that nothing was removed.
 pub(super) fn delete(
     session: &Session,
     allowance: &Allowance,
@@ -93,10 +94,10 @@ pub(super) fn delete(
     }
 }
 
-/// Sends a request for each part. Once a part has no answer, or the coordinator did not accept it after all attempts, the parts
-/// after it are not sent: the consumers wait at zero meanwhile.
+/// Sends a request for each part, up to eight at once. Once a part has no answer, or the coordinator did not accept it after all
+/// attempts, the parts after those that were sent with it are not sent: the consumers wait at zero meanwhile.
 ///
-/// Every request first checks whether it is still allowed, and for how long; that is its time
+/// Before requests are sent, it is checked whether they are still allowed, and for how long; that is their time
 /// limit. librdkafka uses the same clock, so a request that waits in librdkafka for a coordinator
 /// or a connection while the process is frozen times out unsent.
 fn in_parts<T>(
@@ -105,40 +106,64 @@ fn in_parts<T>(
     group: &str,
     parts: &[&[T]],
     at: impl Fn(&T) -> &TopicPartition,
-    send: impl Fn(Handle, &str, &[T], Duration) -> Result<Answers<()>, RawError>,
+    send: impl Fn(Handle, &str, &[&[T]], Duration) -> Vec<PartOutcome>,
 ) -> Result<PerPartition<()>, KafkaError> {
     let mut answers: PerPartition<()> = BTreeMap::new();
     let mut stopped_by: Option<KafkaError> = None;
-    for part in parts {
-        let asked = || part.iter().map(&at);
+    for batch in parts.chunks(PARTS_AT_ONCE) {
         if let Some(earlier) = &stopped_by {
             let message = format!("not sent, because an earlier part of the commit failed: {}", earlier.message);
             let error = KafkaError::new(earlier.kind, message);
-            answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
+            answers.extend(batch.iter().copied().flatten().map(|entry| (at(entry).clone(), Err(error.clone()))));
             continue;
         }
-        // Sent again after a coordinator's error: to write the same offsets twice, or to remove offsets that do not exist, changes nothing.
-        let ask = |native: &Native| match allowance() {
-            left if left < SHORTEST_COMMIT => Err(RawError {
-                code: TIMED_OUT,
-                text: "not sent: this operator can no longer be sure that it is the leader".into(),
-            }),
-            left => send(handle(native), group, part, left.min(REQUEST_LIMIT)),
-        };
-        match session.with_coordinator(group, ask, without_coordinator_error) {
-            Ok(found) => {
-                stopped_by = coordinator_error(&found).map(|raw| error_codes::error(raw, &about(group)));
-                answers.extend(batches::complete(asked(), found));
-            }
-            Err(raw) => {
-                let error = error_codes::error(&raw, &about(group));
-                if answers.is_empty() {
-                    return Err(error);
+        let outcomes = at_once(session, allowance, group, batch, &send);
+        if answers.is_empty()
+            && let Some(raw) = parts::failed_as_a_whole(&outcomes)
+        {
+            return Err(error_codes::error(raw, &about(group)));
+        }
+        for (part, outcome) in batch.iter().zip(outcomes) {
+            let stops = parts::refused_by_coordinator(&outcome).or_else(|| unknown(&outcome));
+            stopped_by = stopped_by.or_else(|| stops.map(|raw| error_codes::error(raw, &about(group))));
+            let asked = part.iter().map(&at);
+            match outcome {
+                Ok(found) => answers.extend(batches::complete(asked, found)),
+                Err(raw) => {
+                    let error = error_codes::error(&raw, &about(group));
+                    answers.extend(asked.map(|at| (at.clone(), Err(error.clone()))));
                 }
-                answers.extend(asked().map(|at| (at.clone(), Err(error.clone()))));
-                stopped_by = error_codes::outcome_unknown(error.kind).then_some(error);
             }
         }
     }
     Ok(answers)
+}
+
+/// The error of a part of which no answer tells whether it was carried out.
+fn unknown(outcome: &PartOutcome) -> Option<&RawError> {
+    outcome.as_ref().err().filter(|raw| error_codes::outcome_unknown(error_codes::kind(raw.code)))
+}
+
+/// Sends the parts at once, and awaits them all. Those that a coordinator has not accepted are sent again.
+fn at_once<T>(
+    session: &Session,
+    allowance: &Allowance,
+    group: &str,
+    batch: &[&[T]],
+    send: impl Fn(Handle, &str, &[&[T]], Duration) -> Vec<PartOutcome>,
+) -> Vec<PartOutcome> {
+    let parts = RefCell::new(Parts::new(batch.len()));
+    // Sent again after a coordinator's error: to write the same offsets twice, or to remove offsets that do not exist, changes nothing.
+    let ask = |native: &Native| {
+        let unsettled: Vec<&[T]> = parts.borrow().unsettled().into_iter().map(|number| batch[number]).collect();
+        match allowance() {
+            left if left < SHORTEST_COMMIT => Err(RawError {
+                code: TIMED_OUT,
+                text: "not sent: this operator can no longer be sure that it is the leader".into(),
+            }),
+            left => parts.borrow_mut().take(send(handle(native), group, &unsettled, left.min(REQUEST_LIMIT))),
+        }
+    };
+    let last = session.with_coordinator(group, ask, Vec::is_empty);
+    parts.into_inner().end(last)
 }

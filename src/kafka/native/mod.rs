@@ -7,5 +7,6 @@ mod commit;
 mod describe_group;
 mod list_offsets;
 mod other_group_types;
+mod parts;
 mod properties;
 pub(super) mod session;
