@@ -235,12 +235,13 @@ impl Stand {
         let (phase, message) = phase(&done);
         ensure!(phase == Some(Phase::Succeeded), "{phase:?}: {message}");
         let hold = done.status.and_then(|status| status.hold).context("it was held")?;
-        Ok(Run { begin, took, hold })
+        Ok(Run { name, begin, took, hold })
     }
 }
 
 /// How long a reset took.
 pub struct Run {
+    pub name: String,
     pub begin: Timestamp,
     /// From its creation until its end was seen, in milliseconds.
     pub took: f64,

@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams},
+    runtime::wait::delete::delete_and_finalize,
 };
+use real_tests::resets;
 use serde_json::json;
 
 use crate::{
@@ -149,6 +151,8 @@ async fn ours(stand: &Stand, consumers: &Consumers, tables: &mut Tables) -> Resu
     }
     counts.insert("all".into(), u32::try_from(requests.len())?);
     tables.counts.push(counts);
+    // The operator goes on to watch whether the consumers stay, and would look at them in the rounds that follow.
+    Box::pin(delete_and_finalize(resets(&stand.client, &consumers.namespace), &run.name, &DeleteParams::default())).await?;
     Ok(())
 }
 
