@@ -155,8 +155,8 @@ pub(super) fn unanswered(topic: &str) -> KafkaError {
     KafkaError::new(KafkaErrorKind::Timeout, format!("topic {topic}: there was no answer"))
 }
 
-/// For how long from now a commit may be under way; zero when none may be sent. Called right before
-/// each commit request, whose time limit it is.
+/// For how long from now a commit may be under way; zero when none may be sent. Called right before commit requests are sent, whose
+/// time limit it is.
 pub type Allowance = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Provides clients.

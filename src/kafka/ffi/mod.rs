@@ -24,4 +24,4 @@ pub(super) use offsets::{Isolation, PartOutcome, alter, delete, list_committed, 
 pub(super) use partial_chain::trust_intermediates;
 pub(super) use raw_error::{INVALID_ARGUMENT, RawError, UNKNOWN_TOPIC};
 pub(super) use token::set_token;
-pub(super) use topics::{Leaders, cluster_id, topic_ids, topic_leaders, topic_operations};
+pub(super) use topics::{Leaders, cluster_id, topic_access, topic_ids, topic_leaders};

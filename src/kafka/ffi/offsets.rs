@@ -292,10 +292,11 @@ pub(in crate::kafka) fn delete(handle: Handle, group: &str, parts: &[&[TopicPart
     })
 }
 
-/// Sends requests, and then awaits them all. Each has a queue of its own: an error names no partitions, and the queue tells whose it is.
+/// Sends requests, and then awaits them all. Each has a queue of its own: an error names no partitions, and the queue identifies the
+/// request.
 ///
-/// No request may be under way after `until`: what remains of that time is read right before each is sent, so neither the building of
-/// the requests nor the sending of the others adds to it.
+/// None is awaited after `until`, and the client is closed then: the time that remains is read right before each is sent, so neither
+/// the building of the requests nor the sending of the others adds to it.
 fn all_at_once<R>(
     handle: Handle,
     api: sys::rd_kafka_admin_op_t,

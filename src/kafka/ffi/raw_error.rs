@@ -35,7 +35,7 @@ impl RawError {
     }
 
     /// A partition without an answer in a call that was answered.
-    pub fn no_answer() -> Self {
+    pub(super) fn no_answer() -> Self {
         let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
         Self { code, text: "the broker did not answer for it".into() }
     }

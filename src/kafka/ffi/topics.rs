@@ -31,7 +31,7 @@ pub(in crate::kafka) struct TopicAccess {
 }
 
 /// The operations that are allowed on topics, and their ids, per topic. `topics` holds no name twice.
-pub(in crate::kafka) fn topic_operations(
+pub(in crate::kafka) fn topic_access(
     handle: Handle,
     topics: &[&str],
     limit: Duration,

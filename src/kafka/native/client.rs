@@ -327,7 +327,7 @@ impl GroupAdmin for Client {
                 topics_read.keys().map(String::as_str).filter(|topic| batches::impossible_topic(topic).is_none()).collect();
             if !possible.is_empty() {
                 let in_context = |raw: RawError| error_codes::error(&raw, "topics");
-                let ask = |native: &Native| ffi::topic_operations(handle(native), &possible, REQUEST_LIMIT);
+                let ask = |native: &Native| ffi::topic_access(handle(native), &possible, REQUEST_LIMIT);
                 for (topic, answer) in session.ask(None, ask).map_err(in_context)? {
                     let answer = answer.map(|described| {
                         topic_ids.extend(described.id.map(|id| (topic.clone(), id)));

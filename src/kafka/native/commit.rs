@@ -24,9 +24,9 @@ pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 /// A commit is not sent when less time than this remains for it.
 const SHORTEST_COMMIT: Duration = Duration::from_millis(100);
 
-/// How many parts are sent at once. The broker works on one request of a connection after the other, so more would only wait there; with
-/// these it has the next one while the client reads the last answer.
-const PARTS_AT_ONCE: usize = 8;
+/// How many parts are sent at once. A broker handles the requests of a connection one after another; with two in flight it has the
+/// next one while the client reads an answer. More would only wait there, within the same time limit, and past the end of the allowance.
+const PARTS_AT_ONCE: usize = 2;
 
 /// librdkafka's code for a timeout.
 const TIMED_OUT: i32 = -185;
@@ -50,7 +50,7 @@ pub(super) fn without_coordinator_error<T>(answers: &Answers<T>) -> bool {
 /// Commits offsets.
 ///
 /// # Errors
-/// When all parts that were sent first have failed as a whole, for the same reason.
+/// When all parts of the first two have failed as a whole, with errors of one kind.
 pub(super) fn commit(
     session: &Session,
     allowance: &Allowance,
@@ -65,7 +65,7 @@ pub(super) fn commit(
 /// the whole request is one of each partition, as it is for commits.
 ///
 /// # Errors
-/// When all parts that were sent first have failed as a whole, for the same reason, and it is not known that nothing was removed.
+/// When all parts of the first two have failed as a whole, with errors of one kind, unless it is known that nothing was removed.
 pub(super) fn delete(
     session: &Session,
     allowance: &Allowance,
@@ -94,12 +94,11 @@ pub(super) fn delete(
     }
 }
 
-/// Sends a request for each part, up to eight at once. Once a part has no answer, or the coordinator did not accept it after all
-/// attempts, the parts after those that were sent with it are not sent: the consumers wait at zero meanwhile.
+/// Sends a request for each part, two at once. Once a part has no answer, or the coordinator did not accept it after all
+/// attempts, the next two are not sent: the consumers wait at zero meanwhile.
 ///
-/// Before requests are sent, it is checked whether they are still allowed, and for how long; that is their time
-/// limit. librdkafka uses the same clock, so a request that waits in librdkafka for a coordinator
-/// or a connection while the process is frozen times out unsent.
+/// The allowance is read before each attempt to send two parts, and is their time limit. librdkafka uses the same clock, so a
+/// request that waits in librdkafka for a coordinator or a connection while the process is frozen times out unsent.
 fn in_parts<T>(
     session: &Session,
     allowance: &Allowance,
@@ -110,20 +109,20 @@ fn in_parts<T>(
 ) -> Result<PerPartition<()>, KafkaError> {
     let mut answers: PerPartition<()> = BTreeMap::new();
     let mut stopped_by: Option<KafkaError> = None;
-    for batch in parts.chunks(PARTS_AT_ONCE) {
+    for sent in parts.chunks(PARTS_AT_ONCE) {
         if let Some(earlier) = &stopped_by {
             let message = format!("not sent, because an earlier part of the commit failed: {}", earlier.message);
             let error = KafkaError::new(earlier.kind, message);
-            answers.extend(batch.iter().copied().flatten().map(|entry| (at(entry).clone(), Err(error.clone()))));
+            answers.extend(sent.iter().copied().flatten().map(|entry| (at(entry).clone(), Err(error.clone()))));
             continue;
         }
-        let outcomes = at_once(session, allowance, group, batch, &send);
+        let outcomes = at_once(session, allowance, group, sent, &send);
         if answers.is_empty()
             && let Some(raw) = parts::failed_as_a_whole(&outcomes)
         {
             return Err(error_codes::error(raw, &about(group)));
         }
-        for (part, outcome) in batch.iter().zip(outcomes) {
+        for (part, outcome) in sent.iter().zip(outcomes) {
             let stops = parts::refused_by_coordinator(&outcome).or_else(|| unknown(&outcome));
             stopped_by = stopped_by.or_else(|| stops.map(|raw| error_codes::error(raw, &about(group))));
             let asked = part.iter().map(&at);
@@ -139,23 +138,23 @@ fn in_parts<T>(
     Ok(answers)
 }
 
-/// The error of a part of which no answer tells whether it was carried out.
+/// The error of a part whose outcome is unknown.
 fn unknown(outcome: &PartOutcome) -> Option<&RawError> {
     outcome.as_ref().err().filter(|raw| error_codes::outcome_unknown(error_codes::kind(raw.code)))
 }
 
-/// Sends the parts at once, and awaits them all. Those that a coordinator has not accepted are sent again.
+/// Sends the parts at once, and awaits them all. Those that the coordinator did not accept are sent again.
 fn at_once<T>(
     session: &Session,
     allowance: &Allowance,
     group: &str,
-    batch: &[&[T]],
+    sent: &[&[T]],
     send: impl Fn(Handle, &str, &[&[T]], Duration) -> Vec<PartOutcome>,
 ) -> Vec<PartOutcome> {
-    let parts = RefCell::new(Parts::new(batch.len()));
+    let parts = RefCell::new(Parts::new(sent.len()));
     // Sent again after a coordinator's error: to write the same offsets twice, or to remove offsets that do not exist, changes nothing.
     let ask = |native: &Native| {
-        let unsettled: Vec<&[T]> = parts.borrow().unsettled().into_iter().map(|number| batch[number]).collect();
+        let unsettled: Vec<&[T]> = parts.borrow().unsettled().into_iter().map(|number| sent[number]).collect();
         match allowance() {
             left if left < SHORTEST_COMMIT => Err(RawError {
                 code: TIMED_OUT,

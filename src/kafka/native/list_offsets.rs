@@ -37,8 +37,8 @@ fn leaderless() -> RawError {
 /// the other uses. The remaining risk is a leader that is lost between the requests.
 ///
 /// So the leaders are not kept from one call to the next, though that costs a metadata request (20 ms for 10,000 partitions): when
-/// the connection to a broker is lost, librdkafka at once refreshes all topics by itself (`rd_kafka_broker_fail`, "broker down"), and
-/// no error of ours tells of it. A leader that is lost and metadata that arrives then come together.
+/// the connection to a broker is lost, librdkafka at once refreshes all known topics by itself (`rd_kafka_broker_fail`, "broker
+/// down"), and no call reports it. A leader that is lost and metadata that arrives then come together.
 pub(super) fn list_offsets<const N: usize>(
     session: &Session,
     specified: [&BTreeMap<TopicPartition, i64>; N],

@@ -17,7 +17,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// So many parts, of which none is settled.
+    /// As many parts as `count`, none of them settled.
     pub fn new(count: usize) -> Self {
         Self { settled: vec![None; count] }
     }
@@ -27,21 +27,21 @@ impl Parts {
         (0..).zip(&self.settled).filter(|(_, outcome)| outcome.is_none()).map(|(number, _)| number).collect()
     }
 
-    /// Takes the outcomes of an attempt: those of the unsettled parts, in their order. Returns those that a coordinator did not accept:
+    /// Takes the outcomes of an attempt: those of the unsettled parts, in their order. Returns those that the coordinator did not accept:
     /// once it is found, these parts are sent again, and no others.
     ///
     /// # Errors
-    /// The gravest error of a whole part, if one failed for another reason: nothing is sent again after it. The session has to know of it,
-    /// for it then closes the client or drops its token.
+    /// The gravest error of a whole part on which the session has to act: it closes the client or drops the token, and nothing is sent
+    /// again.
     pub fn take(&mut self, outcomes: Vec<PartOutcome>) -> Result<Numbered, RawError> {
         let numbered = self.unsettled().into_iter().zip(outcomes);
         let (again, ended): (Numbered, Numbered) = numbered.partition(|(_, outcome)| refused_by_coordinator(outcome).is_some());
-        let failed = ended.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
+        let failed = ended.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).filter(|raw| gravity(raw) > 0);
         let Some(gravest) = failed.max_by_key(|raw| gravity(raw)).cloned() else {
             self.settle(ended);
             return Ok(again);
         };
-        // A part that has failed with this error gets it as the session explains it, see `end`.
+        // The session may add to the text of this error, and `end` gives it to the parts that have failed with it.
         let is_other = |(_, outcome): &(usize, PartOutcome)| !matches!(outcome, Err(raw) if raw.code == gravest.code);
         self.settle(ended.into_iter().chain(again).filter(is_other).collect());
         Err(gravest)
@@ -53,21 +53,19 @@ impl Parts {
         }
     }
 
-    /// The outcome of each part, from the end of the last attempt: what is still not accepted by a coordinator, or the error of the parts
-    /// that are not settled.
+    /// The outcome of each part after the last attempt: for a part that is not settled, the coordinator's refusal or the error of the
+    /// attempt.
     pub fn end(mut self, last: Result<Numbered, RawError>) -> Vec<PartOutcome> {
-        let unsettled = match last {
-            Ok(again) => {
-                self.settle(again);
-                RawError::no_answer()
-            }
-            Err(raw) => raw,
+        let refused = match last {
+            Ok(again) => again,
+            Err(raw) => self.unsettled().into_iter().map(|number| (number, Err(raw.clone()))).collect(),
         };
-        self.settled.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(unsettled.clone()))).collect()
+        self.settle(refused);
+        self.settled.into_iter().flatten().collect()
     }
 }
 
-/// The error of a coordinator, of the whole part or of a partition.
+/// The coordinator's error, for the whole part or for a partition.
 pub(super) fn refused_by_coordinator(outcome: &PartOutcome) -> Option<&RawError> {
     match outcome {
         Ok(answers) => coordinator_error(answers),
@@ -79,7 +77,7 @@ pub(super) fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
     answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).find(|raw| error_codes::is_coordinator(raw))
 }
 
-/// How much a session has to do after an error, see `Session::ask_on`.
+/// Which of several errors the session gets, the highest; 0 where it has nothing to do. See `Session::ask_on`.
 fn gravity(raw: &RawError) -> u8 {
     match error_codes::kind(raw.code) {
         _ if raw.code == NOT_AUTHENTICATED => 3,
@@ -89,12 +87,18 @@ fn gravity(raw: &RawError) -> u8 {
     }
 }
 
-/// The error with which every part has failed as a whole, if it is of the same kind for all.
+/// The error of a call whose parts have all failed as a whole: if all errors are of one kind, or none tells whether its part was
+/// carried out.
 pub(super) fn failed_as_a_whole(outcomes: &[PartOutcome]) -> Option<&RawError> {
-    let first = outcomes.first()?.as_ref().err()?;
-    let is_alike =
-        |outcome: &PartOutcome| matches!(outcome, Err(raw) if error_codes::kind(raw.code) == error_codes::kind(first.code));
-    outcomes.iter().all(is_alike).then_some(first)
+    let errors: Option<Vec<&RawError>> = outcomes.iter().map(|outcome| outcome.as_ref().err()).collect();
+    let errors = errors?;
+    let first = *errors.first()?;
+    if errors.iter().all(|raw| error_codes::kind(raw.code) == error_codes::kind(first.code)) {
+        return Some(first);
+    }
+    let unknown = |raw: &&&RawError| error_codes::outcome_unknown(error_codes::kind(raw.code));
+    let is_open = |raw: &&RawError| error_codes::is_coordinator(raw) || unknown(&raw);
+    if errors.iter().all(is_open) { errors.iter().find(unknown).copied() } else { None }
 }
 
 #[cfg(test)]
@@ -140,6 +144,7 @@ mod tests {
     #[case::an_unknown_outcome_is_graver_than_a_refusal(vec![failed(GROUP_REFUSED), failed(TIMED_OUT)], Err(TIMED_OUT))]
     #[case::a_refused_token_is_gravest(vec![failed(NOT_AUTHENTICATED), failed(TIMED_OUT)], Err(NOT_AUTHENTICATED))]
     #[case::a_refused_group_ends_the_search_for_its_coordinator(vec![failed(HAS_MEMBERS), failed(GROUP_REFUSED)], Err(GROUP_REFUSED))]
+    #[case::a_group_with_members_ends_no_search_for_its_coordinator(vec![failed(HAS_MEMBERS), failed(NOT_COORDINATOR)], Ok(vec![1]))]
     #[case::nothing_is_sent_again_after_a_failure(vec![answered(NOT_COORDINATOR), failed(TIMED_OUT)], Err(TIMED_OUT))]
     fn each_part_keeps_its_own_outcome(#[case] outcomes: Vec<PartOutcome>, #[case] expected: Result<Vec<usize>, i32>) {
         assert_eq!(after(outcomes.clone()), (expected, outcomes));
@@ -163,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_part_has_the_error_as_the_session_explains_it_and_no_other_part_has() {
+    fn what_the_session_adds_to_an_error_reaches_the_parts_that_failed_with_it_only() {
         let mut parts = Parts::new(3);
         let outcomes = vec![answered(0), failed(NOT_AUTHENTICATED), failed(HAS_MEMBERS)];
         assert_eq!(parts.take(outcomes), Err(raw(NOT_AUTHENTICATED)));
@@ -173,6 +178,7 @@ mod tests {
     #[rstest]
     #[case::all_alike(vec![failed(GROUP_REFUSED), failed(GROUP_REFUSED)], Some(GROUP_REFUSED))]
     #[case::of_one_kind(vec![failed(NOT_COORDINATOR), failed(15)], Some(NOT_COORDINATOR))]
+    #[case::some_not_accepted_and_the_connection_lost(vec![failed(NOT_COORDINATOR), failed(TIMED_OUT)], Some(TIMED_OUT))]
     #[case::one_has_succeeded(vec![failed(TIMED_OUT), answered(0)], None)]
     #[case::a_partition_is_refused(vec![answered(GROUP_REFUSED)], None)]
     #[case::for_different_reasons(vec![failed(GROUP_REFUSED), failed(TIMED_OUT)], None)]

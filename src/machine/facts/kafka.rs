@@ -233,7 +233,7 @@ impl KafkaError {
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
 
 /// Whether the operator may read a group and topics, as a commit needs, and delete from the group (KIP-430). `None` where the
-/// broker does not report it. And which topics these are.
+/// broker does not report it. With the topics' ids, which the same answer has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// The group. Kafka (measured: 4.3.1) reports it even for a group that does not exist yet.
@@ -243,6 +243,6 @@ pub struct Access {
     pub group_delete: Option<bool>,
     /// Each topic that was asked about. `None` even for a topic that does not exist.
     pub topics_read: BTreeMap<String, Option<bool>>,
-    /// The id of each topic, where the brokers have ids: the same answer has both.
+    /// The id of each topic, where the brokers have ids.
     pub topic_ids: BTreeMap<String, String>,
 }

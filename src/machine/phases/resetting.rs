@@ -352,7 +352,7 @@ pub(in crate::machine) fn committed(
             partition.outcome = PartitionOutcome::Planned;
             continue;
         }
-        if !error.kind.is_transient() {
+        if !error.kind.is_transient() && !leaves_open(error.kind) {
             fail(partition, error.message.clone());
             continue;
         }
@@ -399,9 +399,17 @@ fn set_outcome<'a>(pass: &mut Pass<'_>, partitions: impl Iterator<Item = &'a Top
 
 /// Whether a commit with this answer may have been carried out all the same. A coordinator answers
 /// 15 even when it appended the commit and the replicas did not follow in time (REQUEST_TIMED_OUT
-/// and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15).
+/// and NOT_ENOUGH_REPLICAS_AFTER_APPEND become 15). A connection whose credentials are refused again is closed with the commits that
+/// are in flight.
 fn leaves_open(kind: KafkaErrorKind) -> bool {
-    matches!(kind, KafkaErrorKind::Timeout | KafkaErrorKind::Unreachable | KafkaErrorKind::Coordinator | KafkaErrorKind::Server)
+    matches!(
+        kind,
+        KafkaErrorKind::Timeout
+            | KafkaErrorKind::Unreachable
+            | KafkaErrorKind::Coordinator
+            | KafkaErrorKind::Server
+            | KafkaErrorKind::Authentication
+    )
 }
 
 fn fail(partition: &mut PartitionStatus, why: String) {

@@ -445,6 +445,7 @@ fn a_topic_deleted_meanwhile_fails_only_its_own_partitions() {
 #[case::accepted(Answer::Committed(per_partition(&Ok(()))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Planned)]
 #[case::a_member(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::UnknownMember)))), In(Phase::Draining, Reason::WaitingForGroup), PartitionOutcome::Planned)]
 #[case::coordinator_moves(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::Coordinator)))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Planned)]
+#[case::credentials_refused_while_it_is_in_flight(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::Authentication)))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Planned)]
 #[case::not_authorized(Answer::Committed(per_partition(&Err(error(KafkaErrorKind::Authorization)))), In(Phase::Resetting, Reason::Committing), PartitionOutcome::Failed)]
 #[case::a_member_kept_all_of_it_out(
     Answer::CommitFailed(error(KafkaErrorKind::UnknownMember)),

@@ -235,6 +235,7 @@ fn plan_totals(status: &OffsetResetStatus) -> (i64, i64) {
 #[case::a_commit_whose_answer_was_lost(KafkaErrorKind::Timeout, PartitionOutcome::Unconfirmed)]
 #[case::a_commit_that_the_coordinator_may_have_appended(KafkaErrorKind::Coordinator, PartitionOutcome::Unconfirmed)]
 #[case::a_commit_at_which_the_broker_failed(KafkaErrorKind::Server, PartitionOutcome::Unconfirmed)]
+#[case::a_commit_whose_connection_was_refused_again(KafkaErrorKind::Authentication, PartitionOutcome::Unconfirmed)]
 #[case::a_commit_that_was_refused(KafkaErrorKind::Authorization, PartitionOutcome::Planned)]
 fn a_commit_that_failed_as_a_whole(#[case] kind: KafkaErrorKind, #[case] outcome: PartitionOutcome) {
     let (decision, observed) = about_to_commit();

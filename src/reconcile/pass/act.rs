@@ -117,7 +117,7 @@ async fn commit(context: &Context, reset: &OffsetReset, request: &Request, effec
         Ok(admin) => admin,
         Err(error) => return Ok(Answer::CommitFailed(error)),
     };
-    // Connecting may have taken long. The client checks again before each commit request, see `kafka::Allowance`.
+    // Connecting may have taken long. The client checks again before it sends commit requests, see `kafka::Allowance`.
     context.require_leadership()?;
     // Awaited to its end: a commit must not land after the restore.
     let answers = match effect {

@@ -42,7 +42,7 @@ pub(super) async fn read(admin: &dyn GroupAdmin, request: &Request, seen: &PlanS
         let line = |planned: &&crate::api::PartitionStatus| Line {
             at: TopicPartition::new(&planned.topic, planned.partition),
             behind: planned.before.filter(|before| *before < planned.log_end),
-            target_time: forecast::time_of_target(planned, &seen.times),
+            target_time: forecast::time_at_the_target(planned),
         };
         forecast::about(&plan.partitions).iter().map(line).collect::<Vec<Line>>()
     })
@@ -59,8 +59,8 @@ struct Line {
     at: TopicPartition,
     /// The committed offset, where there are records to consume now, too.
     behind: Option<i64>,
-    /// The time of the record at the target, where the plan has looked it up.
-    target_time: Option<i64>,
+    /// The time of the record at the target, where the target was found by time.
+    target_time: Option<Timestamp>,
 }
 
 type Found = PerPartition<Option<TimestampMatch>>;

@@ -27,10 +27,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use self::rates::{produced, speed};
 use crate::api::{Clamp, ForecastOf, ForecastStatus, ForecastUnknown, PartitionOutcome, PartitionStatus};
 use crate::machine::{
-    facts::{
-        ForecastSeen, Group, GroupState, KafkaError, KafkaErrorKind, PerPartition, PlanSeen, TimestampMatch, TopicConfig,
-        TopicPartition,
-    },
+    facts::{ForecastSeen, Group, GroupState, KafkaError, KafkaErrorKind, PlanSeen, TopicConfig, TopicPartition},
     refusal::Refusal,
     request::Request,
     text::name_partitions,
@@ -88,19 +85,12 @@ fn at(planned: &PartitionStatus) -> TopicPartition {
     TopicPartition::new(&planned.topic, planned.partition)
 }
 
-/// The time of the record at the target, in milliseconds since the epoch, where that very record was looked up for the plan. `None` where
-/// the target was moved into the log's bounds, or does not come from a timestamp.
+/// Whether the forecast may count records from the target on as expiring, where retention keeps records from `kept_since` on, in
+/// milliseconds since the epoch. It counts none when the record at the target is as recent: the first record that is kept then lies at
+/// or before the target.
 #[must_use]
-pub fn time_of_target(planned: &PartitionStatus, times: &PerPartition<Option<TimestampMatch>>) -> Option<i64> {
-    let found = times.get(&at(planned))?.as_ref().ok()?.as_ref()?;
-    (planned.target_offset == Some(found.offset)).then_some(found.timestamp)
-}
-
-/// Whether a record from the target on may be older than `kept_since`, the time from which on retention keeps records. It may not when
-/// the record at the target is as recent: the first such record lies no later than the target, so no record from there on expires.
-#[must_use]
-pub fn may_expire(time_of_target: Option<i64>, kept_since: i64) -> bool {
-    time_of_target.is_none_or(|time| time < kept_since)
+pub fn may_expire(time_at_the_target: Option<Timestamp>, kept_since: i64) -> bool {
+    time_at_the_target.is_none_or(|time| time.as_millisecond() < kept_since)
 }
 
 /// The forecast for a topic, before it is put into words.
@@ -209,7 +199,8 @@ fn expiring(planned: &PartitionStatus, read: &ForecastSeen) -> i64 {
 }
 
 /// The time of the record at the target, where the target was found by time.
-fn time_at_the_target(planned: &PartitionStatus) -> Option<Timestamp> {
+#[must_use]
+pub fn time_at_the_target(planned: &PartitionStatus) -> Option<Timestamp> {
     let is_found = matches!(planned.clamped, None | Some(Clamp::BeforeFirstRecord)) && planned.requested_timestamp.is_some();
     planned.matched_timestamp.as_ref().filter(|_| is_found).map(|time| time.0)
 }
