@@ -109,20 +109,20 @@ fn in_parts<T>(
 ) -> Result<PerPartition<()>, KafkaError> {
     let mut answers: PerPartition<()> = BTreeMap::new();
     let mut stopped_by: Option<KafkaError> = None;
-    for sent in parts.chunks(PARTS_AT_ONCE) {
+    for together in parts.chunks(PARTS_AT_ONCE) {
         if let Some(earlier) = &stopped_by {
             let message = format!("not sent, because an earlier part of the commit failed: {}", earlier.message);
             let error = KafkaError::new(earlier.kind, message);
-            answers.extend(sent.iter().copied().flatten().map(|entry| (at(entry).clone(), Err(error.clone()))));
+            answers.extend(together.iter().copied().flatten().map(|entry| (at(entry).clone(), Err(error.clone()))));
             continue;
         }
-        let outcomes = at_once(session, allowance, group, sent, &send);
+        let outcomes = at_once(session, allowance, group, together, &send);
         if answers.is_empty()
             && let Some(raw) = parts::failed_as_a_whole(&outcomes)
         {
             return Err(error_codes::error(raw, &about(group)));
         }
-        for (part, outcome) in sent.iter().zip(outcomes) {
+        for (part, outcome) in together.iter().zip(outcomes) {
             let stops = parts::refused_by_coordinator(&outcome).or_else(|| unknown(&outcome));
             stopped_by = stopped_by.or_else(|| stops.map(|raw| error_codes::error(raw, &about(group))));
             let asked = part.iter().map(&at);
@@ -148,13 +148,13 @@ fn at_once<T>(
     session: &Session,
     allowance: &Allowance,
     group: &str,
-    sent: &[&[T]],
+    together: &[&[T]],
     send: impl Fn(Handle, &str, &[&[T]], Duration) -> Vec<PartOutcome>,
 ) -> Vec<PartOutcome> {
-    let parts = RefCell::new(Parts::new(sent.len()));
+    let parts = RefCell::new(Parts::new(together.len()));
     // Sent again after a coordinator's error: to write the same offsets twice, or to remove offsets that do not exist, changes nothing.
     let ask = |native: &Native| {
-        let unsettled: Vec<&[T]> = parts.borrow().unsettled().into_iter().map(|number| sent[number]).collect();
+        let unsettled: Vec<&[T]> = parts.borrow().unsettled().into_iter().map(|number| together[number]).collect();
         match allowance() {
             left if left < SHORTEST_COMMIT => Err(RawError {
                 code: TIMED_OUT,
