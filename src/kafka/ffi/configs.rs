@@ -5,7 +5,7 @@ use std::{collections::HashMap, ffi::CString, time::Duration};
 use rdkafka_sys as sys;
 
 use super::{
-    handle::{Call, Handle, Owned, c_string, options},
+    handle::{Call, Handle, Owned, c_string, options, result_in},
     plain,
     raw_error::{RawError, text},
 };
@@ -52,10 +52,7 @@ fn configs(handle: Handle, kind: sys::rd_kafka_ResourceType_t, chunks: &[&[&str]
         let mut count = 0;
         // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this block.
         unsafe {
-            let result = sys::rd_kafka_event_DescribeConfigs_result(event.get());
-            if result.is_null() {
-                return Err(RawError::invalid("the answer belongs to another request"));
-            }
+            let result = result_in(&event, sys::rd_kafka_event_DescribeConfigs_result)?;
             let found = sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
             let count = if found.is_null() { 0 } else { count };
             answers.extend((0..count).map(|index| described(*found.add(index))));

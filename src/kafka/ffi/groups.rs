@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rdkafka_sys as sys;
 
 use super::{
-    handle::{Call, Handle, Operations, c_string, include_operations, operations, options, options_without_limit},
+    handle::{Call, Handle, Operations, c_string, include_operations, operations, options, options_without_limit, result_in},
     offsets, plain,
     raw_error::{RawError, check, text},
 };
@@ -70,10 +70,7 @@ fn described<T>(
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
     // function.
     unsafe {
-        let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.get());
-        if result.is_null() {
-            return Err(RawError::invalid("the answer belongs to another request"));
-        }
+        let result = result_in(&event, sys::rd_kafka_event_DescribeConsumerGroups_result)?;
         let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
         if groups.is_null() || count != 1 {
             return Err(RawError::invalid("the answer does not describe the group"));
@@ -125,10 +122,7 @@ pub(in crate::kafka) fn lists_as_consumer_group(handle: Handle, group: &str, lim
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
     // function.
     unsafe {
-        let result = sys::rd_kafka_event_ListConsumerGroups_result(event.get());
-        if result.is_null() {
-            return Err(RawError::invalid("the answer belongs to another request"));
-        }
+        let result = result_in(&event, sys::rd_kafka_event_ListConsumerGroups_result)?;
         let listed = sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
         for index in 0..count {
             if text(sys::rd_kafka_ConsumerGroupListing_group_id(*listed.add(index))) == group {

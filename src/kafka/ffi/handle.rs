@@ -154,6 +154,22 @@ impl Call {
     }
 }
 
+/// The result in an event, which lives as long as the event.
+///
+/// # Errors
+/// When the event answers another request.
+///
+/// # Safety
+/// `of` is librdkafka's function for this type of result.
+pub(super) unsafe fn result_in<R>(
+    event: &Owned<sys::rd_kafka_event_t>,
+    of: unsafe extern "C" fn(*mut sys::rd_kafka_event_t) -> *const R,
+) -> Result<*const R, RawError> {
+    // SAFETY: a valid event, and by the contract of this function.
+    let result = unsafe { of(event.get()) };
+    if result.is_null() { Err(RawError::invalid("the answer belongs to another request")) } else { Ok(result) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::{
 use rdkafka_sys as sys;
 
 use super::{
-    handle::{Answers, Call, Handle, Owned, c_string, options, options_without_limit},
+    handle::{Answers, Call, Handle, Owned, c_string, options, options_without_limit, result_in},
     raw_error::{RawError, check, check_and_free, text},
 };
 use crate::machine::facts::{Committed, Metadata, TopicPartition};
@@ -196,21 +196,16 @@ pub(in crate::kafka) fn list_committed(
 }
 
 fn committed_answers(event: &Owned<sys::rd_kafka_event_t>) -> Result<Answers<Option<Committed>>, RawError> {
-    let mut count = 0;
-    // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of
-    // this function.
+    // SAFETY: the functions belong to one type of result; the entries live during the call.
     unsafe {
-        let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.get());
-        if result.is_null() {
-            return Err(RawError::invalid("the answer belongs to another request"));
-        }
-        let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
         let committed = |entry: *const Entry| {
             // Negative means "nothing committed".
             let offset = (*entry).offset;
             (offset >= 0).then(|| Committed { offset, metadata: metadata(entry) })
         };
-        group_answers(groups, count, committed)
+        let (result, groups) =
+            (sys::rd_kafka_event_ListConsumerGroupOffsets_result, sys::rd_kafka_ListConsumerGroupOffsets_result_groups);
+        group_answers(event, result, groups, committed)
     }
 }
 
@@ -246,17 +241,10 @@ pub(in crate::kafka) fn alter(
         sys::rd_kafka_AlterConsumerGroupOffsets(handle.get(), [request].as_mut_ptr(), 1, options, queue);
     };
     all_at_once(handle, api, requests, until, send, |event| {
-        let mut count = 0;
-        // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of
-        // this function.
-        unsafe {
-            let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.get());
-            if result.is_null() {
-                return Err(RawError::invalid("the answer belongs to another request"));
-            }
-            let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
-            group_answers(groups, count, |_| ())
-        }
+        let (result, groups) =
+            (sys::rd_kafka_event_AlterConsumerGroupOffsets_result, sys::rd_kafka_AlterConsumerGroupOffsets_result_groups);
+        // SAFETY: the functions belong to one type of result.
+        unsafe { group_answers(event, result, groups, |_| ()) }
     })
 }
 
@@ -277,26 +265,19 @@ pub(in crate::kafka) fn delete(handle: Handle, group: &str, parts: &[&[TopicPart
         sys::rd_kafka_DeleteConsumerGroupOffsets(handle.get(), [request].as_mut_ptr(), 1, options, queue);
     };
     all_at_once(handle, api, requests, until, send, |event| {
-        let mut count = 0;
-        // SAFETY: what is borrowed from the event lives as long as the event does, beyond the end of
-        // this function.
-        unsafe {
-            let result = sys::rd_kafka_event_DeleteConsumerGroupOffsets_result(event.get());
-            if result.is_null() {
-                return Err(RawError::invalid("the answer belongs to another request"));
-            }
-            let groups = sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
-            // librdkafka returns only the partitions of the broker's answer.
-            group_answers(groups, count, |_| ())
-        }
+        let (result, groups) =
+            (sys::rd_kafka_event_DeleteConsumerGroupOffsets_result, sys::rd_kafka_DeleteConsumerGroupOffsets_result_groups);
+        // librdkafka returns only the partitions of the broker's answer.
+        // SAFETY: the functions belong to one type of result.
+        unsafe { group_answers(event, result, groups, |_| ()) }
     })
 }
 
 /// Sends requests, and then awaits them all. Each has a queue of its own: an error names no partitions, and the queue identifies the
 /// request.
 ///
-/// None is awaited after `until`, and the client is closed then: the time that remains is read right before each is sent, so neither
-/// the building of the requests nor the sending of the others adds to it.
+/// librdkafka gives each up at `until`: the time that remains is read right before each is sent, so neither the building of the requests
+/// nor the sending of the others adds to it.
 fn all_at_once<R>(
     handle: Handle,
     api: sys::rd_kafka_admin_op_t,
@@ -318,15 +299,20 @@ fn all_at_once<R>(
     calls.into_iter().map(|call| read(&call?.answer()?)).collect()
 }
 
-/// The answers for the one group of the request.
+/// The answers in an event for the one group of the request.
 ///
 /// # Safety
-/// `groups` is null or an array of `count` valid results that live during the call.
-unsafe fn group_answers<T>(
-    groups: *mut *const sys::rd_kafka_group_result_t,
-    count: usize,
+/// `result` and `groups` are librdkafka's functions for one type of result, and `value` reads an entry that lives during the call.
+unsafe fn group_answers<R, T>(
+    event: &Owned<sys::rd_kafka_event_t>,
+    result: unsafe extern "C" fn(*mut sys::rd_kafka_event_t) -> *const R,
+    groups: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const sys::rd_kafka_group_result_t,
     value: impl Fn(*const Entry) -> T,
 ) -> Result<Answers<T>, RawError> {
+    let mut count = 0;
+    // SAFETY: by the contract of this function; what is borrowed from the event lives as long as it does, beyond the end of this
+    // function.
+    let groups = unsafe { groups(result_in(event, result)?, &raw mut count) };
     if groups.is_null() || count != 1 {
         return Err(RawError::invalid("the answer is not about the group"));
     }

@@ -11,7 +11,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rdkafka_sys as sys;
 
 use super::{
-    handle::{Call, Handle, Operations, Owned, c_string, include_operations, operations, options},
+    handle::{Call, Handle, Operations, Owned, c_string, include_operations, operations, options, result_in},
     plain,
     raw_error::{RawError, UNKNOWN_TOPIC, check, text},
 };
@@ -101,10 +101,7 @@ fn described<T>(
     // SAFETY: what is borrowed from the event lives as long as the event does, to the end of this
     // function.
     unsafe {
-        let result = sys::rd_kafka_event_DescribeTopics_result(event.get());
-        if result.is_null() {
-            return Err(RawError::invalid("the answer belongs to another request"));
-        }
+        let result = result_in(&event, sys::rd_kafka_event_DescribeTopics_result)?;
         let found = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         let count = if found.is_null() { 0 } else { count };
         let answers = (0..count).map(|index| {

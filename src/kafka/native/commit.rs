@@ -123,7 +123,8 @@ fn in_parts<T>(
             return Err(error_codes::error(raw, &about(group)));
         }
         for (part, outcome) in together.iter().zip(outcomes) {
-            let stops = parts::refused_by_coordinator(&outcome).or_else(|| unknown(&outcome));
+            let unknown = outcome.as_ref().err().filter(|raw| parts::is_unknown(raw));
+            let stops = parts::refused_by_coordinator(&outcome).or(unknown);
             stopped_by = stopped_by.or_else(|| stops.map(|raw| error_codes::error(raw, &about(group))));
             let asked = part.iter().map(&at);
             match outcome {
@@ -136,11 +137,6 @@ fn in_parts<T>(
         }
     }
     Ok(answers)
-}
-
-/// The error of a part whose outcome is unknown.
-fn unknown(outcome: &PartOutcome) -> Option<&RawError> {
-    outcome.as_ref().err().filter(|raw| error_codes::outcome_unknown(error_codes::kind(raw.code)))
 }
 
 /// Sends the parts at once, and awaits them all. Those that the coordinator did not accept are sent again.

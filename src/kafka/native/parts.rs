@@ -81,7 +81,7 @@ pub(super) fn coordinator_error<T>(answers: &Answers<T>) -> Option<&RawError> {
 fn gravity(raw: &RawError) -> u8 {
     match error_codes::kind(raw.code) {
         _ if raw.code == NOT_AUTHENTICATED => 3,
-        kind if error_codes::outcome_unknown(kind) => 2,
+        _ if is_unknown(raw) => 2,
         KafkaErrorKind::Authorization => 1,
         _ => 0,
     }
@@ -96,9 +96,13 @@ pub(super) fn failed_as_a_whole(outcomes: &[PartOutcome]) -> Option<&RawError> {
     if errors.iter().all(|raw| error_codes::kind(raw.code) == error_codes::kind(first.code)) {
         return Some(first);
     }
-    let unknown = |raw: &&&RawError| error_codes::outcome_unknown(error_codes::kind(raw.code));
-    let is_open = |raw: &&RawError| error_codes::is_coordinator(raw) || unknown(&raw);
-    if errors.iter().all(is_open) { errors.iter().find(unknown).copied() } else { None }
+    let is_open = errors.iter().all(|raw| error_codes::is_coordinator(raw) || is_unknown(raw));
+    errors.into_iter().find(|raw| is_open && is_unknown(raw))
+}
+
+/// Whether a part with this error may have been carried out.
+pub(super) fn is_unknown(raw: &RawError) -> bool {
+    error_codes::outcome_unknown(error_codes::kind(raw.code))
 }
 
 #[cfg(test)]
