@@ -252,13 +252,14 @@ async fn brokers_that_go_away_are_missed_within_seconds_and_found_again() {
     let (cluster, admin) = cluster(1, 1).await;
     assert_eq!(admin.partitions("orders").await.unwrap(), [0]);
     cluster.broker_down(1).unwrap();
-    // The connection breaks a moment later.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let begin = Instant::now();
-    let error = admin.bounds(&[orders(0)]).await.unwrap_err();
-    assert_eq!(error.kind, KafkaErrorKind::Unreachable, "{error}");
-    assert!(error.message.contains("closed the connection") || error.message.contains("refused"), "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    // The first call begins before or after the client has noticed, and may take a request's time limit. The second one knows.
+    for limit in [20, 8].map(Duration::from_secs) {
+        let begin = Instant::now();
+        let error = admin.bounds(&[orders(0)]).await.unwrap_err();
+        assert_eq!(error.kind, KafkaErrorKind::Unreachable, "{error}");
+        assert!(error.message.contains("closed the connection") || error.message.contains("refused"), "{error}");
+        assert!(begin.elapsed() < limit, "{:?}", begin.elapsed());
+    }
     cluster.broker_up(1).unwrap();
     assert!(admin.bounds(slice::from_ref(&orders(0))).await.unwrap()[&orders(0)].is_ok());
 }

@@ -5,8 +5,9 @@ use crate::{
     machine::facts::{KafkaError, KafkaErrorKind},
 };
 
-/// librdkafka's codes for "no broker answers", "authentication failed" and TLS.
+/// librdkafka's codes for "no broker answers", "the connection broke", "authentication failed" and TLS.
 pub(in crate::kafka) const ALL_BROKERS_DOWN: i32 = -187;
+pub(in crate::kafka) const TRANSPORT: i32 = -195;
 pub(in crate::kafka) const NOT_AUTHENTICATED: i32 = -169;
 pub(in crate::kafka) const TLS: i32 = -181;
 
@@ -45,7 +46,7 @@ pub(in crate::kafka) fn kind(code: i32) -> KafkaErrorKind {
         TLS => KafkaErrorKind::Tls,
         TOKEN_ENDPOINT => KafkaErrorKind::TokenEndpoint,
         // Network exception, transport, resolve, all brokers down.
-        13 | -195 | -193 | ALL_BROKERS_DOWN => KafkaErrorKind::Unreachable,
+        13 | TRANSPORT | -193 | ALL_BROKERS_DOWN => KafkaErrorKind::Unreachable,
         // UNKNOWN_SERVER_ERROR: an unexpected exception in the broker.
         -1 => KafkaErrorKind::Server,
         _ => KafkaErrorKind::Other,

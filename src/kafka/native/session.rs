@@ -15,7 +15,7 @@ use crate::kafka::{
     auth::oauth::{Token, Tokens},
     connection::{Authentication, Connection},
     diagnostics::{
-        error_codes::{self, ALL_BROKERS_DOWN, NOT_AUTHENTICATED, is_coordinator, kind, outcome_unknown},
+        error_codes::{self, ALL_BROKERS_DOWN, NOT_AUTHENTICATED, TRANSPORT, is_coordinator, kind, outcome_unknown},
         log_causes::Cause,
         unreachable::unreached,
     },
@@ -146,6 +146,15 @@ impl Session {
         if answer.is_err() && native.context().health().lacks_threads {
             self.discard(native);
             return Err(without_threads(&self.connection));
+        }
+        // A connection that broke during the call, or before it and unnoticed: only the log says why.
+        if let Err(raw) = &mut answer
+            && raw.code == TRANSPORT
+        {
+            drain_events(native);
+            if let Some(cause) = native.context().health().cause {
+                raw.text = cause.text;
+            }
         }
         match &answer {
             // Closing the client ends its pending requests: one about a group must not outlive the
