@@ -76,7 +76,9 @@ pub(super) async fn observe(
         {
             let receipt = context.receipts.look(&request.namespace, &request.receipt).await;
             if matches!(&receipt, Seen::Known(Receipt { state: RunState::Committing { .. }, .. })) {
-                // No other pass may restore the workloads of the run that this one continues.
+                // No other pass may restore the workloads of the run that this one continues, and none that holds them may wait for
+                // this one to get a slot.
+                slot.raise();
                 let held = context.locks.holds_of(&request.namespace, &request.targets);
                 lock = Some(slot.released_while(held).await);
                 seen.targets = read_targets(context, reset, status, Some(request), phase).await;

@@ -1,12 +1,12 @@
 //! Slots for the passes that run at the same time: a reset with consumers at zero never waits for one that has none, and a
 //! flood of resets that cannot succeed does not block the others.
 
-use std::{collections::HashMap, future::Future, pin::pin, sync::Arc};
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::queue::{Queue, Rank, Waiting};
 use crate::api::OffsetReset;
@@ -18,6 +18,13 @@ type Object = ObjectRef<OffsetReset>;
 /// enough to keep an API server busy, and the resets with consumers at zero use the same one.
 const SLOTS_PER_IDLE: usize = 4;
 const SLOTS_PER_IDLE_BESIDE_HOLDS: usize = 32;
+
+/// While one in this many slots of rank `Holding` is taken, passes that hold nothing wait: they would stop more consumers than the
+/// API server can restore soon.
+const SLOTS_PER_BUSY_HOLD: usize = 16;
+
+/// But one of them gets a slot so long after the last one: passes that hold something may wait for a broker that does not answer.
+const IDLE_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 
 /// The slots for passes.
 pub struct Slots {
@@ -34,6 +41,8 @@ struct Shared {
     taken: [usize; 2],
     /// The number of objects whose last rank was `Holding`.
     holding: usize,
+    /// When a pass of another rank got a slot for the last time.
+    last_other: Option<Instant>,
     closed: bool,
 }
 
@@ -55,7 +64,8 @@ impl Slots {
     /// This many slots for passes of rank `Holding`, and a fraction of it for the others.
     #[must_use]
     pub fn new(concurrency: u16) -> Self {
-        let shared = Shared { queue: Queue::default(), most: concurrency.into(), taken: [0, 0], holding: 0, closed: false };
+        let (most, queue) = (concurrency.into(), Queue::default());
+        let shared = Shared { queue, most, taken: [0, 0], holding: 0, last_other: None, closed: false };
         Self { shared: Arc::new(Mutex::new(shared)), ranks: Mutex::default() }
     }
 
@@ -76,7 +86,7 @@ impl Slots {
     }
 
     async fn permit(&self, rank: Rank, namespace: &str, is_new: bool) -> Option<Permit> {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot::channel();
         {
             let mut shared = self.shared.lock();
             if shared.closed && is_new {
@@ -84,8 +94,13 @@ impl Slots {
             }
             shared.queue.push(rank, namespace, Waiting { is_new, wake: sender });
         }
-        grant(&self.shared);
-        receiver.await.ok()
+        loop {
+            grant(&self.shared);
+            // A slot that is free only for the time that has passed.
+            if let Ok(permit) = tokio::time::timeout(IDLE_AT_LEAST_EVERY, &mut receiver).await {
+                return permit.ok();
+            }
+        }
     }
 
     /// The rank of an object after its last pass, if it had one.
@@ -127,6 +142,11 @@ impl Slots {
 }
 
 impl Slot<'_> {
+    /// Gives the pass the rank `Holding`, from its next wait on: it has found that an earlier run may hold workloads.
+    pub(in crate::reconcile) fn raise(&mut self) {
+        self.rank = Rank::Holding;
+    }
+
     /// Awaits a future with the slot released, unless it is ready at once; then acquires a slot again. So a pass with a slot never
     /// waits for a pass without one, and a Kafka cluster that does not answer occupies no slot.
     pub(in crate::reconcile) async fn released_while<T>(&mut self, future: impl Future<Output = T>) -> T {
@@ -159,7 +179,7 @@ impl Permit {
 fn grant(shared: &Arc<Mutex<Shared>>) {
     loop {
         // Not in a `while let`, which would hold the lock during its body.
-        let next = shared.lock().next();
+        let next = shared.lock().next(Instant::now());
         let Some((lane, wake)) = next else { return };
         if let Err(unwanted) = wake.send(Permit { shared: Arc::clone(shared), lane }) {
             unwanted.give_back();
@@ -170,31 +190,37 @@ fn grant(shared: &Arc<Mutex<Shared>>) {
 }
 
 impl Shared {
-    fn next(&mut self) -> Option<(usize, oneshot::Sender<Permit>)> {
-        for lane in [0, 1] {
-            let most = match (lane, self.holding) {
-                (0, _) => self.most,
-                (_, 0) => self.most.div_ceil(SLOTS_PER_IDLE),
-                _ => self.most.div_ceil(SLOTS_PER_IDLE_BESIDE_HOLDS),
-            };
-            let wake = if self.taken[lane] >= most {
-                None
-            } else if lane == 0 {
-                self.queue.next_holding()
-            } else {
-                self.queue.next_other()
-            };
-            if let Some(wake) = wake {
-                self.taken[lane] += 1;
-                return Some((lane, wake));
-            }
+    fn next(&mut self, now: Instant) -> Option<(usize, oneshot::Sender<Permit>)> {
+        if self.taken[0] < self.most
+            && let Some(wake) = self.queue.next_holding()
+        {
+            self.taken[0] += 1;
+            return Some((0, wake));
         }
-        None
+        let slots = if self.holding == 0 { SLOTS_PER_IDLE } else { SLOTS_PER_IDLE_BESIDE_HOLDS };
+        if self.taken[1] >= self.most.div_ceil(slots) {
+            return None;
+        }
+        if self.others_wait(now) {
+            return None;
+        }
+        let wake = self.queue.next_other()?;
+        self.last_other = Some(now);
+        self.taken[1] += 1;
+        Some((1, wake))
+    }
+
+    /// Whether passes that hold nothing wait for those that do.
+    fn others_wait(&self, now: Instant) -> bool {
+        let is_busy = self.taken[0] >= self.most.div_ceil(SLOTS_PER_BUSY_HOLD);
+        is_busy && self.last_other.is_some_and(|last| now.duration_since(last) < IDLE_AT_LEAST_EVERY)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     /// Polled once.
@@ -229,6 +255,45 @@ mod tests {
         taken.push(now(&mut waiting).flatten().expect("no reset holds anything any more"));
         taken.extend((0..8).map_while(|_| now(slots.acquire(Rank::New, "a")).flatten()));
         assert_eq!(taken.len(), 8);
+    }
+
+    #[rstest]
+    #[case::one_holds_something(1, Some(0), false)]
+    #[case::two(2, Some(0), true)]
+    #[case::many(32, Some(249), true)]
+    #[case::many_and_some_time_has_passed(32, Some(250), false)]
+    #[case::many_and_no_other_has_begun(32, None, false)]
+    fn passes_that_hold_nothing_wait_while_several_do(
+        #[case] taken: usize,
+        #[case] last_ms_ago: Option<u64>,
+        #[case] others_wait: bool,
+    ) {
+        let last = Instant::now();
+        let (now, last_other) = (last + Duration::from_millis(last_ms_ago.unwrap_or(0)), last_ms_ago.map(|_| last));
+        let shared = Shared { queue: Queue::default(), most: 32, taken: [taken, 0], holding: 0, last_other, closed: false };
+        assert_eq!(shared.others_wait(now), others_wait);
+    }
+
+    #[tokio::test]
+    async fn while_many_passes_hold_something_another_one_begins_after_a_while() {
+        let slots = Slots::new(32);
+        let holding: Vec<_> = (0..2).map(|_| now(slots.acquire(Rank::Holding, "a")).flatten()).collect();
+        assert!(holding.iter().all(Option::is_some));
+        for _ in 0..2 {
+            // Nothing but the time wakes the second one.
+            let other = tokio::time::timeout(Duration::from_mins(1), slots.acquire(Rank::New, "a")).await;
+            assert!(other.expect("it begins").is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_turns_out_to_hold_something_waits_no_more_for_those_that_do() {
+        let slots = Slots::new(32);
+        let mut slot = slots.acquire(Rank::New, "a").await.expect("it is open");
+        let holding: Vec<_> = (0..2).map(|_| now(slots.acquire(Rank::Holding, "a")).flatten()).collect();
+        assert!(holding.iter().all(Option::is_some));
+        slot.raise();
+        now(slot.released_while(tokio::task::yield_now())).expect("it has its slot again at once");
     }
 
     #[tokio::test]
