@@ -839,3 +839,17 @@ pub enum ForecastUnknown {
     #[serde(other)]
     Unknown,
 }
+
+impl ForecastUnknown {
+    /// Why the time to catch up is not known, as the end of a sentence.
+    #[must_use]
+    pub fn because(self) -> &'static str {
+        match self {
+            Self::NoMembers => "the group has no members, or is rebalancing",
+            Self::NoBacklog => "the group had consumed everything, so its consumers were not seen at full speed",
+            Self::FewCommits => "the group committed less than twice within 12 seconds",
+            Self::Compacted => "offsets do not tell how many records a compacted topic still has",
+            Self::NotMeasured | Self::Unknown => "it could not be measured",
+        }
+    }
+}

@@ -88,17 +88,6 @@ fn paused(line: Line, target: &TargetStatus) -> Line {
     }
 }
 
-/// Why nothing can be said about the time to catch up.
-fn because(unknown: Option<ForecastUnknown>) -> &'static str {
-    match unknown {
-        Some(ForecastUnknown::NoMembers) => "the group has no members, or is rebalancing",
-        Some(ForecastUnknown::NoBacklog) => "the group had consumed everything, so its full speed was not seen",
-        Some(ForecastUnknown::FewCommits) => "the group committed less than twice within 12 seconds",
-        Some(ForecastUnknown::Compacted) => "the topic is compacted, so offsets do not tell how many records it still has",
-        Some(ForecastUnknown::NotMeasured | ForecastUnknown::Unknown) | None => "it could not be measured",
-    }
-}
-
 /// The bound of the time to catch up, in sum, and for each topic where there are several.
 fn forecast(found: &ForecastStatus) -> Vec<Line> {
     let total = &found.total;
@@ -113,8 +102,8 @@ fn forecast(found: &ForecastStatus) -> Vec<Line> {
     let bound = |of: &ForecastOf| match (&of.catch_up_at_least, of.unknown) {
         _ if of.never_catches_up => "never at these rates".to_owned(),
         (Some(time), None) => format!("at least {time}"),
-        (Some(time), Some(unknown)) => format!("at least {time}, on some partitions unknown: {}", because(Some(unknown))),
-        (None, unknown) => format!("unknown: {}", because(unknown)),
+        (Some(time), Some(unknown)) => format!("at least {time}, on some partitions unknown: {}", unknown.because()),
+        (None, unknown) => format!("unknown: {}", unknown.unwrap_or(ForecastUnknown::NotMeasured).because()),
     };
     let measured = format!("{} to consume{}", count(total.backlog), rates(total));
     let said = match total.unknown {
@@ -346,7 +335,7 @@ mod tests {
     #[case::unknown(
         &json!({"backlog": 4_000, "producedPerMinute": 600, "unknown": "NoBacklog"}),
         Some(
-            "CATCH-UP  unknown: the group had consumed everything, so its full speed was not seen (4,000 to consume, 600/min produced)"
+            "CATCH-UP  unknown: the group had consumed everything, so its consumers were not seen at full speed (4,000 to consume, 600/min produced)"
         )
     )]
     #[case::in_part(

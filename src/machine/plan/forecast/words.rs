@@ -28,21 +28,11 @@ pub(super) fn summary(total: &ForecastOf, nothing_read: bool) -> String {
         (Some(time), None) => format!("The group takes at least {time} to catch up, {CONDITION}"),
         (Some(time), Some(unknown)) => format!(
             "The group takes at least {time} to catch up, {CONDITION}; on some partitions that is not known, because {}",
-            because(unknown)
+            unknown.because()
         ),
         // Nobody asked for it.
         (None, Some(ForecastUnknown::NotMeasured) | None) => String::new(),
-        (None, Some(unknown)) => format!("How long the group takes to catch up is not known, because {}", because(unknown)),
-    }
-}
-
-fn because(unknown: ForecastUnknown) -> &'static str {
-    match unknown {
-        ForecastUnknown::NoMembers => "the group has no members, or is rebalancing",
-        ForecastUnknown::NoBacklog => "the group had consumed everything, so its consumers were not seen at full speed",
-        ForecastUnknown::FewCommits => "the group committed less than twice within 12 seconds",
-        ForecastUnknown::Compacted => "offsets do not tell how many records a compacted topic still has",
-        ForecastUnknown::NotMeasured | ForecastUnknown::Unknown => "it could not be measured",
+        (None, Some(unknown)) => format!("How long the group takes to catch up is not known, because {}", unknown.because()),
     }
 }
 
@@ -113,7 +103,7 @@ pub(super) fn refusal(request: &Request, longest: Option<CatchUp>, total: &Forec
         Some(CatchUp::AtLeast(_)) | None => {
             let unknown = total.unknown?;
             let message = Message::new("limits.maxCatchUp is given, and how long the group takes to catch up is not known")
-                .detail(format!("On some partitions it is not known, because {}", because(unknown)))
+                .detail(format!("On some partitions it is not known, because {}", unknown.because()))
                 .advice("Leave limits.maxCatchUp out, or limit the records with limits.maxReplay, and create the reset under a new name");
             // A group that rebalances is stable soon, and a broker may answer soon.
             let passing = matches!(unknown, ForecastUnknown::NoMembers | ForecastUnknown::NotMeasured);
