@@ -2,6 +2,7 @@
 
 mod connectors;
 mod exits;
+mod hpas;
 mod kinds;
 mod owners;
 mod pods;

@@ -1,8 +1,13 @@
 //! The `scale` subresource: what is written, and what the API server answers.
 
-use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
-use kube::{api::PostParams, core::response::Status};
+use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
+use kube::{
+    api::{DynamicObject, PostParams},
+    core::response::Status,
+};
+use serde_json::Value;
 
+use super::selectors;
 use crate::api::{FIELD_MANAGER, TargetRef};
 
 /// What the API server stored when a workload was scaled.
@@ -22,6 +27,17 @@ pub(super) fn wanted(target: &TargetRef, version: &str, replicas: i32) -> Scale 
     scale.metadata.name = Some(target.name.clone());
     scale.metadata.resource_version = Some(version.to_owned());
     scale
+}
+
+/// The scale of a workload of apps/v1, as the API server makes it of the workload.
+pub(super) fn of_workload(object: &DynamicObject) -> Scale {
+    let count = |path| object.data.pointer(path).and_then(Value::as_i64).and_then(|count| i32::try_from(count).ok());
+    let selector = object.data.pointer("/spec/selector").and_then(selectors::own);
+    Scale {
+        metadata: object.metadata.clone(),
+        spec: Some(ScaleSpec { replicas: count("/spec/replicas") }),
+        status: Some(ScaleStatus { replicas: count("/status/replicas").unwrap_or(0), selector }),
+    }
 }
 
 /// The API server omits a zero.
@@ -48,6 +64,20 @@ mod tests {
     #[case::three(json!({"spec": {"replicas": 3}}), 3)]
     fn a_scale_without_replicas_has_zero(#[case] scale: Value, #[case] expected: i32) {
         assert_eq!(replicas(&serde_json::from_value(scale).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::running(json!({"replicas": 3}), json!({"replicas": 4}), (3, 4))]
+    #[case::at_zero(json!({"replicas": 0}), json!({}), (0, 0))]
+    #[case::without_a_status(json!({"replicas": 3}), Value::Null, (3, 0))]
+    fn a_workload_tells_its_scale(#[case] mut spec: Value, #[case] status: Value, #[case] counts: (i32, i32)) {
+        spec["selector"] = json!({"matchLabels": {"app": "c"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]});
+        let object = json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": spec, "status": status});
+        let scale = of_workload(&serde_json::from_value(object).unwrap());
+        let status = scale.status.clone().unwrap();
+        assert_eq!((replicas(&scale), status.replicas), counts);
+        assert_eq!(status.selector.as_deref(), Some("app=c,tier"));
+        assert_eq!((scale.metadata.uid.as_deref(), scale.metadata.resource_version.as_deref()), (Some("u"), Some("7")));
     }
 
     #[rstest]

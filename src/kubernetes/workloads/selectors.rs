@@ -18,7 +18,7 @@ pub(super) fn of_all_revisions(object: &Value, of_scale: &str) -> Option<String>
 
 /// A `LabelSelector` as text. Other forms of a selector count as none: a map of labels would read as an empty `LabelSelector`, which
 /// selects every pod.
-fn own(selector: &Value) -> Option<String> {
+pub(super) fn own(selector: &Value) -> Option<String> {
     let selector: LabelSelector = serde_json::from_value(selector.clone()).ok()?;
     let selector = Selector::try_from(selector).ok().filter(|selector| !selector.selects_all())?;
     Some(selector.to_string())

@@ -15,12 +15,12 @@ use kube::{
 };
 
 use super::{
-    connectors,
+    connectors, hpas,
     kinds::Kinds,
     owners,
     pods::{Matching, Pods, Selectors},
     rollouts::{self, RolloutKind},
-    scale::{Scaled, params, replicas, replicas_are_unset, wanted},
+    scale::{Scaled, of_workload, params, replicas, replicas_are_unset, wanted},
     selectors,
 };
 use crate::kubernetes::{
@@ -30,7 +30,7 @@ use crate::kubernetes::{
 };
 use crate::{
     api::TargetRef,
-    machine::facts::{Denial, ForeignPod, Hpa, Seen, Unscalable, Workload, WorkloadDetails, state_to_set},
+    machine::facts::{Denial, ForeignPod, Rollout, Seen, Unscalable, Workload, WorkloadDetails, state_to_set},
 };
 
 /// Reads and scales workloads.
@@ -99,6 +99,39 @@ impl Targets {
             },
             Err(error) => return self.not_seen(&handle, &error),
         };
+        self.seen(&handle, namespace, &scale, unset, with_pods).await
+    }
+
+    /// Reads a workload of apps/v1 live, with its pods and its rollout, which then is that of the version to which a stop is bound. Such a
+    /// workload tells what its scale does, so that is not read. `None` for other kinds.
+    pub async fn look_with_rollout(&self, namespace: &str, target: &TargetRef) -> Option<Seen<Workload>> {
+        let handle = self.handle(namespace, target).await.ok().filter(|handle| rollout_kind(handle) != RolloutKind::Other)?;
+        let object = match limited(handle.api.get(&target.name)).await {
+            Ok(object) => object,
+            Err(error) => return Some(self.not_seen(&handle, &error)),
+        };
+        let mut seen = self.seen(&handle, namespace, &of_workload(&object), None, true).await;
+        if let Seen::Known(workload) = &mut seen
+            && workload.replicas != 0
+        {
+            match rollout_of(&handle, &object) {
+                Ok(rollout) => workload.details.rollout = rollout,
+                Err(why) => return Some(Seen::Unknown(why)),
+            }
+        }
+        Some(seen)
+    }
+
+    /// The workload with this scale.
+    async fn seen(
+        &self,
+        handle: &WorkloadHandle<'_>,
+        namespace: &str,
+        scale: &Scale,
+        unset: Option<i32>,
+        with_pods: bool,
+    ) -> Seen<Workload> {
+        let target = handle.target;
         let (Some(uid), Some(resource_version)) = (scale.metadata.uid.clone(), scale.metadata.resource_version.clone()) else {
             return Seen::Unknown("its scale has no uid or resourceVersion".into());
         };
@@ -109,7 +142,7 @@ impl Targets {
             Seen::Known(Workload {
                 uid,
                 resource_version,
-                replicas: replicas(&scale),
+                replicas: replicas(scale),
                 state: None,
                 refusal: None,
                 overridden: None,
@@ -129,12 +162,12 @@ impl Targets {
                     .into(),
             );
         }
-        let known = rollout_kind(&handle) != RolloutKind::Other;
+        let known = rollout_kind(handle) != RolloutKind::Other;
         let mut selectors = Selectors { of_scale: selector, of_all_revisions: None };
         if !known {
             let object = match limited(handle.api.get(&target.name)).await {
                 Ok(object) => object,
-                Err(error) => return self.not_seen(&handle, &error),
+                Err(error) => return self.not_seen(handle, &error),
             };
             selectors.of_all_revisions = selectors::of_all_revisions(&object.data, &selectors.of_scale);
         }
@@ -205,8 +238,7 @@ impl Targets {
         if object.metadata.resource_version.as_ref() != Some(&workload.resource_version) {
             return Ok(false);
         }
-        let value = serde_json::to_value(&object).map_err(|error| format!("it could not be read: {error}"))?;
-        workload.details.rollout = rollouts::rollout(rollout_kind(&handle), &value);
+        workload.details.rollout = rollout_of(&handle, &object)?;
         Ok(true)
     }
 
@@ -242,7 +274,9 @@ impl Targets {
     async fn read_hpas(&self, namespace: &str, handle: &WorkloadHandle<'_>, workload: &mut Workload) -> Result<(), kube::Error> {
         let api = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), namespace);
         let list = limited(api.list(&ListParams::default())).await?;
-        workload.details.autoscalers = list.iter().filter(|found| scales(found, handle)).map(autoscaler).collect();
+        let resource = &handle.resource;
+        workload.details.autoscalers =
+            list.iter().filter(|found| hpas::scales(found, resource, &handle.target.name)).map(hpas::hpa).collect();
         Ok(())
     }
 
@@ -369,6 +403,11 @@ fn rollout_kind(handle: &WorkloadHandle<'_>) -> RolloutKind {
     }
 }
 
+fn rollout_of(handle: &WorkloadHandle<'_>, object: &DynamicObject) -> Result<Rollout, String> {
+    let value = serde_json::to_value(object).map_err(|error| format!("it could not be read: {error}"))?;
+    Ok(rollouts::rollout(rollout_kind(handle), &value))
+}
+
 /// OrderedReady is the default.
 fn is_ordered(set: &StatefulSet) -> bool {
     set.spec.as_ref().is_some_and(|spec| spec.pod_management_policy.as_deref().unwrap_or("OrderedReady") == "OrderedReady")
@@ -379,22 +418,6 @@ fn deletes_volumes(set: &StatefulSet) -> bool {
     let claims = spec.and_then(|spec| spec.volume_claim_templates.as_ref()).is_some_and(|claims| !claims.is_empty());
     let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
     claims && policy.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete")
-}
-
-fn scales(found: &HorizontalPodAutoscaler, handle: &WorkloadHandle<'_>) -> bool {
-    let Some(spec) = &found.spec else { return false };
-    let of = &spec.scale_target_ref;
-    let group = of.api_version.as_deref().unwrap_or_default().split_once('/').map_or("", |(group, _)| group);
-    (group, &of.kind, &of.name) == (handle.resource.group.as_str(), &handle.resource.kind, &handle.target.name)
-}
-
-fn autoscaler(found: &HorizontalPodAutoscaler) -> Hpa {
-    let conditions = found.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    Hpa {
-        name: found.name_any(),
-        min_replicas: found.spec.as_ref().and_then(|spec| spec.min_replicas).unwrap_or(1),
-        scaled_to_zero: conditions.into_iter().any(|condition| condition.type_ == "ScaledToZero" && condition.status == "True"),
-    }
 }
 
 #[cfg(test)]
@@ -418,22 +441,5 @@ mod tests {
             set["spec"]["persistentVolumeClaimRetentionPolicy"] = policy;
         }
         assert_eq!(deletes_volumes(&serde_json::from_value(set).unwrap()), expected);
-    }
-
-    #[test]
-    fn an_hpa_has_a_lower_bound() {
-        let found = |spec: Value, status: Value| {
-            let mut spec = spec;
-            spec["maxReplicas"] = json!(9);
-            spec["scaleTargetRef"] = json!({"kind": "Deployment", "name": "c"});
-            autoscaler(&serde_json::from_value(json!({"metadata": {"name": "h"}, "spec": spec, "status": status})).unwrap())
-        };
-        let conditions =
-            |kind: &str, status: &str| json!({"desiredReplicas": 0, "conditions": [{"type": kind, "status": status}]});
-        let plain = found(json!({}), json!({"desiredReplicas": 0}));
-        assert_eq!((plain.name.as_str(), plain.min_replicas, plain.scaled_to_zero), ("h", 1, false));
-        assert!(found(json!({"minReplicas": 0}), conditions("ScaledToZero", "True")).scaled_to_zero);
-        assert!(!found(json!({"minReplicas": 0}), conditions("ScaledToZero", "False")).scaled_to_zero);
-        assert!(!found(json!({"minReplicas": 0}), conditions("ScalingActive", "True")).scaled_to_zero);
     }
 }

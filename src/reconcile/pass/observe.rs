@@ -10,7 +10,8 @@ use super::{
     kafka_queries::query_kafka,
     persist::{self, StoredState},
     read_targets::{
-        find_scaled_objects, read_holds, read_holds_to_stop, read_scaled, read_scaled_objects, read_targets, targets_of,
+        find_scaled_objects, read_holds, read_holds_to_plan, read_holds_to_stop, read_scaled, read_scaled_objects, read_targets,
+        targets_of,
     },
 };
 use crate::reconcile::{
@@ -131,7 +132,7 @@ pub(super) async fn observe(
         seen.holds = match carried_holds {
             Some(holds) => holds,
             None if phase == Phase::Stopping => read_holds_to_stop(context, reset, status, &seen.targets).await,
-            None => read_holds(context, &namespace, status, &seen.targets).await,
+            None => read_holds_to_plan(context, &namespace, status, &seen.targets).await,
         };
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {

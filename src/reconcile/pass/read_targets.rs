@@ -47,8 +47,12 @@ pub(super) async fn read_target(
     phase: Phase,
     stopped: bool,
 ) -> Seen<Workload> {
+    let is_to_stop = phase == Phase::Stopping && !stopped;
+    if is_to_stop && let Some(seen) = context.targets.look_with_rollout(namespace, target).await {
+        return seen;
+    }
     let mut seen = context.targets.look(namespace, target, phase != Phase::Restoring).await;
-    if phase == Phase::Stopping && !stopped {
+    if is_to_stop {
         return read_rollout(context, namespace, target, seen).await;
     }
     let Seen::Known(workload) = &mut seen else { return seen };
@@ -138,6 +142,21 @@ pub(super) async fn read_holds_to_stop(
         Some(held) if held.len() == targets.len() && held.len() == status.targets.len() => held,
         Some(_) | None => read_holds(context, &namespace, status, targets).await,
     }
+}
+
+/// As [`read_holds`], but not where all targets run and the watch has no Lease of them. It may be behind: the claim finds a Lease that
+/// exists, before anything is stopped.
+pub(super) async fn read_holds_to_plan(
+    context: &Context,
+    namespace: &str,
+    status: &OffsetResetStatus,
+    targets: &[Seen<Workload>],
+) -> Vec<Seen<Hold>> {
+    let runs_unheld = |seen: &Seen<Workload>| matches!(seen, Seen::Known(workload) if workload.replicas != 0 && context.claims.is_missing(namespace, &workload.uid));
+    if status.targets.is_empty() && targets.iter().all(runs_unheld) {
+        return vec![Seen::Missing; targets.len()];
+    }
+    read_holds(context, namespace, status, targets).await
 }
 
 /// Reads the hold of each target: of the recorded workload, or else of the one that exists.
