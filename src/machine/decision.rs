@@ -117,6 +117,12 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether a broker carries it out, and not the API server.
+    #[must_use]
+    pub fn is_on_kafka(&self) -> bool {
+        matches!(self, Self::Commit(_) | Self::RemoveOffsets(_) | Self::RemoveMembers(_))
+    }
+
     /// Whether it changes the object itself, over the version of it that was read: then it fails when that is outdated.
     #[must_use]
     pub fn is_on_the_object(&self) -> bool {

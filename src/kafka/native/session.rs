@@ -153,7 +153,7 @@ impl Session {
         {
             drain_events(native);
             if let Some(cause) = native.context().health().cause {
-                raw.text = cause.text;
+                raw.text = self.broken(cause);
             }
         }
         match &answer {
@@ -169,6 +169,14 @@ impl Session {
             Ok(_) | Err(_) => native.context().answered(),
         }
         answer
+    }
+
+    /// The text of an error about a connection that broke. The last cause in the log may be another broker's.
+    fn broken(&self, cause: Cause) -> String {
+        if cause.is_lasting() {
+            return unreached(Some(cause), &self.connection, REACH_LIMIT).text;
+        }
+        format!("a connection to the brokers broke ({})", cause.text)
     }
 
     /// Runs a call about a group, and repeats it while the group's coordinator is being found.

@@ -184,6 +184,16 @@ impl Claims {
         Some(self.watches.covering(namespace)?.state().iter().any(is_in))
     }
 
+    /// Whether a watch has a Lease that a reset of this name claims. It may be behind, and the reset another one of that name.
+    #[must_use]
+    pub fn are_of(&self, namespace: &str, reset: &str) -> bool {
+        let is_of = |lease: &Arc<Lease>| {
+            lease.metadata.namespace.as_deref() == Some(namespace)
+                && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset))
+        };
+        self.watches.covering(namespace).is_some_and(|store| store.state().iter().any(is_of))
+    }
+
     /// Which resets hold a workload, read live.
     pub async fn look(&self, namespace: &str, workload_uid: &str) -> Seen<Hold> {
         let name = lease_name(workload_uid);

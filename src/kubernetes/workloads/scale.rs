@@ -29,15 +29,15 @@ pub(super) fn wanted(target: &TargetRef, version: &str, replicas: i32) -> Scale 
     scale
 }
 
-/// The scale of a workload of apps/v1, as the API server makes it of the workload.
-pub(super) fn of_workload(object: &DynamicObject) -> Scale {
+/// The scale of a workload of apps/v1, as the API server makes it of the workload. `None` where the replicas are unset.
+pub(super) fn of_workload(object: &DynamicObject) -> Option<Scale> {
     let count = |path| object.data.pointer(path).and_then(Value::as_i64).and_then(|count| i32::try_from(count).ok());
     let selector = object.data.pointer("/spec/selector").and_then(selectors::own);
-    Scale {
+    Some(Scale {
         metadata: object.metadata.clone(),
-        spec: Some(ScaleSpec { replicas: count("/spec/replicas") }),
+        spec: Some(ScaleSpec { replicas: Some(count("/spec/replicas")?) }),
         status: Some(ScaleStatus { replicas: count("/status/replicas").unwrap_or(0), selector }),
-    }
+    })
 }
 
 /// The API server omits a zero.
@@ -67,15 +67,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case::running(json!({"replicas": 3}), json!({"replicas": 4}), (3, 4))]
-    #[case::at_zero(json!({"replicas": 0}), json!({}), (0, 0))]
-    #[case::without_a_status(json!({"replicas": 3}), Value::Null, (3, 0))]
-    fn a_workload_tells_its_scale(#[case] mut spec: Value, #[case] status: Value, #[case] counts: (i32, i32)) {
+    #[case::running(json!({"replicas": 3}), json!({"replicas": 4}), Some((3, 4)))]
+    #[case::at_zero(json!({"replicas": 0}), json!({}), Some((0, 0)))]
+    #[case::without_a_status(json!({"replicas": 3}), Value::Null, Some((3, 0)))]
+    #[case::unset(json!({}), json!({"replicas": 1}), None)]
+    fn a_workload_has_all_that_its_scale_has(#[case] mut spec: Value, #[case] status: Value, #[case] counts: Option<(i32, i32)>) {
         spec["selector"] = json!({"matchLabels": {"app": "c"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]});
         let object = json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": spec, "status": status});
         let scale = of_workload(&serde_json::from_value(object).unwrap());
-        let status = scale.status.clone().unwrap();
-        assert_eq!((replicas(&scale), status.replicas), counts);
+        assert_eq!(scale.as_ref().map(|scale| (replicas(scale), scale.status.as_ref().unwrap().replicas)), counts);
+        let Some(scale) = scale else { return };
+        let status = scale.status.unwrap();
         assert_eq!(status.selector.as_deref(), Some("app=c,tier"));
         assert_eq!((scale.metadata.uid.as_deref(), scale.metadata.resource_version.as_deref()), (Some("u"), Some("7")));
     }

@@ -103,14 +103,14 @@ impl Targets {
     }
 
     /// Reads a workload of apps/v1 live, with its pods and its rollout, which then is that of the version to which a stop is bound. Such a
-    /// workload tells what its scale does, so that is not read. `None` for other kinds.
+    /// workload has all that its scale has, so the scale is not read. `None` for other kinds.
     pub async fn look_with_rollout(&self, namespace: &str, target: &TargetRef) -> Option<Seen<Workload>> {
         let handle = self.handle(namespace, target).await.ok().filter(|handle| rollout_kind(handle) != RolloutKind::Other)?;
         let object = match limited(handle.api.get(&target.name)).await {
             Ok(object) => object,
             Err(error) => return Some(self.not_seen(&handle, &error)),
         };
-        let mut seen = self.seen(&handle, namespace, &of_workload(&object), None, true).await;
+        let mut seen = self.seen(&handle, namespace, &of_workload(&object)?, None, true).await;
         if let Seen::Known(workload) = &mut seen
             && workload.replicas != 0
         {

@@ -198,7 +198,7 @@ async fn step(
         let targets = course.state.status.targets.iter();
         context.commits_in_flight.begin(targets.map(|target| target.uid.clone()).collect())
     });
-    let released = (slot, lock.as_mut());
+    let released = (&mut *slot, lock.as_mut());
     let (seen, lock_of_seen) =
         Box::pin(observe::observe(context, &course.reset, &course.state, planned.as_ref(), no_file, carried, released)).await?;
     let decision = if phase == Some(Phase::Planning) {
@@ -244,7 +244,9 @@ async fn step(
     }
     let receipt = course.state.take_receipt(effect);
     let (reset, scaled_to) = (&mut course.reset, &mut course.scaled_to);
+    let at_kafka = effect.is_on_kafka().then(|| slot.waits_for_kafka());
     let answer = act::act(context, reset, request.as_ref().ok(), effect, receipt.as_deref(), scaled_to).await?;
+    drop(at_kafka);
     course.saw_version();
     if effect.is_on_the_object() {
         if matches!(answer, Answer::Stale) {
@@ -268,7 +270,12 @@ async fn step(
 /// The rank of a pass before it begins. The cached object may be stale; only the order of passes relies on it.
 async fn rank_before(context: &Context, object: &ObjectRef<OffsetReset>, cached: &OffsetReset) -> Rank {
     let known = context.slots.rank(object);
-    if may_hold(cached, phase_of(cached)) || known == Some(Rank::Holding) {
+    // The Lease of an earlier run of this name.
+    let is_claimed = || {
+        matches!(phase_of(cached), None | Some(Phase::Pending))
+            && context.claims.are_of(&cached.namespace().unwrap_or_default(), &cached.name_any())
+    };
+    if may_hold(cached, phase_of(cached)) || known == Some(Rank::Holding) || is_claimed() {
         Rank::Holding
     } else if context.requests.parse(cached, false).await.is_err() {
         Rank::Refused

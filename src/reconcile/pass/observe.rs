@@ -10,8 +10,7 @@ use super::{
     kafka_queries::query_kafka,
     persist::{self, StoredState},
     read_targets::{
-        find_scaled_objects, read_holds, read_holds_to_plan, read_holds_to_stop, read_scaled, read_scaled_objects, read_targets,
-        targets_of,
+        find_scaled_objects, read_holds, read_holds_to_stop, read_scaled, read_scaled_objects, read_targets, targets_of,
     },
 };
 use crate::reconcile::{
@@ -132,7 +131,7 @@ pub(super) async fn observe(
         seen.holds = match carried_holds {
             Some(holds) => holds,
             None if phase == Phase::Stopping => read_holds_to_stop(context, reset, status, &seen.targets).await,
-            None => read_holds_to_plan(context, &namespace, status, &seen.targets).await,
+            None => read_holds(context, &namespace, status, &seen.targets).await,
         };
         seen.others = read_others(context, reset, phase, &seen.holds, |_| false).await?;
         seen.autoscalers = match (phase, &request) {
@@ -239,6 +238,7 @@ async fn read_at_zero(
             Err(_) => KafkaSeen::NotAsked,
         }
     };
+    let is_busy_elsewhere = (phase == Phase::Resetting).then(|| slot.waits_for_kafka());
     if phase == Phase::Resetting && status.commits > 0 {
         // The commit has landed as planned, as a rule: then nothing more is committed, and the workloads do not matter.
         seen.kafka = queried().await;
@@ -256,6 +256,7 @@ async fn read_at_zero(
     let both = futures::future::join(targets, queried());
     // The data for a commit must not age while the pass waits for a slot.
     (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
+    drop(is_busy_elsewhere);
     Ok(())
 }
 

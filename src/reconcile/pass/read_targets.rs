@@ -144,21 +144,6 @@ pub(super) async fn read_holds_to_stop(
     }
 }
 
-/// As [`read_holds`], but not where all targets run and the watch has no Lease of them. It may be behind: the claim finds a Lease that
-/// exists, before anything is stopped.
-pub(super) async fn read_holds_to_plan(
-    context: &Context,
-    namespace: &str,
-    status: &OffsetResetStatus,
-    targets: &[Seen<Workload>],
-) -> Vec<Seen<Hold>> {
-    let runs_unheld = |seen: &Seen<Workload>| matches!(seen, Seen::Known(workload) if workload.replicas != 0 && context.claims.is_missing(namespace, &workload.uid));
-    if status.targets.is_empty() && targets.iter().all(runs_unheld) {
-        return vec![Seen::Missing; targets.len()];
-    }
-    read_holds(context, namespace, status, targets).await
-}
-
 /// Reads the hold of each target: of the recorded workload, or else of the one that exists.
 pub(super) async fn read_holds(
     context: &Context,

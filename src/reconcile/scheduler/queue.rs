@@ -77,6 +77,11 @@ impl<W> Queue<W> {
         next
     }
 
+    /// Whether any of the other passes waits.
+    pub fn has_others(&self) -> bool {
+        self.ranks.keys().any(|rank| *rank != Rank::Holding)
+    }
+
     /// Removes the passes that have not begun.
     pub fn take_new(&mut self) -> Vec<W> {
         let mut taken = vec![];
@@ -145,7 +150,9 @@ mod tests {
             (Rank::Begun, "a", "begun2"),
             (Rank::Holding, "a", "holding"),
         ]);
+        assert!(queue.has_others());
         assert_eq!(others(&mut queue), "begun1 begun2 new1 refused new3 new2 again");
+        assert!(!queue.has_others());
         assert_eq!((queue.next_holding(), queue.next_holding()), (Some("holding"), None));
     }
 

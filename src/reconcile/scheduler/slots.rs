@@ -6,7 +6,7 @@ use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Durat
 use futures::FutureExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::queue::{Queue, Rank, Waiting};
 use crate::api::OffsetReset;
@@ -19,11 +19,11 @@ type Object = ObjectRef<OffsetReset>;
 const SLOTS_PER_IDLE: usize = 4;
 const SLOTS_PER_IDLE_BESIDE_HOLDS: usize = 32;
 
-/// While one in this many slots of rank `Holding` is taken, passes that hold nothing wait: they would stop more consumers than the
-/// API server can restore soon.
+/// While one in this many slots of rank `Holding` is taken by a pass that does not wait for Kafka, the other passes wait: they would
+/// stop more consumers than the API server can restore soon.
 const SLOTS_PER_BUSY_HOLD: usize = 16;
 
-/// But one of them gets a slot so long after the last one: passes that hold something may wait for a broker that does not answer.
+/// But one of them gets a slot so long after the last one, because the API server may answer some requests very late.
 const IDLE_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 
 /// The slots for passes.
@@ -39,10 +39,14 @@ struct Shared {
     most: usize,
     /// The number of taken slots: of rank `Holding`, and of the others.
     taken: [usize; 2],
+    /// The number of passes that keep a slot of rank `Holding` while they wait for Kafka.
+    at_kafka: usize,
     /// The number of objects whose last rank was `Holding`.
     holding: usize,
     /// When a pass of another rank got a slot for the last time.
     last_other: Option<Instant>,
+    /// A timer runs that gives the next of them its slot.
+    timed: bool,
     closed: bool,
 }
 
@@ -53,6 +57,9 @@ pub(in crate::reconcile) struct Slot<'a> {
     namespace: String,
     permit: Option<Permit>,
 }
+
+/// A pass that waits for Kafka with its slot, until this is dropped.
+pub(in crate::reconcile) struct AtKafka(Arc<Mutex<Shared>>);
 
 /// Returns its slot when it is dropped, even when that happens in the channel to a pass that does not wait any more.
 struct Permit {
@@ -65,7 +72,8 @@ impl Slots {
     #[must_use]
     pub fn new(concurrency: u16) -> Self {
         let (most, queue) = (concurrency.into(), Queue::default());
-        let shared = Shared { queue, most, taken: [0, 0], holding: 0, last_other: None, closed: false };
+        let shared =
+            Shared { queue, most, taken: [0, 0], at_kafka: 0, holding: 0, last_other: None, timed: false, closed: false };
         Self { shared: Arc::new(Mutex::new(shared)), ranks: Mutex::default() }
     }
 
@@ -86,7 +94,7 @@ impl Slots {
     }
 
     async fn permit(&self, rank: Rank, namespace: &str, is_new: bool) -> Option<Permit> {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         {
             let mut shared = self.shared.lock();
             if shared.closed && is_new {
@@ -94,13 +102,8 @@ impl Slots {
             }
             shared.queue.push(rank, namespace, Waiting { is_new, wake: sender });
         }
-        loop {
-            grant(&self.shared);
-            // A slot that is free only for the time that has passed.
-            if let Ok(permit) = tokio::time::timeout(IDLE_AT_LEAST_EVERY, &mut receiver).await {
-                return permit.ok();
-            }
-        }
+        grant(&self.shared);
+        receiver.await.ok()
     }
 
     /// The rank of an object after its last pass, if it had one.
@@ -147,6 +150,15 @@ impl Slot<'_> {
         self.rank = Rank::Holding;
     }
 
+    /// Records that the pass waits for Kafka and keeps its slot, as long as the result lives: meanwhile it does not keep the API server
+    /// busy. `None` for a pass of another rank.
+    pub(in crate::reconcile) fn waits_for_kafka(&self) -> Option<AtKafka> {
+        let permit = self.permit.as_ref().filter(|permit| permit.lane == 0)?;
+        permit.shared.lock().at_kafka += 1;
+        grant(&permit.shared);
+        Some(AtKafka(Arc::clone(&permit.shared)))
+    }
+
     /// Awaits a future with the slot released, unless it is ready at once; then acquires a slot again. So a pass with a slot never
     /// waits for a pass without one, and a Kafka cluster that does not answer occupies no slot.
     pub(in crate::reconcile) async fn released_while<T>(&mut self, future: impl Future<Output = T>) -> T {
@@ -159,6 +171,12 @@ impl Slot<'_> {
         // A pass in progress goes before those that have not begun.
         self.permit = self.slots.permit(self.rank.min(Rank::Begun), &self.namespace, false).await;
         done
+    }
+}
+
+impl Drop for AtKafka {
+    fn drop(&mut self) {
+        self.0.lock().at_kafka -= 1;
     }
 }
 
@@ -180,12 +198,25 @@ fn grant(shared: &Arc<Mutex<Shared>>) {
     loop {
         // Not in a `while let`, which would hold the lock during its body.
         let next = shared.lock().next(Instant::now());
-        let Some((lane, wake)) = next else { return };
+        let Some((lane, wake)) = next else { break };
         if let Err(unwanted) = wake.send(Permit { shared: Arc::clone(shared), lane }) {
             unwanted.give_back();
+            if lane == 1 {
+                // The next one has its turn.
+                shared.lock().last_other = None;
+            }
             // The loop gives its slot to the next pass, not its drop, which would recurse: many may have gone away at once.
             std::mem::forget(unwanted);
         }
+    }
+    let due = shared.lock().timer_is_due(Instant::now());
+    if let (Some(at), Ok(runtime)) = (due, Handle::try_current()) {
+        let shared = Arc::clone(shared);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(at).await;
+            shared.lock().timed = false;
+            grant(&shared);
+        });
     }
 }
 
@@ -212,8 +243,20 @@ impl Shared {
 
     /// Whether passes that hold nothing wait for those that do.
     fn others_wait(&self, now: Instant) -> bool {
-        let is_busy = self.taken[0] >= self.most.div_ceil(SLOTS_PER_BUSY_HOLD);
-        is_busy && self.last_other.is_some_and(|last| now.duration_since(last) < IDLE_AT_LEAST_EVERY)
+        self.others_wait_until().is_some_and(|until| now < until)
+    }
+
+    /// Until when they wait at the longest, while passes that hold something keep the API server busy.
+    fn others_wait_until(&self) -> Option<Instant> {
+        let is_busy = self.taken[0].saturating_sub(self.at_kafka) >= self.most.div_ceil(SLOTS_PER_BUSY_HOLD);
+        self.last_other.filter(|_| is_busy).map(|last| last + IDLE_AT_LEAST_EVERY)
+    }
+
+    /// The end of that time, where a timer has to be started because a pass waits for it.
+    fn timer_is_due(&mut self, now: Instant) -> Option<Instant> {
+        let until = self.others_wait_until().filter(|until| now < *until && !self.timed && self.queue.has_others())?;
+        self.timed = true;
+        Some(until)
     }
 }
 
@@ -258,20 +301,53 @@ mod tests {
     }
 
     #[rstest]
-    #[case::one_holds_something(1, Some(0), false)]
-    #[case::two(2, Some(0), true)]
-    #[case::many(32, Some(249), true)]
-    #[case::many_and_some_time_has_passed(32, Some(250), false)]
-    #[case::many_and_no_other_has_begun(32, None, false)]
+    #[case::one_holds_something(1, 0, Some(0), false)]
+    #[case::two(2, 0, Some(0), true)]
+    #[case::many(32, 0, Some(249), true)]
+    #[case::many_that_wait_for_kafka(32, 31, Some(0), false)]
+    #[case::many_and_some_time_has_passed(32, 0, Some(250), false)]
+    #[case::many_and_no_other_has_begun(32, 0, None, false)]
     fn passes_that_hold_nothing_wait_while_several_do(
         #[case] taken: usize,
+        #[case] at_kafka: usize,
         #[case] last_ms_ago: Option<u64>,
         #[case] others_wait: bool,
     ) {
-        let last = Instant::now();
-        let (now, last_other) = (last + Duration::from_millis(last_ms_ago.unwrap_or(0)), last_ms_ago.map(|_| last));
-        let shared = Shared { queue: Queue::default(), most: 32, taken: [taken, 0], holding: 0, last_other, closed: false };
+        let (slots, last) = (Slots::new(32), Instant::now());
+        let now = last + Duration::from_millis(last_ms_ago.unwrap_or(0));
+        let mut shared = slots.shared.lock();
+        (shared.taken[0], shared.at_kafka, shared.last_other) = (taken, at_kafka, last_ms_ago.map(|_| last));
         assert_eq!(shared.others_wait(now), others_wait);
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_waits_for_kafka_keeps_no_other_from_beginning() {
+        let slots = Slots::new(1);
+        let holding = slots.acquire(Rank::Holding, "a").await.expect("it is open");
+        drop(slots.acquire(Rank::New, "a").await);
+        let mut other = Box::pin(slots.acquire(Rank::New, "a"));
+        assert!(now(&mut other).is_none(), "it comes soon after the first one");
+        let waits = holding.waits_for_kafka();
+        drop(now(&mut other).flatten().expect("the one that holds something waits for Kafka"));
+        drop(waits);
+        assert!(now(slots.acquire(Rank::New, "a")).is_none(), "it is busy again");
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_has_gone_away_takes_no_turn() {
+        let slots = Slots::new(1);
+        let _holding = slots.acquire(Rank::Holding, "a").await.expect("it is open");
+        let mut first = Box::pin(slots.acquire(Rank::New, "a"));
+        let mut second = Box::pin(slots.acquire(Rank::New, "a"));
+        {
+            // Both wait until neither can have a slot any more but by a grant.
+            slots.shared.lock().last_other = Some(Instant::now());
+        }
+        assert!(now(&mut first).is_none() && now(&mut second).is_none());
+        drop(first);
+        slots.shared.lock().last_other = None;
+        grant(&slots.shared);
+        assert!(now(&mut second).flatten().is_some());
     }
 
     #[tokio::test]
