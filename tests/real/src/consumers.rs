@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -41,6 +41,9 @@ pub struct Kind {
     pub never_commits: bool,
     /// How long they take for a record.
     pub per_record: Duration,
+    /// They end when they have had no partition for that long since their start, as under a liveness probe: a consumer of librdkafka
+    /// 2.12.1 that was started while its only broker was frozen sometimes never joins, and reports no error either.
+    pub joins_within: Option<Duration>,
     /// Another broker than the one that all tests use.
     pub bootstrap_servers: Option<String>,
 }
@@ -51,7 +54,7 @@ pub type Consumed = Arc<Mutex<Vec<(String, i32, i64)>>>;
 /// One consumer on a thread of its own.
 pub struct Member {
     stop: Arc<AtomicBool>,
-    /// It has ended by itself, without ever having had a partition, because it found no broker.
+    /// It has ended by itself, without ever having had a partition.
     failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,10 +85,18 @@ impl Member {
         native.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let failed = Arc::new(AtomicBool::new(false));
-        let (stopped, fails, per_record) = (Arc::clone(&stop), Arc::clone(&failed), kind.per_record);
+        let (stopped, fails, per_record, joins_within) =
+            (Arc::clone(&stop), Arc::clone(&failed), kind.per_record, kind.joins_within);
         let thread = std::thread::spawn(move || {
-            let mut had_partitions = false;
+            let (mut had_partitions, begin) = (false, Instant::now());
             while !stopped.load(Ordering::Relaxed) {
+                if !had_partitions && joins_within.is_some_and(|limit| begin.elapsed() > limit) {
+                    had_partitions = native.assignment().is_ok_and(|found| found.count() > 0);
+                    if !had_partitions {
+                        fails.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                }
                 match native.poll(Duration::from_millis(50)) {
                     Some(Ok(message)) => {
                         had_partitions = true;

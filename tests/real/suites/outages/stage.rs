@@ -110,7 +110,8 @@ impl Stage {
             json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "nobody-runs-it"}]}),
         )
         .await;
-        let kind = Kind { never_commits: true, session_timeout_ms: Some(6_000), ..Kind::default() };
+        let joins_within = Some(Duration::from_secs(30));
+        let kind = Kind { never_commits: true, session_timeout_ms: Some(6_000), joins_within, ..Kind::default() };
         let topics = [theatre.topic.clone()];
         let follower = Follower::start(&client, &namespace, "consumer", &group, &topics, &kind);
         let resets = resets(&client, &namespace);
