@@ -63,7 +63,8 @@ pub struct Config {
     pub http_address: SocketAddr,
 
     /// Maximum number of OffsetResets holding consumers at zero, and of Leases, reconciled concurrently. Other OffsetResets get a
-    /// quarter of that, or 1/32 while any consumers are held at zero, rounded up; and one every 250 ms while 1/16 is in use.
+    /// quarter of that, or 1/32 while any consumers are held at zero, rounded up; but only one every 250 ms
+    /// while those holding consumers take 1/16, rounded up (one that waits for Kafka does not count).
     #[arg(long, env = "OFFSET_RESET_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
 

@@ -189,6 +189,8 @@ impl Claims {
     pub fn are_of(&self, namespace: &str, reset: &str) -> bool {
         let is_of = |lease: &Arc<Lease>| {
             lease.metadata.namespace.as_deref() == Some(namespace)
+                // Cheaper than to parse each of them.
+                && lease.annotations().get(CLAIMS).is_some_and(|claims| claims.contains(reset))
                 && hold_in(lease).is_ok_and(|(_, hold)| hold.claims.iter().any(|claim| claim.name == reset))
         };
         self.watches.covering(namespace).is_some_and(|store| store.state().iter().any(is_of))

@@ -196,9 +196,10 @@ impl Permit {
 /// Gives the available slots to the waiting passes.
 fn grant(shared: &Arc<Mutex<Shared>>) {
     loop {
+        let now = Instant::now();
         // Not in a `while let`, which would hold the lock during its body.
-        let next = shared.lock().next(Instant::now());
-        let Some((lane, wake)) = next else { break };
+        let next = shared.lock().next(now);
+        let Some((lane, wake)) = next else { return wake_later(shared, now) };
         if let Err(unwanted) = wake.send(Permit { shared: Arc::clone(shared), lane }) {
             unwanted.give_back();
             if lane == 1 {
@@ -209,15 +210,19 @@ fn grant(shared: &Arc<Mutex<Shared>>) {
             std::mem::forget(unwanted);
         }
     }
-    let due = shared.lock().timer_is_due(Instant::now());
-    if let (Some(at), Ok(runtime)) = (due, Handle::try_current()) {
-        let shared = Arc::clone(shared);
-        runtime.spawn(async move {
-            tokio::time::sleep_until(at).await;
-            shared.lock().timed = false;
-            grant(&shared);
-        });
-    }
+}
+
+/// Starts the timer for passes that at this time wait for those that hold something.
+fn wake_later(shared: &Arc<Mutex<Shared>>, now: Instant) {
+    // Without a runtime nothing waits.
+    let Ok(runtime) = Handle::try_current() else { return };
+    let Some(until) = shared.lock().timer_is_due(now) else { return };
+    let shared = Arc::clone(shared);
+    runtime.spawn(async move {
+        tokio::time::sleep_until(until).await;
+        shared.lock().timed = false;
+        grant(&shared);
+    });
 }
 
 impl Shared {
@@ -337,17 +342,14 @@ mod tests {
     async fn a_pass_that_has_gone_away_takes_no_turn() {
         let slots = Slots::new(1);
         let _holding = slots.acquire(Rank::Holding, "a").await.expect("it is open");
-        let mut first = Box::pin(slots.acquire(Rank::New, "a"));
-        let mut second = Box::pin(slots.acquire(Rank::New, "a"));
-        {
-            // Both wait until neither can have a slot any more but by a grant.
-            slots.shared.lock().last_other = Some(Instant::now());
-        }
-        assert!(now(&mut first).is_none() && now(&mut second).is_none());
+        slots.shared.lock().last_other = Some(Instant::now());
+        let mut first = Box::pin(slots.acquire(Rank::Again, "a"));
+        let mut second = Box::pin(slots.acquire(Rank::Again, "a"));
+        assert!(now(&mut first).is_none() && now(&mut second).is_none(), "they come soon after another one");
         drop(first);
         slots.shared.lock().last_other = None;
         grant(&slots.shared);
-        assert!(now(&mut second).flatten().is_some());
+        assert!(now(&mut second).flatten().is_some(), "the turn of the first one is its own");
     }
 
     #[tokio::test]

@@ -145,7 +145,7 @@ impl Follower {
             let mut members: Vec<Member> = vec![];
             loop {
                 let wanted = wanted(&client, &namespace, &deployment).await.unwrap_or(members.len());
-                for (index, member) in members.iter_mut().enumerate() {
+                for (index, member) in members.iter_mut().enumerate().take(wanted) {
                     if member.failed.load(Ordering::Relaxed) {
                         let started = Member::start(&group, &topics, &kind, index, Arc::clone(&into));
                         let ended = std::mem::replace(member, started);
