@@ -238,7 +238,7 @@ async fn read_at_zero(
             Err(_) => KafkaSeen::NotAsked,
         }
     };
-    let is_busy_elsewhere = (phase == Phase::Resetting).then(|| slot.waits_for_kafka());
+    let _at_kafka = (phase == Phase::Resetting).then(|| slot.waits_for_kafka());
     if phase == Phase::Resetting && status.commits > 0 {
         // The commit has landed as planned, as a rule: then nothing more is committed, and the workloads do not matter.
         seen.kafka = queried().await;
@@ -256,7 +256,6 @@ async fn read_at_zero(
     let both = futures::future::join(targets, queried());
     // The data for a commit must not age while the pass waits for a slot.
     (seen.targets, seen.kafka) = if phase == Phase::Resetting { both.await } else { slot.released_while(both).await };
-    drop(is_busy_elsewhere);
     Ok(())
 }
 

@@ -234,10 +234,7 @@ impl Shared {
             return Some((0, wake));
         }
         let slots = if self.holding == 0 { SLOTS_PER_IDLE } else { SLOTS_PER_IDLE_BESIDE_HOLDS };
-        if self.taken[1] >= self.most.div_ceil(slots) {
-            return None;
-        }
-        if self.others_wait(now) {
+        if self.taken[1] >= self.most.div_ceil(slots) || self.others_wait(now) {
             return None;
         }
         let wake = self.queue.next_other()?;
